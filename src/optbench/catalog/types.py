@@ -1,0 +1,42 @@
+"""What a data set tells about itself and what it hands over. No torch here: `check` and `plan` use it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """Known without decoding anything. `shape` is (channels, height, width), or (features,) for vectors."""
+
+    train: int
+    validation: int
+    test: int
+    shape: tuple[int, ...]
+    classes: int
+    source: str = ""  # where the data is read from, for people
+
+
+@dataclass(frozen=True)
+class Split:
+    """Samples of one split. `inputs`: uint8 (n, channels, height, width), or float32 (n, features); may be a memory map.
+    `labels`: int64 (n,), from 0."""
+
+    inputs: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Disjoint, deterministic splits. `mean` and `std` (of the training split, a value a channel, in 0..255 units)
+    normalise images; both are empty for vectors, which are used as they are."""
+
+    train: Split
+    validation: Split
+    test: Split
+    info: DataInfo
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()

@@ -1,0 +1,46 @@
+"""The one exception type that a user's mistake raises. The command line prints it and exits with code 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake, with its place.
+
+    `where` is the dotted path as the user wrote it (`workload.model.width`); `line` and `column` count from 1.
+    """
+
+    message: str
+    where: str = ""
+    file: str = ""
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        place = self.file
+        if self.line is not None:
+            place += f":{self.line}" + (f":{self.column}" if self.column is not None else "")
+        return ": ".join(part for part in (place, self.where, self.message) if part)
+
+
+class OptbenchError(Exception):
+    """Something that a user can cause and can mend. Holds every problem found, not only the first."""
+
+    def __init__(self, *problems: Problem | str) -> None:
+        self.problems = tuple(Problem(p) if isinstance(p, str) else p for p in problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A sentence that names the nearest known word, or else the known words: for the end of an error message."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    if len(names) > 12:
+        return "known: " + ", ".join(names[:12]) + ", ..."
+    return "known: " + (", ".join(names) or "none")

@@ -1,0 +1,96 @@
+"""What one trial tells while it runs: the only thing that engine, executor and store have in common.
+
+The engine yields these, the executor carries them between processes, the store writes them as one JSON line each
+(`Progressed` is never stored). Times are seconds, sizes are bytes, metrics are fractions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+Status = Literal["completed", "stopped", "diverged", "out_of_memory", "failed", "interrupted"]
+STATUSES: tuple[Status, ...] = ("completed", "stopped", "diverged", "out_of_memory", "failed", "interrupted")
+
+#: metrics by split, as in {"validation": {"accuracy": 0.97, "loss": 0.1}}
+Metrics = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Started:
+    """Written once, before the first step."""
+
+    kind: ClassVar[str] = "started"
+    environment: dict[str, Any]  # versions, device, threads, precision as run: what must agree within a table
+    parameters: int  # trainable scalars
+    parameter_bytes: int
+    initial_weights: str  # hash of the initial weights: equal for all optimizers of one seed
+    hyperparameters: list[dict[str, Any]]  # resolved, one dict a parameter group (class defaults included)
+    splits: dict[str, int]  # samples in train, validation, test
+    steps: int | None  # the budget in optimizer steps; None when the budget is in seconds
+    steps_per_epoch: int
+    precision: str  # as run: fp32, bf16 or fp16
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """A sign of life between evaluations, at most a few a second; never stored."""
+
+    kind: ClassVar[str] = "progressed"
+    step: int
+    train_seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One evaluation. Counts and clocks are cumulative since step 0."""
+
+    kind: ClassVar[str] = "evaluated"
+    step: int
+    epoch: float
+    samples: int
+    train_seconds: float  # the clock of rule 1: data, forward, backward, step
+    cpu_seconds: float  # process CPU time spent inside that clock
+    evaluation_seconds: float
+    train_loss: float  # mean over the steps since the last evaluation
+    learning_rate: float  # of the first parameter group, at the last step
+    metrics: Metrics
+    gradient_norm: float | None = None  # at the last step, before clipping
+    clipped_steps: int = 0
+    skipped_steps: int = 0  # steps the gradient scaler skipped
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Training goes on from a checkpoint taken at `step` (0: from the start)."""
+
+    kind: ClassVar[str] = "resumed"
+    step: int
+    environment: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a trial ended, and what is read once at its end."""
+
+    kind: ClassVar[str] = "finished"
+    status: Status
+    detail: str = ""  # one sentence; for `failed` the traceback
+    step: int = 0
+    final: dict[str, dict[str, float]] = field(default_factory=dict)
+    """estimand -> metrics on the test split: {"last": {...}, "best_validation": {...}}; empty unless completed."""
+    best_step: int | None = None  # the evaluation whose weights `best_validation` used
+    train_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    setup_seconds: float = 0.0  # model, data, compilation: everything before the first step
+    state_bytes: int | None = None  # optimizer state, rule 7
+    step_peak_bytes: int | None = None  # transient allocation inside step() beyond that
+    peak_memory_bytes: int | None = None  # allocator's peak over the whole training (CUDA), else None
+    at_fault: Literal["optimizer", "infrastructure", ""] = ""  # of a failure, decision 9
+
+
+Event = Started | Progressed | Evaluated | Resumed | Finished
+EVENT_TYPES: dict[str, type[Started | Progressed | Evaluated | Resumed | Finished]] = {
+    cls.kind: cls for cls in (Started, Progressed, Evaluated, Resumed, Finished)
+}
