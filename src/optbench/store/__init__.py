@@ -1,0 +1,17 @@
+"""What was measured, on disk: append-only, crash-safe, mergeable by copying files."""
+
+from optbench.store.folder import Plan, Row, SuiteFolder, make_plan
+from optbench.store.journal import TrialFile
+from optbench.store.read import Results, SuiteResults, TrialLog, read
+
+__all__ = [
+    "Plan",
+    "Results",
+    "Row",
+    "SuiteFolder",
+    "SuiteResults",
+    "TrialFile",
+    "TrialLog",
+    "make_plan",
+    "read",
+]

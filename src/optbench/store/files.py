@@ -1,0 +1,88 @@
+"""Whole files written safely, names that people and file systems live with, errors that say what to do."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import unicodedata
+from pathlib import Path
+
+from optbench.errors import OptbenchError, Problem
+
+_FREE = "free some space and run the same command again, it goes on from here"
+_MOVE = "choose another place with --results"
+_ADVICE = {
+    errno.ENOSPC: f"the disk is full: {_FREE}",
+    errno.EDQUOT: f"the disk quota is used up: {_FREE}",
+    errno.EROFS: f"the file system is read-only: {_MOVE}",
+    errno.EACCES: f"no permission: {_MOVE}",
+    errno.EPERM: f"no permission: {_MOVE}",
+    errno.ENOTDIR: f"a file is where a folder is expected: {_MOVE}, or move the file",
+    errno.EEXIST: f"a file is where a folder is expected: {_MOVE}, or move the file",
+    errno.ENAMETOOLONG: f"the path is too long: {_MOVE}",
+}
+
+
+def explained(error: OSError, path: Path) -> OptbenchError:
+    """The same failure in words that say what a person can do about it."""
+    advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
+    return OptbenchError(Problem(f"cannot write here: {advice}", file=str(path)))
+
+
+def make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explained(error, path) from error
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace the file in one move: a reader, or a crash, sees the old text or the new, never a part."""
+    temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}.tmp")
+    try:
+        try:
+            with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+    except OSError as error:
+        raise explained(error, path) from error
+
+
+def sync_folder(path: Path) -> None:
+    """Make a created or renamed file survive a power cut. File systems that cannot do it are left alone."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def slug(text: str, length: int = 40) -> str:
+    """A readable part of a file name. Not unique: pair it with an id.
+
+    Letters and digits of any script stay; no separators, no leading dot, at most `length` characters
+    and three times as many bytes.
+    """
+    plain = unicodedata.normalize("NFKC", text)
+    kept = re.sub(r"[^\w.+-]+", "-", plain)
+    kept = re.sub(r"-{2,}", "-", kept)[:length].strip("-.")
+    while len(kept.encode()) > 3 * length:
+        kept = kept[:-1]
+    return kept or "unnamed"
+
+
+def folder_name(text: str) -> str:
+    """A folder's name for a suite: the suite's own name where that is safe, else a slug with a short hash."""
+    name = slug(text, 60)
+    return name if name == text else f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"

@@ -1,0 +1,161 @@
+"""A suite's folder: where everything measured about one suite lies, and what its plan was."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from optbench.errors import OptbenchError, Problem
+from optbench.store.files import explained, folder_name, make_folder, slug, sync_folder, write_whole
+from optbench.store.journal import TrialFile
+from optbench.store.lock import locked
+from optbench.store.records import FORMAT, Corrupt, check_format, to_line
+from optbench.suite.types import Suite, Trial
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of every table: trials that differ only in their seed. `trial` is the resolved first of them."""
+
+    config_id: str
+    trial: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was asked for, in the order in which tables show it."""
+
+    suite: str
+    rows: tuple[Row, ...]
+    seeds: tuple[int, ...]
+    resolved: dict[str, Any]  # the whole suite, resolved
+    command: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)  # suite file, its revision, when
+
+
+def make_plan(
+    name: str,
+    suite: Suite,
+    trials: Sequence[Trial],
+    command: str = "",
+    provenance: dict[str, Any] | None = None,
+) -> Plan:
+    """`trials` are all that the suite plans, also where a run does only some: tables show every row."""
+    first: dict[str, Trial] = {}
+    for trial in trials:
+        first.setdefault(trial.config_id, trial)
+    rows = tuple(
+        Row(config_id, trial.model_dump(mode="json", exclude={"folder"}))
+        for config_id, trial in first.items()
+    )
+    return Plan(name, rows, suite.seeds, suite.model_dump(mode="json"), command, provenance or {})
+
+
+@dataclass(frozen=True)
+class SuiteFolder:
+    """Paths and whole files below `<results>/<suite>/`. Making one touches nothing."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, results: Path, suite_name: str) -> SuiteFolder:
+        return cls(results / folder_name(suite_name))
+
+    def create(self) -> None:
+        """Make the folder and prove that it can be written. Raises `OptbenchError` that says what to do."""
+        for folder in (self.path, self.trials, self.checkpoints):
+            make_folder(folder)
+        if not os.access(self.trials, os.W_OK | os.X_OK):
+            raise OptbenchError(
+                Problem(
+                    "no permission to write here: choose another place with --results", file=str(self.trials)
+                )
+            )
+
+    @property
+    def trials(self) -> Path:
+        return self.path / "trials"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Be the one writer while the block runs. Raises `OptbenchError` naming the one that there is."""
+        return locked(self.path / "run.lock")
+
+    def trial_path(self, trial: Trial) -> Path:
+        """The names are for people; the id makes the file unique."""
+        stem = f"{slug(trial.workload_name, 30)}--{slug(trial.label, 40)}--seed{trial.seed}--{trial.id}"
+        return self.trials / f"{stem}.jsonl"
+
+    def checkpoint_path(self, trial: Trial) -> Path:
+        return self.checkpoints / f"{trial.id}.pt"
+
+    def open_trial(self, trial: Trial) -> TrialFile:
+        """Go on with the trial's file, or start one."""
+        path = self.trial_path(trial)
+        return TrialFile.open(path) if path.exists() else TrialFile.create(path, trial)
+
+    def set_aside(self, trial: Trial) -> Path | None:
+        """Move the trial's records out of the way, so that it runs anew, and drop its checkpoint.
+
+        Returns where the records are now (`superseded/`), None if there were none: nothing
+        measured is ever deleted.
+        """
+        try:
+            self.checkpoint_path(trial).unlink(missing_ok=True)
+            path = self.trial_path(trial)
+            if not path.exists():
+                return None
+            aside = self.path / "superseded"
+            aside.mkdir(exist_ok=True)
+            number = 1
+            while (goal := aside / f"{path.stem}--{number}.jsonl").exists():
+                number += 1
+            path.rename(goal)
+            sync_folder(self.trials)
+            return goal
+        except OSError as error:
+            raise explained(error, self.path) from error
+
+    def write_plan(self, plan: Plan) -> None:
+        write_whole(self.path / "plan.json", to_line({"format": FORMAT, **asdict(plan)}, indent=2))
+
+    def read_plan(self) -> Plan | None:
+        """None if there is none. Raises `OptbenchError` if it is damaged or a newer optbench wrote it."""
+        path = self.path / "plan.json"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            check_format(content, str(path))
+            rows = tuple(Row(row["config_id"], row["trial"]) for row in content["rows"])
+            return Plan(
+                suite=content["suite"],
+                rows=rows,
+                seeds=tuple(content["seeds"]),
+                resolved=content["resolved"],
+                command=content.get("command", ""),
+                provenance=content.get("provenance", {}),
+            )
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = str(error) if isinstance(error, Corrupt) else "not a plan that optbench wrote"
+            raise OptbenchError(
+                Problem(
+                    f"damaged ({reason}): `optbench run` writes it anew; move it away to report without",
+                    file=str(path),
+                )
+            ) from error
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write a whole file of the folder (`report.md`) in one move."""
+        write_whole(self.path / name, text)
+        return self.path / name

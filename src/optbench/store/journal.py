@@ -1,0 +1,163 @@
+"""One trial's file: a header line, then one line a record, on disk before `append` returns."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from optbench.errors import OptbenchError, Problem
+from optbench.events import Evaluated, Event, Finished, Progressed, Resumed, Started
+from optbench.store.files import explained, write_whole
+from optbench.store.records import FORMAT, Corrupt, check_format, event_line, to_event, to_line
+from optbench.suite.types import Trial
+
+
+class TrialFile:
+    """A trial's file, open for writing. One writer at a time: hold the suite folder's lock.
+
+    `torn_bytes` says how much of an unfinished last line (a process killed while writing) was cut off.
+    """
+
+    def __init__(self, path: Path, header: dict[str, Any], content: bytes, torn_bytes: int) -> None:
+        self.path = path
+        self.header = header
+        self.torn_bytes = torn_bytes
+        self.started: Started | None = None
+        self.finished: Finished | None = None
+        self.last_step: int | None = None
+        """Step of the last evaluation on file."""
+        for number, line in enumerate(content.splitlines()[1:], start=2):
+            try:
+                self._note(to_event(json.loads(line)))
+            except ValueError as error:
+                raise OptbenchError(_damaged(path, number, error)) from None
+        self._size = len(content)
+        try:
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            if torn_bytes:
+                os.ftruncate(self._descriptor, self._size)
+                os.fsync(self._descriptor)
+        except OSError as error:
+            raise explained(error, path) from error
+
+    @classmethod
+    def create(cls, path: Path, trial: Trial) -> TrialFile:
+        """Start a new file. Raises `OptbenchError` if there is one already, or if the disk refuses."""
+        if path.exists():
+            raise OptbenchError(
+                Problem("this trial's file is already there: open it instead", file=str(path))
+            )
+        from optbench import __version__
+
+        header = {
+            "record": "trial",
+            "format": FORMAT,
+            "optbench": __version__,
+            "id": trial.id,
+            "config_id": trial.config_id,
+            "trial": trial.model_dump(mode="json", exclude={"folder"}),
+        }
+        write_whole(path, to_line(header))
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: Path) -> TrialFile:
+        """Go on with a file. Cuts off an unfinished last line. Raises `OptbenchError` if damaged or newer."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
+        whole = content[: content.rfind(b"\n") + 1]
+        try:
+            header = read_header(whole.split(b"\n", 1)[0], str(path))
+        except Corrupt as error:
+            raise OptbenchError(_damaged(path, 1, error)) from None
+        return cls(path, header, whole, len(content) - len(whole))
+
+    @property
+    def is_complete(self) -> bool:
+        """Nothing is left to run: it ended, not interrupted and not through the infrastructure's fault."""
+        return is_final(self.finished)
+
+    def append(self, event: Event) -> bool:
+        """Write one event and sync it to disk. False if there was nothing to write.
+
+        Not written are signs of life and evaluations on file already (they repeat after a resume). A second
+        start is recorded as a resumption at step 0. Raises `OptbenchError` if the disk refuses (the file then
+        holds whole lines only), `ValueError` if the trial is complete.
+        """
+        if self.is_complete:
+            raise ValueError(
+                f"trial {self.header['id']} is complete: {event.kind} cannot follow {self.finished}"
+            )
+        if isinstance(event, Progressed):
+            return False
+        if isinstance(event, Evaluated) and self.last_step is not None and event.step <= self.last_step:
+            return False
+        if isinstance(event, Started) and self.started is not None:
+            event = Resumed(step=0, environment=event.environment)
+        self._write(event_line(event).encode("utf-8", "backslashreplace"))
+        self._note(event)
+        return True
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> TrialFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, Evaluated):
+            self.last_step = event.step
+        elif isinstance(event, Started):
+            self.started = event
+        elif isinstance(event, Finished):
+            self.finished = event
+
+    def _write(self, line: bytes) -> None:
+        try:
+            written = 0
+            while written < len(line):
+                written += os.write(self._descriptor, line[written:])
+            os.fsync(self._descriptor)
+        except OSError as error:
+            os.ftruncate(self._descriptor, self._size)  # half a line must not meet the next one
+            raise explained(error, self.path) from error
+        self._size += len(line)
+
+
+def is_final(finished: Finished | None) -> bool:
+    return finished is not None and finished.status != "interrupted" and finished.at_fault != "infrastructure"
+
+
+def read_header(line: bytes, file: str) -> dict[str, Any]:
+    """The first line, checked. Raises `Corrupt`, or `OptbenchError` if a newer optbench wrote it."""
+    try:
+        header = json.loads(line)
+    except ValueError:
+        raise Corrupt("expected a line of JSON") from None
+    if not isinstance(header, dict) or header.get("record") != "trial":
+        raise Corrupt("expected a 'trial' record first: this was not written by optbench")
+    check_format(header, file)
+    trial = header.get("trial")
+    known = (
+        isinstance(trial, dict) and {"workload_name", "workload", "label", "entry", "seed"} <= trial.keys()
+    )
+    if not known or not isinstance(header.get("id"), str) or not isinstance(header.get("config_id"), str):
+        raise Corrupt("'trial' record with a missing field")
+    return header
+
+
+def _damaged(path: Path, line: int, error: ValueError) -> Problem:
+    return Problem(
+        f"damaged record ({error}): move this file away and run again; its trial is then run anew",
+        file=str(path),
+        line=line,
+    )

@@ -1,0 +1,59 @@
+"""One writer a folder. The kernel drops the lock with its process: a dead run never blocks the next one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from optbench.errors import OptbenchError, Problem
+from optbench.store.files import explained
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file while the block runs. Raises `OptbenchError` naming the holder if there is one."""
+    import fcntl  # here, so that reports work where there is no fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise explained(error, path) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OptbenchError(Problem(_busy(path), file=str(path.parent))) from None
+        except OSError as error:
+            if error.errno in (errno.ENOLCK, errno.ENOTSUP):
+                message = "this file system has no locks: choose another place with --results"
+                raise OptbenchError(Problem(message, file=str(path.parent))) from error
+            raise explained(error, path) from error
+        owner = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "started": f"{datetime.now():%Y-%m-%d %H:%M:%S}",
+        }
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(owner).encode(), 0)
+        yield
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _busy(path: Path) -> str:
+    try:
+        owner = json.loads(path.read_text(encoding="utf-8"))
+        holder = f"process {owner['pid']} on {owner['host']} (since {owner['started']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        holder = "another process"
+    return (
+        f"{holder} is running this suite into this folder: wait for it, stop it, "
+        f"or run into another folder with --results"
+    )

@@ -1,0 +1,168 @@
+"""One record, one line of JSON: what a trial's file consists of, and the checks when it is read back."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import fields
+from typing import Any, cast
+
+from optbench.errors import OptbenchError, Problem
+from optbench.events import STATUSES, Evaluated, Event, Finished, Resumed, Started
+
+#: Version of what is on disk. A reader refuses what is newer than itself.
+FORMAT = 1
+
+_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_NUMBER = (int, float)
+_OPTIONAL = (int, float, type(None))
+_TYPES: dict[type, dict[str, tuple[type, ...]]] = {
+    Started: {
+        "environment": (dict,),
+        "parameters": (int,),
+        "parameter_bytes": (int,),
+        "initial_weights": (str,),
+        "hyperparameters": (list,),
+        "splits": (dict,),
+        "steps": (int, type(None)),
+        "steps_per_epoch": (int,),
+        "precision": (str,),
+    },
+    Evaluated: {
+        "step": (int,),
+        "epoch": _NUMBER,
+        "samples": (int,),
+        "train_seconds": _NUMBER,
+        "cpu_seconds": _NUMBER,
+        "evaluation_seconds": _NUMBER,
+        "train_loss": _NUMBER,
+        "learning_rate": _NUMBER,
+        "metrics": (dict,),
+        "gradient_norm": _OPTIONAL,
+        "clipped_steps": (int,),
+        "skipped_steps": (int,),
+    },
+    Resumed: {"step": (int,), "environment": (dict,)},
+    Finished: {
+        "status": (str,),
+        "detail": (str,),
+        "step": (int,),
+        "final": (dict,),
+        "best_step": (int, type(None)),
+        "train_seconds": _NUMBER,
+        "cpu_seconds": _NUMBER,
+        "evaluation_seconds": _NUMBER,
+        "setup_seconds": _NUMBER,
+        "state_bytes": (int, type(None)),
+        "step_peak_bytes": (int, type(None)),
+        "peak_memory_bytes": (int, type(None)),
+        "at_fault": (str,),
+    },
+}
+_BY_KIND: dict[str, tuple[type, dict[str, tuple[type, ...]]]] = {
+    cls.kind: (cls, types)  # type: ignore[attr-defined]
+    for cls, types in _TYPES.items()
+}
+_TEXT = frozenset({"detail", "status", "at_fault", "environment", "initial_weights", "precision"})
+
+
+class Corrupt(ValueError):
+    """A line that is no record; the message says why."""
+
+
+class NewerFormat(OptbenchError):
+    """Written by a newer optbench than this one."""
+
+
+def to_line(content: dict[str, Any], indent: int | None = None) -> str:
+    """JSON, on one line, with its newline. Non-finite numbers become "nan", "inf", "-inf"."""
+    return json.dumps(_finite(content), ensure_ascii=False, allow_nan=False, indent=indent) + "\n"
+
+
+def event_line(event: Event) -> str:
+    values = {field.name: getattr(event, field.name) for field in fields(event)}
+    return to_line({"record": event.kind, **values})
+
+
+def to_event(content: Any) -> Started | Evaluated | Resumed | Finished:
+    """The event that a parsed line holds. Fields this version does not know are ignored.
+
+    Raises `Corrupt`. The instance is filled directly: `__init__` of a frozen data class takes longer than all
+    the rest, and a report reads a million of these.
+    """
+    try:
+        cls, types = _BY_KIND[content["record"]]
+    except (KeyError, TypeError):
+        raise Corrupt(f"expected one of the records {', '.join(_BY_KIND)}") from None
+    event: Any = object.__new__(cls)
+    values = event.__dict__
+    try:
+        for name, allowed in types.items():
+            value = content[name]
+            if type(value) not in allowed:
+                value = _NON_FINITE[value] if float in allowed else _reject(name, value)
+            values[name] = value
+    except (KeyError, TypeError):
+        raise Corrupt(
+            f"'{cls.__name__.lower()}' record with a missing or unreadable field '{name}'"
+        ) from None
+    if cls is Evaluated:
+        values["metrics"] = {split: _numbers(of, "metrics") for split, of in values["metrics"].items()}
+    elif cls is Finished:
+        values["final"] = {estimand: _numbers(of, "final") for estimand, of in values["final"].items()}
+        if values["status"] not in STATUSES:
+            raise Corrupt(f"unknown status {values['status']!r}; known: {', '.join(STATUSES)}")
+    elif cls is Started:
+        values["hyperparameters"] = _restored(values["hyperparameters"])
+    return cast(Started | Evaluated | Resumed | Finished, event)
+
+
+def check_format(content: dict[str, Any], file: str) -> None:
+    """Raises `NewerFormat` for what a newer optbench wrote, `Corrupt` for what none wrote."""
+    found = content.get("format")
+    if type(found) is not int or found < 1:
+        raise Corrupt("expected a 'format' number: this was not written by optbench")
+    if found > FORMAT:
+        raise NewerFormat(
+            Problem(
+                f"written by a newer optbench (format {found}; this one reads up to {FORMAT}): upgrade with "
+                f"'pip install --upgrade optbench', or use another --results folder",
+                file=file,
+                line=1,
+            )
+        )
+
+
+def _numbers(values: Any, name: str) -> dict[str, float]:
+    if type(values) is not dict:
+        raise Corrupt(f"expected numbers by name in '{name}'")
+    for key, value in values.items():
+        if type(value) is not float and type(value) is not int:
+            if type(value) is not str or value not in _NON_FINITE:
+                raise Corrupt(f"expected a number in '{name}', at '{key}'")
+            values[key] = _NON_FINITE[value]
+    return values
+
+
+def _reject(name: str, value: Any) -> Any:
+    raise Corrupt(f"unexpected {type(value).__name__} in '{name}'")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, str):
+        return _NON_FINITE.get(value, value)
+    if isinstance(value, list):
+        return [_restored(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _restored(item) for key, item in value.items()}
+    return value
