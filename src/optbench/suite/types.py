@@ -1,15 +1,203 @@
-"""A suite as typed, frozen data. The fields here are the suite file's grammar: the JSON Schema is made from them.
+"""A suite as typed, frozen data. The fields are the suite file's grammar: the JSON Schema is made from them.
 
-Paths in error messages follow the file as written, so `Component` keeps its arguments beside its name.
+Short forms (`30 epochs`, `Adam: adam`, `workload:`) are read by the validators, so the file as it is written and
+the resolved form (as stored with the results) are both valid input.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from .amounts import Duration, Flag, Number, Part, Strict, Whole, shown
+from .parts import (
+    Augment,
+    Clip,
+    Component,
+    Ema,
+    Evaluate,
+    Label,
+    Schedule,
+    Target,
+    Workload,
+    as_list,
+    gather,
+)
+
+__all__ = [
+    "Augment",
+    "Clip",
+    "Component",
+    "Duration",
+    "Ema",
+    "Evaluate",
+    "Exempt",
+    "Optimizer",
+    "Part",
+    "Rule",
+    "Schedule",
+    "Suite",
+    "Target",
+    "Trial",
+    "Workload",
+]
+
+MAX_SEEDS = 100_000
+
+
+class Rule(Strict):
+    """Which parameters an optimizer gets; the first rule that fits a parameter takes it."""
+
+    parameters: str = Field(default="all", min_length=1)
+    """all | rest | matrices (2-D, no embeddings) | embeddings | convolutions (3-D and up) | vectors (1-D and
+    scalars) | a glob over parameter names (`head.*`)"""
+    use: str = Field(min_length=1)
+    """Class or factory: catalog name, import path (`torch.optim.AdamW`) or file (`my_opt.py:MyOptimizer`)."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """The optimizer's arguments, where their names would collide with settings of the entry."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, raw: Any) -> Any:
+        return gather(raw, cls.model_fields)
+
+
+Exempt = Literal["norms", "biases", "embeddings"]
+
+
+class Optimizer(Strict):
+    """One entry: what the optimizers do not share. Keys that are no setting are the optimizer's arguments.
+
+    Settings that are written here win over the suite's; written as null they are off.
+    """
+
+    rules: tuple[Rule, ...] = Field(min_length=1)
+    schedule: Schedule | None = None
+    """Instead of the suite's; `constant` switches it off."""
+    clip: Clip | None = None
+    """Instead of the suite's; null switches it off."""
+    ema: Ema | None = None
+    """Instead of the suite's; null switches it off."""
+    no_weight_decay: tuple[Exempt, ...] | None = None
+    """Instead of the suite's; [] switches it off."""
+    batch_size: Whole | None = Field(default=None, ge=1)
+    """Instead of the workload's; marked in reports."""
+    horizon: Duration | None = None
+    """Length of the schedule, in epochs or steps; the budget if not given."""
+    closure: Flag | None = None
+    """Whether `step` gets a closure; asked of the class if not given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, raw: Any) -> Any:
+        """`{use: torch.optim.SGD, lr: 0.1, clip: {norm: 1}}` or just `sgd` -> settings and rules."""
+        if isinstance(raw, str):
+            raw = {"use": raw}
+        if not isinstance(raw, dict) or "rules" in raw:
+            return raw
+        own = {key: value for key, value in raw.items() if key in cls.model_fields}
+        rest = {key: value for key, value in raw.items() if key not in cls.model_fields}
+        if "no_weight_decay" in own:
+            own["no_weight_decay"] = as_list(own["no_weight_decay"])
+        if not isinstance(rest.get("use"), list):
+            return {**own, "rules": [rest]}
+        other = [key for key in rest if key != "use"]
+        if other:
+            raise ValueError(f"'{other[0]}' belongs into one of the rules of 'use'")
+        return {**own, "rules": rest["use"]}
+
+    @field_validator("horizon")
+    @classmethod
+    def _countable(cls, horizon: Duration | None) -> Duration | None:
+        if horizon is not None and horizon.unit == "seconds":
+            raise ValueError("expected epochs or steps: a schedule counts steps")
+        return horizon
+
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Implementation = Literal["default", "forloop", "foreach", "fused"]
+Text = Annotated[str, Field(coerce_numbers_to_str=True)]
+
+
+class Suite(Strict):
+    """One suite file, resolved. `optimizers` and `workloads` keep the file's order."""
+
+    title: Text = ""
+    """The question this suite answers; heads the report."""
+    description: Text = ""
+    """What a reader should know about it."""
+    workloads: dict[Label, Workload] = Field(min_length=1)
+    """What is trained, by name; each has its own block in every table."""
+    optimizers: dict[Label, Optimizer] = Field(min_length=1)
+    """What is compared, by label."""
+    seeds: tuple[Annotated[Whole, Field(ge=0, lt=2**32)], ...] = Field(default=(0, 1, 2), min_length=1)
+    """A number N means seeds 0 to N-1; a list is taken as it is."""
+    precision: Precision = "auto"
+    """auto: bf16, else fp16 with gradient scaling, on a GPU; fp32 on a CPU."""
+    implementation: Implementation = "default"
+    """Which of torch's implementations of an optimizer step to use."""
+    schedule: Schedule = Schedule(name="constant")
+    """Shared by all entries that have none of their own."""
+    clip: Clip | None = None
+    """Gradient clipping, shared."""
+    ema: Ema | None = None
+    """Moving average of the weights, shared."""
+    no_weight_decay: tuple[Exempt, ...] = ()
+    """Parameters without weight decay, shared."""
+    baseline: str | None = None
+    """Label that the others are compared with; the first entry if not given."""
+    margin: Number | None = Field(default=None, gt=0)
+    """Smallest difference of the final metric that matters."""
+    final: Literal["last", "best_validation"] = "last"
+    """Which weights the final metric is of: the last, or those best on validation."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        raw = dict(raw)
+        if "workload" in raw and "workloads" not in raw:
+            raw["workloads"] = {one_workload_name(raw["workload"]): raw.pop("workload")}
+        if isinstance(raw.get("optimizers"), dict):  # null in a mapping is an entry that forgot its use
+            raw["optimizers"] = {k: {} if v is None else v for k, v in raw["optimizers"].items()}
+        if "no_weight_decay" in raw:
+            raw["no_weight_decay"] = as_list(raw["no_weight_decay"])
+        return raw
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _count(cls, seeds: Any) -> Any:
+        if isinstance(seeds, int) and not isinstance(seeds, bool):
+            if not 1 <= seeds <= MAX_SEEDS:
+                raise ValueError(f"expected 1 to {MAX_SEEDS:,} seeds; found {seeds}")
+            return tuple(range(seeds))
+        if not isinstance(seeds, (list, tuple)):
+            raise ValueError(f"expected a number of seeds, or a list of seeds; found {shown(seeds)}")
+        return seeds
+
+    @field_validator("seeds")
+    @classmethod
+    def _once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        twice = (
+            next((seed for seed in seeds if seeds.count(seed) > 1), None)
+            if len(set(seeds)) < len(seeds)
+            else None
+        )
+        if twice is not None:
+            raise ValueError(f"expected every seed once; found {twice} twice")
+        return seeds
+
+
+def one_workload_name(workload: Any) -> str:
+    """The name of the only workload is its data's."""
+    data = workload.get("data") if isinstance(workload, dict) else None
+    name = data.get("name") if isinstance(data, dict) else data
+    return name if isinstance(name, str) and name else "workload"
 
 
 def _digest(content: Any) -> str:
@@ -17,256 +205,8 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _amount(raw: Any, units: dict[str, str]) -> Any:
-    """`{epochs: 30}` or `30 epochs` -> {"value": 30, "unit": "epochs"}; anything else is left for the validation."""
-    names = {**units, **{unit: unit for unit in units.values()}}
-    if isinstance(raw, dict) and set(raw) != {"value", "unit"}:
-        if len(raw) != 1 or next(iter(raw)) not in names:
-            raise ValueError(f"expected exactly one of {', '.join(sorted(set(units.values())))}, as in {{epochs: 30}}")
-        unit, value = next(iter(raw.items()))
-        return {"value": value, "unit": names[unit]}
-    if isinstance(raw, str):
-        number = raw.rstrip("abcdefghijklmnopqrstuvwxyz% ")
-        unit = raw[len(number) :].strip()
-        if unit not in names:
-            raise ValueError(f"expected a number and a unit ({', '.join(sorted(names))}), as in '30 epochs'; found {raw!r}")
-        try:
-            return {"value": float(number), "unit": names[unit]}
-        except ValueError:
-            raise ValueError(f"expected a number before '{unit}'; found {raw!r}") from None
-    if isinstance(raw, (int, float)):
-        raise ValueError(f"expected a unit with the number ({', '.join(sorted(set(units.values())))}); found {raw!r}")
-    return raw
-
-
-class Strict(BaseModel):
-    """Frozen; an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Duration(Strict):
-    """A length of training. Written `{epochs: 30}`, `30 epochs`, `500 steps` or `60 seconds`."""
-
-    value: float = Field(gt=0)
-    unit: Literal["epochs", "steps", "seconds"]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _parse(cls, raw: Any) -> Any:
-        return _amount(raw, {"epoch": "epochs", "step": "steps", "second": "seconds", "s": "seconds"})
-
-    def steps(self, steps_per_epoch: int) -> int:
-        """Whole optimizer steps, at least one. Durations in seconds have none."""
-        if self.unit == "seconds":
-            raise ValueError("a duration in seconds has no number of steps")
-        return max(1, round(self.value * (steps_per_epoch if self.unit == "epochs" else 1)))
-
-    def __str__(self) -> str:
-        return f"{self.value:g} {self.unit if self.value != 1 else self.unit[:-1]}"
-
-
-class Part(Strict):
-    """A part of a schedule: `5%` of it, `2 epochs` or `100 steps`."""
-
-    value: float = Field(ge=0)
-    unit: Literal["percent", "epochs", "steps"]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _parse(cls, raw: Any) -> Any:
-        return _amount(raw, {"epoch": "epochs", "step": "steps", "%": "percent"})
-
-    @model_validator(mode="after")
-    def _at_most_all(self) -> Part:
-        if self.unit == "percent" and self.value > 100:
-            raise ValueError("expected at most 100%")
-        return self
-
-    def steps(self, total: int, steps_per_epoch: int) -> int:
-        scale = {"percent": total / 100, "epochs": steps_per_epoch, "steps": 1}[self.unit]
-        return round(self.value * scale)
-
-
-class Component(Strict):
-    """Something named, with its arguments beside the name: `{name: small_cnn, width: 32}`, or just `small_cnn`.
-
-    A name is a catalog name, an import path (`torchvision.models.resnet50`) or a file (`my_model.py:Net`).
-    """
-
-    name: str = Field(min_length=1)
-    arguments: dict[str, Any] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _parse(cls, raw: Any) -> Any:
-        if isinstance(raw, str):
-            return {"name": raw}
-        if isinstance(raw, dict) and "arguments" not in raw:
-            rest = {key: value for key, value in raw.items() if key != "name"}
-            return {**({"name": raw["name"]} if "name" in raw else {}), "arguments": rest}
-        return raw
-
-
-class Schedule(Component):
-    """Multiplies the learning rate at every step. `warmup` rises linearly from 0 and counts as part of the horizon."""
-
-    warmup: Part | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _parse(cls, raw: Any) -> Any:
-        raw = Component._parse.__func__(cls, raw)  # type: ignore[attr-defined]
-        if isinstance(raw, dict) and "warmup" in raw.get("arguments", {}):
-            rest = {key: value for key, value in raw["arguments"].items() if key != "warmup"}
-            return {**raw, "arguments": rest, "warmup": raw["arguments"]["warmup"]}
-        return raw
-
-
-class Clip(Strict):
-    """Gradient clipping before each step, by global L2 norm or by absolute value."""
-
-    norm: float | None = Field(default=None, gt=0)
-    value: float | None = Field(default=None, gt=0)
-
-    @model_validator(mode="after")
-    def _one(self) -> Clip:
-        if (self.norm is None) == (self.value is None):
-            raise ValueError("expected exactly one of 'norm' and 'value'")
-        return self
-
-
-class Ema(Strict):
-    """Exponential moving average of the weights; evaluations use the averaged weights."""
-
-    decay: float = Field(gt=0, lt=1)
-
-
-class Augment(Strict):
-    """Random changes to training images, one decision an image. Off unless asked for."""
-
-    flip: bool = False  # left-right with probability 1/2
-    crop: int = Field(default=0, ge=0)  # pixels of zero padding, then a random crop of the original size
-    random_resized_crop: tuple[float, float] | None = None  # share of the area kept, least and most
-
-
-class Evaluate(Strict):
-    """When the validation split is read. The last step is always evaluated."""
-
-    every: Duration = Duration(value=1, unit="epochs")
-
-    @model_validator(mode="after")
-    def _countable(self) -> Evaluate:
-        if self.every.unit == "seconds":
-            raise ValueError("expected epochs or steps: evaluations at fixed steps give every optimizer the same chances")
-        return self
-
-
-class Target(Strict):
-    """Time to target is the first evaluation at which the metric is at least (or at most) the value."""
-
-    metric: str = "accuracy"
-    at_least: float | None = None
-    at_most: float | None = None
-    split: Literal["validation", "test"] = "validation"
-
-    @model_validator(mode="after")
-    def _one_bound(self) -> Target:
-        if (self.at_least is None) == (self.at_most is None):
-            raise ValueError("expected exactly one of 'at_least' and 'at_most'")
-        return self
-
-    @property
-    def value(self) -> float:
-        bound = self.at_least if self.at_least is not None else self.at_most
-        assert bound is not None
-        return bound
-
-    def holds(self, value: float) -> bool:
-        """NaN never holds."""
-        return value >= self.value if self.at_least is not None else value <= self.value
-
-    def __str__(self) -> str:
-        return f"{self.split} {self.metric} {'>=' if self.at_least is not None else '<='} {self.value:g}"
-
-
-class Workload(Strict):
-    """All that the optimizers of one comparison share."""
-
-    model: Component
-    data: Component
-    batch_size: int = Field(ge=1)
-    budget: Duration
-    target: tuple[Target, ...] = ()
-    loss: Component = Component(name="cross_entropy")
-    metrics: tuple[str, ...] = Field(default=("accuracy",), min_length=1)  # the first is the final metric
-    evaluate: Evaluate = Evaluate()
-    augment: Augment = Augment()
-    accumulate: int = Field(default=1, ge=1)  # micro-batches a step; batch_size is their sum
-    stop_at_target: bool = False
-    activation_checkpointing: bool = False
-    compile: bool = False
-    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
-    loss_bound: float = Field(default=1e6, gt=0)  # a training loss above it (or not finite) is divergence
-
-    @model_validator(mode="before")
-    @classmethod
-    def _target_list(cls, raw: Any) -> Any:
-        if isinstance(raw, dict):
-            raw = dict(raw)
-            for key in ("target", "metrics"):
-                if key in raw and not isinstance(raw[key], (list, tuple)):
-                    raw[key] = [raw[key]]
-        return raw
-
-
-class Rule(Strict):
-    """Which parameters an optimizer gets; the first rule that fits a parameter takes it."""
-
-    parameters: str = "all"
-    """all | rest | matrices (2-D, no embeddings) | embeddings | convolutions (3-D and up) | vectors (1-D and scalars)
-    | a glob over parameter names (`head.*`)"""
-    use: str = Field(min_length=1)
-    arguments: dict[str, Any] = {}
-
-
-Exempt = Literal["norms", "biases", "embeddings"]
-
-
-class Optimizer(Strict):
-    """One entry: what the optimizers do not share. Keys that are no field here are the optimizer's own arguments."""
-
-    rules: tuple[Rule, ...] = Field(min_length=1)
-    schedule: Schedule | None = None
-    clip: Clip | None = None
-    ema: Ema | None = None
-    no_weight_decay: tuple[Exempt, ...] | None = None
-    batch_size: int | None = Field(default=None, ge=1)
-    horizon: Duration | None = None
-    closure: bool | None = None  # None: asked of the class (its `step` requires a closure)
-
-
-class Suite(Strict):
-    """One suite file, resolved. `optimizers` and `workloads` keep the file's order."""
-
-    title: str = ""
-    description: str = ""
-    workloads: dict[str, Workload] = Field(min_length=1)
-    optimizers: dict[str, Optimizer] = Field(min_length=1)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 1, 2), min_length=1)
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    implementation: Literal["default", "forloop", "foreach", "fused"] = "default"
-    schedule: Schedule = Schedule(name="constant")
-    clip: Clip | None = None
-    ema: Ema | None = None
-    no_weight_decay: tuple[Exempt, ...] = ()
-    baseline: str | None = None  # None: the first entry
-    margin: float | None = Field(default=None, gt=0)  # smallest difference of the final metric that matters
-    final: Literal["last", "best_validation"] = "last"  # the estimand of the final metric
-
-
 class Trial(Strict):
-    """The unit of work: one workload, one resolved entry, one seed. Suite-wide settings are already merged into it."""
+    """The unit of work: one workload, one entry with the suite-wide settings merged into it, one seed."""
 
     suite: str
     workload_name: str
@@ -274,17 +214,21 @@ class Trial(Strict):
     label: str
     entry: Optimizer
     seed: int
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    implementation: Literal["default", "forloop", "foreach", "fused"] = "default"
-    point: dict[str, Any] = {}  # hyperparameters that a sweep overrides, by argument name
-    sources: dict[str, str] = {}  # SHA-256 of every file the suite names
-    folder: str = ""  # of the suite file: what relative paths start from; no part of the identity
+    precision: Precision = "auto"
+    implementation: Implementation = "default"
+    point: dict[str, Any] = Field(default_factory=dict)
+    """Hyperparameters that a sweep overrides, by argument name."""
+    sources: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of every file that this trial names, by its path from the suite's folder."""
+    folder: str = ""
+    """Of the suite file: what relative paths start from; no part of the identity."""
 
-    @property
+    @cached_property
     def config_id(self) -> str:
         """Hash of all that determines the outcome but the seed: the trials of one table row share it.
 
-        Targets are left out unless they change what is run: "reached" is derived afterwards, so a new target costs nothing.
+        Targets are left out unless they change what is run: "reached" is derived afterwards, so a new target
+        costs nothing.
         """
         workload = self.workload.model_dump(mode="json", exclude_defaults=True)
         reads_test = any(target.split == "test" for target in self.workload.target)
@@ -312,3 +256,14 @@ class Trial(Strict):
     @property
     def batch_size(self) -> int:
         return self.entry.batch_size or self.workload.batch_size
+
+    def __copy__(self) -> Self:
+        """A changed copy must not keep the hash of what it was copied from."""
+        copied = super().__copy__()
+        copied.__dict__.pop("config_id", None)
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        copied = super().__deepcopy__(memo)
+        copied.__dict__.pop("config_id", None)
+        return copied

@@ -1,0 +1,119 @@
+"""Lengths of training with their unit: how `30 epochs`, `{steps: 500}` and `5%` are read."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+#: strict, so that neither `true` nor '3' passes for a number
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Whole = Annotated[int, Field(strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
+
+_NUMBER_AND_UNIT = re.compile(r"\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-z]+|%)\s*")
+
+
+class Strict(BaseModel):
+    """Frozen; an unknown key is an error; the text under a field is its description."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def _amount(raw: Any, units: dict[str, str], example: str) -> Any:
+    """`{epochs: 30}` or `30 epochs` -> {"value": 30, "unit": "epochs"}; raises ValueError for others.
+
+    `units` maps every accepted word to its unit.
+    """
+    known = ", ".join(dict.fromkeys(units.values()))
+    if isinstance(raw, dict):
+        if set(raw) == {"value", "unit"}:
+            return raw
+        if len(raw) != 1 or next(iter(raw)) not in units:
+            found = ", ".join(raw) or "none"
+            raise ValueError(f"expected exactly one of {known}, as in {{epochs: 2}}; found {found}")
+        word, value = next(iter(raw.items()))
+        return {"value": value, "unit": units[word]}
+    if isinstance(raw, str):
+        match = _NUMBER_AND_UNIT.fullmatch(raw)
+        if match and match[2] in units and match[1].count(".") <= 1 and match[1] != ".":
+            return {"value": float(match[1]), "unit": units[match[2]]}
+    if raw is not None and not isinstance(raw, (str, int, float, list)):
+        return raw  # already typed
+    raise ValueError(f"expected a number and a unit ({known}), as in '{example}'; found {shown(raw)}")
+
+
+def shown(value: Any) -> str:
+    """A value as an error message quotes it: short, and in YAML's words."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "a mapping" if value else "an empty mapping"
+    if isinstance(value, (list, tuple)):
+        return "a list" if value else "an empty list"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _whole_steps(value: float, unit: str) -> None:
+    if unit == "steps" and value != int(value):
+        raise ValueError(f"expected a whole number of steps; found {value:g}")
+
+
+class Duration(Strict):
+    """A length of training. Written `{epochs: 30}`, `30 epochs`, `500 steps` or `60 seconds`."""
+
+    value: Number = Field(gt=0)
+    unit: Literal["epochs", "steps", "seconds"]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, raw: Any) -> Any:
+        words = {"epochs": "epochs", "steps": "steps", "seconds": "seconds"}
+        return _amount(
+            raw,
+            {**words, "epoch": "epochs", "step": "steps", "second": "seconds", "s": "seconds"},
+            "30 epochs",
+        )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Duration:
+        _whole_steps(self.value, self.unit)
+        return self
+
+    def steps(self, steps_per_epoch: int) -> int:
+        """Whole optimizer steps, at least one. Durations in seconds have none."""
+        if self.unit == "seconds":
+            raise ValueError("a duration in seconds has no number of steps")
+        return max(1, round(self.value * (steps_per_epoch if self.unit == "epochs" else 1)))
+
+    def __str__(self) -> str:
+        return f"{self.value:g} {self.unit if self.value != 1 else self.unit[:-1]}"
+
+
+class Part(Strict):
+    """A part of a schedule: `5%` of it, `2 epochs` or `100 steps`."""
+
+    value: Number = Field(ge=0)
+    unit: Literal["percent", "epochs", "steps"]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, raw: Any) -> Any:
+        words = {"percent": "percent", "epochs": "epochs", "steps": "steps"}
+        return _amount(raw, {**words, "epoch": "epochs", "step": "steps", "%": "percent"}, "5%")
+
+    @model_validator(mode="after")
+    def _at_most_all(self) -> Part:
+        _whole_steps(self.value, self.unit)
+        if self.unit == "percent" and self.value > 100:
+            raise ValueError(f"expected at most 100%; found {self.value:g}%")
+        return self
+
+    def steps(self, total: int, steps_per_epoch: int) -> int:
+        """Whole steps of a schedule of `total` steps."""
+        scale = {"percent": total / 100, "epochs": steps_per_epoch, "steps": 1}[self.unit]
+        return round(self.value * scale)

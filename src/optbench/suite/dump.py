@@ -1,0 +1,85 @@
+"""A resolved suite, written out as a suite file that loads to an equal one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from .amounts import Duration, Part
+from .types import Component, Optimizer, Rule, Suite
+from .yaml_source import resolves_to_text
+
+
+def dump(suite: Suite) -> dict[str, Any]:
+    """The suite as a file has it: plain data, defaults left out."""
+    content: dict[str, Any] = _written(suite)
+    return content
+
+
+def dump_text(suite: Suite) -> str:
+    """The suite as YAML text in the file's own order."""
+    text: str = yaml.dump(
+        dump(suite), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None
+    )
+    return text
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, (Duration, Part)):
+        number = int(value.value) if value.value == int(value.value) else value.value
+        return {value.unit: number}
+    if isinstance(value, (Component, Rule)):
+        return {**_fields(value, leave_out="arguments"), **_arguments(value.arguments, type(value))}
+    if isinstance(value, Optimizer):
+        return _entry(value)
+    if isinstance(value, BaseModel):
+        return _fields(value)
+    if isinstance(value, dict):
+        return {key: _written(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_written(item) for item in value]
+    return value
+
+
+def _fields(model: BaseModel, leave_out: str = "") -> dict[str, Any]:
+    """Fields that differ from their defaults, or that were written as null to switch something off."""
+    written = {}
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        switched_off = isinstance(model, Optimizer) and value is None and name in model.model_fields_set
+        if name != leave_out and (switched_off or value != field.default):
+            written[name] = _written(value)
+    return written
+
+
+def _arguments(arguments: dict[str, Any], *taken: type[BaseModel]) -> dict[str, Any]:
+    """Arguments beside the settings, or under `arguments:` if a name would be mistaken for a setting."""
+    fields = {name for model in taken for name in model.model_fields}
+    if fields & arguments.keys():
+        return {"arguments": arguments}
+    return dict(arguments)
+
+
+def _entry(entry: Optimizer) -> dict[str, Any]:
+    settings = _fields(entry, leave_out="rules")
+    only = entry.rules[0]
+    if len(entry.rules) > 1 or only.parameters != "all":
+        return {"use": [_written(rule) for rule in entry.rules], **settings}
+    return {"use": only.use, **_arguments(only.arguments, Optimizer, Rule), **settings}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what our own reader would not read back as text; writes floats as they are."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = None if resolves_to_text(text) else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)

@@ -1,0 +1,170 @@
+"""What pydantic found wrong, in plain words and with its place in the file as it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import annotated_types as bounds
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from optbench.errors import Problem, nearest
+
+from .amounts import shown
+from .types import Suite
+from .yaml_source import Keys, Source
+
+#: parts of a typed path that a file has under other names, or not at all
+_UNWRITTEN = ("arguments", "value", "unit", "rules")
+_EXPECTED = {
+    "Component": "a name, or a mapping with one, as in {name: mlp, width: 64}",
+    "Schedule": "a name, or a mapping with one, as in {name: cosine, warmup: 5%}",
+    "Target": "a mapping, as in {metric: accuracy, at_least: 0.97}",
+    "Clip": "a mapping, as in {norm: 1}",
+    "Ema": "a mapping, as in {decay: 0.999}",
+    "Optimizer": "an optimizer's name, or a mapping, as in {use: torch.optim.SGD, lr: 0.1}",
+    "Rule": "a mapping, as in {parameters: matrices, use: torch.optim.Muon, lr: 0.02}",
+}
+
+
+def explain(error: ValidationError, source: Source) -> list[Problem]:
+    """One problem a mistake, placed at the offending value, or at the key that is unknown or lacks something."""
+    found = error.errors(include_url=False)
+    inner = {details["loc"][:end] for details in found for end in range(len(details["loc"]))}
+    # a list whose items are all wrong is also called too short
+    return [_problem(d, source) for d in found if d["type"] != "too_short" or d["loc"] not in inner]
+
+
+def as_written(location: tuple[int | str, ...], data: Any) -> Keys:
+    """A typed path (`workloads, NAME, model, arguments, width`) as in the file (`workload, model, width`)."""
+    parts = [str(part) for part in location if part != "[key]"]
+    written: list[str] = []
+    if parts[:1] == ["workloads"] and isinstance(data, Mapping) and "workload" in data:
+        data, parts, written = data["workload"], parts[2:], ["workload"]
+    for position, part in enumerate(parts):
+        if isinstance(data, Mapping) and part in data and not _elsewhere(data, parts[position:]):
+            written.append(part)
+            data = data[part]
+        elif isinstance(data, list) and part.isdecimal() and int(part) < len(data):
+            written.append(part)
+            data = data[int(part)]
+        elif part == "rules" and isinstance(data, Mapping) and isinstance(data.get("use"), list):
+            written.append("use")
+            data = data["use"]
+        elif part == "value" and isinstance(data, Mapping) and len(data) == 1:
+            written.append(str(next(iter(data))))
+            data = None
+        elif part not in _UNWRITTEN and (part != "0" or isinstance(data, list)):
+            written.append(part)
+            data = None
+    return tuple(written)
+
+
+def _elsewhere(data: Mapping[str, Any], parts: list[str]) -> bool:
+    """An argument that was written beside an explicit `arguments:`, not in it."""
+    return (
+        parts[0] == "arguments" and len(parts) > 1 and parts[1] in data and parts[1] not in data["arguments"]
+    )
+
+
+def _problem(details: ErrorDetails, source: Source) -> Problem:
+    location, kind, found = details["loc"], details["type"], details["input"]
+    path = as_written(location, source.data)
+    at_key = kind in ("extra_forbidden", "missing") or "[key]" in location
+    place = source.place(path, value=not at_key)
+    message = _message(kind, location, found, details)
+    return Problem(message, ".".join(path), place.file, place.line, place.column)
+
+
+def _message(kind: str, location: tuple[int | str, ...], found: Any, details: ErrorDetails) -> str:
+    annotation, fields = _field(location)
+    if kind == "value_error":
+        return str(details["ctx"]["error"])
+    if kind == "extra_forbidden":
+        model, _ = _field(location[:-1])
+        return f"unknown key '{location[-1]}'; {nearest(str(location[-1]), _written_keys(model))}"
+    if kind == "missing":
+        what = next((field.description for field in fields if field.description), "")
+        return f"missing: {what[:1].lower()}{what[1:].rstrip('.')}" if what else "missing"
+    expected = _words(annotation, fields)
+    message = f"expected {expected}; found {shown(found)}"
+    if kind == "literal_error" and isinstance(found, str):
+        close = get_close_matches(found, [str(value) for value in _literals(annotation)], n=1)
+        message += f"; did you mean '{close[0]}'?" if close else ""
+    return message
+
+
+def _written_keys(model: Any) -> list[str]:
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return []
+    return [*model.model_fields, "workload"] if model is Suite else list(model.model_fields)
+
+
+def _field(location: tuple[int | str, ...]) -> tuple[Any, list[FieldInfo]]:
+    """The type that a typed path should have, and the fields that describe and limit it."""
+    annotation: Any = Suite
+    fields: list[FieldInfo] = []
+    for part in location:
+        annotation, _ = _bare(annotation)
+        fields = []
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            field = annotation.model_fields.get(str(part))
+            fields = [field] if field else []
+            annotation = field.annotation if field else None
+        elif get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+        elif get_origin(annotation) is tuple:
+            items = get_args(annotation)
+            annotation = items[0] if items[-1] is Ellipsis or not isinstance(part, int) else items[part]
+    bare, inside = _bare(annotation)
+    return bare, fields + inside
+
+
+def _bare(annotation: Any) -> tuple[Any, list[FieldInfo]]:
+    """Without `| None` and `Annotated`, whose fields are returned apart."""
+    fields: list[FieldInfo] = []
+    while True:
+        if get_origin(annotation) in (Union, UnionType):
+            annotation = next(item for item in get_args(annotation) if item is not type(None))
+        elif get_origin(annotation) is Annotated:
+            annotation, *extras = get_args(annotation)
+            fields += [extra for extra in extras if isinstance(extra, FieldInfo)]
+        else:
+            return annotation, fields
+
+
+def _literals(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
+
+
+def _words(annotation: Any, fields: list[FieldInfo]) -> str:
+    if values := _literals(annotation):
+        return "one of " + ", ".join(str(value) for value in values)
+    if get_origin(annotation) is tuple:
+        pair = len(get_args(annotation)) == 2 and get_args(annotation)[1] is not Ellipsis
+        return "a list of two numbers" if pair else "a list of at least one"
+    if get_origin(annotation) is dict:
+        return "a mapping with at least one entry, as in 'name: {...}'"
+    if annotation in (int, float):
+        return ("a whole number" if annotation is int else "a number") + _limits(fields)
+    if annotation is bool:
+        return "true or false"
+    if annotation is str:
+        return "text"
+    return _EXPECTED.get(getattr(annotation, "__name__", ""), "a mapping (key: value)")
+
+
+def _limits(fields: list[FieldInfo]) -> str:
+    words = []
+    for limit in (limit for field in fields for limit in field.metadata):
+        if isinstance(limit, bounds.Ge):
+            words.append(f"of at least {limit.ge}")
+        elif isinstance(limit, bounds.Gt):
+            words.append(f"above {limit.gt}")
+        elif isinstance(limit, bounds.Lt):
+            words.append(f"below {limit.lt}")
+    return (" " + " and ".join(words)) if words else ""

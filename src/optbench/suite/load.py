@@ -1,0 +1,117 @@
+"""A suite file, validated: all its problems at once, each with file, line and column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from optbench.errors import OptbenchError, Problem
+
+from . import yaml_source
+from .explain import as_written, explain
+from .overrides import Override, apply, as_in_file, parse_override, split_path
+from .types import Suite
+from .yaml_source import Keys, Source, parse
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A suite and where everything in it was written."""
+
+    suite: Suite
+    path: Path
+    source: Source
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths in the suite start from."""
+        return self.path.parent
+
+    @property
+    def name(self) -> str:
+        """The file's stem: the suite's name in results and tables."""
+        return self.path.stem
+
+    def where(self, dotted: str) -> tuple[int | None, int | None]:
+        """Line and column of `optimizers.Adam.lr`, or of its nearest ancestor that was written.
+
+        Both are None for what came from the command line.
+        """
+        place = self.source.place(self.keys(dotted))
+        return place.line, place.column
+
+    def problem(self, dotted: str, message: str) -> Problem:
+        """A problem placed at the key `dotted`."""
+        return self.problem_at(self.keys(dotted), message)
+
+    def problem_at(self, typed: Sequence[str | int], message: str) -> Problem:
+        """The same by typed path: `("optimizers", label, "rules", 0, "arguments", "lr")`, or the written one."""
+        written = as_written(tuple(typed), self.source.data)
+        place = self.source.place(written)
+        return Problem(message, ".".join(written), place.file, place.line, place.column)
+
+    def keys(self, dotted: str) -> Keys:
+        """A dotted path as the file's own keys; labels may contain dots."""
+        return split_path(as_in_file(dotted, self.source.data), self.source.data)
+
+
+def load(path: str | Path, overrides: Sequence[str] = (), seeds: int | None = None) -> Loaded:
+    """Read and validate a suite file. Raises one `OptbenchError` with all problems.
+
+    `overrides` are `PATH=VALUE` strings as given to `--set`, applied in order. Values are YAML, paths are dotted:
+    `workload.budget.epochs=1`, `optimizers.SGD + Momentum.lr=0.1`. In a suite with several workloads,
+    `workload.X=V` sets X in each of them. `seeds` replaces the file's seeds by 0 to N-1.
+    """
+    path = Path(path)
+    source = yaml_source.read(path)
+    if not isinstance(source.data, dict):
+        found = (
+            "an empty file"
+            if source.data is None
+            else "a list"
+            if isinstance(source.data, list)
+            else "a value"
+        )
+        message = f"expected a mapping with 'workload' and 'optimizers'; found {found}"
+        raise OptbenchError(Problem(message, file=str(path), line=1))
+    problems = _override(source, overrides, seeds)
+    problems += _both_workloads(source)
+    try:
+        suite = Suite.model_validate(source.data)
+    except ValidationError as error:
+        raise OptbenchError(*sorted_by_line([*problems, *explain(error, source)])) from None
+    if problems:
+        raise OptbenchError(*sorted_by_line(problems))
+    return Loaded(suite, path, source)
+
+
+def sorted_by_line(problems: Sequence[Problem]) -> list[Problem]:
+    """In the file's order; what has no line comes last."""
+    return sorted(problems, key=lambda p: (p.line is None, p.line or 0, p.column or 0))
+
+
+def _override(source: Source, overrides: Sequence[str], seeds: int | None) -> list[Problem]:
+    """Apply what the command line says; the problems of those that could not be applied."""
+    problems: list[Problem] = []
+    for text in overrides:
+        try:
+            apply(source, parse_override(text))
+        except OptbenchError as error:
+            problems += error.problems
+    if seeds is not None:
+        option = f"--seeds {seeds}"
+        apply(source, Override(option, "seeds", parse(str(seeds), option, with_lines=False)))
+    return problems
+
+
+def _both_workloads(source: Source) -> list[Problem]:
+    if not {"workload", "workloads"} <= source.data.keys():
+        return []
+    first = source.place(("workloads",)).line
+    place = source.place(("workload",))
+    message = f"expected either 'workload' or 'workloads' (line {first}); found both"
+    del source.data["workload"]  # its own problems would only confuse
+    return [Problem(message, "workload", place.file, place.line, place.column)]

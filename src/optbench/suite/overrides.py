@@ -1,0 +1,139 @@
+"""`--set workload.budget.epochs=1`: values from the command line, put where the file has its own."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from optbench.errors import OptbenchError, Problem, nearest
+
+from .types import one_workload_name
+from .yaml_source import Keys, Place, Source, parse
+
+#: of these, one replaces the other: `budget.epochs=1` where the file has `budget: {steps: 100}`
+_ALTERNATIVES = (("epochs", "steps", "seconds", "percent"), ("norm", "value"), ("at_least", "at_most"))
+_DURATIONS = ("budget", "every", "horizon", "warmup")
+_COMPONENTS = ("model", "data", "loss", "schedule")
+
+
+@dataclass(frozen=True)
+class Override:
+    """One `PATH=VALUE`, parsed."""
+
+    option: str  # as typed, for messages: "--set a.b=c"
+    path: str
+    value: Source
+
+
+def parse_override(text: str, option: str = "--set") -> Override:
+    """`workload.budget.epochs=1`; the value is read as YAML. Raises `OptbenchError`."""
+    path, equals, value = text.partition("=")
+    typed = f"{option} {text}"
+    if not equals or not path.strip():
+        raise OptbenchError(Problem("expected PATH=VALUE, as in workload.budget.epochs=1", file=typed))
+    return Override(typed, path.strip(), parse(value, typed, with_lines=False))
+
+
+def apply(source: Source, override: Override) -> None:
+    """Change `source` in place. With several workloads, `workload.X` is set in each of them.
+
+    Raises `OptbenchError` where the path leads through a value or to a missing entry.
+    """
+    for path in _paths(source.data, override):
+        _set(source, path, override)
+
+
+def split_path(dotted: str, data: Any) -> Keys:
+    """A dotted path as keys: the longest existing key is taken first, since labels may contain dots."""
+    if not dotted:
+        return ()
+    if isinstance(data, dict):
+        fits = [key for key in data if key and (dotted == key or dotted.startswith(f"{key}."))]
+        if fits:
+            key = max(fits, key=len)
+            return (key, *split_path(dotted[len(key) + 1 :], data[key]))
+    if isinstance(data, list):
+        head, _, rest = dotted.partition(".")
+        if head.isdecimal() and int(head) < len(data):
+            return (head, *split_path(rest, data[int(head)]))
+    return tuple(dotted.split("."))
+
+
+def as_in_file(path: str, data: Any) -> str:
+    """`workloads.digits.x` -> `workload.x` where the file has the one-item form."""
+    if isinstance(data, dict) and "workload" in data and "workloads" not in data:
+        name = f"workloads.{one_workload_name(data['workload'])}"
+        if path == name or path.startswith(f"{name}."):
+            return "workload" + path[len(name) :]
+    return path
+
+
+def _paths(data: Any, override: Override) -> list[Keys]:
+    if not isinstance(data, dict):
+        raise OptbenchError(Problem("expected a mapping to set it in", override.path, override.option))
+    head, _, rest = override.path.partition(".")
+    named = data.get("workloads")
+    if head == "workload" and isinstance(named, dict) and rest:
+        return [("workloads", name, *split_path(rest, named[name])) for name in named]
+    path = split_path(as_in_file(override.path, data), data)
+    family = data.get(path[0]) if path[0] in ("optimizers", "workloads") and len(path) > 2 else None
+    if isinstance(family, dict) and path[1] not in family:
+        message = f"no entry '{path[1]}'; {nearest(path[1], family)}"
+        raise OptbenchError(Problem(message, override.path, override.option))
+    return [path]
+
+
+def _set(source: Source, path: Keys, override: Override) -> None:
+    parent = source.data
+    for position, key in enumerate(path[:-1]):
+        parent = _enter(parent, key, path[: position + 1], override)
+    last, value = path[-1], deepcopy(override.value.data)
+    if isinstance(parent, list):
+        if not (last.isdecimal() and int(last) < len(parent)):
+            raise _not_there(path, f"expected a position from 0 to {len(parent) - 1}", override)
+        parent[int(last)] = value
+    else:
+        for group in _ALTERNATIVES if len(path) > 1 and path[-2] in (*_DURATIONS, "clip", "target") else ():
+            for other in group if last in group else ():
+                parent.pop(other, None)
+        parent[last] = value
+    _mark(source, path, override)
+
+
+def _enter(parent: Any, key: str, path: Keys, override: Override) -> Any:
+    """The mapping or list at `path`; short forms (`30 epochs`, `adam`) are opened, missing mappings made."""
+    if isinstance(parent, list):
+        if not (key.isdecimal() and int(key) < len(parent)):
+            raise _not_there(path, f"expected a position from 0 to {len(parent) - 1}", override)
+        index: Any = int(key)
+    else:
+        index = key
+    child = parent[index] if isinstance(parent, list) else parent.get(key)
+    if isinstance(child, (dict, list)):
+        return child
+    if child is None or (isinstance(child, (str, int, float)) and key in _DURATIONS):
+        child = {}
+    elif isinstance(child, str) and key in _COMPONENTS:
+        child = {"name": child}
+    elif isinstance(child, str) and len(path) == 2 and path[0] == "optimizers":
+        child = {"use": child}
+    else:
+        raise _not_there(path, "a single value, not a mapping", override)
+    parent[index] = child
+    return child
+
+
+def _not_there(path: Keys, message: str, override: Override) -> OptbenchError:
+    return OptbenchError(Problem(f"'{'.'.join(path)}' is {message}", override.path, override.option))
+
+
+def _mark(source: Source, path: Keys, override: Override) -> None:
+    """What lies at and under `path` now comes from the command line."""
+    place = Place(override.option)
+    for marks in (source.keys, source.values):
+        for old in [known for known in marks if known[: len(path)] == path]:
+            del marks[old]
+        marks[path] = place
+        for new in override.value.values:
+            marks[path + new] = place

@@ -1,0 +1,258 @@
+"""YAML text -> plain data, with the place of every key and value.
+
+Scalars follow the YAML 1.2 core schema, not PyYAML's 1.1: `1e-3` is a number, `no` and `12:30` are text.
+Nothing is ever constructed but dicts, lists, text, numbers, booleans and null, and the expanded size is bounded.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from optbench.errors import OptbenchError, Problem
+
+MAX_BYTES = 1_000_000
+MAX_NODES = 100_000  # after aliases are expanded
+MAX_DEPTH = 50
+
+#: from the root: keys, and list positions as decimal text
+Keys = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something was written: a file with line and column from 1, or a command-line option."""
+
+    file: str
+    line: int | None = None
+    column: int | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was written. `keys` has the places of mapping keys and list items, `values` those of values."""
+
+    data: Any
+    file: str
+    keys: dict[Keys, Place] = field(default_factory=dict)
+    values: dict[Keys, Place] = field(default_factory=dict)
+
+    def place(self, path: Keys, *, value: bool = False) -> Place:
+        """The place of a path, or of its nearest ancestor that was written."""
+        marks = self.values if value else self.keys
+        for end in range(len(path), 0, -1):
+            if path[:end] in marks:
+                return marks[path[:end]]
+        return Place(self.file, 1, 1)
+
+
+def read(path: Path) -> Source:
+    """Read a suite file. Raises `OptbenchError` if it cannot be read, is not UTF-8, or is not valid YAML."""
+    file = str(path)
+
+    def refuse(message: str, line: int | None = None) -> OptbenchError:
+        return OptbenchError(Problem(message, file=file, line=line))
+
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise refuse("no such file") from None
+    except IsADirectoryError:
+        raise refuse("expected a suite file; found a folder") from None
+    except (OSError, ValueError) as error:
+        raise refuse(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(raw) > MAX_BYTES:
+        raise refuse(f"expected a suite file of at most {MAX_BYTES / 1e6:g} MB; found a larger one")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise refuse(f"expected UTF-8 text; found the byte 0x{raw[error.start]:02x}", line) from None
+    return parse(text, file)
+
+
+def parse(text: str, file: str, *, with_lines: bool = True) -> Source:
+    """Parse one YAML document. Raises `OptbenchError` with all duplicate keys, tags, infinite numbers.
+
+    `with_lines=False` is for command-line values: their place is `file` alone.
+    """
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        raise OptbenchError(_syntax_problem(error, file, with_lines)) from None
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1 if with_lines else None
+        message = f"expected text; found the control character U+{ord(str(error.character)):04X}"
+        raise OptbenchError(Problem(message, file=file, line=line)) from None
+    except (RecursionError, yaml.YAMLError, ValueError):
+        raise OptbenchError(Problem(f"nested more than {MAX_DEPTH} levels deep", file=file)) from None
+    builder = _Builder(file, with_lines)
+    data = builder.build(node, (), ()) if node is not None else None
+    if builder.problems:
+        raise OptbenchError(*builder.problems)
+    return Source(data, file, builder.keys, builder.values)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's parser with the scalars of YAML 1.2."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  (PyYAML's own attribute)
+
+
+_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(
+    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+)
+for _tag, _pattern in {
+    "null": r"~|null|Null|NULL|",
+    "bool": r"true|True|TRUE|false|False|FALSE",
+    "int": _INT.pattern,
+    "float": _FLOAT.pattern,
+    "merge": r"<<",
+}.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), None)
+
+
+def _syntax_problem(error: yaml.MarkedYAMLError, file: str, with_lines: bool) -> Problem:
+    message = f"not valid YAML: {error.problem or error.context or 'cannot be parsed'}"
+    if "'\\t'" in message:
+        message += " (indent with spaces, not tabs)"
+    if "expected a single document" in str(error):
+        message = "expected one YAML document; found a second one"
+    mark = error.problem_mark or error.context_mark
+    if mark is None or not with_lines:
+        return Problem(message, file=file)
+    return Problem(message, file=file, line=mark.line + 1, column=mark.column + 1)
+
+
+class _TooMuch(Exception):
+    """Stops the expansion of a document that is too large or too deep."""
+
+
+class _Builder:
+    """Nodes -> data. Collects problems and goes on, so that all are reported at once."""
+
+    def __init__(self, file: str, with_lines: bool) -> None:
+        self.file, self.with_lines = file, with_lines
+        self.keys: dict[Keys, Place] = {}
+        self.values: dict[Keys, Place] = {}
+        self.problems: list[Problem] = []
+        self.nodes = 0
+
+    def build(self, node: yaml.Node, path: Keys, open_nodes: tuple[int, ...]) -> Any:
+        """`open_nodes` are the ids of the nodes around this one: an alias to one of them would never end."""
+        try:
+            return self._value(node, path, open_nodes)
+        except _TooMuch as error:
+            if open_nodes:
+                raise
+            self.problems.append(Problem(str(error), file=self.file))
+
+    def _value(self, node: yaml.Node, path: Keys, open_nodes: tuple[int, ...]) -> Any:
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise _TooMuch(f"expected at most {MAX_NODES:,} values with all aliases expanded; found more")
+        if len(open_nodes) > MAX_DEPTH:
+            raise _TooMuch(f"nested more than {MAX_DEPTH} levels deep")
+        if id(node) in open_nodes:
+            self._problem(node, path, "an alias refers to something that contains it")
+            return None
+        self.values[path] = self._place(node)
+        inside = (*open_nodes, id(node))
+        if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
+            return self._mapping(node, path, inside)
+        if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
+            items = []
+            for position, item in enumerate(node.value):
+                self.keys[*path, str(position)] = self._place(item)
+                items.append(self._value(item, (*path, str(position)), inside))
+            return items
+        return self._scalar(node, path)
+
+    def _mapping(self, node: yaml.MappingNode, path: Keys, inside: tuple[int, ...]) -> dict[str, Any]:
+        own: dict[str, Any] = {}
+        merged: list[yaml.Node] = []
+        for key_node, value_node in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                merged += value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
+                continue
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._problem(key_node, path, "expected a name before ':'; found a list or mapping")
+                continue
+            key = key_node.value
+            here = (*path, key)
+            if key in own:
+                first = self.keys[here].line
+                also = f" (first given in line {first})" if first else ""
+                self._problem(key_node, here, f"'{key}' is given twice{also}")
+                continue
+            self.keys[here] = self._place(key_node)
+            own[key] = self._value(value_node, here, inside)
+        for source in merged:
+            self._merge(source, own, path, inside)
+        return own
+
+    def _merge(self, source: yaml.Node, own: dict[str, Any], path: Keys, inside: tuple[int, ...]) -> None:
+        """`<<: *base`: what is written here wins, then the earlier of several bases."""
+        if not isinstance(source, yaml.MappingNode):
+            self._problem(source, (*path, "<<"), "expected a mapping to merge, as in '<<: *base'")
+            return
+        keys, values = self.keys, self.values
+        self.keys, self.values = {}, {}
+        base = self._value(source, path, inside) or {}
+        new_keys, new_values = self.keys, self.values
+        self.keys, self.values = keys, values
+        at = len(path)
+        taken = {key for key in base if key not in own}
+        own.update({key: base[key] for key in base if key in taken})
+        keys.update({p: mark for p, mark in new_keys.items() if p[at] in taken})
+        values.update({p: mark for p, mark in new_values.items() if len(p) > at and p[at] in taken})
+
+    def _scalar(self, node: yaml.Node, path: Keys) -> Any:
+        kind = node.tag.removeprefix("tag:yaml.org,2002:")
+        text = node.value
+        if not isinstance(node, yaml.ScalarNode) or kind not in (
+            "str",
+            "null",
+            "bool",
+            "int",
+            "float",
+            "merge",
+        ):
+            self._problem(node, path, f"the tag '{node.tag}' is not supported")
+            return None
+        if kind in ("str", "merge"):
+            return text
+        if kind == "null":
+            return None
+        if kind == "bool" and text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        if kind == "int" and _INT.fullmatch(text) and len(text) <= 100:
+            return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+        if kind == "float" and _FLOAT.fullmatch(text):
+            number = float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+            if math.isfinite(number):
+                return number
+        self._problem(node, path, f"expected a finite number; found {text[:40]}")
+        return None
+
+    def _place(self, node: yaml.Node) -> Place:
+        if not self.with_lines:
+            return Place(self.file)
+        return Place(self.file, node.start_mark.line + 1, node.start_mark.column + 1)
+
+    def _problem(self, node: yaml.Node, path: Keys, message: str) -> None:
+        place = self._place(node)
+        self.problems.append(Problem(message, ".".join(path), place.file, place.line, place.column))
+
+
+def resolves_to_text(text: str) -> bool:
+    """Whether unquoted `text` would be read as text, not as a number, a boolean, null or `<<`."""
+    patterns = next(iter(_Loader.yaml_implicit_resolvers.values()))
+    return not any(pattern.match(text) for _, pattern in patterns)
