@@ -1,0 +1,130 @@
+"""Random flips and crops of whole batches, decided image by image.
+
+torchvision's transforms draw one decision for a whole batch, so this is written out here. All draws of an epoch
+come from CPU generators named by (seed, purpose, epoch): the same on every device and after a resume.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from optbench.engine.randomness import generator
+from optbench.suite.types import Augment
+
+
+@dataclass(frozen=True)
+class Draws:
+    """One epoch's order and decisions. Entry i is about the epoch's sample i: `order[i]` of the split."""
+
+    order: Tensor  # (n,) int64
+    flip: Tensor | None = None  # (n,) bool
+    top: Tensor | None = None  # (n,) int64: corner of the crop in the padded image
+    left: Tensor | None = None
+    boxes: Tensor | None = None  # (n, 4) int64: top, left, height, width to resize
+
+    def to(self, device: torch.device) -> Draws:
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Draws(**{k: v.to(device, non_blocking=True) for k, v in moved.items() if v is not None})
+
+    def part(self, start: int, stop: int) -> Draws:
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Draws(**{k: v[start:stop] for k, v in parts.items() if v is not None})
+
+
+def draw(seed: int, epoch: int, samples: int, augment: Augment, stored: tuple[int, int] = (1, 1)) -> Draws:
+    """All random decisions of one epoch; `stored` is the height and width of the stored images.
+
+    Each kind of decision has a generator of its own, so switching one on leaves the others as they were.
+    """
+    made: dict[str, Tensor] = {"order": torch.randperm(samples, generator=generator(seed, "order", epoch))}
+    if augment.flip:
+        made["flip"] = torch.randint(2, (samples,), generator=generator(seed, "flip", epoch)).bool()
+    if augment.crop:
+        corner = torch.randint(2 * augment.crop + 1, (2, samples), generator=generator(seed, "crop", epoch))
+        made["top"], made["left"] = corner[0], corner[1]
+    if augment.random_resized_crop:
+        made["boxes"] = _boxes(
+            generator(seed, "resized", epoch), samples, augment.random_resized_crop, stored
+        )
+    return Draws(**made)
+
+
+def _boxes(
+    random: torch.Generator, samples: int, area: tuple[float, float], stored: tuple[int, int], tries: int = 10
+) -> Tensor:
+    """Boxes by the rule of torchvision's RandomResizedCrop (Szegedy et al. 2015, arXiv:1409.4842).
+
+    Share of the area uniform, aspect ratio log-uniform in 3/4..4/3, the first of ten that fits, else the largest
+    centred box of an allowed ratio.
+    """
+    height, width = stored
+    low, high = 3 / 4, 4 / 3
+    u = torch.rand(4, samples, tries, generator=random, dtype=torch.float64)
+    target = height * width * (area[0] + (area[1] - area[0]) * u[0])
+    ratio = torch.exp(math.log(low) + (math.log(high) - math.log(low)) * u[1])
+    wide, tall = torch.sqrt(target * ratio).round(), torch.sqrt(target / ratio).round()
+    fits = (wide >= 1) & (wide <= width) & (tall >= 1) & (tall <= height)
+    first = fits.int().argmax(1, keepdim=True)
+    h, w, top, left = (x.gather(1, first).squeeze(1) for x in (tall, wide, u[2], u[3]))
+    top, left = (top * (height - h + 1)).floor(), (left * (width - w + 1)).floor()
+    fallback_h, fallback_w = min(height, round(width / low)), min(width, round(height * high))
+    whole = (height - fallback_h) // 2, (width - fallback_w) // 2, fallback_h, fallback_w
+    box = torch.stack([top, left, h, w], 1)
+    return torch.where(fits.any(1, keepdim=True), box, torch.tensor(whole, dtype=box.dtype)).long()
+
+
+def crop(padded: Tensor, rows: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> Tensor:
+    """Image `rows[i]` of `padded` (n, channels, height, width), cut to `size` at (top[i], left[i]).
+
+    Keeps the memory format. One gather from a strided view that holds every possible crop of every image, and copies none.
+    """
+    height, width = size
+    samples, channels, tall, wide = padded.shape
+    sn, sc, sh, sw = padded.stride()
+    places = (samples, tall - height + 1, wide - width + 1)
+    if _channels_last(padded):
+        view = padded.as_strided((*places, height, width, channels), (sn, sh, sw, sh, sw, sc))
+        return view[rows, top, left].permute(0, 3, 1, 2)
+    view = padded.as_strided((*places, channels, height, width), (sn, sh, sw, sc, sh, sw))
+    return view[rows, top, left]
+
+
+def flip(images: Tensor, chosen: Tensor) -> Tensor:
+    """Mirrors left and right where `chosen` (n,) is true."""
+    return torch.where(chosen[:, None, None, None], images.flip(-1), images)
+
+
+def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(images - mean) / std in float32; `mean` and `std` are (channels, 1, 1) in 0..255."""
+    return torch.sub(images, mean).div_(std)
+
+
+def resized_crop(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Each image's box, resized to `size` by the antialiased bilinear filter of PIL and torchvision; float32.
+
+    The filter is separable and linear: two batched matrix products with a weight matrix per image.
+    """
+    rows = _resize_weights(boxes[:, 0], boxes[:, 2], images.shape[2], size[0])
+    columns = _resize_weights(boxes[:, 1], boxes[:, 3], images.shape[3], size[1])
+    with torch.autocast(images.device.type, enabled=False):
+        return rows[:, None] @ images.float() @ columns[:, None].mT
+
+
+def _resize_weights(start: Tensor, length: Tensor, stored: int, out: int) -> Tensor:
+    """(n, out, stored): row i holds what each stored pixel adds to output pixel i."""
+    scale = (length.float() / out)[:, None, None]
+    first = start.float()[:, None, None]
+    centre = first + scale * (torch.arange(out, device=start.device) + 0.5)[None, :, None]
+    pixel = torch.arange(stored, device=start.device, dtype=torch.float32)[None, None, :]
+    weight = (1 - (pixel + 0.5 - centre).abs() / scale.clamp(min=1)).clamp(min=0)
+    weight = weight * ((pixel >= first) & (pixel < first + length.float()[:, None, None]))
+    return weight / weight.sum(2, keepdim=True)
+
+
+def _channels_last(images: Tensor) -> bool:
+    # With one channel every image is contiguous both ways; the plain layout is then the faster to gather.
+    return images.shape[1] > 1 and images.is_contiguous(memory_format=torch.channels_last)

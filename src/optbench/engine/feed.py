@@ -1,0 +1,245 @@
+"""Batches for training and for evaluation: normalised, on the device, and exact after any resume.
+
+Batch `step` depends on (seed, step) and the settings alone. The order is drawn per epoch and by sample, so another
+batch size sees the samples in the same order. Where the data are kept changes the speed, never a bit of a batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from optbench.catalog.types import Split
+from optbench.engine import augment as augmenting
+from optbench.engine.augment import Draws
+from optbench.engine.prefetch import Prefetch
+from optbench.errors import OptbenchError
+from optbench.suite.types import Augment
+
+Residency = Literal["auto", "device", "host"]
+Batch = tuple[Tensor, Tensor]
+_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+class Feed:
+    """Training batches of one split.
+
+    `mean` and `std` have a value a channel (0..255) and are empty for vectors. `size` is the height and width of
+    the batches: other than that of the stored images only with a random resized crop. `residency`: "device" keeps
+    the data set (in uint8, padded) on the device; "host" leaves it where it is, in memory or in a memory map, and a
+    thread gathers batches ahead; "auto" takes the device if at most half of its free memory is needed.
+    Raises OptbenchError where augmentation, batch size and data do not fit.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        augment: Augment,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        memory_format: Literal["contiguous", "channels_last"] = "contiguous",
+        residency: Residency = "auto",
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        self.samples = len(split.labels)
+        self.batch_size = batch_size
+        self.steps_per_epoch = self.samples // batch_size
+        self._images = split.inputs.ndim == 4
+        self._stored = tuple(split.inputs.shape[2:]) if self._images else (1, 1)
+        self._size = size or self._stored
+        _check(augment, self._images, self._stored, self._size, self.samples, batch_size)
+        self._augment, self._seed, self._device = augment, seed, torch.device(device)
+        self._format = _FORMATS[memory_format if self._images else "contiguous"]
+        self._mean, self._std = _constants(mean, std, self._device)
+        self._labels = torch.from_numpy(np.asarray(split.labels, dtype=np.int64)).to(self._device)
+        self.residency = _resident(residency, split.inputs, augment.crop, self._device)
+        self._inputs = _tensor(split.inputs)
+        if self.residency == "device":
+            self._inputs = self._laid_out(self._inputs)
+        self._epoch = -1
+        self._draws = Draws(torch.empty(0, dtype=torch.int64))
+        self._ahead: Prefetch[Tensor] | None = None
+        self._waited = 0.0
+
+    def batch(self, step: int) -> Batch:
+        """Batch `step`, from 0 over all epochs: inputs (batch, ...) float32, labels (batch,) int64."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._draws = augmenting.draw(self._seed, epoch, self.samples, self._augment, self._stored).to(
+                self._device
+            )
+        draws = self._draws.part(position * self.batch_size, (position + 1) * self.batch_size)
+        labels = self._labels.index_select(0, draws.order)
+        if self.residency == "device":
+            return self._finish(self._inputs, draws.order, draws), labels
+        inputs = self._laid_out(self._gathered(step).to(self._device, non_blocking=True))
+        return self._finish(inputs, torch.arange(len(labels), device=self._device), draws), labels
+
+    @property
+    def data_wait_seconds(self) -> float:
+        """How long `batch` has waited for data from the host; 0 where the data are on the device."""
+        return self._waited + (self._ahead.wait_seconds if self._ahead else 0.0)
+
+    def close(self) -> None:
+        """Ends the thread that gathers ahead; it also ends with the feed itself."""
+        if self._ahead:
+            self._waited += self._ahead.wait_seconds
+            self._ahead.close()
+            self._ahead = None
+
+    def _gathered(self, step: int) -> Tensor:
+        if self._ahead is None or self._ahead.next != step:
+            self.close()
+            self._ahead = Prefetch(_gatherer(self._inputs, self.batch_size, self._seed, self._device), step)
+        return self._ahead.get()
+
+    def _laid_out(self, inputs: Tensor) -> Tensor:
+        """On the device, padded with zeros for the crop, in the memory format."""
+        inputs = inputs.to(self._device)
+        if not self._images:
+            return inputs
+        if self._augment.crop:
+            inputs = torch.nn.functional.pad(inputs, (self._augment.crop,) * 4)
+        return inputs.contiguous(memory_format=self._format)
+
+    def _finish(self, inputs: Tensor, rows: Tensor, draws: Draws) -> Tensor:
+        if not self._images:
+            return inputs.index_select(0, rows)
+        if draws.top is not None and draws.left is not None:
+            images = augmenting.crop(inputs, rows, draws.top, draws.left, self._size)
+        else:
+            images = inputs.index_select(0, rows)
+        if draws.boxes is not None:
+            images = augmenting.resized_crop(images, draws.boxes, self._size)
+        if draws.flip is not None:
+            images = augmenting.flip(images, draws.flip)
+        return augmenting.normalise(images, self._mean, self._std).contiguous(memory_format=self._format)
+
+
+class EvaluationBatches:
+    """All samples of one split in their order, none dropped, unaugmented; can be gone through repeatedly.
+
+    Yields inputs (batch, ...) float32 and labels (batch,) int64 on the device; the last batch may be smaller.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        batch_size: int,
+        device: torch.device,
+        memory_format: Literal["contiguous", "channels_last"] = "contiguous",
+        residency: Residency = "auto",
+    ) -> None:
+        self._images = split.inputs.ndim == 4
+        self._device, self._batch_size = torch.device(device), batch_size
+        self._format = _FORMATS[memory_format if self._images else "contiguous"]
+        self._mean, self._std = _constants(mean, std, self._device)
+        self.residency = _resident(residency, split.inputs, 0, self._device)
+        home = self._device if self.residency == "device" else torch.device("cpu")
+        self._inputs = _tensor(split.inputs).to(home)
+        self._labels = torch.from_numpy(np.asarray(split.labels, dtype=np.int64)).to(self._device)
+
+    def __len__(self) -> int:
+        return -(-len(self._labels) // self._batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        pairs = zip(
+            torch.split(self._inputs, self._batch_size),
+            torch.split(self._labels, self._batch_size),
+            strict=True,
+        )
+        for inputs, labels in pairs:
+            moved = inputs.to(self._device)
+            if self._images:
+                moved = moved.contiguous(memory_format=self._format)
+                moved = augmenting.normalise(moved, self._mean, self._std)
+            yield moved, labels
+
+
+def _check(
+    augment: Augment,
+    images: bool,
+    stored: tuple[int, int],
+    size: tuple[int, int],
+    samples: int,
+    batch_size: int,
+) -> None:
+    problems = []
+    if batch_size > samples:
+        problems.append(f"batch_size: expected at most the {samples} training samples; found {batch_size}")
+    if augment != Augment() and not images:
+        problems.append("augment: flips and crops are for images, and this data set has vectors")
+    if augment.crop and augment.random_resized_crop:
+        problems.append("augment: expected one of 'crop' and 'random_resized_crop'; found both")
+    if stored != size and not augment.random_resized_crop:
+        problems.append(
+            f"augment: training pictures are stored at {stored[0]}x{stored[1]} for batches of {size[0]}x{size[1]}: "
+            "expected 'random_resized_crop', as in [0.35, 1.0]"
+        )
+    if problems:
+        raise OptbenchError(*problems)
+
+
+def _constants(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    both = torch.tensor([mean, std], dtype=torch.float32, device=device)[:, :, None, None]
+    return both[0], both[1]
+
+
+def _tensor(inputs: np.ndarray[Any, Any]) -> Tensor:
+    """The same memory as a tensor; a read-only map is opened again copy-on-write, which torch insists on."""
+    if isinstance(inputs, np.memmap) and not inputs.flags.writeable and inputs.filename is not None:
+        inputs = np.memmap(
+            inputs.filename, dtype=inputs.dtype, mode="c", offset=inputs.offset, shape=inputs.shape
+        )
+    return torch.from_numpy(inputs if inputs.flags.writeable else inputs.copy())
+
+
+def _resident(
+    asked: Residency, inputs: np.ndarray[Any, Any], padding: int, device: torch.device
+) -> Literal["device", "host"]:
+    if asked != "auto":
+        return asked
+    needed = inputs.nbytes
+    if inputs.ndim == 4:
+        height, width = inputs.shape[2:]
+        needed = needed * (height + 2 * padding) * (width + 2 * padding) // (height * width)
+    return "device" if needed <= _free_bytes(device) // 2 else "host"
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not known on this system: a modest guess
+        return 4 * 2**30
+
+
+def _gatherer(inputs: Tensor, batch_size: int, seed: int, device: torch.device) -> Callable[[int], Tensor]:
+    """A function from a step to its samples, unaugmented, on the host; pinned for CUDA: copies run aside."""
+    samples, pinned = len(inputs), device.type == "cuda"
+    order, order_epoch = torch.empty(0, dtype=torch.int64), -1
+
+    def gather(step: int) -> Tensor:
+        nonlocal order, order_epoch
+        epoch, position = divmod(step, samples // batch_size)
+        if epoch != order_epoch:
+            order, order_epoch = augmenting.draw(seed, epoch, samples, Augment()).order, epoch
+        rows = order[position * batch_size : (position + 1) * batch_size]
+        batch = inputs.index_select(0, rows)
+        return batch.pin_memory() if pinned else batch
+
+    return gather
