@@ -1,0 +1,61 @@
+"""Disjoint, stratified, deterministic splits, and the statistics that normalise images.
+
+`numpy.random.RandomState` is used because its stream is frozen: a seed gives the same split in every numpy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from optbench.errors import OptbenchError
+
+Labels = npt.NDArray[np.int64]
+
+
+def carved_size(samples: int, fraction: float) -> int:
+    """How many of `samples` the function `carve` takes out: known without labels."""
+    if not 0 <= fraction < 1:
+        raise OptbenchError(f"expected a fraction from 0 to under 1 to split off, as 0.1; found {fraction}")
+    return round(samples * fraction)
+
+
+def carve(labels: Labels, fraction: float, seed: int = 0) -> tuple[Labels, Labels]:
+    """Indices (kept, carved), both ascending: `round(n * fraction)` samples, classes in proportion.
+
+    Whole samples are shared out by largest remainder, so every class is within one sample of its share.
+    """
+    wanted = carved_size(len(labels), fraction)
+    classes, counts = np.unique(labels, return_counts=True)
+    shares = counts * (wanted / max(1, len(labels)))
+    take = np.floor(shares).astype(np.int64)
+    largest_first = np.argsort(-(shares - take), kind="stable")
+    take[largest_first[: wanted - int(take.sum())]] += 1
+
+    random = np.random.RandomState(seed)
+    carved = np.zeros(len(labels), dtype=bool)
+    for label, number in zip(classes, take, strict=True):
+        carved[random.permutation(np.flatnonzero(labels == label))[:number]] = True
+    return np.flatnonzero(~carved), np.flatnonzero(carved)
+
+
+def channel_statistics(
+    images: npt.NDArray[Any], chunk: int = 4096
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, in 0..255. `images`: uint8 (n, channels, height, width).
+
+    From exact histograms, so the values do not depend on the order of summation. Constant channels get std 1.
+    """
+    histogram = np.zeros((images.shape[1], 256), dtype=np.int64)
+    for start in range(0, len(images), chunk):
+        part = images[start : start + chunk]
+        for channel, counts in enumerate(histogram):
+            counts += np.bincount(part[:, channel].ravel(), minlength=256)
+    values = np.arange(256, dtype=np.float64)
+    total = np.maximum(histogram.sum(1), 1)
+    mean = histogram @ values / total
+    variance = histogram @ values**2 / total - mean**2
+    std = np.sqrt(np.where(variance > 1e-9, variance, 1.0))
+    return tuple(mean.tolist()), tuple(std.tolist())

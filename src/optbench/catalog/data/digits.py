@@ -1,0 +1,39 @@
+"""Handwritten digits bundled with scikit-learn: 1797 grey pictures of 8x8 pixels, 10 classes, no download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from optbench.catalog.types import DataInfo, Split, Splits
+
+_SAMPLES = 1797
+
+
+def describe(root: Path) -> DataInfo:
+    """60 % training, 20 % validation, 20 % test. `root` is not used."""
+    from optbench.catalog.data._split import carved_size
+
+    fifth = carved_size(_SAMPLES, 0.2)
+    return DataInfo(_SAMPLES - 2 * fifth, fifth, fifth, (1, 8, 8), 10, "scikit-learn's bundled digits")
+
+
+def load(root: Path) -> Splits:
+    """The splits, stratified by class and always the same; intensities 0..16 become 0..255.
+
+    Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning
+    Repository, 1998 (its test part).
+    """
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    from optbench.catalog.data._split import carve, carved_size, channel_statistics
+
+    bunch = load_digits()
+    inputs = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
+    labels = bunch.target.astype(np.int64)
+
+    rest, test = carve(labels, 0.2)
+    kept, taken = carve(labels[rest], carved_size(_SAMPLES, 0.2) / len(rest))
+    parts = [Split(inputs[rows], labels[rows]) for rows in (rest[kept], rest[taken], test)]
+    mean, std = channel_statistics(inputs[rest[kept]])
+    return Splits(parts[0], parts[1], parts[2], describe(root), mean, std)
