@@ -7,9 +7,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from .amounts import Duration, Part
-from .types import Component, Optimizer, Rule, Suite
-from .yaml_source import resolves_to_text
+from optbench.suite.amounts import Duration, Part
+from optbench.suite.types import Component, Optimizer, Rule, Suite
+from optbench.suite.yaml_source import resolves_to_text
 
 
 def dump(suite: Suite) -> dict[str, Any]:

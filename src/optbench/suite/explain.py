@@ -13,10 +13,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from optbench.errors import Problem, nearest
-
-from .amounts import shown
-from .types import Suite
-from .yaml_source import Keys, Source
+from optbench.suite.amounts import shown
+from optbench.suite.types import Suite
+from optbench.suite.yaml_source import Keys, Source
 
 #: parts of a typed path that a file has under other names, or not at all
 _UNWRITTEN = ("arguments", "value", "unit", "rules")

@@ -9,12 +9,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from optbench.errors import OptbenchError, Problem
-
-from . import yaml_source
-from .explain import as_written, explain
-from .overrides import Override, apply, as_in_file, parse_override, split_path
-from .types import Suite
-from .yaml_source import Keys, Source, parse
+from optbench.suite import yaml_source
+from optbench.suite.explain import as_written, explain
+from optbench.suite.overrides import Override, apply, as_in_file, parse_override, split_path
+from optbench.suite.types import Suite
+from optbench.suite.yaml_source import Keys, Source, parse
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from optbench.errors import OptbenchError, Problem, nearest
-
-from .types import one_workload_name
-from .yaml_source import Keys, Place, Source, parse
+from optbench.suite.types import one_workload_name
+from optbench.suite.yaml_source import Keys, Place, Source, parse
 
 #: of these, one replaces the other: `budget.epochs=1` where the file has `budget: {steps: 100}`
 _ALTERNATIVES = (("epochs", "steps", "seconds", "percent"), ("norm", "value"), ("at_least", "at_most"))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from .amounts import Duration, Flag, Number, Part, Strict, Whole
+from optbench.suite.amounts import Duration, Flag, Number, Part, Strict, Whole
 
 MAX_LABEL = 100
 

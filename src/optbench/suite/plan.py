@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from optbench.errors import OptbenchError
-
-from .load import Loaded
-from .reference import file_and_name
-from .types import Optimizer, Suite, Trial, Workload
+from optbench.suite.load import Loaded
+from optbench.suite.reference import file_and_name
+from optbench.suite.types import Optimizer, Suite, Trial, Workload
 
 
 def plan(loaded: Loaded) -> tuple[Trial, ...]:

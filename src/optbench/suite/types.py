@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from .amounts import Duration, Flag, Number, Part, Strict, Whole, shown
-from .parts import (
+from optbench.suite.amounts import Duration, Flag, Number, Part, Strict, Whole, shown
+from optbench.suite.parts import (
     Augment,
     Clip,
     Component,

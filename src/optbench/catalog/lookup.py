@@ -1,0 +1,190 @@
+"""Names in a suite -> the code they mean. The folders are the registry: no table, and no import to list or describe.
+
+A family's item is a catalog file, an entry point of group `optbench.<family>` (for packages that add items), an
+import path (`torch.optim.SGD`), or a file beside the suite (`my_opt.py:MyOptimizer`; `my_data.py` alone is a module
+with the family's functions, like a catalog file).
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import sys
+import traceback
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from optbench.catalog import sources
+from optbench.errors import OptbenchError, Problem, nearest
+from optbench.suite.reference import file_and_name
+
+#: family -> (one of it, the function that makes it or does its work; empty where the item itself is called)
+FAMILIES = {
+    "models": ("model", "build"),
+    "data": ("data set", "describe"),
+    "optimizers": ("optimizer", ""),
+    "schedules": ("schedule", "multiplier"),
+    "metrics": ("metric", "total"),
+    "losses": ("loss", "build"),
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a name means, not yet imported."""
+
+    family: str
+    name: str
+    """As the suite has it."""
+    kind: Literal["catalog", "import", "file"]
+    module: str
+    """Dotted name of the module; empty for a file."""
+    attribute: str
+    """Dotted name inside the module; empty if the module itself is meant."""
+    file: Path | None
+    """The module's source; None where it has none."""
+
+
+def names(family: str) -> dict[str, str]:
+    """Every short name of a family with its one-line description, in alphabetical order."""
+    described = {name: _summary(path) for name, path in items(family).items()}
+    for name, point in _points(family).items():
+        described[name] = f"from {point.value}"
+    return dict(sorted(described.items()))
+
+
+def items(family: str) -> dict[str, Path]:
+    """Name -> file of the family's catalog items."""
+    folder = Path(__file__).parent / family
+    return {path.stem: path for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")}
+
+
+def resolve(family: str, name: str, folder: str | Path = ".") -> Target:
+    """What `name` means in a suite in `folder`. Imports nothing.
+
+    Raises `OptbenchError` (without a place) for an unknown name, a missing file or a package that isn't installed.
+    """
+    if found := file_and_name(name):
+        return _file_target(family, name, Path(folder), *found)
+    points, files = _points(family), items(family)
+    if name in files:
+        use = sources.constants(files[name]).get("USE")
+        if isinstance(use, str):
+            return _import_target(family, name, use)
+        return Target(family, name, "catalog", f"optbench.catalog.{family}.{name}", "", files[name])
+    if name in points:
+        return _import_target(family, name, points[name].value.replace(":", "."))
+    if "." in name:
+        return _import_target(family, name, name)
+    raise OptbenchError(f"unknown {FAMILIES[family][0]} '{name}'; {nearest(name, [*files, *points])}")
+
+
+def load(target: Target) -> Any:
+    """The module, class or function itself, really imported.
+
+    Raises `OptbenchError` with file and line if the code fails while it is imported, or has no such name.
+    """
+    module = _load_file(target.file) if target.kind == "file" and target.file else _import(target)
+    found: Any = module
+    for part in target.attribute.split(".") if target.attribute else ():
+        if not hasattr(found, part):
+            public = [known for known in dir(found) if not known.startswith("_")]
+            raise OptbenchError(f"'{target.name}': {_of(found)} has no '{part}'; {nearest(part, public)}")
+        found = getattr(found, part)
+    return found
+
+
+def _summary(path: Path) -> str:
+    doc = ast.get_docstring(sources.parse(path)) or ""
+    return doc.split("\n", 1)[0].strip()
+
+
+@cache
+def _points(family: str) -> dict[str, EntryPoint]:
+    """Items of other packages. Raises `OptbenchError` if one name has two meanings."""
+    known = {name: f"the catalog's {path.name}" for name, path in items(family).items()}
+    points = {}
+    for point in entry_points(group=f"optbench.{family}"):
+        if point.name in known:
+            who = f"{point.value} ({point.dist.name if point.dist else 'unknown package'})"
+            raise OptbenchError(
+                f"two {FAMILIES[family][0]}s are named '{point.name}': {known[point.name]} and {who}"
+            )
+        known[point.name] = point.value
+        points[point.name] = point
+    return points
+
+
+def _file_target(family: str, name: str, folder: Path, file: str, attribute: str) -> Target:
+    path = (folder / file).absolute()
+    if not path.is_file():
+        beside = [other.name for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        hint = f"; {nearest(path.name, beside)}" if beside else ""
+        raise OptbenchError(f"no file '{file}' in {folder.absolute()}{hint}")
+    if not attribute and not FAMILIES[family][1]:
+        raise OptbenchError(f"expected FILE:NAME, as in '{file}:MyOptimizer'; found '{name}'")
+    return Target(family, name, "file", "", attribute, path)
+
+
+def _import_target(family: str, name: str, dotted: str) -> Target:
+    module, attribute, file = sources.locate(dotted)
+    if not module:
+        top = dotted.split(".")[0]
+        raise OptbenchError(
+            f"'{name}' cannot be found: the module '{top}' is not installed in this environment"
+        )
+    return Target(family, name, "import", module, attribute, file)
+
+
+def _import(target: Target) -> ModuleType:
+    try:
+        return importlib.import_module(target.module)
+    except Exception as error:
+        raise OptbenchError(f"'{target.name}': importing {target.module} failed: {_said(error)}") from error
+
+
+def _load_file(path: Path) -> ModuleType:
+    """Import a file under a name of its own, so that no other module is shadowed and a changed file is a new module."""
+    try:
+        digest = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:12]
+    except OSError as error:
+        raise OptbenchError(Problem(f"cannot be read: {error.strerror}", file=str(path))) from None
+    name = f"optbench_file_{path.stem}_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise OptbenchError(
+            Problem(f"fails when imported: {_said(error)}", file=str(path), line=_line(error, path))
+        ) from error
+    return module
+
+
+def _line(error: Exception, path: Path) -> int | None:
+    """The line of the user's file that failed, however deep the failure was."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return error.lineno
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return frames[-1].lineno if frames else None
+
+
+def _said(error: Exception) -> str:
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _of(found: Any) -> str:
+    return str(getattr(found, "__file__", None) or getattr(found, "__name__", None) or type(found).__name__)

@@ -1,0 +1,9 @@
+"""Muon, orthogonalised momentum for matrices: Jordan et al. 2024.
+
+https://kellerjordan.github.io/posts/muon/
+
+Weight decay is decoupled: weights shrink by lr x `weight_decay`; torch's default is 0.1, not 0. It takes 2-D weights only: give
+the other parameters to another optimizer by a list of rules.
+"""
+
+USE = "torch.optim.Muon"

@@ -1,0 +1,223 @@
+"""The arguments that a model, data set or optimizer takes, read from its source: nothing is imported if that works."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from optbench.catalog import lookup, sources
+from optbench.catalog.lookup import FAMILIES, Target
+from optbench.catalog.sources import Definition, Function
+from optbench.errors import OptbenchError, nearest
+
+#: a default that is there, but is not a literal
+UNKNOWN = object()
+_MAX_DEPTH = 8
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A named parameter. `default` is `UNKNOWN` where it is computed, and means nothing if `required`."""
+
+    name: str
+    required: bool
+    default: Any = UNKNOWN
+    annotation: str = ""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Named parameters in order, `self` and `cls` left out. `accepts_any`: unnamed ones go somewhere unknown."""
+
+    parameters: tuple[Parameter, ...]
+    accepts_any: bool = False
+    file: str = ""
+    line: int | None = None
+    is_class: bool = field(default=True, compare=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(parameter.name for parameter in self.parameters)
+
+    def __getitem__(self, name: str) -> Parameter:
+        return next(parameter for parameter in self.parameters if parameter.name == name)
+
+
+def signature(target: Target) -> Signature:
+    """The signature of what is called: the class or function itself, or the function that its module offers.
+
+    `**kwargs` that are passed on are followed (`resnet50(**kwargs)` takes what `ResNet` takes). Raises `OptbenchError` if
+    there is no such name, or if the module had to be imported and failed.
+    """
+    name = target.attribute or FAMILIES[target.family][1]
+    found = None
+    if target.file is not None and name and "." not in name:
+        found = sources.define(target.module, target.file, name)
+        if found is not None and (static := _of(found, 0)) is not None:
+            return static
+        public = sources.public_names(target.file)
+        if found is None and public is not None and name not in public:
+            raise OptbenchError(_no_such_name(target, name, public))
+    return _imported(target)
+
+
+def requires_closure(target: Target) -> bool:
+    """Whether the class's `step` can't be called without a closure. False where the source doesn't tell."""
+    if target.file is None or not target.attribute:
+        return False
+    found = sources.define(target.module, target.file, target.attribute)
+    step = _method(found, "step", 0) if found else None
+    if step is None:
+        return False
+    closure = next((p for p in _parameters(step[1]) if p.name == "closure"), None)
+    return closure is not None and closure.required
+
+
+def _no_such_name(target: Target, name: str, public: list[str]) -> str:
+    where = target.module or (target.file.name if target.file else "")
+    return f"'{target.name}': {where} has no '{name}'; {nearest(name, public)}"
+
+
+def _of(found: Definition, depth: int) -> Signature | None:
+    """None where the source alone doesn't tell (generated constructors, bases out of sight)."""
+    if isinstance(found.node, ast.ClassDef):
+        method = _method(found, "__init__", 0)
+        if method is None:
+            return None
+        owner, function = method
+        parameters = _parameters(function)[1:]
+    else:
+        owner, function = found, found.node
+        parameters = _parameters(function)
+    more, is_open = _forwarded(owner, function, found, depth)
+    known = {parameter.name for parameter in parameters}
+    parameters += [parameter for parameter in more if parameter.name not in known]
+    is_class = isinstance(found.node, ast.ClassDef)
+    return Signature(tuple(parameters), is_open, str(found.file), found.node.lineno, is_class)
+
+
+def _parameters(function: Function) -> list[Parameter]:
+    arguments = function.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults))
+    pairs = [*zip(positional, [*defaults, *arguments.defaults], strict=True)]
+    pairs += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    return [
+        Parameter(
+            argument.arg,
+            default is None,
+            UNKNOWN if default is None else _literal(default),
+            ast.unparse(argument.annotation) if argument.annotation else "",
+        )
+        for argument, default in pairs
+    ]
+
+
+def _literal(node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return UNKNOWN
+
+
+def _method(found: Definition, name: str, depth: int) -> tuple[Definition, Function] | None:
+    """A method with the class that defines it, the class itself first and then its bases from left to right."""
+    if not isinstance(found.node, ast.ClassDef) or depth > _MAX_DEPTH:
+        return None
+    own = [
+        node
+        for node in found.node.body
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and node.name == name
+        and not any(ast.unparse(d).endswith("overload") for d in node.decorator_list)
+    ]
+    if own:
+        return found, own[-1]
+    if name == "__init__" and found.node.decorator_list:
+        return None  # a dataclass, or something like it
+    for base in found.node.bases:
+        if (definition := sources.follow(base, found.module, found.file)) is not None:
+            if (method := _method(definition, name, depth + 1)) is not None:
+                return method
+        elif name == "__init__":
+            return None  # a base out of sight may have the constructor
+    return None
+
+
+def _forwarded(
+    owner: Definition, function: Function, found: Definition, depth: int
+) -> tuple[list[Parameter], bool]:
+    """The parameters that `**kwargs` end up in, and whether some may go where we can't see."""
+    rest = function.args.kwarg
+    if rest is None:
+        return [], False
+    calls = list(_calls_with(function, rest.arg))
+    parameters: list[Parameter] = []
+    is_open = not calls and not isinstance(found.node, ast.ClassDef)
+    for call in calls:
+        called = _called(call, owner, depth)
+        if called is None or any(isinstance(argument, ast.Starred) for argument in call.args):
+            is_open = True
+            continue
+        given = {keyword.arg for keyword in call.keywords}
+        left = called.parameters[len(call.args) :]
+        parameters += [Parameter(p.name, False, p.default, p.annotation) for p in left if p.name not in given]
+        is_open = is_open or called.accepts_any
+    return parameters, is_open
+
+
+def _calls_with(function: Function, rest: str) -> Iterator[ast.Call]:
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and any(
+            keyword.arg is None and isinstance(keyword.value, ast.Name) and keyword.value.id == rest
+            for keyword in node.keywords
+        ):
+            yield node
+
+
+def _called(call: ast.Call, owner: Definition, depth: int) -> Signature | None:
+    if depth > _MAX_DEPTH:
+        return None
+    is_super = (
+        isinstance(call.func, ast.Attribute)
+        and call.func.attr == "__init__"
+        and isinstance(call.func.value, ast.Call)
+        and ast.unparse(call.func.value.func) == "super"
+    )
+    if is_super and isinstance(owner.node, ast.ClassDef):
+        bases = [sources.follow(base, owner.module, owner.file) for base in owner.node.bases]
+        definition = next((base for base in bases if base is not None), None)
+    else:
+        definition = sources.follow(call.func, owner.module, owner.file)
+    return _of(definition, depth + 1) if definition else None
+
+
+def _imported(target: Target) -> Signature:
+    """The last resort: import it and ask."""
+    found = lookup.load(target)
+    if inspect.ismodule(found):
+        function = FAMILIES[target.family][1]
+        if not hasattr(found, function):
+            raise OptbenchError(
+                f"'{target.name}' is a module without '{function}'"
+                if function
+                else f"'{target.name}' is a module"
+            )
+        found = getattr(found, function)
+    if not callable(found):
+        raise OptbenchError(f"'{target.name}' is {type(found).__name__}; expected a class or function")
+    try:
+        read = inspect.signature(found)
+    except (TypeError, ValueError):
+        return Signature((), True)
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = tuple(
+        Parameter(p.name, p.default is p.empty, UNKNOWN if p.default is p.empty else p.default)
+        for p in read.parameters.values()
+        if p.kind in (*named, inspect.Parameter.POSITIONAL_ONLY)
+    )
+    is_open = any(p.kind is p.VAR_KEYWORD for p in read.parameters.values())
+    return Signature(parameters, is_open and not inspect.isclass(found), is_class=inspect.isclass(found))

@@ -1,0 +1,216 @@
+"""Reads Python source without importing it: where a module lies, and where a name in it is defined."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+_MAX_HOPS = 25  # re-exports followed from one name
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A class or function and the module that defines it (empty name for a file that is no module)."""
+
+    node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    module: str
+    file: Path
+
+
+def parse(path: Path) -> ast.Module:
+    """The syntax tree of a file; an empty one if it can't be read or parsed (importing it will say why)."""
+    try:
+        return _parse(path, path.stat().st_mtime_ns)
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return ast.Module(body=[], type_ignores=[])
+
+
+@lru_cache(maxsize=256)
+def _parse(path: Path, changed: int) -> ast.Module:
+    return ast.parse(path.read_bytes())
+
+
+def constants(path: Path) -> dict[str, Any]:
+    """Module-level `NAME = literal` assignments."""
+    found = {}
+    for node in parse(path).body:
+        if isinstance(node, ast.Assign):
+            names: list[ast.expr] = node.targets
+        elif isinstance(node, ast.AnnAssign):
+            names = [node.target]
+        else:
+            continue
+        for name in names:
+            if isinstance(name, ast.Name) and node.value is not None:
+                try:
+                    found[name.id] = ast.literal_eval(node.value)
+                except ValueError:
+                    continue
+    return found
+
+
+def locate(dotted: str) -> tuple[str, str, Path | None]:
+    """`torch.optim.SGD` -> ("torch.optim", "SGD", its file): the longest part that is a module, found on disk.
+
+    The file is None for modules without source; the module is empty if nothing of that name is installed.
+    """
+    parts = dotted.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return "", dotted, None
+    try:
+        spec = importlib.util.find_spec(parts[0])
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        return "", dotted, None
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    file = Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
+    known = 1
+    for part in parts[1:]:
+        inside = next((found for folder in folders if (found := _inside(folder, part))), None)
+        if inside is None:
+            break
+        file, folders = inside
+        known += 1
+    return ".".join(parts[:known]), ".".join(parts[known:]), file
+
+
+def _inside(folder: Path, part: str) -> tuple[Path | None, list[Path]] | None:
+    if (folder / part / "__init__.py").is_file():
+        return folder / part / "__init__.py", [folder / part]
+    if (folder / f"{part}.py").is_file():
+        return folder / f"{part}.py", []
+    if next(folder.glob(f"{part}.*.so"), None) or next(folder.glob(f"{part}.pyd"), None):
+        return None, []
+    return None
+
+
+def define(module: str, file: Path, name: str, hops: int = 0) -> Definition | None:
+    """The class or function that `name` is in a file, through `from x import y` in other files. None if unclear."""
+    if hops > _MAX_HOPS or not _mentions(file, name):
+        return None
+    found: Definition | None = None
+    stars: list[ast.ImportFrom] = []
+    for node in statements(parse(file)):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == name:
+            if not _is_overload(node):
+                found = Definition(node, module, file)
+        elif isinstance(node, ast.ImportFrom):
+            source = _absolute(node, module, file)
+            for alias in node.names:
+                if alias.name == "*":
+                    stars.append(node)
+                elif (alias.asname or alias.name) == name and source:
+                    found = define_dotted(f"{source}.{alias.name}", hops + 1) or found
+        elif isinstance(node, ast.Assign) and _assigns(node, name):
+            found = follow(node.value, module, file, hops + 1) or found
+    for star in stars if found is None and not name.startswith("_") else ():
+        source = _absolute(star, module, file)
+        found = found or (define_dotted(f"{source}.{name}", hops + 1) if source else None)
+    return found
+
+
+def define_dotted(dotted: str, hops: int = 0) -> Definition | None:
+    """The same for an absolute dotted path."""
+    module, attribute, file = locate(dotted)
+    if file is None or not attribute or "." in attribute:
+        return None
+    return define(module, file, attribute, hops)
+
+
+def follow(expression: ast.expr, module: str, file: Path, hops: int = 0) -> Definition | None:
+    """What an expression like `SGD` or `torch.optim.SGD` means in a file."""
+    parts: list[str] = []
+    while isinstance(expression, ast.Attribute):
+        parts.insert(0, expression.attr)
+        expression = expression.value
+    if not isinstance(expression, ast.Name) or hops > _MAX_HOPS:
+        return None
+    if not parts:
+        return define(module, file, expression.id, hops + 1)
+    root = _imported(expression.id, module, file)
+    return define_dotted(".".join([root, *parts]), hops + 1) if root else None
+
+
+def public_names(file: Path) -> list[str] | None:
+    """What a module defines or imports by name; None if that can't be told without running it."""
+    names: set[str] = set()
+    for node in statements(parse(file)):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            names.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            names.add("*")  # may well be globals().update(...)
+    if names & {"*", "__getattr__"} or not names:
+        return None
+    return sorted(name for name in names if not name.startswith("_"))
+
+
+def statements(tree: ast.Module | ast.stmt) -> Iterator[ast.stmt]:
+    """Module-level statements, also those inside `if`, `try` and `with`."""
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, (ast.If, ast.Try, ast.With)):
+            yield from statements(child)
+        elif isinstance(child, ast.ExceptHandler):
+            yield from child.body
+        elif isinstance(child, ast.stmt):
+            yield child
+
+
+def _assigns(node: ast.Assign, name: str) -> bool:
+    """`Name = Other`: a second name for something."""
+    return isinstance(node.value, (ast.Name, ast.Attribute)) and any(
+        isinstance(target, ast.Name) and target.id == name for target in node.targets
+    )
+
+
+def _mentions(file: Path, name: str) -> bool:
+    """A cheap look before the file is parsed."""
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return bool(re.search(rf"\b{re.escape(name)}\b|import \*", text))
+
+
+def _is_overload(node: ast.ClassDef | Function) -> bool:
+    return any(ast.unparse(decorator).endswith("overload") for decorator in node.decorator_list)
+
+
+def _absolute(node: ast.ImportFrom, module: str, file: Path) -> str:
+    """The module that `from ..x import y` means; empty for a relative import outside any package."""
+    if node.level == 0:
+        return node.module or ""
+    parts = module.split(".") if module else []
+    up = node.level - (1 if file.name == "__init__.py" else 0)
+    if not parts or up >= len(parts) + (1 if file.name == "__init__.py" else 0):
+        return ""
+    base = parts[: len(parts) - up]
+    return ".".join([*base, node.module] if node.module else base)
+
+
+def _imported(name: str, module: str, file: Path) -> str:
+    """The dotted path that a name was imported as, in a file."""
+    for node in statements(parse(file)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.asname == name:
+                    return alias.name
+                if alias.asname is None and alias.name.split(".")[0] == name:
+                    return name
+        elif isinstance(node, ast.ImportFrom) and (source := _absolute(node, module, file)):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return f"{source}.{alias.name}"
+    return ""
