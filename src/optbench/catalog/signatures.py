@@ -155,7 +155,7 @@ def _forwarded(
     if rest is None:
         return [], False
     calls = list(_calls_with(function, rest.arg))
-    parameters: list[Parameter] = []
+    parameters = [Parameter(name, False) for name in _taken_from(function, rest.arg)]
     is_open = not calls and not isinstance(found.node, ast.ClassDef)
     for call in calls:
         called = _called(call, owner, depth)
@@ -167,6 +167,19 @@ def _forwarded(
         parameters += [Parameter(p.name, False, p.default, p.annotation) for p in left if p.name not in given]
         is_open = is_open or called.accepts_any
     return parameters, is_open
+
+
+def _taken_from(function: Function, rest: str) -> Iterator[str]:
+    """Names that the body takes out by itself: `kwargs.pop("image_size", 224)`."""
+    for node in ast.walk(function):
+        if (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func) in (f"{rest}.pop", f"{rest}.get")
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+            and isinstance(node.args[0].value, str)
+        ):
+            yield node.args[0].value
 
 
 def _calls_with(function: Function, rest: str) -> Iterator[ast.Call]:

@@ -38,21 +38,21 @@ def _parse(path: Path, changed: int) -> ast.Module:
 
 
 def constants(path: Path) -> dict[str, Any]:
-    """Module-level `NAME = literal` assignments."""
-    found = {}
+    """Module-level `NAME = literal` and `A, B = literal, literal` assignments."""
+    found: dict[str, Any] = {}
     for node in parse(path).body:
-        if isinstance(node, ast.Assign):
-            names: list[ast.expr] = node.targets
-        elif isinstance(node, ast.AnnAssign):
-            names = [node.target]
-        else:
+        if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:
             continue
-        for name in names:
-            if isinstance(name, ast.Name) and node.value is not None:
-                try:
-                    found[name.id] = ast.literal_eval(node.value)
-                except ValueError:
-                    continue
+        try:
+            value = ast.literal_eval(node.value)
+        except ValueError:
+            continue
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            if isinstance(target, ast.Name):
+                found[target.id] = value
+            elif isinstance(target, ast.Tuple) and isinstance(value, tuple):
+                names = [item.id for item in target.elts if isinstance(item, ast.Name)]
+                found |= dict(zip(names, value, strict=False))
     return found
 
 

@@ -1,0 +1,166 @@
+"""Arguments in a suite against the signature of what they are for: names, what is missing, and obvious types."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from optbench.catalog.signatures import UNKNOWN, Parameter, Signature
+from optbench.errors import nearest
+from optbench.suite.amounts import shown
+
+TypedPath = tuple[str | int, ...]
+#: where in the suite, and what is wrong there
+Finding = tuple[TypedPath, str]
+
+#: what the engine passes itself
+SUPPLIED = {
+    "models": {"shape", "classes", "num_classes"},
+    "data": {"root"},
+    "schedules": {"step", "steps"},
+    "optimizers": {"model", "total_steps"},
+}
+_GLUE = {"Optional", "Union", "Annotated", "Final", "Sequence", "Iterable", "Collection", "List", "Tuple"}
+_PLAIN = {"int", "float", "bool", "str", "None", "list", "tuple", "dict", "Literal"}
+_LISTS = {"list", "tuple", "List", "Tuple", "Sequence", "Iterable", "Collection"}
+#: of optimizers; checked by most classes themselves, but only when a trial has already begun
+_AT_LEAST_0 = {"lr", "weight_decay", "eps", "momentum", "dampening", "rho"}
+
+
+def unfit(
+    family: str, signature: Signature, arguments: Mapping[str, Any], path: TypedPath, name: str
+) -> Iterator[Finding]:
+    """Every argument that `name` doesn't take or that can't be what it takes, and those that are missing.
+
+    `path` is the typed path of the arguments. Of an optimizer class only *named* parameters count, even if it swallows
+    others, so that a typo never passes.
+    """
+    first = set(signature.names[:1]) if family == "optimizers" else set()
+    supplied = SUPPLIED.get(family, set()) | first
+    known = [p for p in signature.names if p not in (supplied - {"num_classes"})]
+    for argument, value in arguments.items():
+        here = (*path, argument)
+        if argument in first or (
+            argument in supplied and argument in signature.names and argument not in known
+        ):
+            yield here, f"'{argument}' is given by optbench itself"
+        elif argument in known:
+            if message := mismatch(signature[argument], value) or _out_of_range(family, argument, value):
+                yield here, message
+        elif not signature.accepts_any:
+            yield here, f"'{name}' has no argument '{argument}'; {nearest(argument, known)}"
+    for parameter in signature.parameters:
+        if parameter.required and parameter.name not in {*supplied, *arguments}:
+            yield path[:-1], f"'{name}' needs the argument '{parameter.name}'"
+
+
+def mismatch(parameter: Parameter, value: Any) -> str:
+    """What is wrong with a value's type, as far as annotation or default tell; empty if nothing."""
+    node = _annotation(parameter)
+    if node is None:
+        return _unlike_default(parameter.default, value)
+    options = list(_literals(node))
+    names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+    names |= {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+    names |= {"None" for n in ast.walk(node) if isinstance(n, ast.Constant) and n.value is None}
+    if options and isinstance(value, str) and not names & {"str"}:
+        return _not_an_option(options, value)
+    foreign = names - _PLAIN - _GLUE - {"typing", "collections", "abc", "torch", "t", "Tensor"}
+    if foreign:
+        return _unlike_default(parameter.default, value) if isinstance(value, (str, dict)) else ""
+    return _unlike_names(names, bool(options), value)
+
+
+def _annotation(parameter: Parameter) -> ast.expr | None:
+    try:
+        return ast.parse(parameter.annotation, mode="eval").body if parameter.annotation else None
+    except SyntaxError:
+        return None
+
+
+def _literals(node: ast.expr) -> Iterator[Any]:
+    for part in ast.walk(node):
+        if isinstance(part, ast.Subscript) and ast.unparse(part.value).split(".")[-1] == "Literal":
+            items = part.slice.elts if isinstance(part.slice, ast.Tuple) else [part.slice]
+            yield from (item.value for item in items if isinstance(item, ast.Constant))
+
+
+def _not_an_option(options: list[Any], value: str) -> str:
+    if value in options:
+        return ""
+    close = get_close_matches(value, [str(option) for option in options], n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    return f"expected one of {', '.join(str(option) for option in options)}; found {shown(value)}{hint}"
+
+
+def _unlike_names(names: set[str], has_options: bool, value: Any) -> str:
+    """`names` are the plain types of an annotation."""
+    if not names & (_PLAIN | _LISTS):
+        return ""
+    if isinstance(value, (list, tuple)):
+        if names & _LISTS:
+            numbers_only = names & {"int", "float"} and not names & {"str", "bool"}
+            wrong = [item for item in value if isinstance(item, (str, bool))] if numbers_only else []
+            return f"expected numbers; found {shown(wrong[0])}" if wrong else ""
+    elif isinstance(value, bool):
+        if "bool" in names:
+            return ""
+    elif isinstance(value, (int, float)):
+        if names & ({"int", "float"} if isinstance(value, int) else {"float"}):
+            return ""
+    elif isinstance(value, str):
+        if "str" in names:
+            return ""
+    elif value is None:
+        if names & {"None", "Optional"}:
+            return ""
+    elif names & {"dict"}:
+        return ""
+    return f"expected {_words(names, has_options)}; found {shown(value)}"
+
+
+def _words(names: set[str], has_options: bool) -> str:
+    words = []
+    if names & _LISTS:
+        words.append("a list")
+    if "float" in names:
+        words.append("a number")
+    elif "int" in names:
+        words.append("a whole number")
+    if "bool" in names:
+        words.append("true or false")
+    if "str" in names or has_options:
+        words.append("text")
+    if "dict" in names:
+        words.append("a mapping")
+    if names & {"None", "Optional"}:
+        words.append("null")
+    return " or ".join(words)
+
+
+def _unlike_default(default: Any, value: Any) -> str:
+    """Without an annotation only what surely fails is refused: text or mappings for numbers, and the like."""
+    if default is UNKNOWN or default is None or value is None:
+        return ""
+    if isinstance(default, (int, float)) and isinstance(value, (str, dict)):
+        word = "true or false" if isinstance(default, bool) else "a number"
+        return f"expected {word}; found {shown(value)}"
+    if isinstance(default, tuple) and isinstance(value, (str, dict)):
+        return f"expected a list; found {shown(value)}"
+    if isinstance(default, str) and isinstance(value, (list, dict)):
+        return f"expected text; found {shown(value)}"
+    return ""
+
+
+def _out_of_range(family: str, argument: str, value: Any) -> str:
+    if family != "optimizers":
+        return ""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if argument in _AT_LEAST_0 and is_number and value < 0:
+        return f"expected at least 0; found {value}"
+    if argument == "betas" and isinstance(value, list):
+        wrong = [beta for beta in value if isinstance(beta, (int, float)) and not 0 <= beta < 1]
+        return f"expected numbers from 0 to below 1; found {wrong[0]}" if wrong else ""
+    return ""

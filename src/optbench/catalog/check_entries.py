@@ -1,0 +1,124 @@
+"""What is wrong with an optimizer entry: its classes, their arguments, its rules, and how it fits the workloads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+
+from optbench.catalog import lookup
+from optbench.catalog.arguments import Finding, TypedPath, unfit
+from optbench.catalog.check_component import component_findings, said
+from optbench.catalog.signatures import requires_closure, signature
+from optbench.catalog.types import DataInfo
+from optbench.errors import OptbenchError
+from optbench.suite.plan import merged
+from optbench.suite.types import Optimizer, Rule, Suite
+
+_KINDS = ("all", "rest", "matrices", "embeddings", "convolutions", "vectors")
+
+
+def entry_findings(
+    suite: Suite, label: str, folder: Path, infos: Mapping[str, DataInfo | None]
+) -> Iterator[Finding]:
+    """`infos` are the descriptions of each workload's data, None where unknown."""
+    entry = suite.optimizers[label]
+    path: TypedPath = ("optimizers", label)
+    for position, rule in enumerate(entry.rules):
+        yield from _rule(rule, folder, (*path, "rules", position))
+    yield from _order(entry, path)
+    yield from _closure(suite, entry, folder, path)
+    if entry.schedule is not None:
+        yield from component_findings("schedules", entry.schedule, folder, (*path, "schedule"))
+    yield from _horizon(suite, entry, label)
+    yield from _batch(suite, entry, path, infos)
+
+
+def _rule(rule: Rule, folder: Path, path: TypedPath) -> Iterator[Finding]:
+    try:
+        read = signature(lookup.resolve("optimizers", rule.use, folder))
+    except OptbenchError as error:
+        yield from (((*path, "use"), said(problem)) for problem in error.problems)
+        return
+    yield from unfit("optimizers", read, rule.arguments, (*path, "arguments"), rule.use)
+    close = get_close_matches(rule.parameters, _KINDS, n=1, cutoff=0.75)
+    if rule.parameters not in _KINDS and close:
+        yield (
+            (*path, "parameters"),
+            f"unknown kind of parameters '{rule.parameters}'; did you mean '{close[0]}'?",
+        )
+
+
+def _order(entry: Optimizer, path: TypedPath) -> Iterator[Finding]:
+    """Rules that can't get any parameter, since earlier ones take them all."""
+    seen: list[str] = []
+    for position, rule in enumerate(entry.rules):
+        here = (*path, "rules", position, "parameters")
+        takes_all = next((kind for kind in ("all", "rest") if kind in seen), None)
+        if takes_all:
+            yield here, f"this rule takes no parameters: '{takes_all}' before it takes all that are left"
+        elif rule.parameters in seen:
+            yield here, f"this rule takes no parameters: an earlier one takes '{rule.parameters}'"
+        seen.append(rule.parameters)
+
+
+def _closure(suite: Suite, entry: Optimizer, folder: Path, path: TypedPath) -> Iterator[Finding]:
+    for position, rule in enumerate(entry.rules):
+        try:
+            needs = entry.closure
+            if needs is None:
+                needs = requires_closure(lookup.resolve("optimizers", rule.use, folder))
+        except OptbenchError:
+            continue  # told already
+        here = (*path, "rules", position, "use")
+        if needs and suite.precision == "fp16":
+            yield (
+                here,
+                "steps with a closure can't scale gradients as fp16 needs; expected precision bf16 or fp32",
+            )
+        if needs and len(entry.rules) > 1:
+            yield (
+                here,
+                "an optimizer that needs a closure can't be one of several rules: each would train alone",
+            )
+            return
+
+
+def _horizon(suite: Suite, entry: Optimizer, label: str) -> Iterator[Finding]:
+    """A budget in seconds has no number of steps that a schedule could stretch over."""
+    schedule = merged(suite, entry).schedule
+    if schedule is None or entry.horizon is not None:
+        return
+    if schedule.name == "constant" and not (schedule.warmup and schedule.warmup.unit == "percent"):
+        return
+    path: TypedPath = ("optimizers", label, "schedule") if entry.schedule is not None else ("schedule",)
+    for workload in suite.workloads.values():
+        if workload.budget.unit == "seconds":
+            yield (
+                path,
+                f"the schedule '{schedule.name}' needs a length in steps, which a budget in seconds doesn't give; "
+                "add 'horizon: 10 epochs' to the optimizers, or use 'schedule: constant'",
+            )
+            return
+
+
+def _batch(
+    suite: Suite, entry: Optimizer, path: TypedPath, infos: Mapping[str, DataInfo | None]
+) -> Iterator[Finding]:
+    if entry.batch_size is None:
+        return
+    here = (*path, "batch_size")
+    for name, info in infos.items():
+        if info is not None and entry.batch_size > info.train:
+            yield (
+                here,
+                f"a batch of {entry.batch_size} is larger than the training split ({info.train} samples)",
+            )
+            return
+        accumulate = suite.workloads[name].accumulate
+        if accumulate > entry.batch_size:
+            yield (
+                here,
+                f"expected at least the {accumulate} micro-batches of 'accumulate'; found {entry.batch_size}",
+            )
+            return

@@ -1,0 +1,130 @@
+"""What is wrong with a workload: its model, data, metrics and targets, and how they fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from optbench.catalog import lookup, sources
+from optbench.catalog.arguments import SUPPLIED, Finding, TypedPath
+from optbench.catalog.check_component import component_findings, said
+from optbench.catalog.signatures import signature
+from optbench.catalog.types import DataInfo
+from optbench.errors import OptbenchError
+from optbench.suite.types import Component, Target, Workload
+
+
+def data_findings(
+    data: Component, folder: Path, root: Path, path: TypedPath
+) -> tuple[list[Finding], DataInfo | None]:
+    """Unknown names and arguments; else what the data set itself finds wrong, or what it tells."""
+    found = list(component_findings("data", data, folder, path))
+    if found:
+        return found, None
+    try:
+        describe = getattr(lookup.load(lookup.resolve("data", data.name, folder)), "describe", None)
+        return [], describe(root, **data.arguments) if describe else None
+    except OptbenchError as error:
+        for problem in error.problems:
+            argument, _, message = problem.message.partition(": ")
+            if argument in data.arguments:
+                found.append(((*path, "arguments", argument), message))
+            else:
+                found.append(((*path, "name"), said(problem)))
+    except Exception as error:  # a data set in somebody's own file may raise anything
+        found.append(((*path, "name"), f"'{data.name}' can't be described: {type(error).__name__}: {error}"))
+    return found, None
+
+
+def model_findings(
+    model: Component, folder: Path, path: TypedPath, info: DataInfo | None, *, build: bool
+) -> list[Finding]:
+    """Unknown names and arguments. Built on torch's meta device if asked for, or where the source is not enough."""
+    found = list(component_findings("models", model, folder, path))
+    if found or info is None:
+        return found
+    if model.name.startswith("torchvision.models.") and len(info.shape) != 3:
+        return [((*path, "name"), f"'{model.name}' needs images; the data have shape {info.shape}")]
+    read = signature(lookup.resolve("models", model.name, folder))
+    unseen = read.accepts_any and not set(model.arguments) <= set(read.names)
+    if (build or unseen or len(info.shape) == 1) and (message := _build_error(model, folder, info)):
+        found.append(((*path, "name"), message))
+    return found
+
+
+def metric_findings(workload: Workload, folder: Path, path: TypedPath) -> Iterator[Finding]:
+    """Unknown metrics, and targets that a metric can't reach or that point the wrong way."""
+    of_targets = {target.metric for target in workload.target}
+    for position, metric in enumerate(workload.metrics):
+        if metric not in of_targets:
+            try:
+                lookup.resolve("metrics", metric, folder)
+            except OptbenchError as error:
+                yield (*path, "metrics", position), said(error.problems[0])
+    for position, target in enumerate(workload.target):
+        yield from _target(target, folder, (*path, "target", position))
+
+
+def size_findings(workload: Workload, path: TypedPath, info: DataInfo | None) -> Iterator[Finding]:
+    """Batches larger than the data, more micro-batches than samples, image augmentation of vectors."""
+    if workload.accumulate > workload.batch_size:
+        yield (
+            (*path, "accumulate"),
+            f"expected at most the batch size, {workload.batch_size}; found {workload.accumulate}",
+        )
+    if info is None:
+        return
+    if workload.batch_size > info.train:
+        message = f"a batch of {workload.batch_size} is larger than the training split ({info.train} samples)"
+        yield (*path, "batch_size"), message
+    for setting in sorted(workload.augment.model_fields_set) if len(info.shape) == 1 else ():
+        if getattr(workload.augment, setting):
+            yield (*path, "augment", setting), f"needs images; the data have shape {info.shape}"
+    if workload.memory_format == "channels_last" and len(info.shape) == 1:
+        yield (*path, "memory_format"), f"channels_last needs images; the data have shape {info.shape}"
+
+
+def _target(target: Target, folder: Path, path: TypedPath) -> Iterator[Finding]:
+    try:
+        metric = lookup.resolve("metrics", target.metric, folder)
+    except OptbenchError as error:
+        yield (*path, "metric"), said(error.problems[0])
+        return
+    facts = sources.constants(metric.file) if metric.file and not metric.attribute else {}
+    low, high = facts.get("LOW"), facts.get("HIGH")
+    bound = "at_least" if target.at_least is not None else "at_most"
+    if (low is not None and target.value < low) or (high is not None and target.value > high):
+        yield (*path, bound), _out_of_range(target, low, high)
+    elif facts.get("HIGHER_IS_BETTER") is (bound == "at_most"):
+        better, other = ("more", "at_least") if bound == "at_most" else ("less", "at_most")
+        yield (*path, bound), f"of {target.metric}, {better} is better; expected '{other}'"
+
+
+def _out_of_range(target: Target, low: float | None, high: float | None) -> str:
+    limits = f"between {low:g} and {high:g}" if low is not None and high is not None else "in its range"
+    if low is None or high is None:
+        limits = f"of at least {low:g}" if low is not None else f"of at most {high:g}"
+    what = f"expected {target.metric} {limits}; found {target.value:g}"
+    if high == 1 and 1 < target.value <= 100:
+        return f"{what}; {target.metric} is a fraction: did you mean {target.value / 100:g}?"
+    return what
+
+
+def _build_error(model: Component, folder: Path, info: DataInfo) -> str:
+    """Build the model without memory and say what went wrong; empty if nothing. Imports torch."""
+    import torch
+
+    try:
+        target = lookup.resolve("models", model.name, folder)
+        item = lookup.load(target)
+        offered = {"shape": info.shape, "classes": info.classes, "num_classes": info.classes}
+        read = signature(target)
+        given = {key: offered[key] for key in SUPPLIED["models"] if key in read.names}
+        arguments = {key: value for key, value in model.arguments.items() if key != "weights"}  # no downloads
+        with torch.device("meta"):
+            getattr(item, "build", item)(**{**given, **arguments})
+    except OptbenchError as error:
+        return "; ".join(said(problem) for problem in error.problems)
+    except Exception as error:  # a model in somebody's own file may raise anything
+        return f"'{model.name}' can't be built: {error or type(error).__name__}"
+    return ""
