@@ -1,0 +1,1 @@
+"""Records -> numbers: data frames in, data frames out; statistics, comparisons, warnings."""

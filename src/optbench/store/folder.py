@@ -36,6 +36,7 @@ class Plan:
     resolved: dict[str, Any]  # the whole suite, resolved
     command: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)  # suite file, its revision, when
+    higher_is_better: dict[str, bool] = field(default_factory=dict)  # by metric, where the caller knows
 
 
 def make_plan(
@@ -44,6 +45,7 @@ def make_plan(
     trials: Sequence[Trial],
     command: str = "",
     provenance: dict[str, Any] | None = None,
+    higher_is_better: dict[str, bool] | None = None,
 ) -> Plan:
     """`trials` are all that the suite plans, also where a run does only some: tables show every row."""
     first: dict[str, Trial] = {}
@@ -53,7 +55,8 @@ def make_plan(
         Row(config_id, trial.model_dump(mode="json", exclude={"folder"}))
         for config_id, trial in first.items()
     )
-    return Plan(name, rows, suite.seeds, suite.model_dump(mode="json"), command, provenance or {})
+    resolved = suite.model_dump(mode="json")
+    return Plan(name, rows, suite.seeds, resolved, command, provenance or {}, higher_is_better or {})
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,7 @@ class SuiteFolder:
                 resolved=content["resolved"],
                 command=content.get("command", ""),
                 provenance=content.get("provenance", {}),
+                higher_is_better=content.get("higher_is_better", {}),
             )
         except FileNotFoundError:
             return None

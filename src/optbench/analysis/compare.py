@@ -1,0 +1,76 @@
+"""Which entries can be told apart: all pairs of one block, paired by seed, Holm-adjusted (decision 7)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from optbench.analysis.intervals import holm, paired_difference
+
+#: two entries differ if the adjusted p is below
+ALPHA = 0.05
+#: fewer seeds than this make a comparison preliminary
+FEW_SEEDS = 5
+
+COLUMNS = ["a", "b", "n", "difference", "low", "high", "p", "p_holm", "sign_flip_p"]
+
+
+def all_pairs(
+    values: pd.DataFrame, test: Literal["paired_t", "sign_flip"] = "paired_t", resolution: float = 0.0
+) -> pd.DataFrame:
+    """Every pair of columns of `values` (a row a seed, a column an entry, NaN where missing), over common seeds.
+
+    One row a pair, columns a, b, n (common seeds), difference (mean of a - b) with the t interval low to high, p of
+    the test, p_holm (adjusted over all pairs) and sign_flip_p. Fewer than 2 common seeds (6 for the sign-flip test) give
+    no p. A difference smaller than `resolution` is never significant: the evaluation grid does not show it.
+    """
+    records = [_pair(values, a, b, test, resolution) for a, b in itertools.combinations(values.columns, 2)]
+    pairs = pd.DataFrame(records, columns=COLUMNS)
+    pairs["p_holm"] = holm(pairs["p"].tolist())
+    return pairs
+
+
+def against(values: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Every other column against the baseline's: as `all_pairs`, adjusted over these comparisons only; b is the baseline."""
+    records = [
+        _pair(values, entry, baseline, "paired_t", 0.0) for entry in values.columns if entry != baseline
+    ]
+    pairs = pd.DataFrame(records, columns=COLUMNS)
+    pairs["p_holm"] = holm(pairs["p"].tolist())
+    return pairs
+
+
+def top_group(pairs: pd.DataFrame, *, higher_is_better: bool) -> dict[str, bool | None]:
+    """By entry: True if not significantly worse than any other, False if so, None if nothing could be compared."""
+    compared = pairs[pairs["p_holm"].notna()]
+    group: dict[str, bool | None] = dict.fromkeys([*pairs["a"], *pairs["b"]])
+    group |= dict.fromkeys([*compared["a"], *compared["b"]], True)
+    for pair in compared[compared["p_holm"] < ALPHA].to_dict("records"):
+        a_is_better = (pair["difference"] > 0) == higher_is_better
+        group[pair["b"] if a_is_better else pair["a"]] = False
+    return group
+
+
+def _pair(
+    values: pd.DataFrame, a: str, b: str, test: Literal["paired_t", "sign_flip"], resolution: float
+) -> dict[str, object]:
+    common = values[[a, b]].dropna()
+    found = paired_difference(common[a].tolist(), common[b].tolist())
+    p = found.p if test == "paired_t" else found.sign_flip_p
+    if not math.isnan(p) and abs(found.mean) < resolution * (1 - 1e-9):
+        p = 1.0
+    return {
+        "a": a,
+        "b": b,
+        "n": found.n,
+        "difference": found.mean,
+        "low": found.low,
+        "high": found.high,
+        "p": p,
+        "p_holm": np.nan,
+        "sign_flip_p": found.sign_flip_p,
+    }

@@ -1,0 +1,176 @@
+"""Results -> data frames: a row a trial, a row an evaluation, a row a trial and target. What was measured, untouched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from optbench.analysis.rows import TableRow, table_rows
+from optbench.events import Evaluated
+from optbench.store import Results, TrialLog
+from optbench.suite.types import Target
+
+KEYS = ["suite", "workload", "horizon", "optimizer", "config_id"]
+UNITS = ("epochs", "steps", "samples", "seconds")
+
+
+def trials_frame(results: Results) -> pd.DataFrame:
+    """One row a trial, planned ones that have not run included; superseded ones left out.
+
+    Columns: suite, workload, horizon, optimizer, config_id (the table's row), seed, trial_id, planned (bool);
+    status ("not run" without a file, "unfinished" without an end), at_fault, detail, complete (bool: nothing is left
+    to run), worst (bool: its end counts as the worst outcome); epochs, steps, samples, train_seconds, cpu_seconds,
+    evaluation_seconds, setup_seconds (all at the end of training); timings_interrupted (bool), resumed (times);
+    parameters, parameter_bytes, state_bytes, step_peak_bytes, peak_memory_bytes; batch_size, threads, device,
+    precision, initial_weights; <estimand>_<metric> of the test split for each estimand (last, best_validation).
+    """
+    return pd.DataFrame([record for row in table_rows(results) for record in _row_records(row)])
+
+
+def evaluations_frame(results: Results) -> pd.DataFrame:
+    """One row an evaluation, in order of trials and steps.
+
+    Columns: those that name the trial, then step, epoch, samples, train_seconds, cpu_seconds, evaluation_seconds
+    (cumulative), train_loss, learning_rate, gradient_norm, clipped_steps, skipped_steps, <split>_<metric>.
+    """
+    frames = []
+    for row in table_rows(results):
+        for log in row.logs:
+            if log.evaluations:
+                records = [_evaluation(event) for event in log.evaluations]
+                name = _names(row) | {"seed": log.trial["seed"], "trial_id": log.id}
+                frames.append(pd.DataFrame([name | record for record in records]))
+    if not frames:
+        return pd.DataFrame(columns=[*KEYS, "seed", "trial_id", "step", "epoch", "samples", "train_seconds"])
+    return pd.concat(frames, ignore_index=True)
+
+
+def passages_frame(results: Results) -> pd.DataFrame:
+    """One row a complete trial and target: when the target was first seen to hold.
+
+    Columns: those that name the trial, target (text), reached (bool) and, for each unit in epochs, steps, samples and
+    seconds: <unit> (the evaluation at which it held; where it never did, the whole budget: the trial is censored
+    there, also if it diverged earlier) and <unit>_low (the evaluation before). The passage lies in (low, unit].
+    Trials that the infrastructure ended, or that are not complete, are missing, not censored. Seconds are empty
+    where the clock was carried over a restart, and where a trial that ended early gives no pace to tell its budget.
+    """
+    records = []
+    for row in table_rows(results):
+        for target in row.trial.workload.target:
+            for log in row.logs:
+                if counts(log):
+                    records.append(
+                        _names(row)
+                        | {"seed": log.trial["seed"], "trial_id": log.id, "target": str(target)}
+                        | _passage(log, target)
+                    )
+    columns = [*KEYS, "seed", "trial_id", "target", "reached"]
+    columns += [name for unit in UNITS for name in (unit, f"{unit}_low")]
+    return pd.DataFrame(records, columns=columns)
+
+
+def counts(log: TrialLog) -> bool:
+    """Whether the trial tells something about its optimizer: it ended by itself or through the optimizer (decision 9)."""
+    return log.finished is not None and log.is_complete and (log.finished.status != "failed" or is_worst(log))
+
+
+def is_worst(log: TrialLog) -> bool:
+    """Divergence, running out of memory, and exceptions in the optimizer's step are the worst outcome (decision 9)."""
+    if log.finished is None or not log.is_complete:
+        return False
+    status = log.finished.status
+    return status in ("diverged", "out_of_memory") or (
+        status == "failed" and log.finished.at_fault == "optimizer"
+    )
+
+
+def _names(row: TableRow) -> dict[str, Any]:
+    return {
+        "suite": row.suite,
+        "workload": row.trial.workload_name,
+        "horizon": row.horizon,
+        "optimizer": row.trial.label,
+        "config_id": row.config_id,
+    }
+
+
+def _row_records(row: TableRow) -> list[dict[str, Any]]:
+    by_seed = {log.trial["seed"]: log for log in row.logs}
+    seeds = [*row.seeds, *(seed for seed in by_seed if seed not in row.seeds)]
+    return [
+        _names(row) | {"seed": seed, "planned": seed in row.seeds} | _trial_record(row, by_seed.get(seed))
+        for seed in seeds
+    ]
+
+
+def _trial_record(row: TableRow, log: TrialLog | None) -> dict[str, Any]:
+    if log is None:
+        return {"status": "not run", "complete": False, "worst": False}
+    record: dict[str, Any] = {
+        "trial_id": log.id,
+        "status": log.finished.status if log.finished else "unfinished",
+        "complete": log.is_complete,
+        "worst": is_worst(log),
+        "resumed": len(log.resumed),
+        "timings_interrupted": log.timings_interrupted,
+        "batch_size": row.trial.batch_size,
+    }
+    if log.evaluations:
+        last = log.evaluations[-1]
+        record |= {"epochs": last.epoch, "steps": last.step, "samples": last.samples}
+        record |= {"train_seconds": last.train_seconds, "cpu_seconds": last.cpu_seconds}
+    if log.started is not None:
+        facts = log.started
+        record |= {"parameters": facts.parameters, "parameter_bytes": facts.parameter_bytes}
+        record |= {"precision": facts.precision, "initial_weights": facts.initial_weights}
+        record |= {name: facts.environment.get(name) for name in ("device", "device_name", "threads")}
+    if log.finished is not None:
+        end = log.finished
+        names = ("at_fault", "detail", "train_seconds", "cpu_seconds", "evaluation_seconds", "setup_seconds")
+        sizes = ("state_bytes", "step_peak_bytes", "peak_memory_bytes")
+        record |= {name: getattr(end, name) for name in (*names, *sizes)} | {"steps": end.step}
+        for estimand, metrics in end.final.items():
+            record |= {f"{estimand}_{metric}": value for metric, value in metrics.items()}
+    return record
+
+
+def _evaluation(event: Evaluated) -> dict[str, Any]:
+    record = {name: value for name, value in vars(event).items() if name != "metrics"}
+    for split, metrics in event.metrics.items():
+        record |= {f"{split}_{metric}": value for metric, value in metrics.items()}
+    return record
+
+
+def _passage(log: TrialLog, target: Target) -> dict[str, Any]:
+    before = dict.fromkeys(UNITS, 0.0)
+    for event in log.evaluations:
+        now = _clocks(event, log)
+        if target.holds(event.metrics.get(target.split, {}).get(target.metric, float("nan"))):
+            return {"reached": True} | now | {f"{unit}_low": before[unit] for unit in UNITS}
+        before = now
+    whole = _budget(log, before)
+    return {"reached": False} | whole | {f"{unit}_low": whole[unit] for unit in UNITS}
+
+
+def _clocks(event: Evaluated, log: TrialLog) -> dict[str, float]:
+    seconds = float("nan") if log.timings_interrupted else event.train_seconds
+    return {"epochs": event.epoch, "steps": event.step, "samples": event.samples, "seconds": seconds}
+
+
+def _budget(log: TrialLog, last: dict[str, float]) -> dict[str, float]:
+    """The whole budget in every unit: a trial that ended early is censored there, at its own pace in seconds."""
+    assert log.finished is not None
+    facts = log.started
+    if facts is None or facts.steps is None or log.finished.step >= facts.steps:
+        seconds = float("nan") if log.timings_interrupted else log.finished.train_seconds
+        return last | {"seconds": seconds}
+    steps, step = facts.steps, log.finished.step
+    pace = log.finished.train_seconds / step if step and not log.timings_interrupted else float("nan")
+    samples = facts.splits.get("train", 0) * steps / facts.steps_per_epoch
+    return {
+        "epochs": steps / facts.steps_per_epoch,
+        "steps": steps,
+        "samples": round(samples),
+        "seconds": steps * pace,
+    }

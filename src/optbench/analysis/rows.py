@@ -1,0 +1,94 @@
+"""Results -> the rows that tables show: a plan's rows in its order, each with its logs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from optbench.errors import OptbenchError, Problem
+from optbench.store import Results, SuiteResults, TrialLog
+from optbench.suite.types import Trial, Workload
+
+_LOWER_IS_BETTER = ("loss", "error", "perplexity", "mse", "mae", "rmse")
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """The trials that differ only in their seed. `trial` is the resolved first of them; `logs` are in order of seeds."""
+
+    suite: str
+    trial: Trial
+    config_id: str
+    seeds: tuple[int, ...]  # planned
+    logs: tuple[TrialLog, ...]
+    baseline: bool
+    estimand: str  # what the final metric is of: last or best_validation
+
+    @property
+    def horizon(self) -> str:
+        """Length of the schedule: it belongs to the entry's name where horizons differ."""
+        return str(self.trial.entry.horizon or self.trial.workload.budget)
+
+
+def table_rows(results: Results) -> list[TableRow]:
+    """All rows of all suites. Trials of no row are superseded and left out; seeds beyond those planned count.
+
+    Without a plan (a folder of copied files) the rows are those of the logs, by file name.
+    Raises `OptbenchError` if a stored trial is not readable by this version.
+    """
+    return [row for suite in results.suites for row in _suite_rows(suite)]
+
+
+def superseded(suite: SuiteResults) -> tuple[TrialLog, ...]:
+    """Logs of configurations that the plan no longer has."""
+    if suite.plan is None:
+        return ()
+    planned = {row.config_id for row in suite.plan.rows}
+    return tuple(log for log in suite.logs if log.config_id not in planned)
+
+
+def higher_is_better(suite: SuiteResults, workload: Workload, metric: str) -> bool:
+    """As the plan says, else as a target on the metric says, else by its name (losses and errors are to be small)."""
+    if suite.plan is not None and metric in suite.plan.higher_is_better:
+        return suite.plan.higher_is_better[metric]
+    for target in workload.target:
+        if target.metric == metric:
+            return target.at_least is not None
+    return not metric.lower().endswith(_LOWER_IS_BETTER)
+
+
+def _suite_rows(suite: SuiteResults) -> list[TableRow]:
+    plan = suite.plan
+    logs: dict[str, list[TrialLog]] = {}
+    for log in suite.logs:
+        logs.setdefault(log.config_id, []).append(log)
+    if plan is not None:
+        firsts = {row.config_id: row.trial for row in plan.rows}
+    else:
+        firsts = {config_id: of_row[0].trial for config_id, of_row in logs.items()}
+    rows: list[TableRow] = []
+    baselines: dict[str, str] = {}
+    for config_id, content in firsts.items():
+        trial = _validated(content, suite)
+        wanted = plan.resolved.get("baseline") if plan is not None else None
+        first = baselines.setdefault(trial.workload_name, wanted or trial.label)
+        of_row = sorted(logs.get(config_id, []), key=lambda log: log.trial["seed"])
+        seeds = plan.seeds if plan is not None else tuple(log.trial["seed"] for log in of_row)
+        estimand = plan.resolved.get("final", "last") if plan is not None else "last"
+        rows.append(
+            TableRow(suite.name, trial, config_id, seeds, tuple(of_row), trial.label == first, estimand)
+        )
+    return rows
+
+
+def _validated(content: dict[str, object], suite: SuiteResults) -> Trial:
+    try:
+        return Trial.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        message = (
+            f"a stored trial that this version of optbench cannot read ({first['msg']}): run the suite again"
+        )
+        raise OptbenchError(Problem(message, where=place, file=str(suite.path))) from error

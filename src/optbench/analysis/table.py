@@ -1,0 +1,257 @@
+"""The comparison: one row for each suite, workload, horizon, target and optimizer, with every number a report shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from optbench.analysis.censoring import median, median_interval, restricted_mean
+from optbench.analysis.compare import against, all_pairs, top_group
+from optbench.analysis.frames import UNITS, counts, is_worst, passages_frame
+from optbench.analysis.intervals import t_interval
+from optbench.analysis.rows import TableRow, higher_is_better, table_rows
+from optbench.events import Status
+from optbench.store import Results, TrialLog
+
+Record = dict[str, Any]
+
+#: what people look for first; the other columns follow
+_FIRST = (
+    "suite",
+    "workload",
+    "horizon",
+    "target",
+    "optimizer",
+    "planned",
+    "trials",
+    "reached",
+    "epochs_to_target",
+    "seconds_to_target",
+    "final_accuracy",
+    "memory_overhead",
+    "metric",
+    "estimand",
+    "final_metric",
+)
+
+
+def comparison(results: Results) -> pd.DataFrame:
+    """The tidy table. Fractions, multiples and seconds as plain numbers; empty where not reached or not known.
+
+    suite, workload, horizon, target (empty if there is none), optimizer, config_id; baseline (bool);
+    planned (seeds), trials (complete ones that count), completed, stopped, diverged, out_of_memory, failed, missing
+    (not run, unfinished, or ended by the infrastructure);
+    reached; for each unit in epochs, steps, samples, seconds: <unit>_to_target (Kaplan-Meier median), its 95 %
+    interval <unit>_to_target_low, _high (open end empty), over seeds _min, _max (empty if one never arrived),
+    <unit>_budget (at which those that did not arrive are censored: their median) and <unit>_restricted_mean;
+    interval_note; timed (trials whose seconds count); fastest_group;
+    metric, estimand, final_metric (mean), final_metric_low, _high (95 % t interval), _std, imputed (trials that count
+    as the worst outcome), best_group; difference, difference_low, difference_high, difference_p (paired with the
+    baseline; Holm-adjusted), difference_n; final_<metric> again under the metric's own name;
+    memory_overhead (greatest optimizer state over parameter bytes), step_peak_overhead (likewise, transient);
+    train_seconds (mean of the timed), batch_size, parameters.
+
+    Groups: True if not significantly worse than any other of the block, False if so, empty if not comparable, or if
+    not significantly worse only because some of its trials failed or did not arrive.
+    """
+    passages = passages_frame(results)
+    records: list[Record] = []
+    for suite in results.suites:
+        rows = table_rows(Results((suite,)))
+        for workload in dict.fromkeys(row.trial.workload_name for row in rows):
+            block = [row for row in rows if row.trial.workload_name == workload]
+            metric = block[0].trial.workload.metrics[0]
+            higher = higher_is_better(suite, block[0].trial.workload, metric)
+            shared = _final_records(block, metric, higher=higher)
+            targets = dict.fromkeys(str(target) for row in block for target in row.trial.workload.target)
+            for target in targets or [""]:
+                times = passages[(passages["suite"] == suite.name) & (passages["target"] == target)]
+                reached = _target_records(block, times)
+                for row in block:
+                    keys = {
+                        "suite": row.suite,
+                        "workload": workload,
+                        "horizon": row.horizon,
+                        "target": target,
+                        "optimizer": row.trial.label,
+                    }
+                    records.append(keys | shared[row.config_id] | reached[row.config_id])
+    table = pd.DataFrame(records)
+    first = [name for name in _FIRST if name in table]
+    table = table[[*first, *(name for name in table if name not in first)]]
+    for column in ("best_group", "fastest_group"):
+        if column in table:
+            table[column] = table[column].astype("boolean")
+    return table
+
+
+def worst_value(rows: Iterable[TableRow], metric: str, *, higher: bool) -> float:
+    """What a trial that diverged counts as: 0 where more is better, else the worst value measured in the workload."""
+    if higher:
+        return 0.0
+    seen = [
+        value
+        for row in rows
+        for log in row.logs
+        for metrics in [event.metrics for event in log.evaluations]
+        + [log.finished.final if log.finished else {}]
+        for value in (of.get(metric, math.nan) for of in metrics.values())
+        if math.isfinite(value)
+    ]
+    return max(seen, default=math.nan)
+
+
+def final_values(rows: list[TableRow], metric: str, *, higher: bool) -> pd.DataFrame:
+    """The final metric, a row a seed and a column a config_id. Worst outcomes are filled in, missing trials are NaN."""
+    worst = worst_value(rows, metric, higher=higher)
+    columns = {}
+    for row in rows:
+        values = {
+            log.trial["seed"]: _final(log, row.estimand, metric, worst) for log in row.logs if counts(log)
+        }
+        columns[row.config_id] = pd.Series(values, dtype=float)
+    return pd.DataFrame(columns)
+
+
+def _final(log: TrialLog, estimand: str, metric: str, worst: float) -> float:
+    assert log.finished is not None
+    if is_worst(log):
+        return worst
+    value = log.finished.final.get(estimand, {}).get(metric)
+    if value is None:
+        return math.nan
+    return value if math.isfinite(value) else worst
+
+
+def _final_records(block: list[TableRow], metric: str, *, higher: bool) -> dict[str, Record]:
+    """By config_id: everything that does not depend on a target."""
+    values = final_values(block, metric, higher=higher)
+    best = top_group(all_pairs(values), higher_is_better=higher)
+    baseline = next((row.config_id for row in block if row.baseline), block[0].config_id)
+    differences = against(values, baseline).set_index("a")
+    records = {}
+    for row in block:
+        seen = values[row.config_id].dropna().tolist()
+        imputed = sum(is_worst(log) for log in row.logs)
+        final = t_interval(seen if imputed < len(seen) else [])
+        group = best.get(row.config_id)
+        if imputed:  # a mean of measured and filled-in values is not normal: no interval, and no praise
+            final = replace(final, low=math.nan, high=math.nan)
+            group = False if group is False else None
+        record = _counts(row) | _costs(row)
+        record |= {
+            "config_id": row.config_id,
+            "baseline": row.config_id == baseline,
+            "metric": metric,
+            "estimand": row.estimand,
+            "final_metric": final.mean,
+            "final_metric_low": final.low,
+            "final_metric_high": final.high,
+            "final_metric_std": final.std,
+            "imputed": imputed,
+            "best_group": group,
+            f"final_{metric}": final.mean,
+        }
+        if row.config_id in differences.index:
+            pair = differences.loc[row.config_id]
+            whole = not imputed and not any(
+                is_worst(log) for other in block if other.baseline for log in other.logs
+            )
+            record |= {
+                "difference": pair["difference"],
+                "difference_low": pair["low"] if whole else math.nan,
+                "difference_high": pair["high"] if whole else math.nan,
+                "difference_p": pair["p_holm"],
+                "difference_n": pair["n"],
+            }
+        records[row.config_id] = record
+    return records
+
+
+def _counts(row: TableRow) -> Record:
+    ended = [log.finished.status for log in row.logs if log.finished is not None and log.is_complete]
+    planned = len(set(row.seeds) | {log.trial["seed"] for log in row.logs})
+    statuses: tuple[Status, ...] = ("completed", "stopped", "diverged", "out_of_memory", "failed")
+    return {
+        "planned": planned,
+        "trials": sum(counts(log) for log in row.logs),
+        **{status: ended.count(status) for status in statuses},
+        "missing": planned - len(ended),
+    }
+
+
+def _costs(row: TableRow) -> Record:
+    ends = [log.finished for log in row.logs if log.finished is not None]
+    starts = [log.started for log in row.logs if log.started is not None]
+    size = starts[0].parameter_bytes if starts else 0
+    state = [end.state_bytes for end in ends if end.state_bytes is not None]
+    peak = [end.step_peak_bytes for end in ends if end.step_peak_bytes is not None]
+    whole = ("completed", "stopped")
+    timed = [
+        log.finished.train_seconds
+        for log in row.logs
+        if log.finished is not None and log.finished.status in whole and not log.timings_interrupted
+    ]
+    return {
+        "memory_overhead": max(state) / size if state and size else math.nan,
+        "step_peak_overhead": max(peak) / size if peak and size else math.nan,
+        "train_seconds": sum(timed) / len(timed) if timed else math.nan,
+        "batch_size": row.trial.batch_size,
+        "parameters": starts[0].parameters if starts else math.nan,
+    }
+
+
+def _target_records(block: list[TableRow], times: pd.DataFrame) -> dict[str, Record]:
+    """By config_id: time to one target, in every unit."""
+    times = times[times["config_id"].isin([row.config_id for row in block])]
+    fastest = _fastest(times)
+    tau = {unit: times[unit].max() for unit in UNITS}
+    records = {}
+    for row in block:
+        own = times[times["config_id"] == row.config_id]
+        record: Record = {"reached": int(own["reached"].sum()) if len(own) else 0}
+        group = fastest.get(row.config_id)
+        if 2 * record["reached"] <= len(own):  # no median, no praise
+            group = False if group is False else None
+        record["fastest_group"] = group
+        for unit in UNITS:
+            record |= _to_target(own.dropna(subset=[unit]) if unit == "seconds" else own, unit, tau[unit])
+        record["timed"] = int(own["seconds"].notna().sum())
+        records[row.config_id] = record
+    return records
+
+
+def _to_target(own: pd.DataFrame, unit: str, tau: float) -> Record:
+    name = f"{unit}_to_target"
+    reached = own["reached"].astype(bool).tolist()
+    middle = median(own[unit].tolist(), reached)
+    interval = median_interval(own[f"{unit}_low"].tolist(), own[unit].tolist(), reached)
+    known = not math.isnan(middle)
+    record: Record = {
+        name: middle,
+        f"{name}_low": interval.low if known else math.nan,
+        f"{name}_high": interval.high if known and math.isfinite(interval.high) else math.nan,
+        f"{name}_min": own.loc[reached, unit].min() if any(reached) else math.nan,
+        f"{name}_max": own[unit].max() if reached and all(reached) else math.nan,
+        f"{unit}_budget": own[unit].where(~own["reached"].astype(bool)).median(),
+        f"{unit}_restricted_mean": restricted_mean(own[unit].tolist(), reached, tau) if reached else math.nan,
+    }
+    return record | ({"interval_note": interval.reason if known else ""} if unit == "epochs" else {})
+
+
+def _fastest(times: pd.DataFrame) -> dict[str, bool | None]:
+    """Restricted times in epochs, paired by seed, by sign-flip test; whoever never arrived gets the longest budget."""
+    if times.empty:
+        return {}
+    restricted = times.assign(time=times["epochs"].where(times["reached"], times["epochs"].max()))
+    values = restricted.pivot(index="seed", columns="config_id", values="time").astype(float)
+    grid = (
+        float((times["epochs"] - times["epochs_low"])[times["reached"]].max())
+        if times["reached"].any()
+        else 0.0
+    )
+    return top_group(all_pairs(values, "sign_flip", grid), higher_is_better=False)

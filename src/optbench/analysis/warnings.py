@@ -1,0 +1,161 @@
+"""What a reader must know before believing a table: one sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from optbench.analysis.compare import FEW_SEEDS
+from optbench.analysis.frames import counts
+from optbench.analysis.rows import TableRow, superseded, table_rows
+from optbench.store import Results, SuiteResults, TrialLog
+
+#: facts of the environment that must agree within a table, with their names for people
+_FACTS = {
+    "device_name": "devices",
+    "torch": "versions of torch",
+    "optbench": "versions of optbench",
+    "threads": "numbers of threads",
+    "float32_matmul_precision": "matmul precisions",
+    "deterministic": "settings of deterministic algorithms",
+}
+#: a trial is disturbed if its share of CPU time is below this part of the workload's best (decision 15)
+_DISTURBED = 0.9
+
+
+def warnings_frame(results: Results) -> pd.DataFrame:
+    """One row a warning: suite, workload (empty if about the whole suite), kind, message."""
+    records = []
+    for suite in results.suites:
+        rows = table_rows(Results((suite,)))
+        found = [("", kind, message) for kind, message in _of_suite(suite)]
+        for workload in dict.fromkeys(row.trial.workload_name for row in rows):
+            block = [row for row in rows if row.trial.workload_name == workload]
+            found += [(workload, kind, message) for check in _CHECKS for kind, message in check(block)]
+        records += [
+            {"suite": suite.name, "workload": workload, "kind": kind, "message": message}
+            for workload, kind, message in found
+        ]
+    return pd.DataFrame(records, columns=["suite", "workload", "kind", "message"])
+
+
+def disturbed(rows: list[TableRow]) -> list[TrialLog]:
+    """CPU trials of one workload that got less of the processor than its best trial did: something else was running."""
+    shares: list[tuple[float, TrialLog]] = []
+    for log in _logs(rows):
+        if log.started is None or log.finished is None or log.started.environment.get("device") != "cpu":
+            continue
+        wall = log.finished.train_seconds * (log.started.environment.get("threads") or 1)
+        if wall > 0 and log.is_complete:
+            shares.append((log.finished.cpu_seconds / wall, log))
+    best = max((share for share, _ in shares), default=0.0)
+    return [log for share, log in shares if share < _DISTURBED * best]
+
+
+def _of_suite(suite: SuiteResults) -> Iterator[tuple[str, str]]:
+    old = superseded(suite)
+    if old:
+        yield (
+            "superseded",
+            f"{_trials(len(old))} of configurations that the suite no longer has: left out",
+        )
+    for problem in suite.warnings:
+        yield "file", str(problem)
+
+
+def _few_seeds(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
+    ran = [sum(counts(log) for log in row.logs) for row in rows]
+    most = max(ran, default=0)
+    if most == 1:
+        yield "seeds", "one seed: nothing can be told apart"
+    elif 1 < most < FEW_SEEDS:
+        yield "seeds", f"preliminary: {most} seeds; at least {FEW_SEEDS} are needed for a conclusion"
+    elif any(0 < n < FEW_SEEDS for n in ran):
+        yield "seeds", f"preliminary where fewer than {FEW_SEEDS} seeds ran"
+
+
+def _missing(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
+    planned = sum(len(set(row.seeds) | {log.trial["seed"] for log in row.logs}) for row in rows)
+    left = planned - sum(log.is_complete for row in rows for log in row.logs)
+    if left:
+        yield (
+            "missing",
+            f"{left} of {_trials(planned)} still to run, or to run again: they are missing, not counted",
+        )
+    faulty = sum(log.is_complete and not counts(log) for log in _logs(rows))
+    if faulty:
+        yield "failed", f"{_trials(faulty)} failed outside the optimizer: not counted; the records say why"
+
+
+def _environment(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
+    for name, words in _FACTS.items():
+        yield from _differ(rows, words, partial(_fact, name))
+    yield from _differ(rows, "precisions", lambda log: log.started.precision if log.started else None)
+    yield from _differ(rows, "implementations", lambda log: log.trial.get("implementation"))
+
+
+def _settings(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
+    horizons = list(dict.fromkeys(row.horizon for row in rows))
+    if len(horizons) > 1:
+        yield (
+            "horizon",
+            f"different horizons ({', '.join(horizons)}): times to target do not compare across them",
+        )
+    sizes = sorted({row.trial.batch_size for row in rows})
+    if len(sizes) > 1:
+        yield "batch_size", f"different batch sizes ({', '.join(map(str, sizes))}) in one comparison"
+
+
+def _clock(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
+    resumed = sum(log.timings_interrupted for log in _logs(rows))
+    if resumed:
+        yield "resumed", f"seconds of {_trials(resumed)} left out: interrupted and resumed"
+    noisy = disturbed(rows)
+    if noisy:
+        names = ", ".join(f"{log.trial['label']} seed {log.trial['seed']}" for log in noisy[:3])
+        more = f" and {len(noisy) - 3} more" if len(noisy) > 3 else ""
+        yield "disturbed", f"seconds of {_trials(len(noisy))} were disturbed by other work: {names}{more}"
+
+
+def _same_start(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
+    hashes: dict[int, set[str]] = {}
+    for log in _logs(rows):
+        if log.started is not None:
+            hashes.setdefault(log.trial["seed"], set()).add(log.started.initial_weights)
+    seeds = [str(seed) for seed, found in sorted(hashes.items()) if len(found) > 1]
+    if seeds:
+        yield (
+            "initial_weights",
+            f"optimizers did not start from the same weights at seed {', '.join(seeds)}: not comparable",
+        )
+
+
+_CHECKS: tuple[Callable[[list[TableRow]], Iterator[tuple[str, str]]], ...] = (
+    _few_seeds,
+    _missing,
+    _same_start,
+    _environment,
+    _settings,
+    _clock,
+)
+
+
+def _differ(rows: list[TableRow], words: str, fact: Callable[[TrialLog], Any]) -> Iterator[tuple[str, str]]:
+    found = sorted({str(value) for value in map(fact, _logs(rows)) if value is not None})
+    if len(found) > 1:
+        yield "mixed", f"different {words} in one table: {', '.join(found)}"
+
+
+def _logs(rows: list[TableRow]) -> list[TrialLog]:
+    return [log for row in rows for log in row.logs]
+
+
+def _fact(name: str, log: TrialLog) -> Any:
+    return log.started.environment.get(name) if log.started is not None else None
+
+
+def _trials(n: int) -> str:
+    return f"{n} trial" if n == 1 else f"{n} trials"

@@ -1,0 +1,172 @@
+"""The columns of the tables, and how a row's numbers become the text of a cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from optbench.report.text import clean, count, is_share, number, p_value, seconds
+
+Record = dict[Any, Any]
+_Show = Callable[[float, float], str]  # a number, and the one whose decimals it takes
+
+
+@dataclass(frozen=True)
+class Cell:
+    text: str
+    marked: bool = False  # in the group that cannot be told apart from the best
+
+
+@dataclass(frozen=True)
+class Column:
+    """`title` may have two lines; `text` columns are aligned left and may wrap."""
+
+    title: str
+    cell: Callable[[Record], Cell]
+    text: bool = False
+
+
+def comparison_columns(table: pd.DataFrame) -> list[Column]:
+    """The main table's columns for one block and target."""
+    columns = [_optimizer(table)]
+    if table["target"].iloc[0]:
+        columns += _passages(table)
+    metric = str(table["metric"].iloc[0])
+    unit = " %" if is_share(metric) else ""
+    columns.append(Column(f"final\n{clean(metric)}{unit}", _final(table, metric)))
+    columns.append(Column("memory\noverhead", lambda row: Cell(_multiple(row["memory_overhead"]))))
+    columns.append(_seeds(table))
+    columns.append(Column("status", lambda row: Cell(_status(row)), text=True))
+    return columns
+
+
+def passage_columns(table: pd.DataFrame) -> list[Column]:
+    """Of the tables for further targets."""
+    return [_optimizer(table), *_passages(table), _seeds(table)]
+
+
+def difference_columns(table: pd.DataFrame) -> list[Column]:
+    scale = 100.0 if is_share(str(table["metric"].iloc[0])) else 1.0
+    unit = " (points)" if scale == 100.0 else ""
+
+    def difference(row: Record) -> Cell:
+        if math.isnan(row["difference"]):
+            return Cell("–")
+        return Cell(f"{scale * row['difference']:+.3g}")
+
+    def interval(row: Record) -> Cell:
+        if math.isnan(row["difference_low"]):
+            return Cell("–")
+        return Cell(f"{scale * row['difference_low']:+.3g} to {scale * row['difference_high']:+.3g}")
+
+    return [
+        _optimizer(table),
+        Column(f"difference{unit}", difference),
+        Column("95 % interval", interval),
+        Column("p (Holm)", lambda row: Cell(p_value(row["difference_p"]))),
+        Column("seeds", lambda row: Cell(count(row["difference_n"]))),
+    ]
+
+
+def told_apart(table: pd.DataFrame, group: str) -> bool:
+    """Whether a group means anything: some entry is in it and some other is not."""
+    return bool((table[group].eq(False).fillna(False)).any() and (table[group].eq(True).fillna(False)).any())
+
+
+def shows_interval(table: pd.DataFrame) -> bool:
+    """Whether the brackets after times are 95 % intervals (else: the range over seeds)."""
+    return bool(table["epochs_to_target_low"].notna().any())
+
+
+def _optimizer(table: pd.DataFrame) -> Column:
+    several_horizons = table["horizon"].nunique() > 1
+    several_sizes = table["batch_size"].nunique() > 1
+
+    def cell(row: Record) -> Cell:
+        extra = [str(row["horizon"])] if several_horizons else []
+        extra += [f"batch {row['batch_size']}"] if several_sizes else []
+        return Cell(clean(str(row["optimizer"])) + (f" ({', '.join(extra)})" if extra else ""))
+
+    return Column("optimizer", cell, text=True)
+
+
+def _passages(table: pd.DataFrame) -> list[Column]:
+    marks = told_apart(table, "fastest_group")
+
+    def column(unit: str, show: _Show) -> Column:
+        def cell(row: Record) -> Cell:
+            marked = marks and unit == "epochs" and row["fastest_group"] is True
+            return Cell(_passage(row, unit, show), marked)
+
+        return Column(f"{unit}\nto target", cell)
+
+    return [column("epochs", lambda value, _: count(value)), column("seconds", seconds)]
+
+
+def _passage(row: Record, unit: str, show: _Show) -> str:
+    if not row["trials"]:
+        return "–"
+    if not row["reached"]:
+        return "not reached"
+    name, budget = f"{unit}_to_target", row[f"{unit}_budget"]
+    if math.isnan(row[name]):
+        return f"> {show(budget, budget)}" if not math.isnan(budget) else "–"
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    if math.isnan(low):
+        low, high = row[f"{name}_min"], row[f"{name}_max"]
+    middle = row[name]
+    if math.isnan(low) or low == high or row["trials"] == 1:
+        return show(middle, middle)
+    end = show(high, middle) if not math.isnan(high) else f">{show(budget, middle)}"
+    return f"{show(middle, middle)} ({show(low, middle)}–{end})"
+
+
+def _final(table: pd.DataFrame, metric: str) -> Callable[[Record], Cell]:
+    marks = told_apart(table, "best_group")
+    scale = 100.0 if is_share(metric) else 1.0
+    halves = scale * (table["final_metric_high"] - table["final_metric_low"]) / 2
+    narrow = bool(halves.between(1e-9, 0.05).any())
+
+    def show(value: float) -> str:
+        return f"{scale * value:.{2 if narrow else 1}f}" if scale == 100.0 else number(value, 4)
+
+    def cell(row: Record) -> Cell:
+        if math.isnan(row["final_metric"]):
+            return Cell("–")
+        text = show(row["final_metric"])
+        if not math.isnan(row["final_metric_low"]):
+            half = (row["final_metric_high"] - row["final_metric_low"]) / 2
+            text += f" ± {show(half) if scale == 100.0 else number(half, 2)}"
+        return Cell(text + (" †" if row["imputed"] else ""), marks and row["best_group"] is True)
+
+    return cell
+
+
+def _multiple(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2f}x"
+
+
+def _seeds(table: pd.DataFrame) -> Column:
+    if not table["target"].iloc[0]:
+        return Column("seeds", lambda row: Cell(str(row["trials"])))
+    return Column("seeds\nreached", lambda row: Cell(f"{row['reached']}/{row['trials']}"))
+
+
+def _status(row: Record) -> str:
+    names = {
+        "diverged": "diverged",
+        "out_of_memory": "out of memory",
+        "failed": "failed",
+        "stopped": "stopped",
+        "missing": "missing",
+    }
+    found = [(words, row[name]) for name, words in names.items() if row[name]]
+    if not found:
+        return "completed"
+    if len(found) == 1 and found[0][1] == row["planned"]:
+        return "not run" if row["missing"] else found[0][0]
+    return ", ".join(f"{n} of {row['planned']} {words}" for words, n in found)

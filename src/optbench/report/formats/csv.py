@@ -1,0 +1,28 @@
+"""Tidy CSV, one row for each suite, workload, target and optimizer, as in `report.csv`."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from optbench.report.model import Report
+
+
+def render(report: Report) -> str:
+    return to_csv(report.table)
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """Numbers as they are, unknown ones empty. Text that a spreadsheet would run as a formula gets a leading quote."""
+    safe = table.copy()
+    for column in safe.columns:
+        if safe[column].map(lambda value: isinstance(value, str)).any():
+            safe[column] = safe[column].map(_harmless)
+    text: str = safe.to_csv(index=False, lineterminator="\n")
+    return text
+
+
+def _harmless(value: object) -> object:
+    """https://owasp.org/www-community/attacks/CSV_Injection"""
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
+        return "'" + value
+    return value

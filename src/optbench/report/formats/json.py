@@ -1,0 +1,52 @@
+"""JSON with everything the report was made from: rows, notes and warnings."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pandas as pd
+
+from optbench.report.model import Report
+
+#: version of this file's form
+FORMAT = 1
+
+
+def render(report: Report) -> str:
+    content = {
+        "format": FORMAT,
+        "suites": [
+            {
+                "title": section.title,
+                "command": section.command,
+                "workloads": [
+                    {
+                        "heading": block.heading,
+                        "facts": block.facts,
+                        "notes": [
+                            note.replace("{mark}", "best_group, fastest_group") for note in block.notes
+                        ],
+                        "measured_on": block.measured_on,
+                    }
+                    for block in section.blocks
+                ],
+            }
+            for section in report.sections
+        ],
+        "rows": to_records(report.table),
+        "warnings": to_records(report.warnings),
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """One plain dict a row; what is not known, or not finite, is null."""
+    return [{str(key): _plain(value) for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _plain(value: Any) -> Any:
+    if value is pd.NA or value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,65 @@
+"""Markdown that renders well on GitHub, as in `report.md`."""
+
+from __future__ import annotations
+
+import re
+
+from optbench.report.model import Block, Cell, Report, Section, Table
+
+
+def render(report: Report) -> str:
+    return "\n".join(line for section in report.sections for line in _section(section))
+
+
+def escaped(text: str) -> str:
+    """Text that shows as it is: no markup, no HTML, no end of a table cell."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;")
+    text = re.sub(r"([\\`*{}\[\]|~$])", r"\\\1", text)
+    text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)  # inside a word it is no markup
+    return re.sub(r"^(#|>|[-+](?=\s)|\d+(?=[.)]\s))", _literal, text)
+
+
+def _literal(found: re.Match[str]) -> str:
+    return found[0] + "\u200b" if found[0].isdigit() else "\\" + found[0]
+
+
+def _section(section: Section) -> list[str]:
+    lines = [f"# {escaped(section.title)}", ""]
+    if section.description:
+        lines += [escaped(section.description), ""]
+    for block in section.blocks:
+        lines += _block(block)
+    if not section.blocks:
+        lines += ["Nothing has run yet.", ""]
+    lines += _list([f"**Note:** {escaped(warning)}" for warning in section.warnings])
+    if section.command:
+        fence = "`" * (1 + max((len(run) for run in re.findall("`+", section.command)), default=2))
+        lines += ["Repeat with", "", f"{fence}sh", section.command, fence, ""]
+    return lines
+
+
+def _block(block: Block) -> list[str]:
+    lines = [f"## {escaped(block.heading)}", ""] if block.heading else []
+    lines += [escaped(block.facts) + ".", ""]
+    for table in block.tables:
+        lines += [f"**{escaped(table.caption)}**", "", *_table(table), ""]
+    lines += _list([f"**Note:** {escaped(warning)}" for warning in block.warnings])
+    lines += _list([escaped(note).replace(r"\{mark\}", "**Bold**") for note in block.notes])
+    if block.measured_on:
+        lines += [f"Measured on {escaped(block.measured_on)}.", ""]
+    return lines
+
+
+def _table(table: Table) -> list[str]:
+    titles = [escaped(column.title.replace("\n", " ")) for column in table.columns]
+    rules = [":--" if column.text else "--:" for column in table.columns]
+    rows = [[_cell(cell) for cell in row] for row in table.rows]
+    return [f"| {' | '.join(cells)} |" for cells in (titles, rules, *rows)]
+
+
+def _cell(cell: Cell) -> str:
+    return f"**{escaped(cell.text)}**" if cell.marked else escaped(cell.text)
+
+
+def _list(items: list[str]) -> list[str]:
+    return [*(f"- {item}" for item in items), ""] if items else []

@@ -1,0 +1,93 @@
+"""Tables for a terminal, calm at 80 columns and readable without colour."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from optbench.report.model import Block, Cell, Report, Section, Table
+
+MARK = "*"
+
+
+def render(report: Report, width: int = 80) -> str:
+    """Plain text, without colour."""
+    console = Console(file=StringIO(), width=width, color_system=None, force_terminal=False)
+    console.print(renderable(report, width))
+    output = console.file
+    assert isinstance(output, StringIO)
+    return "\n".join(line.rstrip() for line in output.getvalue().splitlines()) + "\n"
+
+
+def renderable(report: Report, width: int) -> Group:
+    """For a console of the caller's that is `width` columns wide, in its colours."""
+    parts: list[RenderableType] = []
+    for section in report.sections:
+        parts += _section(section, width)
+    return Group(*parts)
+
+
+def _section(section: Section, width: int) -> list[RenderableType]:
+    parts: list[RenderableType] = [Text(""), Text(section.title, style="bold")]
+    for block in section.blocks:
+        parts += _block(block, width)
+    if not section.blocks:
+        parts.append(Text("Nothing has run yet."))
+    parts += [Text(f"! {warning}", style="yellow") for warning in section.warnings]
+    if section.command:
+        parts.append(Text(f"Repeat with: {section.command}", style="dim"))
+    return parts
+
+
+def _block(block: Block, width: int) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    if block.heading:
+        parts += [Text(""), Text(block.heading, style="bold")]
+    parts.append(Text(block.facts))
+    for table in block.tables:
+        if not table.detail:
+            parts += [Text(table.caption), _table(table, width), Text("")]
+    parts += [Text(f"! {warning}", style="yellow") for warning in block.warnings]
+    parts += [Text(note.replace("{mark}", MARK), style="dim") for note in block.notes]
+    if block.measured_on:
+        parts.append(Text(f"Measured on {block.measured_on}.", style="dim"))
+    return parts
+
+
+def _table(table: Table, width: int) -> RichTable:
+    marked = [any(row[index].marked for row in table.rows) for index in range(len(table.columns))]
+    rows = [[_cell(cell, room) for cell, room in zip(row, marked, strict=True)] for row in table.rows]
+    roomy = _natural_width(table, rows) + len(table.columns) <= width
+    grid = RichTable(box=box.SIMPLE_HEAD, padding=(0, int(roomy), 0, 0), pad_edge=False, show_edge=False)
+    for index, column in enumerate(table.columns):
+        # Numbers keep their line; what people wrote may take several.
+        grid.add_column(
+            Text(column.title),
+            justify="left" if column.text else "right",
+            no_wrap=not column.text,
+            overflow="fold",
+            min_width=(12 if index == 0 else 9) if column.text else None,
+        )
+    for row in rows:
+        grid.add_row(*row)
+    return grid
+
+
+def _natural_width(table: Table, rows: list[list[Text]]) -> int:
+    """Columns, with a space between any two."""
+    widths = [
+        max(cell_len(line) for line in [*column.title.split("\n"), *(row[index].plain for row in rows)])
+        for index, column in enumerate(table.columns)
+    ]
+    return sum(widths) + len(widths) - 1
+
+
+def _cell(cell: Cell, room: bool) -> Text:
+    """Marked columns keep room for the mark, so that numbers stay below each other."""
+    mark = f" {MARK}" if cell.marked else "  " if room else ""
+    return Text(cell.text + mark, style="bold" if cell.marked else "")

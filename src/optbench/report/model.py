@@ -1,0 +1,150 @@
+"""The comparison as titles, tables of text and notes: what every format shows, decided once. No number is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from optbench.analysis.rows import TableRow, table_rows
+from optbench.analysis.table import comparison
+from optbench.analysis.warnings import warnings_frame
+from optbench.report.cells import Cell, Column, comparison_columns, difference_columns, passage_columns
+from optbench.report.notes import notes
+from optbench.report.text import clean
+from optbench.store import Results, SuiteResults
+
+__all__ = ["Block", "Cell", "Column", "Report", "Table", "build"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """`rows` hold a cell a column. A `detail` is for formats with room for it."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    detail: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """One workload: its tables, how to read them, what to beware of, and where it was measured."""
+
+    heading: str
+    facts: str
+    tables: tuple[Table, ...]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    measured_on: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """One suite."""
+
+    title: str
+    description: str
+    blocks: tuple[Block, ...]
+    warnings: tuple[str, ...]
+    command: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """`table` and `warnings` are the tidy frames that everything here was made from."""
+
+    sections: tuple[Section, ...]
+    table: pd.DataFrame
+    warnings: pd.DataFrame
+
+
+def build(results: Results) -> Report:
+    table = comparison(results)
+    warnings = warnings_frame(results)
+    sections = []
+    for suite in results.suites:
+        rows = table_rows(Results((suite,)))
+        workloads = list(dict.fromkeys(row.trial.workload_name for row in rows))
+        blocks = tuple(
+            _block(
+                [row for row in rows if row.trial.workload_name == workload],
+                table[(table["suite"] == suite.name) & (table["workload"] == workload)],
+                _messages(warnings, suite.name, workload),
+                alone=len(workloads) == 1,
+            )
+            for workload in workloads
+        )
+        sections.append(_section(suite, blocks, _messages(warnings, suite.name, "")))
+    return Report(tuple(sections), table, warnings)
+
+
+def _section(suite: SuiteResults, blocks: tuple[Block, ...], warnings: tuple[str, ...]) -> Section:
+    resolved = suite.plan.resolved if suite.plan else {}
+    return Section(
+        title=clean(resolved.get("title") or suite.name),
+        description=clean(resolved.get("description") or ""),
+        blocks=blocks,
+        warnings=warnings,
+        command=clean(suite.plan.command) if suite.plan else "",
+    )
+
+
+def _block(rows: list[TableRow], table: pd.DataFrame, warnings: tuple[str, ...], *, alone: bool) -> Block:
+    workload = rows[0].trial.workload
+    targets = list(dict.fromkeys(table["target"]))
+    first = table[table["target"] == targets[0]]
+    tables = [_table(_caption(targets[0]), comparison_columns(first), first)]
+    for target in targets[1:]:
+        of_target = table[table["target"] == target]
+        tables.append(_table(_caption(target), passage_columns(of_target), of_target))
+    if first["difference_p"].notna().any():
+        others = first[~first["baseline"]]
+        baseline = clean(str(first.loc[first["baseline"], "optimizer"].iloc[0]))
+        metric = clean(str(first["metric"].iloc[0]))
+        caption = f"Difference of the final {metric} from {baseline}, paired by seed"
+        tables.append(_table(caption, difference_columns(others), others, detail=True))
+    facts = [
+        f"{workload.model.name} on {workload.data.name}",
+        f"batch size {workload.batch_size}",
+        f"budget {workload.budget}",
+    ]
+    return Block(
+        heading="" if alone else clean(rows[0].trial.workload_name),
+        facts=clean(", ".join(facts)),
+        tables=tuple(tables),
+        notes=tuple(notes(first)),
+        warnings=warnings,
+        measured_on=_measured_on(rows),
+    )
+
+
+def _table(caption: str, columns: Iterable[Column], table: pd.DataFrame, *, detail: bool = False) -> Table:
+    columns = tuple(columns)
+    rows = tuple(tuple(column.cell(record) for column in columns) for record in table.to_dict("records"))
+    return Table(caption, columns, rows, detail)
+
+
+def _caption(target: str) -> str:
+    return f"Target: {clean(target)}" if target else "No target"
+
+
+def _messages(warnings: pd.DataFrame, suite: str, workload: str) -> tuple[str, ...]:
+    own = warnings[(warnings["suite"] == suite) & (warnings["workload"] == workload)]
+    return tuple(clean(message) for message in own["message"])
+
+
+def _measured_on(rows: list[TableRow]) -> str:
+    facts: dict[str, list[str]] = {}
+    for log in (log for row in rows for log in row.logs):
+        if log.started is None:
+            continue
+        found = log.started.environment | {"precision": log.started.precision}
+        for name in ("device_name", "threads", "precision", "torch", "optbench"):
+            value = found.get(name)
+            if value is not None and str(value) not in facts.setdefault(name, []):
+                facts[name].append(str(value))
+    words = {"threads": "{} thread(s)", "torch": "torch {}", "optbench": "optbench {}"}
+    parts = [words.get(name, "{}").format(" and ".join(values)) for name, values in facts.items()]
+    return clean(", ".join(parts)).replace("1 thread(s)", "1 thread").replace("thread(s)", "threads")

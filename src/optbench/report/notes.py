@@ -1,0 +1,58 @@
+"""What stands below a table: how its numbers are defined, in a sentence each, and only what the table shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from optbench.report.cells import shows_interval, told_apart
+from optbench.report.text import clean, is_share
+
+_WEIGHTS = {"last": "the last weights", "best_validation": "the weights that were best on validation"}
+
+
+def notes(table: pd.DataFrame) -> Iterator[str]:
+    """`table`: the comparison's rows of one block and target."""
+    if table["target"].iloc[0]:
+        yield from _of_times(table)
+    yield from _of_final(table)
+    yield "Memory overhead: optimizer state, in multiples of the parameters' bytes."
+    yield from _of_groups(table)
+    yield "Hyperparameters as configured: no entry was tuned."
+
+
+def _of_times(table: pd.DataFrame) -> Iterator[str]:
+    text = "To target: the first evaluation by which half of the seeds had arrived (Kaplan-Meier median)"
+    if shows_interval(table):
+        text += "; in brackets its 95 % interval, from the evaluation before on"
+    elif (table["reached"] > 1).any():
+        text += "; in brackets the range over seeds (an interval needs 6 seeds)"
+    yield text + "."
+    if (table["reached"].gt(0) & table["epochs_to_target"].isna()).any():
+        yield "'>': at most half of the seeds arrived within the budget."
+    if (table["timed"] < table["trials"]).any():
+        yield "Seconds are of uninterrupted trials only."
+
+
+def _of_final(table: pd.DataFrame) -> Iterator[str]:
+    metric = clean(str(table["metric"].iloc[0]))
+    weights = _WEIGHTS.get(str(table["estimand"].iloc[0]), str(table["estimand"].iloc[0]))
+    text = f"Final {metric}: on the test split, of {weights}"
+    several = table["final_metric_low"].notna().any()
+    yield text + ("; mean over seeds ± half the 95 % t interval." if several else ".")
+    if table["imputed"].gt(0).any():
+        worst = "0" if is_share(metric) else "the worst outcome"
+        yield f"†: diverged and failed trials count as {worst}; no interval holds for such a mean."
+
+
+def _of_groups(table: pd.DataFrame) -> Iterator[str]:
+    if len(table) < 2:
+        return
+    final, times = told_apart(table, "best_group"), told_apart(table, "fastest_group")
+    if final or times:
+        tests = ["paired t test" if final else "", "sign-flip test" if times else ""]
+        which = ", ".join(test for test in tests if test)
+        yield f"{{mark}}: not significantly worse than any other ({which}, Holm-adjusted at 5 %)."
+    elif table["best_group"].notna().any():
+        yield "No entry's final metric is significantly worse than another's (paired t test, Holm-adjusted)."
