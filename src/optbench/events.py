@@ -12,6 +12,9 @@ from typing import Any, ClassVar, Literal
 Status = Literal["completed", "stopped", "diverged", "out_of_memory", "failed", "interrupted"]
 STATUSES: tuple[Status, ...] = ("completed", "stopped", "diverged", "out_of_memory", "failed", "interrupted")
 
+#: of a failure: what caused it, where that is known (decision 9)
+Fault = Literal["optimizer", "infrastructure", ""]
+
 #: metrics by split, as in {"validation": {"accuracy": 0.97, "loss": 0.1}}
 Metrics = dict[str, dict[str, float]]
 
@@ -87,10 +90,13 @@ class Finished:
     state_bytes: int | None = None  # optimizer state, rule 7
     step_peak_bytes: int | None = None  # transient allocation inside step() beyond that
     peak_memory_bytes: int | None = None  # allocator's peak over the whole training (CUDA), else None
-    at_fault: Literal["optimizer", "infrastructure", ""] = ""  # of a failure, decision 9
+    at_fault: Fault = ""
 
 
 Event = Started | Progressed | Evaluated | Resumed | Finished
 EVENT_TYPES: dict[str, type[Started | Progressed | Evaluated | Resumed | Finished]] = {
     cls.kind: cls for cls in (Started, Progressed, Evaluated, Resumed, Finished)
 }
+
+#: keys of `Started.environment` that must agree within one table
+FINGERPRINT = ("optbench", "torch", "device", "device_name", "threads", "cuda", "float32_matmul_precision")

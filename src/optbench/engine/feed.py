@@ -155,6 +155,8 @@ class EvaluationBatches:
         return -(-len(self._labels) // self._batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
+        if not len(self):
+            return
         pairs = zip(
             torch.split(self._inputs, self._batch_size),
             torch.split(self._labels, self._batch_size),

@@ -1,0 +1,59 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help install dev demo smoke test test-all lint format results gpu clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "optbench needs Python 3.11 or newer; found %s. Try: make PYTHON=python3.12" % sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing optbench into $(VENV) (torch is large: a minute or two)"
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.installed
+	@$(PIP) install --editable '.[dev]'
+	@touch $@
+
+install: $(VENV)/.installed  ## Install into .venv
+
+dev: $(VENV)/.dev  ## Install with what tests and linters need
+
+demo: $(VENV)/.installed  ## Compare four optimizers on handwritten digits and print the table (minutes)
+	$(BIN)/optbench run digits
+
+smoke: $(VENV)/.installed  ## Run the smoke suite: tiny synthetic data, under 30 seconds
+	$(BIN)/optbench run smoke --fresh
+
+test: $(VENV)/.dev  ## Run the tests (under 10 minutes)
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-all: $(VENV)/.dev  ## Run every test, the slow ones too
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev  ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev  ## Put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+results: $(VENV)/.installed  ## Measure the results that the README shows (about an hour on two cores)
+	$(BIN)/optbench run digits --seeds 5
+	$(BIN)/optbench run fashion_mnist
+
+gpu: $(VENV)/.dev  ## Run the checks that need an NVIDIA GPU and write results/bench/gpu.json (under 10 minutes)
+	$(BIN)/python -m pytest tests/gpu -rs
+
+clean:  ## Remove the environment and everything that can be made again (results stay)
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,8 @@
+"""Exponential decay to a fraction of the peak, the same factor at every step."""
+
+from __future__ import annotations
+
+
+def multiplier(step: int, steps: int, *, final: float = 0.01) -> float:
+    """Falls geometrically from 1 at the first step to `final` (a fraction of the peak, above 0) just after the last."""
+    return float(final ** (step / steps))

@@ -1,0 +1,8 @@
+"""Linear decay from the peak to a fraction of it."""
+
+from __future__ import annotations
+
+
+def multiplier(step: int, steps: int, *, final: float = 0.0) -> float:
+    """Falls from 1 at the first step to `final` (a fraction of the peak) just after the last."""
+    return final + (1 - final) * (1 - step / steps)

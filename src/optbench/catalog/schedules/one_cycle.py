@@ -1,0 +1,18 @@
+"""One cycle: a cosine rise to the peak, then a cosine fall far below the start (Smith and Topin 2018, https://arxiv.org/abs/1708.07120)."""
+
+from __future__ import annotations
+
+import math
+
+
+def multiplier(
+    step: int, steps: int, *, rise: float = 0.3, start: float = 0.04, final: float = 4e-6
+) -> float:
+    """Rises from `start` to 1 over the first `rise` of the horizon, then falls to `final`; all are fractions.
+
+    The defaults are those of `torch.optim.lr_scheduler.OneCycleLR` (div_factor 25, final_div_factor 1e4). Momentum is left alone.
+    """
+    peak = rise * steps
+    if step < peak:
+        return start + (1 - start) * 0.5 * (1 - math.cos(math.pi * step / peak))
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * (step - peak) / max(1.0, steps - peak)))

@@ -1,0 +1,12 @@
+"""Step decay: divide the learning rate at fixed fractions of the horizon (He et al. 2015, https://arxiv.org/abs/1512.03385)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def multiplier(
+    step: int, steps: int, *, at: Sequence[float] = (1 / 3, 2 / 3, 8 / 9), gamma: float = 0.1
+) -> float:
+    """`gamma` to the power of how many of the fractions `at` (of the horizon) have been passed. The default is 30, 60, 80 of 90 epochs."""
+    return gamma ** sum(step >= fraction * steps for fraction in at)

@@ -1,0 +1,212 @@
+"""Every command and its options."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from optbench import __version__
+
+app = typer.Typer(
+    name="optbench",
+    help="Which optimizer, on this workload, and how sure are we? Compare optimizers from one YAML file.",
+    epilog="Start with: optbench run digits",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Suites = Annotated[
+    list[str], typer.Argument(metavar="SUITE...", help="A suite file, or the name of a shipped suite.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a value of the suite, as in workload.budget.epochs=1."
+    ),
+]
+Only = Annotated[
+    list[str] | None, typer.Option("--only", metavar="LABEL", help="Run only this optimizer entry.")
+]
+Seeds = Annotated[
+    int | None, typer.Option("--seeds", min=1, metavar="N", help="Seeds 0 to N-1, whatever the suite says.")
+]
+ResultsRoot = Annotated[
+    Path, typer.Option("--results", metavar="DIR", help="Parent folder of the suites' results.")
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data", metavar="DIR", help="Data root; default $OPTBENCH_DATA, else the platform's cache folder."
+    ),
+]
+ResultPaths = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[RESULTS]...", help="A results root or a suite's folder in it; default ./results."
+    ),
+]
+
+
+class TableFormat(StrEnum):
+    """What `records` can write."""
+
+    csv = "csv"
+    json = "json"
+
+
+class Kind(StrEnum):
+    """What `list` can list."""
+
+    models = "models"
+    data = "data"
+    optimizers = "optimizers"
+    schedules = "schedules"
+    metrics = "metrics"
+    losses = "losses"
+    suites = "suites"
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        print(f"optbench {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    suites: Suites,
+    sets: Set = None,
+    only: Only = None,
+    seeds: Seeds = None,
+    results: ResultsRoot = Path("results"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of a trial; default: torch's own choice.")
+    ] = None,
+    data: Data = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be run, and run nothing.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Set earlier results of these trials aside and run them anew.")
+    ] = False,
+    allow_mixed: Annotated[
+        bool,
+        typer.Option("--allow-mixed", help="Go on though earlier trials ran on another device or version."),
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one event a line as JSON, and no table.")
+    ] = False,
+) -> None:
+    """Run a suite's trials, or go on with them, and print the comparison.
+
+    A second run continues: finished trials are skipped, unfinished ones go on from their checkpoint. Exit code 0: all trials
+    ran; 1: some trial failed; 2: bad input; 130: stopped with Ctrl-C.
+    """
+    from optbench.cli.run import Options, run_suites
+
+    options = Options(
+        overrides=tuple(sets or ()),
+        only=tuple(only or ()),
+        seeds=seeds,
+        results=results,
+        device=device,
+        threads=threads,
+        data=data,
+        fresh=fresh,
+        allow_mixed=allow_mixed,
+        json=json,
+    )
+    raise typer.Exit(run_suites(suites, options, dry_run=dry_run))
+
+
+@app.command()
+def plan(
+    suites: Suites,
+    sets: Set = None,
+    only: Only = None,
+    seeds: Seeds = None,
+    results: ResultsRoot = Path("results"),
+    data: Data = None,
+) -> None:
+    """Say which trials a suite makes, how many are done and how long the rest may take; the same as `run --dry-run`."""
+    from optbench.cli.run import Options, run_suites
+
+    options = Options(tuple(sets or ()), tuple(only or ()), seeds, results, data=data)
+    raise typer.Exit(run_suites(suites, options, dry_run=True))
+
+
+@app.command()
+def check(suites: Suites, sets: Set = None, seeds: Seeds = None, data: Data = None) -> None:
+    """Check suites and run nothing: every problem at once, with file, line and column. Exit code 2 if there is one."""
+    from optbench.cli.run import checked
+
+    for loaded in checked(suites, tuple(sets or ()), seeds, data):
+        rows, workloads = len(loaded.suite.optimizers), len(loaded.suite.workloads)
+        print(
+            f"{loaded.path}: ok ({rows} optimizers, {workloads} workload{'s' * (workloads > 1)}, {len(loaded.suite.seeds)} seeds)"
+        )
+
+
+@app.command()
+def report(
+    paths: ResultPaths = None,
+    format: Annotated[
+        str | None,
+        typer.Option("--format", help="terminal, markdown, csv or json; default: what --output ends with."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="PATH", help="Write to this file.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="DIR", help="Write every format into this folder.")
+    ] = None,
+) -> None:
+    """Render the comparison tables of results; needs no torch and no GPU."""
+    from optbench.cli import show
+
+    show.report(paths or [Path("results")], format, output, save)
+
+
+@app.command()
+def records(
+    paths: ResultPaths = None,
+    format: Annotated[TableFormat, typer.Option("--format")] = TableFormat.csv,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="PATH", help="Write to this file.")
+    ] = None,
+) -> None:
+    """Every evaluation of every trial as one tidy table, for pandas or a spreadsheet."""
+    from optbench.cli import show
+
+    show.records(paths or [Path("results")], format.value, output)
+
+
+@app.command("list")
+def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
+    """What a suite can name, with one line each."""
+    from optbench.cli import show
+
+    show.listing(kind.value)
+
+
+@app.command()
+def schema() -> None:
+    """The JSON Schema of suite files, for editors: they then complete and underline."""
+    import json as json_
+
+    from optbench.suite.schema import json_schema
+
+    json_.dump(json_schema(), sys.stdout, indent=2)
+    print()

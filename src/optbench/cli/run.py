@@ -1,0 +1,242 @@
+"""`run`, `plan` and the checking they share: suites in, measured trials and a table out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from optbench.errors import OptbenchError, Problem, nearest
+from optbench.suite.types import Trial
+
+if TYPE_CHECKING:
+    from optbench.executor.local import StopRequest, Summary
+    from optbench.store import SuiteFolder
+    from optbench.suite.load import Loaded
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line said."""
+
+    overrides: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    seeds: int | None = None
+    results: Path = Path("results")
+    device: str = "auto"
+    threads: int | None = None
+    data: str | None = None
+    fresh: bool = False
+    allow_mixed: bool = False
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One suite, ready to run: all its trials, and those asked for."""
+
+    loaded: Loaded
+    planned: tuple[Trial, ...]
+    wanted: tuple[Trial, ...]
+    folder: SuiteFolder
+
+
+def checked(
+    suites: Sequence[str], overrides: Sequence[str], seeds: int | None, data: str | None
+) -> list[Loaded]:
+    """Load and check suites, all problems of all of them at once."""
+    from optbench.catalog.check import problems
+    from optbench.catalog.data_root import data_root
+    from optbench.suite.find import find
+    from optbench.suite.load import load
+
+    found: list[Problem] = []
+    loaded = []
+    for suite in suites:
+        try:
+            one = load(find(suite), overrides, seeds)
+            found += problems(one, data_root(data))
+            loaded.append(one)
+        except OptbenchError as error:
+            found += error.problems
+    if found:
+        raise OptbenchError(*found)
+    return loaded
+
+
+def run_suites(suites: Sequence[str], options: Options, dry_run: bool) -> int:
+    """Returns the exit code. Nothing runs unless every suite is right."""
+    jobs = [
+        _job(loaded, options) for loaded in checked(suites, options.overrides, options.seeds, options.data)
+    ]
+    _no_two_in_one_folder(jobs)
+    if dry_run:
+        from optbench.cli.progress import show_plan
+
+        for job in jobs:
+            show_plan(job.loaded, job.wanted, job.folder)
+        return 0
+    trouble = False
+    with _signals() as stop:
+        for job in jobs:
+            summary = _run(job, options, stop)
+            trouble = trouble or summary.trouble
+            if stop.asked:
+                break
+    if stop.signal is not None:
+        return 128 + stop.signal
+    return 1 if trouble else 0
+
+
+def _job(loaded: Loaded, options: Options) -> Job:
+    from optbench.store import SuiteFolder
+    from optbench.suite.plan import plan
+
+    labels = list(loaded.suite.optimizers)
+    unknown = [label for label in options.only if label not in labels]
+    if unknown:
+        raise OptbenchError(
+            *(
+                Problem(f"no optimizer '{label}' in {loaded.path}; {nearest(label, labels)}", where="--only")
+                for label in unknown
+            )
+        )
+    planned = plan(loaded)
+    wanted = tuple(trial for trial in planned if not options.only or trial.label in options.only)
+    return Job(loaded, planned, wanted, SuiteFolder.of(options.results, loaded.name))
+
+
+def _no_two_in_one_folder(jobs: Sequence[Job]) -> None:
+    seen: dict[Path, Path] = {}
+    for job in jobs:
+        other = seen.setdefault(job.folder.path, job.loaded.path)
+        if other != job.loaded.path:
+            message = f"has the same name as {other}, so both would write to {job.folder.path}; rename one or run them apart"
+            raise OptbenchError(Problem(message, file=str(job.loaded.path)))
+
+
+def _run(job: Job, options: Options, stop: StopRequest) -> Summary:
+    from optbench.catalog.data_root import data_root
+    from optbench.cli.progress import display
+    from optbench.executor.local import machine, run
+    from optbench.executor.worker import Settings
+    from optbench.report import save
+    from optbench.store import make_plan, read
+
+    settings = Settings(options.device, data_root(options.data), options.threads, _command())
+    job.folder.create()
+    with job.folder.lock():
+        if options.fresh:
+            for trial in job.wanted:
+                job.folder.set_aside(trial)
+        pending = _pending(job)
+        if pending:
+            here = machine(settings, str(job.loaded.folder))
+            if not options.allow_mixed:
+                _refuse_to_mix(job, here)
+        else:
+            here = {}
+        job.folder.write_plan(
+            make_plan(job.loaded.name, job.loaded.suite, job.planned, _command(), _provenance(job))
+        )
+        with display(job.loaded, job.wanted, pending, here, job.folder, as_json=options.json) as listen:
+            summary = run(pending, job.folder, settings, listen, stop)
+        save(read([job.folder.path]), job.folder.path)
+    _close(job, options, summary)
+    return summary
+
+
+def _pending(job: Job) -> list[Trial]:
+    """The trials that are not complete, in running order."""
+    from optbench.store import TrialFile
+
+    pending = []
+    for trial in job.wanted:
+        path = job.folder.trial_path(trial)
+        if path.exists():
+            with TrialFile.open(path) as file:
+                if file.torn_bytes:
+                    print(
+                        f"note: {path}: cut off {file.torn_bytes} bytes of a record that was never finished",
+                        file=sys.stderr,
+                    )
+                if file.is_complete:
+                    continue
+        pending.append(trial)
+    return pending
+
+
+def _refuse_to_mix(job: Job, here: dict[str, object]) -> None:
+    """One table, one environment (decision 2)."""
+    from optbench.events import FINGERPRINT
+    from optbench.store import read
+
+    rows = {trial.config_id for trial in job.planned}
+    if not any(job.folder.trials.glob("*.jsonl")):
+        return
+    for log in (log for suite in read([job.folder.path]).suites for log in suite.logs):
+        if log.config_id not in rows or log.started is None or not log.evaluations:
+            continue
+        there = log.started.environment
+        unlike = [key for key in FINGERPRINT if key in there and there[key] != here.get(key)]
+        if unlike:
+            changes = ", ".join(f"{key} was {there[key]!r} and is {here.get(key)!r} now" for key in unlike)
+            raise OptbenchError(
+                Problem(
+                    f"measured elsewhere: {changes}. Numbers of both would meet in one table: use another --results folder, "
+                    "--fresh to measure all of it anew, or --allow-mixed to accept it (the report will say so)",
+                    file=str(log.path),
+                )
+            )
+
+
+def _provenance(job: Job) -> dict[str, str]:
+    return {"suite_file": str(job.loaded.path)}
+
+
+def _command() -> str:
+    return shlex.join(["optbench", *sys.argv[1:]])
+
+
+def _close(job: Job, options: Options, summary: Summary) -> None:
+    """The table on standard output; where the files are, and how to go on, on standard error."""
+    if not options.json:
+        from optbench.cli.show import print_tables
+        from optbench.store import read
+
+        print_tables(read([job.folder.path]))
+    print(f"\nResults: {job.folder.path}{os.sep} (report.md, report.csv, trials{os.sep})", file=sys.stderr)
+    left = summary.left + summary.ended.get("interrupted", 0)
+    if left:
+        print(f"Stopped with {left} trial{'s' * (left != 1)} to go; to go on: {_command()}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[StopRequest]:
+    """The first signal asks for a clean stop; the second ends everything at once (what is stored stays consistent)."""
+    from optbench.executor.local import StopRequest
+
+    stop = StopRequest()
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if stop.asked:
+            raise KeyboardInterrupt
+        stop.signal = number
+        print("\nstopping: writing a checkpoint (once more to stop at once)", file=sys.stderr)
+
+    numbers = [
+        getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
+    ]
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

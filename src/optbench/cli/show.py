@@ -1,0 +1,82 @@
+"""Commands that read and print: `report`, `records`, `list`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from optbench.errors import OptbenchError, Problem
+from optbench.store import Results, read
+
+_ENDINGS = {".md": "markdown", ".csv": "csv", ".json": "json", ".txt": "terminal"}
+
+
+def report(paths: Sequence[Path], format: str | None, output: Path | None, save: Path | None) -> None:
+    """One format to standard output or a file, or every format into a folder."""
+    from optbench import report as reports
+
+    results = read(paths)
+    if save is not None:
+        for path in reports.save(results, save, tuple(reports.known_formats())):
+            print(path)
+        return
+    if format is None:
+        format = _ENDINGS.get(output.suffix, "terminal") if output else "terminal"
+    if format == "terminal" and output is None:
+        print_tables(results)
+    else:
+        _write(reports.render(results, format), output)
+
+
+def print_tables(results: Results) -> None:
+    """The comparison on standard output, in colour where that is a terminal; 80 columns where it is none."""
+    from rich.console import Console
+
+    from optbench.report.formats.terminal import renderable
+    from optbench.report.model import build
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 80
+    console.print(renderable(build(results), console.width))
+
+
+def records(paths: Sequence[Path], format: str, output: Path | None) -> None:
+    from optbench.report.records import records as render
+
+    _write(render(read(paths), format), output)
+
+
+def listing(kind: str) -> None:
+    if kind == "suites":
+        items = _suites()
+    else:
+        from optbench.catalog.lookup import names
+
+        items = names(kind)
+    width = max(map(len, items), default=0)
+    for name, line in items.items():
+        print(f"{name:<{width}}  {line}")
+
+
+def _suites() -> dict[str, str]:
+    from optbench.suite.find import shipped
+    from optbench.suite.load import load
+
+    return {name: load(path).suite.title for name, path in shipped().items()}
+
+
+def _write(text: str, output: Path | None) -> None:
+    if output is None:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        return
+    from optbench.store.files import make_folder, write_whole
+
+    if output.is_dir():
+        raise OptbenchError(
+            Problem("expected a file; this is a folder (use --save for a folder)", file=str(output))
+        )
+    make_folder(output.parent)
+    write_whole(output, text if text.endswith("\n") else text + "\n")
+    print(output)

@@ -1,0 +1,78 @@
+"""The weights that an evaluation uses: the trained ones, their moving average, or what the optimizer's eval mode gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class MovingAverage:
+    """Exponential moving average of parameters and floating-point buffers: average += (1 - decay) (current - average)."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self._decay = decay
+        self._live = [tensor for tensor in _state(model) if tensor.is_floating_point()]
+        self._average = [tensor.detach().clone() for tensor in self._live]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        torch._foreach_lerp_(self._average, self._live, 1 - self._decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The model holds the average inside the block and exactly its own weights again after it."""
+        kept = [tensor.detach().clone() for tensor in self._live]
+        _copy(self._live, self._average)
+        try:
+            yield
+        finally:
+            _copy(self._live, kept)
+
+    def state(self) -> list[Tensor]:
+        return self._average
+
+    def load_state(self, state: Sequence[Tensor]) -> None:
+        _copy(self._average, state)
+
+
+@contextmanager
+def recalibrated(model: nn.Module, forward_passes: Callable[[], None]) -> Iterator[None]:
+    """Batch-norm statistics measured anew for the weights now in the model, and put back after the block.
+
+    An optimizer that evaluates at other weights than it trains at (schedule-free, for one) leaves running statistics that
+    belong to the training weights; its authors recommend this: https://github.com/facebookresearch/schedule_free.
+    """
+    norms = [
+        m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
+    ]
+    if not norms:
+        yield
+        return
+    kept = [(norm.momentum, [buffer.clone() for buffer in norm.buffers()]) for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the passes
+    model.train()
+    with torch.no_grad():
+        forward_passes()
+    model.eval()
+    try:
+        yield
+    finally:
+        for norm, (momentum, buffers) in zip(norms, kept, strict=True):
+            norm.momentum = momentum
+            _copy(list(norm.buffers()), buffers)
+
+
+def _state(model: nn.Module) -> Iterator[Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()
+
+
+@torch.no_grad()
+def _copy(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
+    for target, source in zip(targets, sources, strict=True):
+        target.copy_(source)

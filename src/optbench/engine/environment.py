@@ -1,0 +1,79 @@
+"""Everything about the machine and the software that is needed to repeat a trial (rule 8)."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+import importlib.metadata
+from typing import Any
+
+import torch
+
+from optbench import __version__
+
+
+def environment(device: torch.device, folder: str) -> dict[str, Any]:
+    """Versions, device, threads, settings, revision of the suite's repository, command. All values are plain JSON."""
+    facts: dict[str, Any] = {
+        "optbench": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": _version("torchvision"),
+        "numpy": _version("numpy"),
+        "platform": platform.platform(),
+        "host": platform.node(),
+        "device": device.type,
+        "device_name": _device_name(device),
+        "threads": torch.get_num_threads(),
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "command": os.environ.get("OPTBENCH_COMMAND", " ".join(sys.argv)),
+        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        **_revision(folder),
+    }
+    if device.type == "cuda":
+        facts |= {
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+            "cudnn_benchmark": torch.backends.cudnn.benchmark,
+            "tf32_convolutions": torch.backends.cudnn.allow_tf32,
+            "device_memory_bytes": torch.cuda.get_device_properties(device).total_memory,
+        }
+    return facts
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _revision(folder: str) -> dict[str, Any]:
+    """Git revision of the repository that holds the suite, and whether it had uncommitted changes; empty outside one."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", folder or ".", *arguments], capture_output=True, text=True, timeout=5, check=True
+        ).stdout.strip()
+
+    try:
+        return {
+            "git_revision": git("rev-parse", "HEAD"),
+            "git_modified": bool(git("status", "--porcelain", "-uno")),
+        }
+    except (OSError, subprocess.SubprocessError):
+        return {}

@@ -1,0 +1,51 @@
+"""Metrics of a split, without gradient and outside the training clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+
+import torch
+
+from optbench.engine.averaging import recalibrated
+from optbench.engine.session import Session, SplitName
+
+_PASSES = 50  # training batches that batch-norm statistics are measured on anew
+
+
+@contextmanager
+def evaluation_mode(session: Session) -> Iterator[None]:
+    """The model in eval mode, holding the weights that are to be evaluated; training weights and modes again afterwards."""
+    model, optimizers = session.model, session.optimizers
+    with ExitStack() as stack:
+        optimizers.eval()
+        stack.callback(optimizers.train)
+        model.eval()
+        stack.callback(model.train)
+        if session.average is not None:
+            stack.enter_context(session.average.applied())
+        if optimizers.has_modes:
+            stack.enter_context(recalibrated(model, lambda: _forward_training_batches(session)))
+        yield
+
+
+def measure(session: Session, split: SplitName) -> dict[str, float]:
+    """Every metric of the workload, and its loss, as means over the split. Call inside `evaluation_mode`."""
+    sums = {name: torch.zeros((), device=session.device) for name in session.metrics}
+    samples = 0
+    with torch.inference_mode():
+        for inputs, labels in session.batches(split):
+            with session.precision.autocast(session.device):
+                outputs = session.forward(inputs)
+                loss = session.loss(outputs, labels)
+            for name, metric in session.metrics.items():
+                sums[name] += metric.total(outputs.float(), labels, loss.float())
+            samples += len(labels)
+    return {name: float(total) / samples for name, total in sums.items()}
+
+
+def _forward_training_batches(session: Session) -> None:
+    for inputs, _ in islice(session.batches("train"), _PASSES):
+        with session.precision.autocast(session.device):
+            session.model(inputs)

@@ -1,0 +1,269 @@
+"""One trial, trained and measured: a generator of events. It writes no file but checkpoints, and prints nothing."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import torch
+
+from optbench.engine import checkpoint as checkpoints
+from optbench.engine.clock import Stopwatch, now
+from optbench.engine.environment import environment
+from optbench.engine.evaluate import evaluation_mode, measure
+from optbench.engine.guard import check_moved, snapshot
+from optbench.engine.memory import is_out_of_memory, peak_of, state_bytes
+from optbench.engine.optimizers import OptimizerFault
+from optbench.engine.progress import Best, Progress
+from optbench.engine.session import prepare
+from optbench.engine.step import training_step
+from optbench.engine.warm import compile_outside_the_clock
+from optbench.errors import OptbenchError
+from optbench.events import Evaluated, Event, Fault, Finished, Metrics, Progressed, Resumed, Started, Status
+from optbench.suite.types import Trial
+
+CHECKPOINT_SECONDS = 30.0  # between checkpoints; resuming is exact wherever they fall
+PROGRESS_SECONDS = 0.25
+
+
+def train(
+    trial: Trial,
+    device: torch.device,
+    *,
+    data_root: Path,
+    checkpoint: Path | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> Iterator[Event]:
+    """Train `trial` on `device`: `Started` or `Resumed`, then `Evaluated`..., then exactly one `Finished`.
+
+    Store each event before asking for the next: a checkpoint is written only after the records before it are safe. A trial that has
+    a checkpoint goes on from it, and may repeat evaluations that were stored already; they are recognised by their step. When
+    `should_stop()` turns true the trial ends at the next step as `interrupted`, with a checkpoint of that step.
+    """
+    run = _Run(trial, device, checkpoint, should_stop, checkpoint_seconds)
+    try:
+        yield from run.events(data_root)
+    except OptimizerFault:
+        yield run.finished("failed", traceback.format_exc(), at_fault="optimizer")
+    except OptbenchError as error:
+        yield run.finished("failed", str(error))
+    except Exception as error:
+        if is_out_of_memory(error):
+            yield run.finished("out_of_memory", str(error).strip().partition("\n")[0])
+        else:
+            fault: Fault = "infrastructure" if isinstance(error, OSError) else ""
+            yield run.finished("failed", traceback.format_exc(), at_fault=fault)
+
+
+class _Run:
+    """One run of `train`: the session, how far it has come, and when it must look up from its work."""
+
+    def __init__(
+        self,
+        trial: Trial,
+        device: torch.device,
+        checkpoint: Path | None,
+        should_stop: Callable[[], bool],
+        checkpoint_seconds: float,
+    ) -> None:
+        self.trial, self.device, self.checkpoint = trial, device, checkpoint
+        self.should_stop, self.checkpoint_seconds = should_stop, checkpoint_seconds
+        self.progress = Progress.of(trial, device)
+        self.setting_up = Stopwatch()
+
+    def events(self, data_root: Path) -> Iterator[Event]:
+        with self.setting_up:
+            session = self.session = prepare(self.trial, self.device, data_root)
+            state = checkpoints.load(self.checkpoint, self.trial.id) if self.checkpoint else None
+            if self.trial.workload.compile:
+                compile_outside_the_clock(session)
+            if state is not None:
+                self.progress.restore(session, state)
+        yield self._started() if state is None else self._resumed()
+        session.model.train()
+        session.optimizers.train()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        with closing(session.feed):
+            yield from self._training()
+
+    def _training(self) -> Iterator[Event]:
+        progress, clock = self.progress, self.progress.clock
+        last_sign = last_checkpoint = now()
+        spent = self._spent()
+        clock.start()
+        while not spent:
+            self._step()
+            spent = self._spent()
+            if spent or self._evaluation_due(progress.step):
+                clock.pause()
+                ended = yield from self._evaluation()
+                if ended is not None:
+                    yield ended
+                    return
+                last_sign = now()
+                clock.start()
+            if not spent and self.should_stop():
+                clock.pause()
+                self._save()
+                yield self.finished("interrupted", f"stopped on request after step {progress.step}")
+                return
+            if now() - last_checkpoint > self.checkpoint_seconds:
+                clock.pause()
+                self._save()
+                last_checkpoint = now()
+                clock.start()
+            if now() - last_sign > PROGRESS_SECONDS:
+                clock.pause()
+                yield Progressed(progress.step, clock.train_seconds)
+                last_sign = now()
+                clock.start()
+        clock.pause()
+        yield self._completed()
+
+    def _step(self) -> None:
+        session, progress = self.session, self.progress
+        before = snapshot(session, progress)
+        ahead = self._evaluation_due(progress.step + 1) or progress.step + 1 == session.steps
+        facts = training_step(session, progress.step, progress.step - progress.skipped, want_norm=ahead)
+        progress.tally.add(facts)
+        progress.step += 1
+        if before is not None:
+            progress.clock.pause()
+            check_moved(session, progress, before, facts)
+            progress.clock.start()
+
+    def _spent(self) -> bool:
+        if self.session.steps is not None:
+            return self.progress.step >= self.session.steps
+        return self.progress.clock.train_seconds >= self.trial.workload.budget.value
+
+    def _evaluation_due(self, step: int) -> bool:
+        every = self.trial.workload.evaluate.every
+        interval = every.value * (self.session.feed.steps_per_epoch if every.unit == "epochs" else 1)
+        return step >= max(1, round((self.progress.evaluations + 1) * interval))
+
+    def _evaluation(self) -> Generator[Event, None, Finished | None]:
+        """Yields the record; returns how the trial ended if it ended here."""
+        session, progress = self.session, self.progress
+        interval = progress.tally.read(progress.step)
+        progress.evaluations += 1
+        progress.clipped += interval.clipped
+        progress.skipped += interval.skipped
+        if interval.bad_step is not None:
+            bound = self.trial.workload.loss_bound
+            return self.finished(
+                "diverged", f"training loss not finite or above {bound:g} at step {interval.bad_step + 1}"
+            )
+        targets = self.trial.workload.target
+        with progress.evaluating, evaluation_mode(session):
+            metrics: Metrics = {"validation": measure(session, "validation")}
+            if any(target.split == "test" for target in targets):
+                metrics["test"] = measure(session, "test")
+            self._remember_best(metrics["validation"])
+        if not math.isfinite(metrics["validation"]["loss"]):
+            return self.finished("diverged", f"validation loss not finite after step {progress.step}")
+        yield Evaluated(
+            step=progress.step,
+            epoch=progress.step / session.feed.steps_per_epoch,
+            samples=progress.step * self.trial.batch_size,
+            train_seconds=progress.clock.train_seconds,
+            cpu_seconds=progress.clock.cpu_seconds,
+            evaluation_seconds=progress.evaluating.seconds,
+            train_loss=interval.mean_loss,
+            learning_rate=session.optimizers.rate,
+            metrics=metrics,
+            gradient_norm=interval.gradient_norm,
+            clipped_steps=progress.clipped,
+            skipped_steps=progress.skipped,
+        )
+        if self.trial.workload.stop_at_target and all(t.holds(metrics[t.split][t.metric]) for t in targets):
+            return self.finished("stopped", "every target was reached")
+        return None
+
+    def _remember_best(self, metrics: dict[str, float]) -> None:
+        name = self.trial.workload.metrics[0]
+        value = metrics[name] if self.session.metrics[name].HIGHER_IS_BETTER else -metrics[name]
+        best = self.progress.best
+        if math.isfinite(value) and (best is None or value > best.value):
+            weights = {k: v.detach().cpu().clone() for k, v in self.session.model.state_dict().items()}
+            self.progress.best = Best(self.progress.step, value, weights)
+
+    def _completed(self) -> Finished:
+        """Test metrics at both estimands, and memory: the probing step comes after the last use of the trained weights."""
+        session, progress, final = self.session, self.progress, {}
+        progress.note_peak(self.device)
+        with progress.evaluating, evaluation_mode(session):
+            final["last"] = measure(session, "test")
+        held = state_bytes(session.optimizers.members, session.parameters)
+        step_peak = self._probe_step()
+        if progress.best is not None:
+            session.model.load_state_dict(progress.best.weights)
+            session.model.eval()
+            with progress.evaluating:
+                final["best_validation"] = measure(session, "test")
+        return self.finished("completed", final=final, state=held, step_peak=step_peak)
+
+    def _probe_step(self) -> int | None:
+        """Transient bytes of one more `step()` on the live state and the last gradients; None if it can't be had."""
+        loss = torch.zeros((), device=self.device)
+        closure = (lambda: loss) if self.session.optimizers.needs_closure else None
+        try:
+            return peak_of(lambda: self.session.optimizers.step(closure), self.device)
+        except (OptimizerFault, RuntimeError):
+            return None
+
+    def _started(self) -> Started:
+        session, info = self.session, self.session.splits.info
+        tensors = session.parameters
+        return Started(
+            environment=environment(self.device, self.trial.folder),
+            parameters=sum(t.numel() for t in tensors),
+            parameter_bytes=sum(t.numel() * t.element_size() for t in tensors),
+            initial_weights=session.initial_weights,
+            hyperparameters=session.optimizers.hyperparameters(),
+            splits={"train": info.train, "validation": info.validation, "test": info.test},
+            steps=session.steps,
+            steps_per_epoch=session.feed.steps_per_epoch,
+            precision=session.precision.name,
+        )
+
+    def _resumed(self) -> Resumed:
+        return Resumed(self.progress.step, environment(self.device, self.trial.folder))
+
+    def finished(
+        self,
+        status: Status,
+        detail: str = "",
+        *,
+        at_fault: Fault = "",
+        final: dict[str, dict[str, float]] | None = None,
+        state: int | None = None,
+        step_peak: int | None = None,
+    ) -> Finished:
+        progress = self.progress
+        progress.clock.pause()
+        return Finished(
+            status=status,
+            detail=detail,
+            step=progress.step,
+            final=final or {},
+            best_step=progress.best.step if progress.best else None,
+            train_seconds=progress.clock.train_seconds,
+            cpu_seconds=progress.clock.cpu_seconds,
+            evaluation_seconds=progress.evaluating.seconds,
+            setup_seconds=self.setting_up.seconds,
+            state_bytes=state,
+            step_peak_bytes=step_peak,
+            peak_memory_bytes=progress.peak_memory,
+            at_fault=at_fault,
+        )
+
+    def _save(self) -> None:
+        if self.checkpoint is not None:
+            self.progress.note_peak(self.device)
+            checkpoints.save(self.checkpoint, self.progress.state(self.session))

@@ -1,0 +1,73 @@
+"""Memory overhead, measured: bytes of optimizer state, and what `step()` allocates for a moment beyond it (rule 7)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, on whatever device. The CPU's allocator raises a plain RuntimeError."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def state_bytes(optimizers: Iterable[torch.optim.Optimizer], parameters: Iterable[Tensor]) -> int:
+    """Bytes of the distinct storages behind all tensors in the optimizers' `state_dict`s, at any depth.
+
+    Scalars (0-d tensors, such as step counts) and tensors that share a parameter's storage are left out.
+    """
+    own = {parameter.untyped_storage().data_ptr() for parameter in parameters}
+    storages = {}
+    for optimizer in optimizers:
+        for leaf in _tensors(optimizer.state_dict()["state"]):
+            storage = leaf.untyped_storage()
+            if leaf.dim() > 0 and storage.data_ptr() not in own:
+                storages[storage.data_ptr()] = storage.nbytes()
+    return sum(storages.values())
+
+
+def _tensors(node: Any) -> Iterator[Tensor]:
+    if isinstance(node, Tensor):
+        yield node
+    elif isinstance(node, dict):
+        for child in node.values():
+            yield from _tensors(child)
+    elif isinstance(node, (list, tuple)):
+        for child in node:
+            yield from _tensors(child)
+
+
+def peak_of(action: Callable[[], object], device: torch.device) -> int | None:
+    """Bytes that `action` had allocated at its worst moment beyond what was allocated before. None where nothing tells."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        action()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    return _cpu_peak(action) if device.type == "cpu" else None
+
+
+def _cpu_peak(action: Callable[[], object]) -> int | None:
+    """From the profiler's allocation events: each carries a signed size, in the order in which they happened."""
+    from torch.profiler import ProfilerActivity, profile
+
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would report on standard error
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        action()
+    results = profiler.profiler.kineto_results if profiler.profiler is not None else None
+    if results is None:
+        return None
+    sizes = [(event.start_ns(), event.nbytes()) for event in results.events() if event.name() == "[memory]"]
+    level = peak = 0
+    for _, size in sorted(sizes, key=lambda pair: pair[0]):
+        level += size
+        peak = max(peak, level)
+    return peak

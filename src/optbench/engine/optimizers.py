@@ -1,0 +1,226 @@
+"""The optimizers of one trial behind one face: whatever an optimizer needs of its own, the training step need not know."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from optbench.catalog import lookup
+from optbench.engine.memory import is_out_of_memory
+from optbench.engine.parameters import Parameter, route, trainable
+from optbench.errors import OptbenchError
+from optbench.suite.types import Rule, Trial
+
+Closure = Callable[[], Tensor]
+
+
+class OptimizerFault(Exception):
+    """An exception raised inside the optimizer under test (its constructor or its step), kept as `__cause__`."""
+
+
+class Optimizers:
+    """One `torch.optim.Optimizer` a rule, stepped together, with the schedule applied to each group's own learning rate."""
+
+    def __init__(self, members: Sequence[torch.optim.Optimizer], closure: bool | None = None) -> None:
+        self.members = tuple(members)
+        self.needs_closure = (
+            any(_requires_closure(member) for member in members) if closure is None else closure
+        )
+        if self.needs_closure and len(self.members) > 1:
+            raise OptbenchError(
+                "an optimizer that needs a closure can't be one of several rules: each would train alone"
+            )
+        self._rates = [[_number(group.get("lr")) for group in member.param_groups] for member in self.members]
+        self._modes = [
+            m
+            for m in self.members
+            if callable(getattr(m, "train", None)) and callable(getattr(m, "eval", None))
+        ]
+
+    def scale_rates(self, multiplier: float) -> None:
+        """Learning rate of every group = its own rate as given x `multiplier`."""
+        for member, rates in zip(self.members, self._rates, strict=True):
+            for group, rate in zip(member.param_groups, rates, strict=True):
+                if rate is None:
+                    if multiplier != 1.0:
+                        raise OptbenchError(
+                            f"{type(member).__name__} has no `lr` that a schedule could change; use `schedule: constant`"
+                        )
+                elif isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate * multiplier)
+                else:
+                    group["lr"] = rate * multiplier
+
+    @property
+    def rate(self) -> float:
+        """The first group's learning rate as last set; NaN where there is none."""
+        rate = _number(self.members[0].param_groups[0].get("lr"))
+        return float("nan") if rate is None else rate
+
+    def zero_grad(self) -> None:
+        for member in self.members:
+            member.zero_grad(set_to_none=True)
+
+    def step(self, closure: Closure | None = None) -> Tensor | None:
+        """One update. With a closure the loss that the optimizer returns, if it returns one."""
+        returned = None
+        for member in self.members:
+            with blamed_on_optimizer():
+                step: Any = member.step
+                returned = step(closure) if closure is not None else step()
+        return returned if isinstance(returned, Tensor) else None
+
+    @property
+    def has_modes(self) -> bool:
+        """Whether evaluation happens at other weights than training (`train()` and `eval()` on the optimizer)."""
+        return bool(self._modes)
+
+    def train(self) -> None:
+        for member in self._modes:
+            member.train()  # type: ignore[attr-defined]
+
+    def eval(self) -> None:
+        for member in self._modes:
+            member.eval()  # type: ignore[attr-defined]
+
+    def parameters(self) -> list[Tensor]:
+        return [p for member in self.members for group in member.param_groups for p in group["params"]]
+
+    def hyperparameters(self) -> list[dict[str, Any]]:
+        """As resolved by the classes, one dict a parameter group; plain JSON."""
+        return [
+            {"class": f"{type(member).__module__}.{type(member).__qualname__}"}
+            | {key: _plain(value) for key, value in group.items() if key != "params"}
+            | {"parameters": sum(p.numel() for p in group["params"])}
+            for member in self.members
+            for group in member.param_groups
+        ]
+
+    def state(self) -> list[dict[str, Any]]:
+        return [member.state_dict() for member in self.members]
+
+    def load_state(self, states: Sequence[dict[str, Any]]) -> None:
+        for member, state in zip(self.members, states, strict=True):
+            member.load_state_dict(state)
+            _restore_types(member, state)
+
+
+@contextmanager
+def blamed_on_optimizer() -> Iterator[None]:
+    """Mark what the optimizer under test raises as its own, but for running out of memory, which has a status of its own."""
+    try:
+        yield
+    except OptbenchError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise OptimizerFault(str(error)) from error
+
+
+def build(trial: Trial, model: nn.Module, steps: int | None) -> Optimizers:
+    """The entry's optimizers over the parameters of `model`, the model that is trained.
+
+    Raises `OptbenchError` if an optimizer holds anything but exactly the model's trainable parameters (rule 3).
+    """
+    parameters = trainable(model)
+    rules = trial.entry.rules
+    members = [
+        _member(trial, rule, mine, model, steps)
+        for rule, mine in zip(rules, route(parameters, rules), strict=True)
+    ]
+    optimizers = Optimizers(members, trial.entry.closure)
+    wanted, held = {id(p.tensor) for p in parameters}, {id(p) for p in optimizers.parameters()}
+    if wanted != held:
+        missing = [p.name for p in parameters if id(p.tensor) not in held]
+        what = (
+            f"does not hold {', '.join(missing[:5])}" if missing else "holds tensors that are not the model's"
+        )
+        raise OptbenchError(
+            f"the optimizer of '{trial.label}' {what}; it must hold the trained model's parameters, and only those"
+        )
+    return optimizers
+
+
+def _member(
+    trial: Trial, rule: Rule, parameters: Sequence[Parameter], model: nn.Module, steps: int | None
+) -> torch.optim.Optimizer:
+    factory = lookup.load(lookup.resolve("optimizers", rule.use, trial.folder))
+    accepted = _parameters_of(factory)
+    arguments = {
+        key: tuple(v) if isinstance(v, list) else v for key, v in {**rule.arguments, **trial.point}.items()
+    }
+    arguments |= {
+        key: value for key, value in _implementation(trial.implementation).items() if key in accepted
+    }
+    offered = {"model": model, "total_steps": steps}
+    arguments |= {key: value for key, value in offered.items() if key in accepted and key not in arguments}
+    with blamed_on_optimizer():
+        made = factory(_groups(trial, rule, parameters, accepted), **arguments)
+    if not isinstance(made, torch.optim.Optimizer) and not hasattr(made, "param_groups"):
+        raise OptbenchError(f"`{rule.use}` gave {type(made).__name__}; expected a torch.optim.Optimizer")
+    return made  # type: ignore[no-any-return]
+
+
+def _groups(trial: Trial, rule: Rule, parameters: Sequence[Parameter], accepted: set[str]) -> list[Any]:
+    """A flat list of parameters, or two groups where some are exempt from weight decay."""
+    exempt = [p.tensor for p in parameters if p.exempt(trial.entry.no_weight_decay or ())]
+    if not exempt or not ("weight_decay" in accepted or "weight_decay" in rule.arguments):
+        return [p.tensor for p in parameters]
+    decayed = [p.tensor for p in parameters if not p.exempt(trial.entry.no_weight_decay or ())]
+    return ([{"params": decayed}] if decayed else []) + [{"params": exempt, "weight_decay": 0.0}]
+
+
+def _implementation(name: str) -> dict[str, Any]:
+    """`default` leaves torch's own choice; a class without the asked implementation keeps its default, as its record shows."""
+    return {
+        "default": {},
+        "forloop": {"foreach": False, "fused": False},
+        "foreach": {"foreach": True},
+        "fused": {"fused": True},
+    }[name]
+
+
+def _parameters_of(factory: Any) -> set[str]:
+    try:
+        return set(inspect.signature(factory).parameters)
+    except (TypeError, ValueError):
+        return set()
+
+
+def _requires_closure(member: torch.optim.Optimizer) -> bool:
+    closure = inspect.signature(type(member).step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.item() if value.numel() == 1 else f"tensor{tuple(value.shape)}"
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else repr(value)
+
+
+def _restore_types(member: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """`load_state_dict` casts state to the parameter's type; exact resume wants the type that was saved."""
+    order = [p for group in member.param_groups for p in group["params"]]
+    for index, saved in state["state"].items():
+        if not isinstance(index, int) or not isinstance(saved, dict):
+            continue
+        live = member.state[order[index]]
+        for key, value in saved.items():
+            if (
+                isinstance(value, Tensor)
+                and isinstance(live.get(key), Tensor)
+                and live[key].dtype != value.dtype
+            ):
+                live[key] = value.to(live[key].device)

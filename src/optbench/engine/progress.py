@@ -1,0 +1,93 @@
+"""How far a trial has come: the state that, with model and optimizer, a checkpoint holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from optbench.engine import checkpoint as checkpoints
+from optbench.engine.clock import Clock, Stopwatch
+from optbench.engine.session import Session
+from optbench.engine.tally import Tally
+from optbench.suite.types import Trial
+
+
+@dataclass(frozen=True)
+class Best:
+    """The evaluation with the best validation metric so far, with the weights it used, on the host."""
+
+    step: int
+    value: float  # higher is better, whatever the metric
+    weights: dict[str, Tensor]
+
+
+@dataclass
+class Progress:
+    """Counts and clocks since step 0 of one trial, across interruptions."""
+
+    clock: Clock
+    tally: Tally
+    step: int = 0  # steps done
+    evaluations: int = 0
+    clipped: int = 0
+    skipped: int = 0
+    tries_to_move: int = 0  # steps that should have changed the parameters, until one did
+    moved: bool = False
+    best: Best | None = None
+    evaluating: Stopwatch = field(default_factory=Stopwatch)
+    peak_memory: int | None = None
+
+    @classmethod
+    def of(cls, trial: Trial, device: torch.device) -> Progress:
+        clip = trial.entry.clip
+        threshold = None if clip is None else clip.norm or clip.value
+        return cls(Clock(device), Tally(threshold, trial.workload.loss_bound))
+
+    def note_peak(self, device: torch.device) -> None:
+        """The allocator's peak so far; only CUDA keeps one."""
+        if device.type == "cuda":
+            self.peak_memory = max(torch.cuda.max_memory_allocated(device), self.peak_memory or 0)
+
+    def state(self, session: Session) -> dict[str, Any]:
+        """All that training goes on from, as tensors, numbers and lists only."""
+        return {
+            "trial_id": session.trial.id,
+            "counts": [
+                self.step,
+                self.evaluations,
+                self.clipped,
+                self.skipped,
+                self.tries_to_move,
+                int(self.moved),
+            ],
+            "model": session.model.state_dict(),
+            "optimizers": session.optimizers.state(),
+            "scaler": session.scaler.state_dict() if session.scaler else None,
+            "average": session.average.state() if session.average else None,
+            "tally": self.tally.state(),
+            "clock": self.clock.state(),
+            "evaluation_seconds": self.evaluating.seconds,
+            "peak_memory": self.peak_memory,
+            "best": [self.best.step, self.best.value, self.best.weights] if self.best else None,
+            "random": checkpoints.random_state(session.device),
+        }
+
+    def restore(self, session: Session, state: dict[str, Any]) -> None:
+        """The reverse of `state`, into a freshly prepared session of the same trial."""
+        self.step, self.evaluations, self.clipped, self.skipped, self.tries_to_move, moved = state["counts"]
+        self.moved = bool(moved)
+        session.model.load_state_dict(state["model"])
+        session.optimizers.load_state(state["optimizers"])
+        if session.scaler is not None:
+            session.scaler.load_state_dict(state["scaler"])
+        if session.average is not None:
+            session.average.load_state(state["average"])
+        self.tally.load_state(state["tally"])
+        self.clock.load_state(state["clock"])
+        self.evaluating = Stopwatch(state["evaluation_seconds"])
+        self.peak_memory = state["peak_memory"]
+        self.best = Best(*state["best"]) if state["best"] else None
+        checkpoints.restore_random_state(state["random"], session.device)

@@ -1,0 +1,151 @@
+"""Everything one trial trains with, built the same way for every optimizer: same seed, same weights, same data."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from optbench.catalog import lookup
+from optbench.catalog.types import Splits
+from optbench.engine import optimizers, precision, schedule
+from optbench.engine.activations import checkpoint_activations
+from optbench.engine.averaging import MovingAverage
+from optbench.engine.feed import EvaluationBatches, Feed
+from optbench.engine.models import build_model
+from optbench.engine.randomness import derive
+from optbench.suite.types import Component, Schedule, Trial
+
+SplitName = Literal["train", "validation", "test"]
+
+
+@dataclass
+class Session:
+    """The parts of one trial, on its device."""
+
+    trial: Trial
+    device: torch.device
+    splits: Splits
+    feed: Feed
+    model: nn.Module
+    forward: Callable[[Tensor], Tensor]  # the model, compiled if asked for
+    loss: Callable[[Tensor, Tensor], Tensor]
+    metrics: dict[str, ModuleType]
+    optimizers: optimizers.Optimizers
+    average: MovingAverage | None
+    precision: precision.Precision
+    scaler: torch.amp.GradScaler | None
+    multiplier: Callable[[int], float]
+    steps: int | None  # the budget; None when it is in seconds
+    initial_weights: str
+
+    _batches: dict[SplitName, EvaluationBatches] = field(default_factory=dict)
+
+    def batches(self, split: SplitName) -> EvaluationBatches:
+        """The split's samples in their own order, unaugmented."""
+        if split not in self._batches:
+            self._batches[split] = EvaluationBatches(
+                getattr(self.splits, split),
+                self.splits.mean,
+                self.splits.std,
+                batch_size=max(256, min(self.trial.batch_size, 1024)),
+                device=self.device,
+                memory_format=self.trial.workload.memory_format,
+            )
+        return self._batches[split]
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+
+def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
+    """Build model, data, optimizer and schedule of a trial. Raises `OptbenchError` for what the suite's author can mend."""
+    workload = trial.workload
+    splits = load_data(workload.data, data_root, trial.folder)
+    shape = splits.info.shape
+    seed_everything(derive(trial.seed, "initial weights"))
+    model = build_model(workload.model, shape, splits.info.classes, trial.folder)
+    fingerprint = weights_hash(model)
+    seed_everything(derive(trial.seed, "training"))
+    layout = torch.channels_last if workload.memory_format == "channels_last" else torch.preserve_format
+    model = model.to(device).to(memory_format=layout)
+    if workload.activation_checkpointing:
+        checkpoint_activations(model)
+    feed = Feed(
+        splits.train,
+        splits.mean,
+        splits.std,
+        augment=workload.augment,
+        batch_size=trial.batch_size,
+        seed=trial.seed,
+        device=device,
+        memory_format=workload.memory_format,
+        size=(shape[1], shape[2]) if len(shape) == 3 else None,
+    )
+    steps = None if workload.budget.unit == "seconds" else workload.budget.steps(feed.steps_per_epoch)
+    horizon = steps if trial.entry.horizon is None else trial.entry.horizon.steps(feed.steps_per_epoch)
+    held = optimizers.build(trial, model, steps)
+    chosen = precision.resolve(trial.precision, device, held.needs_closure)
+    return Session(
+        trial=trial,
+        device=device,
+        splits=splits,
+        feed=feed,
+        model=model,
+        forward=torch.compile(model) if workload.compile else model,
+        loss=build_loss(workload.loss, trial.folder),
+        metrics={
+            name: load_metric(name, trial.folder) for name in dict.fromkeys((*workload.metrics, "loss"))
+        },
+        optimizers=held,
+        average=MovingAverage(model, trial.entry.ema.decay) if trial.entry.ema else None,
+        precision=chosen,
+        scaler=precision.gradient_scaler(chosen, device),
+        multiplier=schedule.multiplier(
+            trial.entry.schedule or Schedule(name="constant"), horizon, feed.steps_per_epoch, trial.folder
+        ),
+        steps=steps,
+        initial_weights=fingerprint,
+    )
+
+
+def seed_everything(seed: int) -> None:
+    """The global generators that models, dropout and plug-in optimizers draw from. Data has generators of its own."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
+def weights_hash(model: nn.Module) -> str:
+    """Sixteen hexadecimal digits over all parameters and buffers, bit for bit."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def load_data(data: Component, root: Path, folder: str) -> Splits:
+    source = lookup.load(lookup.resolve("data", data.name, folder))
+    load: Callable[..., Splits] = getattr(source, "load", source)
+    return load(root, **data.arguments)
+
+
+def build_loss(loss: Component, folder: str) -> Callable[[Tensor, Tensor], Tensor]:
+    source = lookup.load(lookup.resolve("losses", loss.name, folder))
+    made: Any = getattr(source, "build", source)(**loss.arguments)
+    return made  # type: ignore[no-any-return]
+
+
+def load_metric(name: str, folder: str) -> ModuleType:
+    metric: ModuleType = lookup.load(lookup.resolve("metrics", name, folder))
+    return metric

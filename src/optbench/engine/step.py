@@ -1,0 +1,123 @@
+"""One optimizer step: micro-batches, backward, unscaling, clipping, update. Nothing here waits for the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_, get_total_norm
+
+from optbench.engine.session import Session
+
+
+@dataclass(frozen=True)
+class StepFacts:
+    """What a step tells, as scalars left on the device. `norm` is the gradient's before clipping."""
+
+    loss: Tensor
+    norm: Tensor | None
+    skipped: Tensor | None  # above 0 if the gradient scaler skipped the update
+
+
+def training_step(session: Session, step: int, schedule_step: int, want_norm: bool) -> StepFacts:
+    """Step number `step` (from 0) on that step's batch; the schedule may lag behind it by skipped updates."""
+    inputs, labels = session.feed.batch(step)
+    optimizers = session.optimizers
+    optimizers.scale_rates(session.multiplier(schedule_step))
+    if optimizers.needs_closure:
+        facts = _closure_step(session, inputs, labels)
+    else:
+        optimizers.zero_grad()
+        loss = _backward(session, inputs, labels)
+        skipped = _unscale(session)
+        norm = _clip(session, want_norm)
+        _update(session)
+        facts = StepFacts(loss, norm, skipped)
+    if session.average is not None:
+        session.average.update()
+    return facts
+
+
+def _backward(session: Session, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Gradient of the batch's mean loss. Micro-batches weigh as many samples as they hold, so unequal ones are right."""
+    parts = session.trial.workload.accumulate
+    if parts == 1:
+        loss = _loss(session, inputs, labels)
+        _scaled(session, loss).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+    total = torch.zeros((), device=inputs.device)
+    for some, their in zip(inputs.tensor_split(parts), labels.tensor_split(parts), strict=True):
+        loss = _loss(session, some, their) * (len(their) / len(labels))
+        _scaled(session, loss).backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    return total
+
+
+def _loss(session: Session, inputs: Tensor, labels: Tensor) -> Tensor:
+    with session.precision.autocast(session.device):
+        return session.loss(session.forward(inputs), labels)
+
+
+def _scaled(session: Session, loss: Tensor) -> Tensor:
+    return loss if session.scaler is None else session.scaler.scale(loss)
+
+
+def _unscale(session: Session) -> Tensor | None:
+    scaler: Any = session.scaler
+    if scaler is None:
+        return None
+    found = []
+    for member in session.optimizers.members:
+        scaler.unscale_(member)
+        found += [value.to(session.device) for value in scaler._found_inf_per_device(member).values()]
+    return torch.stack(found).sum() if found else None
+
+
+def _clip(session: Session, want_norm: bool) -> Tensor | None:
+    clip = session.trial.entry.clip
+    if clip is not None and clip.norm is not None:
+        return clip_grad_norm_(session.parameters, clip.norm)
+    norm = None
+    if want_norm or clip is not None:
+        norm = get_total_norm([p.grad for p in session.parameters if p.grad is not None])
+    if clip is not None and clip.value is not None:
+        clip_grad_value_(session.parameters, clip.value)
+    return norm
+
+
+def _update(session: Session) -> None:
+    if session.scaler is None:
+        session.optimizers.step()
+        return
+    for member in session.optimizers.members:
+        session.scaler.step(member)
+    session.scaler.update()
+
+
+@dataclass
+class _First:
+    """What the first of a closure's evaluations saw: at the weights before the step, like every other optimizer's loss."""
+
+    loss: Tensor | None = None
+    norm: Tensor | None = None
+
+
+def _closure_step(session: Session, inputs: Tensor, labels: Tensor) -> StepFacts:
+    first = _First()
+
+    @torch.enable_grad()
+    def closure() -> Tensor:
+        session.optimizers.zero_grad()
+        loss = _backward(session, inputs, labels)
+        norm = _clip(session, want_norm=first.loss is None)
+        if first.loss is None:
+            first.loss, first.norm = loss, norm
+        return loss
+
+    session.optimizers.step(closure)
+    if first.loss is None:  # an optimizer that never asked for its closure learned nothing
+        closure()
+    assert first.loss is not None
+    return StepFacts(first.loss, first.norm, None)

@@ -1,0 +1,83 @@
+"""Per-step facts kept on the device until an evaluation reads them, so that no step waits for the device."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from optbench.engine.step import StepFacts
+
+
+@dataclass
+class Interval:
+    """What the steps since the last evaluation came to."""
+
+    mean_loss: float
+    bad_step: int | None  # the first whose loss is not finite or past the bound
+    gradient_norm: float | None  # the last
+    clipped: int
+    skipped: int
+
+
+@dataclass
+class Tally:
+    """Device scalars of the steps since the last evaluation. `clip` is the threshold a step's norm is counted against."""
+
+    clip: float | None
+    loss_bound: float
+    first_step: int = 0
+    losses: list[Tensor] = field(default_factory=list)
+    norms: list[Tensor] = field(default_factory=list)
+    skips: list[Tensor] = field(default_factory=list)
+
+    def add(self, facts: StepFacts) -> None:
+        self.losses.append(facts.loss)
+        if facts.norm is not None:
+            self.norms.append(facts.norm)
+        if facts.skipped is not None:
+            self.skips.append(facts.skipped)
+
+    def read(self, next_step: int) -> Interval:
+        """Waits for the device, sums up, and starts anew at `next_step`."""
+        losses = _numbers(self.losses)
+        norms = _numbers(self.norms)
+        bad = (i for i, loss in enumerate(losses) if not math.isfinite(loss) or loss > self.loss_bound)
+        first_bad = next(bad, None)
+        interval = Interval(
+            mean_loss=math.fsum(losses) / len(losses) if first_bad is None and losses else math.nan,
+            bad_step=None if first_bad is None else self.first_step + first_bad,
+            gradient_norm=norms[-1] if norms else None,
+            clipped=sum(norm > self.clip for norm in norms) if self.clip is not None else 0,
+            skipped=sum(skip > 0 for skip in _numbers(self.skips)),
+        )
+        self.first_step = next_step
+        self.losses, self.norms, self.skips = [], [], []
+        return interval
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "first_step": self.first_step,
+            "losses": _numbers(self.losses),
+            "norms": _numbers(self.norms),
+            "skips": _numbers(self.skips),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.first_step = state["first_step"]
+        for name in ("losses", "norms", "skips"):
+            setattr(self, name, [torch.tensor(value, dtype=torch.float64) for value in state[name]])
+
+
+def _numbers(scalars: list[Tensor]) -> list[float]:
+    """One transfer for all that live on the device; values restored from a checkpoint live on the host."""
+    if not scalars:
+        return []
+    if len({scalar.device for scalar in scalars}) > 1:
+        return [float(scalar) for scalar in scalars]
+    return torch.stack(
+        [scalar.double() if scalar.device.type != "mps" else scalar for scalar in scalars]
+    ).tolist()
