@@ -22,9 +22,9 @@ SUPPLIED = {
     "schedules": {"step", "steps"},
     "optimizers": {"model", "total_steps"},
 }
-_GLUE = {"Optional", "Union", "Annotated", "Final", "Sequence", "Iterable", "Collection", "List", "Tuple"}
 _PLAIN = {"int", "float", "bool", "str", "None", "list", "tuple", "dict", "Literal"}
 _LISTS = {"list", "tuple", "List", "Tuple", "Sequence", "Iterable", "Collection"}
+_HARMLESS = {"Tensor", "Ellipsis"}  # no suite can write these, so they allow nothing more
 #: of optimizers; checked by most classes themselves, but only when a trial has already begun
 _AT_LEAST_0 = {"lr", "weight_decay", "eps", "momentum", "dampening", "rho"}
 
@@ -62,15 +62,35 @@ def mismatch(parameter: Parameter, value: Any) -> str:
     if node is None:
         return _unlike_default(parameter.default, value)
     options = list(_literals(node))
-    names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
-    names |= {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
-    names |= {"None" for n in ast.walk(node) if isinstance(n, ast.Constant) and n.value is None}
-    if options and isinstance(value, str) and not names & {"str"}:
+    names, inner = _names(node)
+    if value in options:
+        return ""
+    if options and isinstance(value, str) and "str" not in names:
         return _not_an_option(options, value)
-    foreign = names - _PLAIN - _GLUE - {"typing", "collections", "abc", "torch", "t", "Tensor"}
-    if foreign:
+    if (names | inner) - _PLAIN - _LISTS - _HARMLESS:
         return _unlike_default(parameter.default, value) if isinstance(value, (str, dict)) else ""
-    return _unlike_names(names, bool(options), value)
+    return _unlike_names(names, inner, bool(options), value)
+
+
+def _names(node: ast.expr) -> tuple[set[str], set[str]]:
+    """The type names of an annotation: `float | tuple[int, str]` -> {"float", "tuple"} and {"int", "str"} inside."""
+    if isinstance(node, ast.Constant):
+        return ({"None"} if node.value is None else set()), set()
+    if isinstance(node, ast.BinOp):
+        (left, in_left), (right, in_right) = _names(node.left), _names(node.right)
+        return left | right, in_left | in_right
+    if isinstance(node, ast.Subscript):
+        base = ast.unparse(node.value).split(".")[-1]
+        if base == "Literal":
+            return {base}, set()
+        parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        pairs = [_names(part) for part in parts]
+        outer = {name for pair in pairs for name in pair[0]}
+        inner = {name for pair in pairs for name in pair[1]}
+        if base in ("Union", "Optional", "Annotated", "Final"):
+            return outer | ({"None"} if base == "Optional" else set()), inner
+        return {base}, outer | inner
+    return {ast.unparse(node).split(".")[-1]}, set()
 
 
 def _annotation(parameter: Parameter) -> ast.expr | None:
@@ -88,20 +108,18 @@ def _literals(node: ast.expr) -> Iterator[Any]:
 
 
 def _not_an_option(options: list[Any], value: str) -> str:
-    if value in options:
-        return ""
     close = get_close_matches(value, [str(option) for option in options], n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
     return f"expected one of {', '.join(str(option) for option in options)}; found {shown(value)}{hint}"
 
 
-def _unlike_names(names: set[str], has_options: bool, value: Any) -> str:
-    """`names` are the plain types of an annotation."""
+def _unlike_names(names: set[str], inner: set[str], has_options: bool, value: Any) -> str:
+    """`names` are the plain types of an annotation, `inner` those inside its lists."""
     if not names & (_PLAIN | _LISTS):
         return ""
     if isinstance(value, (list, tuple)):
         if names & _LISTS:
-            numbers_only = names & {"int", "float"} and not names & {"str", "bool"}
+            numbers_only = inner & {"int", "float"} and not inner & {"str", "bool", "list", "tuple"}
             wrong = [item for item in value if isinstance(item, (str, bool))] if numbers_only else []
             return f"expected numbers; found {shown(wrong[0])}" if wrong else ""
     elif isinstance(value, bool):
@@ -114,7 +132,7 @@ def _unlike_names(names: set[str], has_options: bool, value: Any) -> str:
         if "str" in names:
             return ""
     elif value is None:
-        if names & {"None", "Optional"}:
+        if "None" in names:
             return ""
     elif names & {"dict"}:
         return ""
@@ -135,7 +153,7 @@ def _words(names: set[str], has_options: bool) -> str:
         words.append("text")
     if "dict" in names:
         words.append("a mapping")
-    if names & {"None", "Optional"}:
+    if "None" in names:
         words.append("null")
     return " or ".join(words)
 
@@ -161,6 +179,6 @@ def _out_of_range(family: str, argument: str, value: Any) -> str:
     if argument in _AT_LEAST_0 and is_number and value < 0:
         return f"expected at least 0; found {value}"
     if argument == "betas" and isinstance(value, list):
-        wrong = [beta for beta in value if isinstance(beta, (int, float)) and not 0 <= beta < 1]
-        return f"expected numbers from 0 to below 1; found {wrong[0]}" if wrong else ""
+        wrong = [beta for beta in value if isinstance(beta, (int, float)) and not 0 <= beta <= 1]
+        return f"expected numbers from 0 to 1; found {wrong[0]}" if wrong else ""
     return ""

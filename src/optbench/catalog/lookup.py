@@ -139,6 +139,11 @@ def _import_target(family: str, name: str, dotted: str) -> Target:
         raise OptbenchError(
             f"'{name}' cannot be found: the module '{top}' is not installed in this environment"
         )
+    parent, _, last = module.rpartition(".")
+    if not attribute and parent:  # `torchvision.models.alexnet` is a module and, in its package, a function
+        _, _, above = sources.locate(parent)
+        if above is not None and sources.define(parent, above, last) is not None:
+            module, attribute, file = parent, last, above
     return Target(family, name, "import", module, attribute, file)
 
 

@@ -57,6 +57,8 @@ def as_written(location: tuple[int | str, ...], data: Any) -> Keys:
         elif part == "value" and isinstance(data, Mapping) and len(data) == 1:
             written.append(str(next(iter(data))))
             data = None
+        elif part in ("name", "use") and isinstance(data, str):
+            continue  # the short form: `model: mlp`, `Adam: adam`
         elif part not in _UNWRITTEN and (part != "0" or isinstance(data, list)):
             written.append(part)
             data = None

@@ -88,7 +88,7 @@ def parse(text: str, file: str, *, with_lines: bool = True) -> Source:
         raise OptbenchError(_syntax_problem(error, file, with_lines)) from None
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1 if with_lines else None
-        message = f"expected text; found the control character U+{ord(str(error.character)):04X}"
+        message = f"expected text; found the control character U+{ord(text[error.position]):04X}"
         raise OptbenchError(Problem(message, file=file, line=line)) from None
     except (RecursionError, yaml.YAMLError, ValueError):
         raise OptbenchError(Problem(f"nested more than {MAX_DEPTH} levels deep", file=file)) from None

@@ -1,0 +1,159 @@
+"""The JSON Schema of a suite file as it is written, short forms included: for editors that complete and underline."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from optbench.suite.amounts import Duration, Part
+from optbench.suite.parts import Component, Schedule
+from optbench.suite.types import MAX_SEEDS, Optimizer, Rule, Suite
+
+Schema = dict[str, Any]
+
+_NAME = {"type": "string", "minLength": 1}
+_NULL = {"type": "null"}
+_NUMBER = r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?"
+
+
+def json_schema() -> Schema:
+    """A new copy of the schema (draft 2020-12). Arguments of plug-ins are the only free keys."""
+    raw = Suite.model_json_schema()
+    shapes = raw.pop("$defs")
+    shapes["Duration"] = _amount(Duration, {"epochs": "epochs?", "steps": "steps?", "seconds": "s|seconds?"})
+    shapes["Part"] = _amount(Part, {"percent": "%|percent", "epochs": "epochs?", "steps": "steps?"})
+    shapes["Component"] = _component(Component, {})
+    shapes["Schedule"] = _component(Schedule, {"warmup": _field(shapes["Schedule"], "warmup")})
+    shapes["Rule"] = _rule(shapes["Rule"])
+    shapes["Optimizer"] = _entry(shapes["Optimizer"])
+    for key in ("target", "metrics"):
+        _one_or_list(shapes["Workload"]["properties"][key])
+    _exactly_one(shapes["Target"], "at_least", "at_most")
+    _exactly_one(shapes["Clip"], "norm", "value")
+    suite = _suite(raw)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "optbench suite",
+        **{key: value for key, value in suite.items() if key != "title"},
+        "$defs": {name: _tidy(shape) for name, shape in sorted(shapes.items())},
+    }
+
+
+def _amount(model: type[Duration] | type[Part], units: dict[str, str]) -> Schema:
+    limit = {"exclusiveMinimum": 0} if model is Duration else {"minimum": 0}
+    choices = [
+        {
+            "type": "object",
+            "properties": {unit: {"type": "integer" if unit == "steps" else "number", **limit}},
+            "required": [unit],
+            "additionalProperties": False,
+        }
+        for unit in units
+    ]
+    text = {"type": "string", "pattern": rf"^\s*{_NUMBER}\s*({'|'.join(units.values())})\s*$"}
+    return {"description": model.__doc__, "anyOf": [*choices, text]}
+
+
+def _component(model: type[Component], settings: Schema) -> Schema:
+    mapping = {
+        "type": "object",
+        "properties": {
+            "name": {**_NAME, "description": model.model_fields["name"].description},
+            "arguments": {"type": "object", "description": model.model_fields["arguments"].description},
+            **settings,
+        },
+        "required": ["name"],
+        "additionalProperties": True,
+    }
+    return {"description": model.__doc__, "anyOf": [_NAME, mapping]}
+
+
+def _rule(shape: Schema) -> Schema:
+    return {
+        "description": Rule.__doc__,
+        "type": "object",
+        "properties": shape["properties"],
+        "required": ["use"],
+        "additionalProperties": True,
+    }
+
+
+def _entry(shape: Schema) -> Schema:
+    settings = {key: value for key, value in shape["properties"].items() if key != "rules"}
+    _one_or_list(settings["no_weight_decay"])
+    one = {
+        "type": "object",
+        "properties": {
+            "use": {**_NAME, "description": Rule.model_fields["use"].description},
+            "arguments": {"type": "object", "description": Rule.model_fields["arguments"].description},
+            **settings,
+        },
+        "required": ["use"],
+        "additionalProperties": True,
+    }
+    rules = {"type": "array", "items": {"$ref": "#/$defs/Rule"}, "minItems": 1}
+    several = {
+        "type": "object",
+        "properties": {"use": rules, **settings},
+        "required": ["use"],
+        "additionalProperties": False,
+    }
+    return {"description": Optimizer.__doc__, "anyOf": [_NAME, one, several]}
+
+
+def _suite(raw: Schema) -> Schema:
+    properties = raw["properties"]
+    properties["workload"] = {
+        "$ref": "#/$defs/Workload",
+        "description": "What is trained: the one-item form of 'workloads', named after its data.",
+    }
+    seeds = properties["seeds"]
+    count = {"type": "integer", "minimum": 1, "maximum": MAX_SEEDS}
+    listed = {key: seeds[key] for key in ("type", "items", "minItems")} | {"uniqueItems": True}
+    properties["seeds"] = {"description": seeds["description"], "anyOf": [count, listed], "default": 3}
+    for key in ("title", "description"):
+        properties[key]["type"] = ["string", "number"]
+    _one_or_list(properties["no_weight_decay"])
+    raw = {key: value for key, value in raw.items() if key != "required"}
+    tidied: Schema = _tidy(raw)
+    return tidied | {
+        "required": ["optimizers"],
+        "oneOf": [{"required": ["workload"]}, {"required": ["workloads"]}],
+    }
+
+
+def _field(shape: Schema, name: str) -> Schema:
+    field: Schema = deepcopy(shape["properties"][name])
+    return field
+
+
+def _one_or_list(field: Schema) -> None:
+    """One item may stand for a list of one."""
+    if "anyOf" in field:  # a list or null
+        items = next(choice["items"] for choice in field["anyOf"] if "items" in choice)
+        field["anyOf"] = [*field["anyOf"], items]
+    else:
+        lengths = {key: field.pop(key) for key in ("type", "items", "minItems") if key in field}
+        field["anyOf"] = [lengths["items"], lengths]
+
+
+def _exactly_one(shape: Schema, *names: str) -> None:
+    """Written without the null that the typed form has for the other."""
+    for name in names:
+        field = shape["properties"][name]
+        field |= next(choice for choice in field.pop("anyOf") if choice != _NULL)
+        field.pop("default", None)
+    shape["oneOf"] = [{"required": [name]} for name in names]
+
+
+def _tidy(shape: Any) -> Any:
+    """Without pydantic's titles, which only repeat the keys."""
+    if isinstance(shape, list):
+        return [_tidy(item) for item in shape]
+    if not isinstance(shape, dict):
+        return shape
+    return {
+        key: {name: _tidy(field) for name, field in value.items()} if key == "properties" else _tidy(value)
+        for key, value in shape.items()
+        if key != "title" or not isinstance(value, str)
+    }

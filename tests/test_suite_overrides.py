@@ -1,0 +1,140 @@
+"""`--set` changes any value, typed and checked like the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from optbench.errors import OptbenchError
+from optbench.suite.load import load
+from optbench.suite.types import Suite
+
+ONE = """\
+workload:
+  model: small_cnn
+  data: {name: digits}
+  batch_size: 64
+  budget: 30 epochs
+  target: {at_least: 0.97}
+clip: {norm: 1}
+optimizers:
+  SGD + Momentum: {use: torch.optim.SGD, lr: 0.05}
+  v1.5 Adam: adam
+  Muon: {use: [{parameters: matrices, use: muon, lr: 0.1}, {parameters: rest, use: adamw}]}
+"""
+TWO = """\
+workloads:
+  small: {model: mlp, data: digits, batch_size: 64, budget: {steps: 100}}
+  large: {model: mlp, data: digits, batch_size: 256, budget: 3 epochs}
+optimizers: {A: adam}
+"""
+
+
+def changed(tmp_path: Path, *overrides: str, text: str = ONE, seeds: int | None = None) -> Suite:
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    return load(path, overrides, seeds).suite
+
+
+def refusal(tmp_path: Path, *overrides: str, seeds: int | None = None) -> list[str]:
+    with pytest.raises(OptbenchError) as caught:
+        changed(tmp_path, *overrides, seeds=seeds)
+    return [str(problem) for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize("budget", ["30 epochs", "{steps: 100}", "{epochs: 3}"])
+def test_a_duration_is_replaced_whatever_its_unit_was(tmp_path: Path, budget: str) -> None:
+    suite = changed(tmp_path, "workload.budget.epochs=1", text=ONE.replace("30 epochs", budget))
+    assert str(suite.workloads["digits"].budget) == "1 epoch"
+
+
+def test_short_forms_are_opened_up(tmp_path: Path) -> None:
+    suite = changed(
+        tmp_path, "workload.model.width=8", "optimizers.v1.5 Adam.lr=1e-4", "schedule.name=cosine"
+    )
+    assert suite.workloads["digits"].model.arguments == {"width": 8}
+    assert suite.optimizers["v1.5 Adam"].rules[0].arguments == {"lr": 1e-4}
+    assert suite.schedule.name == "cosine"
+
+
+def test_labels_with_dots_and_spaces_and_rules_are_reached(tmp_path: Path) -> None:
+    suite = changed(tmp_path, "optimizers.SGD + Momentum.lr=0.1", "optimizers.Muon.use.0.lr=0.5")
+    assert suite.optimizers["SGD + Momentum"].rules[0].arguments == {"lr": 0.1}
+    assert suite.optimizers["Muon"].rules[0].arguments == {"lr": 0.5}
+
+
+def test_a_name_keeps_the_other_arguments_and_a_whole_value_replaces_them(tmp_path: Path) -> None:
+    kept = changed(tmp_path, "workload.model.width=8", "workload.model.name=mlp")
+    assert kept.workloads["digits"].model.arguments == {"width": 8}
+    whole = changed(tmp_path, "workload.data={name: synthetic, shape: [3, 32, 32]}")
+    assert whole.workloads["synthetic"].data.arguments == {"shape": [3, 32, 32]}
+
+
+def test_one_alternative_replaces_the_other(tmp_path: Path) -> None:
+    suite = changed(tmp_path, "clip.value=0.5", "workload.target.at_most=0.2")
+    assert suite.clip is not None
+    assert (suite.clip.norm, suite.clip.value) == (None, 0.5)
+    assert suite.workloads["digits"].target[0].at_most == 0.2
+
+
+def test_workload_sets_all_workloads_and_a_name_sets_one(tmp_path: Path) -> None:
+    suite = changed(tmp_path, "workload.budget.epochs=1", "workloads.small.batch_size=8", text=TWO)
+    assert [str(workload.budget) for workload in suite.workloads.values()] == ["1 epoch", "1 epoch"]
+    assert [workload.batch_size for workload in suite.workloads.values()] == [8, 256]
+
+
+def test_a_value_set_in_all_workloads_is_not_shared_between_them(tmp_path: Path) -> None:
+    options = ("workload.data={name: synthetic, train: 64}", "workloads.small.data.train=32")
+    suite = changed(tmp_path, *options, text=TWO)
+    assert [w.data.arguments["train"] for w in suite.workloads.values()] == [32, 64]
+
+
+def test_the_named_form_reaches_the_one_workload(tmp_path: Path) -> None:
+    assert changed(tmp_path, "workloads.digits.batch_size=8").workloads["digits"].batch_size == 8
+
+
+def test_a_new_entry_can_be_added_whole(tmp_path: Path) -> None:
+    suite = changed(tmp_path, "optimizers.Lion={use: pytorch_optimizer.Lion, lr: 1e-4}")
+    assert suite.optimizers["Lion"].rules[0].use == "pytorch_optimizer.Lion"
+
+
+def test_seeds_option_wins(tmp_path: Path) -> None:
+    assert changed(tmp_path, text=ONE + "seeds: [7]\n", seeds=2).seeds == (0, 1)
+    assert refusal(tmp_path, seeds=0) == ["--seeds 0: seeds: expected 1 to 100,000 seeds; found 0"]
+
+
+def test_all_bad_overrides_are_reported_with_the_option(tmp_path: Path) -> None:
+    found = refusal(
+        tmp_path,
+        "workload.bach_size=3",
+        "workload.batch_size=many",
+        "optimizers.Adm.lr=1",
+        "workload.batch_size.x=1",
+        "optimizers.Muon.use.7.lr=1",
+        "workload",
+        "=3",
+        "a=[1",
+    )
+    assert len(found) == 8
+    assert (
+        "--set workload.bach_size=3: workload.bach_size: unknown key 'bach_size'; did you mean 'batch_size'?"
+        in found
+    )
+    assert (
+        "--set workload.batch_size=many: workload.batch_size: expected a whole number of at least 1; found 'many'"
+        in found
+    )
+    assert any(
+        message.startswith("--set optimizers.Adm.lr=1: ") and "no entry 'Adm'" in message for message in found
+    )
+    assert "--set workload: expected PATH=VALUE, as in workload.budget.epochs=1" in found
+
+
+def test_what_the_command_line_replaced_has_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(ONE)
+    loaded = load(path, ["workload.data={name: synthetic, shape: [1]}"])
+    assert loaded.where("workload.data.shape") == (None, None)
+    assert loaded.problem("workload.data.shape", "x").file.startswith("--set workload.data=")
+    assert loaded.where("workload.model") == (2, 3)
