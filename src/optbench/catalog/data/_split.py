@@ -16,10 +16,13 @@ Labels = npt.NDArray[np.int64]
 
 
 def carved_size(samples: int, fraction: float) -> int:
-    """How many of `samples` the function `carve` takes out: known without labels."""
+    """How many of `samples` the function `carve` takes out: known without labels. Only a fraction of 0 takes none.
+
+    Raises OptbenchError unless 0 <= fraction < 1.
+    """
     if not 0 <= fraction < 1:
         raise OptbenchError(f"expected a fraction from 0 to under 1 to split off, as 0.1; found {fraction}")
-    return round(samples * fraction)
+    return min(max(round(samples * fraction), 1 if fraction else 0), samples - 1)
 
 
 def carve(labels: Labels, fraction: float, seed: int = 0) -> tuple[Labels, Labels]:

@@ -1,0 +1,36 @@
+"""For data sets that come with a training and a test part: the splits, once both are arrays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from optbench.catalog.data._split import carve, carved_size, channel_statistics
+from optbench.catalog.types import DataInfo, Split, Splits
+
+Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]
+
+
+def described(info: DataInfo, validation: float) -> DataInfo:
+    """`info` with `validation` of its training samples taken out of them. Raises OptbenchError for no fraction."""
+    taken = carved_size(info.train, validation)
+    return replace(info, train=info.train - taken, validation=taken)
+
+
+def splits(train: Arrays, test: Arrays, info: DataInfo, validation: float) -> Splits:
+    """`info` is the described one. Inputs are uint8 (n, channels, height, width)."""
+    inputs, labels = train[0], train[1].astype(np.int64)
+    kept, taken = carve(labels, validation)
+    training = inputs[kept]
+    mean, std = channel_statistics(training)
+    return Splits(
+        Split(training, labels[kept]),
+        Split(inputs[taken], labels[taken]),
+        Split(test[0], test[1].astype(np.int64)),
+        info,
+        mean,
+        std,
+    )

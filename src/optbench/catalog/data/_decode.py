@@ -1,0 +1,200 @@
+"""Pictures decoded once, on all cores, into a memory-mapped cache that later runs reuse."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from optbench.catalog.data._split import channel_statistics
+from optbench.errors import OptbenchError, Problem
+
+_VERSION = 1  # of the cache: raised when a picture would be decoded differently
+_NAMED = 10  # offending files that an error lists
+_CHUNK = 32  # pictures a thread takes at a time
+_LOG = logging.getLogger("optbench.data")
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Shorter side resized to `resize`, then the central `size` x `size` pixels; `channels` is 1 (grey) or 3 (RGB)."""
+
+    size: int
+    resize: int
+    channels: int = 3
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """`pixels` is uint8 (n, channels, size, size), a read-only memory map where the cache could be written."""
+
+    pixels: Pixels
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def pictures(root: Path, files: Sequence[Path], geometry: Geometry) -> Pictures:
+    """Every file decoded, from `<root>/cache/` if files (by path, size and time) and geometry are as they were.
+
+    The cache is written aside and put in place at once, so two writers do no harm. Where it cannot be written, the
+    pictures are decoded into memory, with a warning. Raises OptbenchError that names the pictures which are corrupt.
+    """
+    if not files:
+        return Pictures(np.empty(_shape(files, geometry), np.uint8), (), ())
+    place = root / "cache" / _key(files, geometry)
+    if (found := _read(place, len(files))) is not None:
+        return found
+    try:
+        aside = place.with_name(f".{place.name}-{uuid.uuid4().hex}")
+        aside.mkdir(parents=True)
+    except OSError as error:
+        return _in_memory(files, geometry, place.parent, error)
+    try:
+        try:
+            _write(aside, files, geometry)
+        except OSError as error:
+            return _in_memory(files, geometry, place.parent, error)
+        if place.exists():  # unreadable, or another writer was faster
+            if (found := _read(place, len(files))) is not None:
+                return found
+            shutil.rmtree(place, ignore_errors=True)
+        try:
+            os.rename(aside, place)
+        except OSError:
+            _LOG.debug("another process put %s in place", place)
+        written = _read(place, len(files))
+        assert written is not None
+        return written
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def picture(path: Path, geometry: Geometry) -> Pixels:
+    """One file as uint8 (channels, size, size), as torchvision's Resize and CenterCrop give it.
+
+    Transparent parts are laid on white, 16-bit greys keep their upper 8 bits. Raises OSError, ValueError, SyntaxError or
+    PIL's DecompressionBombError for what cannot be decoded.
+    """
+    from PIL import Image
+
+    with Image.open(path) as opened:
+        opened.load()
+        image: Image.Image = opened
+        if image.mode.startswith("I"):
+            image = Image.fromarray((np.asarray(image).astype(np.int64) // 256).clip(0, 255).astype(np.uint8))
+        elif image.has_transparency_data:
+            over = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
+        image = image.convert("L" if geometry.channels == 1 else "RGB")
+    short = min(image.size)
+    wide, tall = (geometry.resize * side // short for side in image.size)
+    image = image.resize((wide, tall), Image.Resampling.BILINEAR)
+    left, top = round((wide - geometry.size) / 2), round((tall - geometry.size) / 2)
+    image = image.crop((left, top, left + geometry.size, top + geometry.size))
+    return np.asarray(image).reshape(geometry.size, geometry.size, geometry.channels).transpose(2, 0, 1)
+
+
+def _key(files: Sequence[Path], geometry: Geometry) -> str:
+    digest = hashlib.sha256(json.dumps([_VERSION, asdict(geometry)]).encode())
+    for path in files:
+        status = path.stat()
+        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:24]
+
+
+def _read(place: Path, samples: int) -> Pictures | None:
+    """None if nothing whole is there."""
+    try:
+        about = json.loads((place / "about.json").read_text())
+        pixels = np.load(place / "pixels.npy", mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    return Pictures(pixels, tuple(about["mean"]), tuple(about["std"])) if len(pixels) == samples else None
+
+
+def _write(aside: Path, files: Sequence[Path], geometry: Geometry) -> None:
+    shape = _shape(files, geometry)
+    pixels = np.lib.format.open_memmap(aside / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # a full disk is an OSError here, and a killed process in a sparse map
+        with (aside / "pixels.npy").open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+    _decode_all(files, geometry, pixels)
+    pixels.flush()
+    mean, std = channel_statistics(pixels)
+    about = {"pictures": len(files), "first": str(files[0]), **asdict(geometry), "mean": mean, "std": std}
+    (aside / "about.json").write_text(json.dumps(about, indent=1))
+
+
+def _in_memory(files: Sequence[Path], geometry: Geometry, folder: Path, error: OSError) -> Pictures:
+    _LOG.warning(
+        "decoding into memory, for this run only: %s cannot be written (%s); choose another data root",
+        folder,
+        error.strerror or error,
+    )
+    pixels = np.empty(_shape(files, geometry), np.uint8)
+    _decode_all(files, geometry, pixels)
+    return Pictures(pixels, *channel_statistics(pixels))
+
+
+def _shape(files: Sequence[Path], geometry: Geometry) -> tuple[int, int, int, int]:
+    return (len(files), geometry.channels, geometry.size, geometry.size)
+
+
+def _decode_all(files: Sequence[Path], geometry: Geometry, out: Pixels) -> None:
+    """Fill `out`, all cores at work. Raises OptbenchError with the first ten corrupt files and the number of others."""
+    corrupt: dict[int, str] = {}
+    lock = threading.Lock()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def work(rows: range) -> int:
+        for row in rows:
+            try:
+                out[row] = picture(files[row], geometry)
+            except Exception as error:  # whatever a decoder raises on damaged bytes
+                with lock:
+                    corrupt[row] = _reason(error)
+        return len(rows)
+
+    with ThreadPoolExecutor(cores, thread_name_prefix="decode") as pool:
+        starts = range(0, len(files), _CHUNK)
+        _log(pool.map(work, (range(s, min(s + _CHUNK, len(files))) for s in starts)), len(files))
+    if corrupt:
+        rows = sorted(corrupt)
+        problems: list[Problem | str] = [
+            Problem(f"cannot be decoded: {corrupt[row]}", file=str(files[row])) for row in rows[:_NAMED]
+        ]
+        if len(rows) > _NAMED:
+            problems.append(f"and {len(rows) - _NAMED} more pictures that cannot be decoded")
+        raise OptbenchError(*problems)
+
+
+def _reason(error: Exception) -> str:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no picture, whatever its name says"
+    return str(error) or type(error).__name__
+
+
+def _log(counts: Iterator[int], total: int) -> None:
+    done, last = 0, time.monotonic()
+    _LOG.info("decoding %d pictures", total)
+    for count in counts:
+        done += count
+        if time.monotonic() - last > 2:
+            last = time.monotonic()
+            _LOG.info("decoded %d of %d pictures", done, total)

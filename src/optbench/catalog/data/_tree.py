@@ -1,0 +1,231 @@
+"""Trees of class folders: which picture belongs to which split, known from the names alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from optbench.catalog.data._decode import Geometry, pictures
+from optbench.catalog.data._split import Labels, carve
+from optbench.catalog.types import DataInfo, Split, Splits
+from optbench.errors import OptbenchError, Problem, nearest
+
+#: those of torchvision's ImageFolder, and .gif
+EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"))
+_VALIDATION = ("val", "valid", "validation")
+_NAMED = 10  # offending folders that an error lists
+
+
+@dataclass(frozen=True)
+class Files:
+    """Pictures of one split with their labels."""
+
+    paths: tuple[Path, ...]
+    labels: Labels
+
+    def part(self, rows: Labels) -> Files:
+        return Files(tuple(self.paths[row] for row in rows), self.labels[rows])
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The files of each split; `others` counts files that are no pictures by their extension."""
+
+    train: Files
+    validation: Files
+    test: Files
+    classes: tuple[str, ...]
+    others: int
+
+
+def tree(
+    folder: Path,
+    *,
+    classes: int | Sequence[str] | None = None,
+    images_per_class: int | None = None,
+    validation: float = 0.1,
+    test: float = 0.1,
+) -> Tree:
+    """`folder/train/<class>/...`, and `folder/val/<class>/...` as the test split; validation comes out of train.
+
+    With class folders in both `val/` and `test/` each is what it says. With neither, `test` of the training pictures
+    are kept for testing. Classes are numbered in alphabetical order; `classes` takes the first so many, or those named.
+    `images_per_class` limits the pictures under `train/`, chosen evenly at random but always the same. Hidden files are
+    ignored. Raises OptbenchError for what is missing, empty or not the same in all splits.
+    """
+    if not (folder / "train").is_dir():
+        raise OptbenchError(_no_tree(folder))
+    known = _folders(folder / "train")
+    chosen = _chosen(known, classes, folder / "train")
+    held = next((folder / name for name in _VALIDATION if _folders(folder / name)), None)
+    tested = folder / "test" if _folders(folder / "test") else None
+    for part in (held, tested):
+        if part is not None:
+            _check_same(known, chosen, _folders(part), folder / "train", part, everything=classes is None)
+    train, others = _listed(folder / "train", chosen)
+    parts = {}
+    for name, place in (("held", held), ("tested", tested)):
+        if place is not None:
+            parts[name], more = _listed(place, chosen)
+            others += more
+    if images_per_class is not None:
+        train = _thinned(train, images_per_class)
+    final = parts.pop("tested", None) or parts.pop("held", None)
+    if final is None:
+        train, final = _split(train, test, "test")
+    if "held" in parts:
+        return Tree(train, parts["held"], final, chosen, others)
+    train, carved = _split(train, validation, "validation")
+    return Tree(train, carved, final, chosen, others)
+
+
+def described(found: Tree, shape: tuple[int, int, int], folder: Path) -> DataInfo:
+    ignored = f" ({found.others} other files ignored)" if found.others else ""
+    train, validation, test = (len(part.paths) for part in (found.train, found.validation, found.test))
+    return DataInfo(train, validation, test, shape, len(found.classes), f"{folder}{ignored}")
+
+
+def decoded(found: Tree, info: DataInfo, root: Path, training: Geometry, evaluation: Geometry) -> Splits:
+    """Training pictures may be stored larger than `info.shape`, for random resized crops."""
+    train = pictures(root, found.train.paths, training)
+    validation, test = (pictures(root, part.paths, evaluation) for part in (found.validation, found.test))
+    return Splits(
+        Split(train.pixels, found.train.labels),
+        Split(validation.pixels, found.validation.labels),
+        Split(test.pixels, found.test.labels),
+        info,
+        train.mean,
+        train.std,
+    )
+
+
+def geometries(
+    size: int, resize: int | None, train_size: int | None, channels: int
+) -> tuple[Geometry, Geometry]:
+    """For training and for evaluation. Raises OptbenchError for sizes that do not fit together."""
+    problems = []
+    if size < 1:
+        problems.append(f"expected a size of at least 1 pixel; found {size}")
+    if resize is not None and resize < size:
+        problems.append(f"resize: expected at least the {size} pixels that are cut out of it; found {resize}")
+    if train_size is not None and train_size < size:
+        problems.append(f"train_size: expected at least the {size} pixels of a picture; found {train_size}")
+    if channels not in (1, 3):
+        problems.append(f"channels: expected 3 (RGB) or 1 (grey); found {channels}")
+    if problems:
+        raise OptbenchError(*problems)
+    evaluation = Geometry(size, resize or size, channels)
+    return (Geometry(train_size, train_size, channels) if train_size else evaluation), evaluation
+
+
+def _folders(folder: Path) -> tuple[str, ...]:
+    if not folder.is_dir():
+        return ()
+    with os.scandir(folder) as entries:
+        return tuple(sorted(e.name for e in entries if e.is_dir() and not e.name.startswith(".")))
+
+
+def _no_tree(folder: Path) -> Problem:
+    expected = "expected class folders in it: train/<class>/*.jpg, and perhaps val/<class>/*.jpg"
+    if folder.is_dir():
+        return Problem(f"has no folder 'train'; {expected}", file=str(folder))
+    beside = _folders(folder.parent)
+    return Problem(
+        f"is no folder; {expected}" + (f"; {nearest(folder.name, beside)}" if beside else ""),
+        file=str(folder),
+    )
+
+
+def _chosen(known: tuple[str, ...], classes: int | Sequence[str] | None, place: Path) -> tuple[str, ...]:
+    if len(known) < 2:
+        raise OptbenchError(
+            Problem(f"expected at least 2 class folders; found {len(known)}", file=str(place))
+        )
+    if classes is None:
+        return known
+    if isinstance(classes, int):
+        if not 2 <= classes <= len(known):
+            raise OptbenchError(
+                f"classes: expected 2 to {len(known)}, the folders in {place}; found {classes}"
+            )
+        return known[:classes]
+    unknown = [name for name in classes if name not in known]
+    if unknown:
+        raise OptbenchError(
+            *(f"classes: no folder '{name}' in {place}; {nearest(name, known)}" for name in unknown)
+        )
+    if len(set(classes)) != len(classes) or len(classes) < 2:
+        raise OptbenchError(f"classes: expected at least 2 different names; found {list(classes)}")
+    return tuple(sorted(classes))
+
+
+def _check_same(
+    known: tuple[str, ...],
+    chosen: tuple[str, ...],
+    there: tuple[str, ...],
+    train: Path,
+    part: Path,
+    *,
+    everything: bool,
+) -> None:
+    lacking = sorted(set(chosen) - set(there))
+    surplus = sorted(set(there) - set(known)) if everything else []
+    problems = [Problem(f"has no class folder '{name}', and {train} has", file=str(part)) for name in lacking]
+    problems += [
+        Problem(f"has a class folder '{name}', and {train} has not", file=str(part)) for name in surplus
+    ]
+    _raise(problems)
+
+
+def _listed(place: Path, chosen: tuple[str, ...]) -> tuple[Files, int]:
+    """All pictures of the chosen classes, at any depth, in the order of their names; and the number of other files."""
+    paths: list[Path] = []
+    labels: list[int] = []
+    others, problems = 0, []
+    for label, name in enumerate(chosen):
+        before = len(paths)
+        for folder, inner, names in os.walk(place / name, followlinks=True):
+            inner[:] = sorted(i for i in inner if not i.startswith("."))
+            for file in sorted(n for n in names if not n.startswith(".")):
+                if os.path.splitext(file)[1].lower() in EXTENSIONS:
+                    paths.append(Path(folder, file))
+                else:
+                    others += 1
+        if len(paths) == before:
+            expected = ", ".join(sorted(EXTENSIONS))
+            problems.append(
+                Problem(f"has no pictures; expected files that end in {expected}", file=str(place / name))
+            )
+        labels += [label] * (len(paths) - before)
+    _raise(problems)
+    return Files(tuple(paths), np.array(labels, dtype=np.int64)), others
+
+
+def _raise(problems: list[Problem]) -> None:
+    if len(problems) > _NAMED:
+        more = len(problems) - _NAMED
+        raise OptbenchError(*problems[:_NAMED], f"and {more} more folders like these")
+    if problems:
+        raise OptbenchError(*problems)
+
+
+def _thinned(files: Files, limit: int) -> Files:
+    if limit < 1:
+        raise OptbenchError(f"images_per_class: expected at least 1; found {limit}")
+    random = np.random.RandomState(0)
+    rows = [
+        random.permutation(np.flatnonzero(files.labels == label))[:limit] for label in np.unique(files.labels)
+    ]
+    return files.part(np.sort(np.concatenate(rows)))
+
+
+def _split(files: Files, fraction: float, name: str) -> tuple[Files, Files]:
+    try:
+        kept, taken = carve(files.labels, fraction)
+    except OptbenchError as error:
+        raise OptbenchError(f"{name}: {error}") from None
+    return files.part(kept), files.part(taken)

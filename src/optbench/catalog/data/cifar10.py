@@ -1,0 +1,21 @@
+"""CIFAR-10: 60,000 colour pictures of 32x32 pixels in 10 classes (Krizhevsky 2009)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from optbench.catalog.data import _cifar
+from optbench.catalog.types import DataInfo, Splits
+
+
+def describe(root: Path, *, validation: float = 0.1) -> DataInfo:
+    """45,000 training, 5,000 validation and 10,000 test samples by default; touches no network.
+
+    `validation` is the fraction of the 50,000 training samples that is kept for validation.
+    """
+    return _cifar.describe(root, "cifar-10-batches-py", 10, validation)
+
+
+def load(root: Path, *, validation: float = 0.1) -> Splits:
+    """From `root` (torchvision's layout), else downloaded. https://www.cs.toronto.edu/~kriz/cifar.html"""
+    return _cifar.load(root, "CIFAR10", validation)

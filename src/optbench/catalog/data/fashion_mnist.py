@@ -1,0 +1,85 @@
+"""Fashion-MNIST: 70,000 grey pictures of 28x28 pixels, 10 kinds of clothing (Xiao et al. 2017)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optbench.catalog.types import DataInfo, Splits
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_SYSTEM = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
+_FILES = {
+    "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    "train-labels-idx1-ubyte": "25c81989df183df01b3e8a0aad5dffbe",
+    "t10k-images-idx3-ubyte": "bef4ecab320f06d8554ea6380940ec79",
+    "t10k-labels-idx1-ubyte": "bb300cfdad3c16e7a12a480ee83cd310",
+}
+
+
+def describe(root: Path, *, validation: float = 0.1) -> DataInfo:
+    """54,000 training, 6,000 validation and 10,000 test samples by default; touches no network.
+
+    `validation` is the fraction of the 60,000 training samples that is kept for validation.
+    """
+    from optbench.catalog.data._carved import described
+
+    folder = _folder(root)
+    source = str(folder) if folder else f"to be downloaded to {root}"
+    return described(DataInfo(60_000, 0, 10_000, (1, 28, 28), 10, source), validation)
+
+
+def load(root: Path, *, validation: float = 0.1) -> Splits:
+    """From `root` (torchvision's layout), else the system's copy, else downloaded. arXiv:1708.07747."""
+    from optbench.catalog.data._carved import splits
+    from optbench.catalog.data._download import fetch
+
+    if _folder(root) is None:
+        archives = {f"FashionMNIST/raw/{name}.gz": md5 for name, md5 in _FILES.items()}
+        fetch(root, archives, _download)
+    folder = _folder(root)
+    assert folder is not None
+    images, labels, test_images, test_labels = (_read(folder / name) for name in _FILES)
+    info = describe(root, validation=validation)
+    return splits((images[:, None], labels), (test_images[:, None], test_labels), info, validation)
+
+
+def _folder(root: Path) -> Path | None:
+    """The first folder that has all four files, packed or not."""
+    for folder in (root / "FashionMNIST" / "raw", _SYSTEM):
+        if all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in _FILES):
+            return folder
+    return None
+
+
+def _download(folder: Path) -> None:
+    from torchvision.datasets import FashionMNIST
+
+    FashionMNIST(str(folder), download=True)
+
+
+def _read(path: Path) -> npt.NDArray[np.uint8]:
+    """An idx file of bytes: two zeros, the type 8, the number of dimensions, their sizes big-endian, then the data.
+
+    Read here and not by torchvision, whose reader takes no packed file and whose import costs a second a trial.
+    """
+    import gzip
+    import zlib
+
+    import numpy as np
+
+    from optbench.errors import OptbenchError, Problem
+
+    packed = path.with_name(path.name + ".gz")
+    used = path if path.is_file() else packed
+    try:
+        raw: Any = path.read_bytes() if used is path else gzip.decompress(packed.read_bytes())
+        shape = np.frombuffer(raw, ">u4", raw[3], 4)
+        return np.frombuffer(raw, np.uint8, int(shape.prod()), 4 + 4 * raw[3]).reshape(shape)
+    except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
+        raise OptbenchError(
+            Problem(f"is no complete idx file ({error}); remove it, and it is fetched again", file=str(used))
+        ) from error

@@ -1,0 +1,93 @@
+"""A suite's data set, whoever wrote it: described, and loaded as checked `Splits`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from optbench.catalog import lookup
+from optbench.catalog.types import DataInfo, Split, Splits
+from optbench.errors import OptbenchError
+from optbench.suite.types import Component
+
+
+def describe_data(component: Component, root: Path, folder: str | Path = ".") -> DataInfo:
+    """Sizes, shape and classes. An own data set without `describe` is loaded to know them."""
+    found = _found(component, folder)
+    if not hasattr(found, "describe"):
+        return load_data(component, root, folder).info
+    made = _called(component, found.describe, root, folder)
+    if not isinstance(made, DataInfo):
+        raise OptbenchError(
+            f"data {component.name}: describe: expected a DataInfo; found {type(made).__name__}"
+        )
+    return made
+
+
+def load_data(component: Component, root: Path, folder: str | Path = ".") -> Splits:
+    """The samples; `folder` is the suite's. Raises OptbenchError for what is missing or not of the promised kind."""
+    found = _found(component, folder)
+    load = getattr(found, "load", found)
+    if not callable(load):
+        raise OptbenchError(f"data {component.name}: expected a module with 'load', or a function")
+    made = _called(component, load, root, folder)
+    return made if isinstance(made, Splits) else _from_pairs(component.name, made)
+
+
+def _found(component: Component, folder: str | Path) -> Any:
+    return lookup.load(lookup.resolve("data", component.name, folder))
+
+
+def _called(component: Component, function: Callable[..., Any], root: Path, folder: str | Path) -> Any:
+    """`path`, if relative, starts from the suite if it exists there, else from the data root."""
+    arguments = dict(component.arguments)
+    path = arguments.get("path")
+    if isinstance(path, str) and (Path(folder) / path).exists():
+        arguments["path"] = str((Path(folder) / path).resolve())
+    return function(root, **arguments)
+
+
+def _from_pairs(name: str, made: Any) -> Splits:
+    from optbench.catalog.data._split import channel_statistics
+
+    try:
+        (train, validation, test) = (_split(name, *pair) for pair in made)
+    except (TypeError, ValueError) as error:
+        raise OptbenchError(
+            f"data {name}: expected Splits, or three pairs (inputs, labels) for training, validation and test: {error}"
+        ) from error
+    shapes = {part.inputs.shape[1:] for part in (train, validation, test)}
+    if len(shapes) > 1:
+        raise OptbenchError(f"data {name}: expected one shape in all splits; found {sorted(shapes)}")
+    classes = 1 + max(int(part.labels.max(initial=0)) for part in (train, validation, test))
+    shape = train.inputs.shape[1:]
+    info = DataInfo(len(train.labels), len(validation.labels), len(test.labels), shape, classes, name)
+    mean, std = channel_statistics(train.inputs) if len(shape) == 3 else ((), ())
+    return Splits(train, validation, test, info, mean, std)
+
+
+def _split(name: str, inputs: Any, labels: Any) -> Split:
+    import numpy as np
+
+    inputs, labels = np.asarray(inputs), np.asarray(labels)
+    if inputs.dtype == np.uint8 and inputs.ndim == 3:
+        inputs = inputs[:, None]
+    if inputs.dtype.kind == "f" and inputs.ndim == 2:
+        inputs = inputs.astype(np.float32, copy=False)
+    elif inputs.dtype != np.uint8 or inputs.ndim != 4:
+        raise OptbenchError(
+            f"data {name}: expected images as uint8 (n, channels, height, width) or vectors as floats (n, features); "
+            f"found {inputs.dtype} {inputs.shape}"
+        )
+    if (
+        labels.ndim != 1
+        or labels.dtype.kind not in "iu"
+        or len(labels) != len(inputs)
+        or labels.min(initial=0) < 0
+    ):
+        raise OptbenchError(
+            f"data {name}: expected {len(inputs)} labels, whole numbers from 0; found {labels.dtype} {labels.shape}"
+            + (f" from {labels.min()}" if labels.size else "")
+        )
+    return Split(inputs, labels.astype(np.int64))

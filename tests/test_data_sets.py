@@ -1,0 +1,449 @@
+"""The catalog's data sets: what `describe` promises, `load` keeps."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import inspect
+import pickle
+import subprocess
+import sys
+import tarfile
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from optbench.catalog.data import digits, fashion_mnist, synthetic
+from optbench.catalog.data._download import fetch
+from optbench.catalog.data._split import carve, channel_statistics
+from optbench.catalog.data_root import data_root
+from optbench.catalog.data_sets import describe_data, load_data
+from optbench.catalog.lookup import items
+from optbench.catalog.types import Split, Splits
+from optbench.errors import OptbenchError
+from optbench.suite.types import Component
+
+SYSTEM_COPY = Path("/usr/share/datasets/fashion-mnist")
+
+
+def module(name: str) -> ModuleType:
+    return import_module(f"optbench.catalog.data.{name}")
+
+
+def check_promise(splits: Splits) -> None:
+    """What every data set owes: sizes as described, types and ranges as the contract says."""
+    info = splits.info
+    for size, split in zip(
+        (info.train, info.validation, info.test), (splits.train, splits.validation, splits.test), strict=True
+    ):
+        assert split.inputs.shape == (size, *info.shape)
+        assert split.labels.shape == (size,)
+        assert split.labels.dtype == np.int64
+        assert 0 <= split.labels.min() <= split.labels.max() < info.classes
+        assert split.inputs.dtype == (np.uint8 if len(info.shape) == 3 else np.float32)
+    assert len(splits.mean) == len(splits.std) == (info.shape[0] if len(info.shape) == 3 else 0)
+
+
+def same(left: Split, right: Split) -> bool:
+    return np.array_equal(left.inputs, right.inputs) and np.array_equal(left.labels, right.labels)
+
+
+@pytest.mark.parametrize("name", items("data"))
+def test_describe_and_load_take_the_same_arguments(name: str) -> None:
+    describe, load = (inspect.signature(getattr(module(name), f)) for f in ("describe", "load"))
+    assert describe.parameters == load.parameters
+    assert all(p.kind is p.KEYWORD_ONLY for p in list(describe.parameters.values())[1:])
+
+
+def test_describing_imports_no_torch_and_no_network() -> None:
+    code = (
+        "import sys, socket; from pathlib import Path; from importlib import import_module\n"
+        "socket.socket = None\n"
+        "for name in ('digits', 'synthetic', 'fashion_mnist', 'cifar10', 'cifar100', 'imagenette'):\n"
+        "    info = import_module('optbench.catalog.data.' + name).describe(Path('nowhere'))\n"
+        "    assert min(info.train, info.validation, info.test) > 0\n"
+        "assert not {'torch', 'torchvision', 'sklearn', 'PIL'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "shape"),
+    [
+        ("digits", (1079, 359, 359), (1, 8, 8)),
+        ("fashion_mnist", (54_000, 6_000, 10_000), (1, 28, 28)),
+        ("cifar10", (45_000, 5_000, 10_000), (3, 32, 32)),
+        ("imagenette", (8_522, 947, 3_925), (3, 128, 128)),
+    ],
+)
+def test_published_sizes_are_known_without_the_files(
+    tmp_path: Path, name: str, sizes: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
+    info = module(name).describe(tmp_path)
+    assert ((info.train, info.validation, info.test), info.shape) == (sizes, shape)
+
+
+# digits
+
+
+def test_digits_keep_their_promise(tmp_path: Path) -> None:
+    splits = digits.load(tmp_path)
+    check_promise(splits)
+    assert splits.train.inputs.max() == 255
+    assert splits.info == digits.describe(tmp_path)
+
+
+def test_digits_are_disjoint_complete_and_stratified(tmp_path: Path) -> None:
+    from sklearn.datasets import load_digits
+
+    splits = digits.load(tmp_path)
+    parts = (splits.train, splits.validation, splits.test)
+    together = np.concatenate([part.inputs for part in parts]).reshape(-1, 64)
+    original = np.rint(load_digits().data * (255 / 16)).astype(np.uint8)
+    assert np.array_equal(together[np.lexsort(together.T)], original[np.lexsort(original.T)])
+    for part in parts:
+        shares = np.bincount(part.labels, minlength=10) / len(part.labels)
+        assert shares == pytest.approx(np.bincount(load_digits().target) / 1797, abs=0.005)
+
+
+# synthetic
+
+
+@pytest.mark.parametrize("shape", [[3, 8, 8], [1, 5, 7], [20], [1]])
+def test_synthetic_keeps_its_promise_for_any_shape(tmp_path: Path, shape: list[int]) -> None:
+    check_promise(synthetic.load(tmp_path, shape=shape, train=60, validation=20, test=30, classes=4))
+
+
+def test_synthetic_is_the_same_bytes_everywhere(tmp_path: Path) -> None:
+    digest = hashlib.sha256()
+    for shape in ([3, 8, 8], [20]):
+        splits = synthetic.load(tmp_path, shape=shape, train=100, validation=20, test=20, label_noise=0.2)
+        for part in (splits.train, splits.validation, splits.test):
+            digest.update(part.inputs.tobytes() + part.labels.tobytes())
+    assert digest.hexdigest()[:16] == "f6fc595d4e12156b"
+
+
+def test_synthetic_seeds_and_splits_differ(tmp_path: Path) -> None:
+    one = synthetic.load(tmp_path, train=50, validation=50, test=50)
+    other = synthetic.load(tmp_path, train=50, validation=50, test=50, seed=1)
+    assert not same(one.train, other.train)
+    assert not same(one.train, one.validation)
+    assert not same(one.validation, one.test)
+
+
+def learned(inputs: Any, splits: Splits, model: Any) -> float:
+    model.fit(inputs(splits.train), splits.train.labels)
+    return float(model.score(inputs(splits.test), splits.test.labels))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("shape", [[1, 12, 12], [20]])
+def test_synthetic_is_learnable_and_harder_settings_are_harder(tmp_path: Path, shape: list[int]) -> None:
+    from sklearn.neural_network import MLPClassifier
+
+    scores = []
+    for difficulty in (0.0, 0.5, 1.0):
+        splits = synthetic.load(tmp_path, shape=shape, train=3000, difficulty=difficulty, classes=5)
+        mean, std = (splits.mean or (0,))[0], (splits.std or (1,))[0]
+        mlp = MLPClassifier((64,), max_iter=25, random_state=0)
+        scores.append(
+            learned(lambda s, m=mean, d=std: (s.inputs.reshape(len(s.labels), -1) - m) / d, splits, mlp)
+        )
+    assert scores[0] > 0.8
+    assert scores[0] > scores[1] + 0.05
+    assert scores[1] > scores[2] + 0.02
+    assert scores[2] > 0.35
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_hardest_teacher_is_beyond_a_linear_model(tmp_path: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    splits = synthetic.load(tmp_path, shape=[20], train=2000, difficulty=1.0, classes=5)
+    assert learned(lambda s: s.inputs, splits, LogisticRegression(max_iter=200)) < 0.3
+
+
+def test_label_noise_replaces_its_share_of_the_labels_in_every_split(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"shape": [8], "train": 8000, "validation": 8000, "test": 8000, "classes": 4}
+    clean, noisy = synthetic.load(tmp_path, **options), synthetic.load(tmp_path, label_noise=0.4, **options)
+    for name in ("train", "validation", "test"):
+        kept = (getattr(clean, name).labels == getattr(noisy, name).labels).mean()
+        assert kept == pytest.approx(1 - 0.4 + 0.4 / 4, abs=0.02)
+
+
+def test_senseless_synthetic_settings_are_all_named(tmp_path: Path) -> None:
+    with pytest.raises(OptbenchError) as caught:
+        synthetic.describe(tmp_path, shape=[3, 8], train=0, classes=1, difficulty=2, label_noise=-1)
+    assert [p.message.split(":")[0] for p in caught.value.problems] == [
+        "shape",
+        "train",
+        "classes",
+        "difficulty",
+        "label_noise",
+    ]
+
+
+# carving and statistics
+
+
+def test_carving_is_stratified_disjoint_and_exact_in_size() -> None:
+    labels = np.repeat([0, 1, 2], [101, 57, 12])
+    kept, taken = carve(labels, 0.1)
+    assert len(taken) == 17
+    assert sorted([*kept, *taken]) == list(range(170))
+    assert np.bincount(labels[taken]).tolist() == [10, 6, 1]
+    assert np.array_equal(taken, carve(labels, 0.1)[1])
+
+
+def test_a_fraction_of_a_tiny_set_is_one_sample_and_none_only_if_asked() -> None:
+    assert len(carve(np.zeros(3, np.int64), 0.1)[1]) == 1
+    assert len(carve(np.zeros(3, np.int64), 0.0)[1]) == 0
+    with pytest.raises(OptbenchError, match="from 0 to under 1"):
+        carve(np.zeros(3, np.int64), 10)
+
+
+def test_channel_statistics_are_those_of_numpy_and_never_zero() -> None:
+    images = np.random.RandomState(0).randint(0, 256, (70, 3, 5, 4)).astype(np.uint8)
+    images[:, 2] = 9
+    mean, std = channel_statistics(images, chunk=32)
+    assert mean == pytest.approx(images.mean((0, 2, 3)))
+    assert std[:2] == pytest.approx(images.std((0, 2, 3))[:2])
+    assert std[2] == 1
+
+
+# downloads
+
+
+def write_idx(folder: Path, name: str, array: np.ndarray[Any, Any], *, packed: bool) -> None:
+    raw = bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
+    folder.mkdir(parents=True, exist_ok=True)
+    if packed:
+        (folder / f"{name}.gz").write_bytes(gzip.compress(raw))
+    else:
+        (folder / name).write_bytes(raw)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_fashion_mnist_is_read_from_the_data_root_first(tmp_path: Path, packed: bool) -> None:
+    raw = tmp_path / "FashionMNIST" / "raw"
+    random = np.random.RandomState(0)
+    for part, size in (("train", 60_000), ("t10k", 10_000)):
+        images = np.zeros((size, 28, 28), np.uint8)
+        images[:, 0, 0] = random.randint(0, 256, size)
+        write_idx(raw, f"{part}-images-idx3-ubyte", images, packed=packed)
+        write_idx(raw, f"{part}-labels-idx1-ubyte", (np.arange(size) % 10).astype(np.uint8), packed=packed)
+    splits = fashion_mnist.load(tmp_path)
+    check_promise(splits)
+    assert splits.info.source == str(raw)
+    assert np.bincount(splits.validation.labels).tolist() == [600] * 10
+
+
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    raw = tmp_path / "FashionMNIST" / "raw"
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        write_idx(raw, f"{name}-ubyte", np.zeros(4, np.uint8), packed=True)
+    (raw / "train-images-idx3-ubyte.gz").write_bytes(b"<html>not found</html>")
+    with pytest.raises(OptbenchError, match=r"train-images-idx3-ubyte\.gz: is no complete idx file"):
+        fashion_mnist.load(tmp_path)
+
+
+@pytest.mark.skipif(not SYSTEM_COPY.is_dir(), reason="the system has no copy of Fashion-MNIST")
+def test_the_systems_fashion_mnist_is_used_without_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.socket", None)
+    splits = fashion_mnist.load(tmp_path)
+    check_promise(splits)
+    assert splits.mean[0] / 255 == pytest.approx(0.2860, abs=0.001)
+    assert splits.std[0] / 255 == pytest.approx(0.3530, abs=0.001)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "md5"),
+    [
+        ("cifar10", "cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),
+        ("cifar100", "cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),
+        ("imagenette", "imagenette2-160.tgz", "e793b78cc4c9e9a4ccc0c1155377a412"),
+    ],
+)
+def test_offline_the_error_says_which_file_belongs_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, file: str, md5: str
+) -> None:
+    cut_off(monkeypatch)
+    with pytest.raises(OptbenchError) as caught:
+        module(name).load(tmp_path / "data")
+    assert str(tmp_path / "data" / file) in str(caught.value)
+    assert md5 in str(caught.value)
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_offline_all_four_files_of_fashion_mnist_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_off(monkeypatch)
+    monkeypatch.setattr(fashion_mnist, "_SYSTEM", tmp_path / "none")
+    with pytest.raises(OptbenchError) as caught:
+        fashion_mnist.load(tmp_path)
+    assert str(caught.value).count(str(tmp_path / "FashionMNIST" / "raw")) == 4
+
+
+def cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+
+
+def test_a_damaged_archive_is_told_apart_from_a_missing_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_off(monkeypatch)
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"half")
+    with pytest.raises(OptbenchError, match=r"the one that is there has [0-9a-f]{32}"):
+        module("cifar10").load(tmp_path)
+
+
+@pytest.fixture
+def small_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data root with an archive as CIFAR-10's, but small, put there by hand."""
+    import torchvision.datasets
+
+    random = np.random.RandomState(0)
+    inside = tmp_path / "made" / "cifar-10-batches-py"
+    inside.mkdir(parents=True)
+    digests = {}
+    names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
+    for name in names:
+        batch = {
+            "data": random.randint(0, 256, (20, 3072)).astype(np.uint8),
+            "labels": [i % 10 for i in range(20)],
+        }
+        (inside / name).write_bytes(pickle.dumps(batch))
+    (inside / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
+    for path in inside.iterdir():
+        digests[path.name] = hashlib.md5(path.read_bytes()).hexdigest()
+    root = tmp_path / "root"
+    root.mkdir()
+    with tarfile.open(root / "cifar-10-python.tar.gz", "w:gz") as tar:
+        tar.add(inside, "cifar-10-batches-py")
+    cls = torchvision.datasets.CIFAR10
+    monkeypatch.setattr(
+        cls, "tgz_md5", hashlib.md5((root / "cifar-10-python.tar.gz").read_bytes()).hexdigest()
+    )
+    monkeypatch.setattr(cls, "train_list", [[name, digests[name]] for name in names[:5]])
+    monkeypatch.setattr(cls, "test_list", [["test_batch", digests["test_batch"]]])
+    monkeypatch.setattr(
+        cls, "meta", {"filename": "batches.meta", "key": "label_names", "md5": digests["batches.meta"]}
+    )
+    return root
+
+
+def test_an_archive_put_there_by_hand_is_enough(small_cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_off(monkeypatch)
+    splits = module("cifar10").load(small_cifar, validation=0.2)
+    assert [len(part.labels) for part in (splits.train, splits.validation, splits.test)] == [80, 20, 20]
+    assert np.bincount(splits.validation.labels).tolist() == [2] * 10
+    assert splits.train.inputs.shape == (80, 3, 32, 32)
+    assert sorted(p.name for p in small_cifar.iterdir()) == ["cifar-10-batches-py", "cifar-10-python.tar.gz"]
+
+
+def test_a_download_that_stops_half_way_leaves_nothing(tmp_path: Path) -> None:
+    def download(folder: Path) -> None:
+        (folder / "half").write_text("h")
+        raise OSError("connection reset")
+
+    with pytest.raises(OptbenchError, match="connection reset"):
+        fetch(tmp_path, {"whole": "0" * 32}, download)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_writer_does_no_harm(tmp_path: Path) -> None:
+    def download(folder: Path) -> None:
+        for place in (folder, tmp_path):
+            (place / "set").mkdir()
+            (place / "set" / "file").write_text(place.name)
+
+    fetch(tmp_path, {"archive": "0" * 32}, download)
+    assert [p.name for p in tmp_path.rglob("*")] == ["set", "file"]
+
+
+# the data root
+
+
+def test_the_option_wins_over_the_environment_and_that_over_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPTBENCH_DATA", str(tmp_path / "environment"))
+    assert data_root(str(tmp_path / "option")) == tmp_path / "option"
+    assert data_root(None) == tmp_path / "environment"
+    monkeypatch.delenv("OPTBENCH_DATA")
+    assert "optbench" in str(data_root(None))
+
+
+# own data sets
+
+
+def own(tmp_path: Path, body: str, name: str = "mine.py:letters", **arguments: object) -> Splits:
+    (tmp_path / "mine.py").write_text("import numpy as np\nimport torch\n\n" + body)
+    return load_data(Component(name=name, arguments=arguments), tmp_path, tmp_path)
+
+
+PAIRS = """
+def letters(root, *, size=4):
+    pair = lambda n: (np.full((n, 3, size, size), n, np.uint8), np.arange(n) % 3)
+    return pair(9), pair(4), pair(5)
+"""
+
+
+def test_an_own_function_that_returns_three_pairs_is_a_data_set(tmp_path: Path) -> None:
+    splits = own(tmp_path, PAIRS, size=6)
+    check_promise(splits)
+    assert splits.info.shape == (3, 6, 6)
+    assert splits.info.classes == 3
+    assert splits.mean == (9.0, 9.0, 9.0)
+    assert describe_data(Component(name="mine.py:letters"), tmp_path, tmp_path).train == 9
+
+
+def test_own_tensors_and_grey_pictures_without_a_channel_are_taken(tmp_path: Path) -> None:
+    body = "def letters(root):\n    return [(torch.zeros(6, 5, 5, dtype=torch.uint8), torch.arange(6))] * 3\n"
+    assert own(tmp_path, body).info.shape == (1, 5, 5)
+
+
+def test_own_vectors_become_float32(tmp_path: Path) -> None:
+    body = "def letters(root):\n    return [(np.random.rand(6, 5), np.arange(6))] * 3\n"
+    check_promise(own(tmp_path, body))
+
+
+def test_an_own_module_has_load_and_describe(tmp_path: Path) -> None:
+    body = (
+        "from optbench.catalog.types import DataInfo\n"
+        + PAIRS.replace("letters", "load")
+        + "\ndef describe(root, *, size=4):\n    return DataInfo(9, 4, 5, (3, size, size), 3)\n"
+    )
+    check_promise(own(tmp_path, body, name="mine.py"))
+    assert describe_data(Component(name="mine.py", arguments={"size": 7}), tmp_path, tmp_path).shape == (
+        3,
+        7,
+        7,
+    )
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        ("3", "three pairs"),
+        ("[(np.zeros((6, 5)), np.arange(6))] * 2", "three pairs"),
+        ("[(np.zeros((6, 3, 5, 5)), np.arange(6))] * 3", r"found float64 \(6, 3, 5, 5\)"),
+        ("[(np.zeros((6, 5)), np.arange(5))] * 3", "expected 6 labels"),
+        ("[(np.zeros((6, 5)), np.arange(6) - 1)] * 3", "from -1"),
+        ("[(np.zeros((6, 5 + i)), np.arange(6)) for i in range(3)]", "one shape in all splits"),
+    ],
+)
+def test_own_data_of_another_kind_are_explained(tmp_path: Path, returned: str, words: str) -> None:
+    with pytest.raises(OptbenchError, match=words):
+        own(tmp_path, f"def letters(root):\n    return {returned}\n")
