@@ -138,6 +138,11 @@ def test_data_of_a_users_file_that_is_missing_is_reported_not_raised(tmp_path: P
     assert "workload.data.name: 'mine.py' can't be described: FileNotFoundError" in message
 
 
+def test_a_missing_folder_of_pictures_is_placed_at_its_path(tmp_path: Path) -> None:
+    (message,) = at(tmp_path, "workload.data={name: image_folder, path: gone}")
+    assert f"workload.data.path: {tmp_path}/gone: " in message
+
+
 def test_image_settings_are_refused_for_vectors(tmp_path: Path) -> None:
     vectors = "workload.data={name: synthetic, shape: [5]}"
     options = ("workload.augment={flip: true, crop: 2}", "workload.memory_format=channels_last")

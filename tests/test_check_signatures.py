@@ -47,6 +47,9 @@ def anything(params, **kw):
 class Data:
     params: list
     lr: float = 1.0
+class Loads:
+    @staticmethod
+    def load(root, *, path="x"): ...
 if True:
     def build(shape, classes, *, width=8): ...
 """
@@ -143,8 +146,12 @@ def test_defaults_and_annotations_are_read(folder: Path) -> None:
 
 def test_a_module_stands_for_its_function(folder: Path) -> None:
     assert of("mine.py", "models", folder).names == ("shape", "classes", "width")
-    with pytest.raises(OptbenchError, match="no 'describe'"):
+    with pytest.raises(OptbenchError, match="no 'load'"):
         of("mine.py", "data", folder)
+
+
+def test_a_class_stands_for_its_familys_function(folder: Path) -> None:
+    assert of("mine.py:Loads", "data", folder).names == ("root", "path")
 
 
 def test_a_missing_name_in_a_file_is_named_with_the_nearest(folder: Path) -> None:

@@ -24,5 +24,6 @@ def component_findings(family: str, component: Component, folder: Path, path: Ty
 
 def said(problem: Problem) -> str:
     """A problem's message, with its own place if that is in another file than the suite."""
-    place = f" ({problem.file}" + (f", line {problem.line})" if problem.line else ")") if problem.file else ""
-    return problem.message + place
+    if problem.file and problem.line is None:
+        return f"{problem.file}: {problem.message}"
+    return f"{problem.message} ({problem.file}, line {problem.line})" if problem.file else problem.message

@@ -8,6 +8,7 @@ from pathlib import Path
 from optbench.catalog import lookup, sources
 from optbench.catalog.arguments import SUPPLIED, Finding, TypedPath
 from optbench.catalog.check_component import component_findings, said
+from optbench.catalog.data_sets import describe_data
 from optbench.catalog.signatures import signature
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError
@@ -22,15 +23,15 @@ def data_findings(
     if found:
         return found, None
     try:
-        describe = getattr(lookup.load(lookup.resolve("data", data.name, folder)), "describe", None)
-        return [], describe(root, **data.arguments) if describe else None
+        return [], describe_data(data, root, folder)
     except OptbenchError as error:
         for problem in error.problems:
             argument, _, message = problem.message.partition(": ")
             if argument in data.arguments:
                 found.append(((*path, "arguments", argument), message))
             else:
-                found.append(((*path, "name"), said(problem)))
+                place = ("arguments", "path") if problem.file and "path" in data.arguments else ("name",)
+                found.append(((*path, *place), said(problem)))
     except Exception as error:  # a data set in somebody's own file may raise anything
         found.append(((*path, "name"), f"'{data.name}' can't be described: {type(error).__name__}: {error}"))
     return found, None

@@ -27,7 +27,7 @@ from optbench.suite.reference import file_and_name
 #: family -> (one of it, the function that makes it or does its work; empty where the item itself is called)
 FAMILIES = {
     "models": ("model", "build"),
-    "data": ("data set", "describe"),
+    "data": ("data set", "load"),
     "optimizers": ("optimizer", ""),
     "schedules": ("schedule", "multiplier"),
     "metrics": ("metric", "total"),

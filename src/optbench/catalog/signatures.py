@@ -56,7 +56,7 @@ def signature(target: Target) -> Signature:
     found = None
     if target.file is not None and name and "." not in name:
         found = sources.define(target.module, target.file, name)
-        if found is not None and (static := _of(found, 0)) is not None:
+        if found is not None and (static := _offered(found, target.family) or _of(found, 0)) is not None:
             return static
         public = sources.public_names(target.file)
         if found is None and public is not None and name not in public:
@@ -79,6 +79,15 @@ def requires_closure(target: Target) -> bool:
 def _no_such_name(target: Target, name: str, public: list[str]) -> str:
     where = target.module or (target.file.name if target.file else "")
     return f"'{target.name}': {where} has no '{name}'; {nearest(name, public)}"
+
+
+def _offered(found: Definition, family: str) -> Signature | None:
+    """Of a class that offers the family's function as a method (`load` of a data set), that function's signature."""
+    method = _method(found, FAMILIES[family][1], 0)
+    if method is None:
+        return None
+    parameters = [p for p in _parameters(method[1]) if p.name not in ("self", "cls")]
+    return Signature(tuple(parameters), False, str(found.file), found.node.lineno)
 
 
 def _of(found: Definition, depth: int) -> Signature | None:
