@@ -82,7 +82,139 @@ def _forecast(folder: SuiteFolder, wanted: Sequence[Trial], pending: Sequence[Tr
     return (
         f"about {_duration(seconds)}"
         if (seconds := _expected(known, pending))
-        else "time left is shown once a trial has finished"
+        else "the time it takes is known once a trial has finished"
+    )
+
+
+def _expected(known: dict[str, list[float]], pending: Sequence[Trial]) -> float | None:
+    every = [seconds for row in known.values() for seconds in row]
+    if not every:
+        return None
+    rows = [known.get(trial.config_id) or every for trial in pending]
+    return sum(sum(row) / len(row) for row in rows)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+@dataclass
+class _Row:
+    """One optimizer of one workload, as the display knows it."""
+
+    name: str
+    planned: int = 0
+    done: int = 0
+    reached: int = 0
+    has_target: bool = False
+    epoch: float = 0.0
+    epochs: float | None = None
+    latest: float | None = None
+    best: float | None = None
+    pace: float | None = None  # samples a training second
+    status: str = "waiting"
+    hit: bool = False
+
+
+@dataclass
+class Board:
+    """Everything a display shows, brought up to date by events."""
+
+    loaded: Loaded
+    planned: int
+    done: int
+    rows: dict[tuple[str, str], _Row]
+    durations: dict[str, list[float]] = field(default_factory=dict)
+    pending: list[Trial] = field(default_factory=list)
+    fraction: float = 0.0  # of the current trial
+    steps: int | None = None
+    steps_per_epoch: int = 1
+    since: float = field(default_factory=time.monotonic)
+
+    def take(self, trial: Trial, event: Event) -> None:
+        row = self.rows[trial.workload_name, trial.label]
+        if isinstance(event, (Started, Resumed)):
+            row.status, row.hit = "running", False
+            if isinstance(event, Started):
+                self.steps, self.steps_per_epoch = event.steps, event.steps_per_epoch
+        elif isinstance(event, Progressed):
+            self._advance(trial, row, event.step, event.train_seconds)
+        elif isinstance(event, Evaluated):
+            self._advance(trial, row, event.step, event.train_seconds)
+            self._evaluated(trial, row, event)
+        else:
+            self._finished(trial, row, event)
+
+    def _advance(self, trial: Trial, row: _Row, step: int, seconds: float) -> None:
+        row.epoch = step / self.steps_per_epoch
+        row.pace = step * trial.batch_size / seconds if seconds > 0 else None
+        budget = trial.workload.budget
+        row.epochs = self.steps / self.steps_per_epoch if self.steps else None
+        self.fraction = step / self.steps if self.steps else min(1.0, seconds / budget.value)
+
+    def _evaluated(self, trial: Trial, row: _Row, event: Evaluated) -> None:
+        metric = trial.workload.metrics[0]
+        row.latest = event.metrics["validation"][metric]
+        better = max if metric != "loss" else min
+        row.best = row.latest if row.best is None else better(row.best, row.latest)
+        targets = trial.workload.target
+        if targets and not row.hit and all(t.holds(event.metrics[t.split][t.metric]) for t in targets):
+            row.hit = True
+            row.reached += 1
+
+    def _finished(self, trial: Trial, row: _Row, event: Finished) -> None:
+        self.durations.setdefault(trial.config_id, []).append(time.monotonic() - self.since)
+        self.since = time.monotonic()
+        self.pending = [other for other in self.pending if other.id != trial.id]
+        self.fraction = 0.0
+        if event.status != "interrupted":
+            row.done += 1
+            self.done += 1
+        row.status = event.status if row.done == row.planned or event.status != "completed" else "waiting"
+
+    @property
+    def seconds_left(self) -> float | None:
+        left = _expected(self.durations, self.pending)
+        if left is None or not self.pending:
+            return left
+        share = left / len(self.pending)
+        return max(0.0, left - share * self.fraction)
+
+
+@contextmanager
+def display(
+    loaded: Loaded,
+    wanted: Sequence[Trial],
+    pending: Sequence[Trial],
+    here: dict[str, Any],
+    folder: SuiteFolder,
+    as_json: bool,
+) -> Iterator[Listener]:
+    """A listener for the executor that shows what it hears, on standard error (JSON: on standard output)."""
+    board = _board(loaded, wanted, pending)
+    if as_json:
+        yield _json_listener
+        return
+    console = Console(stderr=True, highlight=False)
+    console.print(
+        f"{loaded.name}: {_count(wanted)}{_machine(here)}; {board.done} done; {_forecast(folder, wanted, pending)}",
+        soft_wrap=True,
+        markup=False,
+    )
+    if not pending:
+        return "nothing to do"
+    known: dict[str, list[float]] = {}
+    for trial in wanted:
+        if folder.trial_path(trial).exists() and (seconds := _seconds_of(folder, trial)) is not None:
+            known.setdefault(trial.config_id, []).append(seconds)
+    return (
+        f"about {_duration(seconds)}"
+        if (seconds := _expected(known, pending))
+        else "the time it takes is known once a trial has finished"
     )
 
 
@@ -214,6 +346,13 @@ def display(
             yield board.take
     else:
         yield _Lines(board, console).take
+
+
+def _machine(here: dict[str, Any]) -> str:
+    if not here:
+        return ""
+    threads = f", {here['threads']} threads" if here["device"] == "cpu" else ""
+    return f" on {here['device_name']}{threads}"
 
 
 def _board(loaded: Loaded, wanted: Sequence[Trial], pending: Sequence[Trial]) -> Board:

@@ -1,0 +1,320 @@
+"""The command line through its real entry point: a first run, a second one, overrides, faults, signals, bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+SUITE = """
+title: Tiny
+workload:
+  model: {name: mlp, hidden: [8]}
+  data: {name: synthetic, shape: [6], classes: 3, train: 96, validation: 32, test: 32}
+  batch_size: 16
+  budget: 3 epochs
+  target: {metric: accuracy, at_least: 0.2}
+seeds: 2
+optimizers:
+  SGD: {use: torch.optim.SGD, lr: 0.1}
+  Adam: {use: torch.optim.Adam, lr: 1e-3}
+"""
+
+
+def optbench(*arguments: str | Path, cwd: Path, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "optbench", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OPTBENCH_DATA": str(cwd / "data")},
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def suite(folder: Path, text: str = SUITE, name: str = "tiny.yaml") -> Path:
+    path = folder / name
+    path.write_text(dedent(text))
+    return path
+
+
+def table(folder: Path, name: str = "tiny") -> dict[str, dict[str, str]]:
+    with (folder / "results" / name / "report.csv").open() as file:
+        return {row["optimizer"]: row for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the tiny suite has been run once."""
+    folder = tmp_path_factory.mktemp("ran")
+    done = optbench("run", suite(folder), cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "SGD" in done.stdout
+    return folder
+
+
+def test_a_run_ends_with_the_table_and_its_files(ran: Path) -> None:
+    rows = table(ran)
+    assert list(rows) == ["SGD", "Adam"]
+    assert rows["Adam"]["trials"] == "2"
+    assert float(rows["Adam"]["memory_overhead"]) == 2.0
+    assert float(rows["SGD"]["memory_overhead"]) == 0.0
+    assert 0.0 <= float(rows["SGD"]["final_accuracy"]) <= 1.0
+    assert rows["SGD"]["epochs_to_target"]
+    assert "| SGD |" in (ran / "results/tiny/report.md").read_text()
+
+
+def test_a_second_run_skips_what_is_finished(ran: Path) -> None:
+    before = {path: path.read_bytes() for path in (ran / "results/tiny/trials").iterdir()}
+    again = optbench("run", "tiny.yaml", cwd=ran)
+    assert again.returncode == 0
+    assert "nothing to do" in again.stderr
+    assert {path: path.read_bytes() for path in (ran / "results/tiny/trials").iterdir()} == before
+
+
+def test_every_trial_has_a_file_that_a_person_finds(ran: Path) -> None:
+    names = sorted(path.name for path in (ran / "results/tiny/trials").iterdir())
+    assert [name.rsplit("--", 1)[0] for name in names] == [
+        f"synthetic--{label}--seed{seed}" for label in ("Adam", "SGD") for seed in (0, 1)
+    ]
+
+
+def test_report_and_records_need_no_torch(ran: Path) -> None:
+    code = (
+        "import sys; from optbench.cli.app import app\n"
+        "for command in (['report', '--format', 'csv'], ['records']):\n"
+        "    app(command, standalone_mode=False)\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ran, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "epochs_to_target" in done.stdout
+    assert "validation_accuracy" in done.stdout
+
+
+@pytest.mark.parametrize("format", ["terminal", "markdown", "csv", "json"])
+def test_report_renders_every_format_to_a_file(format: str, ran: Path) -> None:
+    done = optbench("report", "--format", format, "--output", f"out/{format}", cwd=ran)
+    assert done.returncode == 0, done.stderr
+    assert "Adam" in (ran / "out" / format).read_text()
+
+
+def test_set_overrides_and_runs_changed_trials_anew(ran: Path) -> None:
+    done = optbench(
+        "run", "tiny.yaml", "--set", "workload.budget.epochs=1", "--seeds", "1", "--results", "other", cwd=ran
+    )
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for path in (ran / "other/tiny/trials").iterdir() for line in path.open()]
+    assert {record["steps"] for record in records if record["record"] == "started"} == {6}
+    assert len([record for record in records if record["record"] == "finished"]) == 2
+
+
+def test_only_runs_one_entry_and_json_prints_events(ran: Path) -> None:
+    done = optbench("run", "tiny.yaml", "--only", "Adam", "--json", "--results", "third", cwd=ran)
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {event["optimizer"] for event in events} == {"Adam"}
+    assert [event["event"] for event in events if event["event"] != "progressed"][:2] == [
+        "started",
+        "evaluated",
+    ]
+
+
+def test_dry_run_says_what_would_run_and_writes_nothing(tmp_path: Path) -> None:
+    done = optbench("run", suite(tmp_path), "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "4 trials (2 optimizers x 2 seeds)" in done.stdout
+    assert not (tmp_path / "results").exists()
+
+
+def test_results_of_another_environment_are_not_mixed_in_silently(ran: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    subprocess.run(["cp", "-r", ran, folder], check=True)
+    for path in (folder / "results/tiny/trials").iterdir():
+        path.write_text(path.read_text().replace('"threads": 1', '"threads": 7'))
+    refused = optbench("run", "tiny.yaml", "--seeds", "3", cwd=folder)
+    assert refused.returncode == 2
+    assert "threads was 7 and is 1 now" in refused.stderr
+    accepted = optbench("run", "tiny.yaml", "--seeds", "3", "--allow-mixed", cwd=folder)
+    assert accepted.returncode == 0, accepted.stderr
+    assert table(folder)["SGD"]["trials"] == "3"
+
+
+FAULTY = """
+import os
+import signal
+import torch
+
+class Segfault(torch.optim.SGD):
+    def step(self, closure=None):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+class Killed(torch.optim.SGD):
+    def step(self, closure=None):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+class Raises(torch.optim.SGD):
+    def step(self, closure=None):
+        print("about to raise")
+        raise RuntimeError("my optimizer is broken")
+"""
+
+
+def test_faults_are_results_and_the_suite_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    text = (
+        SUITE.replace("seeds: 2", "seeds: 1")
+        + "".join(
+            f"  {name}: {{use: 'faulty.py:{name}', lr: 0.1}}\n" for name in ("Segfault", "Killed", "Raises")
+        )
+        + "  Diverges: {use: torch.optim.SGD, lr: 1e12}\n"
+    )
+    done = optbench("run", suite(tmp_path, text), cwd=tmp_path)
+    assert done.returncode == 1
+    rows = table(tmp_path)
+    assert list(rows) == ["SGD", "Adam", "Segfault", "Killed", "Raises", "Diverges"]
+    assert rows["Adam"]["completed"] == "1"
+    assert rows["Segfault"]["failed"] == "1"
+    assert rows["Raises"]["failed"] == "1"
+    assert rows["Diverges"]["diverged"] == "1"
+    assert rows["Killed"]["failed"] == "0"  # missing: nobody's fault, tried again by the next run
+    stored = "".join(path.read_text() for path in (tmp_path / "results/tiny/trials").glob("*Raises*"))
+    assert "RuntimeError: my optimizer is broken" in stored
+    printed = "".join(path.read_text() for path in (tmp_path / "results/tiny/output").glob("*Raises*"))
+    assert "about to raise" in printed
+
+
+def endless(folder: Path) -> subprocess.Popen[str]:
+    """A run that would take minutes, past its first evaluation."""
+    path = suite(folder, SUITE.replace("3 epochs", "20000 epochs").replace("seeds: 2", "seeds: 1"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "optbench", "run", str(path)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not any('"evaluated"' in path.read_text() for path in folder.glob("results/tiny/trials/*.jsonl")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return process
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_cleanly_keeps_everything_and_says_how_to_go_on(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    process = endless(tmp_path)
+    os.killpg(process.pid, number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "to go on: optbench run" in errors
+    (path,) = (tmp_path / "results/tiny/trials").iterdir()
+    assert json.loads(path.read_text().splitlines()[-1])["status"] == "interrupted"
+    assert len(list((tmp_path / "results/tiny/checkpoints").glob("*.pt"))) == 1
+
+
+def test_a_second_run_on_the_same_folder_says_who_holds_it(tmp_path: Path) -> None:
+    process = endless(tmp_path)
+    try:
+        second = optbench("run", "tiny.yaml", cwd=tmp_path)
+        assert second.returncode == 2
+        assert f"process {process.pid}" in second.stderr
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+MISTAKES = """
+title: Full of mistakes
+workload:
+  model: {name: small_cnn, widht: 32}
+  data: {name: digits}
+  batch_size: 64000
+  budget: {epochs: 30}
+  target: {metric: accuracy, at_least: 75}
+schedule: {name: cosin}
+optimizers:
+  SGD: {use: torch.optim.SGD, lr: 0.05, momentun: 0.9}
+  Adam: {use: torch.optim.Addam, lr: 1e-3}
+  Mine: {use: nowhere.py:Mine, lr: 1e-3}
+baseline: SDG
+"""
+
+
+def test_every_mistake_is_shown_at_once_with_its_place(tmp_path: Path) -> None:
+    done = optbench("check", suite(tmp_path, MISTAKES), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    for line, hint in [
+        (4, "did you mean 'width'?"),
+        (6, "64000"),
+        (8, "0.75"),
+        (9, "did you mean 'cosine'?"),
+        (11, "did you mean 'momentum'?"),
+        (12, "did you mean 'Adam'?"),
+        (13, "nowhere.py"),
+        (14, "did you mean 'SGD'?"),
+    ]:
+        assert any(f"tiny.yaml:{line}:" in text and hint in text for text in done.stderr.splitlines()), (
+            line,
+            done.stderr,
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "nothing.yaml"], "nothing.yaml"),
+        (["run", "digitz"], "did you mean 'digits'?"),
+        (["run", "tiny.yaml", "--only", "Sgd"], "no optimizer 'Sgd'"),
+        (["run", "tiny.yaml", "--set", "workload.budgt.epochs=1"], "did you mean 'budget'?"),
+        (["run", "tiny.yaml", "--device", "cuda:7"], "no such device"),
+        (["run", "tiny.yaml", "--seeds", "0"], "--seeds"),
+        (["report", "nowhere"], "no such folder"),
+        (["report", "--format", "markdwon"], "no"),
+        (["list", "optimisers"], "optimizers"),
+    ],
+)
+def test_bad_input_ends_with_code_two_and_no_traceback(
+    arguments: list[str], words: str, tmp_path: Path
+) -> None:
+    suite(tmp_path)
+    done = optbench(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_read_only_results_folder_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where a folder should be")
+    done = optbench("run", suite(tmp_path), "--results", blocked, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--results" in done.stderr
+
+
+def test_list_and_schema_answer_without_torch(tmp_path: Path) -> None:
+    for kind, name in [
+        ("models", "small_cnn"),
+        ("data", "digits"),
+        ("optimizers", "adamw"),
+        ("suites", "resnet50"),
+    ]:
+        done = optbench("list", kind, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert any(line.startswith(name) and len(line) > len(name) + 10 for line in done.stdout.splitlines())
+    assert json.loads(optbench("schema", cwd=tmp_path).stdout)["type"] == "object"
