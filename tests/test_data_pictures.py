@@ -127,14 +127,15 @@ def test_corrupt_pictures_are_named_and_counted(tmp_path: Path) -> None:
         (folder / "val" / "dog" / f"{i}.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(OptbenchError) as caught:
         load(folder, validation=0)
-    assert len(caught.value.problems) == 9
+    assert len(caught.value.problems) == 12
     assert str(folder / "train" / "cat" / "3.png") in str(caught.value)
+    assert str(folder / "val" / "dog" / "2.png") in str(caught.value)
     assert not list(tmp_path.glob("cache/*"))
     for i in range(9):
         (folder / "train" / "dog" / f"{i}.png").write_text("no picture")
     with pytest.raises(OptbenchError) as caught:
         load(folder, validation=0)
-    assert len(caught.value.problems) == 11
+    assert len(caught.value.problems) == 10 + 1 + 3
     assert "and 8 more pictures" in str(caught.value)
 
 

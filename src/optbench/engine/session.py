@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from optbench.catalog import lookup
+from optbench.catalog.data_sets import load_data
 from optbench.catalog.types import Splits
 from optbench.engine import optimizers, precision, schedule
 from optbench.engine.activations import checkpoint_activations
@@ -132,12 +133,6 @@ def weights_hash(model: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def load_data(data: Component, root: Path, folder: str) -> Splits:
-    source = lookup.load(lookup.resolve("data", data.name, folder))
-    load: Callable[..., Splits] = getattr(source, "load", source)
-    return load(root, **data.arguments)
 
 
 def build_loss(loss: Component, folder: str) -> Callable[[Tensor, Tensor], Tensor]:

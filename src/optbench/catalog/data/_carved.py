@@ -10,13 +10,17 @@ import numpy.typing as npt
 
 from optbench.catalog.data._split import carve, carved_size, channel_statistics
 from optbench.catalog.types import DataInfo, Split, Splits
+from optbench.errors import OptbenchError
 
 Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]
 
 
 def described(info: DataInfo, validation: float) -> DataInfo:
     """`info` with `validation` of its training samples taken out of them. Raises OptbenchError for no fraction."""
-    taken = carved_size(info.train, validation)
+    try:
+        taken = carved_size(info.train, validation)
+    except OptbenchError as error:
+        raise OptbenchError(f"validation: {error}") from None
     return replace(info, train=info.train - taken, validation=taken)
 
 

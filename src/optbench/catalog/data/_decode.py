@@ -10,6 +10,7 @@ import shutil
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -97,8 +98,10 @@ def picture(path: Path, geometry: Geometry) -> Pixels:
         if image.mode.startswith("I"):
             image = Image.fromarray((np.asarray(image).astype(np.int64) // 256).clip(0, 255).astype(np.uint8))
         elif image.has_transparency_data:
-            over = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
+            image = image if image.mode == "RGBA" else image.convert("RGBA")
+            white = Image.new("RGB", image.size, "white")
+            white.paste(image, mask=image.getchannel("A"))
+            image = white
         image = image.convert("L" if geometry.channels == 1 else "RGB")
     short = min(image.size)
     wide, tall = (geometry.resize * side // short for side in image.size)
@@ -169,7 +172,10 @@ def _decode_all(files: Sequence[Path], geometry: Geometry, out: Pixels) -> None:
                     corrupt[row] = _reason(error)
         return len(rows)
 
-    with ThreadPoolExecutor(cores, thread_name_prefix="decode") as pool:
+    from PIL import Image
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(cores, thread_name_prefix="decode") as pool:
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # twice as large is an error
         starts = range(0, len(files), _CHUNK)
         _log(pool.map(work, (range(s, min(s + _CHUNK, len(files))) for s in starts)), len(files))
     if corrupt:

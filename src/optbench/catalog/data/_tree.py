@@ -91,8 +91,17 @@ def described(found: Tree, shape: tuple[int, int, int], folder: Path) -> DataInf
 
 def decoded(found: Tree, info: DataInfo, root: Path, training: Geometry, evaluation: Geometry) -> Splits:
     """Training pictures may be stored larger than `info.shape`, for random resized crops."""
-    train = pictures(root, found.train.paths, training)
-    validation, test = (pictures(root, part.paths, evaluation) for part in (found.validation, found.test))
+    made = []
+    problems: list[Problem] = []
+    parts = ((found.train, training), (found.validation, evaluation), (found.test, evaluation))
+    for part, geometry in parts:
+        try:
+            made.append(pictures(root, part.paths, geometry))
+        except OptbenchError as error:  # the corrupt pictures of all splits are told at once
+            problems += error.problems
+    if problems:
+        raise OptbenchError(*problems)
+    train, validation, test = made
     return Splits(
         Split(train.pixels, found.train.labels),
         Split(validation.pixels, found.validation.labels),
@@ -104,16 +113,20 @@ def decoded(found: Tree, info: DataInfo, root: Path, training: Geometry, evaluat
 
 
 def geometries(
-    size: int, resize: int | None, train_size: int | None, channels: int
+    size: int,
+    resize: int | None,
+    train_size: int | None,
+    channels: int = 3,
+    names: tuple[str, str] = ("size", "train_size"),
 ) -> tuple[Geometry, Geometry]:
-    """For training and for evaluation. Raises OptbenchError for sizes that do not fit together."""
+    """For training and for evaluation. Raises OptbenchError, with the arguments' `names`, for what does not fit."""
     problems = []
     if size < 1:
-        problems.append(f"expected a size of at least 1 pixel; found {size}")
+        problems.append(f"{names[0]}: expected at least 1 pixel; found {size}")
     if resize is not None and resize < size:
         problems.append(f"resize: expected at least the {size} pixels that are cut out of it; found {resize}")
     if train_size is not None and train_size < size:
-        problems.append(f"train_size: expected at least the {size} pixels of a picture; found {train_size}")
+        problems.append(f"{names[1]}: expected at least the {size} pixels of a picture; found {train_size}")
     if channels not in (1, 3):
         problems.append(f"channels: expected 3 (RGB) or 1 (grey); found {channels}")
     if problems:

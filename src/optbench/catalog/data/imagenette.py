@@ -31,7 +31,7 @@ def describe(
     from optbench.catalog.data import _tree
     from optbench.catalog.data._carved import described
 
-    _tree.geometries(pixels, resize, train_pixels, 3)
+    _tree.geometries(pixels, resize, train_pixels, 3, ("pixels", "train_pixels"))
     folder = root / _edition(size)
     source = str(folder) if folder.is_dir() else f"to be downloaded to {root}"
     return described(DataInfo(9469, 0, 3925, (3, pixels, pixels), 10, source), validation)
@@ -57,7 +57,7 @@ def load(
         train_pixels=train_pixels,
         validation=validation,
     )
-    training, evaluation = _tree.geometries(pixels, resize, train_pixels, 3)
+    training, evaluation = _tree.geometries(pixels, resize, train_pixels, 3, ("pixels", "train_pixels"))
     folder = root / _edition(size)
     if not folder.is_dir():
         _download(root, size)
