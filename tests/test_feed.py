@@ -79,6 +79,10 @@ def test_batches_are_the_same_bits_wherever_the_data_are_kept(tmp_path: Path, au
     mapped = Split(np.load(tmp_path / "inputs.npy", mmap_mode="r"), split.labels)
     resident, streamed = feed(split, augment, residency="device"), feed(split, augment, residency="host")
     from_disk = feed(mapped, augment, residency="host")
+    half = Split(np.load(tmp_path / "inputs.npy", mmap_mode="r")[25:], split.labels[25:])
+    assert equal(
+        feed(half, augment).batch(0), feed(Split(split.inputs[25:], split.labels[25:]), augment).batch(0)
+    )
     for step in range(2 * resident.steps_per_epoch):
         assert equal(resident.batch(step), streamed.batch(step))
         assert equal(resident.batch(step), from_disk.batch(step))

@@ -6,6 +6,7 @@ batch size sees the samples in the same order. Where the data are kept changes t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -205,12 +206,10 @@ def _constants(
 
 
 def _tensor(inputs: np.ndarray[Any, Any]) -> Tensor:
-    """The same memory as a tensor; a read-only map is opened again copy-on-write, which torch insists on."""
-    if isinstance(inputs, np.memmap) and not inputs.flags.writeable and inputs.filename is not None:
-        inputs = np.memmap(
-            inputs.filename, dtype=inputs.dtype, mode="c", offset=inputs.offset, shape=inputs.shape
-        )
-    return torch.from_numpy(inputs if inputs.flags.writeable else inputs.copy())
+    """The same memory as a tensor. It is only ever read, so torch's warning about a read-only map is beside the point."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.from_numpy(inputs)
 
 
 def _resident(
