@@ -143,14 +143,16 @@ def _evaluation(event: Evaluated) -> dict[str, Any]:
 
 
 def _passage(log: TrialLog, target: Target) -> dict[str, Any]:
-    before = dict.fromkeys(UNITS, 0.0)
-    for event in log.evaluations:
-        now = _clocks(event, log)
-        if target.holds(event.metrics.get(target.split, {}).get(target.metric, float("nan"))):
-            return {"reached": True} | now | {f"{unit}_low": before[unit] for unit in UNITS}
-        before = now
-    whole = _budget(log, before)
-    return {"reached": False} | whole | {f"{unit}_low": whole[unit] for unit in UNITS}
+    split, metric, missing = target.split, target.metric, float("nan")
+    values = (event.metrics.get(split, {}).get(metric, missing) for event in log.evaluations)
+    first = next((index for index, value in enumerate(values) if target.holds(value)), None)
+    zero = dict.fromkeys(UNITS, 0.0)
+    if first is None:
+        whole = _budget(log, _clocks(log.evaluations[-1], log) if log.evaluations else zero)
+        return {"reached": False} | whole | {f"{unit}_low": whole[unit] for unit in UNITS}
+    before = _clocks(log.evaluations[first - 1], log) if first else zero
+    now = _clocks(log.evaluations[first], log)
+    return {"reached": True} | now | {f"{unit}_low": before[unit] for unit in UNITS}
 
 
 def _clocks(event: Evaluated, log: TrialLog) -> dict[str, float]:

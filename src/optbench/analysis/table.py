@@ -19,23 +19,18 @@ from optbench.store import Results, TrialLog
 
 Record = dict[str, Any]
 
-#: what people look for first; the other columns follow
-_FIRST = (
-    "suite",
-    "workload",
-    "horizon",
-    "target",
-    "optimizer",
-    "planned",
-    "trials",
-    "reached",
-    "epochs_to_target",
-    "seconds_to_target",
-    "final_accuracy",
-    "memory_overhead",
-    "metric",
-    "estimand",
-    "final_metric",
+_OF_TIME = ("", "_low", "_high", "_min", "_max")
+#: every table has these columns, what people look for first at the front; `final_<metric>` follows them
+COLUMNS = (
+    *("suite", "workload", "horizon", "target", "optimizer", "planned", "trials", "reached"),
+    *(f"{unit}_to_target{part}" for unit in ("epochs", "seconds") for part in _OF_TIME),
+    *("metric", "estimand", "final_metric", "final_metric_low", "final_metric_high", "final_metric_std"),
+    *("memory_overhead", "step_peak_overhead", "best_group", "fastest_group", "baseline"),
+    *("difference", "difference_low", "difference_high", "difference_p", "difference_n"),
+    *("completed", "stopped", "diverged", "out_of_memory", "failed", "missing", "imputed", "timed"),
+    *(f"{unit}_to_target{part}" for unit in ("steps", "samples") for part in _OF_TIME),
+    *(f"{unit}_{name}" for unit in UNITS for name in ("budget", "restricted_mean")),
+    *("interval_note", "train_seconds", "batch_size", "parameters", "config_id"),
 )
 
 
@@ -80,13 +75,9 @@ def comparison(results: Results) -> pd.DataFrame:
                         "optimizer": row.trial.label,
                     }
                     records.append(keys | shared[row.config_id] | reached[row.config_id])
-    table = pd.DataFrame(records)
-    first = [name for name in _FIRST if name in table]
-    table = table[[*first, *(name for name in table if name not in first)]]
-    for column in ("best_group", "fastest_group"):
-        if column in table:
-            table[column] = table[column].astype("boolean")
-    return table
+    finals = dict.fromkeys(name for record in records for name in record if name not in COLUMNS)
+    table = pd.DataFrame(records, columns=[*COLUMNS, *finals])
+    return table.astype({"best_group": "boolean", "fastest_group": "boolean"})
 
 
 def worst_value(rows: Iterable[TableRow], metric: str, *, higher: bool) -> float:

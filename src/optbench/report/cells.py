@@ -50,18 +50,20 @@ def passage_columns(table: pd.DataFrame) -> list[Column]:
 
 
 def difference_columns(table: pd.DataFrame) -> list[Column]:
-    scale = 100.0 if is_share(str(table["metric"].iloc[0])) else 1.0
-    unit = " (points)" if scale == 100.0 else ""
+    unit = " (points)" if is_share(str(table["metric"].iloc[0])) else ""
+
+    def show(value: float) -> str:
+        return f"{100 * value:+.2f}" if unit else f"{value:+.3g}"
 
     def difference(row: Record) -> Cell:
         if math.isnan(row["difference"]):
             return Cell("–")
-        return Cell(f"{scale * row['difference']:+.3g}")
+        return Cell(show(row["difference"]))
 
     def interval(row: Record) -> Cell:
         if math.isnan(row["difference_low"]):
             return Cell("–")
-        return Cell(f"{scale * row['difference_low']:+.3g} to {scale * row['difference_high']:+.3g}")
+        return Cell(f"{show(row['difference_low'])} to {show(row['difference_high'])}")
 
     return [
         _optimizer(table),

@@ -31,8 +31,6 @@ def _of_times(table: pd.DataFrame) -> Iterator[str]:
     yield text + "."
     if (table["reached"].gt(0) & table["epochs_to_target"].isna()).any():
         yield "'>': at most half of the seeds arrived within the budget."
-    if (table["timed"] < table["trials"]).any():
-        yield "Seconds are of uninterrupted trials only."
 
 
 def _of_final(table: pd.DataFrame) -> Iterator[str]:

@@ -1,0 +1,304 @@
+"""What people read: every format, through the store, for usual and hostile results."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from optbench.errors import OptbenchError
+from optbench.report import known_formats, render, save
+from optbench.report.records import records
+from optbench.report.text import clean
+from optbench.store import Results, read
+from results_builder import a_suite, curve, diverged, failed, reaching, write
+
+HOSTILE = [
+    "🚀 rocket 🔥",
+    "=cmd|' /C calc'!A0",
+    "AdamW with decoupled weight decay, betas 0.9 and 0.95, warmed",
+    "مُحسِّن آدم",
+    "<script>alert(1)</script> | **b** [x](y)",
+    "漢字のオプティマイザ",
+    "[bold red]markup[/] `code` $x$ a_b _c_",
+]
+
+
+def results(tmp_path: Path, suite, events) -> Results:
+    write(tmp_path, suite, events)
+    return read([tmp_path])
+
+
+def usual(tmp_path: Path, seeds: int = 5, labels: tuple[str, ...] = ("SGD", "Adam")) -> Results:
+    """Each entry a little slower and better than the one before."""
+    events = {
+        (label, seed): reaching(3 + index, 0.9 + index / 50 + (seed * (7 + index) % 5) / 1000)
+        for index, label in enumerate(labels)
+        for seed in range(seeds)
+    }
+    return results(tmp_path, a_suite(labels=labels, seeds=seeds, title="Which one?"), events)
+
+
+def cells(markdown: str, optimizer: str) -> list[str]:
+    """Of the optimizer's row in the first table."""
+    line = next(line for line in markdown.splitlines() if line.startswith(f"| {optimizer} "))
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def csv_rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+# --- formats
+
+
+def test_every_format_is_found_described_and_renders(tmp_path):
+    assert set(known_formats()) == {"terminal", "markdown", "csv", "json"}
+    assert all(known_formats().values())
+    found = usual(tmp_path)
+    assert all("Adam" in render(found, name) for name in known_formats())
+
+
+def test_an_unknown_format_names_the_nearest(tmp_path):
+    with pytest.raises(OptbenchError, match="did you mean 'markdown'"):
+        render(usual(tmp_path), "markdwn")
+
+
+def test_importing_the_report_loads_nothing_heavy():
+    code = "import sys, optbench.report; print([m for m in ('torch', 'pandas', 'scipy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_rendering_needs_no_torch(tmp_path):
+    usual(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from optbench.report import known_formats, render\n"
+        "from optbench.store import read\n"
+        f"for name in known_formats(): render(read([Path({str(tmp_path)!r})]), name)\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_save_writes_the_report_and_its_numbers(tmp_path):
+    found = usual(tmp_path / "results")
+    report, numbers = save(found, tmp_path / "out")
+    assert report.read_text(encoding="utf-8") == render(found, "markdown")
+    assert numbers.read_text(encoding="utf-8") == render(found, "csv")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.csv", "report.md"]
+
+
+# --- the table
+
+
+def test_the_table_of_a_usual_suite(tmp_path):
+    text = render(usual(tmp_path), "markdown")
+    assert "# Which one?" in text
+    assert "| optimizer | epochs to target | seconds to target | final accuracy % | memory overhead |" in text
+    assert cells(text, "SGD") == ["SGD", "3", "1.5", "90.2 ± 0.2", "2.00x", "5/5", "completed"]
+    assert cells(text, "Adam")[3] == "**92.2 ± 0.2**"
+    assert "optbench run digits" in text
+    assert "Measured on Test CPU, 1 thread, fp32, torch 2.15.0" in text
+
+
+def test_times_show_the_range_under_six_seeds_and_the_interval_from_there_on(tmp_path):
+    for seeds, shown, words in ((3, "4 (3–5)", "range over seeds"), (6, "5 (2–8)", "95 % interval")):
+        events = {("SGD", seed): reaching(3 + seed) for seed in range(seeds)}
+        text = render(
+            results(tmp_path / str(seeds), a_suite(labels=["SGD"], seeds=seeds), events), "markdown"
+        )
+        assert cells(text, "SGD")[1] == shown
+        assert words in text
+
+
+def test_a_target_that_nobody_reached_says_so(tmp_path):
+    text = render(
+        results(tmp_path, a_suite(labels=["SGD"], seeds=1), {("SGD", 0): curve([0.5] * 10)}), "markdown"
+    )
+    assert cells(text, "SGD")[1:3] == ["not reached", "not reached"]
+    assert cells(text, "SGD")[5] == "0/1"
+
+
+def test_a_target_that_half_reached_is_beyond_the_budget(tmp_path):
+    events = {("SGD", 0): curve([0.5] * 10), ("SGD", 1): reaching(3)}
+    text = render(results(tmp_path, a_suite(labels=["SGD"], seeds=2), events), "markdown")
+    assert cells(text, "SGD")[1] == r"\> 10"
+    assert cells(text, "SGD")[5] == "1/2"
+
+
+def test_failures_are_rows_and_counts_never_gaps(tmp_path):
+    events = {("Dud", seed): diverged() for seed in range(2)}
+    events |= {
+        ("Half", 0): reaching(3),
+        ("Half", 1): diverged(),
+        ("Broken", 0): failed(),
+        ("Broken", 1): failed(),
+    }
+    suite = a_suite(labels=["Dud", "Half", "Broken", "Later"], seeds=2)
+    text = render(results(tmp_path, suite, events), "markdown")
+    assert cells(text, "Dud")[3:] == ["–", "2.00x", "0/2", "diverged"]
+    assert cells(text, "Half")[3] == "47.5 †"
+    assert cells(text, "Half")[6] == "1 of 2 diverged"
+    assert cells(text, "Broken")[6] == "failed"
+    assert cells(text, "Later") == ["Later", "–", "–", "–", "–", "0/0", "not run"]
+    assert "count as 0" in text
+
+
+def test_only_what_can_be_told_apart_is_marked(tmp_path):
+    same = {(label, seed): reaching(3, 0.9 + seed / 100) for label in ("SGD", "Adam") for seed in range(5)}
+    tied = render(results(tmp_path / "tied", a_suite(seeds=5), same), "markdown")
+    assert "**9" not in tied
+    assert "No entry's final metric is significantly worse" in tied
+    one = render(usual(tmp_path / "one", seeds=1), "markdown")
+    assert "**9" not in one
+    assert "one seed: nothing can be told apart" in one
+
+
+def test_no_word_ranks_anything(tmp_path):
+    text = render(usual(tmp_path, labels=("A", "B", "C")), "terminal").lower()
+    assert not re.search(r"\b(best|winner|rank|fastest)\b", text)
+
+
+def test_every_further_target_has_a_table(tmp_path):
+    targets = [{"metric": "accuracy", "at_least": value} for value in (0.4, 0.9)]
+    suite = a_suite(labels=["SGD"], seeds=1, target=targets)
+    text = render(results(tmp_path, suite, {("SGD", 0): reaching(3)}), "terminal")
+    assert text.index(">= 0.4") < text.index(">= 0.9")
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("SGD")] == ["1", "3"]
+
+
+def test_several_workloads_have_a_block_each(tmp_path):
+    suite = a_suite(labels=["SGD"], seeds=1)
+    two = suite.model_copy(
+        update={"workloads": {"one": suite.workloads["main"], "two": suite.workloads["main"]}}
+    )
+    text = render(results(tmp_path, two, {("SGD", 0): reaching(3)}), "markdown")
+    assert [line for line in text.splitlines() if line.startswith("## ")] == ["## one", "## two"]
+
+
+# --- the terminal
+
+
+@pytest.mark.parametrize("labels", [("SGD",), ("SGD + Momentum", "Adam", "AdamW", "RMSprop"), tuple(HOSTILE)])
+@pytest.mark.parametrize("seeds", [1, 3, 6])
+def test_the_terminal_stays_within_80_columns(tmp_path, labels, seeds):
+    text = render(usual(tmp_path, seeds, labels), "terminal")
+    assert max(cell_len(line) for line in text.splitlines()) <= 80
+
+
+def test_forty_optimizers_have_forty_rows(tmp_path):
+    labels = tuple(f"entry{index}" for index in range(40))
+    text = render(usual(tmp_path, 2, labels), "terminal")
+    assert len(re.findall(r"^entry\d+ ", text, re.MULTILINE)) == 40
+
+
+def test_the_terminal_gets_no_control_characters_and_takes_no_markup(tmp_path):
+    text = render(usual(tmp_path, 3, tuple(HOSTILE)), "terminal")
+    assert "\x1b" not in text
+    assert "[bold" in text
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("\x1b[31mred\x1b[0m", "[31mred[0m"),
+        ("two\nlines\r\n", "two lines  "),
+        ("\u202eevil\u202c", "evil"),
+        ("👩‍💻 ok", "👩‍💻 ok"),
+        ("\udcff", ""),
+    ],
+)
+def test_clean_text_steers_no_terminal(raw, shown):
+    assert clean(raw) == shown
+
+
+# --- Markdown, CSV, JSON
+
+
+def test_markdown_shows_hostile_labels_as_they_are(tmp_path):
+    text = render(usual(tmp_path, 3, tuple(HOSTILE)), "markdown")
+    assert "<script" not in text
+    assert r"&lt;script>alert(1)&lt;/script> \| \*\*b\*\* \[x\](y)" in text
+    assert r"\[bold red\]markup\[/\] \`code\` \$x\$ a_b \_c\_" in text
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {8, 6}
+
+
+def test_csv_is_tidy_and_plain(tmp_path):
+    events = {("SGD", 0): reaching(3, 0.95), ("Adam", 0): curve([0.5] * 10)}
+    first, second = csv_rows(render(results(tmp_path, a_suite(seeds=1), events), "csv"))
+    wanted = {
+        "suite": "digits",
+        "workload": "main",
+        "horizon": "10 epochs",
+        "target": "validation accuracy >= 0.9",
+        "optimizer": "SGD",
+        "trials": "1",
+        "reached": "1",
+        "epochs_to_target": "3.0",
+        "seconds_to_target": "1.5",
+        "metric": "accuracy",
+        "estimand": "last",
+        "final_metric": "0.95",
+        "final_accuracy": "0.95",
+        "memory_overhead": "2.0",
+    }
+    assert {name: first[name] for name in wanted} == wanted
+    assert (second["reached"], second["epochs_to_target"], second["seconds_to_target"]) == ("0", "", "")
+
+
+def test_csv_labels_cannot_be_formulas(tmp_path):
+    labels = ("=1+1", "@x", "+y", "-z", "fine")
+    text = render(usual(tmp_path, 1, labels), "csv")
+    assert [row["optimizer"] for row in csv_rows(text)] == ["'=1+1", "'@x", "'+y", "'-z", "fine"]
+
+
+def test_csv_numbers_may_be_negative(tmp_path):
+    _, second = csv_rows(render(usual(tmp_path, 2, ("better", "worse")[::-1]), "csv"))
+    events = {("SGD", seed): reaching(3, 0.95) for seed in range(2)}
+    events |= {("Adam", seed): reaching(3, 0.9) for seed in range(2)}
+    _, lower = csv_rows(render(results(tmp_path / "lower", a_suite(seeds=2), events), "csv"))
+    assert float(second["difference"]) > 0 > float(lower["difference"])
+
+
+def test_json_is_strict_and_complete(tmp_path):
+    events = {("SGD", seed): diverged() for seed in range(2)}
+    content = json.loads(
+        render(results(tmp_path, a_suite(labels=["SGD"], seeds=2), events), "json"),
+        parse_constant=pytest.fail,
+    )
+    (row,) = content["rows"]
+    assert row["epochs_to_target"] is None
+    assert row["diverged"] == 2
+    assert content["warnings"][0]["kind"] == "seeds"
+
+
+# --- records
+
+
+def test_records_are_every_evaluation_as_a_tidy_table(tmp_path):
+    found = results(tmp_path, a_suite(labels=["=SGD"], seeds=1), {("=SGD", 0): curve([0.5, 0.7])})
+    rows = csv_rows(records(found))
+    assert [row["validation_accuracy"] for row in rows] == ["0.5", "0.7"]
+    assert rows[0]["optimizer"] == "'=SGD"
+    assert [row["step"] for row in json.loads(records(found, "json"))] == [10, 20]
+
+
+def test_records_of_a_diverged_trial_are_strict_json(tmp_path):
+    found = results(tmp_path, a_suite(labels=["SGD"], seeds=1), {("SGD", 0): diverged()})
+    rows = json.loads(records(found, "json"), parse_constant=pytest.fail)
+    assert rows[0]["train_loss"] is None
+
+
+def test_records_in_an_unknown_format_are_an_error(tmp_path):
+    with pytest.raises(OptbenchError, match="known: csv, json"):
+        records(usual(tmp_path), "parquet")
