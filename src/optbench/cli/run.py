@@ -125,7 +125,7 @@ def _no_two_in_one_folder(jobs: Sequence[Job]) -> None:
 def _run(job: Job, options: Options, stop: StopRequest) -> Summary:
     from optbench.catalog.data_root import data_root
     from optbench.cli.progress import display
-    from optbench.executor.local import machine, run
+    from optbench.executor.local import Summary, prepare, run
     from optbench.executor.worker import Settings
     from optbench.report import save
     from optbench.store import make_plan, read
@@ -137,12 +137,11 @@ def _run(job: Job, options: Options, stop: StopRequest) -> Summary:
             for trial in job.wanted:
                 job.folder.set_aside(trial)
         pending = _pending(job)
-        if pending:
-            here = machine(settings, str(job.loaded.folder))
-            if not options.allow_mixed:
-                _refuse_to_mix(job, here)
-        else:
-            here = {}
+        here = prepare(pending, settings, _say, stop) if pending else {}
+        if here is None:
+            return Summary(left=len(pending))
+        if pending and not options.allow_mixed:
+            _refuse_to_mix(job, here)
         job.folder.write_plan(
             make_plan(job.loaded.name, job.loaded.suite, job.planned, _command(), _provenance(job))
         )
@@ -195,6 +194,10 @@ def _refuse_to_mix(job: Job, here: dict[str, object]) -> None:
                     file=str(log.path),
                 )
             )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _provenance(job: Job) -> dict[str, str]:

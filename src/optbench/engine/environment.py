@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
-import importlib.metadata
 from typing import Any
 
 import torch
@@ -37,7 +37,7 @@ def environment(device: torch.device, folder: str) -> dict[str, Any]:
     if device.type == "cuda":
         facts |= {
             "cuda": torch.version.cuda,
-            "cudnn": torch.backends.cudnn.version(),
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
             "cudnn_benchmark": torch.backends.cudnn.benchmark,
             "tf32_convolutions": torch.backends.cudnn.allow_tf32,
             "device_memory_bytes": torch.cuda.get_device_properties(device).total_memory,

@@ -14,7 +14,8 @@ from typing import Any
 
 from optbench.errors import OptbenchError
 from optbench.events import Event, Finished, Status
-from optbench.executor.worker import Settings, describe, work
+from optbench.executor.worker import Settings, work
+from optbench.executor.worker import prepare as work_ahead
 from optbench.store import SuiteFolder, TrialFile
 from optbench.suite.types import Trial
 
@@ -45,16 +46,28 @@ class Summary:
         return bool(self.ended.get("failed") or self.ended.get("out_of_memory"))
 
 
-def machine(settings: Settings, folder: str) -> dict[str, Any]:
-    """The environment that trials will record here. Raises `OptbenchError` if the device is not there."""
-    with _process(describe, settings, folder) as (process, connection):
-        answer = _receive(process, connection)
-        if isinstance(answer, _Died):
-            raise OptbenchError(f"torch could not be started: {answer.reason}")
-        connection.send(False)
-    if not isinstance(answer, dict):
-        raise OptbenchError(*answer)
-    return answer
+def prepare(
+    trials: Sequence[Trial], settings: Settings, say: Callable[[str], None], stop: StopRequest
+) -> dict[str, Any] | None:
+    """Fetch and decode the trials' data; the environment that trials will record here, None if a stop was asked for.
+
+    `say` gets lines about downloads and decoding. Raises `OptbenchError` if the data or the device can't be had.
+    """
+    with _process(work_ahead, trials, settings) as (process, connection):
+        while True:
+            while not connection.poll(0.2):
+                if stop.asked:
+                    process.kill()
+                    return None
+            answer = _receive(process, connection)
+            if isinstance(answer, _Died):
+                raise OptbenchError(f"while getting the data ready: {answer.reason}")
+            connection.send(False)
+            if isinstance(answer, dict):
+                return answer
+            if not isinstance(answer, str):
+                raise OptbenchError(*answer)
+            say(answer)
 
 
 def run(

@@ -6,10 +6,12 @@ one that started it is gone.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ def work(connection: Connection, trial: Trial, settings: Settings, checkpoint: P
     _redirect_output(output)
     from optbench.engine.loop import train
 
-    device = _prepare(settings)
+    device = _prepare(settings, trial.folder)
     answers = [False]
     events = train(
         trial,
@@ -49,17 +51,41 @@ def work(connection: Connection, trial: Trial, settings: Settings, checkpoint: P
     _flush_and_exit()
 
 
-def describe(connection: Connection, settings: Settings, folder: str) -> None:
-    """Entry point of a short process: the environment that trials will record, or the `OptbenchError` that prevents them."""
+def prepare(connection: Connection, trials: Sequence[Trial], settings: Settings) -> None:
+    """Entry point of the process that goes first: every data set the trials name is loaded once, so that downloads and
+    decoding are over before anything is timed. Sends lines of text meanwhile, then the environment that the trials will
+    record, or the problems that prevent them."""
     _leave_signals_to_parent()
+    from optbench.catalog.data_sets import load_data
     from optbench.engine.environment import environment
 
+    logging.getLogger("optbench.data").addHandler(_Teller(connection))
+    logging.getLogger("optbench.data").setLevel(logging.INFO)
+    problems: list[Problem] = []
     try:
-        answer: Any = environment(_prepare(settings), folder)
+        device = _prepare(settings, trials[0].folder)
+        for trial in {(t.workload.data.model_dump_json(), t.folder): t for t in trials}.values():
+            try:
+                load_data(trial.workload.data, settings.data_root, trial.folder)
+            except OptbenchError as error:
+                where = f"data of workload '{trial.workload_name}'"
+                problems += [replace(problem, where=problem.where or where) for problem in error.problems]
+        answer: Any = tuple(problems) or environment(device, trials[0].folder)
     except OptbenchError as error:
         answer = error.problems
     _exchange(connection, answer)
     _flush_and_exit()
+
+
+class _Teller(logging.Handler):
+    """Passes on what the data sets log about downloads and decoding."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _exchange(self._connection, record.getMessage())
 
 
 def _exchange(connection: Connection, message: Any) -> bool:
@@ -86,9 +112,14 @@ def _redirect_output(path: Path) -> None:
     os.close(file)
 
 
-def _prepare(settings: Settings) -> Any:
-    """Threads and device as asked for. Raises `OptbenchError` for a device that is not there."""
+def _prepare(settings: Settings, folder: str) -> Any:
+    """Threads and device as asked for. Raises `OptbenchError` for a device that is not there.
+
+    A plug-in's file may import its neighbours, as in a script: the suite's folder comes last on the import path.
+    """
     import torch
+
+    sys.path.append(folder)
 
     os.environ["OPTBENCH_COMMAND"] = settings.command
     if settings.threads is not None:
