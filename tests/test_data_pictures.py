@@ -195,6 +195,11 @@ def test_a_path_starts_from_the_suite_if_it_is_there_else_from_the_data_root(tmp
         assert describe_data(data, tmp_path / "root", tmp_path / "suite").source == str(place / name)
     data = Component(name="image_folder", arguments={"path": str(tmp_path / "suite" / "near")})
     assert describe_data(data, tmp_path / "root").train == 8
+    data = Component(name="image_folder", arguments={"path": "gone"})
+    with pytest.raises(
+        OptbenchError, match=rf"root/gone: is no folder.*isn't beside the suite either, in {tmp_path}/suite"
+    ):
+        describe_data(data, tmp_path / "root", tmp_path / "suite")
 
 
 # decoding

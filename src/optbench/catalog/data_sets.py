@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,17 @@ def _called(component: Component, function: Callable[..., Any], root: Path, fold
     """`path`, if relative, starts from the suite if it exists there, else from the data root."""
     arguments = dict(component.arguments)
     path = arguments.get("path")
-    if isinstance(path, str) and (Path(folder) / path).exists():
-        arguments["path"] = str((Path(folder) / path).resolve())
-    return function(root, **arguments)
+    if not isinstance(path, str) or Path(path).expanduser().is_absolute():
+        return function(root, **arguments)
+    beside, below = (Path(folder) / path).resolve(), root / path
+    arguments["path"] = str(beside if beside.exists() else below)
+    try:
+        return function(root, **arguments)
+    except OptbenchError as error:
+        if beside.exists() or below.exists():
+            raise
+        hint = f" (looked in the data root; it isn't beside the suite either, in {beside.parent})"
+        raise OptbenchError(*(replace(p, message=p.message + hint) for p in error.problems)) from error
 
 
 def _from_pairs(name: str, made: Any) -> Splits:
