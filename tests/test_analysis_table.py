@@ -146,6 +146,16 @@ def test_time_to_target_has_an_interval_from_six_seeds_on(tmp_path):
     assert (entry["epochs_to_target_low"], entry["epochs_to_target_high"]) == (2, 8)
 
 
+def test_units_that_an_imported_log_does_not_tell_stay_empty(tmp_path):
+    unknown = {"samples": math.nan, "train_seconds": math.nan, "cpu_seconds": math.nan}
+    events = [started(), evaluated(1, 0.5, **unknown), evaluated(2, 0.95, **unknown), finished(0.95)]
+    found = results(tmp_path, a_suite(labels=["SGD"], seeds=1), {("SGD", 0): events})
+    entry = row(comparison(found), "SGD")
+    assert entry["epochs_to_target"] == 2
+    assert math.isnan(entry["samples_to_target"])
+    assert math.isnan(entry["seconds_to_target"])
+
+
 def test_time_to_target_is_empty_if_half_or_fewer_arrived_never_their_mean(tmp_path):
     events = {("SGD", seed): reaching(3) if seed < 2 else curve([0.5] * 10) for seed in range(4)}
     entry = row(comparison(results(tmp_path, a_suite(labels=["SGD"], seeds=4), events)), "SGD")

@@ -210,7 +210,7 @@ def _target_records(block: list[TableRow], times: pd.DataFrame) -> dict[str, Rec
             group = False if group is False else None
         record["fastest_group"] = group
         for unit in UNITS:
-            record |= _to_target(own.dropna(subset=[unit]) if unit == "seconds" else own, unit, tau[unit])
+            record |= _to_target(own.dropna(subset=[unit]), unit, tau[unit])
         record["timed"] = int(own["seconds"].notna().sum())
         records[row.config_id] = record
     return records

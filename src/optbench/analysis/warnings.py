@@ -19,6 +19,7 @@ _FACTS = {
     "torch": "versions of torch",
     "optbench": "versions of optbench",
     "threads": "numbers of threads",
+    "cuda": "versions of CUDA",
     "float32_matmul_precision": "matmul precisions",
     "deterministic": "settings of deterministic algorithms",
 }
@@ -49,7 +50,7 @@ def disturbed(rows: list[TableRow]) -> list[TrialLog]:
         if log.started is None or log.finished is None or log.started.environment.get("device") != "cpu":
             continue
         wall = log.finished.train_seconds * (log.started.environment.get("threads") or 1)
-        if wall > 0 and log.is_complete:
+        if wall > 0 and log.finished.cpu_seconds >= 0 and log.is_complete:  # an imported log may not tell
             shares.append((log.finished.cpu_seconds / wall, log))
     best = max((share for share, _ in shares), default=0.0)
     return [log for share, log in shares if share < _DISTURBED * best]
