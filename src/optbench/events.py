@@ -46,12 +46,12 @@ class Progressed:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One evaluation. Counts and clocks are cumulative since step 0."""
+    """One evaluation. Counts and clocks are cumulative since step 0. What an imported log does not tell is NaN."""
 
     kind: ClassVar[str] = "evaluated"
     step: int
     epoch: float
-    samples: int
+    samples: float  # a whole number, or NaN
     train_seconds: float  # the clock of rule 1: data, forward, backward, step
     cpu_seconds: float  # process CPU time spent inside that clock
     evaluation_seconds: float

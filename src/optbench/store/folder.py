@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from optbench.errors import OptbenchError, Problem
+from optbench.events import Event
 from optbench.store.files import explained, folder_name, make_folder, slug, sync_folder, write_whole
-from optbench.store.journal import TrialFile
+from optbench.store.journal import TrialFile, whole_text
 from optbench.store.lock import locked
 from optbench.store.records import FORMAT, Corrupt, check_format, to_line
 from optbench.suite.types import Suite, Trial
@@ -105,6 +106,18 @@ class SuiteFolder:
         path = self.trial_path(trial)
         return TrialFile.open(path) if path.exists() else TrialFile.create(path, trial)
 
+    def write_trial(self, trial: Trial, events: Iterable[Event]) -> Literal["new", "same", "replaced"]:
+        """Write a trial whose events are all known in one move; a file that says the same already is left alone."""
+        path, text = self.trial_path(trial), whole_text(trial, events)
+        try:
+            known = path.read_bytes() if path.exists() else None
+        except OSError as error:
+            raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
+        if known == text.encode("utf-8", "backslashreplace"):
+            return "same"
+        write_whole(path, text)
+        return "new" if known is None else "replaced"
+
     def set_aside(self, trial: Trial) -> Path | None:
         """Move the trial's records out of the way, so that it runs anew, and drop its checkpoint.
 
@@ -113,7 +126,13 @@ class SuiteFolder:
         """
         try:
             self.checkpoint_path(trial).unlink(missing_ok=True)
-            path = self.trial_path(trial)
+        except OSError as error:
+            raise explained(error, self.path) from error
+        return self.set_file_aside(self.trial_path(trial))
+
+    def set_file_aside(self, path: Path) -> Path | None:
+        """The same for a file of `trials/`, whatever trial it is of."""
+        try:
             if not path.exists():
                 return None
             aside = self.path / "superseded"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,17 +50,7 @@ class TrialFile:
             raise OptbenchError(
                 Problem("this trial's file is already there: open it instead", file=str(path))
             )
-        from optbench import __version__
-
-        header = {
-            "record": "trial",
-            "format": FORMAT,
-            "optbench": __version__,
-            "id": trial.id,
-            "config_id": trial.config_id,
-            "trial": trial.model_dump(mode="json", exclude={"folder"}),
-        }
-        write_whole(path, to_line(header))
+        write_whole(path, _header_line(trial))
         return cls.open(path)
 
     @classmethod
@@ -133,6 +124,11 @@ class TrialFile:
         self._size += len(line)
 
 
+def whole_text(trial: Trial, events: Iterable[Event]) -> str:
+    """What a trial's file holds once all its events are known, as when another tool's log is imported."""
+    return "".join([_header_line(trial), *map(event_line, events)])
+
+
 def is_final(finished: Finished | None) -> bool:
     return finished is not None and finished.status != "interrupted" and finished.at_fault != "infrastructure"
 
@@ -153,6 +149,20 @@ def read_header(line: bytes, file: str) -> dict[str, Any]:
     if not known or not isinstance(header.get("id"), str) or not isinstance(header.get("config_id"), str):
         raise Corrupt("'trial' record with a missing field")
     return header
+
+
+def _header_line(trial: Trial) -> str:
+    from optbench import __version__
+
+    header = {
+        "record": "trial",
+        "format": FORMAT,
+        "optbench": __version__,
+        "id": trial.id,
+        "config_id": trial.config_id,
+        "trial": trial.model_dump(mode="json", exclude={"folder"}),
+    }
+    return to_line(header)
 
 
 def _damaged(path: Path, line: int, error: ValueError) -> Problem:

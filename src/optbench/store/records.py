@@ -31,7 +31,7 @@ _TYPES: dict[type, dict[str, tuple[type, ...]]] = {
     Evaluated: {
         "step": (int,),
         "epoch": _NUMBER,
-        "samples": (int,),
+        "samples": _NUMBER,
         "train_seconds": _NUMBER,
         "cpu_seconds": _NUMBER,
         "evaluation_seconds": _NUMBER,

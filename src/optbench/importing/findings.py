@@ -1,0 +1,28 @@
+"""What was broken in single logs: worked around, counted, told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class Findings:
+    """What was met on the way: how often each kind of trouble, and the first files that had it."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def note(self, kind: str, example: str, times: int = 1) -> None:
+        if times:
+            self.counts[kind] += times
+            self.examples.setdefault(kind, example)
+
+    def lines(self) -> list[str]:
+        return [f"{count} {kind} (first: {self.examples[kind]})" for kind, count in self.counts.items()]
+
+
+def short(path: Path, root: Path) -> str:
+    """How findings name a file: from where the logs are."""
+    return str(path.relative_to(root))

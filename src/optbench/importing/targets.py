@@ -1,0 +1,134 @@
+"""The targets file of an AlgoPerf benchmark version: what must be reached where, and which workloads are scored."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optbench.errors import OptbenchError, Problem, nearest
+from optbench.suite.types import Target
+
+#: direction by the metric's name, for files that do not state a goal (those of version 0.6 as first published)
+_SMALL = ("loss", "ce_loss", "ctc_loss", "l1_loss", "wer", "ppl", "perplexity", "error_rate")
+_LARGE = ("accuracy", "ssim", "bleu", "mean_average_precision")
+
+
+@dataclass(frozen=True)
+class Targets:
+    """`targets` has every workload of the file; only `base` and `held_out` (variant -> its base) are scored."""
+
+    version: str
+    base: tuple[str, ...]
+    held_out: dict[str, str]
+    targets: dict[str, Target]
+    max_seconds: dict[str, float]  # budget of a run, where the file states it
+    content: dict[str, Any]  # the file
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        return *self.base, *self.held_out
+
+
+def read_targets(path: Path) -> Targets:
+    """Read `workload_targets.json`. Raises `OptbenchError` with everything that is wrong with it."""
+    content = _json(path)
+    problems: list[Problem] = []
+
+    def wrong(where: str, message: str) -> None:
+        problems.append(Problem(message, where=where, file=str(path)))
+
+    workloads = content.get("workloads")
+    if not isinstance(workloads, dict) or not workloads:
+        raise OptbenchError(
+            Problem("expected a mapping of workloads to their targets", "workloads", str(path))
+        )
+    targets: dict[str, Target] = {}
+    for name, spec in workloads.items():
+        try:
+            targets[name] = _target(spec)
+        except ValueError as error:
+            wrong(f"workloads.{name}", str(error))
+    base = _names(content, "base_workloads", workloads, wrong)
+    held_out = {}
+    for variant in _names(content, "held_out_workloads", workloads, wrong):
+        of = base_of(variant, base)
+        if of is None:
+            wrong("held_out_workloads", f"'{variant}' is a variant of no base workload")
+        else:
+            held_out[variant] = of
+    if not base and not problems:
+        wrong("base_workloads", "expected at least one workload")
+    if problems:
+        raise OptbenchError(*problems)
+    limits = {
+        name: float(spec["max_allowed_runtime_sec"])
+        for name, spec in workloads.items()
+        if isinstance(spec.get("max_allowed_runtime_sec"), (int, float))
+        and spec["max_allowed_runtime_sec"] > 0
+    }
+    version = str(content.get("benchmark_version", ""))
+    return Targets(version, base, held_out, targets, limits, content)
+
+
+def base_of(variant: str, base: tuple[str, ...]) -> str | None:
+    """The base workload whose name the variant's starts with; the longest of them."""
+    fitting = [name for name in base if variant.startswith(f"{name}_")]
+    return max(fitting, key=len, default=None)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
+    except json.JSONDecodeError as error:
+        raise OptbenchError(
+            Problem(f"no JSON: {error.msg}", file=str(path), line=error.lineno, column=error.colno)
+        ) from error
+    except ValueError as error:
+        raise OptbenchError(Problem(f"no JSON: {error}", file=str(path))) from error
+    if not isinstance(content, dict):
+        raise OptbenchError(
+            Problem("expected a mapping with 'base_workloads' and 'workloads'", file=str(path), line=1)
+        )
+    return content
+
+
+def _target(spec: Any) -> Target:
+    if not isinstance(spec, dict):
+        raise ValueError("expected a mapping with 'target_metric_name' and 'validation_target_value'")
+    metric, value = spec.get("target_metric_name"), spec.get("validation_target_value")
+    if not isinstance(metric, str) or not metric:
+        raise ValueError("expected a 'target_metric_name'")
+    metric = metric.removeprefix("validation/")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"expected a number as 'validation_target_value'; found {value!r}")
+    if _is_minimized(metric, spec.get("target_metric_goal")):
+        return Target(metric=metric, at_most=value)
+    return Target(metric=metric, at_least=value)
+
+
+def _is_minimized(metric: str, goal: Any) -> bool:
+    if goal is not None:
+        if goal not in ("minimize", "maximize"):
+            raise ValueError(f"expected 'minimize' or 'maximize' as 'target_metric_goal'; found {goal!r}")
+        return bool(goal == "minimize")
+    if metric in _SMALL or metric in _LARGE:
+        return metric in _SMALL
+    raise ValueError(
+        f"no telling whether '{metric}' should be small or large: add 'target_metric_goal' ('minimize' or 'maximize')"
+    )
+
+
+def _names(content: dict[str, Any], key: str, workloads: dict[str, Any], wrong: Any) -> tuple[str, ...]:
+    names = content.get(key, [] if key == "held_out_workloads" else None)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        wrong(key, "expected a list of workloads' names")
+        return ()
+    for name in names:
+        if name not in workloads:
+            wrong(key, f"'{name}' has no target in 'workloads': {nearest(name, workloads)}")
+    return tuple(dict.fromkeys(name for name in names if name in workloads))

@@ -1,0 +1,152 @@
+"""Runs that were read -> a suite's folder in the store, as if optbench had made them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from optbench.errors import OptbenchError, Problem
+from optbench.events import Event
+from optbench.store import SuiteFolder, make_plan
+from optbench.suite.types import Component, Duration, Optimizer, Rule, Suite, Target, Trial, Workload
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run. `arguments` are what tells apart runs of one label that must not share a row."""
+
+    workload: str
+    label: str
+    seed: int
+    events: list[Event]
+    arguments: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ForeignWorkload:
+    """What the runs of a workload share, as far as the log tells."""
+
+    budget: Duration
+    targets: tuple[Target, ...]
+    metrics: tuple[str, ...]  # the first is the final metric
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the runs came from. `provenance` is kept in the plan, under what wrote it."""
+
+    name: str  # of the suite in the store
+    title: str
+    command: str
+    final: str  # estimand of the final metric
+    baseline: str
+    provenance: dict[str, Any]
+    higher_is_better: dict[str, bool]
+
+
+@dataclass(frozen=True)
+class Written:
+    """How many trial files were new, already there with the same content, replaced, or moved out of the way."""
+
+    folder: Path
+    new: int
+    same: int
+    replaced: int
+    set_aside: int
+
+
+def write(
+    results: Path, source: Source, workloads: dict[str, ForeignWorkload], runs: Sequence[Run]
+) -> Written:
+    """Store the runs, in the order in which `workloads` and `runs` come. Doing it twice changes nothing.
+
+    What an earlier import of the same name had and this one has not goes to `superseded/`. Raises `OptbenchError` if
+    the folder holds results that optbench measured itself, or if a name is none that a table can show.
+    """
+    folder = SuiteFolder.of(results, source.name)
+    folder.create()
+    with folder.lock():
+        _only_imported(folder)
+        suite = _suite(source, workloads, runs)
+        trials = _trials(source, suite, runs)
+        plan = make_plan(
+            source.name, suite, trials, source.command, source.provenance, source.higher_is_better
+        )
+        plan.resolved["final"] = source.final
+        folder.write_plan(plan)
+        outcomes = [folder.write_trial(trial, run.events) for trial, run in zip(trials, runs, strict=True)]
+        known = {folder.trial_path(trial) for trial in trials}
+        stale = [path for path in sorted(folder.trials.glob("*.jsonl")) if path not in known]
+        for path in stale:
+            folder.set_file_aside(path)
+    count = outcomes.count
+    return Written(folder.path, count("new"), count("same"), count("replaced"), len(stale))
+
+
+def _only_imported(folder: SuiteFolder) -> None:
+    plan = folder.read_plan()
+    measured = "imported" not in plan.provenance if plan is not None else any(folder.trials.glob("*.jsonl"))
+    if measured:
+        message = (
+            "holds results that optbench measured: import under another --name, or into another --results"
+        )
+        raise OptbenchError(Problem(message, file=str(folder.path)))
+
+
+def _suite(source: Source, workloads: dict[str, ForeignWorkload], runs: Sequence[Run]) -> Suite:
+    entries: dict[str, Optimizer] = {}
+    for run in runs:
+        if run.label not in entries:
+            entries[run.label] = _entry(run)
+    try:
+        return Suite(
+            title=source.title,
+            workloads={name: _workload(name, workload) for name, workload in workloads.items()},
+            optimizers=entries,
+            seeds=tuple(sorted({run.seed for run in runs})),
+            baseline=source.baseline,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise OptbenchError(Problem(first["msg"], where=".".join(map(str, first["loc"])))) from error
+
+
+def _workload(name: str, workload: ForeignWorkload) -> Workload:
+    """Foreign logs name neither model nor data: the workload's name stands for both. A batch is one sample."""
+    component = Component(name=name)
+    return Workload(
+        model=component,
+        data=component,
+        batch_size=1,
+        budget=workload.budget,
+        target=workload.targets,
+        metrics=workload.metrics,
+    )
+
+
+def _entry(run: Run) -> Optimizer:
+    return Optimizer(rules=(Rule(use=run.label, arguments=dict(run.arguments)),))
+
+
+def _trials(source: Source, suite: Suite, runs: Sequence[Run]) -> list[Trial]:
+    first: dict[tuple[str, str, tuple[tuple[str, str], ...]], Trial] = {}
+    trials = []
+    for run in runs:
+        key = run.workload, run.label, tuple(sorted(run.arguments.items()))
+        if key not in first:
+            first[key] = Trial(
+                suite=source.name,
+                workload_name=run.workload,
+                workload=suite.workloads[run.workload],
+                label=run.label,
+                entry=_entry(run),
+                seed=run.seed,
+            )
+        trial = first[key].model_copy(update={"seed": run.seed})
+        trial.__dict__["config_id"] = first[key].config_id  # hashed once for all seeds of the row
+        trials.append(trial)
+    return trials
