@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,22 @@ def test_several_workloads_have_a_block_each(tmp_path):
 def test_the_terminal_stays_within_80_columns(tmp_path, labels, seeds):
     text = render(usual(tmp_path, seeds, labels), "terminal")
     assert max(cell_len(line) for line in text.splitlines()) <= 80
+
+
+def test_wide_numbers_leave_the_status_whole_at_80_columns(tmp_path):
+    def slow(epoch: int) -> list:
+        return [
+            replace(event, train_seconds=event.train_seconds * 4.2)
+            if hasattr(event, "train_seconds")
+            else event
+            for event in reaching(epoch, 0.9 + epoch / 100)
+        ]
+
+    labels = ("SGD + Momentum", "Adam")
+    events = {(label, seed): slow(6 + seed % 3) for label in labels for seed in range(6)}
+    text = render(results(tmp_path, a_suite(labels=labels, seeds=6), events), "terminal")
+    assert re.search(r"7 \(5–8\) +14\.7 \(10\.5–16\.8\) +97\.0 ± 0\.9 +2\.00x +6/6 completed", text)
+    assert max(map(cell_len, text.splitlines())) <= 80
 
 
 def test_forty_optimizers_have_forty_rows(tmp_path):

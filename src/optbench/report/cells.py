@@ -38,7 +38,8 @@ def comparison_columns(table: pd.DataFrame) -> list[Column]:
     metric = str(table["metric"].iloc[0])
     unit = " %" if is_share(metric) else ""
     columns.append(Column(f"final\n{clean(metric)}{unit}", _final(table, metric)))
-    columns.append(Column("memory\noverhead", lambda row: Cell(_multiple(row["memory_overhead"]))))
+    if shows_memory(table):
+        columns.append(Column("memory\noverhead", lambda row: Cell(_multiple(row["memory_overhead"]))))
     columns.append(_seeds(table))
     columns.append(Column("status", lambda row: Cell(_status(row)), text=True))
     return columns
@@ -81,7 +82,24 @@ def told_apart(table: pd.DataFrame, group: str) -> bool:
 
 def shows_interval(table: pd.DataFrame) -> bool:
     """Whether the brackets after times are 95 % intervals (else: the range over seeds)."""
-    return bool(table["epochs_to_target_low"].notna().any())
+    return any(bool(table[f"{unit}_to_target_low"].notna().any()) for unit in shown_units(table))
+
+
+def shown_units(table: pd.DataFrame) -> list[str]:
+    """Epochs and seconds; steps where an imported log tells no epochs, and no seconds where it tells none."""
+
+    def told(unit: str) -> bool:
+        return bool(table[[f"{unit}_to_target", f"{unit}_budget"]].notna().any(axis=None))
+
+    if not table["trials"].any() or not any(map(told, ("epochs", "steps", "seconds"))):
+        return ["epochs", "seconds"]
+    lead = next((unit for unit in ("epochs", "steps") if told(unit)), None)
+    return [unit for unit in (lead, "seconds") if unit is not None and (unit == lead or told(unit))]
+
+
+def shows_memory(table: pd.DataFrame) -> bool:
+    """Imported logs don't tell it."""
+    return bool(table["memory_overhead"].notna().any()) or not table["trials"].any()
 
 
 def _optimizer(table: pd.DataFrame) -> Column:
@@ -98,15 +116,16 @@ def _optimizer(table: pd.DataFrame) -> Column:
 
 def _passages(table: pd.DataFrame) -> list[Column]:
     marks = told_apart(table, "fastest_group")
+    units = shown_units(table)
 
     def column(unit: str, show: _Show) -> Column:
         def cell(row: Record) -> Cell:
-            marked = marks and unit == "epochs" and row["fastest_group"] is True
+            marked = marks and unit == units[0] and row["fastest_group"] is True
             return Cell(_passage(row, unit, show), marked)
 
         return Column(f"{unit}\nto target", cell)
 
-    return [column("epochs", lambda value, _: count(value)), column("seconds", seconds)]
+    return [column(unit, seconds if unit == "seconds" else lambda value, _: count(value)) for unit in units]
 
 
 def _passage(row: Record, unit: str, show: _Show) -> str:

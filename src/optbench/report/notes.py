@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from optbench.report.cells import shows_interval, told_apart
+from optbench.report.cells import shown_units, shows_interval, shows_memory, told_apart
 from optbench.report.text import clean, is_share
 
 _WEIGHTS = {"last": "the last weights", "best_validation": "the weights that were best on validation"}
@@ -17,7 +17,8 @@ def notes(table: pd.DataFrame) -> Iterator[str]:
     if table["target"].iloc[0]:
         yield from _of_times(table)
     yield from _of_final(table)
-    yield "Memory overhead: optimizer state, in multiples of the parameters' bytes."
+    if shows_memory(table):
+        yield "Memory overhead: optimizer state, in multiples of the parameters' bytes."
     yield from _of_groups(table)
     yield "Hyperparameters as configured: no entry was tuned."
 
@@ -29,14 +30,16 @@ def _of_times(table: pd.DataFrame) -> Iterator[str]:
     elif (table["reached"] > 1).any():
         text += "; in brackets the range over seeds (an interval needs 6 seeds)"
     yield text + "."
-    if (table["reached"].gt(0) & table["epochs_to_target"].isna()).any():
+    if (table["reached"].gt(0) & table[f"{shown_units(table)[0]}_to_target"].isna()).any():
         yield "'>': at most half of the seeds arrived within the budget."
 
 
 def _of_final(table: pd.DataFrame) -> Iterator[str]:
     metric = clean(str(table["metric"].iloc[0]))
-    weights = _WEIGHTS.get(str(table["estimand"].iloc[0]), str(table["estimand"].iloc[0]))
-    text = f"Final {metric}: on the test split, of {weights}"
+    estimand = str(table["estimand"].iloc[0])
+    text = f"Final {metric}: on the test split, of {_WEIGHTS.get(estimand, estimand)}"
+    if estimand == "last_validation":
+        text = f"Final {metric}: on the validation split, at the last evaluation (the log has no test split)"
     several = table["final_metric_low"].notna().any()
     yield text + ("; mean over seeds ± half the 95 % t interval." if several else ".")
     if table["imputed"].gt(0).any():

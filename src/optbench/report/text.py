@@ -36,11 +36,11 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def seconds(value: float, of: float | None = None) -> str:
-    """Two significant digits below 10, three above, none lost before the point; with the decimals of `of` if given."""
+    """One decimal from 1 to 100, none above, two below (more for hundredths); with the decimals of `of` if given."""
     if math.isnan(value):
         return "–"
-    size = max(abs(value if of is None else of), 1e-4)
-    decimals = max(0, (1 if size < 10 else 2) - math.floor(math.log10(size)))
+    size = abs(value if of is None else of)
+    decimals = 0 if size >= 100 else 1 if size >= 1 else 2 if size >= 0.01 else 4
     return f"{value:.{decimals}f}"
 
 

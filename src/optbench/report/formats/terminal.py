@@ -71,7 +71,7 @@ def _table(table: Table, width: int) -> RichTable:
             justify="left" if column.text else "right",
             no_wrap=not column.text,
             overflow="fold",
-            min_width=(12 if index == 0 else 9) if column.text else None,
+            min_width=(10 if index == 0 else 9) if column.text else None,
         )
     for row in rows:
         grid.add_row(*row)
