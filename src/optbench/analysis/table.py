@@ -235,13 +235,17 @@ def _to_target(own: pd.DataFrame, unit: str, tau: float) -> Record:
 
 
 def _fastest(times: pd.DataFrame) -> dict[str, bool | None]:
-    """Restricted times in epochs, paired by seed, by sign-flip test; whoever never arrived gets the longest budget."""
-    if times.empty:
+    """Restricted times in epochs, paired by seed, by sign-flip test; whoever never arrived gets the longest budget.
+
+    An imported log may not tell epochs: then in steps, or in whatever it tells.
+    """
+    unit = next((unit for unit in UNITS if times[unit].notna().all()), None)
+    if times.empty or unit is None:
         return {}
-    restricted = times.assign(time=times["epochs"].where(times["reached"], times["epochs"].max()))
+    restricted = times.assign(time=times[unit].where(times["reached"], times[unit].max()))
     values = restricted.pivot(index="seed", columns="config_id", values="time").astype(float)
     grid = (
-        float((times["epochs"] - times["epochs_low"])[times["reached"]].max())
+        float((times[unit] - times[f"{unit}_low"])[times["reached"]].max())
         if times["reached"].any()
         else 0.0
     )
