@@ -1,0 +1,153 @@
+"""Several workloads at once: performance profiles with their area score, and speedups over the baseline.
+
+Profiles: Dolan and More, Mathematical Programming 91 (2002). An entry's time on a workload is the Kaplan-Meier median over
+seeds, as in the tables: infinite where half of the seeds or fewer reached the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+#: the profile's largest ratio to the fastest; the score is the area below the profile from 1 to here, over its width
+MAX_RATIO = 4.0
+RESAMPLES = 2000
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """`summary`: a row an entry, in the order given: optimizer, score, score_low, score_high, reached (workloads),
+    workloads, speedup (geometric mean over workloads of the baseline's time over the entry's), speedup_low, speedup_high,
+    speedup_bound ("", or "at most" / "at least" where budgets stand for times that were not reached),
+    speedup_workloads. Bands are 95 %. `left_out`: workloads that not all entries have run. `runs`: all that count.
+    """
+
+    unit: str
+    baseline: str
+    summary: pd.DataFrame
+    left_out: tuple[str, ...]
+    runs: int
+
+
+@dataclass(frozen=True)
+class _Cell:
+    times: Array  # over seeds, inf = never reached
+    budget: float  # of those that never reached, else NaN
+
+
+def profiles(
+    passages: pd.DataFrame, unit: str, baseline: str, resamples: int = RESAMPLES, seed: int = 0
+) -> Profiles | None:
+    """`passages`: a row a trial: workload, optimizer, reached, and `unit` (the time, or the budget where not reached).
+
+    Trials whose time is not known are left out, and so are workloads that some entry has no time for. None if fewer
+    than two workloads or entries are left. The bands are from the bootstrap over seeds, within each workload and entry.
+    """
+    known = passages.dropna(subset=[unit])
+    entries = list(dict.fromkeys(passages["optimizer"]))
+    workloads = list(dict.fromkeys(passages["workload"]))
+    cells = {key: _cell(group, unit) for key, group in known.groupby(["workload", "optimizer"], sort=False)}
+    whole = [name for name in workloads if all((name, entry) in cells for entry in entries)]
+    if len(whole) < 2 or len(entries) < 2 or baseline not in entries:
+        return None
+    grid = [[cells[name, entry] for name in whole] for entry in entries]
+    budgets = np.array([[cell.budget for cell in row] for row in grid])
+    times = np.array([[_middle(cell.times) for cell in row] for row in grid])
+    drawn = _resampled(grid, resamples, seed)
+    position = entries.index(baseline)
+    speedups, used = _speedups(times, budgets, position)
+    with np.errstate(invalid="ignore"):
+        low, high = np.quantile(area_score(drawn), [0.025, 0.975], axis=0)
+        band = _band(_speedups(drawn, budgets, position)[0])
+    bounds = [_bound(times[row], times[position]) for row in range(len(entries))]
+    exact = np.array([bound == "" for bound in bounds])
+    summary = pd.DataFrame(
+        {
+            "optimizer": entries,
+            "score": area_score(times),
+            "score_low": low,
+            "score_high": high,
+            "reached": np.isfinite(times).sum(axis=1),
+            "workloads": len(whole),
+            "speedup": np.where([bound is None for bound in bounds], np.nan, speedups),
+            "speedup_low": np.where(exact, band[0], np.nan),
+            "speedup_high": np.where(exact, band[1], np.nan),
+            "speedup_bound": [bound or "" for bound in bounds],
+            "speedup_workloads": used,
+        }
+    )
+    left_out = tuple(name for name in workloads if name not in whole)
+    return Profiles(unit, baseline, summary, left_out, sum(len(cell.times) for row in grid for cell in row))
+
+
+def area_score(times: Array) -> Array:
+    """Exact area below the profile from ratio 1 to `MAX_RATIO`, over its width: (..., entry), of (..., entry, workload).
+
+    A workload adds (4 - r) / 3 where the ratio r to the fastest is below 4, else nothing.
+    """
+    least = times.min(axis=-2, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.where(times == least, 1.0, times / least)
+    ratios[np.isinf(times)] = np.inf
+    return np.asarray(np.clip((MAX_RATIO - ratios) / (MAX_RATIO - 1), 0.0, None).mean(axis=-1))
+
+
+def _cell(group: pd.DataFrame, unit: str) -> _Cell:
+    reached = group["reached"].to_numpy(dtype=bool)
+    times = group[unit].to_numpy(dtype=float)
+    budget = float(times[~reached].max()) if not reached.all() else np.nan
+    return _Cell(np.where(reached, times, np.inf), budget)
+
+
+def _middle(times: Array) -> Array:
+    """Kaplan-Meier median over the last axis where all that never reached are censored after the last arrival."""
+    ordered = np.sort(times, axis=-1)
+    size = times.shape[-1]
+    return np.where(np.isfinite(ordered[..., size // 2]), ordered[..., (size - 1) // 2], np.inf)
+
+
+def _resampled(grid: Sequence[Sequence[_Cell]], resamples: int, seed: int) -> Array:
+    """(resample, entry, workload)."""
+    random = np.random.default_rng(seed)
+    drawn = np.empty((resamples, len(grid), len(grid[0])))
+    for row, of_entry in enumerate(grid):
+        for column, cell in enumerate(of_entry):
+            size = len(cell.times)
+            drawn[:, row, column] = _middle(cell.times[random.integers(size, size=(resamples, size))])
+    return drawn
+
+
+def _speedups(times: Array, budgets: Array, baseline: int) -> tuple[Array, npt.NDArray[np.int_]]:
+    """Geometric means and over how many workloads: budgets stand for what was not reached; where neither reached, nothing."""
+    filled = np.where(np.isinf(times), budgets, times)
+    logs = np.log(filled[..., [baseline], :] / filled)
+    logs[np.isinf(times) & np.isinf(times[..., [baseline], :])] = np.nan
+    used = np.isfinite(logs).sum(axis=-1)
+    with np.errstate(invalid="ignore"):
+        return np.exp(np.nansum(logs, axis=-1) / used), used
+
+
+def _bound(times: Array, base: Array) -> str | None:
+    """What a mean with budgets in it bounds: "" if nothing, None if no one-sided statement is left."""
+    most, least = (
+        bool((np.isinf(times) & np.isfinite(base)).any()),
+        bool((np.isfinite(times) & np.isinf(base)).any()),
+    )
+    if most and least:
+        return None
+    return "at most" if most else "at least" if least else ""
+
+
+def _band(speedups: Array) -> Array:
+    """(2, entry): quantiles over resamples; those in which nothing could be compared are left out."""
+    known = np.isfinite(speedups)
+    columns = [speedups[known[:, index], index] for index in range(speedups.shape[1])]
+    return np.array(
+        [np.quantile(column, [0.025, 0.975]) if len(column) else [np.nan, np.nan] for column in columns]
+    ).T
