@@ -61,6 +61,8 @@ class Report:
 
 
 def build(results: Results) -> Report:
+    from optbench.report.profiles import summary_block  # which is made of the parts above
+
     table = comparison(results)
     warnings = warnings_frame(results)
     sections = []
@@ -72,10 +74,13 @@ def build(results: Results) -> Report:
                 [row for row in rows if row.trial.workload_name == workload],
                 table[(table["suite"] == suite.name) & (table["workload"] == workload)],
                 _messages(warnings, suite.name, workload),
+                imported="imported" in suite.plan.provenance if suite.plan is not None else False,
                 alone=len(workloads) == 1,
             )
             for workload in workloads
         )
+        summary = summary_block(suite)
+        blocks += (summary,) if summary is not None else ()
         sections.append(_section(suite, blocks, _messages(warnings, suite.name, "")))
     return Report(tuple(sections), table, warnings)
 
@@ -91,7 +96,9 @@ def _section(suite: SuiteResults, blocks: tuple[Block, ...], warnings: tuple[str
     )
 
 
-def _block(rows: list[TableRow], table: pd.DataFrame, warnings: tuple[str, ...], *, alone: bool) -> Block:
+def _block(
+    rows: list[TableRow], table: pd.DataFrame, warnings: tuple[str, ...], *, imported: bool, alone: bool
+) -> Block:
     workload = rows[0].trial.workload
     targets = list(dict.fromkeys(table["target"]))
     first = table[table["target"] == targets[0]]
@@ -112,9 +119,9 @@ def _block(rows: list[TableRow], table: pd.DataFrame, warnings: tuple[str, ...],
     ]
     return Block(
         heading="" if alone else clean(rows[0].trial.workload_name),
-        facts=clean(", ".join(facts)),
+        facts=clean("Imported: optbench did not run this" if imported else ", ".join(facts)),
         tables=tuple(tables),
-        notes=tuple(notes(first)),
+        notes=tuple(notes(first, imported=imported)),
         warnings=warnings,
         measured_on=_measured_on(rows),
     )

@@ -12,7 +12,7 @@ from optbench.report.text import clean, is_share
 _WEIGHTS = {"last": "the last weights", "best_validation": "the weights that were best on validation"}
 
 
-def notes(table: pd.DataFrame) -> Iterator[str]:
+def notes(table: pd.DataFrame, *, imported: bool = False) -> Iterator[str]:
     """`table`: the comparison's rows of one block and target."""
     if table["target"].iloc[0]:
         yield from _of_times(table)
@@ -20,7 +20,8 @@ def notes(table: pd.DataFrame) -> Iterator[str]:
     if shows_memory(table):
         yield "Memory overhead: optimizer state, in multiples of the parameters' bytes."
     yield from _of_groups(table)
-    yield "Hyperparameters as configured: no entry was tuned."
+    if not imported:
+        yield "Hyperparameters as configured: no entry was tuned."
 
 
 def _of_times(table: pd.DataFrame) -> Iterator[str]:

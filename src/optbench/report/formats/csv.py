@@ -6,6 +6,8 @@ import pandas as pd
 
 from optbench.report.model import Report
 
+SUFFIX = ".csv"
+
 
 def render(report: Report) -> str:
     return to_csv(report.table)

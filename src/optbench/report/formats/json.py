@@ -10,6 +10,7 @@ import pandas as pd
 
 from optbench.report.model import Report
 
+SUFFIX = ".json"
 #: version of this file's form
 FORMAT = 1
 

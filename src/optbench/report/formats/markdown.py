@@ -6,6 +6,8 @@ import re
 
 from optbench.report.model import Block, Cell, Report, Section, Table
 
+SUFFIX = ".md"
+
 
 def render(report: Report) -> str:
     return "\n".join(line for section in report.sections for line in _section(section))

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from optbench.report.model import Block, Cell, Report, Section, Table
 
+SUFFIX = ".txt"
 MARK = "*"
 
 

@@ -1,0 +1,183 @@
+"""A memory forecast as titles, a table and notes, for every format of the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from optbench.forecasts import BAND, Forecast
+from optbench.report.cells import Record
+from optbench.report.model import Block, Cell, Column, Report, Section, Table
+from optbench.report.text import clean
+
+_MIB = 2**20
+
+
+def memory_block(heading: str, facts: str, forecasts: Sequence[Forecast]) -> tuple[Block, pd.DataFrame]:
+    """One workload's table with its notes, and the same as a tidy frame with a row a forecast, sizes in bytes."""
+    frame = pd.DataFrame([_record(heading, forecast) for forecast in forecasts])
+    columns = _columns(frame)
+    rows = tuple(tuple(column.cell(row) for column in columns) for row in frame.to_dict("records"))
+    block = Block(
+        heading=clean(heading),
+        facts=clean(f"{facts}; {_model_facts(forecasts[0])}"),
+        tables=(Table("MiB, and x the parameters", tuple(columns), rows),),
+        notes=tuple(_notes(forecasts)),
+        warnings=tuple(_warnings(forecasts)),
+        measured_on="",
+    )
+    return block, frame
+
+
+def memory_report(title: str, blocks: Sequence[tuple[Block, pd.DataFrame]]) -> Report:
+    """Blocks of one command, ready for `report.formats`."""
+    section = Section(clean(title), "", tuple(block for block, _ in blocks), (), "")
+    warnings = [
+        {"workload": block.heading, "message": message} for block, _ in blocks for message in block.warnings
+    ]
+    table = pd.concat([frame for _, frame in blocks], ignore_index=True)
+    return Report((section,), table, pd.DataFrame(warnings, columns=["workload", "message"]))
+
+
+def _record(workload: str, forecast: Forecast) -> dict[str, Any]:
+    model, optimizer, total = forecast.model, forecast.optimizer, forecast.total_bytes
+    measured = forecast.measured_bytes
+    sizes = {
+        "parameter_bytes": model.parameter_bytes,
+        "fixed_bytes": model.fixed_bytes,
+        "batch_bytes": model.batch_bytes,
+        "gradient_bytes": model.gradient_bytes,
+        "activation_bytes": model.activation_bytes,
+        "backward_peak_bytes": model.backward_peak_bytes,
+        "average_bytes": forecast.average_bytes,
+        "state_bytes": optimizer.state_bytes,
+        "step_peak_bytes": optimizer.step_peak_bytes,
+        "total_bytes": total,
+        "total_low_bytes": None if total is None else round(BAND[0] * total),
+        "total_high_bytes": None if total is None else round(BAND[1] * total),
+        "measured_bytes": measured,
+    }
+    return {
+        "workload": workload,
+        "optimizer": forecast.label,
+        "batch_size": forecast.batch_size,
+        "precision": forecast.precision,
+        "implementation": optimizer.implementation,
+        "parameters": model.parameters,
+        **{name: float("nan") if size is None else size for name, size in sizes.items()},
+        "state_over_parameters": forecast.multiple(optimizer.state_bytes),
+        "step_peak_over_parameters": forecast.multiple(optimizer.step_peak_bytes),
+        "total_over_parameters": forecast.multiple(total),
+        "measured_over_total": measured / total if measured and total else float("nan"),
+        "note": "; ".join(text for text in (optimizer.note, optimizer.problem, model.problem) if text),
+    }
+
+
+def _columns(frame: pd.DataFrame) -> list[Column]:
+    several = frame["batch_size"].nunique() > 1
+
+    def label(row: Record) -> Cell:
+        return Cell(clean(str(row["optimizer"])) + (f" (batch {row['batch_size']})" if several else ""))
+
+    columns = [
+        Column("optimizer", label, text=True),
+        _size("para-\nmeters", "parameter_bytes"),
+        _size("gradi-\nents", "gradient_bytes"),
+        _size("acti-\nvations", "activation_bytes"),
+        _size("\nstate", "state_bytes"),
+        _multiple("state_over_parameters"),
+        _size("step\npeak", "step_peak_bytes"),
+        _multiple("step_peak_over_parameters"),
+        _size("\ntotal", "total_bytes"),
+        _multiple("total_over_parameters"),
+    ]
+    if frame["measured_bytes"].notna().any():
+        columns += [
+            _size("meas-\nured", "measured_bytes"),
+            Column("off by", lambda row: Cell(_percent(row["measured_over_total"]))),
+        ]
+    return columns
+
+
+def _size(title: str, name: str) -> Column:
+    return Column(title, lambda row: Cell(_mib(row[name])))
+
+
+def _multiple(name: str) -> Column:
+    def cell(row: Record) -> Cell:
+        value = row[name]
+        return Cell("–" if math.isnan(value) else f"{value:.{2 if value < 99.995 else 0}f}x")
+
+    return Column("", cell)
+
+
+def _mib(size: float) -> str:
+    """Down to a tenth of a MiB, or to three digits below ten."""
+    if math.isnan(size):
+        return "–"
+    value = size / _MIB
+    if value < 5e-4:
+        return "0"
+    return f"{value:,.0f}" if value >= 999.5 else f"{value:.1f}" if value >= 9.995 else f"{value:.3g}"
+
+
+def _percent(ratio: float) -> str:
+    """How far the forecast is from what was measured."""
+    return "–" if math.isnan(ratio) else f"{100 * (1 / ratio - 1):+.1f} %"
+
+
+def _model_facts(forecast: Forecast) -> str:
+    model = forecast.model
+    return (
+        f"{model.parameters:,} parameters, buffers and frozen parameters {_mib(model.fixed_bytes)} MiB, "
+        f"the batch {_mib(model.batch_bytes)} MiB"
+    )
+
+
+def _notes(forecasts: Sequence[Forecast]) -> list[str]:
+    notes = [
+        "State is exact: every distinct tensor the optimizer keeps, scalars left out.",
+        "Activations are what stays alive from the forward to the backward pass, apart from parameters and the batch.",
+        "Total is the forecast peak of a training step: parameters, buffers, batch and state, and the larger of the peak of both "
+        "passes (activations and gradients included) and gradients + step peak."
+        + (" A moving average of the weights is in it." if any(f.average_bytes for f in forecasts) else ""),
+        _implementations(forecasts),
+    ]
+    if any(forecast.measured_bytes is not None for forecast in forecasts):
+        notes.append(
+            "Measured is the peak of the GPU's allocator over real training steps; off by is the forecast's error."
+        )
+    else:
+        low, high = (f"{abs(100 * (bound - 1)):.0f} %" for bound in BAND)
+        notes.append(
+            f"The total is not calibrated against a GPU: expect its allocator's peak from {low} below to {high} above (assumed: "
+            "workspaces of cuBLAS and cuDNN, masks); on a machine with one, --check measures it."
+        )
+    notes += [f"{f.label}: {f.optimizer.note}." for f in forecasts if f.optimizer.note]
+    if any(f.optimizer.closure for f in forecasts):
+        notes.append("With a closure both passes happen inside step(): there the total is an upper bound.")
+    return [clean(note) for note in notes]
+
+
+def _implementations(forecasts: Sequence[Forecast]) -> str:
+    by_name: dict[str, list[str]] = {}
+    for forecast in forecasts:
+        if forecast.optimizer.implementation:
+            by_name.setdefault(forecast.optimizer.implementation, []).append(forecast.label)
+    if len(by_name) == 1:
+        return f"Step peaks hold for the implementation {next(iter(by_name))}; --implementation asks for another."
+    groups = "; ".join(f"{name}: {', '.join(labels)}" for name, labels in by_name.items())
+    return f"Step peaks hold for these implementations ({groups}); --implementation asks for another."
+
+
+def _warnings(forecasts: Sequence[Forecast]) -> list[str]:
+    warnings = [f"{f.label}: {f.optimizer.problem}" for f in forecasts if f.optimizer.problem]
+    unknown = next((f.model.problem for f in forecasts if f.model.problem), "")
+    if unknown:
+        warnings.append(
+            f"activations and total are unknown: the model can't be followed without data ({unknown})"
+        )
+    return [clean(warning) for warning in warnings]

@@ -1,0 +1,112 @@
+"""Several workloads summed up, below a suite's own tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from optbench.analysis.frames import passages_frame
+from optbench.analysis.profiles import RESAMPLES, Profiles, profiles
+from optbench.analysis.rows import TableRow, table_rows
+from optbench.report.cells import Cell, Column
+from optbench.report.model import Block, Table
+from optbench.report.text import clean
+from optbench.store import Results, SuiteResults
+
+#: with fewer runs in all, a bootstrap band says little
+_FEW_RUNS = 20
+
+
+def summary_block(suite: SuiteResults) -> Block | None:
+    """The leaderboard where a competition's rules are known, else profiles and speedups; None for fewer than two
+    workloads with targets, or two entries.
+    """
+    rows = [row for row in table_rows(Results((suite,))) if row.trial.workload.target]
+    if suite.plan is not None and "leaderboard" in suite.plan.provenance:
+        from optbench.analysis.leaderboard import leaderboard, rules_of, trial_times
+        from optbench.report.leaderboard import leaderboard_block
+
+        times = trial_times(suite)
+        return None if times.empty else leaderboard_block(suite, leaderboard(times, rules_of(suite)))
+    if len({row.trial.workload_name for row in rows}) < 2:
+        return None
+    passages = _named(passages_frame(Results((suite,))), rows)
+    baseline = next((_name(row, rows) for row in rows if row.baseline), "")
+    lead = "epochs" if passages["epochs"].notna().any() else "steps"
+    found = [of for unit in (lead, "seconds") if (of := profiles(passages, unit, baseline)) is not None]
+    return _block(found) if found else None
+
+
+def _named(passages: pd.DataFrame, rows: list[TableRow]) -> pd.DataFrame:
+    """First targets only; entries with several horizons are several entries."""
+    first = {row.config_id: str(row.trial.workload.target[0]) for row in rows}
+    names = {row.config_id: _name(row, rows) for row in rows}
+    own = passages[passages["target"] == passages["config_id"].map(first)]
+    return own.assign(optimizer=own["config_id"].map(names))
+
+
+def _name(row: TableRow, rows: list[TableRow]) -> str:
+    lengths = {
+        (other.trial.workload_name, other.horizon) for other in rows if other.trial.label == row.trial.label
+    }
+    several = len(lengths) > len({workload for workload, _ in lengths})
+    return f"{row.trial.label} ({row.horizon})" if several else row.trial.label
+
+
+def _block(found: list[Profiles]) -> Block:
+    first = found[0]
+    workloads = int(first.summary["workloads"].iloc[0])
+    left_out = (
+        [f"not measured for all entries, left out: {', '.join(first.left_out)}"] if first.left_out else []
+    )
+    few = (
+        [f"preliminary: bands from {first.runs} runs in all are too narrow"] if first.runs < _FEW_RUNS else []
+    )
+    return Block(
+        heading="All workloads",
+        facts=f"{workloads} workloads; scores depend on the set of entries",
+        tables=tuple(_table(profiles) for profiles in found),
+        notes=tuple(_notes(found)),
+        warnings=tuple(clean(message) for message in left_out + few),
+        measured_on="",
+    )
+
+
+def _table(found: Profiles) -> Table:
+    columns = (
+        Column("optimizer", lambda row: Cell(clean(row["optimizer"])), text=True),
+        Column("profile\nscore", lambda row: Cell(_band(row, "score", 3))),
+        Column(f"speedup over\n{clean(found.baseline)}", lambda row: Cell(_speedup(row, found.baseline))),
+        Column("workloads\nreached", lambda row: Cell(f"{row['reached']}/{row['workloads']}")),
+    )
+    rows = tuple(tuple(column.cell(row) for column in columns) for row in found.summary.to_dict("records"))
+    return Table(f"By {found.unit} to target", columns, rows)
+
+
+def _speedup(row: Mapping[Any, Any], baseline: str) -> str:
+    if row["optimizer"] == baseline or math.isnan(row["speedup"]):
+        return "–"
+    if row["speedup_bound"]:
+        return f"{'≤' if row['speedup_bound'] == 'at most' else '≥'} {row['speedup']:.2f}x"
+    return _band(row, "speedup", 2, "x")
+
+
+def _band(row: Mapping[Any, Any], name: str, digits: int, unit: str = "") -> str:
+    text = f"{row[name]:.{digits}f}{unit}"
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return text if math.isnan(low) else f"{text} ({low:.2f}–{high:.2f})"
+
+
+def _notes(found: list[Profiles]) -> list[str]:
+    bounded = any((profiles.summary["speedup_bound"] != "").any() for profiles in found)
+    notes = [
+        "Profile score: area below the share of workloads whose time to target (median over seeds) is within a multiple "
+        "of the fastest entry's, from 1 to 4, over its width (Dolan and Moré); 1 is fastest everywhere.",
+        "Speedup: geometric mean over workloads of the baseline's time over the entry's.",
+        "≤ and ≥: the budget stands for a target that was not reached." if bounded else "",
+        f"In brackets: 95 % bands from {RESAMPLES:,} bootstrap samples of the seeds, within each workload and entry.",
+    ]
+    return [note for note in notes if note]

@@ -1,0 +1,92 @@
+"""The house: which room may import which, and that reading commands never load torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "src" / "optbench"
+LEAVES = {"errors", "events", ""}  # "" is the package itself, for its version
+MAY_IMPORT = {
+    "suite": set(),
+    "store": {"suite"},
+    "catalog": {"suite"},
+    "engine": {"suite", "catalog"},
+    "executor": {"suite", "store", "engine", "catalog"},
+    "importing": {"suite", "store"},
+    "analysis": {"suite", "store"},
+    "report": {"suite", "store", "analysis"},
+    "cli": {"suite", "store", "catalog", "engine", "executor", "importing", "analysis", "report"},
+}
+WITHOUT_TORCH = ("suite", "store", "analysis", "report", "cli", "importing")
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).parts
+    return parts[0] if len(parts) > 1 else ""
+
+
+def imports(tree: ast.Module, path: Path, everywhere: bool) -> set[str]:
+    """Dotted names that a module imports, at its top or anywhere; those for type checkers only don't count."""
+    nodes = ast.walk(tree) if everywhere else iter(tree.body)
+    found = set()
+    package = ["optbench", *path.relative_to(PACKAGE).parts[:-1]]
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {f"{module}.{alias.name}" for alias in node.names} | {module}
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_downhill(path: Path) -> None:
+    here = room(path)
+    if here == "":
+        return
+    names = imports(ast.parse(path.read_text()), path, everywhere=True)
+    ours = {name.split(".")[1] for name in names if name.startswith("optbench.")}
+    rooms = {name for name in ours if (PACKAGE / name).is_dir()}
+    assert rooms - {here} <= MAY_IMPORT[here]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in modules() if room(p) in WITHOUT_TORCH],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_torch_is_not_imported_at_module_level(path: Path) -> None:
+    names = imports(ast.parse(path.read_text()), path, everywhere=False)
+    assert not {name for name in names if name.split(".")[0] in ("torch", "torchvision")}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["list", "models"],
+        ["list", "optimizers"],
+        ["check", "digits"],
+        ["plan", "digits"],
+        ["schema"],
+    ],
+)
+def test_reading_commands_do_not_load_torch(arguments: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys; from optbench.cli.app import app\n"
+        f"try: app({arguments!r}, standalone_mode=False)\n"
+        "except SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,66 @@
+"""The README tells the truth: its table is the committed one, its suite is the shipped one, its commands run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_table_is_the_committed_one() -> None:
+    shown = re.search(r"<!-- table: (\S+) -->\n(.*?)<!-- end of table -->", README, flags=re.DOTALL)
+    assert shown is not None
+    report = (ROOT / shown[1] / "report.md").read_text()
+    table = [line for line in report.splitlines() if line.startswith("|")]
+    lines = [line for line in shown[2].splitlines() if line.startswith("|")]
+    assert lines
+    assert lines == table[: len(lines)]
+
+
+def test_the_suite_is_the_shipped_one() -> None:
+    shipped = (ROOT / "suites/digits.yaml").read_text()
+    assert blocks("yaml")[0] in shipped
+
+
+def commands() -> list[str]:
+    lines = [line.partition("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("optbench ")]
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if not c.startswith("optbench run")])
+def test_commands_run(command: str, tmp_path: Path) -> None:
+    """Over the committed results; what is written goes elsewhere."""
+    for name in ("suites", "results"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    line = command.replace("optbench", f"{shlex.quote(sys.executable)} -m optbench", 1)
+    done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if c.startswith("optbench run")])
+def test_run_commands_plan(command: str, tmp_path: Path) -> None:
+    line = command.replace("optbench", f"{shlex.quote(sys.executable)} -m optbench", 1)
+    done = subprocess.run(f"{line} --dry-run", shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "trials" in done.stdout
+
+
+def test_the_targets_of_make_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    wanted = {
+        line.split()[1] for block in blocks("bash") for line in block.splitlines() if line.startswith("make ")
+    }
+    assert {"demo", "test"} <= wanted
+    for target in wanted | {"install", "lint", "format", "smoke", "results", "gpu", "clean", "help"}:
+        assert re.search(rf"^{target}:.*## ", makefile, flags=re.MULTILINE), target
