@@ -5,17 +5,30 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from optbench.errors import OptbenchError, Problem
 from optbench.store import Results, read
 
+if TYPE_CHECKING:
+    from optbench.report.model import Report
+
 _ENDINGS = {".md": "markdown", ".csv": "csv", ".json": "json", ".txt": "terminal"}
 
 
-def report(paths: Sequence[Path], format: str | None, output: Path | None, save: Path | None) -> None:
-    """One format to standard output or a file, or every format into a folder."""
+def report(
+    paths: Sequence[Path],
+    format: str | None,
+    output: Path | None,
+    save: Path | None,
+    *,
+    leaderboard: bool = False,
+) -> None:
+    """One format to standard output or a file, or every format into a folder; or only the leaderboard, in one format."""
     from optbench import report as reports
 
+    if leaderboard and save is not None:
+        raise OptbenchError("--leaderboard goes with --format and --output, not with --save")
     results = read(paths)
     if save is not None:
         for path in reports.save(results, save, tuple(reports.known_formats())):
@@ -23,23 +36,34 @@ def report(paths: Sequence[Path], format: str | None, output: Path | None, save:
         return
     if format is None:
         format = _ENDINGS.get(output.suffix, "terminal") if output else "terminal"
-    if format == "terminal" and output is None:
-        print_tables(results)
+    reports.check_format(format)
+    if leaderboard:
+        from optbench.report.leaderboard import build_leaderboard as build
     else:
-        _write(reports.render(results, format), output)
+        from optbench.report.model import build
+    if format == "terminal" and output is None:
+        print_report(build(results))
+    else:
+        _write(reports.render_report(build(results), format), output)
 
 
 def print_tables(results: Results) -> None:
-    """The comparison on standard output, in colour where that is a terminal; 80 columns where it is none."""
+    """The comparison on standard output."""
+    from optbench.report.model import build
+
+    print_report(build(results))
+
+
+def print_report(report: Report) -> None:
+    """On standard output, in colour where that is a terminal; 80 columns where it is none."""
     from rich.console import Console
 
     from optbench.report.formats.terminal import renderable
-    from optbench.report.model import build
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 80
-    console.print(renderable(build(results), console.width))
+    console.print(renderable(report, console.width))
 
 
 def records(paths: Sequence[Path], format: str, output: Path | None) -> None:

@@ -56,7 +56,7 @@ def import_algoperf(logs: Path, targets_file: Path, results: Path, name: str | N
         runs.append(_run(place, rows, targets.targets[place.workload], logs, findings))
     workloads = {workload: _workload(workload, targets, longest[workload]) for workload in longest}
     _check_sets(places, findings)
-    written = write(results, _source(name, logs, targets_file, targets, places), workloads, runs)
+    written = write(results, _source(name, logs, targets_file, targets, places, findings), workloads, runs)
     submissions = tuple(sorted({place.submission for place in places}))
     return Imported(written, submissions, tuple(workloads), evaluations, tuple(findings.lines()))
 
@@ -184,7 +184,9 @@ def _workload(name: str, targets: Targets, longest: float) -> ForeignWorkload:
     return ForeignWorkload(Duration(value=seconds, unit="seconds"), (target,), (target.metric,))
 
 
-def _source(name: str, logs: Path, targets_file: Path, targets: Targets, places: list[Place]) -> Source:
+def _source(
+    name: str, logs: Path, targets_file: Path, targets: Targets, places: list[Place], findings: Findings
+) -> Source:
     submissions = sorted({place.submission for place in places})
     version = f" {targets.version}" if targets.version else ""
     return Source(
@@ -198,6 +200,7 @@ def _source(name: str, logs: Path, targets_file: Path, targets: Targets, places:
             "logs": str(logs),
             "targets_file": str(targets_file),
             "targets": targets.content,
+            "findings": findings.lines(),
             "leaderboard": {"base": list(targets.base), "held_out": targets.held_out},
         },
         higher_is_better={target.metric: target.at_least is not None for target in targets.targets.values()},

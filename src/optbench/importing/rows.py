@@ -67,6 +67,7 @@ class Facts:
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     splits: dict[str, int] = field(default_factory=dict)
     metric: str = ""  # the one that tells whether the run diverged, and which evaluation was best
+    split: str = "validation"  # of that metric
     higher_is_better: bool = True
 
 
@@ -104,15 +105,12 @@ def _finished(rows: Sequence[Row], facts: Facts) -> Finished:
     if not rows:
         return Finished(status="failed", detail="the log has no evaluation")
     last = rows[-1]
-    status: Status = "completed" if math.isfinite(_validation(last, facts.metric)) else "diverged"
-    detail = (
-        ""
-        if status == "completed"
-        else f"the last validation {facts.metric} of the log is not a finite number"
-    )
+    diverged = not math.isfinite(last.metrics.get(facts.split, {}).get(facts.metric, NAN))
+    status: Status = "diverged" if diverged else "completed"
+    detail = f"the last {facts.split} {facts.metric} of the log is not a finite number" if diverged else ""
     best = _best(rows, facts)
     final = {}
-    if status == "completed":
+    if not diverged:
         final = {"last": last.metrics.get("test", {}), "last_validation": last.metrics.get("validation", {})}
         if best is not None:
             final["best_validation"] = best.metrics.get("test", {})

@@ -74,7 +74,7 @@ def build(results: Results) -> Report:
                 [row for row in rows if row.trial.workload_name == workload],
                 table[(table["suite"] == suite.name) & (table["workload"] == workload)],
                 _messages(warnings, suite.name, workload),
-                imported="imported" in suite.plan.provenance if suite.plan is not None else False,
+                imported=_imported(suite),
                 alone=len(workloads) == 1,
             )
             for workload in workloads
@@ -97,7 +97,7 @@ def _section(suite: SuiteResults, blocks: tuple[Block, ...], warnings: tuple[str
 
 
 def _block(
-    rows: list[TableRow], table: pd.DataFrame, warnings: tuple[str, ...], *, imported: bool, alone: bool
+    rows: list[TableRow], table: pd.DataFrame, warnings: tuple[str, ...], *, imported: str, alone: bool
 ) -> Block:
     workload = rows[0].trial.workload
     targets = list(dict.fromkeys(table["target"]))
@@ -119,12 +119,20 @@ def _block(
     ]
     return Block(
         heading="" if alone else clean(rows[0].trial.workload_name),
-        facts=clean("Imported: optbench did not run this" if imported else ", ".join(facts)),
+        facts=clean(imported or ", ".join(facts)),
         tables=tuple(tables),
-        notes=tuple(notes(first, imported=imported)),
+        notes=tuple(notes(first, imported=bool(imported))),
         warnings=warnings,
         measured_on=_measured_on(rows),
     )
+
+
+def _imported(suite: SuiteResults) -> str:
+    """What to say of results that optbench did not measure; "" for its own."""
+    origin = suite.plan.provenance.get("imported") if suite.plan is not None else None
+    if origin == "algoperf":
+        return "Imported AlgoPerf logs; 'seeds' are the tuning trials of all studies (see the leaderboard)"
+    return f"Imported from {origin}: optbench did not run this" if origin else ""
 
 
 def _table(caption: str, columns: Iterable[Column], table: pd.DataFrame, *, detail: bool = False) -> Table:

@@ -1,0 +1,110 @@
+"""`optbench import ...`: other people's logs into the store, so that `optbench report` serves them too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from optbench.importing.write import Written
+
+app = typer.Typer(
+    name="import",
+    help="Read logs that optbench did not write into its results; a second import of the same logs changes nothing.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Results = Annotated[
+    Path, typer.Option("--results", metavar="DIR", help="Parent folder of the suites' results.")
+]
+
+
+@app.command()
+def algoperf(
+    logs: Annotated[
+        Path,
+        typer.Argument(
+            metavar="LOGS",
+            help="Folder of submissions: <submission>/study_<s>/<workload>_<framework>/trial_<t>/.",
+        ),
+    ],
+    targets: Annotated[
+        Path, typer.Option("--targets", metavar="FILE", help="The competition's workload_targets.json.")
+    ],
+    results: Results = Path("results"),
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="Name of the suite in the results; default: the folder's name."),
+    ] = None,
+) -> None:
+    """The log folders of the AlgoPerf competition. Then: optbench report DIR --leaderboard."""
+    from optbench.importing.algoperf import import_algoperf
+
+    found = import_algoperf(logs, targets, results, name)
+    print(
+        f"{len(found.submissions)} submissions ({', '.join(found.submissions)}), {len(found.workloads)} workloads, "
+        f"{found.evaluations:,} evaluations"
+    )
+    _tell(found.written, found.findings)
+    print(f"Next: optbench report {found.written.folder} --leaderboard")
+
+
+@app.command()
+def csv(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Comma, semicolon or tab separated, a row an evaluation."),
+    ],
+    maps: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="FIELD=COLUMN",
+            help="FIELD: optimizer, seed, workload, step, epoch, seconds, samples, train_loss, learning_rate, or a metric "
+            "as validation.accuracy. Columns that have these names need no --map.",
+        ),
+    ] = None,
+    targets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target",
+            metavar="TARGET",
+            help="As in 'accuracy>=0.97', 'test.loss<=0.2', 'cifar10:accuracy>=0.9'.",
+        ),
+    ] = None,
+    percent: Annotated[
+        list[str] | None,
+        typer.Option("--percent", metavar="COLUMN", help="This column is in percent: divide it by 100."),
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", metavar="LABEL", help="Compare with it; default: the first.")
+    ] = None,
+    results: Results = Path("results"),
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="Name of the suite in the results; default: the first file's."),
+    ] = None,
+) -> None:
+    """Anybody's tidy log: at least an optimizer, a run or seed, a step, epoch or seconds, and a metric."""
+    from optbench.importing.tidy import Asked, import_csv
+
+    asked = Asked(tuple(maps or ()), tuple(targets or ()), tuple(percent or ()), baseline, name)
+    found = import_csv(files, results, asked)
+    print(
+        f"{len(found.optimizers)} optimizers ({', '.join(found.optimizers)}), workloads: {', '.join(found.workloads)}; "
+        f"{found.evaluations:,} evaluations"
+    )
+    _tell(found.written, found.findings)
+    print(f"Next: optbench report {found.written.folder}")
+
+
+def _tell(written: Written, findings: tuple[str, ...]) -> None:
+    for line in findings:
+        print(f"! {line}")
+    moved = f", {written.set_aside} no longer in the logs moved to superseded/" if written.set_aside else ""
+    print(
+        f"{written.folder}: {written.new} trials new, {written.same} as they were, {written.replaced} replaced{moved}"
+    )
