@@ -244,9 +244,10 @@ workload:
   model: {name: small_cnn, widht: 32}
   data: {name: digits}
   batch_size: 64000
-  budget: {epochs: 30}
+  budget: {epochs: -3}
   target: {metric: accuracy, at_least: 75}
 schedule: {name: cosin}
+precison: fp32
 optimizers:
   SGD: {use: torch.optim.SGD, lr: 0.05, momentun: 0.9}
   Adam: {use: torch.optim.Addam, lr: 1e-3}
@@ -263,11 +264,13 @@ def test_every_mistake_is_shown_at_once_with_its_place(tmp_path: Path) -> None:
         (4, "did you mean 'width'?"),
         (6, "64000"),
         (8, "0.75"),
+        (7, "expected a number above 0; found -3"),
         (9, "did you mean 'cosine'?"),
-        (11, "did you mean 'momentum'?"),
-        (12, "did you mean 'Adam'?"),
-        (13, "nowhere.py"),
-        (14, "did you mean 'SGD'?"),
+        (10, "did you mean 'precision'?"),
+        (12, "did you mean 'momentum'?"),
+        (13, "did you mean 'Adam'?"),
+        (14, "nowhere.py"),
+        (15, "did you mean 'SGD'?"),
     ]:
         assert any(f"tiny.yaml:{line}:" in text and hint in text for text in done.stderr.splitlines()), (
             line,

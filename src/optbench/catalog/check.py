@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from optbench.catalog.arguments import Finding, TypedPath
@@ -10,7 +11,25 @@ from optbench.catalog.check_entries import entry_findings
 from optbench.catalog.check_workload import data_findings, metric_findings, model_findings, size_findings
 from optbench.catalog.types import DataInfo
 from optbench.errors import Problem, nearest
-from optbench.suite.load import Loaded, sorted_by_line
+from optbench.suite import load
+from optbench.suite.load import Loaded
+
+
+def examine(
+    path: Path, overrides: Sequence[str], seeds: int | None, data_root: Path
+) -> tuple[Loaded | None, list[Problem]]:
+    """Load a suite and check it: the mistakes of the file's form and those of its content in one list, by line.
+
+    With problems, what was loaded must not be run. Raises `OptbenchError` only where nothing can be read.
+    """
+    examined = load.examine(path, overrides, seeds)
+    found = list(examined.problems)
+    if examined.loaded is not None:
+        for problem in problems(examined.loaded, data_root):
+            of_stand_in = examined.stand_in and problem.where.startswith("workload")
+            if not of_stand_in and not any(problem.where == known.where for known in found):
+                found.append(problem)
+    return examined.loaded, load.sorted_by_line(found)
 
 
 def problems(loaded: Loaded, data_root: Path, *, build_models: bool = False) -> list[Problem]:
@@ -37,4 +56,4 @@ def problems(loaded: Loaded, data_root: Path, *, build_models: bool = False) -> 
         )
     for label in suite.optimizers:
         found += entry_findings(suite, label, folder, infos)
-    return sorted_by_line([loaded.problem_at(path, message) for path, message in dict.fromkeys(found)])
+    return load.sorted_by_line([loaded.problem_at(path, message) for path, message in dict.fromkeys(found)])

@@ -52,20 +52,19 @@ def checked(
     suites: Sequence[str], overrides: Sequence[str], seeds: int | None, data: str | None
 ) -> list[Loaded]:
     """Load and check suites, all problems of all of them at once."""
-    from optbench.catalog.check import problems
+    from optbench.catalog.check import examine
     from optbench.catalog.data_root import data_root
     from optbench.suite.find import find
-    from optbench.suite.load import load
 
     found: list[Problem] = []
     loaded = []
     for suite in suites:
         try:
-            one = load(find(suite), overrides, seeds)
-            found += problems(one, data_root(data))
-            loaded.append(one)
+            one, problems = examine(find(suite), overrides, seeds, data_root(data))
         except OptbenchError as error:
-            found += error.problems
+            one, problems = None, list(error.problems)
+        found += problems
+        loaded += [one] if one else []
     if found:
         raise OptbenchError(*found)
     return loaded

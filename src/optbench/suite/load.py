@@ -12,6 +12,7 @@ from optbench.errors import OptbenchError, Problem
 from optbench.suite import yaml_source
 from optbench.suite.explain import as_written, explain
 from optbench.suite.overrides import Override, apply, as_in_file, parse_override, split_path
+from optbench.suite.salvage import salvage
 from optbench.suite.types import Suite
 from optbench.suite.yaml_source import Keys, Source, parse
 
@@ -57,8 +58,26 @@ class Loaded:
         return split_path(as_in_file(dotted, self.source.data), self.source.data)
 
 
+@dataclass(frozen=True)
+class Examined:
+    """What a file holds: its problems, and what is valid in it. With problems, `loaded` is for further checks only."""
+
+    loaded: Loaded | None
+    problems: list[Problem]
+    stand_in: bool = False
+    """The workload is none of the file's: nothing that is said of it counts."""
+
+
 def load(path: str | Path, overrides: Sequence[str] = (), seeds: int | None = None) -> Loaded:
-    """Read and validate a suite file. Raises one `OptbenchError` with all problems.
+    """Read and validate a suite file. Raises one `OptbenchError` with all problems; arguments as in `examine`."""
+    examined = examine(path, overrides, seeds)
+    if examined.problems or examined.loaded is None:
+        raise OptbenchError(*sorted_by_line(examined.problems))
+    return examined.loaded
+
+
+def examine(path: str | Path, overrides: Sequence[str] = (), seeds: int | None = None) -> Examined:
+    """Read a suite file, mistakes and all. Raises `OptbenchError` only where nothing can be read.
 
     `overrides` are `PATH=VALUE` strings as given to `--set`, applied in order. Values are YAML, paths are dotted:
     `workload.budget.epochs=1`, `optimizers.SGD + Momentum.lr=0.1`. In a suite with several workloads,
@@ -76,15 +95,15 @@ def load(path: str | Path, overrides: Sequence[str] = (), seeds: int | None = No
         )
         message = f"expected a mapping with 'workload' and 'optimizers'; found {found}"
         raise OptbenchError(Problem(message, file=str(path), line=1))
-    problems = _override(source, overrides, seeds)
-    problems += _both_workloads(source)
+    problems = [*source.problems, *_override(source, overrides, seeds), *_both_workloads(source)]
     try:
-        suite = Suite.model_validate(source.data)
+        return Examined(Loaded(Suite.model_validate(source.data), path, source), problems)
     except ValidationError as error:
-        raise OptbenchError(*sorted_by_line([*problems, *explain(error, source)])) from None
-    if problems:
-        raise OptbenchError(*sorted_by_line(problems))
-    return Loaded(suite, path, source)
+        problems += explain(error, source)
+    rest = salvage(source.data)
+    if rest is None:
+        return Examined(None, problems)
+    return Examined(Loaded(rest[0], path, source), problems, stand_in=rest[1])
 
 
 def sorted_by_line(problems: Sequence[Problem]) -> list[Problem]:

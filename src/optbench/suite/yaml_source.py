@@ -41,6 +41,8 @@ class Source:
     file: str
     keys: dict[Keys, Place] = field(default_factory=dict)
     values: dict[Keys, Place] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    """Keys given twice and values that can't be; the data are what is left without them."""
 
     def place(self, path: Keys, *, value: bool = False) -> Place:
         """The place of a path, or of its nearest ancestor that was written."""
@@ -74,7 +76,7 @@ def read(path: Path) -> Source:
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise refuse(f"expected UTF-8 text; found the byte 0x{raw[error.start]:02x}", line) from None
-    return parse(text, file)
+    return _parsed(text, file, with_lines=True)
 
 
 def parse(text: str, file: str, *, with_lines: bool = True) -> Source:
@@ -82,6 +84,13 @@ def parse(text: str, file: str, *, with_lines: bool = True) -> Source:
 
     `with_lines=False` is for command-line values: their place is `file` alone.
     """
+    source = _parsed(text, file, with_lines)
+    if source.problems:
+        raise OptbenchError(*source.problems)
+    return source
+
+
+def _parsed(text: str, file: str, with_lines: bool) -> Source:
     try:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
@@ -94,9 +103,9 @@ def parse(text: str, file: str, *, with_lines: bool = True) -> Source:
         raise OptbenchError(Problem(f"nested more than {MAX_DEPTH} levels deep", file=file)) from None
     builder = _Builder(file, with_lines)
     data = builder.build(node, (), ()) if node is not None else None
-    if builder.problems:
+    if data is None and builder.problems:
         raise OptbenchError(*builder.problems)
-    return Source(data, file, builder.keys, builder.values)
+    return Source(data, file, builder.keys, builder.values, tuple(builder.problems))
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,0 +1,67 @@
+"""What is left of a suite without its mistakes, so that the rest is checked in the same go."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from pydantic import ValidationError
+
+from optbench.suite.explain import as_written
+from optbench.suite.types import Suite
+from optbench.suite.yaml_source import Keys
+
+_ROUNDS = 50
+_HARMLESS: dict[str, Any] = {"budget": {"epochs": 1}, "batch_size": 1}
+_STAND_IN = {"model": "logistic_regression", "data": "digits", **_HARMLESS}
+
+
+def salvage(data: dict[str, Any]) -> tuple[Suite, bool] | None:
+    """The valid rest of a file's data, and whether its workload is a stand-in; None if too little is left.
+
+    What is wrong is taken out; a missing or wrong budget or batch size is replaced by one that no check minds.
+    """
+    data = copy.deepcopy(data)
+    stand_in = False
+    for _ in range(_ROUNDS):
+        try:
+            return Suite.model_validate(data), stand_in
+        except ValidationError as error:
+            for details in error.errors(include_url=False):
+                _repair(data, as_written(details["loc"], data))
+        workloads = data.get("workloads")
+        if not data.get("optimizers"):
+            return None
+        if not isinstance(data.get("workload"), dict) and not (isinstance(workloads, dict) and workloads):
+            data.pop("workloads", None)
+            data["workload"], stand_in = copy.deepcopy(_STAND_IN), True
+    return None
+
+
+def _repair(data: dict[str, Any], path: Keys) -> None:
+    """Mend what can be mended; else take out the nearest thing around it that can be spared."""
+    for end in range(len(path), 0, -1):
+        around, key = _at(data, path[: end - 1]), path[end - 1]
+        inside_workload = path[: end - 1] == ("workload",) or (end == 3 and path[0] == "workloads")
+        if inside_workload and key in _HARMLESS and around is not None:
+            around[key] = copy.deepcopy(_HARMLESS[key])
+            return
+        if isinstance(around, dict) and key in around:
+            del around[key]
+            if key == "optimizers" or (len(path) == 2 and path[0] == "optimizers"):
+                data.pop("baseline", None)  # it may have named what is gone
+            return
+        if isinstance(around, list) and key.isdecimal() and int(key) < len(around):
+            del around[int(key)]
+            return
+
+
+def _at(data: Any, path: Keys) -> Any:
+    for key in path:
+        if isinstance(data, dict) and key in data:
+            data = data[key]
+        elif isinstance(data, list) and key.isdecimal() and int(key) < len(data):
+            data = data[int(key)]
+        else:
+            return None
+    return data
