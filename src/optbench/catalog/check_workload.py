@@ -78,6 +78,10 @@ def size_findings(workload: Workload, path: TypedPath, info: DataInfo | None) ->
     if workload.batch_size > info.train:
         message = f"a batch of {workload.batch_size} is larger than the training split ({info.train} samples)"
         yield (*path, "batch_size"), message
+    for split, samples in (("validation", info.validation), ("test", info.test)):
+        if samples < 1:
+            message = f"leaves no {split} samples ({info.train} for training): targets and the final metric need some"
+            yield (*path, "data"), message
     for setting in sorted(workload.augment.model_fields_set) if len(info.shape) == 1 else ():
         if getattr(workload.augment, setting):
             yield (*path, "augment", setting), f"needs images; the data have shape {info.shape}"

@@ -141,6 +141,7 @@ def _run(job: Job, options: Options, stop: StopRequest) -> Summary:
             return Summary(left=len(pending))
         if pending and not options.allow_mixed:
             _refuse_to_mix(job, here)
+        job.folder.write_text("suite.yaml", _resolved(job))
         job.folder.write_plan(
             make_plan(job.loaded.name, job.loaded.suite, job.planned, _command(), _provenance(job))
         )
@@ -193,6 +194,14 @@ def _refuse_to_mix(job: Job, here: dict[str, object]) -> None:
                     file=str(log.path),
                 )
             )
+
+
+def _resolved(job: Job) -> str:
+    """The suite as it was run, --set and all, in the form of a suite file."""
+    from optbench.suite.dump import dump_text
+
+    head = f"# As run, resolved from {job.loaded.path.resolve()}; files it names start from that folder.\n"
+    return head + dump_text(job.loaded.suite)
 
 
 def _say(line: str) -> None:

@@ -156,9 +156,8 @@ class _Run:
         progress.skipped += interval.skipped
         if interval.bad_step is not None:
             bound = self.trial.workload.loss_bound
-            return self.finished(
-                "diverged", f"training loss not finite or above {bound:g} at step {interval.bad_step + 1}"
-            )
+            detail = f"training loss not finite or above {bound:g} at step {interval.bad_step + 1}"
+            return self.finished("diverged", detail, memory=self._memory())
         targets = self.trial.workload.target
         with progress.evaluating, evaluation_mode(session):
             metrics: Metrics = {"validation": measure(session, "validation")}
@@ -166,7 +165,8 @@ class _Run:
                 metrics["test"] = measure(session, "test")
             self._remember_best(metrics["validation"])
         if not math.isfinite(metrics["validation"]["loss"]):
-            return self.finished("diverged", f"validation loss not finite after step {progress.step}")
+            detail = f"validation loss not finite after step {progress.step}"
+            return self.finished("diverged", detail, memory=self._memory())
         yield Evaluated(
             step=progress.step,
             epoch=progress.step / session.feed.steps_per_epoch,
@@ -182,7 +182,7 @@ class _Run:
             skipped_steps=progress.skipped,
         )
         if self.trial.workload.stop_at_target and all(t.holds(metrics[t.split][t.metric]) for t in targets):
-            return self.finished("stopped", "every target was reached")
+            return self.finished("stopped", "every target was reached", memory=self._memory())
         return None
 
     def _remember_best(self, metrics: dict[str, float]) -> None:
@@ -199,23 +199,25 @@ class _Run:
         progress.note_peak(self.device)
         with progress.evaluating, evaluation_mode(session):
             final["last"] = measure(session, "test")
-        held = state_bytes(session.optimizers.members, session.parameters)
-        step_peak = self._probe_step()
+        memory = self._memory()
         if progress.best is not None:
             session.model.load_state_dict(progress.best.weights)
             session.model.eval()
             with progress.evaluating:
                 final["best_validation"] = measure(session, "test")
-        return self.finished("completed", final=final, state=held, step_peak=step_peak)
+        return self.finished("completed", final=final, memory=memory)
 
-    def _probe_step(self) -> int | None:
-        """Transient bytes of one more `step()` on the live state and the last gradients; None if it can't be had."""
+    def _memory(self) -> tuple[int, int | None]:
+        """Bytes of the live optimizer state, and transient bytes of one more `step()` on the last gradients (None if they
+        can't be had). It trains one step further: nothing may use the weights after it."""
+        session = self.session
+        held = state_bytes(session.optimizers.members, session.parameters)
         loss = torch.zeros((), device=self.device)
-        closure = (lambda: loss) if self.session.optimizers.needs_closure else None
+        closure = (lambda: loss) if session.optimizers.needs_closure else None
         try:
-            return peak_of(lambda: self.session.optimizers.step(closure), self.device)
+            return held, peak_of(lambda: session.optimizers.step(closure), self.device)
         except (OptimizerFault, RuntimeError):
-            return None
+            return held, None
 
     def _started(self) -> Started:
         session, info = self.session, self.session.splits.info
@@ -242,8 +244,7 @@ class _Run:
         *,
         at_fault: Fault = "",
         final: dict[str, dict[str, float]] | None = None,
-        state: int | None = None,
-        step_peak: int | None = None,
+        memory: tuple[int | None, int | None] = (None, None),
     ) -> Finished:
         progress = self.progress
         progress.clock.pause()
@@ -257,8 +258,8 @@ class _Run:
             cpu_seconds=progress.clock.cpu_seconds,
             evaluation_seconds=progress.evaluating.seconds,
             setup_seconds=self.setting_up.seconds,
-            state_bytes=state,
-            step_peak_bytes=step_peak,
+            state_bytes=memory[0],
+            step_peak_bytes=memory[1],
             peak_memory_bytes=progress.peak_memory,
             at_fault=at_fault,
         )
