@@ -79,7 +79,8 @@ def trial_times(suite: SuiteResults) -> pd.DataFrame:
     """One row a trial: submission, workload, study, seconds to the first evaluation that meets the target, else inf.
 
     A trial belongs to the study that its log names; where it names none, every seed is a study of one trial. Only the
-    first target of a workload counts. Trials that are not complete are missing.
+    first target of a workload counts. Missing are trials that are not complete, and those whose clock was carried over a
+    restart. Raises `OptbenchError` where a log does not tell seconds.
     """
     records = []
     for row in table_rows(Results((suite,))):
@@ -87,7 +88,7 @@ def trial_times(suite: SuiteResults) -> pd.DataFrame:
             continue
         target = row.trial.workload.target[0]
         for log in row.logs:
-            if not log.is_complete:
+            if not log.is_complete or log.timings_interrupted:
                 continue
             facts = log.started.environment if log.started is not None else {}
             passed = (
@@ -96,7 +97,12 @@ def trial_times(suite: SuiteResults) -> pd.DataFrame:
                 if target.holds(event.metrics.get(target.split, {}).get(target.metric, math.nan))
             )
             study = facts.get("study", log.trial["seed"])
-            records.append((row.trial.label, row.trial.workload_name, study, next(passed, math.inf)))
+            seconds = next(passed, math.inf)
+            if math.isnan(seconds):
+                raise OptbenchError(
+                    Problem("no seconds on record: a leaderboard needs training times", file=str(log.path))
+                )
+            records.append((row.trial.label, row.trial.workload_name, study, seconds))
     return pd.DataFrame(records, columns=["submission", "workload", "study", "seconds"])
 
 

@@ -48,13 +48,12 @@ def import_algoperf(logs: Path, targets_file: Path, results: Path, name: str | N
     order = {workload: position for position, workload in enumerate([*targets.scored, *targets.targets])}
     places.sort(key=lambda place: (order[place.workload], place.submission, place.seed, place.framework))
     name = name or logs.resolve().name
-    runs, longest, evaluations = [], dict.fromkeys((place.workload for place in places), 0.0), 0
+    runs, evaluations = [], 0
     for place in places:
         rows = read_rows(place, targets.targets[place.workload], findings, logs)
-        longest[place.workload] = max(longest[place.workload], *(row.seconds for row in rows), 0.0)
         evaluations += len(rows)
         runs.append(_run(place, rows, targets.targets[place.workload], logs, findings))
-    workloads = {workload: _workload(workload, targets, longest[workload]) for workload in longest}
+    workloads = {place.workload: _workload(place.workload, targets) for place in places}
     _check_sets(places, findings)
     written = write(results, _source(name, logs, targets_file, targets, places, findings), workloads, runs)
     submissions = tuple(sorted({place.submission for place in places}))
@@ -178,10 +177,11 @@ def _check_sets(places: list[Place], findings: Findings) -> None:
             )
 
 
-def _workload(name: str, targets: Targets, longest: float) -> ForeignWorkload:
+def _workload(name: str, targets: Targets) -> ForeignWorkload:
+    """The budget is the targets file's, so that a log that grows stays the same trial."""
     target = targets.targets[name]
-    seconds = targets.max_seconds.get(name, longest) or 1.0
-    return ForeignWorkload(Duration(value=seconds, unit="seconds"), (target,), (target.metric,))
+    budget = targets.budgets.get(name, Duration(value=1, unit="steps"))
+    return ForeignWorkload(budget, (target,), (target.metric,))
 
 
 def _source(

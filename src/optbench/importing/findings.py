@@ -20,7 +20,7 @@ class Findings:
             self.examples.setdefault(kind, example)
 
     def lines(self) -> list[str]:
-        return [f"{count} {kind} (first: {self.examples[kind]})" for kind, count in self.counts.items()]
+        return [f"{kind} ({count}; first: {self.examples[kind]})" for kind, count in self.counts.items()]
 
 
 def short(path: Path, root: Path) -> str:

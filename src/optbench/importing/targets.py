@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from optbench.errors import OptbenchError, Problem, nearest
-from optbench.suite.types import Target
+from optbench.suite.types import Duration, Target
 
 #: direction by the metric's name, for files that do not state a goal (those of version 0.6 as first published)
 _SMALL = ("loss", "ce_loss", "ctc_loss", "l1_loss", "wer", "ppl", "perplexity", "error_rate")
@@ -24,7 +24,9 @@ class Targets:
     base: tuple[str, ...]
     held_out: dict[str, str]
     targets: dict[str, Target]
-    max_seconds: dict[str, float]  # budget of a run, where the file states it
+    budgets: dict[
+        str, Duration
+    ]  # of a run: its longest training time, else the step hint, where the file states them
     content: dict[str, Any]  # the file
 
     @property
@@ -63,14 +65,9 @@ def read_targets(path: Path) -> Targets:
         wrong("base_workloads", "expected at least one workload")
     if problems:
         raise OptbenchError(*problems)
-    limits = {
-        name: float(spec["max_allowed_runtime_sec"])
-        for name, spec in workloads.items()
-        if isinstance(spec.get("max_allowed_runtime_sec"), (int, float))
-        and spec["max_allowed_runtime_sec"] > 0
-    }
+    budgets = {name: budget for name, spec in workloads.items() if (budget := _budget(spec)) is not None}
     version = str(content.get("benchmark_version", ""))
-    return Targets(version, base, held_out, targets, limits, content)
+    return Targets(version, base, held_out, targets, budgets, content)
 
 
 def base_of(variant: str, base: tuple[str, ...]) -> str | None:
@@ -109,6 +106,19 @@ def _target(spec: Any) -> Target:
     if _is_minimized(metric, spec.get("target_metric_goal")):
         return Target(metric=metric, at_most=value)
     return Target(metric=metric, at_least=value)
+
+
+def _budget(spec: dict[str, Any]) -> Duration | None:
+    for key, unit in (("max_allowed_runtime_sec", "seconds"), ("step_hint", "steps")):
+        value = spec.get(key)
+        if (
+            isinstance(value, (int, float))
+            and not isinstance(value, bool)
+            and math.isfinite(value)
+            and 0 < value == int(value)
+        ):
+            return Duration.model_validate({"value": value, "unit": unit})
+    return None
 
 
 def _is_minimized(metric: str, goal: Any) -> bool:

@@ -73,34 +73,40 @@ def import_csv(files: Sequence[Path], results: Path, asked: Asked) -> Imported:
 
 
 def _read(files: Sequence[Path], asked: Asked, findings: Findings) -> _Found:
-    rows: dict[Key, list[Row]] = {}
+    lines_of: dict[
+        Key, list[tuple[Row, bool]]
+    ] = {}  # and whether the line has nothing but blanks for metrics
     sources: dict[Key, str] = {}
     metrics: dict[tuple[str, str], None] = {}
     for path in files:
         lines = read_lines(path)
         columns = map_columns(lines.columns, asked.maps, asked.percent, path)
         metrics |= dict.fromkeys(columns.metrics.values())
-        bad = empty = 0
+        bad = 0
         for _, cells in lines:
             key, row = _key(cells, columns), _row(cells, columns)
             if key is None or row is None:
                 bad += 1
-            elif not any(math.isfinite(value) for of in row.metrics.values() for value in of.values()) and (
-                _blank(cells, columns)
-            ):
-                empty += 1
-            else:
-                if sources.setdefault(key, str(path)) != str(path):
-                    message = f"run '{key[2]}' of '{key[1]}' is in {sources[key]} too: map a column that tells them apart to 'seed'"
-                    raise OptbenchError(Problem(message, file=str(path)))
-                rows.setdefault(key, []).append(row)
+                continue
+            if sources.setdefault(key, str(path)) != str(path):
+                message = f"run '{key[2]}' of '{key[1]}' is in {sources[key]} too: map a column that tells them apart to 'seed'"
+                raise OptbenchError(Problem(message, file=str(path)))
+            blank = not any(cells[column].strip() for column in columns.metrics)
+            lines_of.setdefault(key, []).append((row, blank))
         findings.note("unreadable lines: left out", str(path), bad + len(lines.unreadable))
-        findings.note("lines without any metric: left out", str(path), empty)
-    if not rows:
+    if not lines_of:
         raise OptbenchError(*(Problem("no evaluation in this file", file=str(path)) for path in files))
-    whole = {key: tuple(_stepped(of_run)) for key, of_run in rows.items()}
-    _check_shares(whole)
-    return _Found(whole, sources, _seeds(list(rows)), tuple(metrics))
+    rows = {key: _evaluations(of_run, key, findings) for key, of_run in lines_of.items()}
+    _check_shares(rows)
+    return _Found(rows, sources, _seeds(list(rows)), tuple(metrics))
+
+
+def _evaluations(lines: list[tuple[Row, bool]], key: Key, findings: Findings) -> tuple[Row, ...]:
+    """Blank lines tell of training between evaluations; a run that has nothing else never saw a number: it diverged."""
+    rows = [row for row, blank in lines if not blank]
+    if rows:
+        findings.note("lines without any metric: left out", " ".join(key), len(lines) - len(rows))
+    return tuple(_stepped(rows or [row for row, _ in lines]))
 
 
 def _key(cells: dict[str, str], columns: Columns) -> Key | None:
@@ -126,11 +132,6 @@ def _row(cells: dict[str, str], columns: Columns) -> Row | None:
         scale = 100.0 if column in columns.percent else 1.0
         metrics.setdefault(split, {})[metric] = number(cells[column]) / scale
     return Row(step=int(step) if math.isfinite(step) else -1, metrics=metrics, **values)
-
-
-def _blank(cells: dict[str, str], columns: Columns) -> bool:
-    """Whether nothing was written, not even `nan`: a line about training between evaluations."""
-    return not any(cells[column].strip() for column in columns.metrics)
 
 
 def _stepped(rows: Sequence[Row]) -> Iterable[Row]:
