@@ -116,3 +116,18 @@ def test_two_meanings_of_one_name_are_refused_naming_both(monkeypatch: pytest.Mo
     entry_points_are(monkeypatch, *points)
     with pytest.raises(OptbenchError, match=rf"'{name}': .*(adam.py|pkg_a).* and pkg_"):
         lookup.resolve("optimizers", name)
+
+
+def test_a_file_may_import_its_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "width_of_mine.py").write_text("WIDTH = 16\n")
+    (tmp_path / "net_of_mine.py").write_text("from width_of_mine import WIDTH\ndef net():\n    return WIDTH\n")
+    before = list(sys.path)
+    assert lookup.load(lookup.resolve("models", "net_of_mine.py:net", tmp_path))() == 16
+    assert sys.path == before
+
+
+def test_a_file_that_exits_when_imported_is_an_error_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(3)\n")
+    with pytest.raises(OptbenchError, match="fails when imported") as caught:
+        lookup.load(lookup.resolve("models", "leaves.py:net", tmp_path))
+    assert caught.value.problems[0].line == 2

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from optbench.catalog.model_facts import NAMES
 from optbench.catalog.signatures import UNKNOWN, Parameter, Signature
 from optbench.errors import nearest
 from optbench.suite.amounts import shown
@@ -17,7 +18,7 @@ Finding = tuple[TypedPath, str]
 
 #: what the engine passes itself
 SUPPLIED = {
-    "models": {"shape", "classes", "num_classes"},
+    "models": set(NAMES),
     "data": {"root"},
     "schedules": {"step", "steps"},
     "optimizers": {"model", "total_steps"},
@@ -39,7 +40,8 @@ def unfit(
     """
     first = set(signature.names[:1]) if family == "optimizers" else set()
     supplied = SUPPLIED.get(family, set()) | first
-    known = [p for p in signature.names if p not in (supplied - {"num_classes"})]
+    own = set(NAMES[2:]) if family == "models" else set()  # supplied unless the suite says otherwise
+    known = [p for p in signature.names if p not in supplied - own]
     for argument, value in arguments.items():
         here = (*path, argument)
         if argument in first or (

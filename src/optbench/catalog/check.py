@@ -8,6 +8,7 @@ from pathlib import Path
 from optbench.catalog.arguments import Finding, TypedPath
 from optbench.catalog.check_component import component_findings
 from optbench.catalog.check_entries import entry_findings
+from optbench.catalog.check_questions import question_findings
 from optbench.catalog.check_workload import data_findings, metric_findings, model_findings, size_findings
 from optbench.catalog.types import DataInfo
 from optbench.errors import Problem, nearest
@@ -56,4 +57,5 @@ def problems(loaded: Loaded, data_root: Path, *, build_models: bool = False) -> 
         )
     for label in suite.optimizers:
         found += entry_findings(suite, label, folder, infos)
+    found += question_findings(suite, folder)
     return load.sorted_by_line([loaded.problem_at(path, message) for path, message in dict.fromkeys(found)])

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from optbench.catalog import lookup, sources
-from optbench.catalog.arguments import SUPPLIED, Finding, TypedPath
+from optbench.catalog.arguments import Finding, TypedPath
 from optbench.catalog.check_component import component_findings, said
 from optbench.catalog.data_sets import describe_data
+from optbench.catalog.model_facts import model_facts
 from optbench.catalog.signatures import signature
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError
@@ -122,9 +123,9 @@ def _build_error(model: Component, folder: Path, info: DataInfo) -> str:
     try:
         target = lookup.resolve("models", model.name, folder)
         item = lookup.load(target)
-        offered = {"shape": info.shape, "classes": info.classes, "num_classes": info.classes}
-        read = signature(target)
-        given = {key: offered[key] for key in SUPPLIED["models"] if key in read.names}
+        names = signature(target).names
+        facts = model_facts(info.shape, info.classes)
+        given = {key: value for key, value in facts.items() if key in names}
         arguments = {key: value for key, value in model.arguments.items() if key != "weights"}  # no downloads
         with torch.device("meta"):
             getattr(item, "build", item)(**{**given, **arguments})

@@ -168,17 +168,21 @@ def _load_file(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    neighbours = str(path.parent)
+    sys.path.append(neighbours)  # last: a file may import its neighbours, as in a script, and shadows nothing
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise OptbenchError(
             Problem(f"fails when imported: {_said(error)}", file=str(path), line=_line(error, path))
         ) from error
+    finally:
+        sys.path.remove(neighbours)
     return module
 
 
-def _line(error: Exception, path: Path) -> int | None:
+def _line(error: BaseException, path: Path) -> int | None:
     """The line of the user's file that failed, however deep the failure was."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return error.lineno
@@ -186,7 +190,7 @@ def _line(error: Exception, path: Path) -> int | None:
     return frames[-1].lineno if frames else None
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from optbench.catalog import lookup
+from optbench.catalog.model_facts import model_facts
 from optbench.catalog.signatures import signature
 from optbench.errors import OptbenchError
 from optbench.suite.types import Component
@@ -32,7 +31,7 @@ def build_model(
         found = found.build
     else:
         known = signature(target).names
-        facts = {name: value for name, value in _facts(shape, classes).items() if name in known}
+        facts = {name: value for name, value in model_facts(shape, classes).items() if name in known}
         given = {**facts, **component.arguments}
     try:
         model = found(**given)
@@ -44,19 +43,6 @@ def build_model(
         )
     _check(component.name, model, shape, classes)
     return model
-
-
-def _facts(shape: tuple[int, ...], classes: int) -> dict[str, Any]:
-    """What the data fix, under the names that model constructors use for it."""
-    facts: dict[str, Any] = dict.fromkeys(("shape", "input_shape"), shape)
-    facts |= dict.fromkeys(("classes", "num_classes", "n_classes"), classes)
-    facts |= {"in_features": math.prod(shape), "weights": None, "aux_logits": False}
-    if len(shape) == 3:
-        channels, height, width = shape
-        side = height if height == width else (height, width)
-        facts |= dict.fromkeys(("in_channels", "in_chans"), channels)
-        facts |= dict.fromkeys(("image_size", "img_size"), side)
-    return facts
 
 
 def _check(name: str, model: nn.Module, shape: tuple[int, ...], classes: int) -> None:

@@ -1,0 +1,57 @@
+"""What is wrong with what a suite asks beyond its table: sweeps, horizons, and published rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from optbench.catalog import lookup
+from optbench.catalog.arguments import Finding
+from optbench.catalog.signatures import signature
+from optbench.errors import OptbenchError, nearest
+from optbench.suite.sweep import points
+from optbench.suite.types import Suite
+
+
+def question_findings(suite: Suite, folder: Path) -> Iterator[Finding]:
+    yield from _published(suite)
+    yield from _horizons(suite)
+    if suite.sensitivity:
+        yield from _sensitivity(suite, folder)
+
+
+def _published(suite: Suite) -> Iterator[Finding]:
+    for position, row in enumerate(suite.published):
+        if row.optimizer is not None and row.optimizer not in suite.optimizers:
+            hint = nearest(row.optimizer, suite.optimizers)
+            message = f"no entry '{row.optimizer}'; {hint} (a row of no entry has a 'label' instead)"
+            yield ("published", position, "optimizer"), message
+        for column, claim in row.values.given.items():
+            if claim.over is not None and claim.over not in suite.optimizers:
+                path = ("published", position, "values", column, "over")
+                yield path, f"no entry '{claim.over}'; {nearest(claim.over, suite.optimizers)}"
+
+
+def _horizons(suite: Suite) -> Iterator[Finding]:
+    for label, entry in suite.optimizers.items():
+        if suite.horizons and entry.horizon is not None and entry.horizons is None:
+            message = "the suite's 'horizons' would set the length; write 'horizons: []' here to keep this one"
+            yield ("optimizers", label, "horizon"), message
+
+
+def _sensitivity(suite: Suite, folder: Path) -> Iterator[Finding]:
+    for label, entry in suite.optimizers.items():
+        try:
+            points(suite.sensitivity, entry)
+        except ValueError as error:
+            yield ("optimizers", label), f"sensitivity: {error}"
+        if len(entry.rules) > 1:
+            continue  # scaled are only values that a rule has
+        try:
+            read = signature(lookup.resolve("optimizers", entry.rules[0].use, folder))
+        except OptbenchError:
+            continue  # told already
+        for name in suite.sensitivity:
+            if name not in read.names and not read.accepts_any:
+                message = f"sensitivity: '{entry.rules[0].use}' has no argument '{name}'"
+                yield ("optimizers", label), f"{message}; {nearest(name, read.names)}"
