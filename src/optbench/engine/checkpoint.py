@@ -2,42 +2,75 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-import pickle
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
+from optbench.errors import OptbenchError, Problem
 
 FORMAT = 1
+_RESERVE_BYTES = 1_000_000  # left free for records, which are worth more than a checkpoint
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class NoSpace(OptbenchError):
+    """The disk is full: this trial can't go on here, and no other can either."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Whole or absent: a crash at any moment leaves the old file or the new one."""
+    """Whole or absent: a crash at any moment leaves the old file or the new one.
+
+    Raises `NoSpace` with the bytes that are needed, before anything is damaged; `OSError` for other troubles of the disk.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    needed = _bytes_in(state) * 101 // 100 + 100_000 + _RESERVE_BYTES
+    if shutil.disk_usage(path.parent).free < needed:
+        raise _no_space(path, needed)
+    aside = path.with_name(f"{_aside(path)}{os.getpid()}")
     try:
         with aside.open("wb") as file:
             torch.save({"format": FORMAT, **state}, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
+    except (OSError, RuntimeError) as error:  # torch's writer says RuntimeError when a write falls short
+        full = isinstance(error, OSError) and error.errno in _FULL
+        if full or shutil.disk_usage(path.parent).free < needed:
+            raise _no_space(path, needed) from error
+        raise
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def load(path: Path, trial_id: str) -> dict[str, Any] | None:
-    """The state saved for this trial, on the CPU; None if there is none or it can't be used (the trial then starts anew)."""
+    """The state saved for this trial, on the CPU; None if there is none or it can't be used (the trial then starts anew).
+
+    Removes what a process killed in the middle of `save` left behind.
+    """
+    for left in path.parent.glob(f"{_aside(path)}*"):
+        with contextlib.suppress(OSError):
+            left.unlink()
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        return None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+    except (
+        Exception
+    ):  # damaged or tampered with, in whatever way: the records tell that the trial starts anew
         return None
     usable = isinstance(state, dict) and state.get("format") == FORMAT and state.get("trial_id") == trial_id
     return state if usable else None
+
+
+def is_disk_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
@@ -60,3 +93,28 @@ def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
     np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def _aside(path: Path) -> str:
+    return f".{path.name}."
+
+
+def _no_space(path: Path, needed: int) -> NoSpace:
+    free = shutil.disk_usage(path.parent).free
+    return NoSpace(
+        Problem(
+            f"the disk is full: a checkpoint needs {needed / 1e6:.1f} MB and {free / 1e6:.1f} MB are free. Nothing measured is lost: "
+            f"make space and run the same command again, it goes on from the last checkpoint",
+            file=str(path.parent),
+        )
+    )
+
+
+def _bytes_in(node: Any) -> int:
+    if isinstance(node, Tensor):
+        return node.numel() * node.element_size()
+    if isinstance(node, dict):
+        return sum(map(_bytes_in, node.values()))
+    if isinstance(node, (list, tuple)):
+        return sum(map(_bytes_in, node))
+    return 16

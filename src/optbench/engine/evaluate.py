@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 
@@ -30,8 +30,13 @@ def evaluation_mode(session: Session) -> Iterator[None]:
         yield
 
 
-def measure(session: Session, split: SplitName) -> dict[str, float]:
-    """Every metric of the workload, and its loss, as means over the split. Call inside `evaluation_mode`."""
+def measure(
+    session: Session, split: SplitName, look_up: Callable[[], None] = lambda: None
+) -> dict[str, float]:
+    """Every metric of the workload, and its loss, as means over the split. Call inside `evaluation_mode`.
+
+    `look_up` is called after each batch; what it raises ends the evaluation.
+    """
     sums = {name: torch.zeros((), device=session.device) for name in session.metrics}
     samples = 0
     with torch.inference_mode():
@@ -42,6 +47,7 @@ def measure(session: Session, split: SplitName) -> dict[str, float]:
             for name, metric in session.metrics.items():
                 sums[name] += metric.total(outputs.float(), labels, loss.float())
             samples += len(labels)
+            look_up()
     return {name: float(total) / samples for name, total in sums.items()}
 
 

@@ -5,28 +5,33 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from optbench.engine import checkpoint as checkpoints
+from optbench.engine import tell
 from optbench.engine.clock import Stopwatch, now
 from optbench.engine.environment import environment
 from optbench.engine.evaluate import evaluation_mode, measure
 from optbench.engine.guard import check_moved, snapshot
-from optbench.engine.memory import is_out_of_memory, peak_of, state_bytes
+from optbench.engine.memory import is_out_of_memory, memory_asked_for, peak_of, state_bytes
 from optbench.engine.optimizers import OptimizerFault
-from optbench.engine.progress import Best, Progress
+from optbench.engine.progress import Progress
 from optbench.engine.session import prepare
 from optbench.engine.step import training_step
 from optbench.engine.warm import compile_outside_the_clock
 from optbench.errors import OptbenchError
-from optbench.events import Evaluated, Event, Fault, Finished, Metrics, Progressed, Resumed, Started, Status
+from optbench.events import Evaluated, Event, Fault, Finished, Metrics, Progressed, Resumed, Status
 from optbench.suite.types import Trial
 
 CHECKPOINT_SECONDS = 30.0  # between checkpoints; resuming is exact wherever they fall
 PROGRESS_SECONDS = 0.25
+EVALUATION_SECONDS = (
+    3.0  # how long a stop waits for an evaluation under way; one that takes longer is done again
+)
 
 
 def train(
@@ -43,20 +48,33 @@ def train(
     Store each event before asking for the next: a checkpoint is written only after the records before it are safe. A trial that has
     a checkpoint goes on from it, and may repeat evaluations that were stored already; they are recognised by their step. When
     `should_stop()` turns true the trial ends at the next step as `interrupted`, with a checkpoint of that step.
+    Raises `OptbenchError`, after `Finished`, where no checkpoint can be written: no other trial can go on either.
     """
     run = _Run(trial, device, checkpoint, should_stop, checkpoint_seconds)
     try:
         yield from run.events(data_root)
     except OptimizerFault:
         yield run.finished("failed", traceback.format_exc(), at_fault="optimizer")
+    except checkpoints.NoSpace as error:
+        yield run.finished("interrupted", str(error), "infrastructure")
+        raise
     except OptbenchError as error:
         yield run.finished("failed", str(error))
     except Exception as error:
         if is_out_of_memory(error):
-            yield run.finished("out_of_memory", str(error).strip().partition("\n")[0])
+            yield run.finished("out_of_memory", memory_asked_for(error))
+        elif checkpoints.is_disk_full(error):
+            yield run.finished("interrupted", f"the disk is full: {error}", "infrastructure")
+            raise OptbenchError(
+                f"the disk is full ({error}): make space and run the same command again"
+            ) from error
         else:
             fault: Fault = "infrastructure" if isinstance(error, OSError) else ""
             yield run.finished("failed", traceback.format_exc(), at_fault=fault)
+
+
+class _Abandoned(Exception):
+    """An evaluation that was given up because a stop was asked for."""
 
 
 class _Run:
@@ -74,16 +92,17 @@ class _Run:
         self.should_stop, self.checkpoint_seconds = should_stop, checkpoint_seconds
         self.progress = Progress.of(trial, device)
         self.setting_up = Stopwatch()
+        self.exact = True  # whether a checkpoint of this moment would hold what training goes on from
+        self.asked_since: float | None = None
 
     def events(self, data_root: Path) -> Iterator[Event]:
         with self.setting_up:
-            session = self.session = prepare(self.trial, self.device, data_root)
             state = checkpoints.load(self.checkpoint, self.trial.id) if self.checkpoint else None
-            if self.trial.workload.compile:
-                compile_outside_the_clock(session)
-            if state is not None:
-                self.progress.restore(session, state)
-        yield self._started() if state is None else self._resumed()
+            resumed = state is not None and self._set_up(data_root, state)
+            if not resumed:
+                self._set_up(data_root, None)
+            session = self.session
+        yield self._resumed() if resumed else tell.started(session, self.device)
         session.model.train()
         session.optimizers.train()
         if self.device.type == "cuda":
@@ -91,20 +110,52 @@ class _Run:
         with closing(session.feed):
             yield from self._training()
 
+    def _set_up(self, data_root: Path, state: dict[str, Any] | None) -> bool:
+        """A new session, at the checkpoint's state if one is given. False if that state is not one of this trial."""
+        session = self.session = prepare(self.trial, self.device, data_root)
+        self.progress = Progress.of(self.trial, self.device)
+        if self.trial.workload.compile:
+            compile_outside_the_clock(session)
+        if state is None:
+            return True
+        try:
+            self.progress.restore(session, state)
+        except (
+            Exception
+        ) as error:  # damaged or tampered with, in whatever way: the trial starts anew, as its records tell
+            if is_out_of_memory(error):
+                raise
+            return False
+        return True
+
     def _training(self) -> Iterator[Event]:
+        try:
+            yield from self._steps()
+        except _Abandoned:
+            if self.exact:
+                self._save()
+            yield self.finished(
+                "interrupted", f"stopped on request in the evaluation after step {self.progress.step}"
+            )
+
+    def _steps(self) -> Iterator[Event]:
         progress, clock = self.progress, self.progress.clock
         last_sign = last_checkpoint = now()
         spent = self._spent()
+        due = progress.step > progress.tally.first_step and (spent or self._evaluation_due(progress.step))
         clock.start()
-        while not spent:
-            self._step()
-            spent = self._spent()
-            if spent or self._evaluation_due(progress.step):
+        while due or not spent:
+            if not due:
+                self._step()
+                spent = self._spent()
+                due = spent or self._evaluation_due(progress.step)
+            if due:
                 clock.pause()
                 ended = yield from self._evaluation()
                 if ended is not None:
                     yield ended
                     return
+                due = False
                 last_sign = now()
                 clock.start()
             if not spent and self.should_stop():
@@ -150,20 +201,22 @@ class _Run:
     def _evaluation(self) -> Generator[Event, None, Finished | None]:
         """Yields the record; returns how the trial ended if it ended here."""
         session, progress = self.session, self.progress
-        interval = progress.tally.read(progress.step)
-        progress.evaluations += 1
-        progress.clipped += interval.clipped
-        progress.skipped += interval.skipped
+        interval = progress.tally.read()
         if interval.bad_step is not None:
             bound = self.trial.workload.loss_bound
             detail = f"training loss not finite or above {bound:g} at step {interval.bad_step + 1}"
             return self.finished("diverged", detail, memory=self._memory())
         targets = self.trial.workload.target
-        with progress.evaluating, evaluation_mode(session):
-            metrics: Metrics = {"validation": measure(session, "validation")}
+        metrics: Metrics = {}
+        with self._evaluating(), evaluation_mode(session):
+            metrics["validation"] = measure(session, "validation", self._look_up)
             if any(target.split == "test" for target in targets):
-                metrics["test"] = measure(session, "test")
-            self._remember_best(metrics["validation"])
+                metrics["test"] = measure(session, "test", self._look_up)
+            progress.note_best(session, metrics["validation"])
+        progress.tally.restart(progress.step)
+        progress.evaluations += 1
+        progress.clipped += interval.clipped
+        progress.skipped += interval.skipped
         if not math.isfinite(metrics["validation"]["loss"]):
             detail = f"validation loss not finite after step {progress.step}"
             return self.finished("diverged", detail, memory=self._memory())
@@ -185,32 +238,45 @@ class _Run:
             return self.finished("stopped", "every target was reached", memory=self._memory())
         return None
 
-    def _remember_best(self, metrics: dict[str, float]) -> None:
-        name = self.trial.workload.metrics[0]
-        value = metrics[name] if self.session.metrics[name].HIGHER_IS_BETTER else -metrics[name]
-        best = self.progress.best
-        if math.isfinite(value) and (best is None or value > best.value):
-            weights = {k: v.detach().cpu().clone() for k, v in self.session.model.state_dict().items()}
-            self.progress.best = Best(self.progress.step, value, weights)
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Time an evaluation. One that is given up leaves everything as it was before, so that it can be done again."""
+        before = checkpoints.random_state(self.device)
+        # Changing there and back rounds the weights, which must happen once: a resumed trial goes back to an earlier checkpoint.
+        exact, self.exact = self.exact, self.exact and not self.session.optimizers.has_modes
+        try:
+            with self.progress.evaluating:
+                yield
+        except _Abandoned:
+            checkpoints.restore_random_state(before, self.device)
+            raise
+        self.exact = exact
+
+    def _look_up(self) -> None:
+        """Between the batches of an evaluation: give it up if a stop has been waiting for it too long."""
+        if self.should_stop():
+            self.asked_since = self.asked_since or now()
+            if now() - self.asked_since > EVALUATION_SECONDS:
+                raise _Abandoned
 
     def _completed(self) -> Finished:
         """Test metrics at both estimands, and memory: the probing step comes after the last use of the trained weights."""
         session, progress, final = self.session, self.progress, {}
         progress.note_peak(self.device)
-        with progress.evaluating, evaluation_mode(session):
-            final["last"] = measure(session, "test")
+        with self._evaluating(), evaluation_mode(session):
+            final["last"] = measure(session, "test", self._look_up)
         memory = self._memory()
         if progress.best is not None:
             session.model.load_state_dict(progress.best.weights)
             session.model.eval()
-            with progress.evaluating:
-                final["best_validation"] = measure(session, "test")
+            with self._evaluating():
+                final["best_validation"] = measure(session, "test", self._look_up)
         return self.finished("completed", final=final, memory=memory)
 
     def _memory(self) -> tuple[int, int | None]:
         """Bytes of the live optimizer state, and transient bytes of one more `step()` on the last gradients (None if they
         can't be had). It trains one step further: nothing may use the weights after it."""
-        session = self.session
+        session, self.exact = self.session, False
         held = state_bytes(session.optimizers.members, session.parameters)
         loss = torch.zeros((), device=self.device)
         closure = (lambda: loss) if session.optimizers.needs_closure else None
@@ -219,21 +285,6 @@ class _Run:
         except (OptimizerFault, RuntimeError):
             return held, None
 
-    def _started(self) -> Started:
-        session, info = self.session, self.session.splits.info
-        tensors = session.parameters
-        return Started(
-            environment=environment(self.device, self.trial.folder),
-            parameters=sum(t.numel() for t in tensors),
-            parameter_bytes=sum(t.numel() * t.element_size() for t in tensors),
-            initial_weights=session.initial_weights,
-            hyperparameters=session.optimizers.hyperparameters(),
-            splits={"train": info.train, "validation": info.validation, "test": info.test},
-            steps=session.steps,
-            steps_per_epoch=session.feed.steps_per_epoch,
-            precision=session.precision.name,
-        )
-
     def _resumed(self) -> Resumed:
         return Resumed(self.progress.step, environment(self.device, self.trial.folder))
 
@@ -241,27 +292,12 @@ class _Run:
         self,
         status: Status,
         detail: str = "",
-        *,
         at_fault: Fault = "",
         final: dict[str, dict[str, float]] | None = None,
         memory: tuple[int | None, int | None] = (None, None),
     ) -> Finished:
-        progress = self.progress
-        progress.clock.pause()
-        return Finished(
-            status=status,
-            detail=detail,
-            step=progress.step,
-            final=final or {},
-            best_step=progress.best.step if progress.best else None,
-            train_seconds=progress.clock.train_seconds,
-            cpu_seconds=progress.clock.cpu_seconds,
-            evaluation_seconds=progress.evaluating.seconds,
-            setup_seconds=self.setting_up.seconds,
-            state_bytes=memory[0],
-            step_peak_bytes=memory[1],
-            peak_memory_bytes=progress.peak_memory,
-            at_fault=at_fault,
+        return tell.finished(
+            self.progress, self.setting_up, status, detail, at_fault=at_fault, final=final, memory=memory
         )
 
     def _save(self) -> None:

@@ -17,6 +17,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
+def memory_asked_for(error: BaseException) -> str:
+    """One sentence with the sizes that the allocator told."""
+    words = str(error).strip().partition("\n")[0]
+    words = words.rpartition("DefaultCPUAllocator: ")[2].removeprefix("CUDA out of memory. ")
+    return f"out of memory: {words or 'an allocation outside of torch failed; its size is not known'}"
+
+
 def state_bytes(optimizers: Iterable[torch.optim.Optimizer], parameters: Iterable[Tensor]) -> int:
     """Bytes of the distinct storages behind all tensors in the optimizers' `state_dict`s, at any depth.
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from optbench.catalog import lookup
+from optbench.engine.checkpoint import is_disk_full
 from optbench.engine.memory import is_out_of_memory
 from optbench.engine.parameters import Parameter, route, trainable
 from optbench.errors import OptbenchError
@@ -117,10 +118,10 @@ def blamed_on_optimizer() -> Iterator[None]:
         yield
     except OptbenchError:
         raise
-    except Exception as error:
-        if is_out_of_memory(error):
+    except (Exception, SystemExit) as error:
+        if is_out_of_memory(error) or is_disk_full(error):
             raise
-        raise OptimizerFault(str(error)) from error
+        raise OptimizerFault from error
 
 
 def build(trial: Trial, model: nn.Module, steps: int | None) -> Optimizers:
@@ -131,8 +132,7 @@ def build(trial: Trial, model: nn.Module, steps: int | None) -> Optimizers:
     parameters = trainable(model)
     rules = trial.entry.rules
     members = [
-        _member(trial, rule, mine, model, steps)
-        for rule, mine in zip(rules, route(parameters, rules), strict=True)
+        _member(trial, position, mine, model, steps) for position, mine in enumerate(route(parameters, rules))
     ]
     optimizers = Optimizers(members, trial.entry.closure)
     wanted, held = {id(p.tensor) for p in parameters}, {id(p) for p in optimizers.parameters()}
@@ -148,12 +148,14 @@ def build(trial: Trial, model: nn.Module, steps: int | None) -> Optimizers:
 
 
 def _member(
-    trial: Trial, rule: Rule, parameters: Sequence[Parameter], model: nn.Module, steps: int | None
+    trial: Trial, position: int, parameters: Sequence[Parameter], model: nn.Module, steps: int | None
 ) -> torch.optim.Optimizer:
+    rule = trial.entry.rules[position]
     factory = lookup.load(lookup.resolve("optimizers", rule.use, trial.folder))
     accepted = _parameters_of(factory)
     arguments = {
-        key: tuple(v) if isinstance(v, list) else v for key, v in {**rule.arguments, **trial.point}.items()
+        key: tuple(v) if isinstance(v, list) else v
+        for key, v in {**rule.arguments, **_swept(trial, position)}.items()
     }
     arguments |= {
         key: value for key, value in _implementation(trial.implementation).items() if key in accepted
@@ -165,6 +167,14 @@ def _member(
     if not isinstance(made, torch.optim.Optimizer) and not hasattr(made, "param_groups"):
         raise OptbenchError(f"`{rule.use}` gave {type(made).__name__}; expected a torch.optim.Optimizer")
     return made  # type: ignore[no-any-return]
+
+
+def _swept(trial: Trial, position: int) -> dict[str, Any]:
+    """What a sweep sets for the rule at `position`: `0.lr` is the first rule's, plain names are an only rule's."""
+    if len(trial.entry.rules) == 1:
+        return trial.point
+    own = f"{position}."
+    return {key.removeprefix(own): value for key, value in trial.point.items() if key.startswith(own)}
 
 
 def _groups(trial: Trial, rule: Rule, parameters: Sequence[Parameter], accepted: set[str]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +51,14 @@ class Progress:
         """The allocator's peak so far; only CUDA keeps one."""
         if device.type == "cuda":
             self.peak_memory = max(torch.cuda.max_memory_allocated(device), self.peak_memory or 0)
+
+    def note_best(self, session: Session, metrics: dict[str, float]) -> None:
+        """Keep the weights as evaluated if they are the best so far by the workload's first metric."""
+        name = session.trial.workload.metrics[0]
+        value = metrics[name] if session.metrics[name].HIGHER_IS_BETTER else -metrics[name]
+        if math.isfinite(value) and (self.best is None or value > self.best.value):
+            weights = {k: v.detach().cpu().clone() for k, v in session.model.state_dict().items()}
+            self.best = Best(self.step, value, weights)
 
     def state(self, session: Session) -> dict[str, Any]:
         """All that training goes on from, as tensors, numbers and lists only."""

@@ -41,22 +41,24 @@ class Tally:
         if facts.skipped is not None:
             self.skips.append(facts.skipped)
 
-    def read(self, next_step: int) -> Interval:
-        """Waits for the device, sums up, and starts anew at `next_step`."""
+    def read(self) -> Interval:
+        """Waits for the device, and sums up what was added since `restart`."""
         losses = _numbers(self.losses)
         norms = _numbers(self.norms)
         bad = (i for i, loss in enumerate(losses) if not math.isfinite(loss) or loss > self.loss_bound)
         first_bad = next(bad, None)
-        interval = Interval(
+        return Interval(
             mean_loss=math.fsum(losses) / len(losses) if first_bad is None and losses else math.nan,
             bad_step=None if first_bad is None else self.first_step + first_bad,
             gradient_norm=norms[-1] if norms else None,
             clipped=sum(norm > self.clip for norm in norms) if self.clip is not None else 0,
             skipped=sum(skip > 0 for skip in _numbers(self.skips)),
         )
+
+    def restart(self, next_step: int) -> None:
+        """Forget what was read; the next interval begins with `next_step`."""
         self.first_step = next_step
         self.losses, self.norms, self.skips = [], [], []
-        return interval
 
     def state(self) -> dict[str, Any]:
         return {

@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from optbench.errors import OptbenchError
-from optbench.events import Event, Finished, Status
+from optbench.errors import OptbenchError, Problem
+from optbench.events import Event, Fault, Finished, Resumed, Started, Status
+from optbench.executor.process import Child, Ended, StopRequest, child, receive
 from optbench.executor.worker import Settings, work
 from optbench.executor.worker import prepare as work_ahead
 from optbench.store import SuiteFolder, TrialFile
 from optbench.suite.types import Trial
 
+__all__ = ["Listener", "StopRequest", "Summary", "prepare", "run"]
+
 Listener = Callable[[Trial, Event], None]
-
-
-@dataclass
-class StopRequest:
-    """Set from a signal handler; the running trial then writes a checkpoint and ends as `interrupted`."""
-
-    signal: int | None = None
-
-    @property
-    def asked(self) -> bool:
-        return self.signal is not None
+_MAX_OUTPUT_BYTES = 32_000_000  # of what a trial prints; beyond it the log begins anew
+_SETUP_SECONDS = 2.0  # a trial that was asked to stop before its first step has nothing to save
 
 
 @dataclass
@@ -53,16 +44,15 @@ def prepare(
 
     `say` gets lines about downloads and decoding. Raises `OptbenchError` if the data or the device can't be had.
     """
-    with _process(work_ahead, trials, settings) as (process, connection):
+    with child(work_ahead, trials, settings) as helper:
         while True:
-            while not connection.poll(0.2):
-                if stop.asked:
-                    process.kill()
-                    return None
-            answer = _receive(process, connection)
-            if isinstance(answer, _Died):
+            answer = receive(helper, stop, patience=float("inf"), stop_patience=_SETUP_SECONDS)
+            if stop.asked:
+                helper.end()
+                return None
+            if isinstance(answer, Ended):
                 raise OptbenchError(f"while getting the data ready: {answer.reason}")
-            connection.send(False)
+            helper.answer(False)
             if isinstance(answer, dict):
                 return answer
             if not isinstance(answer, str):
@@ -92,112 +82,111 @@ def _run_one(
 ) -> Status:
     checkpoint = folder.checkpoint_path(trial)
     output = folder.path / "output" / f"{folder.trial_path(trial).stem}.log"
+    killed_before = _kills_for_memory()
     with (
         folder.open_trial(trial) as file,
-        _process(work, trial, settings, checkpoint, output) as (process, connection),
+        child(work, trial, settings, checkpoint, output) as process,
     ):
-        ended = _follow(trial, file, process, connection, listen, stop, output)
+        end = _follow(trial, file, process, settings, listen, stop, output)
+        if isinstance(end, Ended):
+            process.end()
+            end = _told(end, file, output, out_of_memory=_kills_for_memory() > killed_before)
+            file.append(end)
+            listen(trial, end)
     if file.is_complete:
         checkpoint.unlink(missing_ok=True)
-    if output.exists() and output.stat().st_size == 0:
-        output.unlink()
-    return ended.status
+    with contextlib.suppress(OSError):
+        if output.stat().st_size == 0:
+            output.unlink()
+    return end.status
 
 
 def _follow(
     trial: Trial,
     file: TrialFile,
-    process: BaseProcess,
-    connection: Connection,
+    process: Child,
+    settings: Settings,
     listen: Listener,
     stop: StopRequest,
     output: Path,
-) -> Finished:
-    """Store and pass on the trial's events until it ends, in whatever way."""
-    ended: Finished | None = None
+) -> Finished | Ended:
+    """Store and pass on the trial's events until its end, or until it will say no more.
+
+    Raises `OptbenchError` where the trial says that the run can't go on.
+    """
+    finished: Finished | None = None
+    begun = False
     while True:
-        event = _receive(process, connection)
-        if isinstance(event, _Died):
-            if ended is None:
-                ended = _death(event, output, file)
-                file.append(ended)
-                listen(trial, ended)
-            return ended
+        event = receive(
+            process, stop, settings.stall_seconds, **({} if begun else {"stop_patience": _SETUP_SECONDS})
+        )
+        _bound(output)
+        if isinstance(event, Ended):
+            if event.cause == "silent":
+                process.show_stacks()
+            return finished or event
+        if isinstance(event, tuple) and event and all(isinstance(item, Problem) for item in event):
+            process.answer(True)
+            raise OptbenchError(*event)
         if event is None:
-            with contextlib.suppress(OSError):
-                connection.send(stop.asked)
-            assert ended is not None
-            return ended
+            process.answer(stop.asked)
+            return finished or Ended("died", "the trial's process ended without a result")
         file.append(event)
         listen(trial, event)
-        if isinstance(event, Finished):
-            ended = event
-        with contextlib.suppress(OSError):
-            connection.send(stop.asked)
+        begun = begun or isinstance(event, (Started, Resumed))
+        finished = event if isinstance(event, Finished) else finished
+        process.answer(stop.asked)
 
 
-@dataclass(frozen=True)
-class _Died:
-    reason: str
-    signal: int | None = None
+def _told(ended: Ended, file: TrialFile, output: Path, out_of_memory: bool) -> Finished:
+    """A crash of the program or a hang is a failed trial; a kill from outside is nobody's fault and will be tried again
+    (decision 9)."""
+    step = file.last_step or 0
+    status: Status = "failed"
+    fault: Fault = ""
+    detail = ended.reason
+    if ended.cause == "stopped":
+        status = "interrupted"
+        detail += "; it goes on from its last checkpoint"
+    elif ended.signal == signal.SIGKILL and out_of_memory:
+        status = "out_of_memory"
+        detail += f": the kernel ran out of memory ({_memory_of_machine()})"
+    elif ended.cause == "lost" or ended.signal in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP):
+        fault = "infrastructure"
+    else:
+        detail = f"{detail}\n{_last_words(output)}".strip()
+    return Finished(status=status, detail=detail, step=step, at_fault=fault)
 
 
-def _receive(process: BaseProcess, connection: Connection) -> Any:
-    """The next message, or how the process died instead."""
+def _last_words(output: Path) -> str:
     try:
-        return connection.recv()
-    except (EOFError, ConnectionError):
-        process.join(10)
-        code = process.exitcode
-        if code is not None and code < 0:
-            return _Died(f"the trial's process was ended by {_signal_name(-code)}", -code)
-        return _Died(f"the trial's process ended with exit code {code} and said nothing")
+        with output.open("rb") as file:
+            file.seek(max(0, output.stat().st_size - 4000))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
 
 
-def _death(died: _Died, output: Path, file: TrialFile) -> Finished:
-    """A crash of the program is a failed trial; a kill from outside is nobody's fault and will be tried again (decision 9)."""
-    from_outside = died.signal in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
-    last_words = output.read_text(errors="replace")[-4000:] if output.exists() else ""
-    return Finished(
-        status="failed",
-        detail=f"{died.reason}\n{last_words}".strip(),
-        step=file.last_step or 0,
-        at_fault="infrastructure" if from_outside else "",
-    )
+def _bound(output: Path) -> None:
+    """A plug-in that prints in every step must not fill the disk."""
+    with contextlib.suppress(OSError):
+        if output.stat().st_size > _MAX_OUTPUT_BYTES:
+            with output.open("r+b") as file:
+                file.truncate(0)
 
 
-def _signal_name(number: int) -> str:
+def _kills_for_memory() -> int:
+    """How many processes the kernel has killed for want of memory; 0 where it does not tell."""
     try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+        words = Path("/proc/vmstat").read_text(encoding="ascii").split()
+        return int(words[words.index("oom_kill") + 1])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
-@contextlib.contextmanager
-def _process(target: Callable[..., None], *arguments: Any) -> Iterator[tuple[BaseProcess, Connection]]:
-    """A started process and the connection to it; on the way out it is gone, by force if it must be."""
-    context = _context()
-    ours, theirs = context.Pipe()
-    process = context.Process(target=target, args=(theirs, *arguments), daemon=True)
-    process.start()
-    theirs.close()
+def _memory_of_machine() -> str:
     try:
-        yield process, ours
-    except BaseException:
-        process.kill()
-        raise
-    finally:
-        ours.close()
-        process.join(10)
-        if process.is_alive():
-            process.kill()
-            process.join()
-
-
-def _context() -> Any:
-    """Processes that start in milliseconds because torch is loaded once, in a server that has used no device."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["optbench.engine.loop"])
-    return context
+        words = Path("/proc/meminfo").read_text(encoding="ascii").split()
+        return f"{int(words[words.index('MemTotal:') + 1]) / 1e6:.1f} GB in this machine"
+    except (OSError, ValueError, IndexError):
+        return "its size is unknown here"

@@ -1,20 +1,23 @@
 """What runs inside a trial's process. It trains, tells, and waits for the answer after each event.
 
-The answer is whether to stop. Waiting for it is what keeps records ahead of checkpoints, and what ends this process when the
-one that started it is gone.
+The answer is whether to stop. Waiting for it is what keeps records ahead of checkpoints. A stop may also be asked for at any
+other moment, through the lifeline, which ends this process when the one that started it is gone.
 """
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from optbench.errors import OptbenchError, Problem
 from optbench.suite.types import Trial
@@ -28,34 +31,54 @@ class Settings:
     data_root: Path = Path()
     threads: int | None = None  # of the CPU; None: torch's own choice, which is recorded
     command: str = ""
+    stall_seconds: float = 1800.0  # without any sign of life a trial is taken to hang
 
 
-def work(connection: Connection, trial: Trial, settings: Settings, checkpoint: Path, output: Path) -> None:
-    """Entry point of a trial's process: send each event, read whether to stop, end with None."""
-    _leave_signals_to_parent()
+def work(
+    connection: Connection,
+    lifeline: Connection,
+    trial: Trial,
+    settings: Settings,
+    checkpoint: Path,
+    output: Path,
+) -> None:
+    """Entry point of a trial's process: send each event, read whether to stop, end with None, or with the problems because of
+    which no further trial can run either (a full disk)."""
+    stop = _live_alone(lifeline)
     _redirect_output(output)
-    from optbench.engine.loop import train
+    faulthandler.enable()
+    if hasattr(faulthandler, "register"):
+        faulthandler.register(signal.SIGUSR2, all_threads=True)
+    last: Any = None
+    try:
+        from optbench.engine.loop import CHECKPOINT_SECONDS, train
 
-    device = _prepare(settings, trial.folder)
-    answers = [False]
-    events = train(
-        trial,
-        device,
-        data_root=settings.data_root,
-        checkpoint=checkpoint,
-        should_stop=lambda: answers[-1],
-    )
-    for event in events:
-        answers[-1] = _exchange(connection, event)
-    _exchange(connection, None)
+        device = _prepare(settings, trial.folder)
+        events = train(
+            trial,
+            device,
+            data_root=settings.data_root,
+            checkpoint=checkpoint,
+            should_stop=stop.is_set,
+            checkpoint_seconds=float(os.environ.get("OPTBENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)),
+        )
+        for event in events:
+            if _exchange(connection, event):
+                stop.set()
+    except OptbenchError as error:
+        last = error.problems
+    _exchange(connection, last)
     _flush_and_exit()
 
 
-def prepare(connection: Connection, trials: Sequence[Trial], settings: Settings) -> None:
+def prepare(
+    connection: Connection, lifeline: Connection, trials: Sequence[Trial], settings: Settings
+) -> None:
     """Entry point of the process that goes first: every data set the trials name is loaded once, so that downloads and
     decoding are over before anything is timed. Sends lines of text meanwhile, then the environment that the trials will
     record, or the problems that prevent them."""
-    _leave_signals_to_parent()
+    _live_alone(lifeline)
+    os.dup2(2, 1)  # standard output is for results
     from optbench.catalog.data_sets import load_data
     from optbench.engine.environment import environment
 
@@ -93,20 +116,45 @@ def _exchange(connection: Connection, message: Any) -> bool:
         connection.send(message)
         return bool(connection.recv())
     except (EOFError, OSError):
-        os._exit(1)  # the parent is gone; what was measured is on disk
+        _end_all()  # the parent is gone; what was measured is on disk
 
 
-def _leave_signals_to_parent() -> None:
-    """Ctrl-C reaches the whole process group; the parent decides, and asks for a stop."""
+def _live_alone(lifeline: Connection) -> threading.Event:
+    """In a session of its own, deaf to signals: the process that started this one decides. The event is set when it asks for a
+    stop; when it is gone, so is this process with all that it started."""
+    with contextlib.suppress(OSError):
+        os.setsid()
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("500")  # if the kernel must kill something for memory, this and not the run
+    stop = threading.Event()
+
+    def watch() -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while lifeline.recv_bytes():
+                stop.set()
+        _end_all()
+
+    threading.Thread(target=watch, daemon=True, name="lifeline").start()
+    return stop
+
+
+def _end_all() -> NoReturn:
+    """This process and what it started."""
+    if os.getpgid(0) == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
 
 
 def _redirect_output(path: Path) -> None:
-    """What a plug-in prints goes to a file, not into the live display."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    """What a plug-in prints goes to a file, not into the live display; into nothing where no file can be made."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
+    except OSError:
+        file = os.open(os.devnull, os.O_WRONLY)
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)
@@ -144,6 +192,7 @@ def _prepare(settings: Settings, folder: str) -> Any:
 
 def _flush_and_exit() -> None:
     """Skips the interpreter's slow tear-down of torch."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # a plug-in may have closed it
+            stream.flush()
     os._exit(0)

@@ -1,0 +1,56 @@
+"""The first and the last record of a trial, from what the engine holds."""
+
+from __future__ import annotations
+
+import torch
+
+from optbench.engine.clock import Stopwatch
+from optbench.engine.environment import environment
+from optbench.engine.progress import Progress
+from optbench.engine.session import Session
+from optbench.events import Fault, Finished, Started, Status
+
+
+def started(session: Session, device: torch.device) -> Started:
+    """What is known before the first step."""
+    info, tensors = session.splits.info, session.parameters
+    return Started(
+        environment=environment(device, session.trial.folder),
+        parameters=sum(t.numel() for t in tensors),
+        parameter_bytes=sum(t.numel() * t.element_size() for t in tensors),
+        initial_weights=session.initial_weights,
+        hyperparameters=session.optimizers.hyperparameters(),
+        splits={"train": info.train, "validation": info.validation, "test": info.test},
+        steps=session.steps,
+        steps_per_epoch=session.feed.steps_per_epoch,
+        precision=session.precision.name,
+    )
+
+
+def finished(
+    progress: Progress,
+    setting_up: Stopwatch,
+    status: Status,
+    detail: str = "",
+    *,
+    at_fault: Fault = "",
+    final: dict[str, dict[str, float]] | None = None,
+    memory: tuple[int | None, int | None] = (None, None),
+) -> Finished:
+    """How it ended; `memory` is the optimizer state's bytes and the step's transient peak. Stops the training clock."""
+    progress.clock.pause()
+    return Finished(
+        status=status,
+        detail=detail,
+        step=progress.step,
+        final=final or {},
+        best_step=progress.best.step if progress.best else None,
+        train_seconds=progress.clock.train_seconds,
+        cpu_seconds=progress.clock.cpu_seconds,
+        evaluation_seconds=progress.evaluating.seconds,
+        setup_seconds=setting_up.seconds,
+        state_bytes=memory[0],
+        step_peak_bytes=memory[1],
+        peak_memory_bytes=progress.peak_memory,
+        at_fault=at_fault,
+    )

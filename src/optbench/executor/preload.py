@@ -1,0 +1,11 @@
+"""Imported by the server that forks the trials' processes, and by nothing else: loads torch once, for all of them."""
+
+import contextlib
+import os
+
+# Ctrl-C and the signals of a scheduler go to the whole process group. They are for the run, which decides; its server must
+# not die of them while a trial writes its checkpoint. It ends with the last process that it serves.
+with contextlib.suppress(OSError):
+    os.setsid()
+
+import optbench.engine.loop  # noqa: F401
