@@ -27,7 +27,7 @@ install: $(VENV)/.installed  ## Install into .venv
 dev: $(VENV)/.dev  ## Install with what tests and linters need
 
 demo: $(VENV)/.installed  ## Compare four optimizers on handwritten digits and print the table (minutes)
-	$(BIN)/optbench run digits
+	$(BIN)/optbench run digits --results results/demo
 
 smoke: $(VENV)/.installed  ## Run the smoke suite: tiny synthetic data, under 30 seconds
 	$(BIN)/optbench run smoke --fresh

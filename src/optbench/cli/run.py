@@ -139,6 +139,8 @@ def _run(job: Job, options: Options, stop: StopRequest) -> Summary:
         here = prepare(pending, settings, _say, stop) if pending else {}
         if here is None:
             return Summary(left=len(pending))
+        if not pending:
+            _say(_measured_before(job))
         if pending and not options.allow_mixed:
             _refuse_to_mix(job, here)
         job.folder.write_text("suite.yaml", _resolved(job))
@@ -202,6 +204,19 @@ def _resolved(job: Job) -> str:
 
     head = f"# As run, resolved from {job.loaded.path.resolve()}; files it names start from that folder.\n"
     return head + dump_text(job.loaded.suite)
+
+
+def _measured_before(job: Job) -> str:
+    """Where finished results come from: they may have come with a clone, from another machine."""
+    from optbench.store.read import read_log
+
+    started = read_log(job.folder.trial_path(job.wanted[0])).started
+    where = started.environment if started else {}
+    return (
+        f"All of it is in {job.folder.path} already, measured on {where.get('device_name', 'an unknown device')} with torch "
+        f"{where.get('torch', '?')} ({str(where.get('started_at', 'at an unknown time'))[:10]}); --fresh measures it here and now, "
+        "another --results folder beside it"
+    )
 
 
 def _say(line: str) -> None:
