@@ -130,12 +130,19 @@ def test_resume_goes_on_from_the_checkpoint(tmp_path: Path) -> None:
 
 
 def test_out_of_memory_is_a_result(tmp_path: Path) -> None:
-    *_, end = events(
-        trials(tmp_path, model="{name: mlp, hidden: [4000000, 40000]}", steps=2)["Adam"], tmp_path
+    (tmp_path / "huge.py").write_text(
+        "import torch\n\n"
+        "class Huge(torch.optim.SGD):\n"
+        "    def step(self, closure=None):\n"
+        "        self.hoard = torch.empty(2**42, dtype=torch.uint8, device='cuda')\n"
     )
+    trial = trials(tmp_path, steps=2)["SGD"]
+    rule = trial.entry.rules[0].model_copy(update={"use": "huge.py:Huge"})
+    entry = trial.entry.model_copy(update={"rules": (rule,)})
+    *_, end = events(trial.model_copy(update={"entry": entry}), tmp_path)
     assert isinstance(end, Finished)
     assert end.status == "out_of_memory"
-    assert "GiB" in end.detail
+    assert "4096.00 GiB" in end.detail
 
 
 def test_resnet18_throughput_against_constant_input(tmp_path: Path) -> None:
