@@ -262,6 +262,13 @@ def report(tmp_path):
     return build_leaderboard(imported(tmp_path))
 
 
+def test_a_variant_that_nobody_has_logs_of_is_told_as_it_takes_its_base_from_everybody(tmp_path):
+    trial(tmp_path / "logs", "x", 0, "mnist_jax", 1, reaching(10.0))
+    report = build_leaderboard(imported(tmp_path))
+    assert report.table["score"].tolist() == [0.0]
+    assert "mnist_wide; their bases do not count" in " ".join(report.sections[0].blocks[0].warnings)
+
+
 @pytest.mark.parametrize("format", ["terminal", "markdown"])
 def test_a_report_states_set_scores_studies_rules_and_what_was_broken(report, format):
     text = " ".join(render_report(report, format).split())

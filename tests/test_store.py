@@ -57,6 +57,15 @@ def test_a_trial_comes_back_as_it_was_written(tmp_path, folder):
     assert [log.started, *log.evaluations, log.finished] == events
 
 
+def test_a_whole_trial_is_written_in_one_move_and_again_only_if_it_changed(tmp_path, folder):
+    assert folder.write_trial(TRIAL, reaching(3)) == "new"
+    assert folder.write_trial(TRIAL, reaching(3)) == "same"
+    log = only_log(tmp_path)
+    assert [log.started, *log.evaluations, log.finished] == reaching(3)
+    assert folder.write_trial(TRIAL, reaching(4)) == "replaced"
+    assert only_log(tmp_path).evaluations[2].metrics["validation"]["accuracy"] == 0.5
+
+
 def test_numbers_that_are_not_finite_survive(tmp_path, folder):
     metrics = {"validation": {"loss": math.inf, "accuracy": math.nan}}
     with folder.open_trial(TRIAL) as file:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from optbench.errors import OptbenchError, Problem
 from optbench.events import Event
 from optbench.store import SuiteFolder, make_plan
+from optbench.store.files import sync_all
 from optbench.suite.types import Component, Duration, Optimizer, Rule, Suite, Target, Trial, Workload
 
 
@@ -83,6 +84,7 @@ def write(
         stale = [path for path in sorted(folder.trials.glob("*.jsonl")) if path not in known]
         for path in stale:
             folder.set_file_aside(path)
+        sync_all()
     count = outcomes.count
     return Written(folder.path, count("new"), count("same"), count("replaced"), len(stale))
 

@@ -71,7 +71,7 @@ def leaderboard_block(suite: SuiteResults, board: Leaderboard) -> Block:
         ),
         tables=tuple(table for table in tables if table.rows),
         notes=tuple(_notes(board)),
-        warnings=tuple(clean(message) for message in _findings(suite)),
+        warnings=tuple(clean(message) for message in [*_findings(suite), *_without_logs(board)]),
         measured_on="",
     )
 
@@ -89,6 +89,16 @@ def _section(suite: SuiteResults, board: Leaderboard) -> Section:
 
 def _findings(suite: SuiteResults) -> list[str]:
     return list(suite.plan.provenance.get("findings", [])) if suite.plan is not None else []
+
+
+def _without_logs(board: Leaderboard) -> list[str]:
+    """A variant that nobody reached takes its base from everybody."""
+    lost = [name for name in board.rules.held_out if np.isinf(board.times[name].to_numpy()).all()]
+    if not lost:
+        return []
+    return [
+        f"held-out variants that no submission reached, or has logs of: {', '.join(lost)}; their bases do not count"
+    ]
 
 
 def _scores(board: Leaderboard) -> Table:
@@ -174,6 +184,7 @@ def _share(value: float) -> str:
 def _notes(board: Leaderboard) -> list[str]:
     counting: Callable[[str], str] = lambda text: text if board.rules.held_out else ""  # noqa: E731
     brackets = (np.isfinite(board.times.to_numpy()) & np.isinf(board.counted.to_numpy())).any()
+    outside = not board.scores["score"].between(board.scores["low"] - 1e-9, board.scores["high"] + 1e-9).all()
     few = board.scores["studies_most"].max() < 10
     notes = [
         "A study's time is the least training time at which any of its trials first meets the validation target; a "
@@ -186,6 +197,9 @@ def _notes(board: Leaderboard) -> list[str]:
         "from 1 to 4, by trapezoids, over 3.",
         f"Band and flips: {RESAMPLES:,} bootstrap samples of the studies, drawn for each submission and workload; in "
         f"{_share(board.order_changed)} of them some pair is in the opposite order.",
+        "A score outside of its band: in every resample the fastest of a workload is found anew, which moves all scores."
+        if outside
+        else "",
         "With fewer than 10 studies such bands are too narrow: they show the least of the uncertainty."
         if few
         else "",

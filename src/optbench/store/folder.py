@@ -107,7 +107,10 @@ class SuiteFolder:
         return TrialFile.open(path) if path.exists() else TrialFile.create(path, trial)
 
     def write_trial(self, trial: Trial, events: Iterable[Event]) -> Literal["new", "same", "replaced"]:
-        """Write a trial whose events are all known in one move; a file that says the same already is left alone."""
+        """Write a trial whose events are all known in one move; a file that says the same already is left alone.
+
+        Not synced to disk, as there may be thousands: `sync_all` after the last.
+        """
         path, text = self.trial_path(trial), whole_text(trial, events)
         try:
             known = path.read_bytes() if path.exists() else None
@@ -115,7 +118,7 @@ class SuiteFolder:
             raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
         if known == text.encode("utf-8", "backslashreplace"):
             return "same"
-        write_whole(path, text)
+        write_whole(path, text, sync=False)
         return "new" if known is None else "replaced"
 
     def set_aside(self, trial: Trial) -> Path | None:
