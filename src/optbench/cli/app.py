@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from optbench import __version__
+from optbench.cli import importing
 
 app = typer.Typer(
     name="optbench",
@@ -172,11 +173,18 @@ def report(
     save: Annotated[
         Path | None, typer.Option("--save", metavar="DIR", help="Write every format into this folder.")
     ] = None,
+    leaderboard: Annotated[
+        bool,
+        typer.Option(
+            "--leaderboard",
+            help="Only the score over all workloads, by the rules of the AlgoPerf competition.",
+        ),
+    ] = False,
 ) -> None:
     """Render the comparison tables of results; needs no torch and no GPU."""
     from optbench.cli import show
 
-    show.report(paths or [Path("results")], format, output, save)
+    show.report(paths or [Path("results")], format, output, save, leaderboard=leaderboard)
 
 
 @app.command()
@@ -191,6 +199,9 @@ def records(
     from optbench.cli import show
 
     show.records(paths or [Path("results")], format.value, output)
+
+
+app.add_typer(importing.app)
 
 
 @app.command("list")
