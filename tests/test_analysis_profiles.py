@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -138,6 +139,14 @@ def test_a_report_over_two_workloads_ends_with_profiles_and_speedups(tmp_path, f
         "preliminary",
     ):
         assert part in text, part
+
+
+def test_json_has_the_numbers_of_the_profiles(tmp_path):
+    (suite,) = json.loads(render(several(tmp_path), "json"))["suites"]
+    found = {(row["optimizer"], row["unit"]): row["speedup"] for row in suite["workloads"][-1]["summary"]}
+    assert found == pytest.approx(
+        {("SGD", "epochs"): 1, ("Adam", "epochs"): 2, ("SGD", "seconds"): 1, ("Adam", "seconds"): 2}
+    )
 
 
 def test_a_report_over_one_workload_has_none(tmp_path):

@@ -73,6 +73,7 @@ def leaderboard_block(suite: SuiteResults, board: Leaderboard) -> Block:
         notes=tuple(_notes(board)),
         warnings=tuple(clean(message) for message in [*_findings(suite), *_without_logs(board)]),
         measured_on="",
+        numbers=leaderboard_frame(suite.name, board),
     )
 
 

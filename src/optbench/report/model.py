@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
+from optbench.analysis.published import verdicts_frame
 from optbench.analysis.rows import TableRow, table_rows
 from optbench.analysis.table import comparison
 from optbench.analysis.warnings import warnings_frame
@@ -38,6 +39,7 @@ class Block:
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     measured_on: str
+    numbers: pd.DataFrame | None = None  # behind tables whose numbers are not in the report's `table`
 
 
 @dataclass(frozen=True)
@@ -53,17 +55,20 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """`table` and `warnings` are the tidy frames that everything here was made from."""
+    """`table`, `warnings` and those in `more`, by name, are the tidy frames that everything here was made from."""
 
     sections: tuple[Section, ...]
     table: pd.DataFrame
     warnings: pd.DataFrame
+    more: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def build(results: Results) -> Report:
     from optbench.report.profiles import summary_block  # which is made of the parts above
+    from optbench.report.published import published_blocks
 
     table = comparison(results)
+    verdicts = verdicts_frame(results)
     warnings = warnings_frame(results)
     sections = []
     for suite in results.suites:
@@ -81,8 +86,12 @@ def build(results: Results) -> Report:
         )
         summary = summary_block(suite)
         blocks += (summary,) if summary is not None else ()
+        blocks += tuple(published_blocks(verdicts[verdicts["suite"] == suite.name]))
         sections.append(_section(suite, blocks, _messages(warnings, suite.name, "")))
-    return Report(tuple(sections), table, warnings)
+    more = {"verdicts": verdicts}
+    return Report(
+        tuple(sections), table, warnings, {name: frame for name, frame in more.items() if len(frame)}
+    )
 
 
 def _section(suite: SuiteResults, blocks: tuple[Block, ...], warnings: tuple[str, ...]) -> Section:

@@ -72,6 +72,7 @@ def _block(found: list[Profiles]) -> Block:
         notes=tuple(_notes(found)),
         warnings=tuple(clean(message) for message in left_out + few),
         measured_on="",
+        numbers=pd.concat([each.summary.assign(unit=each.unit) for each in found], ignore_index=True),
     )
 
 

@@ -30,6 +30,7 @@ def render(report: Report) -> str:
                             note.replace("{mark}", "best_group, fastest_group") for note in block.notes
                         ],
                         "measured_on": block.measured_on,
+                        "summary": to_records(block.numbers) if block.numbers is not None else [],
                     }
                     for block in section.blocks
                 ],
@@ -38,6 +39,7 @@ def render(report: Report) -> str:
         ],
         "rows": to_records(report.table),
         "warnings": to_records(report.warnings),
+        **{name: to_records(frame) for name, frame in report.more.items()},
     }
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
