@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -10,16 +11,14 @@ from optbench.errors import OptbenchError
 
 def main() -> None:
     """Run `optbench`. A user's mistake ends with its place and exit code 2, never with a traceback."""
-    from optbench.cli.app import app
-
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error: no label is worth a traceback
     try:
+        from optbench.cli.app import app
+
         app()
     except OptbenchError as error:
-        for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
-        count = len(error.problems)
-        if count > 1:
-            print(f"{count} problems", file=sys.stderr)
+        _explain(error)
         sys.exit(2)
     except BrokenPipeError:  # `optbench report | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -27,3 +26,13 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _explain(error: OptbenchError) -> None:
+    """Every problem, without what a hostile name in it could do to the terminal."""
+    from optbench.report.text import clean
+
+    for problem in error.problems:
+        print("\n".join(map(clean, f"error: {problem}".split("\n"))), file=sys.stderr)
+    if len(error.problems) > 1:
+        print(f"{len(error.problems)} problems", file=sys.stderr)

@@ -73,6 +73,22 @@ class Kind(StrEnum):
     suites = "suites"
 
 
+class ForecastPrecision(StrEnum):
+    """What `memory` can follow."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class StepImplementation(StrEnum):
+    """A suite's `implementation`."""
+
+    default = "default"
+    forloop = "forloop"
+    foreach = "foreach"
+    fused = "fused"
+
+
 @app.callback(invoke_without_command=True)
 def _version(
     version: Annotated[
@@ -106,6 +122,15 @@ def run(
         bool,
         typer.Option("--allow-mixed", help="Go on though earlier trials ran on another device or version."),
     ] = False,
+    stall_timeout: Annotated[
+        float,
+        typer.Option(
+            "--stall-timeout",
+            min=1,
+            metavar="SECONDS",
+            help="A trial without a sign of life for so long is taken to hang, and ended.",
+        ),
+    ] = 1800,
     json: Annotated[
         bool, typer.Option("--json", help="Print one event a line as JSON, and no table.")
     ] = False,
@@ -128,6 +153,7 @@ def run(
         fresh=fresh,
         allow_mixed=allow_mixed,
         json=json,
+        stall_seconds=stall_timeout,
     )
     raise typer.Exit(run_suites(suites, options, dry_run=dry_run))
 
@@ -199,6 +225,79 @@ def records(
     from optbench.cli import show
 
     show.records(paths or [Path("results")], format.value, output)
+
+
+@app.command()
+def memory(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A model, as in resnet20 or 'mlp(hidden=[512])'; or a suite, for its entries.",
+        ),
+    ],
+    optimizer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--optimizer",
+            metavar="NAME",
+            help="An optimizer, as in adamw or 'torch.optim.SGD(momentum=0.9)'; default: ten common ones.",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, metavar="N", help="Default 32; of a suite its own.")
+    ] = None,
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            "--shape",
+            metavar="C,H,W",
+            help="Of one input; default 3,224,224 for torchvision's models, else 3,32,32.",
+        ),
+    ] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Default 1000 for torchvision's models, else 10."),
+    ] = None,
+    precision: Annotated[
+        ForecastPrecision | None,
+        typer.Option(help="Default fp32; of a suite its own, where auto is bf16 as on a GPU."),
+    ] = None,
+    implementation: Annotated[
+        StepImplementation | None,
+        typer.Option(help="Of the step; default: what torch takes on a GPU, mostly foreach."),
+    ] = None,
+    steps: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Take at least so many steps, for state that comes late.")
+    ] = 3,
+    sets: Set = None,
+    data: Data = None,
+    format: Annotated[str, typer.Option("--format", help="terminal, markdown, csv or json.")] = "terminal",
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare with the real allocator's peak; needs an NVIDIA GPU.")
+    ] = False,
+) -> None:
+    """Forecast the memory of training a model with several optimizers, without training it and without a GPU.
+
+    Exit code 0; 1: some optimizer can't step on this model; 2: bad input.
+    """
+    from optbench.cli.memory import Options
+    from optbench.cli.memory import memory as forecast
+
+    options = Options(
+        optimizers=tuple(optimizer or ()),
+        batch_size=batch_size,
+        shape=shape,
+        classes=classes,
+        precision=precision.value if precision else None,
+        implementation=implementation.value if implementation else None,
+        overrides=tuple(sets or ()),
+        data=data,
+        steps=steps,
+        format=format,
+        check=check,
+    )
+    raise typer.Exit(forecast(model, options))
 
 
 app.add_typer(importing.app)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
-import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
+from optbench.cli.signals import say, stop_requests, undisturbed
 from optbench.errors import OptbenchError, Problem, nearest
 from optbench.suite.types import Trial
 
 if TYPE_CHECKING:
-    from optbench.executor.local import StopRequest, Summary
+    from optbench.executor.local import Summary
+    from optbench.executor.process import StopRequest
     from optbench.store import SuiteFolder
     from optbench.suite.load import Loaded
 
@@ -36,6 +35,7 @@ class Options:
     fresh: bool = False
     allow_mixed: bool = False
     json: bool = False
+    stall_seconds: float = 1800.0
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,15 @@ def run_suites(suites: Sequence[str], options: Options, dry_run: bool) -> int:
             show_plan(job.loaded, job.wanted, job.folder)
         return 0
     trouble = False
-    with _signals() as stop:
-        for job in jobs:
-            summary = _run(job, options, stop)
-            trouble = trouble or summary.trouble
-            if stop.asked:
-                break
+    with stop_requests() as stop:
+        try:
+            for job in jobs:
+                summary = _run(job, options, stop)
+                trouble = trouble or summary.trouble
+                if stop.asked:
+                    break
+        except KeyboardInterrupt:
+            say(f"ended at once; nothing that is stored is lost. To go on: {_command()}")
     if stop.signal is not None:
         return 128 + stop.signal
     return 1 if trouble else 0
@@ -129,18 +132,21 @@ def _run(job: Job, options: Options, stop: StopRequest) -> Summary:
     from optbench.report import save
     from optbench.store import make_plan, read
 
-    settings = Settings(options.device, data_root(options.data), options.threads, _command())
+    settings = Settings(
+        options.device, data_root(options.data), options.threads, _command(), options.stall_seconds
+    )
     job.folder.create()
     with job.folder.lock():
         if options.fresh:
             for trial in job.wanted:
                 job.folder.set_aside(trial)
         pending = _pending(job)
-        here = prepare(pending, settings, _say, stop) if pending else {}
+        here = prepare(pending, settings, say, stop) if pending else {}
         if here is None:
+            say(_how_to_go_on(len(pending)))
             return Summary(left=len(pending))
         if not pending:
-            _say(_measured_before(job))
+            say(_measured_before(job))
         if pending and not options.allow_mixed:
             _refuse_to_mix(job, here)
         job.folder.write_text("suite.yaml", _resolved(job))
@@ -148,7 +154,8 @@ def _run(job: Job, options: Options, stop: StopRequest) -> Summary:
             make_plan(job.loaded.name, job.loaded.suite, job.planned, _command(), _provenance(job))
         )
         with display(job.loaded, job.wanted, pending, here, job.folder, as_json=options.json) as listen:
-            summary = run(pending, job.folder, settings, listen, stop)
+            listener = listen if options.json else undisturbed(listen)
+            summary = run(pending, job.folder, settings, listener, stop)
         save(read([job.folder.path]), job.folder.path)
     _close(job, options, summary)
     return summary
@@ -164,11 +171,9 @@ def _pending(job: Job) -> list[Trial]:
         if path.exists():
             with TrialFile.open(path) as file:
                 if file.torn_bytes:
-                    print(
-                        f"note: {path}: cut off {file.torn_bytes} bytes of a record that was never finished",
-                        file=sys.stderr,
-                    )
+                    say(f"note: {path}: cut off {file.torn_bytes} bytes of a record that was never finished")
                 if file.is_complete:
+                    job.folder.checkpoint_path(trial).unlink(missing_ok=True)
                     continue
         pending.append(trial)
     return pending
@@ -219,10 +224,6 @@ def _measured_before(job: Job) -> str:
     )
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def _provenance(job: Job) -> dict[str, str]:
     return {"suite_file": str(job.loaded.path)}
 
@@ -238,31 +239,11 @@ def _close(job: Job, options: Options, summary: Summary) -> None:
         from optbench.store import read
 
         print_tables(read([job.folder.path]))
-    print(f"\nResults: {job.folder.path}{os.sep} (report.md, report.csv, trials{os.sep})", file=sys.stderr)
+    say(f"\nResults: {job.folder.path}{os.sep} (report.md, report.csv, trials{os.sep})")
     left = summary.left + summary.ended.get("interrupted", 0)
     if left:
-        print(f"Stopped with {left} trial{'s' * (left != 1)} to go; to go on: {_command()}", file=sys.stderr)
+        say(_how_to_go_on(left))
 
 
-@contextlib.contextmanager
-def _signals() -> Iterator[StopRequest]:
-    """The first signal asks for a clean stop; the second ends everything at once (what is stored stays consistent)."""
-    from optbench.executor.local import StopRequest
-
-    stop = StopRequest()
-
-    def handle(number: int, _: FrameType | None) -> None:
-        if stop.asked:
-            raise KeyboardInterrupt
-        stop.signal = number
-        print("\nstopping: writing a checkpoint (once more to stop at once)", file=sys.stderr)
-
-    numbers = [
-        getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
-    ]
-    before = {number: signal.signal(number, handle) for number in numbers}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _how_to_go_on(left: int) -> str:
+    return f"Stopped with {left} trial{'s' * (left != 1)} to go; to go on: {_command()}"

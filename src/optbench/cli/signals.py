@@ -1,0 +1,86 @@
+"""Ctrl-C, SIGTERM, SIGHUP and what schedulers send: the first asks for a clean stop, the next one ends everything at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from optbench.events import Event
+from optbench.suite.types import Trial
+
+if TYPE_CHECKING:
+    from optbench.executor.process import StopRequest
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+_ONE_SECONDS = 0.5  # signals that come together (a closed terminal, a scheduler) are one request
+_STOPPING = b"\nstopping: writing a checkpoint (once more to stop at once)\n"
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """The request that signals set while the block runs; a later signal raises KeyboardInterrupt. Signals that are ignored (as
+    SIGHUP is by nohup) stay ignored."""
+    from optbench.executor.process import StopRequest
+
+    stop = StopRequest()
+    asked_at = 0.0
+
+    def handle(number: int, _: FrameType | None) -> None:
+        nonlocal asked_at
+        if stop.asked:
+            if time.monotonic() - asked_at > _ONE_SECONDS:
+                raise KeyboardInterrupt
+            return
+        stop.signal, asked_at = number, time.monotonic()
+        try:
+            os.write(2, _STOPPING)
+        except OSError:
+            stop_talking()
+
+    numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+    before = {
+        number: signal.signal(number, handle)
+        for number in numbers
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def stop_talking() -> None:
+    """The terminal was closed, or the program that read our output ended: go on without."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.suppress(OSError):
+        if os.path.sameopenfile(1, 2):
+            os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
+def undisturbed(listen: Callable[[Trial, Event], None]) -> Callable[[Trial, Event], None]:
+    """A display that can't be drawn any more is no reason to lose a run."""
+
+    def quietly(trial: Trial, event: Event) -> None:
+        try:
+            listen(trial, event)
+        except OSError:
+            stop_talking()
+
+    return quietly
+
+
+def say(line: str) -> None:
+    """To a person, on standard error, if there is one left to hear it."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        stop_talking()
