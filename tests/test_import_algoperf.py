@@ -243,7 +243,18 @@ def test_a_header_repeated_after_a_restart_may_change_the_columns(tmp_path, logs
 
 @pytest.mark.parametrize(
     "content",
-    ["", "\n", HEADER + "\n", "\x00\x00\x00", "garbage", "a,b\n1,2\n", None, "\ufeff", HEADER + "\n1,2"],
+    [
+        "",
+        "\n",
+        HEADER + "\n",
+        "x" * 200_000,
+        "\x00\x00\x00",
+        "garbage",
+        "a,b\n1,2\n",
+        None,
+        "\ufeff",
+        HEADER + "\n1,2",
+    ],
 )
 def test_logs_without_an_evaluation_count_as_never_reached_and_are_told(tmp_path, logs, content):
     trial(logs, "adam", 0, "mnist_jax", 1, content, {})

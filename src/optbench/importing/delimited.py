@@ -50,7 +50,10 @@ def read_lines(path: Path, required: Sequence[str] = ()) -> Lines:
     if first is None:
         raise OptbenchError(Problem("empty: expected a line that names the columns", file=str(path)))
     delimiter = max(",;\t", key=first.count)
-    columns = tuple(cell.strip() for cell in next(csv.reader([first], delimiter=delimiter)))
+    try:
+        columns = tuple(cell.strip() for cell in next(csv.reader([first], delimiter=delimiter)))
+    except csv.Error as error:
+        raise OptbenchError(Problem(f"no table: {error}", file=str(path), line=1)) from error
     missing = [name for name in required if name not in columns]
     if missing:
         message = f"expected the column '{missing[0]}'; found {', '.join(columns[:8])}"
