@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from optbench.analysis.rows import TableRow, table_rows
+from optbench.analysis.rows import TableRow, all_rows, table_rows
 from optbench.events import Evaluated
 from optbench.store import Results, TrialLog
 from optbench.suite.types import Target
@@ -32,14 +32,16 @@ def evaluations_frame(results: Results) -> pd.DataFrame:
     """One row an evaluation, in order of trials and steps.
 
     Columns: those that name the trial, then step, epoch, samples, train_seconds, cpu_seconds, evaluation_seconds
-    (cumulative), train_loss, learning_rate, gradient_norm, clipped_steps, skipped_steps, <split>_<metric>.
+    (cumulative), train_loss, learning_rate, gradient_norm, clipped_steps, skipped_steps, <split>_<metric>; of sweeps
+    also point_<hyperparameter>, empty in trials of the timed table.
     """
     frames = []
-    for row in table_rows(results):
+    for row in all_rows(results):
         for log in row.logs:
             if log.evaluations:
                 records = [_evaluation(event) for event in log.evaluations]
                 name = _names(row) | {"seed": log.trial["seed"], "trial_id": log.id}
+                name |= {f"point_{key}": value for key, value in row.trial.point.items()}
                 frames.append(pd.DataFrame([name | record for record in records]))
     if not frames:
         return pd.DataFrame(columns=[*KEYS, "seed", "trial_id", "step", "epoch", "samples", "train_seconds"])

@@ -32,12 +32,27 @@ class TableRow:
 
 
 def table_rows(results: Results) -> list[TableRow]:
-    """All rows of all suites. Trials of no row are superseded and left out; seeds beyond those planned count.
+    """All rows of all timed tables. Trials of no row are superseded and left out; seeds beyond those planned count.
 
     Without a plan (a folder of copied files) the rows are those of the logs, by file name.
     Raises `OptbenchError` if a stored trial is not readable by this version.
     """
+    return [row for row in all_rows(results) if not row.trial.point]
+
+
+def sweep_rows(results: Results) -> list[TableRow]:
+    """The points of all sweeps: as `table_rows`, each with `trial.point`. They are no part of a timed table."""
+    return [row for row in all_rows(results) if row.trial.point]
+
+
+def all_rows(results: Results) -> list[TableRow]:
     return [row for suite in results.suites for row in _suite_rows(suite)]
+
+
+def comparable(rows: list[TableRow]) -> list[list[TableRow]]:
+    """One workload's rows by the budget they were given: final metrics and times compare within each."""
+    budgets = dict.fromkeys(row.trial.workload.budget for row in rows)
+    return [[row for row in rows if row.trial.workload.budget == budget] for budget in budgets]
 
 
 def superseded(suite: SuiteResults) -> tuple[TrialLog, ...]:

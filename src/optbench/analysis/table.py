@@ -13,7 +13,7 @@ from optbench.analysis.censoring import median, median_interval, restricted_mean
 from optbench.analysis.compare import against, all_pairs, top_group
 from optbench.analysis.frames import UNITS, counts, is_worst, passages_frame
 from optbench.analysis.intervals import t_interval
-from optbench.analysis.rows import TableRow, higher_is_better, table_rows
+from optbench.analysis.rows import TableRow, comparable, higher_is_better, table_rows
 from optbench.events import Status
 from optbench.store import Results, TrialLog
 
@@ -50,6 +50,8 @@ def comparison(results: Results) -> pd.DataFrame:
     memory_overhead (greatest optimizer state over parameter bytes), step_peak_overhead (likewise, transient);
     train_seconds (mean of the timed), batch_size, parameters.
 
+    Groups, differences and restricted means are among entries of one budget: horizons are never compared with each other.
+
     Groups: True if not significantly worse than any other of the block, False if so, empty if not comparable, or if
     not significantly worse only because some of its trials failed or did not arrive.
     """
@@ -61,11 +63,15 @@ def comparison(results: Results) -> pd.DataFrame:
             block = [row for row in rows if row.trial.workload_name == workload]
             metric = block[0].trial.workload.metrics[0]
             higher = higher_is_better(suite, block[0].trial.workload, metric)
-            shared = _final_records(block, metric, higher=higher)
+            shared: dict[str, Record] = {}
+            for alike in comparable(block):
+                shared |= _final_records(alike, metric, higher=higher)
             targets = dict.fromkeys(str(target) for row in block for target in row.trial.workload.target)
             for target in targets or [""]:
                 times = passages[(passages["suite"] == suite.name) & (passages["target"] == target)]
-                reached = _target_records(block, times)
+                reached: dict[str, Record] = {}
+                for alike in comparable(block):
+                    reached |= _target_records(alike, times)
                 for row in block:
                     keys = {
                         "suite": row.suite,
@@ -175,11 +181,21 @@ def _counts(row: TableRow) -> Record:
     }
 
 
+def memory_multiple(row: TableRow) -> float:
+    """Greatest optimizer state over parameter bytes; NaN if no trial has told."""
+    state = [
+        log.finished.state_bytes / log.started.parameter_bytes
+        for log in row.logs
+        if log.started is not None and log.started.parameter_bytes
+        if log.finished is not None and log.finished.state_bytes is not None
+    ]
+    return max(state, default=math.nan)
+
+
 def _costs(row: TableRow) -> Record:
     ends = [log.finished for log in row.logs if log.finished is not None]
     starts = [log.started for log in row.logs if log.started is not None]
     size = starts[0].parameter_bytes if starts else 0
-    state = [end.state_bytes for end in ends if end.state_bytes is not None]
     peak = [end.step_peak_bytes for end in ends if end.step_peak_bytes is not None]
     whole = ("completed", "stopped")
     timed = [
@@ -188,7 +204,7 @@ def _costs(row: TableRow) -> Record:
         if log.finished is not None and log.finished.status in whole and not log.timings_interrupted
     ]
     return {
-        "memory_overhead": max(state) / size if state and size else math.nan,
+        "memory_overhead": memory_multiple(row),
         "step_peak_overhead": max(peak) / size if peak and size else math.nan,
         "train_seconds": sum(timed) / len(timed) if timed else math.nan,
         "batch_size": row.trial.batch_size,
@@ -245,8 +261,6 @@ def _fastest(times: pd.DataFrame) -> dict[str, bool | None]:
     restricted = times.assign(time=times[unit].where(times["reached"], times[unit].max()))
     values = restricted.pivot(index="seed", columns="config_id", values="time").astype(float)
     grid = (
-        float((times[unit] - times[f"{unit}_low"])[times["reached"]].max())
-        if times["reached"].any()
-        else 0.0
+        float((times[unit] - times[f"{unit}_low"])[times["reached"]].max()) if times["reached"].any() else 0.0
     )
     return top_group(all_pairs(values, "sign_flip", grid), higher_is_better=False)

@@ -35,7 +35,9 @@ def _published(suite: Suite) -> Iterator[Finding]:
 def _horizons(suite: Suite) -> Iterator[Finding]:
     for label, entry in suite.optimizers.items():
         if suite.horizons and entry.horizon is not None and entry.horizons is None:
-            message = "the suite's 'horizons' would set the length; write 'horizons: []' here to keep this one"
+            message = (
+                "the suite's 'horizons' would set the length; write 'horizons: []' here to keep this one"
+            )
             yield ("optimizers", label, "horizon"), message
 
 

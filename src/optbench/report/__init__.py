@@ -53,7 +53,11 @@ def check_format(format: str) -> None:
 
 
 def save(results: Results, folder: Path, formats: Sequence[str] = ("markdown", "csv")) -> tuple[Path, ...]:
-    """Write `report.md`, `report.csv`, ...: each in one move. Raises `OptbenchError` if the disk refuses."""
+    """Write `report.md`, `report.csv`, ...: each in one move; with CSV also `verdicts.csv` and the like, where there are any.
+
+    Raises `OptbenchError` if the disk refuses.
+    """
+    from optbench.report.formats.csv import to_csv
     from optbench.report.model import build
     from optbench.store.files import make_folder, write_whole
 
@@ -64,4 +68,7 @@ def save(results: Results, folder: Path, formats: Sequence[str] = ("markdown", "
         module = import_module(f"optbench.report.formats.{name}")
         paths.append(folder / f"report{module.SUFFIX}")
         write_whole(paths[-1], module.render(report))
+    for name, frame in report.more.items() if "csv" in formats else ():
+        paths.append(folder / f"{name}.csv")
+        write_whole(paths[-1], to_csv(frame))
     return tuple(paths)

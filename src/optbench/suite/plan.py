@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import Any
 
 from optbench.errors import OptbenchError
 from optbench.suite.load import Loaded
 from optbench.suite.reference import file_and_name
-from optbench.suite.types import Optimizer, Suite, Trial, Workload
+from optbench.suite.sweep import Extensions, points
+from optbench.suite.types import Duration, Optimizer, Suite, Trial, Workload
 
 
-def plan(loaded: Loaded) -> tuple[Trial, ...]:
-    """All trials: seed by seed, workload by workload, entries forwards and then backwards (A B C C B A).
+def plan(loaded: Loaded, extended: Extensions | None = None) -> tuple[Trial, ...]:
+    """All trials: seed by seed, workload by workload, entries forwards and then backwards (A B C C B A); sweeps come last.
 
-    A machine that drifts thus drifts for all entries alike. Raises `OptbenchError` if a named file can't be read.
+    A machine that drifts thus drifts for all entries alike. `extended` says how far sweeps reach beyond their grids. Raises
+    `OptbenchError` if a named file can't be read, or a grid can't be laid around an entry.
     """
     suite = loaded.suite
     hashes = _Hashes(loaded)
-    rows = {
-        name: [_row(loaded, name, label, hashes) for label in suite.optimizers] for name in suite.workloads
-    }
-    trials = []
-    for position, seed in enumerate(suite.seeds):
-        for row in rows.values():
-            for first in row if position % 2 == 0 else reversed(row):
-                trials.append(_with_seed(first, seed))
-    return tuple(trials)
+    rows = {name: _rows(loaded, name, hashes) for name in suite.workloads}
+    swept = {name: _swept(loaded, name, hashes, extended or {}) for name in suite.workloads}
+    return (*_in_order(rows, suite.seeds), *_in_order(swept, suite.seeds))
+
+
+def horizons_of(suite: Suite, entry: Optimizer) -> tuple[Duration, ...]:
+    """The lengths of which the entry makes a trial each; none if it runs for the workload's budget only."""
+    if entry.horizons is not None:
+        return entry.horizons
+    return () if entry.horizon is not None else suite.horizons
 
 
 def merged(suite: Suite, entry: Optimizer) -> Optimizer:
@@ -47,15 +51,53 @@ def merged(suite: Suite, entry: Optimizer) -> Optimizer:
     return entry.model_copy(update=taken)
 
 
-def _row(loaded: Loaded, workload_name: str, label: str, hashes: _Hashes) -> Trial:
+def _in_order(rows: Mapping[str, Sequence[Trial]], seeds: Sequence[int]) -> Iterator[Trial]:
+    for position, seed in enumerate(seeds):
+        for row in rows.values():
+            for first in row if position % 2 == 0 else reversed(row):
+                yield _with_seed(first, seed)
+
+
+def _rows(loaded: Loaded, workload_name: str, hashes: _Hashes) -> list[Trial]:
+    """The first seed of every row of the timed table, shortest horizons first."""
+    suite = loaded.suite
+    wanted: list[tuple[Duration | None, str]] = []
+    for label, entry in suite.optimizers.items():
+        wanted += [(horizon, label) for horizon in horizons_of(suite, entry) or (None,)]
+    wanted.sort(
+        key=lambda row: row[0].value if row[0] is not None else 0.0
+    )  # stable: labels keep their order
+    return [_row(loaded, workload_name, label, hashes, horizon) for horizon, label in wanted]
+
+
+def _swept(loaded: Loaded, workload_name: str, hashes: _Hashes, extended: Extensions) -> list[Trial]:
+    """The first seed of every point of a sweep, over the workload's own budget."""
+    suite, found = loaded.suite, []
+    for label, entry in suite.optimizers.items() if suite.sensitivity else ():
+        lengths = horizons_of(suite, entry)
+        timed = not lengths or suite.workloads[workload_name].budget in lengths
+        try:
+            of_entry = points(suite.sensitivity, entry, extended, with_own=not timed)
+        except ValueError as error:
+            raise OptbenchError(loaded.problem_at(("optimizers", label), f"sensitivity: {error}")) from None
+        row = _row(loaded, workload_name, label, hashes)
+        found += [_unhashed(row, point=point) for point in of_entry]
+    return found
+
+
+def _row(
+    loaded: Loaded, workload_name: str, label: str, hashes: _Hashes, horizon: Duration | None = None
+) -> Trial:
     suite = loaded.suite
     workload, entry = suite.workloads[workload_name], merged(suite, suite.optimizers[label])
+    if horizon is not None:
+        workload = workload.model_copy(update={"budget": horizon})
     trial = Trial(
         suite=loaded.name,
         workload_name=workload_name,
         workload=workload,
         label=label,
-        entry=entry,
+        entry=entry.model_copy(update={"horizons": None}),
         seed=suite.seeds[0],
         precision=suite.precision,
         implementation=suite.implementation,
@@ -63,6 +105,13 @@ def _row(loaded: Loaded, workload_name: str, label: str, hashes: _Hashes) -> Tri
         folder=str(loaded.folder.resolve()),
     )
     assert trial.config_id  # hashed here, once for all seeds of the row
+    return trial
+
+
+def _unhashed(first: Trial, **changes: Any) -> Trial:
+    trial = first.model_copy(update=changes)
+    trial.__dict__.pop("config_id", None)
+    assert trial.config_id
     return trial
 
 

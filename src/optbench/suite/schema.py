@@ -6,6 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 from optbench.suite.amounts import Duration, Part
+from optbench.suite.grids import Grid
 from optbench.suite.parts import Component, Schedule
 from optbench.suite.types import MAX_SEEDS, Optimizer, Rule, Suite
 
@@ -30,6 +31,9 @@ def json_schema() -> Schema:
         _one_or_list(shapes["Workload"]["properties"][key])
     _exactly_one(shapes["Target"], "at_least", "at_most")
     _exactly_one(shapes["Clip"], "norm", "value")
+    _exactly_one(shapes["Means"], "at_least", "at_most")
+    shapes["Source"] = {"description": shapes["Source"]["description"], "anyOf": [_NAME, shapes["Source"]]}
+    shapes["Grid"] = _grid(shapes["Grid"])
     suite = _suite(raw)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -99,6 +103,13 @@ def _entry(shape: Schema) -> Schema:
         "additionalProperties": False,
     }
     return {"description": Optimizer.__doc__, "anyOf": [_NAME, one, several]}
+
+
+def _grid(shape: Schema) -> Schema:
+    """A list of factors, or a mapping with exactly one way to give the values."""
+    _exactly_one(shape, "factors", "values", "log")
+    shape["dependentRequired"] = {"log": ["points"], "points": ["log"]}
+    return {"description": Grid.__doc__, "anyOf": [shape["properties"]["factors"], shape]}
 
 
 def _suite(raw: Schema) -> Schema:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from optbench.suite.amounts import Duration, Flag, Number, Part, Strict, Whole, shown
+from optbench.suite.grids import Grid
 from optbench.suite.parts import (
     Augment,
     Clip,
@@ -27,6 +28,7 @@ from optbench.suite.parts import (
     as_list,
     gather,
 )
+from optbench.suite.published import Published
 
 __all__ = [
     "Augment",
@@ -88,6 +90,8 @@ class Optimizer(Strict):
     """Instead of the workload's; marked in reports."""
     horizon: Duration | None = None
     """Length of the schedule, in epochs or steps; the budget if not given."""
+    horizons: tuple[Duration, ...] | None = None
+    """Instead of the suite's; [] switches them off."""
     closure: Flag | None = None
     """Whether `step` gets a closure; asked of the class if not given."""
 
@@ -116,6 +120,29 @@ class Optimizer(Strict):
         if horizon is not None and horizon.unit == "seconds":
             raise ValueError("expected epochs or steps: a schedule counts steps")
         return horizon
+
+    @field_validator("horizons")
+    @classmethod
+    def _several(cls, horizons: tuple[Duration, ...] | None) -> tuple[Duration, ...] | None:
+        return _different(horizons or ()) if horizons is not None else None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.horizon is not None and self.horizons:
+            raise ValueError("expected either 'horizon' or 'horizons', each of which is a trial of its own")
+        return self
+
+
+def _different(horizons: tuple[Duration, ...]) -> tuple[Duration, ...]:
+    """In one unit that counts steps, shortest first."""
+    units = {horizon.unit for horizon in horizons}
+    if "seconds" in units or len(units) > 1:
+        raise ValueError(
+            f"expected horizons all in epochs or all in steps; found {' and '.join(sorted(units))}"
+        )
+    if len(set(horizons)) < len(horizons):
+        raise ValueError("expected different horizons; found one twice")
+    return tuple(sorted(horizons, key=lambda horizon: horizon.value))
 
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -154,6 +181,12 @@ class Suite(Strict):
     """Smallest difference of the final metric that matters."""
     final: Literal["last", "best_validation"] = "last"
     """Which weights the final metric is of: the last, or those best on validation."""
+    horizons: tuple[Duration, ...] = ()
+    """One full trial for each, with it as budget: which is the shortest whose final metric meets the target?"""
+    sensitivity: dict[Label, Grid] = Field(default={})
+    """Sweeps, by hyperparameter; several make a cross product. No part of the timed table."""
+    published: tuple[Published, ...] = ()
+    """Published rows, to be set beside what is measured, each with a verdict."""
 
     @model_validator(mode="before")
     @classmethod
@@ -168,6 +201,11 @@ class Suite(Strict):
         if "no_weight_decay" in raw:
             raw["no_weight_decay"] = as_list(raw["no_weight_decay"])
         return raw
+
+    @field_validator("horizons")
+    @classmethod
+    def _several(cls, horizons: tuple[Duration, ...]) -> tuple[Duration, ...]:
+        return _different(horizons)
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -217,7 +255,8 @@ class Trial(Strict):
     precision: Precision = "auto"
     implementation: Implementation = "default"
     point: dict[str, Any] = Field(default_factory=dict)
-    """Hyperparameters that a sweep overrides, by argument name."""
+    """Hyperparameters that a sweep overrides, by argument name (`0.lr`, `1.lr` in an entry of several rules). A trial
+    that has some feeds the sweep and is no part of the timed table."""
     sources: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of every file that this trial names, by its path from the suite's folder."""
     folder: str = ""

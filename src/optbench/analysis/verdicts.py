@@ -1,0 +1,132 @@
+"""The one rule by which a published claim is judged: an interval of the same estimand against a margin stated before.
+
+Intervals are two-sided at 95 %, which for "equal within a margin" is stricter than the usual two one-sided tests (90 %).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from optbench.analysis.compare import ALPHA, FEW_SEEDS
+from optbench.analysis.intervals import holm, paired_difference
+
+Word = Literal[
+    "reproduced",
+    "contradicted",
+    "no difference",
+    "inconclusive",
+    "not tested here",
+    "not testable as stated",
+]
+WORDS: tuple[Word, ...] = (
+    "reproduced",
+    "contradicted",
+    "no difference",
+    "inconclusive",
+    "not tested here",
+    "not testable as stated",
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The word, and why where the numbers beside it don't say it all."""
+
+    word: Word
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What stands against a claim. NaN is not known; `high` may be infinite where a budget ended first."""
+
+    n: int = 0
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    reason: str = ""  # why there is no interval
+
+
+def numeric(claimed: float, margin: float, measured: Measured) -> Verdict:
+    """Reproduced if the interval lies inside claimed +- margin, contradicted if wholly outside, else inconclusive."""
+    if few := too_few(measured.n):
+        return few
+    if math.isnan(measured.low):
+        return Verdict("inconclusive", measured.reason or "no interval")
+    slack = 1e-9 * max(abs(claimed), margin)
+    low, high = claimed - margin - slack, claimed + margin + slack
+    if low <= measured.low and measured.high <= high:
+        return Verdict("reproduced")
+    if measured.low > high or measured.high < low:
+        return Verdict("contradicted")
+    return Verdict("inconclusive", "the interval overlaps the margin's ends")
+
+
+def deterministic(claimed: float, margin: float, measured: float) -> Verdict:
+    """An exact measurement decides: reproduced within the margin, else contradicted."""
+    if math.isnan(measured):
+        return Verdict("not tested here", "not measured")
+    return Verdict("reproduced" if abs(measured - claimed) <= margin * (1 + 1e-9) else "contradicted")
+
+
+def ordering(difference: Measured, margin: float, resolution: float = 0.0) -> Verdict:
+    """`difference` is by how much the claimed better one is better. Reproduced if its interval lies above `resolution` (the
+    least difference that can be seen), contradicted if below -resolution, no difference if inside +-margin."""
+    if few := too_few(difference.n):
+        return few
+    if math.isnan(difference.low):
+        return Verdict("inconclusive", difference.reason or "no interval")
+    if difference.low > resolution:
+        return Verdict("reproduced")
+    if difference.high < -resolution:
+        return Verdict("contradicted")
+    if margin > 0 and -margin <= difference.low and difference.high <= margin:
+        return Verdict("no difference")
+    return Verdict("inconclusive", "the interval of the difference holds 0")
+
+
+def ladder(rungs: Mapping[str, int], values: pd.DataFrame) -> Verdict:
+    """`rungs` (greater is more) against `values` (a row a seed, a column an entry; greater is more), paired by seed.
+
+    Every pair of different rungs is a strict claim. Reproduced if all hold significantly (paired t test, Holm-adjusted at
+    5 %), contradicted if any is significantly reversed, else inconclusive. The reason tells Kendall's tau-b.
+    """
+    pairs = [(a, b) for a in rungs for b in rungs if rungs[a] > rungs[b]]
+    if not pairs:
+        return Verdict(
+            "not testable as stated", "the source names one rung only: it says nothing that could be wrong"
+        )
+    complete = values[list(rungs)].dropna()
+    if few := too_few(len(complete)):
+        return few
+    found = [paired_difference(complete[a].tolist(), complete[b].tolist()) for a, b in pairs]
+    adjusted = holm([pair.p for pair in found])
+    right = [p < ALPHA and pair.mean > 0 for p, pair in zip(adjusted, found, strict=True)]
+    wrong = [p < ALPHA and pair.mean < 0 for p, pair in zip(adjusted, found, strict=True)]
+    reason = (
+        f"{sum(right)} of {len(pairs)} implied pairs hold, {sum(wrong)} are reversed{_tau(rungs, complete)}"
+    )
+    if any(wrong):
+        return Verdict("contradicted", reason)
+    return Verdict("reproduced" if all(right) else "inconclusive", reason)
+
+
+def too_few(n: int) -> Verdict | None:
+    """Decision 7: under five seeds nothing is concluded."""
+    if n == 0:
+        return Verdict("not tested here", "not run")
+    if n < FEW_SEEDS:
+        return Verdict("inconclusive", f"{n} seed{'s' * (n != 1)}; at least {FEW_SEEDS} are needed")
+    return None
+
+
+def _tau(rungs: Mapping[str, int], values: pd.DataFrame) -> str:
+    from scipy.stats import kendalltau
+
+    tau = float(kendalltau(list(rungs.values()), [values[label].mean() for label in rungs]).statistic)
+    return "" if math.isnan(tau) else f"; Kendall's tau-b {tau:.2f}"

@@ -1,0 +1,87 @@
+"""`verdicts`: published rows beside what was measured, before anything is trained too."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from optbench.errors import OptbenchError, Problem
+from optbench.store import Results, SuiteFolder, SuiteResults, make_plan, read
+
+if TYPE_CHECKING:
+    from optbench.suite.load import Loaded
+    from optbench.suite.types import Trial
+
+
+def verdicts(suite: str, overrides: Sequence[str], results: Path, data: str | None, format: str) -> None:
+    """Print the verdicts by what the suite file says now; `results` may hold measurements or not."""
+    from optbench.analysis.published import verdicts_frame
+    from optbench.cli.run import checked
+    from optbench.cli.show import print_report
+    from optbench.report import check_format, render_report
+    from optbench.report.published import published_report
+    from optbench.suite.plan import plan
+
+    check_format(format)
+    [loaded] = checked([suite], overrides, None, data)
+    if not loaded.suite.published:
+        raise OptbenchError(Problem("no 'published' rows to judge", file=str(loaded.path)))
+    trials = plan(loaded)
+    measured = _measured(loaded, trials, results)
+    multiples = _state_multiples(loaded, trials, measured, data)
+    frame = verdicts_frame(Results((measured,)), multiples)
+    report = published_report(f"{loaded.suite.title or loaded.name}: published rows", frame)
+    if format == "terminal":
+        print_report(report)
+    else:
+        sys.stdout.write(render_report(report, format))
+
+
+def _measured(loaded: Loaded, trials: Sequence[Trial], results: Path) -> SuiteResults:
+    """What is stored of the suite, by the file's plan of now; nothing if nothing is."""
+    folder = SuiteFolder.of(results, loaded.name)
+    plan = make_plan(loaded.name, loaded.suite, trials)
+    if not any(folder.trials.glob("*.jsonl")):
+        return SuiteResults(loaded.name, folder.path, plan, ())
+    [stored] = read([folder.path]).suites
+    return replace(stored, plan=plan)
+
+
+def _state_multiples(
+    loaded: Loaded, trials: Sequence[Trial], measured: SuiteResults, data: str | None
+) -> dict[tuple[str, str], float]:
+    """By workload and label, for entries of which something is published and no trial has told."""
+    from optbench.catalog.data_root import data_root
+    from optbench.catalog.data_sets import describe_data
+
+    asked = {row.optimizer for row in loaded.suite.published if row.values.memory_overhead is not None}
+    asked |= {
+        claim.over
+        for row in loaded.suite.published
+        for claim in row.values.given.values()
+        if claim.over is not None
+    }
+    told = {
+        (log.trial["workload_name"], log.trial["label"])
+        for log in measured.logs
+        if log.finished is not None and log.finished.state_bytes is not None
+    }
+    wanted = {
+        (trial.workload_name, trial.label): trial
+        for trial in reversed(trials)
+        if trial.label in asked and not trial.point and (trial.workload_name, trial.label) not in told
+    }
+    if not wanted:
+        return {}
+    from optbench.engine.state_multiples import state_multiples
+
+    found: dict[tuple[str, str], float] = {}
+    for name, workload in loaded.suite.workloads.items():
+        own = {key: trial for key, trial in wanted.items() if key[0] == name}
+        info = describe_data(workload.data, data_root(data), loaded.folder)
+        if own and info is not None:
+            found |= zip(own, state_multiples(list(own.values()), info.shape, info.classes), strict=True)
+    return found

@@ -1,0 +1,122 @@
+"""Published rows beside what was measured: a row a cell, with its verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from optbench.analysis.verdicts import WORDS
+from optbench.report.cells import Cell, Column
+from optbench.report.model import Block, Report, Section, Table
+from optbench.report.text import clean, count, number, seconds
+
+_TITLES = {
+    "epochs_to_target": "epochs to target",
+    "steps_to_target": "steps to target",
+    "samples_to_target": "samples to target",
+    "seconds_to_target": "seconds to target",
+    "final_metric": "final metric",
+    "memory_overhead": "memory overhead",
+    "sensitivity": "sensitivity",
+}
+
+
+def published_blocks(verdicts: pd.DataFrame) -> list[Block]:
+    """A block a workload and source. `verdicts`: the rows of one suite (`analysis.published.verdicts_frame`)."""
+    several = verdicts["workload"].nunique() > 1
+    groups = verdicts.groupby(["workload", "source"], sort=False)
+    return [_block(table, f" on {workload}" if several else "") for (workload, _), table in groups]
+
+
+def published_report(title: str, verdicts: pd.DataFrame) -> Report:
+    """The verdicts alone."""
+    blocks = tuple(published_blocks(verdicts))
+    section = Section(clean(title), "", blocks, (), "")
+    return Report((section,), verdicts, pd.DataFrame(columns=["suite", "workload", "kind", "message"]))
+
+
+def _block(table: pd.DataFrame, on: str) -> Block:
+    reasons = [reason for reason in dict.fromkeys(table["reason"]) if reason]
+    first = table.iloc[0]
+    says = f"{first['source']}{', ' + first['url'] if first['url'] else ''}"
+    facts = [f"Source: {says}", f"measured by it on {first['scope']}" if first["scope"] else ""]
+    facts += [f"protocol: {first['protocol']}" if first["protocol"] else "", f"here: {first['measured_on']}"]
+    columns = (
+        Column("optimizer", lambda row: Cell(clean(row["optimizer"])), text=True),
+        Column("claim", lambda row: Cell(_TITLES[row["column"]]), text=True),
+        Column("published", lambda row: Cell(_published(row))),
+        Column("measured", lambda row: Cell(_measured(row))),
+        Column("verdict", lambda row: Cell(_verdict(row, reasons)), text=True),
+    )
+    rows = tuple(tuple(column.cell(row) for column in columns) for row in table.to_dict("records"))
+    return Block(
+        heading=f"Published{on}",
+        facts=clean("; ".join(fact for fact in facts if fact)),
+        tables=(Table("Measured beside published", columns, rows),),
+        notes=(*(f"({n}) {clean(reason)}." for n, reason in enumerate(reasons, start=1)), *_notes(table)),
+        warnings=(),
+        measured_on="",
+    )
+
+
+def _published(row: Mapping[Any, Any]) -> str:
+    margin = row["margin"]
+    if math.isnan(margin) or not margin or row["kind"] not in ("numeric", "deterministic"):
+        return clean(row["published"])
+    shown = f"{100 * margin:g} %" if row["unit"] == "fraction" else f"{margin:g}"
+    return f"{clean(row['published'])} ± {shown}"
+
+
+def _measured(row: Mapping[Any, Any]) -> str:
+    if math.isnan(row["measured"]):
+        return "–"
+    column, low, high = row["column"], row["measured_low"], row["measured_high"]
+    if column == "memory_overhead":
+        return f"{row['measured']:.2f}x"
+    show = _share if row["unit"] == "fraction" else seconds if column == "seconds_to_target" else count
+    show = (
+        _decades
+        if column == "sensitivity"
+        else (lambda value: number(value, 4))
+        if row["unit"] == "nats"
+        else show
+    )
+    text = show(row["measured"])
+    if math.isnan(low):
+        return text
+    return f"{text} ({show(low)}–{show(high) if math.isfinite(high) else ''})"
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.2f}"
+
+
+def _decades(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _verdict(row: Mapping[Any, Any], reasons: list[str]) -> str:
+    return f"{row['verdict']} ({reasons.index(row['reason']) + 1})" if row["reason"] else str(row["verdict"])
+
+
+def _notes(table: pd.DataFrame) -> list[str]:
+    found = [word for word in WORDS if (table["verdict"] == word).any()]
+    rule = {
+        "reproduced": "Reproduced: the 95 % interval (of bytes, the value) lies within the margin, or the order is significant.",
+        "contradicted": "Contradicted: it lies wholly outside, or the order is significantly reversed.",
+        "no difference": "No difference: the interval of a claimed difference lies within the margin around 0.",
+        "inconclusive": "Inconclusive: neither, or too few seeds.",
+        "not tested here": "Not tested here: other data, model or budget, or nothing was run.",
+        "not testable as stated": "Not testable as stated: the claim names no quantity.",
+    }
+    notes = [" ".join(rule[word] for word in found)] if found else []
+    if (table["column"] == "memory_overhead").any():
+        notes.append(
+            "Memory overhead: bytes of optimizer state over bytes of the parameters, after real steps."
+        )
+    if table.loc[table["measured"].notna(), "column"].eq("sensitivity").any():
+        notes.append("Sensitivity, as measured: width of the learning rate's basin in decades.")
+    return notes

@@ -1,0 +1,78 @@
+"""The points of a sweep for one entry: what its grids mean around its own values."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from optbench.suite.grids import MAX_POINTS, Grid, rounded
+from optbench.suite.types import Optimizer
+
+Point = dict[str, Any]
+#: how far a grid was extended, by hyperparameter: (times below, times above)
+Extensions = Mapping[str, tuple[int, int]]
+
+
+def points(
+    grids: Mapping[str, Grid],
+    entry: Optimizer,
+    extensions: Extensions | None = None,
+    *,
+    with_own: bool = False,
+) -> list[Point]:
+    """The cross product, without the point that is the entry itself. With several rules the names are `0.lr`, `1.lr`.
+
+    Raises `ValueError`, in words for a person, if a grid can't be laid around this entry.
+    """
+    axes = [_axis(name, grid, entry, (extensions or {}).get(name, (0, 0))) for name, grid in grids.items()]
+    if math.prod(map(len, axes)) > MAX_POINTS:
+        raise ValueError(f"expected at most {MAX_POINTS:,} points; found {math.prod(map(len, axes)):,}")
+    found = []
+    for chosen in itertools.product(*axes):
+        point = {key: value for part in chosen for key, value in part.items()}
+        if with_own or not _is_own(point, entry):
+            found.append(point)
+    return found
+
+
+def own_point(grids: Mapping[str, Grid], entry: Optimizer) -> Point:
+    """The entry's own values of what is swept; those it leaves to the class are missing."""
+    found = {}
+    for name in grids:
+        for position, rule in enumerate(entry.rules):
+            if name in rule.arguments:
+                found[_key(name, position, entry)] = rule.arguments[name]
+    return found
+
+
+def _axis(name: str, grid: Grid, entry: Optimizer, extended: tuple[int, int]) -> list[Point]:
+    own = own_point({name: grid}, entry)
+    if grid.is_relative and not own:
+        raise ValueError(f"factors need a value to start from: this entry does not write '{name}'")
+    for key, value in own.items() if grid.is_relative else ():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+            raise ValueError(f"factors need a number above 0 to start from; this entry's '{key}' is {value}")
+    if not grid.is_relative and len(entry.rules) > 1:
+        raise ValueError(
+            f"an entry with several rules has several values of '{name}': sweep it by factors, as in {{{name}: [0.1, 1, 10]}}"
+        )
+    numbers = grid.numbers(*extended)
+    if not grid.is_relative:
+        return [{name: number} for number in numbers]
+    return [{key: rounded(value * number) for key, value in own.items()} for number in numbers]
+
+
+def _is_own(point: Point, entry: Optimizer) -> bool:
+    several = len(entry.rules) > 1
+    for key, value in point.items():
+        position, name = key.split(".", 1) if several else ("0", key)
+        own = entry.rules[int(position)].arguments.get(name)
+        if not isinstance(own, (int, float)) or not math.isclose(own, value, rel_tol=1e-9):
+            return False
+    return True
+
+
+def _key(name: str, position: int, entry: Optimizer) -> str:
+    return name if len(entry.rules) == 1 else f"{position}.{name}"
