@@ -303,6 +303,21 @@ def memory(
 app.add_typer(importing.app)
 
 
+@app.command()
+def verdicts(
+    suite: Annotated[str, typer.Argument(help="A suite file with 'published:' rows, or a shipped suite.")],
+    sets: Set = None,
+    results: ResultsRoot = Path("results"),
+    data: Data = None,
+    format: Annotated[str, typer.Option("--format", help="terminal, markdown, csv or json.")] = "terminal",
+) -> None:
+    """Set a suite's published rows beside what was measured. Optimizer state is measured at once, by real steps on the model,
+    where no trial has told it; nothing is trained."""
+    from optbench.cli.verdicts import verdicts as judge
+
+    judge(suite, tuple(sets or ()), results, data, format)
+
+
 @app.command("list")
 def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
     """What a suite can name, with one line each."""
