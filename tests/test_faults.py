@@ -1,0 +1,204 @@
+"""Faults are results: whatever a trial's process does, it is recorded, ended, and no other trial is touched."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from real_runs import Run, a_suite, ends, table
+
+FAULTY = """
+import os, resource, signal, subprocess, sys, threading, time
+import torch
+
+class _Counting(torch.optim.SGD):
+    count = 0
+    def step(self, closure=None):
+        super().step()
+        self.count += 1
+        self.at(self.count)
+
+class NanAfter100(_Counting):
+    def at(self, count):
+        if count == 100:
+            self.param_groups[0]["params"][0].data.fill_(float("nan"))
+
+class HostMemory(_Counting):
+    def at(self, count):
+        resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+        torch.empty(20 << 30, dtype=torch.uint8)
+
+class PythonMemory(_Counting):
+    def at(self, count):
+        resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+        bytearray(20 << 30)
+
+class ExitsQuietly(_Counting):
+    def at(self, count):
+        os._exit(0)
+
+class SysExit(_Counting):
+    def at(self, count):
+        sys.exit("I am done")
+
+class Hangs(_Counting):
+    def at(self, count):
+        signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 60))
+        while True:
+            time.sleep(1)
+
+class ForksAndDies(_Counting):
+    def at(self, count):
+        subprocess.Popen(["sleep", "1000"])
+        if os.fork() == 0:
+            time.sleep(1000)
+        os._exit(3)
+
+class Noisy(_Counting):
+    def at(self, count):
+        print("x" * 1_000_000)
+
+class Threads(_Counting):
+    def at(self, count):
+        if count == 1:
+            threading.Thread(target=time.sleep, args=(1000,)).start()
+            subprocess.Popen(["sleep", "1000"])
+
+class ClosesOutput(_Counting):
+    def at(self, count):
+        if count == 1:
+            sys.stdout.close()
+            os.close(1)
+            os.close(2)
+
+class CannotBeTold(_Counting):
+    def at(self, count):
+        class Odd(Exception):
+            def __str__(self):
+                raise ValueError("no words")
+        raise Odd
+"""
+CLASSES = [line.split()[1].partition("(")[0] for line in FAULTY.splitlines() if line.startswith("class ")][1:]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """One run of all of them, with a healthy trial at the end; its folder, what it said, and what was left of it."""
+    folder = tmp_path_factory.mktemp("faults")
+    (folder / "faulty.py").write_text(FAULTY)
+    uses = {name: f"'faulty.py:{name}'" for name in CLASSES}
+    suite = a_suite(folder, {**uses, "Healthy": "torch.optim.SGD"}, budget=20)
+    run = Run(folder, ("run", str(suite), "--threads", "1", "--stall-timeout", "10"))
+    code, _, errors = run.end(300)
+    assert code == 1, errors
+    assert "Traceback" not in errors
+    return folder, run
+
+
+@pytest.mark.parametrize(
+    ("label", "status", "fault", "words"),
+    [
+        ("NanAfter100", "diverged", "", "at step 101"),
+        ("HostMemory", "out_of_memory", "", "21474836480 bytes"),
+        ("PythonMemory", "out_of_memory", "", "out of memory"),
+        ("ExitsQuietly", "failed", "", "exit code 0 and said nothing"),
+        ("SysExit", "failed", "optimizer", "I am done"),
+        ("Hangs", "failed", "", "no sign of life for 10 s"),
+        ("ForksAndDies", "failed", "", "exit code 3"),
+        ("CannotBeTold", "failed", "optimizer", "Odd"),
+        ("Noisy", "completed", "", ""),
+        ("Threads", "completed", "", ""),
+        ("ClosesOutput", "completed", "", ""),
+        ("Healthy", "completed", "", ""),
+    ],
+)
+def test_a_fault_is_recorded_as_what_it_is(ran: Any, label: str, status: str, fault: str, words: str) -> None:
+    (end,) = ends(ran[0], label)
+    assert (end["status"], end["at_fault"]) == (status, fault), end["detail"]
+    assert words in end["detail"]
+    row = table(ran[0])[label]
+    assert row[status] == "1"
+
+
+def test_the_record_of_a_hang_shows_where_it_hung(ran: Any) -> None:
+    (end,) = ends(ran[0], "Hangs")
+    assert "faulty.py" in end["detail"]
+
+
+def test_nothing_that_a_trial_started_survives_the_run(ran: Any) -> None:
+    assert ran[1].survivors() == []
+
+
+def test_what_a_trial_prints_is_bounded(ran: Any) -> None:
+    sizes = [path.stat().st_size for path in (ran[0] / "results/tiny/output").iterdir()]
+    assert 0 < max(sizes) < 70_000_000
+
+
+def test_a_fault_of_the_program_is_not_run_again_and_one_of_the_machine_is(tmp_path: Path) -> None:
+    (tmp_path / "faulty.py").write_text(
+        "import os, pathlib, signal, torch\n"
+        "class Once(torch.optim.SGD):\n"
+        "    def step(self, closure=None):\n"
+        "        if not pathlib.Path(__file__).with_name('again').exists():\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        return super().step(closure)\n"
+        "class Never(torch.optim.SGD):\n"
+        "    def step(self, closure=None):\n"
+        "        os.kill(os.getpid(), signal.SIGSEGV)\n"
+    )
+    suite = a_suite(tmp_path, {"Once": "'faulty.py:Once'", "Never": "'faulty.py:Never'"})
+    assert Run(tmp_path, ("run", str(suite))).end()[0] == 1
+    assert ends(tmp_path, "Once")[0]["at_fault"] == "infrastructure"
+    assert "Segmentation fault" in ends(tmp_path, "Never")[0]["detail"]
+    (tmp_path / "again").touch()
+    assert Run(tmp_path, ("run", str(suite))).end()[0] == 0
+    assert [end["status"] for end in ends(tmp_path, "Once")] == ["failed", "completed"]
+    assert [end["status"] for end in ends(tmp_path, "Never")] == ["failed"]
+
+
+def test_the_server_of_processes_may_be_killed_too(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import time, torch\n"
+        "class Slow(torch.optim.SGD):\n"
+        "    def step(self, closure=None):\n"
+        "        time.sleep(0.5)\n"
+        "        return super().step(closure)\n"
+    )
+    suite = a_suite(tmp_path, {"Slow": "'slow.py:Slow'", "Next": "torch.optim.SGD"})
+    run = Run(tmp_path, ("run", str(suite)))
+    run.until(lambda: any(r["record"] == "evaluated" for r in safe_records(tmp_path)))
+    (server,) = (
+        pid for pid, words in run.marked().items() if "forkserver" in words and not is_leaf(pid, run)
+    )
+    os.kill(server, signal.SIGKILL)
+    code, _, errors = run.end()
+    assert code == 1, errors
+    (slow,) = ends(tmp_path, "Slow")
+    assert (slow["status"], slow["at_fault"]) == ("failed", "infrastructure")
+    assert "server" in slow["detail"]
+    assert [end["status"] for end in ends(tmp_path, "Next")] == ["completed"]
+    assert run.survivors() == []
+
+
+def safe_records(folder: Path) -> list[dict[str, Any]]:
+    from real_runs import records
+
+    try:
+        return records(folder)
+    except (OSError, ValueError):
+        return []
+
+
+def is_leaf(pid: int, run: Run) -> bool:
+    """Whether no marked process is a child of this one."""
+    parents = []
+    for other in run.marked():
+        try:
+            parents.append(int(Path(f"/proc/{other}/stat").read_text().rpartition(")")[2].split()[1]))
+        except OSError:
+            continue
+    return pid not in parents
