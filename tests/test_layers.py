@@ -18,9 +18,10 @@ MAY_IMPORT = {
     "engine": {"suite", "catalog"},
     "executor": {"suite", "store", "engine", "catalog"},
     "importing": {"suite", "store"},
+    "verify": {"suite", "catalog", "engine"},
     "analysis": {"suite", "store"},
     "report": {"suite", "store", "analysis"},
-    "cli": {"suite", "store", "catalog", "engine", "executor", "importing", "analysis", "report"},
+    "cli": {"suite", "store", "catalog", "engine", "executor", "importing", "analysis", "report", "verify"},
 }
 WITHOUT_TORCH = ("suite", "store", "analysis", "report", "cli", "importing")
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from optbench import __version__
-from optbench.cli import importing
+from optbench.cli import importing, verify
 
 app = typer.Typer(
     name="optbench",
@@ -301,6 +301,7 @@ def memory(
 
 
 app.add_typer(importing.app)
+app.add_typer(verify.app)
 
 
 @app.command()

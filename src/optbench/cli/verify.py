@@ -1,0 +1,142 @@
+"""`optbench verify`: are the optimizers here what their equations say, and is a plug-in what a training loop expects?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from optbench.errors import OptbenchError, Problem, nearest
+
+if TYPE_CHECKING:
+    import torch
+    from rich.console import RenderableType
+
+    from optbench.verify.bed import Plugin
+    from optbench.verify.equations import Deviation
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line said."""
+
+    sets: tuple[str, ...] = ()
+    equation: str | None = None
+    allow: tuple[str, ...] = ()
+    device: str = "auto"
+
+
+@app.command()
+def verify(
+    optimizer: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[OPTIMIZER]",
+            help="A plug-in to check, as in my_opt.py:MyOpt; without it torch's own are held to their equations.",
+        ),
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An argument of the optimizer, as in lr=0.1."),
+    ] = None,
+    equation: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="NAME",
+            help="Hold the plug-in to the equation of sgd, adagrad, rmsprop, adam or adamw too.",
+        ),
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow", metavar="CHECK", help="A check that it is meant to fail, by name; repeatable."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+) -> None:
+    """Hold torch's optimizers on this machine to their equations; or check a plug-in optimizer.
+
+    Exit code 0: all within tolerance, or no check failed; 1: not so; 2: bad input.
+    """
+    options = Options(tuple(sets or ()), equation, tuple(allow or ()), device)
+    raise typer.Exit(verify_plugin(optimizer, options) if optimizer else verify_installed(options))
+
+
+def verify_installed(options: Options) -> int:
+    """torch's optimizers against their equations. Returns the exit code."""
+    given = [("--set", options.sets), ("--as", options.equation), ("--allow", options.allow)]
+    if wrong := [Problem("goes with an OPTIMIZER to check", option) for option, value in given if value]:
+        raise OptbenchError(*wrong)
+    device = _device(options)
+    from optbench.verify import equations, show
+
+    found = list(equations.installed(device))
+    backward = equations.backward_deviation()
+    _print(show.deviations(found, backward, device))
+    return int(not all(d.passed for d in found) or not backward <= show.BACKWARD_TOLERANCE)
+
+
+def verify_plugin(typed: str, options: Options) -> int:
+    """Conformance checks of one optimizer. Returns the exit code."""
+    from optbench.suite.call import parse_call
+    from optbench.suite.overrides import parse_override
+
+    name, arguments = parse_call(typed, "OPTIMIZER")
+    for override in map(parse_override, options.sets):
+        arguments[override.path] = override.value.data
+    device = _device(options)
+    from optbench.verify import show
+    from optbench.verify.conformance import CHECKS, bytes_per_parameter, conformance
+    from optbench.verify.plugin import load_plugin
+    from optbench.verify.references import REFERENCES
+
+    _refuse_unknown("--allow", options.allow, CHECKS)
+    _refuse_unknown("--as", (options.equation,) if options.equation else (), REFERENCES)
+    plugin = load_plugin(name, arguments, device, Path())
+    found = conformance(plugin, options.allow)
+    against = _against(plugin, options.equation) if options.equation else []
+    try:
+        size = bytes_per_parameter(plugin)
+    except Exception:  # it fails at what the checks have told already
+        size = None
+    _print(show.verdicts(typed, found, against, size))
+    return int(any(v.outcome == "fail" for v in found) or not all(d.passed for d in against))
+
+
+def _against(plugin: Plugin, equation: str) -> list[Deviation]:
+    from optbench.verify.equations import deviations_of
+
+    return deviations_of(plugin, equation)
+
+
+def _device(options: Options) -> torch.device:
+    import torch
+
+    from optbench.engine.devices import pick
+
+    torch.set_num_threads(1)  # the tensors are tiny: threads would only wait for each other
+    return pick(options.device)
+
+
+def _refuse_unknown(option: str, given: tuple[str, ...], known: Any) -> None:
+    wrong = [
+        Problem(f"unknown name '{word}'; {nearest(word, known)}", option)
+        for word in given
+        if word not in known
+    ]
+    if wrong:
+        raise OptbenchError(*wrong)
+
+
+def _print(what: RenderableType) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 120
+    console.print(what)

@@ -1,0 +1,176 @@
+"""Checks of what an optimizer does to tensors: their type and layout, odd sizes and values, gradients and closures."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from optbench.verify.bed import Fault, Note, Plugin, Valley, advance, said, same, seed_everything, weights_of
+
+
+def keeps_dtype(plugin: Plugin) -> str:
+    """Parameters stay the tensors that the model holds: type, device, shape, gradient wanted."""
+    kinds = (torch.float32,) if plugin.device.type == "mps" else (torch.float32, torch.float64)
+    for dtype in kinds:
+        valley = plugin.valley(dtype)
+        facts = _facts(valley)
+        advance(plugin, valley, plugin.build(valley), range(3))
+        for before, after in zip(facts, _facts(valley), strict=True):
+            if before != after:
+                raise Fault(f"turns a parameter of {before} into one of {after}")
+    return f"parameters keep {' and '.join(str(kind).removeprefix('torch.') for kind in kinds)}, device and shape"
+
+
+def _facts(valley: Valley) -> list[str]:
+    return [
+        f"{str(w.dtype).removeprefix('torch.')} on {w.device}, shape {tuple(w.shape)}"
+        + ("" if w.requires_grad and w.is_leaf else ", not trainable")
+        for w in valley.weights
+    ]
+
+
+def zero_gradients(plugin: Plugin) -> str:
+    """Gradients of exactly 0 (dead units, a converged model) make no NaN, also before real ones."""
+    valley = plugin.valley()
+    optimizer = plugin.build(valley)
+
+    def closure() -> Tensor:
+        for w in valley.parameters():
+            w.grad = torch.zeros_like(w)
+        return torch.zeros((), device=plugin.device)
+
+    for _ in range(3):
+        closure()
+        optimizer.step(*([closure] if plugin.needs_closure else []))
+    advance(plugin, valley, optimizer, range(3))
+    _finite(valley, "after gradients of 0")
+    return "gradients of 0 do no harm"
+
+
+def one_element(plugin: Plugin) -> str:
+    """Tensors of one element."""
+    return _tiny(plugin, ((1,), (1, 1)), ((1, 1),), "one element")
+
+
+def scalar(plugin: Plugin) -> str:
+    """Tensors of no dimension, such as a learned temperature."""
+    return _tiny(plugin, ((),), None, "no dimension")
+
+
+def _tiny(
+    plugin: Plugin,
+    shapes: tuple[tuple[int, ...], ...],
+    fallback: tuple[tuple[int, ...], ...] | None,
+    what: str,
+) -> str:
+    valley = plugin.valley(shapes=shapes)
+    try:
+        optimizer = plugin.build(valley)
+    except ValueError as error:
+        if fallback is not None:
+            return _tiny(plugin, fallback, None, what)
+        raise Note(f"refuses parameters of {what}, and says so: {said(error)}") from error
+    advance(plugin, valley, optimizer, range(5))
+    _finite(valley, f"of {what}")
+    return f"trains parameters of {what}"
+
+
+def bf16(plugin: Plugin) -> str:
+    """Weights in bfloat16. They start at 0, where even the smallest update is not rounded away."""
+    valley = plugin.valley(torch.bfloat16, start=0.0)
+    advance(plugin, valley, plugin.build(valley), range(5))
+    _finite(valley, "in bfloat16")
+    if any(w.dtype != torch.bfloat16 for w in valley.weights):
+        raise Fault("turns bfloat16 parameters into another type")
+    if not all(w.detach().abs().max() > 0 for w in valley.weights):
+        raise Fault("does not move parameters in bfloat16")
+    return "trains parameters in bfloat16, and keeps them so"
+
+
+def _finite(valley: Valley, what: str) -> None:
+    if not all(bool(w.isfinite().all()) for w in valley.weights):
+        raise Fault(f"makes parameters {what} NaN or infinite")
+
+
+def channels_last(plugin: Plugin) -> str:
+    """Weights in another memory layout go the same way."""
+    shapes = ((4, 3, 2, 2),)
+    plain, valley = plugin.valley(shapes=shapes), plugin.valley(shapes=shapes)
+    valley.to(memory_format=torch.channels_last)
+    try:
+        ones, others = plugin.build(plain), plugin.build(valley)
+    except ValueError as error:
+        raise Note(f"refuses convolutions, and says so: {said(error)}") from error
+    seed_everything(0)
+    advance(plugin, plain, ones, range(5))
+    seed_everything(0)
+    try:
+        advance(plugin, valley, others, range(5))
+    except RuntimeError as error:
+        raise Note(f"cannot train weights in channels_last, and says so: {said(error)}") from error
+    difference = float((plain.weights[0] - valley.weights[0]).detach().abs().max())
+    if not difference < 1e-4:
+        raise Fault(
+            f"weights in channels_last come to differ by {difference:.1e} from the same in the usual layout"
+        )
+    return "weights in channels_last go the same way"
+
+
+def closure(plugin: Plugin) -> str:
+    """`step(closure)` evaluates the closure with gradients on, returns its loss, and steps as without one."""
+    seed_everything(0)
+    plain, valley = plugin.valley(), plugin.valley()
+    without, optimizer = plugin.build(plain), plugin.build(valley)
+    calls: list[float] = []
+
+    def closure() -> Tensor:
+        for parameter in valley.parameters():
+            parameter.grad = None
+        if not torch.is_grad_enabled():
+            raise Fault("calls the closure with gradients switched off")
+        loss: Tensor = valley(number)
+        loss.backward()  # type: ignore[no-untyped-call]
+        calls.append(float(loss.detach()))
+        return loss
+
+    several = False
+    for number in range(4):
+        calls.clear()
+        seed_everything(number)
+        with torch.enable_grad():
+            returned = optimizer.step(closure)
+        if not calls:
+            raise Fault("never calls the closure")
+        if returned is None or abs(float(torch.as_tensor(returned).detach()) - calls[0]) > 1e-6 * abs(
+            calls[0]
+        ):
+            raise Fault("does not return the loss that the closure gave")
+        several = several or len(calls) > 1
+        if not plugin.needs_closure:
+            seed_everything(number)
+            advance(plugin, plain, without, [number])
+    if plugin.needs_closure or several:
+        return "calls the closure, and returns its loss"
+    if not same(weights_of(plain), weights_of(valley)):
+        raise Fault("steps otherwise with a closure than without one")
+    return "calls the closure, returns its loss, and steps as without one"
+
+
+def gradients(plugin: Plugin) -> str:
+    """They are as they were after the step: for whoever logs, accumulates or clips them."""
+    if plugin.needs_closure:
+        raise Note("not asked: its closure makes the gradients anew")
+    for changes in ({}, plugin.with_decay()):
+        valley = plugin.valley()
+        optimizer = plugin.build(valley, **changes)
+        for number in range(3):
+            for parameter in valley.parameters():
+                parameter.grad = None
+            valley(number).backward()
+            kept = [w.grad.clone() for w in valley.weights if w.grad is not None]
+            optimizer.step()
+            now = [w.grad for w in valley.weights if w.grad is not None]
+            if len(now) < len(kept) or not same(kept, now):
+                when = " when weight_decay is set" if changes else ""
+                raise Note(f"changes gradients in place{when}: read them before the step")
+    return "leaves gradients as they are"

@@ -1,0 +1,319 @@
+"""`optbench verify`: references against independent values, the installed optimizers, plug-ins with deliberate faults."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from optbench.verify import equations, two_layer
+from optbench.verify.bed import Plugin
+from optbench.verify.conformance import CHECKS, bytes_per_parameter, conformance
+from optbench.verify.plugin import load_plugin
+from optbench.verify.references import REFERENCES, adam, rmsprop, sgd
+
+CPU = torch.device("cpu")
+
+GOOD = '''
+import os
+import torch
+
+
+class Opt(torch.optim.Optimizer):
+    """SGD with momentum and decoupled weight decay."""
+
+    def __init__(self, params, lr=0.05, momentum=0.9, weight_decay=0.0):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.count = 0
+        self.kept = {}
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self.count += 1
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if "buffer" not in state:
+                    state["buffer"] = torch.zeros_like(p)
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                state["buffer"].mul_(group["momentum"]).add_(p.grad)
+                p.add_(state["buffer"], alpha=-group["lr"])
+        return loss
+'''
+
+UPDATE = 'p.add_(state["buffer"], alpha=-group["lr"])'
+DECAY = 'p.mul_(1 - group["lr"] * group["weight_decay"])'
+SKIP = "if p.grad is None:\n                    continue"
+BUFFER = 'state["buffer"].mul_(group["momentum"]).add_(p.grad)'
+
+#: name -> (line of the good one, what is there instead, the check that must catch it)
+FAULTS = {
+    "trains a copy": (
+        "super().__init__(params,",
+        "super().__init__([p.detach().clone().requires_grad_() for p in params],",
+        "trains",
+    ),
+    "ascends": (UPDATE, UPDATE.replace("-group", "group"), "trains"),
+    "updates a clone": (UPDATE, "p.clone().add_(state['buffer'], alpha=-group['lr'])", "trains"),
+    "first group's rate for all": (UPDATE, UPDATE.replace("-group", "-self.param_groups[0]"), "groups"),
+    "constructor's decay for all": (
+        DECAY,
+        'p.mul_(1 - group["lr"] * self.defaults["weight_decay"])',
+        "groups",
+    ),
+    "decays without gradient": (SKIP, f"{DECAY}\n                {SKIP}", "missing-gradients"),
+    "fails without gradient": (SKIP, "pass", "missing-gradients"),
+    "counts steps beside its state": (
+        UPDATE,
+        UPDATE.replace('group["lr"]', 'group["lr"] / self.count'),
+        "state-dict",
+    ),
+    "keeps its momentum beside its state": (
+        BUFFER,
+        'b = self.kept.setdefault(id(p), torch.zeros_like(p)).mul_(0.9).add_(p.grad); state["buffer"] = b.clone()',
+        "state-dict",
+    ),
+    "draws from the operating system": (
+        UPDATE,
+        UPDATE.replace("group", "(1 + os.urandom(1)[0] / 1e4) * group"),
+        "deterministic",
+    ),
+    "decays at rate 0": (DECAY, 'p.mul_(1 - 0.01 * group["weight_decay"])', "lr-0"),
+    "moves at rate 0": (UPDATE, UPDATE.replace('-group["lr"]', '-max(group["lr"], 1e-3)'), "lr-0"),
+    "reads its rate once": (
+        UPDATE,
+        'p.add_(state["buffer"], alpha=-self.kept.setdefault(id(group), group["lr"]))',
+        "schedule",
+    ),
+    "turns weights to float64": (
+        UPDATE,
+        f"{UPDATE}\n                p.data = p.data.double()",
+        "dtype",
+    ),
+    "turns weights to float32": (UPDATE, f"{UPDATE}\n                p.data = p.data.float()", "bf16"),
+    "divides by the norm": (BUFFER, f"{BUFFER}; state['buffer'] /= p.grad.norm()", "zero-gradients"),
+    "divides by the variance": (BUFFER, f"{BUFFER}; state['buffer'] /= 1 + p.grad.std()", "one-element"),
+    "indexes rows": (BUFFER, f"{BUFFER}; p[0]", "scalar"),
+    "lacks a closure": (
+        "def step(self, closure=None):",
+        "def step(self):\n        closure = None",
+        "closure",
+    ),
+    "evaluates the closure without gradients": (
+        "with torch.enable_grad():",
+        "with torch.no_grad():",
+        "closure",
+    ),
+    "forgets the loss": ("return loss", "return None", "closure"),
+    "flattens by storage": (
+        UPDATE,
+        "p.as_strided((p.numel(),), (1,)).add_(state['buffer'].reshape(-1), alpha=-group['lr'])",
+        "channels-last",
+    ),
+}
+
+
+def plugin(folder: Path, source: str) -> Plugin:
+    (folder / "my_opt.py").write_text(source)
+    return load_plugin("my_opt.py:Opt", {}, CPU, folder)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_caught_by_the_check_of_its_name(fault: str, tmp_path: Path) -> None:
+    line, instead, check = FAULTS[fault]
+    assert line in GOOD
+    verdicts = {v.check: v for v in conformance(plugin(tmp_path, GOOD.replace(line, instead)))}
+    assert verdicts[check].outcome == "fail", verdicts[check]
+
+
+def test_changed_gradients_are_told(tmp_path: Path) -> None:
+    source = GOOD.replace(BUFFER, f"p.grad.mul_(0.5); {BUFFER}")
+    verdict = next(v for v in conformance(plugin(tmp_path, source)) if v.check == "gradients")
+    assert verdict.outcome == "note"
+    assert "in place" in verdict.detail
+
+
+def test_a_good_plug_in_passes_every_check(tmp_path: Path) -> None:
+    assert {v.outcome for v in conformance(plugin(tmp_path, GOOD))} == {"pass"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "sgd",
+            "adam",
+            "adamw",
+            "rmsprop",
+            "adagrad",
+            "adadelta",
+            "nadam",
+            "radam",
+            "adafactor",
+            "muon",
+            "lbfgs",
+        ),
+        *("schedulefree.AdamWScheduleFree", "schedulefree.SGDScheduleFree", "pytorch_optimizer.Lion"),
+    ],
+)
+def test_known_good_optimizers_have_no_fault(name: str) -> None:
+    if "." in name:
+        pytest.importorskip(name.partition(".")[0])
+    found = conformance(load_plugin(name, {}, CPU, Path()))
+    assert [v for v in found if v.outcome == "fail"] == []
+    assert len(found) == len(CHECKS)
+
+
+def test_rprop_is_found_to_ignore_its_rate_after_the_first_step() -> None:
+    found = conformance(load_plugin("rprop", {}, CPU, Path()), allow=["lr-0"])
+    assert {v.check: v.outcome for v in found if v.outcome != "pass"} == {
+        "lr-0": "allowed",
+        "schedule": "fail",
+    }
+
+
+@pytest.mark.parametrize(("name", "size"), [("sgd", 0), ("rmsprop", 4), ("adam", 8), ("adamw(amsgrad)", 12)])
+def test_state_bytes_a_parameter_are_exact(name: str, size: int) -> None:
+    name, _, flag = name.partition("(")
+    arguments = {flag.rstrip(")"): True} if flag else {}
+    assert bytes_per_parameter(load_plugin(name, arguments, CPU, Path())) == size
+
+
+def test_installed_optimizers_agree_with_their_equations() -> None:
+    found = list(equations.installed(CPU))
+    assert all(d.passed for d in found)
+    measured = {(d.label, d.implementation) for d in found if d.value is not None}
+    assert {("Adam", "fused"), ("Nesterov", "foreach"), ("RMSprop centered", "for-loop")} <= measured
+    assert all(d.value is None or d.value < 1e-12 for d in found if d.dtype == torch.float64)
+
+
+WRONG = {
+    "epsilon inside the root": ("adam", {"eps": 1e-3}, "(square.sqrt() + eps)", "(square + eps**2).sqrt()"),
+    "no bias correction": ("adam", {}, "second / (1 - b2**t)", "second"),
+    "decay in the gradient": ("adamw", {"weight_decay": 0.1}, "DECOUPLED = True", "DECOUPLED = False"),
+}
+ADAM = """
+import torch
+
+DECOUPLED = True
+
+
+class Opt(torch.optim.Optimizer):
+    def __init__(self, params, lr=0.05, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            (b1, b2), eps, decay = group["betas"], group["eps"], group["weight_decay"]
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                s = self.state[p]
+                if not s:
+                    s.update(t=0, m=torch.zeros_like(p), v=torch.zeros_like(p))
+                s["t"] += 1
+                g, t = p.grad, s["t"]
+                if DECOUPLED:
+                    p.mul_(1 - group["lr"] * decay)
+                else:
+                    g = g + decay * p
+                s["m"].lerp_(g, 1 - b1)
+                s["v"].lerp_(g * g, 1 - b2)
+                second = s["v"]
+                square = second / (1 - b2**t)
+                p.sub_(group["lr"] * s["m"] / (1 - b1**t) / (square.sqrt() + eps))
+"""
+
+
+def test_a_plug_in_that_is_adamw_agrees_with_its_equation(tmp_path: Path) -> None:
+    found = equations.deviations_of(plugin(tmp_path, ADAM), "adamw")
+    assert [d.passed for d in found] == [True, True]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_equation_is_caught_in_both_precisions(wrong: str, tmp_path: Path) -> None:
+    equation, arguments, line, instead = WRONG[wrong]
+    assert line in ADAM
+    (tmp_path / "my_opt.py").write_text(ADAM.replace(line, instead))
+    found = equations.deviations_of(load_plugin("my_opt.py:Opt", arguments, CPU, tmp_path), equation)
+    assert [d.passed for d in found] == [False, False]
+
+
+def test_references_give_the_values_worked_out_by_hand() -> None:
+    w, g = np.array([1.0]), np.array([0.5])
+    memory: dict[str, np.ndarray] = {}
+    first = sgd(w, g, 1, memory, lr=0.1, momentum=0.9, dampening=0.5)
+    assert first == pytest.approx([0.95])  # the first velocity is undampened
+    assert sgd(first, g, 2, memory, lr=0.1, momentum=0.9, dampening=0.5) == pytest.approx([0.88])
+    assert sgd(w, g, 1, {}, lr=0.1, momentum=0.9, nesterov=True) == pytest.approx([0.905])
+    assert adam(w, g, 1, {}, lr=0.1, eps=0.0) == pytest.approx(
+        [0.9]
+    )  # the first step is the rate, whatever g
+    assert rmsprop(w, g, 1, {}, lr=0.1, alpha=0.99, eps=0.0) == pytest.approx([0.0])  # 0.1 / sqrt(0.01)
+    assert set(REFERENCES) == {"sgd", "adagrad", "rmsprop", "adam", "adamw"}
+
+
+def test_the_backward_pass_by_hand_is_autograds() -> None:
+    assert equations.backward_deviation() < 1e-13
+
+
+def test_gradients_by_hand_are_the_losss_finite_differences() -> None:
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(8, 3)), (random.random((8, 1)) > 0.5).astype(float)
+    network = two_layer.initial(3, 4, 0)
+    by_hand = two_layer.gradients(network, x, y)
+    for name in ("w1", "b1", "w2", "b2"):
+        weights = getattr(network, name)
+        for index in np.ndindex(weights.shape):
+            kept = weights[index]
+            ends = []
+            for shift in (1e-5, -1e-5):
+                weights[index] = kept + shift
+                ends.append(two_layer.loss(network, x, y))
+            weights[index] = kept
+            assert (ends[0] - ends[1]) / 2e-5 == pytest.approx(getattr(by_hand, name)[index], abs=1e-9)
+
+
+def test_the_network_by_hand_learns_what_no_line_separates() -> None:
+    x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    y = np.array([[0.0], [1.0], [1.0], [0.0]])
+    network, losses = two_layer.descend(two_layer.initial(2, 8, 1), x, y, lr=1.0, steps=2000)
+    assert losses[-1] < 0.05 < losses[0]
+    assert ((two_layer.probabilities(network, x) > 0.5) == y).all()
+
+
+def optbench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "optbench", "verify", *arguments], cwd=cwd, capture_output=True, text=True
+    )
+
+
+def test_the_command_names_the_fault_and_ends_with_1(tmp_path: Path) -> None:
+    line, instead, _ = FAULTS["decays at rate 0"]
+    (tmp_path / "my_opt.py").write_text(GOOD.replace(line, instead))
+    done = optbench("my_opt.py:Opt", "--set", "lr=0.1", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "lr-0               fail" in done.stdout
+    assert "State: 4 bytes a parameter" in done.stdout
+    assert optbench("my_opt.py:Opt", "--allow", "lr-0", cwd=tmp_path).returncode == 0
+
+
+def test_the_command_refuses_what_it_cannot_try(tmp_path: Path) -> None:
+    done = optbench("adam", "--set", "momentun=0.9", "--device", "cpu", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "momentun" in done.stderr
+    done = optbench("adam", "--allow", "lr-zero", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "lr-0" in done.stderr
+    assert optbench("adam", "--set", "lr=-1", cwd=tmp_path).returncode == 2
