@@ -1,0 +1,191 @@
+"""Ctrl-C and its like: a checkpoint, a record, out within seconds, and the words for going on; in every phase of a run."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from optbench.engine import loop
+from optbench.engine.loop import train
+from optbench.events import Evaluated, Finished, Resumed
+from optbench.executor.process import Ended, StopRequest, child, receive
+from real_runs import SUITE, Run, a_suite, ends, records
+from trials import CPU, finished, run, trials, untimed
+
+SLOW = """
+import time, torch
+class Slow(torch.optim.SGD):
+    def step(self, closure=None):
+        time.sleep(0.05)
+        return super().step(closure)
+"""
+SLOW_DATA = """
+import time
+from optbench.catalog.types import DataInfo
+def describe(root):
+    return DataInfo(96, 32, 32, (6,), 3)
+def load(root):
+    print("at it", flush=True)
+    time.sleep(1000)
+"""
+STUCK = """
+import time, torch
+class Stuck(torch.optim.SGD):
+    steps = 0
+    def step(self, closure=None):
+        self.steps += 1
+        time.sleep(1000 if self.steps == 9 else 0)
+        return super().step(closure)
+"""
+
+
+def long_run(folder: Path, **streams: object) -> Run:
+    """A run that would take minutes, past its first evaluation."""
+    (folder / "slow.py").write_text(SLOW)
+    suite = a_suite(folder, {"Slow": "'slow.py:Slow'", "Next": "torch.optim.SGD"}, budget=5000)
+    started = Run(folder, ("run", str(suite)), streams=dict(streams))
+    trials = folder / "results/tiny/trials"
+    started.until(lambda: any('"evaluated"' in path.read_text() for path in trials.glob("*.jsonl")))
+    return started
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1"])
+def test_a_signal_to_the_run_alone_is_a_clean_stop(name: str, tmp_path: Path) -> None:
+    number = getattr(signal, name)
+    stopped = long_run(tmp_path)
+    since = time.monotonic()
+    os.kill(stopped.process.pid, number)
+    code, _, errors = stopped.end(60)
+    assert time.monotonic() - since < 15
+    assert code == 128 + number
+    assert "2 trials to go; to go on: optbench run" in errors
+    assert [end["status"] for end in ends(tmp_path)] == ["interrupted"]
+    assert len(list((tmp_path / "results/tiny/checkpoints").iterdir())) == 1
+    assert stopped.survivors() == []
+
+
+def test_a_closed_terminal_is_a_clean_stop_too(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    stopped = long_run(tmp_path, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    os.close(ours)
+    os.kill(stopped.process.pid, signal.SIGHUP)
+    assert stopped.end(60)[0] == 128 + signal.SIGHUP
+    assert [end["status"] for end in ends(tmp_path)] == ["interrupted"]
+
+
+def test_nohup_is_respected(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        going_on = long_run(tmp_path)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    os.kill(going_on.process.pid, signal.SIGHUP)
+    time.sleep(1.5)
+    assert going_on.process.poll() is None
+    os.kill(going_on.process.pid, signal.SIGTERM)
+    assert going_on.end(60)[0] == 143
+
+
+def test_several_signals_at_once_are_one_request(tmp_path: Path) -> None:
+    stopped = long_run(tmp_path)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM):
+        os.killpg(stopped.process.pid, number)
+    code, _, errors = stopped.end(60)
+    assert code in (143, 129)
+    assert "to go on: optbench run" in errors
+    assert [end["status"] for end in ends(tmp_path)] == ["interrupted"]
+
+
+def test_a_second_ctrl_c_ends_at_once_and_leaves_a_consistent_store_and_no_process(tmp_path: Path) -> None:
+    (tmp_path / "stuck.py").write_text(STUCK)
+    suite = a_suite(tmp_path, {"Stuck": "'stuck.py:Stuck'"})
+    stuck = Run(tmp_path, ("run", str(suite)))
+    stuck.until(
+        lambda: any('"evaluated"' in p.read_text() for p in tmp_path.glob("results/tiny/trials/*.jsonl"))
+    )
+    time.sleep(0.5)
+    os.killpg(stuck.process.pid, signal.SIGINT)
+    time.sleep(1)
+    assert stuck.process.poll() is None  # it waits for the trial's last word, but not for long
+    since = time.monotonic()
+    os.killpg(stuck.process.pid, signal.SIGINT)
+    code, _, errors = stuck.end(30)
+    assert time.monotonic() - since < 5
+    assert code == 130
+    assert "Traceback" not in errors
+    assert stuck.survivors() == []
+    assert [record["record"] for record in records(tmp_path)] == ["trial", "started", "evaluated"]
+
+
+def test_a_stop_while_data_are_being_prepared(tmp_path: Path) -> None:
+    (tmp_path / "slow_data.py").write_text(SLOW_DATA)
+    text = SUITE.replace(
+        "{name: synthetic, shape: [6], classes: 3, train: 96, validation: 32, test: 32}", "'slow_data.py'"
+    )
+    suite = a_suite(tmp_path, {"SGD": "torch.optim.SGD"}, text=text)
+    with (tmp_path / "said").open("w+") as said:
+        preparing = Run(tmp_path, ("run", str(suite)), streams={"stderr": said})
+        preparing.until(lambda: "at it" in (tmp_path / "said").read_text())
+        os.killpg(preparing.process.pid, signal.SIGINT)
+        assert preparing.end(15)[0] == 130
+    assert "1 trial to go; to go on: optbench run" in (tmp_path / "said").read_text()
+    assert preparing.survivors() == []
+
+
+def mute(connection: object, lifeline: object, seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def test_a_process_that_does_not_stop_in_time_is_ended() -> None:
+    with child(mute, 1000.0) as process:
+        ended = receive(process, StopRequest(signal.SIGINT), patience=1000, stop_patience=0.3)
+    assert isinstance(ended, Ended)
+    assert ended.cause == "stopped"
+    assert process.process.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("mode", ["plain", "ema", "schedule-free"])
+@pytest.mark.parametrize("look", [9, 21, 30, 35, 40])
+def test_an_evaluation_given_up_for_a_stop_is_done_again_exactly(
+    mode: str, look: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three evaluations of five batches each, then the test split twice: given up in each of them, and nowhere else."""
+    use = {"use": "schedulefree.SGDScheduleFree"} if mode == "schedule-free" else {"use": "torch.optim.SGD"}
+    data = {"name": "synthetic", "shape": [6], "classes": 3, "train": 96, "validation": 1200, "test": 1200}
+    (trial,) = trials(
+        tmp_path,
+        workload={"data": data},
+        optimizers={"A": {**use, "lr": 0.1}},
+        **({"ema": {"decay": 0.8}} if mode == "ema" else {}),
+    )
+    whole = [untimed(event) for event in run(trial, tmp_path)]
+    monkeypatch.setattr(loop, "EVALUATION_SECONDS", -1.0)
+    looks = 0
+
+    def stop_in_an_evaluation() -> bool:
+        """Asked after each of the six steps of an epoch, and after each batch of an evaluation."""
+        nonlocal looks
+        looks += 1
+        return looks == look
+
+    checkpoint = tmp_path / "trial.pt"
+    options = {"data_root": tmp_path, "checkpoint": checkpoint, "checkpoint_seconds": 0.0}
+    first = list(train(trial, CPU, should_stop=stop_in_an_evaluation, **options))  # type: ignore[arg-type]
+    assert finished(first).status == "interrupted"
+    assert "in the evaluation" in finished(first).detail
+    second = list(train(trial, CPU, **options))  # type: ignore[arg-type]
+    assert isinstance(second[0], Resumed)
+    together: dict[object, object] = {}
+    for event in [*first, *second]:
+        if isinstance(event, Evaluated):
+            together.setdefault(event.step, untimed(event))
+            assert together[event.step] == untimed(event)
+        elif isinstance(event, Finished) and event.status == "completed":
+            together["end"] = untimed(event)
+    assert list(together.values()) == whole[1:]
