@@ -1,0 +1,258 @@
+"""`memory`: a table of what training would take, for a model or a suite and several optimizers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optbench.errors import OptbenchError, Problem
+from optbench.suite.call import parse_call
+from optbench.suite.types import Component, Duration, Optimizer, Rule, Trial, Workload
+
+if TYPE_CHECKING:
+    from optbench.forecasts import Forecast
+    from optbench.report.model import Report
+    from optbench.suite.load import Loaded
+
+#: label -> what is typed after `--optimizer` for the same
+COMMON = {
+    "SGD": "sgd",
+    "SGD + momentum": "sgd(momentum=0.9)",
+    "Adam": "adam",
+    "AdamW": "adamw",
+    "AdamW amsgrad": "adamw(amsgrad=True)",
+    "NAdam": "nadam",
+    "RMSprop": "rmsprop",
+    "RMSprop centered + momentum": "rmsprop(centered=True, momentum=0.9)",
+    "Adagrad": "adagrad",
+    "Adafactor": "adafactor",
+}
+Inputs = tuple[tuple[int, ...], int]  # shape, classes
+_IMAGENET: Inputs = (3, 224, 224), 1000  # for torchvision's models
+_CIFAR: Inputs = (3, 32, 32), 10
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line said; None is not said."""
+
+    optimizers: tuple[str, ...] = ()
+    batch_size: int | None = None
+    shape: str | None = None
+    classes: int | None = None
+    precision: str | None = None
+    implementation: str | None = None
+    overrides: tuple[str, ...] = ()
+    data: str | None = None
+    steps: int = 3
+    format: str = "terminal"
+    check: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One workload with its rows."""
+
+    heading: str
+    trials: tuple[Trial, ...]
+    shape: tuple[int, ...]
+    classes: int
+
+
+def memory(model: str, options: Options) -> int:
+    """Print the table. Returns the exit code: 1 if an optimizer can't step on the model."""
+    from optbench.cli.show import print_report
+    from optbench.report import check_format, render_report
+
+    check_format(options.format)
+    jobs = _of_suite(model, options) if _is_suite(model) else [_of_model(model, options)]
+    rows = [_forecasts(job, options) for job in jobs]
+    report = _report(model, jobs, rows)
+    if options.format == "terminal":
+        print_report(report)
+    else:
+        sys.stdout.write(render_report(report, options.format))
+    return int(any(row.optimizer.problem for forecasts in rows for row in forecasts))
+
+
+def _is_suite(text: str) -> bool:
+    from optbench.catalog.lookup import items
+    from optbench.suite.find import shipped
+
+    return text.endswith((".yaml", ".yml")) or (text in shipped() and text not in items("models"))
+
+
+def _of_model(text: str, options: Options) -> Job:
+    from optbench.suite.overrides import parse_override
+
+    name, arguments = parse_call(text, "MODEL")
+    for override in map(parse_override, options.overrides):
+        arguments[override.path] = override.value.data
+    component = Component(name=name, arguments=arguments)
+    shape, classes = _IMAGENET if name.startswith("torchvision.") else _CIFAR
+    shape, classes = _shape(options.shape) or shape, options.classes or classes
+    rows = {typed: typed for typed in options.optimizers} or COMMON
+    _refuse_unfit(component, rows)
+    workload = Workload(
+        model=component,
+        data=Component(name="synthetic", arguments={"shape": list(shape), "classes": classes}),
+        batch_size=options.batch_size or 32,
+        budget=Duration(value=1, unit="steps"),
+    )
+    trials = [_trial(workload, label, _entry(typed), options) for label, typed in rows.items()]
+    return Job("", tuple(trials), shape, classes)
+
+
+def _refuse_unfit(model: Component, rows: dict[str, str]) -> None:
+    """Everything wrong with names and arguments, at once. Raises `OptbenchError`."""
+    from optbench.catalog.check_component import component_findings
+
+    found = [
+        Problem(_hint_of_suites(message) if path == ("name",) else message, "MODEL")
+        for path, message in component_findings("models", model, Path(), ())
+    ]
+    for typed in rows.values():
+        try:
+            name, arguments = parse_call(typed, "--optimizer")
+            asked = Component(name=name, arguments=arguments)
+            messages = component_findings("optimizers", asked, Path(), ())
+            found += [Problem(message, f"--optimizer {typed}") for _, message in messages]
+        except OptbenchError as error:
+            found += error.problems
+    if found:
+        raise OptbenchError(*found)
+
+
+def _hint_of_suites(message: str) -> str:
+    return f"{message} (or a suite file, or the name of a shipped suite)"
+
+
+def _entry(typed: str) -> Optimizer:
+    use, arguments = parse_call(typed, "--optimizer")
+    return Optimizer(rules=(Rule(use=use, arguments=arguments),))
+
+
+def _trial(workload: Workload, label: str, entry: Optimizer, options: Options) -> Trial:
+    return Trial.model_validate(
+        {
+            "suite": "memory",
+            "workload_name": "memory",
+            "workload": workload,
+            "label": label,
+            "entry": entry,
+            "seed": 0,
+            "precision": options.precision or "fp32",
+            "implementation": options.implementation or "default",
+            "folder": str(Path().resolve()),
+        }
+    )
+
+
+def _of_suite(text: str, options: Options) -> list[Job]:
+    from optbench.catalog.data_root import data_root
+    from optbench.suite.find import find
+    from optbench.suite.load import load
+    from optbench.suite.plan import plan
+
+    if options.optimizers:
+        raise OptbenchError(Problem("a suite has its own optimizers; leave this out", "--optimizer"))
+    loaded = load(find(text), options.overrides, seeds=1)
+    root = data_root(options.data)
+    _refuse_problems(loaded, root, data_needed=not (options.shape and options.classes))
+    changed: dict[str, Any] = {
+        "precision": options.precision or loaded.suite.precision,
+        "implementation": options.implementation or loaded.suite.implementation,
+    }
+    trials = [trial.model_copy(update=changed) for trial in plan(loaded)]
+    if options.batch_size:
+        trials = [_with_batch(trial, options.batch_size) for trial in trials]
+    jobs = []
+    for name, workload in loaded.suite.workloads.items():
+        shape, classes = _data_facts(workload, loaded, root, options)
+        heading = name if len(loaded.suite.workloads) > 1 else ""
+        jobs.append(Job(heading, tuple(t for t in trials if t.workload_name == name), shape, classes))
+    return jobs
+
+
+def _refuse_problems(loaded: Loaded, root: Path, *, data_needed: bool) -> None:
+    from optbench.catalog.check import problems
+
+    found = problems(loaded, root)
+    of_data = [problem for problem in found if ".data" in problem.where]
+    if not data_needed:
+        found = [problem for problem in found if problem not in of_data]
+    elif of_data:
+        found.append(Problem("--shape and --classes together do without the data"))
+    if found:
+        raise OptbenchError(*found)
+
+
+def _data_facts(
+    workload: Workload, loaded: Loaded, root: Path, options: Options
+) -> tuple[tuple[int, ...], int]:
+    from optbench.catalog.check_workload import data_findings
+
+    shape, classes = _shape(options.shape), options.classes
+    if shape is None or classes is None:
+        _, info = data_findings(workload.data, loaded.folder, root, ())
+        if info is None:
+            raise OptbenchError(
+                Problem(
+                    f"the data set '{workload.data.name}' does not tell its shape", "--shape and --classes"
+                )
+            )
+        shape, classes = shape or info.shape, classes or info.classes
+    return shape, classes
+
+
+def _with_batch(trial: Trial, batch_size: int) -> Trial:
+    return trial.model_copy(
+        update={
+            "workload": trial.workload.model_copy(update={"batch_size": batch_size}),
+            "entry": trial.entry.model_copy(update={"batch_size": None}),
+        }
+    )
+
+
+def _shape(text: str | None) -> tuple[int, ...] | None:
+    """`3,224,224` for images, `784` for vectors."""
+    if text is None:
+        return None
+    parts = text.replace("x", ",").split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts) or len(parts) not in (1, 3):
+        raise OptbenchError(
+            Problem(f"expected C,H,W as in 3,224,224, or one number for vectors; found '{text}'", "--shape")
+        )
+    return tuple(int(part) for part in parts)
+
+
+def _forecasts(job: Job, options: Options) -> list[Forecast]:
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its profiler would remark on what it did not see
+    from optbench.engine.forecast import forecast, gpu
+
+    device = gpu() if options.check else None
+    if options.check and device is None:
+        raise OptbenchError(Problem("needs an NVIDIA GPU; there is none here", "--check"))
+    rows = forecast(job.trials, job.shape, job.classes, options.steps)
+    if device is not None:
+        from optbench.engine.forecast_check import with_measured
+
+        rows = with_measured(rows, job.trials, job.shape, job.classes, device)
+    return rows
+
+
+def _report(model: str, jobs: Sequence[Job], rows: Sequence[Sequence[Forecast]]) -> Report:
+    from optbench.report.memory import memory_block, memory_report
+
+    blocks = []
+    for job, forecasts in zip(jobs, rows, strict=True):
+        shape = "x".join(map(str, job.shape))
+        name = job.trials[0].workload.model.name
+        batches = " or ".join(str(size) for size in dict.fromkeys(row.batch_size for row in forecasts))
+        facts = f"{name}, batch of {batches} x {shape}, {job.classes} classes, {forecasts[0].precision}"
+        blocks.append(memory_block(job.heading, facts, forecasts))
+    return memory_report(f"Memory of training {model}", blocks)

@@ -1,0 +1,158 @@
+"""Activations and gradients of one batch, followed allocation by allocation on tensors without data.
+
+Fake CPU tensors go through the same operations as real ones and hold nothing, so the size of model and batch does not matter.
+They stand for a GPU's: its kernels allocate what the CPU's do, but for workspaces and a few masks (see `forecasts.BAND`).
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from optbench.engine.activations import checkpoint_activations
+from optbench.engine.precision import Precision
+from optbench.forecasts import ModelMemory
+from optbench.suite.types import Workload
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+CPU = torch.device("cpu")
+
+
+class AllocationTracker(TorchDispatchMode):
+    """Bytes of the storages that were made inside the block and are still alive, and the most there ever were.
+
+    Each storage counts once, however many tensors share it. Scalars (0-d tensors) are left out, and so is what `known` holds.
+    """
+
+    def __init__(self, known: list[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.live = self.peak = 0
+        self._storages = {tensor.untyped_storage()._cdata for tensor in known}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        returned = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(returned):
+            if isinstance(leaf, Tensor) and leaf.layout is torch.strided and leaf.dim() > 0:
+                self._add(leaf.untyped_storage())
+        return returned
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._storages:
+            return
+        self._storages.add(key)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._gone, key, size)
+
+    def _gone(self, key: int, size: int) -> None:
+        self._storages.discard(key)
+        self.live -= size
+
+
+def model_memory(
+    model: nn.Module, workload: Workload, shape: tuple[int, ...], classes: int, batch_size: int, *,
+    loss: Loss, precision: Precision,
+) -> ModelMemory:  # fmt: skip
+    """Follow one training batch of `batch_size` inputs of `shape` through both passes. `model` is neither run nor changed.
+
+    Activations are exact for what the CPU's kernels keep: everything alive at the end of the forward pass but parameters,
+    buffers and the batch. Honours accumulation, activation checkpointing, memory format and autocast (a type of two bytes is
+    taken as bf16). `compile` is not modelled. What can't be followed (control flow that reads values) is told in `problem`.
+    """
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    fixed = [p for p in model.parameters() if not p.requires_grad] + list(model.buffers())
+    facts: dict[str, Any] = {
+        "parameters": sum(p.numel() for p in trainable),
+        "parameter_bytes": bytes_of(trainable),
+        "fixed_bytes": bytes_of(fixed),
+        "batch_bytes": batch_size * (torch.Size(shape).numel() * 4 + 8),
+    }
+    try:
+        sizes = _follow(model, workload, shape, batch_size, loss, precision)
+    except Exception as error:  # a model in somebody's own file may do anything
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        return ModelMemory(
+            **facts, gradient_bytes=None, activation_bytes=None, backward_peak_bytes=None, problem=reason
+        )
+    activations, gradients, peak = sizes
+    return ModelMemory(
+        **facts, gradient_bytes=gradients, activation_bytes=activations, backward_peak_bytes=peak
+    )
+
+
+def bytes_of(tensors: list[Any]) -> int:
+    """Sum of the tensors' own sizes."""
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def backward(
+    model: Callable[[Tensor], Tensor], loss: Loss, inputs: Tensor, labels: Tensor, parts: int,
+    precision: Precision, between: Callable[[], None] = lambda: None,
+) -> Tensor:  # fmt: skip
+    """Both passes of one training step in `parts` micro-batches, as the engine runs them; `between` is called between the two.
+
+    Returns the batch's mean loss.
+    """
+    total = torch.zeros((), device=inputs.device)
+    for some, their in zip(inputs.tensor_split(parts), labels.tensor_split(parts), strict=True):
+        with precision.autocast(inputs.device):
+            value = loss(model(some), their) * (len(their) / len(labels))
+        between()
+        value.backward()  # type: ignore[no-untyped-call]
+        total += value.detach()
+    return total
+
+
+def _follow(
+    model: nn.Module,
+    workload: Workload,
+    shape: tuple[int, ...],
+    batch_size: int,
+    loss: Loss,
+    precision: Precision,
+) -> tuple[int, int, int]:
+    """Activations, gradients and peak, in bytes."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        fake = _without_data(model)
+        layout = torch.channels_last if workload.memory_format == "channels_last" else torch.contiguous_format
+        inputs = torch.empty(batch_size, *shape, memory_format=layout)
+        labels = torch.zeros(batch_size, dtype=torch.int64)
+        if workload.memory_format == "channels_last":
+            fake = fake.to(memory_format=torch.channels_last)
+        if workload.activation_checkpointing:
+            checkpoint_activations(fake)
+        fake.train()
+        tracker = AllocationTracker([*fake.parameters(), *fake.buffers(), inputs, labels])
+        alive: list[int] = []
+        with tracker:
+            backward(
+                fake,
+                loss,
+                inputs,
+                labels,
+                workload.accumulate,
+                precision,
+                lambda: alive.append(tracker.live),
+            )
+        return alive[0], tracker.live, tracker.peak
+
+
+def _without_data(model: nn.Module) -> nn.Module:
+    """A copy whose parameters and buffers have sizes, strides and types but no data."""
+
+    def fake(tensor: Tensor) -> Tensor:
+        empty = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype)
+        return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
+
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    return copy.deepcopy(model, {id(tensor): fake(tensor) for tensor in tensors})
