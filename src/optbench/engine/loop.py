@@ -275,13 +275,13 @@ class _Run:
 
     def _memory(self) -> tuple[int, int | None]:
         """Bytes of the live optimizer state, and transient bytes of one more `step()` on the last gradients (None if they
-        can't be had). It trains one step further: nothing may use the weights after it."""
+        can't be had). It trains on for two steps: nothing may use the weights after it."""
         session, self.exact = self.session, False
         held = state_bytes(session.optimizers.members, session.parameters)
         loss = torch.zeros((), device=self.device)
         closure = (lambda: loss) if session.optimizers.needs_closure else None
         try:
-            return held, peak_of(lambda: session.optimizers.step(closure), self.device)
+            return held, peak_of(lambda: session.optimizers.step(closure), self.device, rehearsals=1)
         except (OptimizerFault, RuntimeError):
             return held, None
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_MARK = "optbench: measured from here"
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed, on whatever device. The CPU's allocator raises a plain RuntimeError."""
@@ -32,7 +34,7 @@ def state_bytes(optimizers: Iterable[torch.optim.Optimizer], parameters: Iterabl
     own = {parameter.untyped_storage().data_ptr() for parameter in parameters}
     storages = {}
     for optimizer in optimizers:
-        for leaf in _tensors(optimizer.state_dict()["state"]):
+        for leaf in _tensors(optimizer.state_dict()):
             storage = leaf.untyped_storage()
             if leaf.dim() > 0 and storage.data_ptr() not in own:
                 storages[storage.data_ptr()] = storage.nbytes()
@@ -50,31 +52,42 @@ def _tensors(node: Any) -> Iterator[Tensor]:
             yield from _tensors(child)
 
 
-def peak_of(action: Callable[[], object], device: torch.device) -> int | None:
-    """Bytes that `action` had allocated at its worst moment beyond what was allocated before. None where nothing tells."""
+def peak_of(action: Callable[[], object], device: torch.device, rehearsals: int = 0) -> int | None:
+    """Bytes that `action` had allocated at its worst moment beyond what was allocated before. None where nothing tells.
+
+    On a CPU what was allocated before and is freed in `action` can only be counted if it was allocated in a rehearsal: an
+    action that replaces tensors (state that a step makes anew) needs one.
+    """
     if device.type == "cuda":
+        for _ in range(rehearsals):
+            action()
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         action()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    return _cpu_peak(action) if device.type == "cpu" else None
+    return _cpu_peak(action, rehearsals) if device.type == "cpu" else None
 
 
-def _cpu_peak(action: Callable[[], object]) -> int | None:
+def _cpu_peak(action: Callable[[], object], rehearsals: int) -> int | None:
     """From the profiler's allocation events: each carries a signed size, in the order in which they happened."""
-    from torch.profiler import ProfilerActivity, profile
+    from torch.profiler import ProfilerActivity, profile, record_function
 
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would report on standard error
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        action()
+        for _ in range(rehearsals):
+            action()
+        with record_function(_MARK):
+            action()
     results = profiler.profiler.kineto_results if profiler.profiler is not None else None
     if results is None:
         return None
-    sizes = [(event.start_ns(), event.nbytes()) for event in results.events() if event.name() == "[memory]"]
+    events = results.events()
+    since = next(event.start_ns() for event in events if event.name() == _MARK)
+    sizes = [(event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]"]
     level = peak = 0
-    for _, size in sorted(sizes, key=lambda pair: pair[0]):
+    for _, size in sorted((pair for pair in sizes if pair[0] >= since), key=lambda pair: pair[0]):
         level += size
         peak = max(peak, level)
     return peak
