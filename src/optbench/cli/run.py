@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,7 +99,6 @@ def run_suites(suites: Sequence[str], options: Options, dry_run: bool) -> int:
 
 def _job(loaded: Loaded, options: Options) -> Job:
     from optbench.store import SuiteFolder
-    from optbench.suite.plan import plan
 
     labels = list(loaded.suite.optimizers)
     unknown = [label for label in options.only if label not in labels]
@@ -110,9 +109,38 @@ def _job(loaded: Loaded, options: Options) -> Job:
                 for label in unknown
             )
         )
-    planned = plan(loaded)
+    folder = SuiteFolder.of(options.results, loaded.name)
+    planned = _planned(loaded, folder)
     wanted = tuple(trial for trial in planned if not options.only or trial.label in options.only)
-    return Job(loaded, planned, wanted, SuiteFolder.of(options.results, loaded.name))
+    return Job(loaded, planned, wanted, folder)
+
+
+def _planned(loaded: Loaded, folder: SuiteFolder) -> tuple[Trial, ...]:
+    """The suite's trials; with the wider grids that stored sweeps ask for, whose optimum lies at the edge."""
+    from optbench.suite.plan import plan
+
+    planned = plan(loaded)
+    if not loaded.suite.sensitivity or not any(folder.trials.glob("*.jsonl")):
+        return planned
+    from optbench.analysis.sensitivity import extension
+    from optbench.store import Results, make_plan, read
+    from optbench.suite.sweep import Extensions
+
+    [stored] = read([folder.path]).suites
+    extended: Extensions | None = {}
+    while extended is not None:
+        planned = plan(loaded, extended)
+        known = replace(
+            stored, plan=make_plan(loaded.name, loaded.suite, planned, higher_is_better=_directions(loaded))
+        )
+        extended = extension(Results((known,)), extended)
+    return planned
+
+
+def _directions(loaded: Loaded) -> dict[str, bool]:
+    from optbench.catalog.directions import directions
+
+    return directions(loaded.suite, loaded.folder)
 
 
 def _no_two_in_one_folder(jobs: Sequence[Job]) -> None:
@@ -126,50 +154,83 @@ def _no_two_in_one_folder(jobs: Sequence[Job]) -> None:
 
 def _run(job: Job, options: Options, stop: StopRequest) -> Summary:
     from optbench.catalog.data_root import data_root
-    from optbench.cli.progress import display
-    from optbench.executor.local import Summary, prepare, run
+    from optbench.executor.local import Summary
     from optbench.executor.worker import Settings
     from optbench.report import save
-    from optbench.store import make_plan, read
+    from optbench.store import read
 
     settings = Settings(
         options.device, data_root(options.data), options.threads, _command(), options.stall_seconds
     )
     job.folder.create()
+    summary = Summary()
     with job.folder.lock():
         if options.fresh:
             for trial in job.wanted:
                 job.folder.set_aside(trial)
-        pending = _pending(job)
-        here = prepare(pending, settings, say, stop) if pending else {}
-        if here is None:
-            say(_how_to_go_on(len(pending)))
-            return Summary(left=len(pending))
-        if not pending:
-            say(_measured_before(job))
-        if pending and not options.allow_mixed:
-            _refuse_to_mix(job, here)
-        job.folder.write_text("suite.yaml", _resolved(job))
-        job.folder.write_plan(
-            make_plan(job.loaded.name, job.loaded.suite, job.planned, _command(), _provenance(job))
-        )
-        with display(job.loaded, job.wanted, pending, here, job.folder, as_json=options.json) as listen:
-            listener = listen if options.json else undisturbed(listen)
-            summary = run(pending, job.folder, settings, listener, stop)
+        while True:
+            if not _run_pending(job, options, settings, stop, summary):
+                return summary
+            known = {trial.id for trial in job.planned}
+            job = job if stop.asked else _job(job.loaded, options)
+            if known >= {trial.id for trial in job.planned}:
+                break
+            say("The best point of a sweep lies at the edge of its grid: the grid grows for all entries")
         save(read([job.folder.path]), job.folder.path)
     _close(job, options, summary)
     return summary
 
 
+def _run_pending(job: Job, options: Options, settings: Settings, stop: StopRequest, summary: Summary) -> bool:
+    """Run what is not complete and add to the summary how it ended. False if a stop came before anything began."""
+    from optbench.cli.progress import display
+    from optbench.executor.local import prepare, run
+    from optbench.store import make_plan
+
+    pending = _pending(job)
+    here = prepare(pending, settings, say, stop) if pending else {}
+    if here is None:
+        say(_how_to_go_on(len(pending)))
+        summary.left = len(pending)
+        return False
+    if not pending and not summary.ended:
+        say(_measured_before(job))
+    if pending and not options.allow_mixed:
+        _refuse_to_mix(job, here)
+    job.folder.write_text("suite.yaml", _resolved(job))
+    job.folder.write_plan(
+        make_plan(
+            job.loaded.name,
+            job.loaded.suite,
+            job.planned,
+            _command(),
+            _provenance(job),
+            _directions(job.loaded),
+        )
+    )
+    with display(job.loaded, job.wanted, pending, here, job.folder, as_json=options.json) as listen:
+        listener = listen if options.json else undisturbed(listen)
+        timed = [trial for trial in pending if not trial.point]
+        summary.add(run(timed, job.folder, settings, listener, stop))
+        if swept := [trial for trial in pending if trial.point]:
+            from optbench.executor.together import cores, run_together
+
+            at_once = options.jobs or (cores() if here["device"] == "cpu" else 1)
+            summary.add(run_together(swept, job.folder, settings, listener, stop, at_once))
+    return True
+
+
 def _pending(job: Job) -> list[Trial]:
     """The trials that are not complete, in running order."""
-    from optbench.store import TrialFile
-
     pending = []
     for trial in job.wanted:
         path = job.folder.trial_path(trial)
-        if path.exists():
-            with TrialFile.open(path) as file:
+        there = path.exists()
+        begun = job.folder.reopen_trial(trial)
+        if begun is None and there:
+            say(f"note: {path}: cut off in its first line, so set aside; its trial starts anew")
+        if begun is not None:
+            with begun as file:
                 if file.torn_bytes:
                     say(f"note: {path}: cut off {file.torn_bytes} bytes of a record that was never finished")
                 if file.is_complete:
@@ -191,7 +252,8 @@ def _refuse_to_mix(job: Job, here: dict[str, object]) -> None:
         if log.config_id not in rows or log.started is None or not log.evaluations:
             continue
         there = log.started.environment
-        unlike = [key for key in FINGERPRINT if key in there and there[key] != here.get(key)]
+        facts = [key for key in FINGERPRINT if key != "threads" or not log.trial.get("point")]
+        unlike = [key for key in facts if key in there and there[key] != here.get(key)]
         if unlike:
             changes = ", ".join(f"{key} was {there[key]!r} and is {here.get(key)!r} now" for key in unlike)
             raise OptbenchError(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import re
+import shutil
 import unicodedata
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from optbench.errors import OptbenchError, Problem
 
 _FREE = "free some space and run the same command again, it goes on from here"
 _MOVE = "choose another place with --results"
+_TEMPORARY = ".tmp"
 _ADVICE = {
     errno.ENOSPC: f"the disk is full: {_FREE}",
     errno.EDQUOT: f"the disk quota is used up: {_FREE}",
@@ -25,9 +28,13 @@ _ADVICE = {
 }
 
 
-def explained(error: OSError, path: Path) -> OptbenchError:
+def explained(error: OSError, path: Path, needed_bytes: int | None = None) -> OptbenchError:
     """The same failure in words that say what a person can do about it."""
     advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
+    if error.errno == errno.ENOSPC and needed_bytes is not None:
+        with contextlib.suppress(OSError):
+            free = shutil.disk_usage(path.parent).free
+            advice += f" ({needed_bytes:,} bytes are needed, {free:,} are free; a megabyte more is wise)"
     return OptbenchError(Problem(f"cannot write here: {advice}", file=str(path)))
 
 
@@ -43,7 +50,7 @@ def write_whole(path: Path, text: str, *, sync: bool = True) -> None:
 
     Without `sync` that holds but for a power cut: for many files that can be made again, with one `sync_all` at the end.
     """
-    temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}{_TEMPORARY}")
     try:
         try:
             with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
@@ -58,7 +65,26 @@ def write_whole(path: Path, text: str, *, sync: bool = True) -> None:
         if sync:
             sync_folder(path.parent)
     except OSError as error:
-        raise explained(error, path) from error
+        raise explained(error, path, len(text.encode("utf-8", "backslashreplace"))) from error
+
+
+def sweep(folder: Path) -> None:
+    """Remove what `write_whole` left behind in processes that were killed."""
+    for path in folder.glob(f".*{_TEMPORARY}"):
+        pid = path.name.removesuffix(_TEMPORARY).rpartition(".")[2]
+        if pid.isdecimal() and not _is_alive(int(pid)):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def sync_folder(path: Path) -> None:

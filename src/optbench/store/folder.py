@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from optbench.errors import OptbenchError, Problem
 from optbench.events import Event
-from optbench.store.files import explained, folder_name, make_folder, slug, sync_folder, write_whole
+from optbench.store.files import explained, folder_name, make_folder, slug, sweep, sync_folder, write_whole
 from optbench.store.journal import TrialFile, whole_text
 from optbench.store.lock import locked
 from optbench.store.records import FORMAT, Corrupt, check_format, to_line
@@ -89,9 +89,13 @@ class SuiteFolder:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
-    def lock(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def lock(self) -> Iterator[None]:
         """Be the one writer while the block runs. Raises `OptbenchError` naming the one that there is."""
-        return locked(self.path / "run.lock")
+        with locked(self.path / "run.lock"):
+            sweep(self.path)
+            sweep(self.trials)
+            yield
 
     def trial_path(self, trial: Trial) -> Path:
         """The names are for people; the id makes the file unique."""
@@ -103,8 +107,22 @@ class SuiteFolder:
 
     def open_trial(self, trial: Trial) -> TrialFile:
         """Go on with the trial's file, or start one."""
+        return self.reopen_trial(trial) or TrialFile.create(self.trial_path(trial), trial)
+
+    def reopen_trial(self, trial: Trial) -> TrialFile | None:
+        """The trial's file if it was begun. One that was cut off in its first line holds nothing, and is set aside."""
         path = self.trial_path(trial)
-        return TrialFile.open(path) if path.exists() else TrialFile.create(path, trial)
+        try:
+            with path.open("rb") as file:
+                begun = file.readline().endswith(b"\n")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
+        if begun:
+            return TrialFile.open(path)
+        self.set_file_aside(path)
+        return None
 
     def write_trial(self, trial: Trial, events: Iterable[Event]) -> Literal["new", "same", "replaced"]:
         """Write a trial whose events are all known in one move; a file that says the same already is left alone.
@@ -176,7 +194,7 @@ class SuiteFolder:
             reason = str(error) if isinstance(error, Corrupt) else "not a plan that optbench wrote"
             raise OptbenchError(
                 Problem(
-                    f"damaged ({reason}): `optbench run` writes it anew; move it away to report without",
+                    f"damaged ({reason}), so rows and seeds are those found: `optbench run` writes it anew",
                     file=str(path),
                 )
             ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
@@ -29,7 +30,7 @@ class TrialFile:
         self.finished: Finished | None = None
         self.last_step: int | None = None
         """Step of the last evaluation on file."""
-        for number, line in enumerate(content.splitlines()[1:], start=2):
+        for number, line in enumerate(content.split(b"\n")[1:-1], start=2):
             try:
                 self._note(to_event(json.loads(line)))
             except ValueError as error:
@@ -119,8 +120,9 @@ class TrialFile:
                 written += os.write(self._descriptor, line[written:])
             os.fsync(self._descriptor)
         except OSError as error:
-            os.ftruncate(self._descriptor, self._size)  # half a line must not meet the next one
-            raise explained(error, self.path) from error
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, self._size)  # half a line must not meet the next one
+            raise explained(error, self.path, len(line)) from error
         self._size += len(line)
 
 

@@ -135,9 +135,15 @@ def _filled(log: TrialLog, events: Iterable[Started | Evaluated | Resumed | Fini
 
 
 def _read_suite(path: Path) -> SuiteResults:
-    plan = SuiteFolder(path).read_plan()
+    plan: Plan | None = None
     logs: dict[str, TrialLog] = {}
     warnings: list[Problem] = []
+    try:
+        plan = SuiteFolder(path).read_plan()
+    except NewerFormat:
+        raise
+    except OptbenchError as error:
+        warnings += error.problems
     for file in sorted((path / "trials").glob("*.jsonl")):
         try:
             log = read_log(file)
