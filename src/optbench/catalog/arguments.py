@@ -16,11 +16,13 @@ TypedPath = tuple[str | int, ...]
 #: where in the suite, and what is wrong there
 Finding = tuple[TypedPath, str]
 
+#: of torch's schedulers: from the horizon and the entry's rate, unless the suite says otherwise
+_LENGTHS = {"T_max", "total_steps", "max_lr"}
 #: what the engine passes itself
 SUPPLIED = {
     "models": set(NAMES),
     "data": {"root"},
-    "schedules": {"step", "steps"},
+    "schedules": {"step", "steps", "observed", "optimizer", "last_epoch", *_LENGTHS},
     "optimizers": {"model", "total_steps"},
 }
 _PLAIN = {"int", "float", "bool", "str", "None", "list", "tuple", "dict", "Literal"}
@@ -40,7 +42,9 @@ def unfit(
     """
     first = set(signature.names[:1]) if family == "optimizers" else set()
     supplied = SUPPLIED.get(family, set()) | first
-    own = set(NAMES[2:]) if family == "models" else set()  # supplied unless the suite says otherwise
+    own = {"models": set(NAMES[2:]), "schedules": _LENGTHS}.get(
+        family, set()
+    )  # unless the suite says otherwise
     known = [p for p in signature.names if p not in supplied - own]
     for argument, value in arguments.items():
         here = (*path, argument)

@@ -89,7 +89,9 @@ def _horizon(suite: Suite, entry: Optimizer, label: str) -> Iterator[Finding]:
     schedule = merged(suite, entry).schedule
     if schedule is None or entry.horizon is not None:
         return
-    if schedule.name == "constant" and not (schedule.warmup and schedule.warmup.unit == "percent"):
+    if schedule.name in ("constant", "reduce_on_plateau") and not (
+        schedule.warmup and schedule.warmup.unit == "percent"
+    ):
         return
     path: TypedPath = ("optimizers", label, "schedule") if entry.schedule is not None else ("schedule",)
     for workload in suite.workloads.values():

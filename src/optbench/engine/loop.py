@@ -213,6 +213,7 @@ class _Run:
             if any(target.split == "test" for target in targets):
                 metrics["test"] = measure(session, "test", self._look_up)
             progress.note_best(session, metrics["validation"])
+        session.rates.observe(metrics["validation"]["loss"])
         progress.tally.restart(progress.step)
         progress.evaluations += 1
         progress.clipped += interval.clipped

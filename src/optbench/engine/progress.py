@@ -75,6 +75,7 @@ class Progress:
             "model": session.model.state_dict(),
             "optimizers": session.optimizers.state(),
             "scaler": session.scaler.state_dict() if session.scaler else None,
+            "observed": list(session.rates.observed),
             "average": session.average.state() if session.average else None,
             "tally": self.tally.state(),
             "clock": self.clock.state(),
@@ -92,6 +93,7 @@ class Progress:
         session.optimizers.load_state(state["optimizers"])
         if session.scaler is not None:
             session.scaler.load_state_dict(state["scaler"])
+        session.rates.observed[:] = state["observed"]
         if session.average is not None:
             session.average.load_state(state["average"])
         self.tally.load_state(state["tally"])

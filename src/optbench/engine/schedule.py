@@ -1,32 +1,80 @@
-"""The learning rate's multiplier at each step: warmup, then the named schedule over the rest of the horizon."""
+"""The learning rate of every parameter group at each step: warmup, then the named schedule over the rest of the horizon."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from optbench.catalog import lookup
+from optbench.engine.optimizers import Optimizers
+from optbench.engine.torch_schedule import is_torch_scheduler, torch_rates
 from optbench.suite.types import Schedule
 
+#: sets the rates for a step, from 0, given the validation losses observed so far
+SetRates = Callable[[int, Sequence[float]], None]
 
-def multiplier(
-    schedule: Schedule, horizon: int | None, steps_per_epoch: int, folder: str
-) -> Callable[[int], float]:
-    """`multiplier(step)` for step = 0, 1, ...; `horizon` in steps, None for a schedule without one (constant).
 
-    Warmup rises linearly: (step + 1) / warmup, so the first step moves and the last warmup step has the full rate. Past the horizon the
-    last value holds.
+@dataclass
+class Rates:
+    """Sets every group's learning rate. `observed` is all that it goes on from: rates depend on it and on the step only."""
+
+    set_rates: SetRates
+    observed: list[float] = field(default_factory=list)
+
+    def apply(self, step: int) -> None:
+        self.set_rates(step, self.observed)
+
+    def observe(self, validation_loss: float) -> None:
+        """After each evaluation."""
+        self.observed.append(validation_loss)
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """In optimizer steps. `rest` is the horizon after warmup; None for a schedule without a length."""
+
+    warmup: int
+    rest: int | None
+    epoch: int
+
+    def position(self, step: int, schedule: Schedule) -> int:
+        """Where in the schedule proper a step is: its last value holds past the horizon, the epoch's first within the epoch."""
+        position = max(0, step - self.warmup)
+        if self.rest is not None:
+            position = min(position, self.rest - 1)
+        return position // self.epoch * self.epoch if schedule.per == "epoch" else position
+
+
+def rates(
+    schedule: Schedule, horizon: int | None, steps_per_epoch: int, folder: str, optimizers: Optimizers
+) -> Rates:
+    """`horizon` in steps, None for a schedule without one.
+
+    Warmup rises linearly: (step + 1) / warmup of each group's own first rate, so the first step moves and the last warmup step has
+    the full rate. The schedule proper begins with the step after it.
     """
-    target = lookup.load(lookup.resolve("schedules", schedule.name, folder))
-    shape = getattr(target, "multiplier", target)
-    total = horizon or 1
-    warmup = schedule.warmup.steps(total, steps_per_epoch) if schedule.warmup else 0
-    warmup = min(warmup, total) if horizon else warmup
-    rest = max(1, total - warmup)
+    warmup = schedule.warmup.steps(horizon or 1, steps_per_epoch) if schedule.warmup else 0
+    warmup = min(warmup, horizon) if horizon else warmup
+    lengths = Lengths(warmup, None if horizon is None else max(1, horizon - warmup), steps_per_epoch)
+    found = lookup.load(lookup.resolve("schedules", schedule.name, folder))
+    if is_torch_scheduler(found):
+        return Rates(torch_rates(found, schedule, lengths, optimizers))
+    return Rates(_scaled(getattr(found, "multiplier", found), schedule, lengths, optimizers))
 
-    def value(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        position = step - warmup if horizon is None else min(step - warmup, rest - 1)
-        return float(shape(position, rest, **schedule.arguments))
 
-    return value
+def _scaled(
+    shape: Callable[..., float], schedule: Schedule, lengths: Lengths, optimizers: Optimizers
+) -> SetRates:
+    observes = "observed" in inspect.signature(shape).parameters
+
+    def set_rates(step: int, observed: Sequence[float]) -> None:
+        if step < lengths.warmup:
+            optimizers.scale_rates((step + 1) / lengths.warmup)
+            return
+        given: dict[str, Any] = {**schedule.arguments, **({"observed": observed} if observes else {})}
+        position = lengths.position(step, schedule)
+        optimizers.scale_rates(float(shape(position, lengths.rest or 1, **given)))
+
+    return set_rates

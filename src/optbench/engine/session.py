@@ -44,7 +44,7 @@ class Session:
     average: MovingAverage | None
     precision: precision.Precision
     scaler: torch.amp.GradScaler | None
-    multiplier: Callable[[int], float]
+    rates: schedule.Rates
     steps: int | None  # the budget; None when it is in seconds
     initial_weights: str
 
@@ -111,8 +111,12 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
         average=MovingAverage(model, trial.entry.ema.decay) if trial.entry.ema else None,
         precision=chosen,
         scaler=precision.gradient_scaler(chosen, device),
-        multiplier=schedule.multiplier(
-            trial.entry.schedule or Schedule(name="constant"), horizon, feed.steps_per_epoch, trial.folder
+        rates=schedule.rates(
+            trial.entry.schedule or Schedule(name="constant"),
+            horizon,
+            feed.steps_per_epoch,
+            trial.folder,
+            held,
         ),
         steps=steps,
         initial_weights=fingerprint,

@@ -25,7 +25,7 @@ def training_step(session: Session, step: int, schedule_step: int, want_norm: bo
     """Step number `step` (from 0) on that step's batch; the schedule may lag behind it by skipped updates."""
     inputs, labels = session.feed.batch(step)
     optimizers = session.optimizers
-    optimizers.scale_rates(session.multiplier(schedule_step))
+    session.rates.apply(schedule_step)
     if optimizers.needs_closure:
         facts = _closure_step(session, inputs, labels)
     else:

@@ -69,6 +69,8 @@ class Schedule(Component):
 
     warmup: Part | None = None
     """Linear rise from 0 at the start, part of the horizon: `5%`, `2 epochs` or `100 steps`."""
+    per: Literal["step", "epoch"] = "step"
+    """Whether it moves on at every step or once an epoch, for torch's schedulers that are defined by epoch."""
 
 
 class Clip(Strict):

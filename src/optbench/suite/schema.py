@@ -24,7 +24,9 @@ def json_schema() -> Schema:
     shapes["Duration"] = _amount(Duration, {"epochs": "epochs?", "steps": "steps?", "seconds": "s|seconds?"})
     shapes["Part"] = _amount(Part, {"percent": "%|percent", "epochs": "epochs?", "steps": "steps?"})
     shapes["Component"] = _component(Component, {})
-    shapes["Schedule"] = _component(Schedule, {"warmup": _field(shapes["Schedule"], "warmup")})
+    shapes["Schedule"] = _component(
+        Schedule, {name: _field(shapes["Schedule"], name) for name in ("warmup", "per")}
+    )
     shapes["Rule"] = _rule(shapes["Rule"])
     shapes["Optimizer"] = _entry(shapes["Optimizer"])
     for key in ("target", "metrics"):

@@ -1,0 +1,116 @@
+"""Any `torch.optim.lr_scheduler` as a schedule: it steps a shadow of the optimizer, whose rates are then copied.
+
+The shadow keeps the optimizer under test free of what schedulers put into it (a wrapped `step`, keys in its groups), so that its
+state and its checkpoints are its own. A scheduler's state is never saved: it is stepped again from the start.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from optbench.engine.optimizers import Optimizers
+from optbench.errors import OptbenchError
+from optbench.suite.types import Schedule
+
+if TYPE_CHECKING:
+    from optbench.engine.schedule import Lengths
+
+#: what schedulers change: momentum too, in OneCycleLR and CyclicLR
+_CHANGED = ("lr", "momentum", "betas")
+
+
+def is_torch_scheduler(found: Any) -> bool:
+    return inspect.isclass(found) and issubclass(found, (LRScheduler, ReduceLROnPlateau))
+
+
+def torch_rates(
+    scheduler: type[Any], schedule: Schedule, lengths: Lengths, optimizers: Optimizers
+) -> Callable[[int, Sequence[float]], None]:
+    """`per: epoch` steps the scheduler once an epoch, as those defined by epoch want it. ReduceLROnPlateau sees the validation losses.
+
+    Raises `OptbenchError` for arguments that the scheduler refuses.
+    """
+    shadows = [_Stepped(scheduler, schedule, lengths, member) for member in optimizers.members]
+
+    def set_rates(step: int, observed: Sequence[float]) -> None:
+        warm = (step + 1) / lengths.warmup if step < lengths.warmup else 1.0
+        turns = lengths.position(step, schedule) // (lengths.epoch if schedule.per == "epoch" else 1)
+        for shadow in shadows:
+            shadow.bring_to(turns, observed)
+            shadow.copy_rates(warm)
+
+    return set_rates
+
+
+class _Shadow(torch.optim.Optimizer):
+    """The same groups with the same options, over parameters of no use."""
+
+    def __init__(self, member: torch.optim.Optimizer) -> None:
+        groups = [
+            {"params": [torch.zeros(1, requires_grad=True)]}
+            | {k: _plain(v) for k, v in group.items() if k != "params"}
+            for group in member.param_groups
+        ]
+        super().__init__(groups, {key: _plain(value) for key, value in member.defaults.items()})
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Nothing to do; schedulers warn unless it is called before them."""
+
+
+class _Stepped:
+    """One member's shadow with its scheduler, brought to any turn; back to an earlier one by starting over."""
+
+    def __init__(
+        self, scheduler: type[Any], schedule: Schedule, lengths: Lengths, member: torch.optim.Optimizer
+    ) -> None:
+        if any(group.get("lr") is None for group in member.param_groups):
+            raise OptbenchError(f"{type(member).__name__} has no `lr` that a schedule could change")
+        self._member, self._scheduler = member, scheduler
+        self._first = _Shadow(member)
+        turns = lengths.rest if schedule.per == "step" else -(-(lengths.rest or 0) // lengths.epoch)
+        names = inspect.signature(scheduler).parameters
+        offered: dict[str, Any] = {
+            name: turns for name in ("T_max", "total_steps") if name in names and turns
+        }
+        if "max_lr" in names:  # one rate for all groups would overwrite their own
+            offered["max_lr"] = [group["lr"] for group in self._first.param_groups]
+        self._arguments = {**offered, **schedule.arguments}
+        self._start()
+
+    def _start(self) -> None:
+        self._shadow, self._turns = _Shadow(self._first), 0
+        try:
+            self._made = self._scheduler(self._shadow, **self._arguments)
+        except (TypeError, ValueError) as error:
+            raise OptbenchError(f"schedule {self._scheduler.__name__}: {error}") from error
+
+    def bring_to(self, turns: int, observed: Sequence[float]) -> None:
+        watches = isinstance(self._made, ReduceLROnPlateau)
+        wanted = len(observed) if watches else turns
+        if wanted < self._turns:
+            self._start()
+        while self._turns < wanted:
+            self._shadow.step()
+            self._made.step(*([observed[self._turns]] if watches else []))
+            self._turns += 1
+
+    def copy_rates(self, warm: float) -> None:
+        for mine, theirs in zip(self._shadow.param_groups, self._member.param_groups, strict=True):
+            for key in _CHANGED:
+                if key not in mine or key not in theirs:
+                    continue
+                value = mine[key] * warm if key == "lr" else mine[key]
+                if isinstance(theirs[key], Tensor):
+                    theirs[key].fill_(value)
+                else:
+                    theirs[key] = value
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if isinstance(value, Tensor) and value.numel() == 1 else value

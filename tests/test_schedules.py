@@ -1,0 +1,202 @@
+"""What each schedule does to the rates that steps really use."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from optbench.catalog.check import problems
+from optbench.engine import session as sessions
+from optbench.engine.optimizers import Optimizers
+from optbench.engine.schedule import rates
+from optbench.errors import OptbenchError
+from optbench.suite.load import load
+from optbench.suite.types import Schedule
+from trials import CPU, TINY, evaluations, finished, run, trials, untimed
+
+
+def optimizer(*own: float, momentum: float = 0.0) -> torch.optim.SGD:
+    groups = [{"params": [torch.zeros(1, requires_grad=True)], "lr": lr} for lr in own]
+    return torch.optim.SGD(groups, lr=1.0, momentum=momentum)
+
+
+def used(
+    schedule: Any, horizon: int | None, *own: float, epoch: int = 10, observed: tuple[float, ...] = ()
+) -> list[list[float]]:
+    """The rates of each group at every step of the horizon (30 steps without one)."""
+    sgd = optimizer(*(own or (1.0,)))
+    made = rates(Schedule.model_validate(schedule), horizon, epoch, ".", Optimizers([sgd]))
+    found = []
+    for step in range(horizon or 30):
+        made.apply(step)
+        found.append([group["lr"] for group in sgd.param_groups])
+        if step < len(observed):
+            made.observe(observed[step])
+    return found
+
+
+NAMES = ["constant", "cosine", "exponential", "linear", "one_cycle", "step", "warmup_stable_decay"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_warmup_moves_at_once_and_never_passes_the_peak_and_each_group_keeps_its_own_rate(name: str) -> None:
+    found = used({"name": name, "warmup": "5 steps"}, 40, 0.1, 0.02)
+    first = [rates[0] for rates in found]
+    assert first[:5] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1])
+    assert max(first) <= 0.1
+    assert [rates[1] for rates in found] == pytest.approx([0.2 * rate for rate in first])
+    assert all(rate > 0 for rate in first)
+
+
+TORCH = {
+    "StepLR": {"step_size": 7},
+    "MultiStepLR": {"milestones": [5, 20], "gamma": 0.3},
+    "ExponentialLR": {"gamma": 0.9},
+    "CosineAnnealingLR": {},
+    "CosineAnnealingWarmRestarts": {"T_0": 6, "T_mult": 2},
+    "LinearLR": {"total_iters": 12},
+    "PolynomialLR": {"total_iters": 25, "power": 2.0},
+    "CyclicLR": {"base_lr": 0.001, "step_size_up": 5, "cycle_momentum": False},
+    "OneCycleLR": {},
+}
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_torch_schedulers_give_the_rates_that_they_give_in_torch(name: str) -> None:
+    found = used({"name": f"torch.optim.lr_scheduler.{name}", **TORCH[name]}, 30, 0.1, 0.02)
+    plain = optimizer(0.1, 0.02, momentum=0.9)
+    more = {"CosineAnnealingLR": {"T_max": 30}, "OneCycleLR": {"max_lr": [0.1, 0.02], "total_steps": 30}}
+    more["CyclicLR"] = {"max_lr": [0.1, 0.02]}
+    made = getattr(torch.optim.lr_scheduler, name)(plain, **{**TORCH[name], **more.get(name, {})})
+    for rates_used in found:
+        assert rates_used == pytest.approx([group["lr"] for group in plain.param_groups], rel=1e-12)
+        plain.step()
+        if made.last_epoch < 29:
+            made.step()
+
+
+def test_a_scheduler_defined_by_epoch_steps_once_an_epoch() -> None:
+    name = "torch.optim.lr_scheduler.MultiStepLR"
+    found = used({"name": name, "milestones": [1, 3], "per": "epoch"}, 40)
+    assert [rate for (rate,) in found] == pytest.approx([1.0] * 10 + [0.1] * 20 + [0.01] * 10)
+
+
+def test_warmup_goes_before_a_torch_scheduler() -> None:
+    found = used({"name": "torch.optim.lr_scheduler.ExponentialLR", "gamma": 0.5, "warmup": "4 steps"}, 8)
+    assert [rate for (rate,) in found] == pytest.approx([0.25, 0.5, 0.75, 1, 1, 0.5, 0.25, 0.125])
+
+
+def test_a_scheduler_that_cycles_momentum_does_so() -> None:
+    sgd = optimizer(0.1, momentum=0.9)
+    schedule = Schedule(name="torch.optim.lr_scheduler.OneCycleLR")
+    made = rates(schedule, 20, 10, ".", Optimizers([sgd]))
+    made.apply(0)
+    assert sgd.param_groups[0]["momentum"] == pytest.approx(0.95)
+    made.apply(6)
+    assert sgd.param_groups[0]["momentum"] < 0.87
+    assert "initial_lr" not in sgd.param_groups[0]
+
+
+def test_a_torch_scheduler_goes_back_when_the_scaler_has_skipped_steps() -> None:
+    sgd = optimizer(1.0)
+    schedule = Schedule(name="torch.optim.lr_scheduler.ExponentialLR", arguments={"gamma": 0.5})
+    made = rates(schedule, None, 10, ".", Optimizers([sgd]))
+    seen = []
+    for step in (0, 1, 2, 3, 2, 3):
+        made.apply(step)
+        seen.append(sgd.param_groups[0]["lr"])
+    assert seen == [1, 0.5, 0.25, 0.125, 0.25, 0.125]
+
+
+LOSSES = (1.0, 0.9, 0.95, 0.91, 0.92, 0.899, 0.95, 0.96, 0.97, float("nan"), 0.5, 0.6, 0.6, 0.6, 0.6, 0.6)
+
+
+@pytest.mark.parametrize("cooldown", [0, 2])
+@pytest.mark.parametrize("patience", [0, 1, 2])
+def test_reduce_on_plateau_is_torchs(patience: int, cooldown: int) -> None:
+    mine = {
+        "name": "reduce_on_plateau",
+        "factor": 0.5,
+        "patience": patience,
+        "cooldown": cooldown,
+        "final": 0.1,
+    }
+    found = used(mine, 17, observed=LOSSES)
+    plain = optimizer(1.0)
+    made = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        plain, factor=0.5, patience=patience, cooldown=cooldown, min_lr=0.1, eps=0
+    )
+    for (rate,), loss in zip(found, (*LOSSES, 0.0), strict=True):
+        assert rate == plain.param_groups[0]["lr"]
+        made.step(loss)
+    named = {"name": "torch.optim.lr_scheduler.ReduceLROnPlateau", "factor": 0.5, "eps": 0, "min_lr": 0.1}
+    named |= {"patience": patience, "cooldown": cooldown}
+    assert used(named, 17, observed=LOSSES) == found
+
+
+def test_refused_arguments_are_a_users_mistake() -> None:
+    with pytest.raises(OptbenchError, match=r"OneCycleLR: .*pct_start"):
+        used({"name": "torch.optim.lr_scheduler.OneCycleLR", "pct_start": 3.0, "cycle_momentum": False}, 10)
+
+
+def test_a_plateau_in_a_trial_halves_the_rate_and_is_in_the_records(tmp_path: Path) -> None:
+    """A threshold of a half: few evaluations are so much better that they count as progress."""
+    schedule = {"name": "reduce_on_plateau", "patience": 1, "threshold": 0.5}
+    (trial,) = trials(tmp_path, schedule=schedule, workload={"budget": {"epochs": 8}})
+    found = [event.learning_rate for event in evaluations(run(trial, tmp_path))]
+    assert found[0] == 0.1
+    assert found[-1] < 0.05
+    assert all(later in (before, before / 2) for before, later in pairwise(found))
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"name": "reduce_on_plateau", "patience": 0, "threshold": 0.3},
+        {"name": "torch.optim.lr_scheduler.ReduceLROnPlateau", "patience": 0, "threshold": 0.3},
+        {"name": "torch.optim.lr_scheduler.CosineAnnealingWarmRestarts", "T_0": 4, "warmup": "2 steps"},
+    ],
+    ids=lambda schedule: schedule["name"].rpartition(".")[2],
+)
+def test_a_resumed_trial_goes_on_at_the_same_rates(schedule: dict[str, Any], tmp_path: Path) -> None:
+    (trial,) = trials(tmp_path, schedule=schedule, workload={"budget": {"epochs": 6}})
+    whole = run(trial, tmp_path)
+    stopped = iter([False] * 20 + [True] * 10)
+    path = tmp_path / "x.pt"
+    first = run(trial, tmp_path, checkpoint=path, should_stop=lambda: next(stopped))
+    assert finished(first).status == "interrupted"
+    second = run(trial, tmp_path, checkpoint=path)
+    seen = {event.step: untimed(event) for event in (*evaluations(first), *evaluations(second))}
+    assert seen == {event.step: untimed(event) for event in evaluations(whole)}
+    assert len({event.learning_rate for event in evaluations(whole)}) > 1
+
+
+def test_a_session_keeps_a_tensor_rate_a_tensor(tmp_path: Path) -> None:
+    (trial,) = trials(tmp_path, schedule="torch.optim.lr_scheduler.ConstantLR")
+    session = sessions.prepare(trial, CPU, tmp_path)
+    group = session.optimizers.members[0].param_groups[0]
+    group["lr"] = torch.tensor(0.1)
+    session.rates.apply(0)
+    assert isinstance(group["lr"], torch.Tensor)
+    assert float(group["lr"]) == pytest.approx(0.1 / 3)
+
+
+def test_check_knows_the_arguments_of_schedulers(tmp_path: Path) -> None:
+    good = {"name": "torch.optim.lr_scheduler.CosineAnnealingLR", "eta_min": 0.001}
+    path = tmp_path / "suite.yaml"
+    for schedule, wrong in (
+        (good, []),
+        (good | {"eta_mni": 1}, ["'torch.optim.lr_scheduler.CosineAnnealingLR' has no argument 'eta_mni'"]),
+        ({"name": "torch.optim.lr_scheduler.MultiStepLR"}, ["needs the argument 'milestones'"]),
+        ({"name": "reduce_on_plateau", "patience": 2, "factor": 0.5}, []),
+        ({"name": "reduce_on_plateau", "observed": 2}, ["'observed' is given by optbench itself"]),
+    ):
+        path.write_text(yaml.safe_dump({**TINY, "schedule": schedule}))
+        found = problems(load(path), tmp_path)
+        assert len(found) == len(wrong)
+        assert all(words in str(problem) for words, problem in zip(wrong, found, strict=True))
