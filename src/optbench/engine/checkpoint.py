@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import random
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -37,7 +38,9 @@ def save(path: Path, state: dict[str, Any]) -> None:
     aside = path.with_name(f"{_aside(path)}{os.getpid()}")
     try:
         with aside.open("wb") as file:
-            torch.save({"format": FORMAT, **state}, file)
+            hashing = _Hashing(file)
+            torch.save({"format": FORMAT, **state}, hashing)  # type: ignore[arg-type]
+            file.write(hashing.digest.digest())
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
@@ -60,10 +63,10 @@ def load(path: Path, trial_id: str) -> dict[str, Any] | None:
         with contextlib.suppress(OSError):
             left.unlink()
     try:
+        if not _is_whole(path):
+            return None
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        Exception
-    ):  # damaged or tampered with, in whatever way: the records tell that the trial starts anew
+    except Exception:  # damaged in whatever way: the trial starts anew, as its records tell
         return None
     usable = isinstance(state, dict) and state.get("format") == FORMAT and state.get("trial_id") == trial_id
     return state if usable else None
@@ -93,6 +96,31 @@ def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
     np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
+
+
+class _Hashing:
+    """A file for `torch.save` that hashes what is written: the digest goes behind it, where torch does not look."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.digest = file, hashlib.sha256()
+
+    def write(self, content: bytes) -> int:
+        self.digest.update(content)
+        return self.file.write(content)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the file is what was written, to the bit: torch itself loads changed weights without a word."""
+    digest, size = hashlib.sha256(), hashlib.sha256().digest_size
+    left = path.stat().st_size - size
+    with path.open("rb") as file:
+        while left > 0 and (chunk := file.read(min(left, 1 << 20))):
+            digest.update(chunk)
+            left -= len(chunk)
+        return file.read() == digest.digest()
 
 
 def _aside(path: Path) -> str:
