@@ -143,3 +143,21 @@ def write(
                 for event in events[trial.label, trial.seed]:
                     file.append(event)
     return folder
+
+
+def write_trials(
+    root: Path,
+    suite: Suite,
+    trials: Sequence[Trial],
+    events: dict[str, list[Event]],
+    name: str = "digits",
+    **of_plan: Any,
+) -> SuiteFolder:
+    """Write a plan of these trials and, for each trial id in `events`, that trial's file."""
+    folder = SuiteFolder.of(root, name)
+    folder.create()
+    folder.write_plan(make_plan(name, suite, trials, command=f"optbench run {name}", **of_plan))
+    for trial in trials:
+        if trial.id in events:
+            folder.write_trial(trial, events[trial.id])
+    return folder

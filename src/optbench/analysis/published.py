@@ -15,10 +15,13 @@ from optbench.analysis.compare import FEW_SEEDS
 from optbench.analysis.frames import is_worst, passages_frame
 from optbench.analysis.intervals import EXACT_TEST_SEEDS, paired_difference, t_interval
 from optbench.analysis.rows import TableRow, comparable, higher_is_better, table_rows
+from optbench.analysis.scope import elsewhere, scope_text
+from optbench.analysis.sensitivity import widths
+from optbench.analysis.sweeps import sweeps
 from optbench.analysis.table import final_values, memory_multiple
 from optbench.analysis.verdicts import Measured, Verdict
 from optbench.store import Results, SuiteResults
-from optbench.suite.published import DETERMINISTIC_MARGIN, Claim, Published, Scope
+from optbench.suite.published import DETERMINISTIC_MARGIN, Claim, Published
 
 COLUMNS = (
     *(
@@ -53,7 +56,9 @@ class _Block:
     metric: str
     higher: bool
     state_multiples: StateMultiples
-    narrowness: pd.DataFrame | None  # of the sweep: a row a seed, a column a label; None if there is none
+    widths: dict[
+        str, pd.Series | None
+    ]  # of the sweep's basins, by label: by seed; None where the grid is too sparse
 
     def row(self, label: str | None) -> TableRow | None:
         return next((row for row in self.rows if row.trial.label == label), None)
@@ -93,9 +98,10 @@ def _block(
     if workload.target:
         own = own[own["target"] == str(workload.target[0])]
     metric = workload.metrics[0]
-    return _Block(
-        suite, alike, own, metric, higher_is_better(suite, workload, metric), state_multiples, narrowness=None
-    )
+    name = alike[0].trial.workload_name
+    found = {sweep.optimizer: widths(sweep) for sweep in sweeps(Results((suite,))) if sweep.workload == name}
+    higher = higher_is_better(suite, workload, metric)
+    return _Block(suite, alike, own, metric, higher, state_multiples, found)
 
 
 def _records(row: Published, published: list[Published], block: _Block) -> Iterator[dict[str, Any]]:
@@ -115,7 +121,7 @@ def _records(row: Published, published: list[Published], block: _Block) -> Itera
             "value": math.nan if claim.value is None else claim.value,
             "unit": claim.unit or "",
             "margin": math.nan if claim.margin is None else claim.margin,
-            "scope": _scope_text(row.scope),
+            "scope": scope_text(row.scope),
             "protocol": row.protocol,
             "measured": measured.value,
             "measured_low": measured.low,
@@ -133,11 +139,11 @@ def _judged(
     own = block.row(row.optimizer)
     if own is None:
         return Measured(), Verdict("not tested here", "no entry of this suite")
-    elsewhere = _elsewhere(row.scope, own, column)
-    if elsewhere and claim.kind in ("numeric", "deterministic"):
-        return Measured(), Verdict("not tested here", f"it speaks of {elsewhere}")
+    there = elsewhere(row.scope, own, column)
+    if there and claim.kind in ("numeric", "deterministic"):
+        return Measured(), Verdict("not tested here", f"it speaks of {there}")
     if claim.kind == "ladder":
-        return _ladder(row, column, claim, published, block, own, elsewhere)
+        return _ladder(row, column, claim, published, block, own, there)
     measured = _measured(own, column, block)
     if claim.kind == "deterministic":
         margin = DETERMINISTIC_MARGIN if claim.margin is None else claim.margin
@@ -147,7 +153,7 @@ def _judged(
     other = block.row(claim.over)
     if other is None:
         return measured, Verdict("not tested here", f"'{claim.over}' is no entry of this suite")
-    return measured, _on_proxy(_ordered(own, other, column, claim, block), elsewhere)
+    return measured, _on_proxy(_ordered(own, other, column, claim, block), there)
 
 
 def _measured(row: TableRow, column: str, block: _Block) -> Measured:
@@ -187,7 +193,7 @@ def _ordered(row: TableRow, other: TableRow, column: str, claim: Claim, block: _
         n = 0 if math.isnan(gain) else FEW_SEEDS  # bytes need no seeds
         return verdicts.ordering(Measured(n, gain, gain, gain), least, least)
     if column == "sensitivity":
-        return _less_sensitive(row, other, block)
+        return _by_width({other.trial.label: 1, row.trial.label: 0}, row.trial.label, block)
     if column == "final_metric":
         values = final_values(block.rows, block.metric, higher=block.higher)
         sign, resolution = (1.0 if block.higher else -1.0), 0.0
@@ -226,39 +232,33 @@ def _ladder(
     published: list[Published],
     block: _Block,
     own: TableRow,
-    elsewhere: str,
+    there: str,
 ) -> tuple[Measured, Verdict]:
     if column != "sensitivity":
         measured = _measured(own, column, block)
         return measured, _reading(claim, measured.value)
-    if block.narrowness is None:
-        return Measured(), Verdict("not tested here", "the suite has no sensitivity sweep")
     rungs = {
-        other.optimizer: _RUNGS[level]
+        other.optimizer: _RUNGS[other.values.sensitivity.level]
         for other in published
-        if other.source == row.source and other.optimizer in block.narrowness
-        for level in [other.values.sensitivity.level if other.values.sensitivity else None]
-        if level is not None and other.optimizer is not None
+        if other.source == row.source and other.optimizer is not None and other.optimizer in block.widths
+        if other.values.sensitivity is not None and other.values.sensitivity.level is not None
     }
-    widths = (
-        -block.narrowness[row.optimizer].dropna()
-        if row.optimizer in block.narrowness
-        else pd.Series(dtype=float)
-    )
-    found = t_interval(widths.tolist())
-    verdict = verdicts.ladder(rungs, block.narrowness)
-    read = "read as: the narrower the basin of the learning rate, the more sensitive"
-    reason = f"{verdict.reason}; {read}" if verdict.reason else read
-    return Measured(found.n, found.mean, found.low, found.high), _on_proxy(
-        Verdict(verdict.word, reason), elsewhere
-    )
+    own_widths = block.widths.get(own.trial.label)
+    found = t_interval([] if own_widths is None else own_widths.tolist())
+    measured = Measured(found.n, found.mean, found.low, found.high)
+    return measured, _on_proxy(_by_width(rungs, own.trial.label, block), there)
 
 
-def _less_sensitive(row: TableRow, other: TableRow, block: _Block) -> Verdict:
-    narrow, labels = block.narrowness, [row.trial.label, other.trial.label]
-    if narrow is None or any(label not in narrow for label in labels):
+def _by_width(rungs: dict[str, int], label: str, block: _Block) -> Verdict:
+    """More sensitive is read as: a narrower basin of the learning rate."""
+    if label not in block.widths:
         return Verdict("not tested here", "the suite has no sensitivity sweep")
-    return verdicts.ladder({labels[1]: 1, labels[0]: 0}, narrow)
+    known = {name: width for name, width in block.widths.items() if name in rungs and width is not None}
+    if len(known) < len(rungs):
+        return Verdict("inconclusive", "the sweep is too sparse, or not complete, for the width of a basin")
+    verdict = verdicts.ladder(rungs, -pd.DataFrame(known))
+    read = "read as: the narrower the basin within 1 point of its best, the more sensitive"
+    return Verdict(verdict.word, f"{verdict.reason}; {read}" if verdict.reason else read)
 
 
 def _reading(claim: Claim, value: float) -> Verdict:
@@ -273,34 +273,8 @@ def _reading(claim: Claim, value: float) -> Verdict:
     )
 
 
-def _on_proxy(verdict: Verdict, elsewhere: str) -> Verdict:
-    if not elsewhere or verdict.word in ("not tested here", "not testable as stated"):
+def _on_proxy(verdict: Verdict, there: str) -> Verdict:
+    if not there or verdict.word in ("not tested here", "not testable as stated"):
         return verdict
-    here = f"here only: the source speaks of {elsewhere}"
+    here = f"here only: the source speaks of {there}"
     return Verdict(verdict.word, f"{verdict.reason}; {here}" if verdict.reason else here)
-
-
-def _elsewhere(scope: Scope, row: TableRow, column: str) -> str:
-    """What the source measured on that this workload is not; empty if nothing. State bytes depend on the model alone."""
-    workload = row.trial.workload
-    here: list[tuple[Any, Any]] = [(scope.model, workload.model.name)]
-    if column != "memory_overhead":
-        budget = None if scope.budget is None else str(scope.budget)
-        here += [(scope.data, workload.data.name), (budget, str(workload.budget))]
-        size = None if scope.batch_size is None else f"batch size {scope.batch_size}"
-        here.append((size, f"batch size {row.trial.batch_size}"))
-    if column == "seconds_to_target":
-        devices = {log.started.environment.get("device_name") for log in row.logs if log.started is not None}
-        hardware = scope.hardware or "hardware that it does not name"
-        here.append((hardware, ", ".join(sorted(filter(None, devices))) or "other hardware"))
-    unlike = [(there, found) for there, found in here if there is not None and there != found]
-    if not unlike:
-        return ""
-    theirs, ours = (", ".join(str(pair[index]) for pair in unlike) for index in (0, 1))
-    return f"{theirs}; this is {ours}"
-
-
-def _scope_text(scope: Scope) -> str:
-    parts = [scope.model, scope.data, f"batch size {scope.batch_size}" if scope.batch_size else None]
-    parts += [str(scope.budget) if scope.budget else None, scope.hardware]
-    return ", ".join(part for part in parts if part)

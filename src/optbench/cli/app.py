@@ -70,6 +70,7 @@ class Kind(StrEnum):
     schedules = "schedules"
     metrics = "metrics"
     losses = "losses"
+    initialisations = "initialisations"
     suites = "suites"
 
 
@@ -110,6 +111,12 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of a trial; default: torch's own choice.")
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Trials of a sweep at once; default: one a core, on a GPU one."
+        ),
     ] = None,
     data: Data = None,
     dry_run: Annotated[
@@ -154,6 +161,7 @@ def run(
         allow_mixed=allow_mixed,
         json=json,
         stall_seconds=stall_timeout,
+        jobs=jobs,
     )
     raise typer.Exit(run_suites(suites, options, dry_run=dry_run))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -34,24 +35,52 @@ def show_plan(loaded: Loaded, wanted: Sequence[Trial], folder: SuiteFolder) -> N
     print(
         f"{loaded.name}: {_count(wanted)}; {len(done)} done, {len(pending)} to run; {_forecast(folder, wanted, pending)}"
     )
-    rows: dict[tuple[str, str], list[Trial]] = {}
+    rows: dict[_Key, list[Trial]] = {}
     for trial in wanted:
-        rows.setdefault((trial.workload_name, trial.label), []).append(trial)
-    for (workload, label), trials in rows.items():
+        rows.setdefault(_key(trial), []).append(trial)
+    for (workload, label, budget, swept), trials in rows.items():
         first = trials[0]
+        if swept:
+            points = len({trial.config_id for trial in trials})
+            done_of = sum(trial.id in done for trial in trials)
+            print(
+                f"  {workload} | {label}: sweep of {', '.join(first.point)}, {points} points, {budget}; {done_of} of {len(trials)} done"
+            )
+            continue
         uses = " + ".join(rule.use for rule in first.entry.rules)
         schedule = first.entry.schedule.name if first.entry.schedule else "constant"
         finished = sum(trial.id in done for trial in trials)
-        facts = f"{uses}, {schedule}, {first.workload.budget}, batch {first.batch_size}"
+        facts = f"{uses}, {schedule}, {budget}, batch {first.batch_size}"
         print(f"  {workload} | {label}: {facts}; {finished} of {len(trials)} seeds done")
 
 
+#: a row of the display: workload, label, budget, and whether it is a sweep
+_Key = tuple[str, str, str, bool]
+
+
+def _key(trial: Trial) -> _Key:
+    return trial.workload_name, trial.label, str(trial.workload.budget), bool(trial.point)
+
+
+def _at(trial: Trial) -> str:
+    return "".join(f" {name}={value:g}" for name, value in trial.point.items())
+
+
 def _count(trials: Sequence[Trial]) -> str:
+    swept = sum(bool(trial.point) for trial in trials)
+    if 0 < swept < len(trials):
+        timed = [trial for trial in trials if not trial.point]
+        return f"{_count(timed)} and {swept} trial{'s' * (swept != 1)} of a sweep"
     cells = [len({getattr(trial, name) for trial in trials}) for name in ("workload_name", "label", "seed")]
     words = [
         f"{n} {word}{'s' * (n != 1)}"
         for n, word in zip(cells, ("workload", "optimizer", "seed"), strict=True)
     ]
+    horizons = len(
+        {str(trial.workload.budget) for trial in trials if trial.workload_name == trials[0].workload_name}
+    )
+    if horizons > 1:
+        words.insert(2, f"{horizons} horizons")
     shown = words[1:] if cells[0] == 1 else words
     return f"{len(trials)} trial{'s' * (len(trials) != 1)} ({' x '.join(shown)})"
 
@@ -127,20 +156,22 @@ class Board:
     loaded: Loaded
     planned: int
     done: int
-    rows: dict[tuple[str, str], _Row]
+    rows: dict[_Key, _Row]
     durations: dict[str, list[float]] = field(default_factory=dict)
     pending: list[Trial] = field(default_factory=list)
     fraction: float = 0.0  # of the current trial
     steps: int | None = None
     steps_per_epoch: int = 1
+    train: int = 0  # samples in the training split
     since: float = field(default_factory=time.monotonic)
 
     def take(self, trial: Trial, event: Event) -> None:
-        row = self.rows[trial.workload_name, trial.label]
+        row = self.rows[_key(trial)]
         if isinstance(event, (Started, Resumed)):
             row.status, row.hit = "running", False
             if isinstance(event, Started):
                 self.steps, self.steps_per_epoch = event.steps, event.steps_per_epoch
+                self.train = event.splits.get("train", 0)
         elif isinstance(event, Progressed):
             self._advance(trial, row, event.step, event.train_seconds)
         elif isinstance(event, Evaluated):
@@ -151,7 +182,7 @@ class Board:
 
     def _advance(self, trial: Trial, row: _Row, step: int, seconds: float) -> None:
         row.epoch = step / self.steps_per_epoch
-        row.pace = step * trial.batch_size / seconds if seconds > 0 else None
+        row.pace = step * trial.samples_a_step(self.train) / seconds if seconds > 0 else None
         budget = trial.workload.budget
         row.epochs = self.steps / self.steps_per_epoch if self.steps else None
         self.fraction = step / self.steps if self.steps else min(1.0, seconds / budget.value)
@@ -224,11 +255,17 @@ def _machine(here: dict[str, Any]) -> str:
 def _board(loaded: Loaded, wanted: Sequence[Trial], pending: Sequence[Trial]) -> Board:
     waiting = {trial.id for trial in pending}
     several = len(loaded.suite.workloads) > 1
-    rows: dict[tuple[str, str], _Row] = {}
+    lengths = {(trial.workload_name, str(trial.workload.budget)) for trial in wanted if not trial.point}
+    budgets = Counter(workload for workload, _ in lengths)
+    rows: dict[_Key, _Row] = {}
     for trial in wanted:
         name = f"{trial.workload_name} | {trial.label}" if several else trial.label
+        if trial.point:
+            name += " (sweep)"
+        elif budgets[trial.workload_name] > 1:
+            name += f" ({trial.workload.budget})"
         row = rows.setdefault(
-            (trial.workload_name, trial.label), _Row(name, has_target=bool(trial.workload.target))
+            _key(trial), _Row(name, has_target=bool(trial.workload.target) and not trial.point)
         )
         row.planned += 1
         row.done += trial.id not in waiting
@@ -246,6 +283,7 @@ def _json_listener(trial: Trial, event: Event) -> None:
         "optimizer": trial.label,
         "seed": trial.seed,
         "trial": trial.id,
+        **({"point": trial.point} if trial.point else {}),
         **asdict(event),
     }
     print(json.dumps(line, ensure_ascii=False), flush=True)
@@ -260,9 +298,9 @@ class _Lines:
 
     def take(self, trial: Trial, event: Event) -> None:
         self._board.take(trial, event)
-        row = self._board.rows[trial.workload_name, trial.label]
+        row = self._board.rows[_key(trial)]
         if isinstance(event, Finished):
-            self._say(f"{row.name} seed {trial.seed}: {event.status}{_result(trial, event)}")
+            self._say(f"{row.name}{_at(trial)} seed {trial.seed}: {event.status}{_result(trial, event)}")
         elif time.monotonic() - self._last > 30:
             latest = "" if row.latest is None else f", {trial.workload.metrics[0]} {row.latest:.4g}"
             self._say(f"{row.name} seed {trial.seed}: epoch {row.epoch:.1f}{latest}")

@@ -17,6 +17,7 @@ from optbench.suite.types import Trial
 if TYPE_CHECKING:
     from optbench.executor.local import Summary
     from optbench.executor.process import StopRequest
+    from optbench.executor.worker import Settings
     from optbench.store import SuiteFolder
     from optbench.suite.load import Loaded
 
@@ -36,6 +37,7 @@ class Options:
     allow_mixed: bool = False
     json: bool = False
     stall_seconds: float = 1800.0
+    jobs: int | None = None  # trials of a sweep at once
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,11 @@ class Summary:
     ended: dict[Status, int] = field(default_factory=dict)
     left: int = 0
 
+    def add(self, other: Summary) -> None:
+        for status, n in other.ended.items():
+            self.ended[status] = self.ended.get(status, 0) + n
+        self.left += other.left
+
     @property
     def trouble(self) -> bool:
         """Whether some trial failed, which is exit code 1; a diverged trial is an outcome."""
@@ -72,14 +77,15 @@ def run(
         if stop.asked:
             summary.left = len(trials) - position
             break
-        status = _run_one(trial, folder, settings, listen, stop)
+        status = run_one(trial, folder, settings, listen, stop)
         summary.ended[status] = summary.ended.get(status, 0) + 1
     return summary
 
 
-def _run_one(
+def run_one(
     trial: Trial, folder: SuiteFolder, settings: Settings, listen: Listener, stop: StopRequest
 ) -> Status:
+    """One trial in a process of its own, every event stored before it goes on; how it ended."""
     checkpoint = folder.checkpoint_path(trial)
     output = folder.path / "output" / f"{folder.trial_path(trial).stem}.log"
     killed_before = _kills_for_memory()

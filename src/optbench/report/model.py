@@ -9,6 +9,7 @@ import pandas as pd
 
 from optbench.analysis.published import verdicts_frame
 from optbench.analysis.rows import TableRow, table_rows
+from optbench.analysis.sensitivity import sensitivity_frame
 from optbench.analysis.table import comparison
 from optbench.analysis.warnings import warnings_frame
 from optbench.report.cells import Cell, Column, comparison_columns, difference_columns, passage_columns
@@ -66,9 +67,10 @@ class Report:
 def build(results: Results) -> Report:
     from optbench.report.profiles import summary_block  # which is made of the parts above
     from optbench.report.published import published_blocks
+    from optbench.report.sensitivity import sensitivity_blocks
 
     table = comparison(results)
-    verdicts = verdicts_frame(results)
+    verdicts, sensitivity = verdicts_frame(results), sensitivity_frame(results)
     warnings = warnings_frame(results)
     sections = []
     for suite in results.suites:
@@ -86,9 +88,11 @@ def build(results: Results) -> Report:
         )
         summary = summary_block(suite)
         blocks += (summary,) if summary is not None else ()
+        if len(sensitivity):
+            blocks += tuple(sensitivity_blocks(sensitivity[sensitivity["suite"] == suite.name]))
         blocks += tuple(published_blocks(verdicts[verdicts["suite"] == suite.name]))
         sections.append(_section(suite, blocks, _messages(warnings, suite.name, "")))
-    more = {"verdicts": verdicts}
+    more = {"verdicts": verdicts, "sensitivity": sensitivity}
     return Report(
         tuple(sections), table, warnings, {name: frame for name, frame in more.items() if len(frame)}
     )

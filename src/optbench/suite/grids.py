@@ -77,7 +77,7 @@ class Grid(Strict):
 
 def _decade(edge: float, ratio: float) -> list[float]:
     """Points beyond `edge`, spaced as the grid is there, until a decade is covered."""
-    count = max(1, math.floor(1 / abs(math.log10(ratio)) + 1e-9))
+    count = max(1, round(1 / abs(math.log10(ratio))))
     return [rounded(edge * ratio**step) for step in range(1, count + 1)]
 
 

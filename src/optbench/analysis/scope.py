@@ -1,0 +1,34 @@
+"""Whether a source measured on what a workload is: one that differs is a proxy, and never speaks for the source's numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from optbench.analysis.rows import TableRow, batch_size
+from optbench.suite.published import Scope
+
+
+def elsewhere(scope: Scope, row: TableRow, column: str) -> str:
+    """What the source measured on that this workload is not; empty if nothing. State bytes depend on the model alone."""
+    workload = row.trial.workload
+    here: list[tuple[Any, Any]] = [(scope.model, workload.model.name)]
+    if column != "memory_overhead":
+        budget = None if scope.budget is None else str(scope.budget)
+        here += [(scope.data, workload.data.name), (budget, str(workload.budget))]
+        size = None if scope.batch_size is None else f"batch size {scope.batch_size}"
+        here.append((size, f"batch size {batch_size(row)}"))
+    if column == "seconds_to_target":
+        devices = {log.started.environment.get("device_name") for log in row.logs if log.started is not None}
+        hardware = scope.hardware or "hardware that it does not name"
+        here.append((hardware, ", ".join(sorted(filter(None, devices))) or "other hardware"))
+    unlike = [(there, found) for there, found in here if there is not None and there != found]
+    if not unlike:
+        return ""
+    theirs, ours = (", ".join(str(pair[index]) for pair in unlike) for index in (0, 1))
+    return f"{theirs}; this is {ours}"
+
+
+def scope_text(scope: Scope) -> str:
+    parts = [scope.model, scope.data, f"batch size {scope.batch_size}" if scope.batch_size else None]
+    parts += [str(scope.budget) if scope.budget else None, scope.hardware]
+    return ", ".join(part for part in parts if part)

@@ -1,0 +1,289 @@
+"""How much an entry's outcome depends on its hyperparameters: several measures over one sweep, since they can disagree.
+
+A score is the last validation metric, turned so that greater is better; diverged points count as the worst outcome. Every
+measure is taken on each seed's own curve; intervals are t intervals over seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.special import gammaln
+
+from optbench.analysis.intervals import t_interval
+from optbench.analysis.sweeps import Sweep, sweeps
+from optbench.store import Results
+from optbench.suite.grids import MAX_EXTENSIONS
+from optbench.suite.sweep import Extensions
+
+Array = npt.NDArray[np.float64]
+
+#: a basin is where the score is within this of its best: of shares in points, else as a part of the best value
+MARGINS = {"width_1": 0.01, "width_2": 0.02}
+#: of the learning-rate sensitivity, around the best point
+WINDOW_DECADES = 3.0
+#: sparser grids give widths as brackets (decision 10)
+LEAST_POINTS_A_DECADE = 3
+#: the words: a basin (within one point or percent) at least so many decades wide
+LOW_DECADES, MEDIUM_DECADES = 1.0, 0.5
+LEVEL_RULE = (
+    f"low: a basin (within 1 point of its best) of at least {LOW_DECADES:g} decade; medium: of at least {MEDIUM_DECADES:g}; "
+    "high: narrower. Two words where the interval holds both, undecided where it holds all"
+)
+
+
+def sensitivity_frame(results: Results) -> pd.DataFrame:
+    """One row an entry that was swept.
+
+    suite, workload, optimizer, hyperparameters; metric; seeds (of which every point counts), points, points_a_decade, grid_low,
+    grid_high (of the learning rate, or of what is swept first), failures (trials), complete (bool); best_at (of the mean curve),
+    own (the entry's value), edge ("", or which side of what the optimum lies at); and, each with _low and _high (95 %, over seeds):
+    width_1, width_2 (decades; empty with a bracket in _low and _high where the grid is sparse; width_1_open if the basin runs
+    over the grid's end), target_share, expected_best_<k>, lr_sensitivity (with lr_window, the decades covered),
+    default_regret, tunability; level.
+    """
+    records = [_record(sweep) for sweep in sweeps(results)]
+    return pd.DataFrame(records)
+
+
+def widths(sweep: Sweep, margin: str = "width_1") -> pd.Series | None:
+    """The basin's width by seed; None where the grid is too sparse for more than a bracket."""
+    if sweep.scores.empty or not _is_dense(_positions(sweep)):
+        return None
+    return pd.Series(
+        {
+            seed: basin_width(*_curve(sweep, row), _margin(sweep, row, margin))
+            for seed, row in sweep.scores.iterrows()
+        }
+    )
+
+
+def extension(results: Results, extended: Extensions) -> Extensions | None:
+    """How far the grids should reach next: a side grows for all entries alike where some entry's optimum lies at it.
+
+    None if no optimum does, if trials are missing, or if a grid has grown as often as it may.
+    """
+    found = sweeps(results)
+    if not found or not all(sweep.complete for sweep in found):
+        return None
+    wider = dict(extended)
+    for sweep in found:
+        for axis, side in _edges(sweep):
+            name = axis.split(".")[-1] if axis[0].isdigit() else axis
+            now, before = wider.get(name, (0, 0)), extended.get(name, (0, 0))
+            if sum(before) < MAX_EXTENSIONS:
+                wider[name] = (
+                    max(now[0], before[0] + (side == "low")),
+                    max(now[1], before[1] + (side == "high")),
+                )
+    return wider if wider != dict(extended) else None
+
+
+def basin_width(positions: Array, scores: Array, margin: float) -> float:
+    """Decades around the best point over which the score stays within `margin` of it, interpolated between points.
+
+    `positions` are log10 of the hyperparameter, ascending. Clipped at the grid's ends. (The width of
+    {lr: score >= best - margin}, of the part that holds the best point.)
+    """
+    best = int(np.argmax(scores))
+    floor = scores[best] - margin
+    ends = []
+    for step in (-1, 1):
+        at = best
+        while 0 <= at + step < len(scores) and scores[at + step] >= floor:
+            at += step
+        end = float(positions[at])
+        if 0 <= at + step < len(scores):
+            share = (scores[at] - floor) / (scores[at] - scores[at + step])
+            end += share * float(positions[at + step] - positions[at])
+        ends.append(end)
+    return ends[1] - ends[0]
+
+
+def basin_bracket(positions: Array, scores: Array, margin: float) -> tuple[float, float, bool]:
+    """What a sparse grid tells: the basin spans at least its points within the margin, and ends before the next ones.
+
+    The third is whether it runs over an end of the grid, so that there is no upper bound.
+    """
+    best = int(np.argmax(scores))
+    inside = scores >= scores[best] - margin
+    low = high = best
+    while low > 0 and inside[low - 1]:
+        low -= 1
+    while high < len(scores) - 1 and inside[high + 1]:
+        high += 1
+    is_open = low == 0 or high == len(scores) - 1
+    outer = positions[min(high + 1, len(scores) - 1)] - positions[max(low - 1, 0)]
+    return float(positions[high] - positions[low]), math.inf if is_open else float(outer), is_open
+
+
+def expected_best(scores: Array, k: int) -> float:
+    """Expected best of k different points drawn at random from the grid: sum over j of C(j-1, k-1) / C(B, k) x v_(j).
+
+    The unbiased estimator of expected validation performance (Dodge et al., 1909.03004) by Tang et al., 2004.13705; on a grid it
+    speaks of points uniform over this grid.
+    """
+    ordered = np.sort(scores)
+    j = np.arange(1, len(ordered) + 1, dtype=float)
+    weights = np.exp(_log_choose(j - 1, k - 1) - _log_choose(float(len(ordered)), k))
+    return float(np.sum(np.where(j >= k, weights, 0.0) * ordered))
+
+
+def tunability(scores: Array) -> float:
+    """Sivaprasad et al., 1910.11758: sum over t of w_t x (expected best after t trials), with w_t ~ T, T-1, ..., 1 (their "early"
+    weights, CPE). The expectation over random orders of all points of the grid is exact, where they resample."""
+    trials = len(scores)
+    weights = np.arange(trials, 0, -1, dtype=float)
+    best = [expected_best(scores, t) for t in range(1, trials + 1)]
+    return float(np.dot(weights / weights.sum(), best))
+
+
+def rate_sensitivity(positions: Array, scores: Array) -> tuple[float, float]:
+    """Mean shortfall from the best over three decades around it, uniform in log10; and the decades that the grid covers of them.
+
+    Wortsman et al., 2309.14322, take the loss, clipped at its value at initialisation; here it is the suite's metric, and
+    diverged points count as the worst outcome. Trapezoids between points.
+    """
+    best = int(np.argmax(scores))
+    low = max(float(positions[0]), float(positions[best]) - WINDOW_DECADES / 2)
+    high = min(float(positions[-1]), float(positions[best]) + WINDOW_DECADES / 2)
+    inner = positions[(positions > low) & (positions < high)]
+    at = np.concatenate([[low], inner, [high]])
+    shortfall = scores[best] - np.interp(at, positions, scores)
+    area = float(np.sum(np.diff(at) * (shortfall[1:] + shortfall[:-1]) / 2))
+    return area / (high - low), high - low
+
+
+def level(low: float, high: float) -> str:
+    """Low, medium or high from an interval of the width in decades; two words where it holds both, else undecided."""
+    words = dict.fromkeys([_word(high), _word(low)])
+    return "undecided" if list(words) == ["low", "high"] else " or ".join(words)
+
+
+def _word(width: float) -> str:
+    if math.isnan(width):
+        return ""
+    return "low" if width >= LOW_DECADES else "medium" if width >= MEDIUM_DECADES else "high"
+
+
+def _record(sweep: Sweep) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "suite": sweep.suite,
+        "workload": sweep.workload,
+        "optimizer": sweep.optimizer,
+        "hyperparameters": ", ".join(sweep.axes),
+        "metric": sweep.metric,
+        "seeds": len(sweep.scores),
+        "points": sweep.scores.shape[1],
+        "failures": sweep.failures,
+        "complete": sweep.complete,
+        "own": sweep.own_values.get(sweep.main, math.nan),
+    }
+    if sweep.scores.empty:
+        return record
+    positions = _positions(sweep)
+    mean = sweep.scores.mean()
+    sign = 1.0 if sweep.higher else -1.0
+    record |= {
+        "points_a_decade": (len(positions) - 1) / float(positions[-1] - positions[0]),
+        "grid_low": 10.0 ** float(positions[0]),
+        "grid_high": 10.0 ** float(positions[-1]),
+        "best_at": sweep.points[int(mean.to_numpy().argmax())][sweep.main],
+        "edge": ", ".join(f"{side} end of {axis}" for axis, side in _edges(sweep)),
+    }
+    record |= _of_width(sweep, positions)
+    points = sweep.scores.shape[1]
+    if sweep.reached is not None:
+        record |= _interval("target_share", sweep.reached.mean(axis=1).tolist())
+    for k in (2**power for power in range(20) if 2**power <= points / 4):
+        best_of = [sign * expected_best(row, k) for row in sweep.scores.to_numpy(float)]
+        record |= _interval(f"expected_best_{k}", best_of)
+    rates = [rate_sensitivity(*_curve(sweep, row)) for _, row in sweep.scores.iterrows()]
+    record |= _interval("lr_sensitivity", [rate for rate, _ in rates]) | {
+        "lr_window": min(decades for _, decades in rates)
+    }
+    own = sweep.own.reindex(sweep.scores.index).dropna()
+    best = sweep.scores.max(axis=1)
+    record |= _interval("default_regret", (best.loc[own.index] - own).clip(lower=0).tolist())
+    return record | _interval("tunability", [sign * tunability(row) for row in sweep.scores.to_numpy(float)])
+
+
+def _of_width(sweep: Sweep, positions: Array) -> dict[str, Any]:
+    record: dict[str, Any] = {"bracketed": not _is_dense(positions)}
+    for name in MARGINS:
+        curves = [(*_curve(sweep, row), _margin(sweep, row, name)) for _, row in sweep.scores.iterrows()]
+        brackets = [basin_bracket(*curve) for curve in curves]
+        is_open = any(bracket[2] for bracket in brackets)
+        if record["bracketed"]:
+            low = t_interval([low for low, _, _ in brackets])
+            highs = t_interval([high for _, high, _ in brackets]) if not is_open else None
+            found = {name: math.nan, f"{name}_low": _known(low.low, low.mean)}
+            found |= {f"{name}_high": math.inf if highs is None else _known(highs.high, highs.mean)}
+            found[f"{name}_low"] = max(0.0, found[f"{name}_low"])
+        else:
+            found = _interval(name, [basin_width(*curve) for curve in curves])
+            found[f"{name}_low"] = max(0.0, found[f"{name}_low"])
+        record |= found | {f"{name}_open": is_open}
+    low, high = record["width_1_low"], math.inf if record["width_1_open"] else record["width_1_high"]
+    if math.isnan(low):  # one seed
+        low, high = record["width_1"], math.inf if record["width_1_open"] else record["width_1"]
+    return record | {"level": level(low, high)}
+
+
+def _known(value: float, otherwise: float) -> float:
+    return otherwise if math.isnan(value) else value
+
+
+def _interval(name: str, values: Sequence[float]) -> dict[str, float]:
+    found = t_interval(values)
+    return {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
+
+
+def _positions(sweep: Sweep) -> Array:
+    """log10 of the main hyperparameter's values, ascending; a grid that holds 0 or less is placed by rank."""
+    values = sorted({point[sweep.main] for point in sweep.points})
+    if values[0] <= 0:
+        return np.arange(len(values), dtype=np.float64)
+    logs: Array = np.log10(np.array(values))
+    return logs
+
+
+def _curve(sweep: Sweep, row: pd.Series) -> tuple[Array, Array]:
+    """Along the main hyperparameter, at each value the best over the others."""
+    best: dict[float, float] = {}
+    for point, score in zip(sweep.points, row, strict=True):
+        best[point[sweep.main]] = max(best.get(point[sweep.main], -math.inf), float(score))
+    return _positions(sweep), np.array([best[value] for value in sorted(best)])
+
+
+def _margin(sweep: Sweep, row: pd.Series, name: str) -> float:
+    share = MARGINS[name]
+    return share if "accuracy" in sweep.metric.lower() else share * abs(float(row.max()))
+
+
+def _is_dense(positions: Array) -> bool:
+    return bool(
+        np.diff(positions).max() <= 1.01 / LEAST_POINTS_A_DECADE
+    )  # 0.464 is written for 10 ** (-1 / 3)
+
+
+def _edges(sweep: Sweep) -> list[tuple[str, str]]:
+    """Hyperparameters whose best value (of the mean over seeds, over all others) is the grid's first or last, strictly."""
+    if sweep.scores.empty:
+        return []
+    mean, found = sweep.scores.mean(), []
+    for axis in sweep.axes:
+        best = mean.groupby([point[axis] for point in sweep.points]).max().sort_index()
+        if len(best) > 2 and best.max() > best.iloc[1:-1].max():
+            found.append((axis, "low" if best.iloc[0] >= best.iloc[-1] else "high"))
+    return found
+
+
+def _log_choose(n: Any, k: float) -> Any:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return gammaln(n + 1) - gammaln(k + 1) - gammaln(np.maximum(n - k, 0) + 1)

@@ -1,0 +1,165 @@
+"""Records of a sweep -> scores over its grid, an entry and a seed at a time. Diverged points are there, as the worst outcome."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from optbench.analysis.frames import counts, is_worst
+from optbench.analysis.rows import TableRow, higher_is_better, sweep_rows, table_rows
+from optbench.analysis.table import worst_value
+from optbench.store import Results, SuiteResults, TrialLog
+from optbench.suite.grids import Grid
+from optbench.suite.sweep import own_point, points
+
+#: a point of the grid, comparable: names and values
+Key = tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One entry on one workload. `scores`: a row a seed, a column a point (its place in `points`); greater is better; only seeds
+    of which every point counts. `reached`: likewise, whether the first target held at some evaluation. `own`: the score of the entry as it
+    is written, by seed, whether or not it lies on the grid.
+    """
+
+    suite: str
+    workload: str
+    optimizer: str
+    points: tuple[dict[str, float], ...]
+    axes: tuple[
+        str, ...
+    ]  # the hyperparameters swept, the learning rate first; `0.lr` in entries of several rules
+    metric: str
+    higher: bool
+    scores: pd.DataFrame
+    reached: pd.DataFrame | None  # None without a target
+    own: pd.Series
+    own_values: dict[str, float]
+    failures: int
+    complete: bool  # nothing is left to run
+
+    @property
+    def main(self) -> str:
+        """What basins are measured along."""
+        return self.axes[0]
+
+
+def sweeps(results: Results) -> list[Sweep]:
+    """In the order of suites, workloads and entries; those without a complete seed have empty `scores`."""
+    return [sweep for suite in results.suites for sweep in _of_suite(suite)]
+
+
+def _of_suite(suite: SuiteResults) -> Iterator[Sweep]:
+    swept = sweep_rows(Results((suite,)))
+    timed = table_rows(Results((suite,)))
+    names = dict.fromkeys((row.trial.workload_name, row.trial.label) for row in swept)
+    for workload, label in names:
+        rows = [row for row in swept if (row.trial.workload_name, row.trial.label) == (workload, label)]
+        budget = rows[0].trial.workload.budget
+        own = next(
+            (
+                row
+                for row in timed
+                if (row.trial.workload_name, row.trial.label) == (workload, label)
+                and row.trial.workload.budget == budget
+            ),
+            None,
+        )
+        others = [row for row in (*swept, *timed) if row.trial.workload_name == workload]
+        yield _sweep(suite, rows, own, others)
+
+
+def _sweep(suite: SuiteResults, rows: list[TableRow], own: TableRow | None, others: list[TableRow]) -> Sweep:
+    workload = rows[0].trial.workload
+    metric = workload.metrics[0]
+    higher = higher_is_better(suite, workload, metric)
+    worst = worst_value(others, metric, higher=higher)
+    on_grid = {_key(row.trial.point): row for row in rows}
+    own_values = _own_values(suite, rows[0], own)
+    if own is not None and (key := _own_key(suite, own, own_values)) is not None:
+        on_grid.setdefault(key, own)
+    keys = sorted(on_grid)
+    scores = pd.DataFrame(
+        {n: _scores(on_grid[key], metric, worst, higher=higher) for n, key in enumerate(keys)}
+    ).dropna()
+    reached = None
+    if workload.target:
+        reached = pd.DataFrame({n: _reached(on_grid[key]) for n, key in enumerate(keys)}).reindex(
+            scores.index
+        )
+    axes = sorted(rows[0].trial.point, key=lambda name: name.split(".")[-1] != "lr")
+    return Sweep(
+        suite=suite.name,
+        workload=rows[0].trial.workload_name,
+        optimizer=rows[0].trial.label,
+        points=tuple(map(dict, keys)),
+        axes=tuple(axes),
+        metric=metric,
+        higher=higher,
+        scores=scores,
+        reached=reached,
+        own=_scores(own, metric, worst, higher=higher) if own is not None else pd.Series(dtype=float),
+        own_values=own_values,
+        failures=sum(is_worst(log) for row in on_grid.values() for log in row.logs),
+        complete=all(
+            set(row.seeds) <= {log.trial["seed"] for log in row.logs if log.is_complete} for row in rows
+        )
+        and (own is None or set(own.seeds) <= {log.trial["seed"] for log in own.logs if log.is_complete}),
+    )
+
+
+def _key(point: dict[str, Any]) -> Key:
+    return tuple(sorted((name, float(f"{value:.9g}")) for name, value in point.items()))
+
+
+def _scores(row: TableRow, metric: str, worst: float, *, higher: bool) -> pd.Series:
+    """Last validation metric by seed (selection never sees the test split), turned so that greater is better."""
+    sign = 1.0 if higher else -1.0
+    values = {log.trial["seed"]: sign * _score(log, metric, worst) for log in row.logs if counts(log)}
+    return pd.Series(values, dtype=float)
+
+
+def _score(log: TrialLog, metric: str, worst: float) -> float:
+    if is_worst(log) or not log.evaluations:
+        return worst
+    value = log.evaluations[-1].metrics.get("validation", {}).get(metric, math.nan)
+    return value if math.isfinite(value) else worst
+
+
+def _reached(row: TableRow) -> pd.Series:
+    target = row.trial.workload.target[0]
+
+    def holds(log: TrialLog) -> bool:
+        seen = (event.metrics.get(target.split, {}).get(target.metric, math.nan) for event in log.evaluations)
+        return any(target.holds(value) for value in seen)
+
+    return pd.Series({log.trial["seed"]: holds(log) for log in row.logs if counts(log)}, dtype=bool)
+
+
+def _own_values(suite: SuiteResults, swept: TableRow, own: TableRow | None) -> dict[str, float]:
+    """What the entry itself has for the swept hyperparameters: as written, else as its class resolved it."""
+    written = own_point(_grids(suite), swept.trial.entry)
+    starts = [log.started for log in own.logs if log.started is not None] if own is not None else []
+    resolved = starts[0].hyperparameters[0] if starts and starts[0].hyperparameters else {}
+    found = {name: written.get(name, resolved.get(name)) for name in swept.trial.point}
+    return {name: float(value) for name, value in found.items() if isinstance(value, (int, float))}
+
+
+def _own_key(suite: SuiteResults, own: TableRow, values: dict[str, float]) -> Key | None:
+    """The entry's own place on the grid; None if it has none there."""
+    try:
+        grid = points(_grids(suite), own.trial.entry, with_own=True)
+    except ValueError:
+        return None
+    key = _key(values)
+    return key if key in {_key(point) for point in grid} else None
+
+
+def _grids(suite: SuiteResults) -> dict[str, Grid]:
+    written = suite.plan.resolved.get("sensitivity", {}) if suite.plan is not None else {}
+    return {name: Grid.model_validate(grid) for name, grid in written.items()}

@@ -1,0 +1,167 @@
+"""Sweeps, in tables of their own: how wide the basin is, what tuning would find, and what the default costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from optbench.analysis.compare import FEW_SEEDS
+from optbench.analysis.sensitivity import LEVEL_RULE, MARGINS
+from optbench.report.cells import Cell, Column
+from optbench.report.model import Block, Table
+from optbench.report.text import clean, is_share, number
+
+Row = Mapping[Any, Any]
+
+
+def sensitivity_blocks(table: pd.DataFrame) -> list[Block]:
+    """A block a workload. `table`: the rows of one suite (`analysis.sensitivity.sensitivity_frame`)."""
+    several = table["workload"].nunique() > 1 if len(table) else False
+    return [
+        _block(own, f" on {clean(str(workload))}" if several else "")
+        for workload, own in (table.groupby("workload", sort=False) if len(table) else ())
+    ]
+
+
+def _block(table: pd.DataFrame, on: str) -> Block:
+    names = ", ".join(dict.fromkeys(table["hyperparameters"]))
+    metric = clean(str(table["metric"].iloc[0]))
+    tables: tuple[Table, ...] = ()
+    if "level" in table:
+        tables = (
+            _table("Basin of the learning rate", _basin_columns(table), table),
+            _table(f"Validation {metric}, points of the grid drawn at random", _tuning_columns(table), table),
+        )
+    return Block(
+        heading=f"Sensitivity{on}",
+        facts=clean(f"Swept: {names}; a sweep is no part of the timed table"),
+        tables=tables,
+        notes=tuple(_notes(table)) if tables else (),
+        warnings=tuple(_warnings(table)),
+        measured_on="",
+    )
+
+
+def _table(caption: str, columns: list[Column], table: pd.DataFrame) -> Table:
+    known = table[table["level"].notna()]
+    rows = tuple(tuple(column.cell(row) for column in columns) for row in known.to_dict("records"))
+    return Table(caption, tuple(columns), rows)
+
+
+def _basin_columns(table: pd.DataFrame) -> list[Column]:
+    unit = "points" if is_share(str(table["metric"].iloc[0])) else "%"
+    columns = [_optimizer()]
+    for name, share in MARGINS.items():
+        title = f"decades within\n{100 * share:g} {unit if share > 0.01 else unit.removesuffix('s')}"
+        columns.append(Column(title, partial(_width, name)))
+    columns.append(Column("best at", lambda row: Cell(_best(row))))
+    if "target_share" in table:
+        columns.append(Column("reach\ntarget %", lambda row: Cell(_shown(row, "target_share", _percent))))
+    columns.append(Column("failed", lambda row: Cell(str(row["failures"]))))
+    columns.append(Column("sensitivity", lambda row: Cell(row["level"]), text=True))
+    return columns
+
+
+def _tuning_columns(table: pd.DataFrame) -> list[Column]:
+    metric = str(table["metric"].iloc[0])
+    show = _percent if is_share(metric) else _plain
+    columns = [_optimizer()]
+    for name in table.columns:
+        trials = name.removeprefix("expected_best_")
+        if trials.isdecimal():
+            title = f"best of {trials}\nexpected"
+            columns.append(Column(title, partial(_measure, name, show)))
+    columns.append(Column("default\nregret", lambda row: Cell(_shown(row, "default_regret", show))))
+    columns.append(Column("rate\nsensitivity", lambda row: Cell(_shown(row, "lr_sensitivity", show))))
+    columns.append(Column("tunability", lambda row: Cell(_shown(row, "tunability", show))))
+    return columns
+
+
+def _optimizer() -> Column:
+    return Column("optimizer", lambda row: Cell(clean(row["optimizer"])), text=True)
+
+
+def _shown(row: Row, name: str, show: Callable[[float], str]) -> str:
+    if math.isnan(row[name]):
+        return "–"
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    half = "" if math.isnan(low) or high == low else f" ± {show((high - low) / 2)}"
+    return f"{show(row[name])}{half}"
+
+
+def _measure(name: str, show: Callable[[float], str], row: Row) -> Cell:
+    return Cell(_shown(row, name, show))
+
+
+def _width(name: str, row: Row) -> Cell:
+    low, high, is_open = row[f"{name}_low"], row[f"{name}_high"], row[f"{name}_open"]
+    if row["bracketed"]:
+        return Cell(f"≥ {low:.1f}" if math.isinf(high) else f"{low:.1f} to {high:.1f}")
+    bound = "≥ " if is_open else ""
+    return Cell(bound + _shown(row, name, lambda value: f"{value:.2f}"))
+
+
+def _best(row: Row) -> str:
+    return f"{number(row['best_at'])}{' ‡' if row['edge'] else ''}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _plain(value: float) -> str:
+    return number(value, 3)
+
+
+def _warnings(table: pd.DataFrame) -> list[str]:
+    found = []
+    left = table.loc[~table["complete"].astype(bool), "optimizer"]
+    if len(left):
+        found.append(f"sweep not complete for {', '.join(left)}: only seeds of which every point ran count")
+    if "edge" in table:
+        edges = [
+            f"{row['optimizer']} ({row['edge']})"
+            for row in table.fillna({"edge": ""}).to_dict("records")
+            if row["edge"]
+        ]
+        if edges:
+            found.append(f"best at the edge of the grid: {', '.join(edges)}; a wider grid may find better")
+    fewest = int(table["seeds"].min())
+    if 0 < fewest < FEW_SEEDS:
+        found.append(
+            f"preliminary: {fewest} seed{'s' * (fewest != 1)} of the sweep; at least {FEW_SEEDS} are needed for a conclusion"
+        )
+    return [clean(message) for message in found]
+
+
+def _notes(table: pd.DataFrame) -> list[str]:
+    known = table[table["level"].notna()]
+    grid = "; ".join(
+        dict.fromkeys(
+            f"{row['grid_low']:g} to {row['grid_high']:g}, {row['points']} points ({row['optimizer']})"
+            for row in known.to_dict("records")
+        )
+    )
+    notes = [
+        f"Grids: {grid}. Values over seeds ± half the 95 % t interval; points that diverged count as the worst outcome.",
+        "Decades: width of the stretch around the best rate that stays within the margin of it, interpolated.",
+        f"Sensitivity: {LEVEL_RULE}.",
+        "Expected best of k: of k points drawn uniform over this grid (unbiased; Dodge et al. 2019, Tang et al. 2020). Default "
+        "regret: best of the grid minus the entry as written. Rate sensitivity: mean shortfall over three decades around the "
+        "best (after Wortsman et al. 2023). Tunability: expected best, early trials weighing most (Sivaprasad et al. 2020).",
+    ]
+    if known["bracketed"].astype(bool).any():
+        notes.append("'a to b': fewer than 3 points a decade, so that a width can only be bracketed.")
+    if any(known[f"{name}_open"].astype(bool).any() for name in MARGINS):
+        notes.append("≥: the basin runs over the end of the grid.")
+    if (known["edge"] != "").any():
+        notes.append("‡: at the edge of the grid.")
+    if (known["lr_window"] < 3 - 1e-9).any():
+        notes.append(
+            "Rate sensitivity is clipped where the grid covers fewer than three decades around the best."
+        )
+    return [clean(note) for note in notes]

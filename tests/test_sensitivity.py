@@ -1,0 +1,403 @@
+"""Sweeps: what a suite plans for them, the measures over them, and what a report makes of them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from optbench import report
+from optbench.analysis.frames import evaluations_frame
+from optbench.analysis.published import verdicts_frame
+from optbench.analysis.sensitivity import (
+    basin_bracket,
+    basin_width,
+    expected_best,
+    extension,
+    level,
+    rate_sensitivity,
+    sensitivity_frame,
+    tunability,
+)
+from optbench.analysis.table import comparison
+from optbench.errors import OptbenchError
+from optbench.store import Results, read
+from optbench.suite.grids import Grid
+from optbench.suite.load import load
+from optbench.suite.plan import plan
+from optbench.suite.sweep import points
+from optbench.suite.types import Optimizer, Rule, Trial
+from results_builder import a_suite, curve, diverged, write_trials
+
+# --- grids and points
+
+
+def entry(**arguments: Any) -> Optimizer:
+    return Optimizer(rules=(Rule(use="sgd", arguments=arguments),))
+
+
+def rates(grid: Any, own: Optimizer, **more: Any) -> list[float]:
+    return [point["lr"] for point in points({"lr": Grid.model_validate(grid)}, own, **more)]
+
+
+def test_factors_lie_around_the_entrys_own_value_which_is_not_run_twice() -> None:
+    assert rates([0.01, 0.1, 1, 10, 100], entry(lr=0.1)) == [0.001, 0.01, 1.0, 10.0]
+    assert rates([0.1, 1, 10], entry(lr=0.3), with_own=True) == [0.03, 0.3, 3.0]
+
+
+def test_absolute_grids_are_the_same_for_all() -> None:
+    assert rates({"values": [0.3, 0.1]}, entry(lr=0.3)) == [0.1]
+    assert rates({"log": [1e-4, 1], "points": 5}, entry()) == [1e-4, 1e-3, 1e-2, 0.1, 1.0]
+
+
+def test_several_hyperparameters_make_a_cross_product_around_one_centre() -> None:
+    grids = {"lr": Grid(factors=(0.1, 1)), "momentum": Grid(values=(0.0, 0.9))}
+    found = points(grids, entry(lr=1.0, momentum=0.9))
+    assert found == [{"lr": 0.1, "momentum": 0.0}, {"lr": 0.1, "momentum": 0.9}, {"lr": 1.0, "momentum": 0.0}]
+
+
+def test_all_rules_of_an_entry_are_scaled_together() -> None:
+    both = Optimizer(
+        rules=(Rule(use="muon", arguments={"lr": 0.02}), Rule(use="adamw", arguments={"lr": 1e-3}))
+    )
+    assert points({"lr": Grid(factors=(1, 10))}, both) == [{"0.lr": 0.2, "1.lr": 0.01}]
+    with pytest.raises(ValueError, match="an entry with several rules has several values of 'lr'"):
+        points({"lr": Grid(values=(1, 10))}, both)
+
+
+def test_factors_need_a_value_to_start_from() -> None:
+    with pytest.raises(ValueError, match="this entry does not write 'lr'"):
+        rates([0.1, 10], entry())
+    with pytest.raises(ValueError, match="this entry's 'lr' is 0"):
+        rates([0.1, 10], entry(lr=0))
+
+
+def test_an_extension_covers_a_decade_in_the_grids_own_steps() -> None:
+    assert Grid(factors=(0.1, 1, 10)).numbers(below=1) == (0.01, 0.1, 1.0, 10.0)
+    assert Grid(log=(0.01, 1), points=7).numbers(above=1)[-3:] == pytest.approx(
+        [2.15443, 4.64159, 10], rel=1e-5
+    )
+    assert Grid(values=(0, 0.9)).numbers(below=1) == (0.0, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ("{log: [1, 2]}", "'log' and 'points' go together"),
+        ("{values: [1, 2], factors: [1, 2]}", "exactly one of 'factors', 'values' and 'log'"),
+        ("[1, 1]", "found one twice"),
+        ("[1]", "at least two numbers"),
+        ("[-1, 1]", "above 0; found -1"),
+        ("{vales: [1, 2]}", "did you mean 'values'"),
+        ("3", r"s.yaml:2:19: sensitivity.lr: expected factors, as in \[0.1, 1, 10\]"),
+    ],
+)
+def test_mistakes_in_grids_are_told(tmp_path: Path, grid: str, message: str) -> None:
+    with pytest.raises(OptbenchError, match=message):
+        sweep(tmp_path, grid)
+
+
+def sweep(folder: Path, grid: str, rest: str = "") -> tuple[Trial, ...]:
+    (folder / "s.yaml").write_text(
+        "workload: {model: mlp, data: digits, batch_size: 8, budget: 4 epochs}\n"
+        f"sensitivity: {{lr: {grid}}}\nseeds: 2\n{rest}\n"
+        "optimizers: {A: {use: sgd, lr: 0.1}, B: {use: sgd, lr: 1}}\n"
+    )
+    return plan(load(folder / "s.yaml"))
+
+
+def test_sweeps_come_after_the_timed_trials_which_keep_their_ids(tmp_path: Path) -> None:
+    trials = sweep(tmp_path, "[0.1, 1, 10]")
+    assert [bool(trial.point) for trial in trials] == [False] * 4 + [True] * 8
+    assert len({trial.id for trial in trials}) == 12
+    plain = sweep(tmp_path, "[0.1, 1, 10]")[:4]
+    assert [trial.id for trial in plain] == [trial.id for trial in trials[:4]]
+    assert [trial.point["lr"] for trial in trials[4:8]] == [0.01, 1.0, 0.1, 10.0]
+
+
+def test_with_horizons_elsewhere_the_centre_is_a_point_of_its_own(tmp_path: Path) -> None:
+    trials = sweep(tmp_path, "[0.1, 1, 10]", "horizons: [1 epoch, 2 epochs]")
+    assert [
+        trial.point["lr"] for trial in trials if trial.label == "A" and trial.point and not trial.seed
+    ] == [0.01, 0.1, 1.0]
+    trials = sweep(tmp_path, "[0.1, 1, 10]", "horizons: [1 epoch, 4 epochs]")
+    assert [
+        trial.point["lr"] for trial in trials if trial.label == "A" and trial.point and not trial.seed
+    ] == [0.01, 1.0]
+
+
+# --- measures
+
+
+def test_the_basin_is_interpolated_on_a_logarithmic_scale() -> None:
+    tent = np.array([-2.0, -1.0, 0.0, 1.0]), np.array([0.0, 0.98, 1.0, 0.96])
+    assert basin_width(*tent, 0.02) == pytest.approx(
+        1.0 + 0.5
+    )  # whole to the left, half the way down to the right
+    assert basin_width(*tent, 0.01) == pytest.approx(0.5 + 0.25)
+
+
+def test_a_second_hill_is_no_part_of_the_basin() -> None:
+    assert basin_width(np.arange(5.0), np.array([1.0, 0.0, 0.999, 0.0, 0.0]), 0.01) == pytest.approx(0.01)
+
+
+def test_a_sparse_grid_gives_a_bracket() -> None:
+    positions = np.arange(5.0)
+    assert basin_bracket(positions, np.array([0.0, 0.99, 1.0, 0.0, 0.0]), 0.02) == (1.0, 3.0, False)
+    assert basin_bracket(positions, np.array([1.0, 0.99, 0.5, 0.0, 0.0]), 0.02) == (1.0, math.inf, True)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_the_expected_best_is_the_mean_over_all_draws(k: int) -> None:
+    scores = np.array([0.3, 0.9, 0.1, 0.5, 0.5])
+    draws = [max(draw) for draw in itertools.combinations(scores, k)]
+    assert expected_best(scores, k) == pytest.approx(np.mean(draws))
+
+
+def test_tunability_weighs_the_incumbents_of_all_orders() -> None:
+    scores = np.array([0.2, 0.8, 0.5])
+    orders = [np.maximum.accumulate(order) for order in itertools.permutations(scores)]
+    assert tunability(scores) == pytest.approx(np.mean([np.dot([3, 2, 1], order) / 6 for order in orders]))
+
+
+def test_rate_sensitivity_is_the_mean_shortfall_over_three_decades() -> None:
+    positions = np.linspace(-3, 3, 61)
+    shortfall, decades = rate_sensitivity(positions, 1 - np.abs(positions) / 10)
+    assert (shortfall, decades) == (pytest.approx(0.075), 3.0)
+    assert rate_sensitivity(positions[:31], 1 - np.abs(positions[:31]) / 10) == (pytest.approx(0.075), 1.5)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [
+        (1.1, 1.5, "low"),
+        (0.6, 0.9, "medium"),
+        (0.0, 0.2, "high"),
+        (0.9, 1.2, "low or medium"),
+        (0.4, 0.6, "medium or high"),
+        (0.0, math.inf, "undecided"),
+        (1.0, math.inf, "low"),
+    ],
+)
+def test_the_words_follow_a_stated_rule(low: float, high: float, word: str) -> None:
+    assert level(low, high) == word
+
+
+# --- from records
+
+FACTORS = tuple(float(f"{10 ** (step / 3):.6g}") for step in range(-6, 7))  # 3 points a decade over 4 decades
+
+
+def results(
+    root: Path,
+    score: Callable[[str, float, int], float | None],
+    seeds: int = 5,
+    factors: tuple[float, ...] = FACTORS,
+    without: Callable[[Trial], bool] = lambda trial: False,
+    **changes: Any,
+) -> Results:
+    """`score(label, factor, seed)` is the accuracy; None diverges."""
+    optimizers = {label: {"use": "sgd", "lr": lr} for label, lr in (("SGD", 0.1), ("Adam", 0.001))}
+    suite = a_suite((), seeds, optimizers=optimizers, sensitivity={"lr": list(factors)}, **changes)
+    (root / "digits.yaml").parent.mkdir(parents=True, exist_ok=True)
+    from optbench.suite.dump import dump_text
+
+    (root / "digits.yaml").write_text(dump_text(suite))
+    trials = plan(load(root / "digits.yaml"))
+    events = {}
+    for trial in trials:
+        own = suite.optimizers[trial.label].rules[0].arguments["lr"]
+        accuracy = score(trial.label, trial.point.get("lr", own) / own, trial.seed)
+        if not without(trial):
+            events[trial.id] = diverged() if accuracy is None else curve([0.5, accuracy])
+    write_trials(root / "results", suite, trials, events)
+    return read([root / "results"])
+
+
+def hill(width: float, jitter: float = 1e-4) -> Callable[[str, float, int], float | None]:
+    """0.95 at the entry's own rate, one point less `width` / 2 decades away."""
+
+    def score(label: str, factor: float, seed: int) -> float:
+        return max(0.05, 0.95 - 0.02 * abs(math.log10(factor)) / width + jitter * seed)
+
+    return score
+
+
+def test_every_measure_has_an_interval_over_seeds(tmp_path: Path) -> None:
+    found = sensitivity_frame(results(tmp_path, hill(0.7, jitter=0.001))).set_index("optimizer").loc["SGD"]
+    assert (found["seeds"], found["points"], found["failures"]) == (5, 13, 0)
+    assert found["width_1"] == pytest.approx(0.7, abs=0.01)
+    assert found["width_2"] == pytest.approx(1.4, abs=0.01)
+    assert found["best_at"] == pytest.approx(0.1)
+    assert found["default_regret"] == pytest.approx(0)
+    assert found["expected_best_2_low"] < found["expected_best_2"] < found["expected_best_2_high"]
+    assert "expected_best_4" not in found  # k is at most a quarter of the 13 points
+    assert found["level"] == "medium"
+    assert found["edge"] == ""
+    assert found["target_share"] == pytest.approx(11 / 13, abs=0.1)
+
+
+def test_points_that_diverge_count_as_failures(tmp_path: Path) -> None:
+    def score(label: str, factor: float, seed: int) -> float | None:
+        return None if factor > 9 else 0.95
+
+    found = sensitivity_frame(results(tmp_path, score)).set_index("optimizer").loc["SGD"]
+    assert found["failures"] == 5 * 4
+    assert found["expected_best_1"] == pytest.approx(0.95 * 9 / 13)
+    assert found["width_1_open"]
+
+
+def test_a_sweep_is_no_part_of_the_timed_table(tmp_path: Path) -> None:
+    found = results(tmp_path, hill(1), seeds=2)
+    assert comparison(found)["optimizer"].tolist() == ["SGD", "Adam"]
+    assert comparison(found)["trials"].tolist() == [2, 2]
+    points_told = evaluations_frame(found)["point_lr"]
+    assert points_told.notna().sum() == 2 * 2 * 12 * 2
+    assert points_told.isna().sum() == 2 * 2 * 2
+
+
+def test_seeds_without_every_point_are_left_out_and_told(tmp_path: Path) -> None:
+    found = results(tmp_path, hill(1), without=lambda trial: bool(trial.point) and trial.seed == 4)
+    frame = sensitivity_frame(found)
+    assert frame["seeds"].tolist() == [4, 4]
+    assert not frame["complete"].any()
+    assert "sweep not complete for SGD, Adam" in report.render(found, "markdown")
+
+
+def test_a_sparse_grid_is_bracketed_not_interpolated(tmp_path: Path) -> None:
+    found = sensitivity_frame(results(tmp_path, hill(0.7), factors=(0.01, 0.1, 1, 10, 100))).iloc[0]
+    assert math.isnan(found["width_1"])
+    assert (found["width_1_low"], found["width_1_high"]) == (0.0, 2.0)
+
+
+def test_an_optimum_at_the_edge_widens_the_grid_for_all_entries_at_most_twice(tmp_path: Path) -> None:
+    def rising(label: str, factor: float, seed: int) -> float:
+        return 0.5 + 0.05 * math.log10(factor) if label == "Adam" else hill(1)(label, factor, seed) or 0.0
+
+    found = results(tmp_path, rising)
+    once = extension(found, {})
+    assert once == {"lr": (0, 1)}
+    assert "best at the edge of the grid: Adam (high end of lr)" in report.render(found, "terminal").replace(
+        "\n", " "
+    )
+    wider = plan(load(tmp_path / "digits.yaml"), once)
+    assert len(wider) == len(plan(load(tmp_path / "digits.yaml"))) + 2 * 5 * 3
+    assert extension(found, {"lr": (0, 2)}) is None
+    assert extension(results(tmp_path / "b", hill(1)), {}) is None
+
+
+def test_a_flat_grid_has_no_optimum_at_its_edge(tmp_path: Path) -> None:
+    assert extension(results(tmp_path, lambda label, factor, seed: 0.9), {}) is None
+
+
+def test_a_grid_is_not_widened_before_every_point_has_run(tmp_path: Path) -> None:
+    found = results(
+        tmp_path,
+        lambda label, factor, seed: 0.5 + 0.05 * math.log10(factor),
+        without=lambda trial: trial.seed == 0,
+    )
+    assert extension(found, {}) is None
+
+
+def test_two_hyperparameters_are_measured_along_the_rate(tmp_path: Path) -> None:
+    optimizers = {"SGD": {"use": "sgd", "lr": 0.1, "momentum": 0.9}}
+    grids = {"momentum": {"values": [0.0, 0.9]}, "lr": [0.1, 1, 10]}
+    suite = a_suite((), 2, optimizers=optimizers, sensitivity=grids)
+    from optbench.suite.dump import dump_text
+
+    (tmp_path / "digits.yaml").write_text(dump_text(suite))
+    trials = plan(load(tmp_path / "digits.yaml"))
+    better = {trial.id: curve([0.9 if trial.point.get("momentum", 0.9) else 0.8]) for trial in trials}
+    write_trials(tmp_path / "results", suite, trials, better)
+    found = sensitivity_frame(read([tmp_path / "results"])).iloc[0]
+    assert (found["points"], found["hyperparameters"]) == (6, "lr, momentum")
+    assert found["expected_best_1"] == pytest.approx(0.85)
+    assert found["lr_sensitivity"] == pytest.approx(0)  # at each rate the best over the other
+
+
+# --- what people read
+
+
+def test_claimed_ladders_are_judged_by_the_basins(tmp_path: Path) -> None:
+    def score(label: str, factor: float, seed: int) -> float | None:
+        return hill(2.0 if label == "Adam" else 0.5, jitter=0)(label, factor * (1 + seed / 100), seed)
+
+    def claims(sgd: str, adam: str) -> list[dict[str, Any]]:
+        return [
+            {"source": "A", "optimizer": label, "values": {"sensitivity": {"kind": "ladder", "level": rung}}}
+            for label, rung in (("SGD", sgd), ("Adam", adam))
+        ]
+
+    right = verdicts_frame(results(tmp_path / "a", score, published=claims("high", "low")))
+    assert set(right["verdict"]) == {"reproduced"}
+    assert right["measured"].tolist() == pytest.approx([0.5, 2.0], abs=0.05)
+    wrong = verdicts_frame(results(tmp_path / "b", score, published=claims("low", "medium")))
+    assert set(wrong["verdict"]) == {"contradicted"}
+    few = verdicts_frame(results(tmp_path / "c", score, seeds=4, published=claims("high", "low")))
+    assert set(few["verdict"]) == {"inconclusive"}
+
+
+def test_every_format_has_the_sweep_in_a_table_of_its_own(tmp_path: Path) -> None:
+    found = results(tmp_path, hill(0.7, jitter=0.001))
+    markdown = report.render(found, "markdown")
+    assert "## Sensitivity" in markdown
+    assert "| SGD | 0.70 | 1.40 | 0.1 |" in markdown
+    assert "default regret" in markdown
+    assert json.loads(report.render(found, "json"))["sensitivity"][0]["width_1"] == pytest.approx(
+        0.7, abs=0.01
+    )
+    report.save(found, tmp_path / "out")
+    assert pd.read_csv(tmp_path / "out" / "sensitivity.csv")["optimizer"].tolist() == ["SGD", "Adam"]
+    terminal = report.render(found, "terminal")
+    assert max(map(len, terminal.splitlines())) <= 80
+
+
+def test_the_engine_trains_at_the_point(tmp_path: Path) -> None:
+    import torch
+
+    from optbench.engine.optimizers import build
+
+    model = torch.nn.Linear(3, 2)
+    single = next(trial for trial in sweep(tmp_path, "[0.1, 1]") if trial.point)
+    assert build(single, model, 10).rate == single.point["lr"]
+    both = Optimizer(
+        rules=(
+            Rule(parameters="matrices", use="sgd", arguments={"lr": 1.0}),
+            Rule(parameters="rest", use="sgd", arguments={"lr": 2.0}),
+        )
+    )
+    trial = single.model_copy(update={"entry": both, "point": {"0.lr": 0.5, "1.lr": 0.25}})
+    groups = [member.param_groups[0]["lr"] for member in build(trial, model, 10).members]
+    assert groups == [0.5, 0.25]
+
+
+def test_a_run_sweeps_many_at_once_widens_the_grid_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(
+        "workload:\n"
+        "  model: {name: mlp, hidden: [8]}\n"
+        "  data: {name: synthetic, shape: [1, 4, 4], classes: 2, train: 64, validation: 32, test: 32}\n"
+        "  batch_size: 32\n"
+        "  budget: 2 epochs\n"
+        "sensitivity: {lr: [0.01, 0.1, 1]}\nseeds: 1\n"
+        "optimizers: {SGD: {use: sgd, lr: 0.001}}\n"
+    )
+    command = [sys.executable, "-m", "optbench", "run", "s.yaml", "--jobs", "2", "--threads", "1"]
+    first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr
+    found = sensitivity_frame(read([tmp_path / "results"])).iloc[0]
+    assert found["complete"]
+    assert found["points"] >= 3
+    logs = read([tmp_path / "results"]).suites[0].logs
+    assert {log.started.environment["threads"] for log in logs if log.started is not None} == {1}
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert "already" in again.stderr
+    assert len(read([tmp_path / "results"]).suites[0].logs) == len(logs)
