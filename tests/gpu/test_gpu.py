@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 import torch
 
+from optbench.engine.forecast import forecast
+from optbench.engine.forecast_check import with_measured
 from optbench.engine.loop import train
 from optbench.engine.session import Session, prepare
 from optbench.engine.step import training_step
 from optbench.events import Evaluated, Finished, Started
+from optbench.forecasts import BAND
 from optbench.suite.load import load
 from optbench.suite.plan import plan
 from optbench.suite.types import Trial
@@ -114,6 +117,19 @@ def test_state_bytes_are_exact_and_peaks_are_told(label: str, times: int, tmp_pa
         "step_peak_over_parameters": end.step_peak_bytes / started.parameter_bytes,
         "training_peak_bytes": end.peak_memory_bytes,
     }
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_memory_forecast_against_the_allocator(precision: str, tmp_path: Path) -> None:
+    asked = trials(
+        tmp_path, model="torchvision.models.resnet50", pixels=224, samples=64, batch=64, precision=precision
+    )
+    rows = [asked[label] for label in ("SGD", "AdamW", "RMSprop")]
+    checked = with_measured(forecast(rows, (3, 224, 224), 1000), rows, (3, 224, 224), 1000, GPU)
+    ratios = {row.label: row.measured_bytes / row.total_bytes for row in checked}
+    MEASURED.setdefault("resnet50_peak_over_forecast", {})[precision] = ratios
+    for ratio in ratios.values():
+        assert BAND[0] <= ratio <= BAND[1]
 
 
 def test_resume_goes_on_from_the_checkpoint(tmp_path: Path) -> None:

@@ -69,6 +69,8 @@ def memory(model: str, options: Options) -> int:
     from optbench.report import check_format, render_report
 
     check_format(options.format)
+    # Before anything imports torch: its profiler would remark on memory that it did not see allocated.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     jobs = _of_suite(model, options) if _is_suite(model) else [_of_model(model, options)]
     rows = [_forecasts(job, options) for job in jobs]
     report = _report(model, jobs, rows)
@@ -231,7 +233,6 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
 
 
 def _forecasts(job: Job, options: Options) -> list[Forecast]:
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its profiler would remark on what it did not see
     from optbench.engine.forecast import forecast, gpu
 
     device = gpu() if options.check else None

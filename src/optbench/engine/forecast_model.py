@@ -123,12 +123,11 @@ def _follow(
 ) -> tuple[int, int, int]:
     """Activations, gradients and peak, in bytes."""
     with FakeTensorMode(allow_non_fake_inputs=True):
-        fake = _without_data(model)
-        layout = torch.channels_last if workload.memory_format == "channels_last" else torch.contiguous_format
+        last = workload.memory_format == "channels_last"
+        fake = _without_data(model, channels_last=last)
+        layout = torch.channels_last if last else torch.contiguous_format
         inputs = torch.empty(batch_size, *shape, memory_format=layout)
         labels = torch.zeros(batch_size, dtype=torch.int64)
-        if workload.memory_format == "channels_last":
-            fake = fake.to(memory_format=torch.channels_last)
         if workload.activation_checkpointing:
             checkpoint_activations(fake)
         fake.train()
@@ -147,11 +146,14 @@ def _follow(
         return alive[0], tracker.live, tracker.peak
 
 
-def _without_data(model: nn.Module) -> nn.Module:
+def _without_data(model: nn.Module, *, channels_last: bool) -> nn.Module:
     """A copy whose parameters and buffers have sizes, strides and types but no data."""
 
     def fake(tensor: Tensor) -> Tensor:
-        empty = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype)
+        if channels_last and tensor.dim() == 4:
+            empty = torch.empty(tensor.size(), dtype=tensor.dtype, memory_format=torch.channels_last)
+        else:
+            empty = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype)
         return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
 
     tensors = itertools.chain(model.parameters(), model.buffers())

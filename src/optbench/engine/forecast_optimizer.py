@@ -39,7 +39,10 @@ def optimizer_memory(trial: Trial, model: nn.Module, least_steps: int = 3) -> Op
             return replace(found, note=f"state with a full history of {history}") if history else found
         return _extrapolated(trial, model, least_steps, history)
     except optimizers.OptimizerFault as fault:
-        return OptimizerMemory(None, None, problem=f"{type(fault.__cause__).__name__}: {_first_line(fault)}")
+        cause = fault.__cause__ or fault
+        return OptimizerMemory(
+            None, None, problem=f"{type(cause).__name__}: {str(cause).strip().partition(chr(10))[0]}"
+        )
     except OptbenchError as error:
         return OptimizerMemory(None, None, problem=str(error))
     except (RuntimeError, MemoryError) as error:
@@ -156,7 +159,3 @@ def _implementation(held: optimizers.Optimizers) -> str:
         chosen = [name for name in ("fused", "foreach") if group.get(name)]
         names.append(chosen[0] if chosen else "forloop" if "foreach" in group else "own")
     return " and ".join(dict.fromkeys(names))
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

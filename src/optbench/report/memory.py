@@ -111,7 +111,7 @@ def _multiple(name: str) -> Column:
         value = row[name]
         return Cell("–" if math.isnan(value) else f"{value:.{2 if value < 99.995 else 0}f}x")
 
-    return Column("", cell)
+    return Column("\nx", cell)
 
 
 def _mib(size: float) -> str:
@@ -150,7 +150,7 @@ def _notes(forecasts: Sequence[Forecast]) -> list[str]:
         notes.append(
             "Measured is the peak of the GPU's allocator over real training steps; off by is the forecast's error."
         )
-    else:
+    elif any(forecast.total_bytes for forecast in forecasts):
         low, high = (f"{abs(100 * (bound - 1)):.0f} %" for bound in BAND)
         notes.append(
             f"The total is not calibrated against a GPU: expect its allocator's peak from {low} below to {high} above (assumed: "

@@ -35,10 +35,12 @@ def _keywords(arguments: str, text: str, where: str) -> dict[str, Any]:
         raise refuse("text after the arguments")
     if call.args:
         raise refuse("an argument without a name")
-    found = {}
+    found: dict[str, Any] = {}
     for keyword in call.keywords:
         if keyword.arg is None:
             raise refuse("an argument without a name")
+        if keyword.arg in found:
+            raise refuse(f"'{keyword.arg}' is given twice")
         try:
             found[keyword.arg] = ast.literal_eval(keyword.value)
         except (ValueError, TypeError, RecursionError, MemoryError):

@@ -53,7 +53,7 @@ def _block(block: Block) -> list[str]:
 
 
 def _table(table: Table) -> list[str]:
-    titles = [escaped(column.title.replace("\n", " ")) for column in table.columns]
+    titles = [escaped(column.title.replace("-\n", "").replace("\n", " ").strip()) for column in table.columns]
     rules = [":--" if column.text else "--:" for column in table.columns]
     rows = [[_cell(cell) for cell in row] for row in table.rows]
     return [f"| {' | '.join(cells)} |" for cells in (titles, rules, *rows)]
