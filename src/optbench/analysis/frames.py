@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from optbench.analysis.rows import TableRow, all_rows, table_rows
+from optbench.analysis.rows import TableRow, all_rows, batch_size, table_rows
 from optbench.events import Evaluated
 from optbench.store import Results, TrialLog
 from optbench.suite.types import Target
@@ -116,7 +116,7 @@ def _trial_record(row: TableRow, log: TrialLog | None) -> dict[str, Any]:
         "worst": is_worst(log),
         "resumed": len(log.resumed),
         "timings_interrupted": log.timings_interrupted,
-        "batch_size": row.trial.batch_size,
+        "batch_size": batch_size(row),
     }
     if log.evaluations:
         last = log.evaluations[-1]

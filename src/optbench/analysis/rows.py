@@ -31,6 +31,12 @@ class TableRow:
         return str(self.trial.entry.horizon or self.trial.workload.budget)
 
 
+def batch_size(row: TableRow) -> int | str:
+    """Samples a step; "full" as long as no trial has told how many that are."""
+    train = next((log.started.splits.get("train", 0) for log in row.logs if log.started is not None), 0)
+    return row.trial.samples_a_step(train) or "full"
+
+
 def table_rows(results: Results) -> list[TableRow]:
     """All rows of all timed tables. Trials of no row are superseded and left out; seeds beyond those planned count.
 

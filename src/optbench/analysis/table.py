@@ -13,7 +13,7 @@ from optbench.analysis.censoring import median, median_interval, restricted_mean
 from optbench.analysis.compare import against, all_pairs, top_group
 from optbench.analysis.frames import UNITS, counts, is_worst, passages_frame
 from optbench.analysis.intervals import t_interval
-from optbench.analysis.rows import TableRow, comparable, higher_is_better, table_rows
+from optbench.analysis.rows import TableRow, batch_size, comparable, higher_is_better, table_rows
 from optbench.events import Status
 from optbench.store import Results, TrialLog
 
@@ -207,7 +207,7 @@ def _costs(row: TableRow) -> Record:
         "memory_overhead": memory_multiple(row),
         "step_peak_overhead": max(peak) / size if peak and size else math.nan,
         "train_seconds": sum(timed) / len(timed) if timed else math.nan,
-        "batch_size": row.trial.batch_size,
+        "batch_size": batch_size(row),
         "parameters": starts[0].parameters if starts else math.nan,
     }
 

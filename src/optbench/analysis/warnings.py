@@ -10,7 +10,7 @@ import pandas as pd
 
 from optbench.analysis.compare import FEW_SEEDS
 from optbench.analysis.frames import counts
-from optbench.analysis.rows import TableRow, superseded, table_rows
+from optbench.analysis.rows import TableRow, batch_size, superseded, table_rows
 from optbench.store import Results, SuiteResults, TrialLog
 
 #: facts of the environment that must agree within a table, with their names for people
@@ -105,7 +105,7 @@ def _settings(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
             "horizon",
             f"different horizons ({', '.join(horizons)}): times to target do not compare across them",
         )
-    sizes = sorted({row.trial.batch_size for row in rows})
+    sizes = sorted({batch_size(row) for row in rows}, key=lambda size: (isinstance(size, str), size))
     if len(sizes) > 1:
         yield "batch_size", f"different batch sizes ({', '.join(map(str, sizes))}) in one comparison"
 

@@ -24,6 +24,7 @@ SUPPLIED = {
     "data": {"root"},
     "schedules": {"step", "steps", "observed", "optimizer", "last_epoch", *_LENGTHS},
     "optimizers": {"model", "total_steps"},
+    "initialisations": {"weight"},
 }
 _PLAIN = {"int", "float", "bool", "str", "None", "list", "tuple", "dict", "Literal"}
 _LISTS = {"list", "tuple", "List", "Tuple", "Sequence", "Iterable", "Collection"}

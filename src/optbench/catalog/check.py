@@ -48,9 +48,12 @@ def problems(loaded: Loaded, data_root: Path, *, build_models: bool = False) -> 
         found += wrong
         found += model_findings(workload.model, folder, (*path, "model"), infos[name], build=build_models)
         found += component_findings("losses", workload.loss, folder, (*path, "loss"))
+        if workload.init is not None:
+            found += component_findings("initialisations", workload.init, folder, (*path, "init"))
         found += metric_findings(workload, folder, path)
         found += size_findings(workload, path, infos[name])
     found += component_findings("schedules", suite.schedule, folder, ("schedule",))
+    found += component_findings("initialisations", suite.init, folder, ("init",))
     if suite.baseline is not None and suite.baseline not in suite.optimizers:
         found.append(
             (("baseline",), f"no entry '{suite.baseline}'; {nearest(suite.baseline, suite.optimizers)}")

@@ -13,6 +13,7 @@ from optbench.catalog.signatures import requires_closure, signature
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError
 from optbench.suite.plan import merged
+from optbench.suite.scaling import is_scaled, mistake
 from optbench.suite.types import Optimizer, Rule, Suite
 
 _KINDS = ("all", "rest", "matrices", "embeddings", "convolutions", "vectors")
@@ -40,7 +41,13 @@ def _rule(rule: Rule, folder: Path, path: TypedPath) -> Iterator[Finding]:
     except OptbenchError as error:
         yield from (((*path, "use"), said(problem)) for problem in error.problems)
         return
-    yield from unfit("optimizers", read, rule.arguments, (*path, "arguments"), rule.use)
+    arguments = dict(rule.arguments)
+    rate = arguments.get("lr")
+    if is_scaled(rate):
+        if message := mistake(rate):
+            yield (*path, "arguments", "lr"), message
+        arguments["lr"] = 1.0
+    yield from unfit("optimizers", read, arguments, (*path, "arguments"), rule.use)
     close = get_close_matches(rule.parameters, _KINDS, n=1, cutoff=0.75)
     if rule.parameters not in _KINDS and close:
         yield (
@@ -107,7 +114,7 @@ def _horizon(suite: Suite, entry: Optimizer, label: str) -> Iterator[Finding]:
 def _batch(
     suite: Suite, entry: Optimizer, path: TypedPath, infos: Mapping[str, DataInfo | None]
 ) -> Iterator[Finding]:
-    if entry.batch_size is None:
+    if entry.batch_size is None or entry.batch_size == "full":
         return
     here = (*path, "batch_size")
     for name, info in infos.items():

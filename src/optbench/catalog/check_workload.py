@@ -69,15 +69,17 @@ def metric_findings(workload: Workload, folder: Path, path: TypedPath) -> Iterat
 
 def size_findings(workload: Workload, path: TypedPath, info: DataInfo | None) -> Iterator[Finding]:
     """Batches larger than the data, more micro-batches than samples, image augmentation of vectors."""
-    if workload.accumulate > workload.batch_size:
+    full = info.train if info is not None else None
+    size = full if workload.batch_size == "full" else workload.batch_size
+    if size is not None and workload.accumulate > size:
         yield (
             (*path, "accumulate"),
-            f"expected at most the batch size, {workload.batch_size}; found {workload.accumulate}",
+            f"expected at most the batch size, {size}; found {workload.accumulate}",
         )
     if info is None:
         return
-    if workload.batch_size > info.train:
-        message = f"a batch of {workload.batch_size} is larger than the training split ({info.train} samples)"
+    if size is not None and size > info.train:
+        message = f"a batch of {size} is larger than the training split ({info.train} samples)"
         yield (*path, "batch_size"), message
     for split, samples in (("validation", info.validation), ("test", info.test)):
         if samples < 1:

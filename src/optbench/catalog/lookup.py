@@ -32,6 +32,7 @@ FAMILIES = {
     "schedules": ("schedule", "multiplier"),
     "metrics": ("metric", "total"),
     "losses": ("loss", "build"),
+    "initialisations": ("initialisation", "fill"),
 }
 
 

@@ -175,6 +175,7 @@ def _of_suite(text: str, options: Options) -> list[Job]:
     jobs = []
     for name, workload in loaded.suite.workloads.items():
         shape, classes = _data_facts(workload, loaded, root, options)
+        trials = [_counted(trial, workload, loaded, root) for trial in trials]
         heading = name if len(loaded.suite.workloads) > 1 else ""
         jobs.append(Job(heading, tuple(t for t in trials if t.workload_name == name), shape, classes))
     return jobs
@@ -209,6 +210,19 @@ def _data_facts(
             )
         shape, classes = shape or info.shape, classes or info.classes
     return shape, classes
+
+
+def _counted(trial: Trial, workload: Workload, loaded: Loaded, root: Path) -> Trial:
+    """With a full batch as a number of samples."""
+    if trial.batch_size != "full" or trial.workload.data != workload.data:
+        return trial
+    from optbench.catalog.check_workload import data_findings
+
+    _, info = data_findings(workload.data, loaded.folder, root, ())
+    if info is None:
+        message = f"the data set '{workload.data.name}' does not tell how many samples are a full batch"
+        raise OptbenchError(Problem(message, "--batch-size"))
+    return _with_batch(trial, info.train)
 
 
 def _with_batch(trial: Trial, batch_size: int) -> Trial:

@@ -20,6 +20,7 @@ def forecast(
 ) -> list[Forecast]:
     """A row a trial, in their order. The trials share one workload; `shape` is that of one input.
 
+    A full batch must have been counted.
     Precision `auto` means bf16, as on a GPU, and fp16 is followed as bf16, which takes the same room. Raises `OptbenchError`
     if the model can't be built; what goes wrong with one optimizer is told in its row.
     """
@@ -28,7 +29,8 @@ def forecast(
     loss = build_loss(first.workload.loss, first.folder)
     name = "fp32" if first.precision == "fp32" else "bf16"
     of_batch: dict[int, ModelMemory] = {}
-    for size in dict.fromkeys(trial.batch_size for trial in trials):
+    sizes = {trial.id: trial.samples_a_step(0) for trial in trials}
+    for size in dict.fromkeys(sizes.values()):
         of_batch[size] = model_memory(
             model, first.workload, shape, classes, size, loss=loss, precision=precisions.resolve(name, CPU)
         )
@@ -36,9 +38,9 @@ def forecast(
     return [
         Forecast(
             label=trial.label,
-            batch_size=trial.batch_size,
+            batch_size=sizes[trial.id],
             precision="fp16" if first.precision == "fp16" else name,
-            model=of_batch[trial.batch_size],
+            model=of_batch[sizes[trial.id]],
             optimizer=optimizer_memory(trial, model, least_steps),
             average_bytes=averaged if trial.entry.ema else 0,
         )

@@ -78,10 +78,11 @@ def _train(
     average = MovingAverage(model, trial.entry.ema.decay) if trial.entry.ema else None
     precision = precisions.resolve(trial.precision, device, held.needs_closure)
     loss = build_loss(workload.loss, trial.folder)
-    inputs = torch.empty(trial.batch_size, *shape, device=device).normal_()
+    size = trial.samples_a_step(0)
+    inputs = torch.empty(size, *shape, device=device).normal_()
     if workload.memory_format == "channels_last":
         inputs = inputs.to(memory_format=torch.channels_last)
-    labels = torch.randint(classes, (trial.batch_size,), device=device)
+    labels = torch.randint(classes, (size,), device=device)
 
     @torch.enable_grad()
     def closure() -> Tensor:

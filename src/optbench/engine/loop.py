@@ -224,7 +224,7 @@ class _Run:
         yield Evaluated(
             step=progress.step,
             epoch=progress.step / session.feed.steps_per_epoch,
-            samples=progress.step * self.trial.batch_size,
+            samples=progress.step * session.feed.batch_size,
             train_seconds=progress.clock.train_seconds,
             cpu_seconds=progress.clock.cpu_seconds,
             evaluation_seconds=progress.evaluating.seconds,

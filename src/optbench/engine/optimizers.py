@@ -15,6 +15,7 @@ from optbench.engine.checkpoint import is_disk_full
 from optbench.engine.memory import is_out_of_memory
 from optbench.engine.parameters import Parameter, route, trainable
 from optbench.errors import OptbenchError
+from optbench.suite.scaling import is_scaled, scaled_rate
 from optbench.suite.types import Rule, Trial
 
 Closure = Callable[[], Tensor]
@@ -124,15 +125,16 @@ def blamed_on_optimizer() -> Iterator[None]:
         raise OptimizerFault from error
 
 
-def build(trial: Trial, model: nn.Module, steps: int | None) -> Optimizers:
-    """The entry's optimizers over the parameters of `model`, the model that is trained.
+def build(trial: Trial, model: nn.Module, steps: int | None, batch_size: int = 1) -> Optimizers:
+    """The entry's optimizers over the parameters of `model`, the model that is trained. `batch_size` is for rates that follow it.
 
     Raises `OptbenchError` if an optimizer holds anything but exactly the model's trainable parameters (rule 3).
     """
     parameters = trainable(model)
     rules = trial.entry.rules
     members = [
-        _member(trial, position, mine, model, steps) for position, mine in enumerate(route(parameters, rules))
+        _member(trial, position, mine, {"model": model, "total_steps": steps}, batch_size)
+        for position, mine in enumerate(route(parameters, rules))
     ]
     optimizers = Optimizers(members, trial.entry.closure)
     wanted, held = {id(p.tensor) for p in parameters}, {id(p) for p in optimizers.parameters()}
@@ -148,7 +150,7 @@ def build(trial: Trial, model: nn.Module, steps: int | None) -> Optimizers:
 
 
 def _member(
-    trial: Trial, position: int, parameters: Sequence[Parameter], model: nn.Module, steps: int | None
+    trial: Trial, position: int, parameters: Sequence[Parameter], offered: dict[str, Any], batch_size: int
 ) -> torch.optim.Optimizer:
     rule = trial.entry.rules[position]
     factory = lookup.load(lookup.resolve("optimizers", rule.use, trial.folder))
@@ -157,10 +159,12 @@ def _member(
         key: tuple(v) if isinstance(v, list) else v
         for key, v in {**rule.arguments, **_swept(trial, position)}.items()
     }
+    rate: Any = arguments.get("lr")
+    if is_scaled(rate):
+        arguments["lr"] = scaled_rate(rate, batch_size)
     arguments |= {
         key: value for key, value in _implementation(trial.implementation).items() if key in accepted
     }
-    offered = {"model": model, "total_steps": steps}
     arguments |= {key: value for key, value in offered.items() if key in accepted and key not in arguments}
     with blamed_on_optimizer():
         made = factory(_groups(trial, rule, parameters, accepted), **arguments)

@@ -21,6 +21,7 @@ from optbench.engine import optimizers, precision, schedule
 from optbench.engine.activations import checkpoint_activations
 from optbench.engine.averaging import MovingAverage
 from optbench.engine.feed import EvaluationBatches, Feed
+from optbench.engine.initialise import initialise
 from optbench.engine.models import build_model
 from optbench.engine.randomness import derive
 from optbench.suite.types import Component, Schedule, Trial
@@ -57,7 +58,7 @@ class Session:
                 getattr(self.splits, split),
                 self.splits.mean,
                 self.splits.std,
-                batch_size=max(256, min(self.trial.batch_size, 1024)),
+                batch_size=max(256, min(self.feed.batch_size, 1024)),
                 device=self.device,
                 memory_format=self.trial.workload.memory_format,
             )
@@ -75,6 +76,7 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
     shape = splits.info.shape
     seed_everything(derive(trial.seed, "initial weights"))
     model = build_model(workload.model, shape, splits.info.classes, trial.folder)
+    initialise(model, workload.init, trial.folder)
     fingerprint = weights_hash(model)
     seed_everything(derive(trial.seed, "training"))
     layout = torch.channels_last if workload.memory_format == "channels_last" else torch.preserve_format
@@ -86,7 +88,7 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
         splits.mean,
         splits.std,
         augment=workload.augment,
-        batch_size=trial.batch_size,
+        batch_size=trial.samples_a_step(splits.info.train),
         seed=trial.seed,
         device=device,
         memory_format=workload.memory_format,
@@ -94,7 +96,7 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
     )
     steps = None if workload.budget.unit == "seconds" else workload.budget.steps(feed.steps_per_epoch)
     horizon = steps if trial.entry.horizon is None else trial.entry.horizon.steps(feed.steps_per_epoch)
-    held = optimizers.build(trial, model, steps)
+    held = optimizers.build(trial, model, steps, feed.batch_size)
     chosen = precision.resolve(trial.precision, device, held.needs_closure)
     return Session(
         trial=trial,

@@ -13,7 +13,7 @@ from optbench.suite.yaml_source import Keys, Place, Source, parse
 #: of these, one replaces the other: `budget.epochs=1` where the file has `budget: {steps: 100}`
 _ALTERNATIVES = (("epochs", "steps", "seconds", "percent"), ("norm", "value"), ("at_least", "at_most"))
 _DURATIONS = ("budget", "every", "horizon", "warmup")
-_COMPONENTS = ("model", "data", "loss", "schedule")
+_COMPONENTS = ("model", "data", "loss", "schedule", "init")
 
 
 @dataclass(frozen=True)

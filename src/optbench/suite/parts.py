@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from optbench.suite.amounts import Duration, Flag, Number, Part, Strict, Whole
+from optbench.suite.amounts import BatchSize, Duration, Flag, Number, Part, Strict, Whole
 
 MAX_LABEL = 100
 
@@ -167,12 +167,14 @@ class Workload(Strict):
     """The model to train."""
     data: Component
     """The data set to train on."""
-    batch_size: Whole = Field(ge=1)
-    """Samples a step."""
+    batch_size: BatchSize
+    """Samples a step; `full` for the whole training split."""
     budget: Duration
     """How long every trial trains."""
     target: tuple[Target, ...] = ()
     """Time to target is reported for each, from the same run."""
+    init: Component | None = None
+    """Initial weights, instead of the suite's."""
     loss: Component = Component(name="cross_entropy")
     """What is minimised."""
     metrics: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=("accuracy",), min_length=1)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from optbench.errors import OptbenchError
 from optbench.suite.load import Loaded
 from optbench.suite.reference import file_and_name
+from optbench.suite.scaling import is_scaled, scaled_rate
 from optbench.suite.sweep import Extensions, points
 from optbench.suite.types import Duration, Optimizer, Suite, Trial, Workload
 
@@ -51,6 +52,19 @@ def merged(suite: Suite, entry: Optimizer) -> Optimizer:
     return entry.model_copy(update=taken)
 
 
+def at_its_rates(entry: Optimizer, batch_size: int | Literal["full"]) -> Optimizer:
+    """With rates that follow the batch size as numbers. Those for a full batch are left to where its size is known."""
+    if batch_size == "full" or not any(is_scaled(rule.arguments.get("lr")) for rule in entry.rules):
+        return entry
+    rules = [
+        rule.model_copy(update={"arguments": rule.arguments | {"lr": scaled_rate(lr, batch_size)}})
+        if is_scaled(lr := rule.arguments.get("lr"))
+        else rule
+        for rule in entry.rules
+    ]
+    return entry.model_copy(update={"rules": tuple(rules)})
+
+
 def _in_order(rows: Mapping[str, Sequence[Trial]], seeds: Sequence[int]) -> Iterator[Trial]:
     for position, seed in enumerate(seeds):
         for row in rows.values():
@@ -74,6 +88,7 @@ def _swept(loaded: Loaded, workload_name: str, hashes: _Hashes, extended: Extens
     """The first seed of every point of a sweep, over the workload's own budget."""
     suite, found = loaded.suite, []
     for label, entry in suite.optimizers.items() if suite.sensitivity else ():
+        entry = at_its_rates(entry, entry.batch_size or suite.workloads[workload_name].batch_size)
         lengths = horizons_of(suite, entry)
         timed = not lengths or suite.workloads[workload_name].budget in lengths
         try:
@@ -90,8 +105,11 @@ def _row(
 ) -> Trial:
     suite = loaded.suite
     workload, entry = suite.workloads[workload_name], merged(suite, suite.optimizers[label])
+    entry = at_its_rates(entry, entry.batch_size or workload.batch_size)
     if horizon is not None:
         workload = workload.model_copy(update={"budget": horizon})
+    if workload.init is None and suite.init.name != "model":
+        workload = workload.model_copy(update={"init": suite.init})
     trial = Trial(
         suite=loaded.name,
         workload_name=workload_name,
@@ -157,6 +175,8 @@ def _named(
     yield (*here, "model", "name"), workload.model.name
     yield (*here, "data", "name"), workload.data.name
     yield (*here, "loss", "name"), workload.loss.name
+    if workload.init is not None:
+        yield (*here, "init", "name"), workload.init.name
     for position, metric in enumerate(workload.metrics):
         yield (*here, "metrics", position), metric
     for position, rule in enumerate(entry.rules):

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from optbench.suite.amounts import Duration, Flag, Number, Part, Strict, Whole, shown
+from optbench.suite.amounts import BatchSize, Duration, Flag, Number, Part, Strict, Whole, shown
 from optbench.suite.grids import Grid
 from optbench.suite.parts import (
     Augment,
@@ -86,7 +86,7 @@ class Optimizer(Strict):
     """Instead of the suite's; null switches it off."""
     no_weight_decay: tuple[Exempt, ...] | None = None
     """Instead of the suite's; [] switches it off."""
-    batch_size: Whole | None = Field(default=None, ge=1)
+    batch_size: BatchSize | None = None
     """Instead of the workload's; marked in reports."""
     horizon: Duration | None = None
     """Length of the schedule, in epochs or steps; the budget if not given."""
@@ -169,6 +169,8 @@ class Suite(Strict):
     """Which of torch's implementations of an optimizer step to use."""
     schedule: Schedule = Schedule(name="constant")
     """Shared by all entries that have none of their own."""
+    init: Component = Component(name="model")
+    """Initial weights, shared by all workloads that have no rule of their own; `model` leaves the model's own."""
     clip: Clip | None = None
     """Gradient clipping, shared."""
     ema: Ema | None = None
@@ -293,8 +295,13 @@ class Trial(Strict):
         return _digest({"config": self.config_id, "seed": self.seed})
 
     @property
-    def batch_size(self) -> int:
+    def batch_size(self) -> int | Literal["full"]:
+        """As written; `full` is the whole training split."""
         return self.entry.batch_size or self.workload.batch_size
+
+    def samples_a_step(self, train: int) -> int:
+        """The batch size in samples, given those of the training split."""
+        return train if self.batch_size == "full" else self.batch_size
 
     def __copy__(self) -> Self:
         """A changed copy must not keep the hash of what it was copied from."""
