@@ -72,12 +72,12 @@ def verdicts_frame(results: Results, state_multiples: StateMultiples | None = No
     for bytes), n (seeds), measured_on; verdict, reason. `state_multiples` stand in where no trial has measured
     the optimizer's state. Of several horizons the longest counts.
     """
-    passages = passages_frame(results)
     records: list[dict[str, Any]] = []
     for suite in results.suites:
-        rows = table_rows(Results((suite,)))
         published = [Published.model_validate(row) for row in _written(suite)]
-        for workload in dict.fromkeys(row.trial.workload_name for row in rows) if published else ():
+        rows = table_rows(Results((suite,))) if published else []
+        passages = passages_frame(Results((suite,) if published else ()))
+        for workload in dict.fromkeys(row.trial.workload_name for row in rows):
             own = [row for row in rows if row.trial.workload_name == workload]
             block = _block(suite, own, passages, state_multiples or {})
             records += [record for row in published for record in _records(row, published, block)]

@@ -55,8 +55,8 @@ def sweeps(results: Results) -> list[Sweep]:
 
 
 def _of_suite(suite: SuiteResults) -> Iterator[Sweep]:
-    swept = sweep_rows(Results((suite,)))
-    timed = table_rows(Results((suite,)))
+    swept = sweep_rows(Results((suite,))) if _grids(suite) else []
+    timed = table_rows(Results((suite,))) if swept else []
     names = dict.fromkeys((row.trial.workload_name, row.trial.label) for row in swept)
     for workload, label in names:
         rows = [row for row in swept if (row.trial.workload_name, row.trial.label) == (workload, label)]

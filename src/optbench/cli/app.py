@@ -174,12 +174,19 @@ def plan(
     seeds: Seeds = None,
     results: ResultsRoot = Path("results"),
     data: Data = None,
+    detect: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DELTA",
+            help="Also say how many seeds would show this difference of the final metric, as in 0.5%.",
+        ),
+    ] = None,
 ) -> None:
     """Say which trials a suite makes, how many are done and how long the rest may take; the same as `run --dry-run`."""
     from optbench.cli.run import Options, run_suites
 
     options = Options(tuple(sets or ()), tuple(only or ()), seeds, results, data=data)
-    raise typer.Exit(run_suites(suites, options, dry_run=True))
+    raise typer.Exit(run_suites(suites, options, dry_run=True, detect=detect))
 
 
 @app.command()

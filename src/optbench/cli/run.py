@@ -72,8 +72,11 @@ def checked(
     return loaded
 
 
-def run_suites(suites: Sequence[str], options: Options, dry_run: bool) -> int:
-    """Returns the exit code. Nothing runs unless every suite is right."""
+def run_suites(suites: Sequence[str], options: Options, dry_run: bool, detect: str | None = None) -> int:
+    """Returns the exit code. Nothing runs unless every suite is right. `detect` is a difference to plan seeds for."""
+    from optbench.cli.detect import difference, show_seeds_needed
+
+    delta = difference(detect) if detect is not None else None
     jobs = [
         _job(loaded, options) for loaded in checked(suites, options.overrides, options.seeds, options.data)
     ]
@@ -83,6 +86,8 @@ def run_suites(suites: Sequence[str], options: Options, dry_run: bool) -> int:
 
         for job in jobs:
             show_plan(job.loaded, job.wanted, job.folder)
+            if delta is not None:
+                show_seeds_needed(job.loaded, job.folder, delta)
         return 0
     trouble = False
     with stop_requests() as stop:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from optbench.analysis.horizons import horizons_frame
 from optbench.analysis.published import verdicts_frame
 from optbench.analysis.rows import TableRow, table_rows
 from optbench.analysis.sensitivity import sensitivity_frame
@@ -65,11 +66,13 @@ class Report:
 
 
 def build(results: Results) -> Report:
+    from optbench.report.horizons import horizon_blocks
     from optbench.report.profiles import summary_block  # which is made of the parts above
     from optbench.report.published import published_blocks
     from optbench.report.sensitivity import sensitivity_blocks
 
     table = comparison(results)
+    horizons = horizons_frame(results)
     verdicts, sensitivity = verdicts_frame(results), sensitivity_frame(results)
     warnings = warnings_frame(results)
     sections = []
@@ -88,11 +91,13 @@ def build(results: Results) -> Report:
         )
         summary = summary_block(suite)
         blocks += (summary,) if summary is not None else ()
+        if len(horizons):
+            blocks += tuple(horizon_blocks(horizons[horizons["suite"] == suite.name]))
         if len(sensitivity):
             blocks += tuple(sensitivity_blocks(sensitivity[sensitivity["suite"] == suite.name]))
         blocks += tuple(published_blocks(verdicts[verdicts["suite"] == suite.name]))
         sections.append(_section(suite, blocks, _messages(warnings, suite.name, "")))
-    more = {"verdicts": verdicts, "sensitivity": sensitivity}
+    more = {"horizons": horizons, "sensitivity": sensitivity, "verdicts": verdicts}
     return Report(
         tuple(sections), table, warnings, {name: frame for name, frame in more.items() if len(frame)}
     )
@@ -128,7 +133,7 @@ def _block(
     facts = [
         f"{workload.model.name} on {workload.data.name}",
         f"batch size {workload.batch_size}",
-        f"budget {workload.budget}",
+        "budget " + " and ".join(dict.fromkeys(str(row.trial.workload.budget) for row in rows)),
     ]
     return Block(
         heading="" if alone else clean(rows[0].trial.workload_name),

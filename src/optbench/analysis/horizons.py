@@ -1,0 +1,81 @@
+"""The shortest horizon whose final metric meets the target: the answer that no schedule's length can spoil."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from optbench.analysis.frames import is_worst
+from optbench.analysis.intervals import t_interval
+from optbench.analysis.rows import TableRow, comparable, higher_is_better, table_rows
+from optbench.analysis.table import final_values
+from optbench.store import Results
+from optbench.suite.types import Target
+
+COLUMNS = (
+    *("suite", "workload", "target", "optimizer", "horizon", "length", "metric", "estimand", "seeds"),
+    *(
+        "final_metric",
+        "final_metric_low",
+        "final_metric_high",
+        "meets",
+        "surely",
+        "shortest",
+        "shortest_surely",
+    ),
+)
+
+
+def horizons_frame(results: Results) -> pd.DataFrame:
+    """One row a target, optimizer and horizon, for workloads that ran with several; each is a full run of its own.
+
+    Columns: suite, workload, target, optimizer, horizon (text), length (its number); metric (the target's), estimand, seeds;
+    final_metric with its 95 % t interval (of the test split; none where trials diverged); meets (its mean meets the target),
+    surely (the whole interval does); shortest and shortest_surely: the least horizon of the optimizer that does.
+    """
+    records: list[dict[str, Any]] = []
+    for suite in results.suites:
+        rows = table_rows(Results((suite,)))
+        for workload in dict.fromkeys(row.trial.workload_name for row in rows):
+            blocks = comparable([row for row in rows if row.trial.workload_name == workload])
+            if len(blocks) > 1:
+                for target in blocks[0][0].trial.workload.target:
+                    higher = higher_is_better(suite, blocks[0][0].trial.workload, target.metric)
+                    records += [
+                        record for block in blocks for record in _of_block(block, target, higher=higher)
+                    ]
+    table = pd.DataFrame(records, columns=list(COLUMNS))
+    for name, condition in (("shortest", "meets"), ("shortest_surely", "surely")):
+        least = table[table[condition].eq(True)].groupby(["suite", "workload", "target", "optimizer"])[
+            "length"
+        ]
+        table[name] = False
+        table.loc[least.idxmin().to_numpy(), name] = True
+    return table
+
+
+def _of_block(block: list[TableRow], target: Target, *, higher: bool) -> Iterator[dict[str, Any]]:
+    values = final_values(block, target.metric, higher=higher)
+    for row in block:
+        found = t_interval(values[row.config_id].dropna().tolist())
+        whole = not any(is_worst(log) for log in row.logs)
+        budget = row.trial.workload.budget
+        yield {
+            "suite": row.suite,
+            "workload": row.trial.workload_name,
+            "target": str(target),
+            "optimizer": row.trial.label,
+            "horizon": str(budget),
+            "length": budget.value,
+            "metric": target.metric,
+            "estimand": row.estimand,
+            "seeds": found.n,
+            "final_metric": found.mean,
+            "final_metric_low": found.low if whole else math.nan,
+            "final_metric_high": found.high if whole else math.nan,
+            "meets": target.holds(found.mean),
+            "surely": whole and target.holds(found.low if target.at_least is not None else found.high),
+        }

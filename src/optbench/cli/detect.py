@@ -1,0 +1,45 @@
+"""`plan --detect`: how many seeds a difference takes, from what is stored."""
+
+from __future__ import annotations
+
+from optbench.errors import OptbenchError, Problem
+from optbench.store import Results, SuiteFolder, make_plan, read
+from optbench.suite.load import Loaded
+
+
+def show_seeds_needed(loaded: Loaded, folder: SuiteFolder, delta: float) -> None:
+    """Print the table, by the suite as it is written now. Raises `OptbenchError` if nothing of it has run."""
+    from dataclasses import replace
+
+    from optbench.analysis.power import seeds_frame
+    from optbench.catalog.directions import directions
+    from optbench.cli.show import print_report
+    from optbench.report.detect import detect_report
+    from optbench.suite.plan import plan
+
+    if not any(folder.trials.glob("*.jsonl")):
+        message = f"nothing of '{loaded.name}' has run yet: two seeds of each entry tell a spread to plan by"
+        raise OptbenchError(Problem(message, where="--detect", file=str(folder.path)))
+    [stored] = read([folder.path]).suites
+    planned = make_plan(
+        loaded.name, loaded.suite, plan(loaded), higher_is_better=directions(loaded.suite, loaded.folder)
+    )
+    frame = seeds_frame(Results((replace(stored, plan=planned),)), delta)
+    print_report(detect_report(loaded.suite.title or loaded.name, frame, delta))
+
+
+def difference(text: str) -> float:
+    """`0.005`, or `0.5%` and `0.5pp`, as a fraction. Raises `OptbenchError`."""
+    number, scale = text.strip(), 1.0
+    for suffix in ("%", "pp"):
+        if number.endswith(suffix):
+            number, scale = number.removesuffix(suffix), 0.01
+    try:
+        value = float(number) * scale
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise OptbenchError(
+            Problem(f"expected a difference above 0, as in 0.005 or 0.5%; found '{text}'", where="--detect")
+        )
+    return value

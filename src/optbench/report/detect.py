@@ -1,0 +1,68 @@
+"""How many seeds a difference would take, as `plan --detect` tells it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from optbench.analysis.compare import FEW_SEEDS
+from optbench.analysis.power import MOST_SEEDS
+from optbench.report.cells import Cell, Column
+from optbench.report.model import Block, Report, Section, Table
+from optbench.report.text import clean, is_share, number
+
+
+def detect_report(name: str, seeds: pd.DataFrame, delta: float) -> Report:
+    """`seeds`: as `analysis.power.seeds_frame` gives it."""
+    blocks = []
+    for key, own in seeds.groupby(["workload", "horizon", "baseline"], sort=False):
+        workload, horizon, baseline = map(str, key)
+        metric = str(own["metric"].iloc[0])
+        columns = (
+            Column("optimizer", lambda row: Cell(clean(row["optimizer"])), text=True),
+            Column("seeds\nso far", lambda row: Cell(str(row["n"]))),
+            Column("spread of the\ndifference", partial(_spread, metric)),
+            Column("seeds\nneeded", lambda row: Cell(_count(row["seeds"]))),
+            Column("likely\nbetween", lambda row: Cell(_between(row))),
+            Column("to rank\nall pairs", lambda row: Cell(_count(row["seeds_holm"]))),
+        )
+        rows = tuple(tuple(column.cell(row) for column in columns) for row in own.to_dict("records"))
+        caption = f"Seeds to see a difference of {_shown(delta, metric)} in the final {clean(metric)} from {clean(baseline)}"
+        facts = f"{clean(workload)}, {horizon}"
+        blocks.append(Block("", facts, (Table(caption, columns, rows),), tuple(_notes()), (), ""))
+    section = Section(clean(name), "", tuple(blocks), (), "")
+    return Report((section,), seeds, pd.DataFrame(columns=["suite", "workload", "kind", "message"]))
+
+
+def _notes() -> list[str]:
+    return [
+        "Needed: for a power of 80 % of the paired t test at 5 % (noncentral t; about (1.96 + 0.84)² x (spread / difference)² "
+        "+ 1.9), from the standard deviation of the paired differences measured so far.",
+        "Likely between: the same for the ends of the 95 % interval of that standard deviation.",
+        "To rank all pairs: at 5 % over all pairs, the strictest step of Holm's adjustment.",
+        f"Under {FEW_SEEDS} seeds a table stays preliminary, whatever the spread.",
+    ]
+
+
+def _spread(metric: str, row: Mapping[Any, Any]) -> Cell:
+    return Cell(_shown(row["difference_std"], metric))
+
+
+def _shown(value: float, metric: str) -> str:
+    if math.isnan(value):
+        return "–"
+    return f"{100 * value:.2f} points" if is_share(metric) else number(value)
+
+
+def _count(value: float) -> str:
+    if math.isnan(value):
+        return "–"
+    return f"over {MOST_SEEDS:,}" if value >= MOST_SEEDS else f"{value:.0f}"
+
+
+def _between(row: Mapping[Any, Any]) -> str:
+    return "–" if math.isnan(row["seeds"]) else f"{_count(row['seeds_low'])}–{_count(row['seeds_high'])}"

@@ -1,0 +1,72 @@
+"""Horizons side by side: the final metric of each, and the shortest that meets the target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from optbench.report.cells import Cell, Column
+from optbench.report.model import Block, Table
+from optbench.report.text import clean, is_share, number
+
+Rows = Mapping[str, Mapping[Any, Any]]  # of one optimizer, by horizon
+
+
+def horizon_blocks(table: pd.DataFrame) -> list[Block]:
+    """A block a workload. `table`: the rows of one suite (`analysis.horizons.horizons_frame`)."""
+    several = table["workload"].nunique() > 1
+    return [
+        _block(own, f" on {clean(str(workload))}" if several else "")
+        for workload, own in table.groupby("workload", sort=False)
+    ]
+
+
+def _block(table: pd.DataFrame, on: str) -> Block:
+    tables = []
+    for target, own in table.groupby("target", sort=False):
+        horizons = own.drop_duplicates("horizon").sort_values("length")["horizon"]
+        columns = (
+            Column("optimizer", _optimizer, text=True),
+            *(Column(horizon, partial(_final, horizon)) for horizon in horizons),
+            Column("shortest\non average", partial(_shortest, "shortest")),
+            Column("shortest\nfor sure", partial(_shortest, "shortest_surely")),
+        )
+        entries = [of.set_index("horizon").to_dict("index") for _, of in own.groupby("optimizer", sort=False)]
+        rows = tuple(tuple(column.cell(entry) for column in columns) for entry in entries)
+        tables.append(Table(f"Final metric, target {clean(str(target))}", columns, rows))
+    notes = (
+        "Every horizon is a full run of its own, schedule and all. Shortest: the least horizon whose final metric on the test "
+        "split meets the target, in its mean over seeds; for sure: with its whole 95 % t interval.",
+    )
+    return Block(
+        f"Horizons{on}",
+        "Time to target does not compare across horizons; this does",
+        tuple(tables),
+        notes,
+        (),
+        "",
+    )
+
+
+def _optimizer(rows: Rows) -> Cell:
+    return Cell(clean(str(next(iter(rows.values()))["optimizer"])))
+
+
+def _final(horizon: str, rows: Rows) -> Cell:
+    row = rows.get(horizon)
+    if row is None or math.isnan(row["final_metric"]):
+        return Cell("–")
+    share = is_share(str(row["metric"]))
+    text = f"{100 * row['final_metric']:.1f}" if share else number(row["final_metric"], 4)
+    if not math.isnan(row["final_metric_low"]):
+        half = (row["final_metric_high"] - row["final_metric_low"]) / 2
+        text += f" ± {100 * half:.1f}" if share else f" ± {number(half, 2)}"
+    return Cell(text)
+
+
+def _shortest(name: str, rows: Rows) -> Cell:
+    return Cell(next((horizon for horizon, row in rows.items() if row[name]), "none"))
