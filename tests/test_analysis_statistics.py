@@ -10,7 +10,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from optbench.analysis.censoring import kaplan_meier, median, median_interval, restricted_mean
+from optbench.analysis.censoring import (
+    kaplan_meier,
+    median,
+    median_interval,
+    restricted_difference,
+    restricted_mean,
+)
 from optbench.analysis.compare import against, all_pairs, top_group
 from optbench.analysis.intervals import holm, paired_difference, sign_flip_p, t_interval
 
@@ -223,3 +229,44 @@ def test_comparisons_with_the_baseline_are_adjusted_among_themselves_only():
     found = against(values, "a")
     assert found["a"].tolist() == ["b", "c", "d"]
     assert found["p_holm"].tolist() == pytest.approx(holm(found["p"].tolist()))
+
+
+@pytest.mark.filterwarnings("ignore:The confidence interval is undefined")
+@pytest.mark.parametrize("seed", range(5))
+def test_the_band_of_the_survival_curve_is_scipys(seed):
+    random = np.random.default_rng(seed)
+    times, reached = np.round(random.exponential(5, 15), 1), random.random(15) < 0.7
+    data = stats.CensoredData(uncensored=times[reached], right=times[~reached])
+    theirs = stats.ecdf(data).sf.confidence_interval(method="log-log")
+    ours = kaplan_meier(times.tolist(), reached.tolist())
+    with np.errstate(all="ignore"):
+        low, high = theirs.low.evaluate(ours["time"]), theirs.high.evaluate(ours["time"])
+    known = ours["low"].notna().to_numpy()
+    assert known.any()
+    assert ours["low"].to_numpy()[known] == pytest.approx(low[known])
+    assert ours["high"].to_numpy()[known] == pytest.approx(high[known])
+
+
+def test_restricted_means_are_compared_over_all_exchanges_of_trials():
+    fast, slow = [1.0, 2.0, 3.0, 4.0, 5.0], [6.0, 7.0, 8.0, 9.0, 10.0]
+    arrived, never = [True] * 5, [True] * 4 + [False]
+    found = restricted_difference(fast, arrived, slow, never, 10.0)
+    assert found.mean == pytest.approx(-5.0)
+    assert found.p == pytest.approx(2 / 252)
+    assert restricted_difference(slow, never, fast, arrived, 10.0).p == pytest.approx(2 / 252)
+    assert restricted_difference(fast, arrived, fast, arrived, 10.0).p == 1
+
+
+def test_restricted_means_with_censoring_within_the_budget_are_areas_under_the_curve():
+    a, b = ([2.0, 4.0, 9.0], [True, False, True]), ([3.0, 5.0, 9.0], [True, True, False])
+    found = restricted_difference(*a, *b, 9.0)
+    assert found.mean == pytest.approx(restricted_mean(*a, 9.0) - restricted_mean(*b, 9.0))
+    assert 0.1 <= found.p <= 1
+
+
+def test_many_trials_are_exchanged_at_random_and_always_alike():
+    random = np.random.default_rng(0)
+    a, b = random.exponential(1, 12), random.exponential(3, 12)
+    theirs = stats.permutation_test((a, b), lambda x, y: x.mean() - y.mean(), n_resamples=20_000, rng=1)
+    ours = [restricted_difference(a, [True] * 12, b, [True] * 12, 100.0).p for _ in range(2)]
+    assert ours[0] == ours[1] == pytest.approx(theirs.pvalue, abs=0.02)

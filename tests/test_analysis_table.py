@@ -366,3 +366,14 @@ def test_different_horizons_and_batch_sizes_are_named(tmp_path):
 
 def test_missing_trials_are_counted(tmp_path):
     assert "5 of 6 trials" in message(results(tmp_path, a_suite(), {("SGD", 0): reaching(3)}), "missing")
+
+
+def test_restricted_mean_times_are_compared_with_the_baseline_by_permutation(tmp_path):
+    events = {("SGD", seed): reaching(3) for seed in range(5)} | {
+        ("Adam", seed): reaching(7) for seed in range(5)
+    }
+    write(tmp_path, a_suite(seeds=5), events)
+    table = comparison(read([tmp_path])).set_index("optimizer")
+    assert table.loc["Adam", ["restricted_difference", "restricted_unit"]].tolist() == [4.0, "epochs"]
+    assert table.loc["Adam", "restricted_difference_p"] == pytest.approx(2 / 252)
+    assert math.isnan(table.loc["SGD", "restricted_difference"])

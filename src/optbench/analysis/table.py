@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from optbench.analysis.censoring import median, median_interval, restricted_mean
+from optbench.analysis.censoring import median, median_interval, restricted_difference, restricted_mean
 from optbench.analysis.compare import against, all_pairs, top_group
 from optbench.analysis.frames import UNITS, counts, is_worst, passages_frame
-from optbench.analysis.intervals import t_interval
+from optbench.analysis.intervals import holm, t_interval
 from optbench.analysis.rows import TableRow, batch_size, comparable, higher_is_better, table_rows
 from optbench.events import Status
 from optbench.store import Results, TrialLog
@@ -30,6 +30,7 @@ COLUMNS = (
     *("completed", "stopped", "diverged", "out_of_memory", "failed", "missing", "imputed", "timed"),
     *(f"{unit}_to_target{part}" for unit in ("steps", "samples") for part in _OF_TIME),
     *(f"{unit}_{name}" for unit in UNITS for name in ("budget", "restricted_mean")),
+    *("restricted_difference", "restricted_difference_p", "restricted_unit"),
     *("interval_note", "train_seconds", "batch_size", "parameters", "config_id"),
 )
 
@@ -43,6 +44,8 @@ def comparison(results: Results) -> pd.DataFrame:
     reached; for each unit in epochs, steps, samples, seconds: <unit>_to_target (Kaplan-Meier median), its 95 %
     interval <unit>_to_target_low, _high (open end empty), over seeds _min, _max (empty if one never arrived),
     <unit>_budget (at which those that did not arrive are censored: their median) and <unit>_restricted_mean;
+    restricted_difference (restricted mean time minus the baseline's, in restricted_unit: epochs, or the first unit that all
+    tell), restricted_difference_p (permutation test, Holm-adjusted);
     interval_note; timed (trials whose seconds count); fastest_group;
     metric, estimand, final_metric (mean), final_metric_low, _high (95 % t interval), _std, imputed (trials that count
     as the worst outcome), best_group; difference, difference_low, difference_high, difference_p (paired with the
@@ -229,7 +232,30 @@ def _target_records(block: list[TableRow], times: pd.DataFrame) -> dict[str, Rec
             record |= _to_target(own.dropna(subset=[unit]), unit, tau[unit])
         record["timed"] = int(own["seconds"].notna().sum())
         records[row.config_id] = record
+    for config_id, more in _restricted_differences(block, times).items():
+        records[config_id] |= more
     return records
+
+
+def _restricted_differences(block: list[TableRow], times: pd.DataFrame) -> dict[str, Record]:
+    """By config_id, against the baseline: whoever never arrived counts with the longest budget."""
+    baseline = next((row.config_id for row in block if row.baseline), block[0].config_id)
+    unit = next((unit for unit in UNITS if times[unit].notna().all()), None)
+    if unit is None or times.empty:
+        return {}
+    tau = float(times[unit].max())
+    sides = {
+        config_id: (own[unit].tolist(), own["reached"].astype(bool).tolist())
+        for config_id, own in times.groupby("config_id", sort=False)
+    }
+    others = [row.config_id for row in block if row.config_id in sides and row.config_id != baseline]
+    if baseline not in sides or not others:
+        return {}
+    found = [restricted_difference(*sides[config_id], *sides[baseline], tau) for config_id in others]
+    return {
+        config_id: {"restricted_difference": of.mean, "restricted_difference_p": p, "restricted_unit": unit}
+        for config_id, of, p in zip(others, found, holm([of.p for of in found]), strict=True)
+    }
 
 
 def _to_target(own: pd.DataFrame, unit: str, tau: float) -> Record:
