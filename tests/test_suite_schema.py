@@ -26,6 +26,19 @@ schedule: {name: cosine, warmup: 5%, final: 0.1}
 no_weight_decay: norms
 seeds: [3, 1]
 clip: null
+horizons: [10 epochs, 20 epochs]
+sensitivity:
+  lr: [0.1, 1, 10]
+  momentum: {values: [0, 0.9]}
+  eps: {log: [1e-9, 1e-3], points: 7}
+published:
+  - source: A table
+    optimizer: A
+    scope: {model: small_cnn, budget: 30 epochs}
+    values:
+      final_metric: {kind: numeric, value: 0.9, unit: fraction, margin: 0.01}
+      memory_overhead: {kind: ladder, level: low, means: {at_most: 1.5}}
+  - {source: {text: A, url: b}, label: L, values: {sensitivity: {kind: ordering, over: A}}}
 optimizers:
   A: adam
   B: {use: x.Y, lr: 1, clip: {norm: 1}, schedule: constant, no_weight_decay: norms, arguments: {clip: 2}}
@@ -72,6 +85,16 @@ def test_every_shipped_suite_is_valid(validator: Draft202012Validator, name: str
         ("B: {use: x.Y, ", "B: {"),
         ("horizon: {steps: 3}", "lr: 3"),
         ("workload:", "workloads:"),
+        ("horizons: [10 epochs, 20 epochs]", "horizons: 10 epochs"),
+        ("lr: [0.1, 1, 10]", "lr: 0.1"),
+        ("{values: [0, 0.9]}", "{values: [0, 0.9], factors: [1, 2]}"),
+        (", points: 7", ""),
+        ("kind: numeric", "kind: number"),
+        ("unit: fraction", "unit: share"),
+        ("level: low", "level: lowest"),
+        ("means: {at_most: 1.5}", "means: {at_most: 1.5, at_least: 1}"),
+        ("source: A table", "sauce: A table"),
+        ("memory_overhead:", "memory:"),
     ],
 )
 def test_typical_mistakes_are_refused_by_schema_and_loader(
