@@ -63,5 +63,7 @@ def untimed(event: Event) -> dict[str, Any]:
         "setup_seconds",
         "environment",
         "step_peak_bytes",
+        "data_wait_seconds",
+        "resources",
     )
     return {key: value for key, value in vars(event).items() if key not in measured}

@@ -33,6 +33,9 @@ class Started:
     steps: int | None  # the budget in optimizer steps; None when the budget is in seconds
     steps_per_epoch: int
     precision: str  # as run: fp32, bf16 or fp16
+    activation_bytes: int | None = None  # kept for the backward pass of one batch; with `study: costs`
+    step_flops: int | None = None  # of both passes over one batch; with `study: costs`
+    gradient_noise: float | None = None  # noise scale in samples at the initial weights; with `study: noise`
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,13 @@ class Evaluated:
     gradient_norm: float | None = None  # at the last step, before clipping
     clipped_steps: int = 0
     skipped_steps: int = 0  # steps the gradient scaler skipped
+    loss_rises: int | None = None  # steps so far whose batch had a greater loss than the step before's
+    gradient_norm_median: float | None = (
+        None  # of the steps since the last evaluation; with `study: gradients`
+    )
+    gradient_norm_max: float | None = None
+    exploded_steps: int | None = None  # so far, of steps whose gradient was far above the running median
+    vanished_steps: int | None = None  # so far, of steps whose gradient was gone before anything was learned
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,15 @@ class Finished:
     step_peak_bytes: int | None = None  # transient allocation inside step() beyond that
     peak_memory_bytes: int | None = None  # allocator's peak over the whole training (CUDA), else None
     at_fault: Fault = ""
+    gradient_evaluations: int | None = (
+        None  # forward and backward passes: more than steps where steps call a closure
+    )
+    gradient_noise: float | None = None  # noise scale in samples at the last weights; with `study: noise`
+    data_wait_seconds: float | None = (
+        None  # part of the training clock in which steps waited for data from the host
+    )
+    resources: dict[str, dict[str, float]] = field(default_factory=dict)
+    """What the machine did meanwhile, by quantity: {"mean", "least", "most"}. Of the last process that trained it."""
 
 
 Event = Started | Progressed | Evaluated | Resumed | Finished

@@ -124,7 +124,7 @@ def _follow(
     """Activations, gradients and peak, in bytes."""
     with FakeTensorMode(allow_non_fake_inputs=True):
         last = workload.memory_format == "channels_last"
-        fake = _without_data(model, channels_last=last)
+        fake = without_data(model, channels_last=last)
         layout = torch.channels_last if last else torch.contiguous_format
         inputs = torch.empty(batch_size, *shape, memory_format=layout)
         labels = torch.zeros(batch_size, dtype=torch.int64)
@@ -146,7 +146,7 @@ def _follow(
         return alive[0], tracker.live, tracker.peak
 
 
-def _without_data(model: nn.Module, *, channels_last: bool) -> nn.Module:
+def without_data(model: nn.Module, *, channels_last: bool) -> nn.Module:
     """A copy whose parameters and buffers have sizes, strides and types but no data."""
 
     def fake(tensor: Tensor) -> Tensor:

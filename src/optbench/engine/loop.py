@@ -6,6 +6,7 @@ import math
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ from optbench.engine.environment import environment
 from optbench.engine.evaluate import evaluation_mode, measure
 from optbench.engine.guard import check_moved, snapshot
 from optbench.engine.memory import is_out_of_memory, memory_asked_for, peak_of, state_bytes
+from optbench.engine.noise import gradient_noise_scale
 from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.progress import Progress
+from optbench.engine.resources import Monitor
 from optbench.engine.session import prepare
 from optbench.engine.step import training_step
 from optbench.engine.warm import compile_outside_the_clock
 from optbench.errors import OptbenchError
-from optbench.events import Evaluated, Event, Fault, Finished, Metrics, Progressed, Resumed, Status
+from optbench.events import Event, Fault, Finished, Metrics, Progressed, Resumed, Status
 from optbench.suite.types import Trial
 
 CHECKPOINT_SECONDS = 30.0  # between checkpoints; resuming is exact wherever they fall
@@ -94,6 +97,8 @@ class _Run:
         self.setting_up = Stopwatch()
         self.exact = True  # whether a checkpoint of this moment would hold what training goes on from
         self.asked_since: float | None = None
+        self.monitor = Monitor(device)
+        self.final_noise: float | None = None
 
     def events(self, data_root: Path) -> Iterator[Event]:
         with self.setting_up:
@@ -102,12 +107,13 @@ class _Run:
             if not resumed:
                 self._set_up(data_root, None)
             session = self.session
-        yield self._resumed() if resumed else tell.started(session, self.device)
+            noise = None if resumed else self._noise()
+        yield self._resumed() if resumed else tell.started(session, self.device, noise)
         session.model.train()
         session.optimizers.train()
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        with closing(session.feed):
+        with self.monitor.running(), closing(session.feed):
             yield from self._training()
 
     def _set_up(self, data_root: Path, state: dict[str, Any] | None) -> bool:
@@ -180,7 +186,8 @@ class _Run:
         session, progress = self.session, self.progress
         before = snapshot(session, progress)
         ahead = self._evaluation_due(progress.step + 1) or progress.step + 1 == session.steps
-        facts = training_step(session, progress.step, progress.step - progress.skipped, want_norm=ahead)
+        want_norm = ahead or "gradients" in self.trial.workload.study
+        facts = training_step(session, progress.step, progress.step - progress.skipped, want_norm)
         progress.tally.add(facts)
         progress.step += 1
         if before is not None:
@@ -218,26 +225,19 @@ class _Run:
         progress.evaluations += 1
         progress.clipped += interval.clipped
         progress.skipped += interval.skipped
+        progress.rises += interval.rises
+        if "gradients" in self.trial.workload.study:
+            progress.gradients.take(interval.norms, interval.mean_loss)
         if not math.isfinite(metrics["validation"]["loss"]):
             detail = f"validation loss not finite after step {progress.step}"
             return self.finished("diverged", detail, memory=self._memory())
-        yield Evaluated(
-            step=progress.step,
-            epoch=progress.step / session.feed.steps_per_epoch,
-            samples=progress.step * session.feed.batch_size,
-            train_seconds=progress.clock.train_seconds,
-            cpu_seconds=progress.clock.cpu_seconds,
-            evaluation_seconds=progress.evaluating.seconds,
-            train_loss=interval.mean_loss,
-            learning_rate=session.optimizers.rate,
-            metrics=metrics,
-            gradient_norm=interval.gradient_norm,
-            clipped_steps=progress.clipped,
-            skipped_steps=progress.skipped,
-        )
+        yield tell.evaluated(session, progress, interval, metrics)
         if self.trial.workload.stop_at_target and all(t.holds(metrics[t.split][t.metric]) for t in targets):
             return self.finished("stopped", "every target was reached", memory=self._memory())
         return None
+
+    def _noise(self) -> float | None:
+        return gradient_noise_scale(self.session) if "noise" in self.trial.workload.study else None
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -264,6 +264,7 @@ class _Run:
         """Test metrics at both estimands, and memory: the probing step comes after the last use of the trained weights."""
         session, progress, final = self.session, self.progress, {}
         progress.note_peak(self.device)
+        self.final_noise = self._noise()
         with self._evaluating(), evaluation_mode(session):
             final["last"] = measure(session, "test", self._look_up)
         memory = self._memory()
@@ -297,8 +298,18 @@ class _Run:
         final: dict[str, dict[str, float]] | None = None,
         memory: tuple[int | None, int | None] = (None, None),
     ) -> Finished:
-        return tell.finished(
+        told = tell.finished(
             self.progress, self.setting_up, status, detail, at_fault=at_fault, final=final, memory=memory
+        )
+        if not hasattr(self, "session"):
+            return told
+        self.monitor.sample()
+        return replace(
+            told,
+            gradient_evaluations=self.session.gradient_evaluations,
+            gradient_noise=self.final_noise,
+            data_wait_seconds=self.progress.data_wait + self.session.feed.data_wait_seconds,
+            resources=self.monitor.summary(),
         )
 
     def _save(self) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from optbench.engine import checkpoint as checkpoints
 from optbench.engine.clock import Clock, Stopwatch
+from optbench.engine.gradients import GradientWatch
 from optbench.engine.session import Session
 from optbench.engine.tally import Tally
 from optbench.suite.types import Trial
@@ -40,6 +41,9 @@ class Progress:
     best: Best | None = None
     evaluating: Stopwatch = field(default_factory=Stopwatch)
     peak_memory: int | None = None
+    rises: int = 0  # of the training loss, from step to step
+    data_wait: float = 0.0  # seconds, of earlier processes
+    gradients: GradientWatch = field(default_factory=GradientWatch)
 
     @classmethod
     def of(cls, trial: Trial, device: torch.device) -> Progress:
@@ -78,6 +82,10 @@ class Progress:
             "observed": list(session.rates.observed),
             "average": session.average.state() if session.average else None,
             "tally": self.tally.state(),
+            "rises": self.rises,
+            "gradients": self.gradients.state(),
+            "gradient_evaluations": session.gradient_evaluations,
+            "data_wait": self.data_wait + session.feed.data_wait_seconds,
             "clock": self.clock.state(),
             "evaluation_seconds": self.evaluating.seconds,
             "peak_memory": self.peak_memory,
@@ -97,6 +105,9 @@ class Progress:
         if session.average is not None:
             session.average.load_state(state["average"])
         self.tally.load_state(state["tally"])
+        self.rises, self.data_wait = state["rises"], state["data_wait"]
+        self.gradients.load_state(state["gradients"])
+        session.gradient_evaluations = state["gradient_evaluations"]
         self.clock.load_state(state["clock"])
         self.evaluating = Stopwatch(state["evaluation_seconds"])
         self.peak_memory = state["peak_memory"]

@@ -20,6 +20,7 @@ from optbench.catalog.types import Splits
 from optbench.engine import optimizers, precision, schedule
 from optbench.engine.activations import checkpoint_activations
 from optbench.engine.averaging import MovingAverage
+from optbench.engine.costs import StepCosts, step_costs
 from optbench.engine.feed import EvaluationBatches, Feed
 from optbench.engine.initialise import initialise
 from optbench.engine.models import build_model
@@ -48,6 +49,8 @@ class Session:
     rates: schedule.Rates
     steps: int | None  # the budget; None when it is in seconds
     initial_weights: str
+    costs: StepCosts = field(default_factory=StepCosts)
+    gradient_evaluations: int = 0  # forward and backward passes so far
 
     _batches: dict[SplitName, EvaluationBatches] = field(default_factory=dict)
 
@@ -78,6 +81,7 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
     model = build_model(workload.model, shape, splits.info.classes, trial.folder)
     initialise(model, workload.init, trial.folder)
     fingerprint = weights_hash(model)
+    costs = _costs(trial, model, splits, device) if "costs" in workload.study else StepCosts()
     seed_everything(derive(trial.seed, "training"))
     layout = torch.channels_last if workload.memory_format == "channels_last" else torch.preserve_format
     model = model.to(device).to(memory_format=layout)
@@ -122,6 +126,18 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
         ),
         steps=steps,
         initial_weights=fingerprint,
+        costs=costs,
+    )
+
+
+def _costs(trial: Trial, model: nn.Module, splits: Splits, device: torch.device) -> StepCosts:
+    return step_costs(
+        model,
+        trial.workload,
+        splits.info,
+        trial.samples_a_step(splits.info.train),
+        loss=build_loss(trial.workload.loss, trial.folder),
+        precision=precision.resolve(trial.precision, device),
     )
 
 

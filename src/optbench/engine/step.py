@@ -42,6 +42,7 @@ def training_step(session: Session, step: int, schedule_step: int, want_norm: bo
 
 def _backward(session: Session, inputs: Tensor, labels: Tensor) -> Tensor:
     """Gradient of the batch's mean loss. Micro-batches weigh as many samples as they hold, so unequal ones are right."""
+    session.gradient_evaluations += 1
     parts = session.trial.workload.accumulate
     if parts == 1:
         loss = _loss(session, inputs, labels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ class Interval:
     gradient_norm: float | None  # the last
     clipped: int
     skipped: int
+    rises: int  # steps whose loss was greater than the step before's
+    norms: list[float]  # of all steps that told theirs
 
 
 @dataclass
@@ -30,6 +33,7 @@ class Tally:
     clip: float | None
     loss_bound: float
     first_step: int = 0
+    last_loss: float = math.nan  # of the step before the interval
     losses: list[Tensor] = field(default_factory=list)
     norms: list[Tensor] = field(default_factory=list)
     skips: list[Tensor] = field(default_factory=list)
@@ -53,23 +57,27 @@ class Tally:
             gradient_norm=norms[-1] if norms else None,
             clipped=sum(norm > self.clip for norm in norms) if self.clip is not None else 0,
             skipped=sum(skip > 0 for skip in _numbers(self.skips)),
+            rises=sum(later > before for before, later in pairwise([self.last_loss, *losses])),
+            norms=norms,
         )
 
     def restart(self, next_step: int) -> None:
         """Forget what was read; the next interval begins with `next_step`."""
         self.first_step = next_step
+        self.last_loss = float(self.losses[-1]) if self.losses else self.last_loss
         self.losses, self.norms, self.skips = [], [], []
 
     def state(self) -> dict[str, Any]:
         return {
             "first_step": self.first_step,
+            "last_loss": self.last_loss,
             "losses": _numbers(self.losses),
             "norms": _numbers(self.norms),
             "skips": _numbers(self.skips),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.first_step = state["first_step"]
+        self.first_step, self.last_loss = state["first_step"], state["last_loss"]
         for name in ("losses", "norms", "skips"):
             setattr(self, name, [torch.tensor(value, dtype=torch.float64) for value in state[name]])
 

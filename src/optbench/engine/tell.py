@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 import torch
 
 from optbench.engine.clock import Stopwatch
 from optbench.engine.environment import environment
 from optbench.engine.progress import Progress
 from optbench.engine.session import Session
-from optbench.events import Fault, Finished, Started, Status
+from optbench.engine.tally import Interval
+from optbench.events import Evaluated, Fault, Finished, Metrics, Started, Status
 
 
-def started(session: Session, device: torch.device) -> Started:
+def started(session: Session, device: torch.device, gradient_noise: float | None) -> Started:
     """What is known before the first step."""
     info, tensors = session.splits.info, session.parameters
     return Started(
@@ -24,6 +27,33 @@ def started(session: Session, device: torch.device) -> Started:
         steps=session.steps,
         steps_per_epoch=session.feed.steps_per_epoch,
         precision=session.precision.name,
+        activation_bytes=session.costs.activation_bytes,
+        step_flops=session.costs.flops,
+        gradient_noise=gradient_noise,
+    )
+
+
+def evaluated(session: Session, progress: Progress, interval: Interval, metrics: Metrics) -> Evaluated:
+    """One evaluation, with what the steps since the last one came to; `progress` counts them already."""
+    watch = progress.gradients if "gradients" in session.trial.workload.study else None
+    return Evaluated(
+        step=progress.step,
+        epoch=progress.step / session.feed.steps_per_epoch,
+        samples=progress.step * session.feed.batch_size,
+        train_seconds=progress.clock.train_seconds,
+        cpu_seconds=progress.clock.cpu_seconds,
+        evaluation_seconds=progress.evaluating.seconds,
+        train_loss=interval.mean_loss,
+        learning_rate=session.optimizers.rate,
+        metrics=metrics,
+        gradient_norm=interval.gradient_norm,
+        clipped_steps=progress.clipped,
+        skipped_steps=progress.skipped,
+        loss_rises=progress.rises,
+        gradient_norm_median=median(interval.norms) if watch and interval.norms else None,
+        gradient_norm_max=max(interval.norms) if watch and interval.norms else None,
+        exploded_steps=watch.exploded if watch else None,
+        vanished_steps=watch.vanished if watch else None,
     )
 
 

@@ -59,6 +59,28 @@ _TYPES: dict[type, dict[str, tuple[type, ...]]] = {
         "at_fault": (str,),
     },
 }
+#: fields that older records lack, or that not every trial has: they take the event's default
+_LATER: dict[type, dict[str, tuple[type, ...]]] = {
+    Started: {
+        "activation_bytes": (int, type(None)),
+        "step_flops": (int, type(None)),
+        "gradient_noise": _OPTIONAL,
+    },
+    Evaluated: {
+        "loss_rises": (int, type(None)),
+        "gradient_norm_median": _OPTIONAL,
+        "gradient_norm_max": _OPTIONAL,
+        "exploded_steps": (int, type(None)),
+        "vanished_steps": (int, type(None)),
+    },
+    Resumed: {},
+    Finished: {
+        "gradient_evaluations": (int, type(None)),
+        "gradient_noise": _OPTIONAL,
+        "data_wait_seconds": _OPTIONAL,
+        "resources": (dict,),
+    },
+}
 _BY_KIND: dict[str, tuple[type, dict[str, tuple[type, ...]]]] = {
     cls.kind: (cls, types)  # type: ignore[attr-defined]
     for cls, types in _TYPES.items()
@@ -84,6 +106,16 @@ def event_line(event: Event) -> str:
     return to_line({"record": event.kind, **values})
 
 
+def from_json(text: bytes | str) -> Any:
+    """Raises `Corrupt` (a ValueError) for whatever is no JSON, also for what is nested too deep to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise Corrupt("nested too deeply") from None
+    except ValueError:
+        raise Corrupt("not a line of JSON") from None
+
+
 def to_event(content: Any) -> Started | Evaluated | Resumed | Finished:
     """The event that a parsed line holds. Fields this version does not know are ignored.
 
@@ -102,6 +134,14 @@ def to_event(content: Any) -> Started | Evaluated | Resumed | Finished:
             if type(value) not in allowed:
                 value = _NON_FINITE[value] if float in allowed else _reject(name, value)
             values[name] = value
+        for name, allowed in _LATER[cls].items():
+            if name in content:
+                value = content[name]
+                if type(value) not in allowed:
+                    value = _NON_FINITE[value] if float in allowed else _reject(name, value)
+                values[name] = value
+            elif name == "resources":
+                values[name] = {}
     except (KeyError, TypeError):
         raise Corrupt(
             f"'{cls.__name__.lower()}' record with a missing or unreadable field '{name}'"
@@ -110,6 +150,7 @@ def to_event(content: Any) -> Started | Evaluated | Resumed | Finished:
         values["metrics"] = {split: _numbers(of, "metrics") for split, of in values["metrics"].items()}
     elif cls is Finished:
         values["final"] = {estimand: _numbers(of, "final") for estimand, of in values["final"].items()}
+        values["resources"] = {name: _numbers(of, "resources") for name, of in values["resources"].items()}
         if values["status"] not in STATUSES:
             raise Corrupt(f"unknown status {values['status']!r}; known: {', '.join(STATUSES)}")
     elif cls is Started:

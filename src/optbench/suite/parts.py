@@ -193,6 +193,9 @@ class Workload(Strict):
     """Run the model through torch.compile."""
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
     """Layout of images and convolution weights."""
+    study: tuple[Literal["gradients", "costs", "noise"], ...] = ()
+    """More to measure: `gradients` (their norm at every step), `costs` (FLOPs and activations of a step), `noise` (the
+    gradient noise scale at start and end). Only the first takes training time."""
     loss_bound: Number = Field(default=1e6, gt=0)
     """A training loss above it (or not finite) is divergence."""
 
@@ -201,7 +204,7 @@ class Workload(Strict):
     def _lists(cls, raw: Any) -> Any:
         if not isinstance(raw, dict):
             return raw
-        raw = {**raw, **{key: as_list(raw[key]) for key in ("target", "metrics") if key in raw}}
+        raw = {**raw, **{key: as_list(raw[key]) for key in ("target", "metrics", "study") if key in raw}}
         targets = raw.get("target")
         metrics = raw.get("metrics", ["accuracy"])
         if isinstance(targets, list) and isinstance(metrics, list) and metrics:

@@ -29,7 +29,7 @@ def json_schema() -> Schema:
     )
     shapes["Rule"] = _rule(shapes["Rule"])
     shapes["Optimizer"] = _entry(shapes["Optimizer"])
-    for key in ("target", "metrics"):
+    for key in ("target", "metrics", "study"):
         _one_or_list(shapes["Workload"]["properties"][key])
     _exactly_one(shapes["Target"], "at_least", "at_most")
     _exactly_one(shapes["Clip"], "norm", "value")

@@ -1,0 +1,48 @@
+"""What one training step costs whatever the optimizer: floating-point operations and bytes of activations, counted without running it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from optbench.catalog.types import DataInfo
+from optbench.engine.forecast_model import Loss, backward, model_memory, without_data
+from optbench.engine.precision import Precision
+from optbench.suite.types import Workload
+
+
+@dataclass(frozen=True)
+class StepCosts:
+    """Of both passes over one batch; None where the model can't be followed without data."""
+
+    flops: int | None = None
+    activation_bytes: int | None = None
+
+
+def step_costs(
+    model: nn.Module, workload: Workload, info: DataInfo, batch_size: int, *, loss: Loss, precision: Precision
+) -> StepCosts:
+    """Matrix products and convolutions, as `torch.utils.flop_counter` counts them (a multiplication and an addition are two)."""
+    memory = model_memory(
+        model, workload, info.shape, info.classes, batch_size, loss=loss, precision=precision
+    )
+    try:
+        flops = _flops(model, info.shape, batch_size, loss)
+    except Exception:  # a model in somebody's own file may do anything; its training will tell
+        flops = None
+    return StepCosts(flops, memory.activation_bytes)
+
+
+def _flops(model: nn.Module, shape: tuple[int, ...], size: int, loss: Loss) -> int:
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        fake = without_data(model, channels_last=False)
+        fake.train()
+        inputs: Tensor = torch.empty(size, *shape)
+        labels = torch.zeros(size, dtype=torch.int64)
+        with FlopCounterMode(display=False) as counter:
+            backward(fake, loss, inputs, labels, 1, Precision("fp32"))
+    return int(counter.get_total_flops())

@@ -1,0 +1,128 @@
+"""What the machine was doing while a trial trained, sampled by a thread of its own about once a second."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PERIOD_SECONDS = 1.0
+Sample = dict[str, float]
+Summary = dict[str, dict[str, float]]
+
+
+class Monitor:
+    """Mean and extremes of all samples. Units are in the names; shares are fractions of the whole machine or device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._sources: list[Callable[[], Sample]] = [_process, _machine(), *_gpu(device)]
+        self._sums: dict[str, list[float]] = {}
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def sample(self) -> None:
+        """What can't be read is left out."""
+        found: Sample = {}
+        for source in self._sources:
+            with contextlib.suppress(Exception):  # a driver or a system file may say no at any time
+                found |= source()
+        with self._lock:
+            self._count += 1
+            for name, value in found.items():
+                known = self._sums.setdefault(name, [0.0, 0.0, value, value])
+                known[0] += 1
+                known[1] += value
+                known[2], known[3] = min(known[2], value), max(known[3], value)
+
+    def summary(self) -> Summary:
+        """name -> {mean, least, most}; empty if nothing was sampled."""
+        with self._lock:
+            made = {
+                name: {"mean": total / count, "least": least, "most": most}
+                for name, (count, total, least, most) in self._sums.items()
+            }
+            return made | ({"samples": {"mean": float(self._count)}} if made else {})
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Samples at the start, at every period and at the end of the block."""
+        stop = threading.Event()
+
+        def work() -> None:
+            self.sample()
+            while not stop.wait(PERIOD_SECONDS):
+                self.sample()
+
+        thread = threading.Thread(target=work, name="resources", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+
+def _process() -> Sample:
+    """Resident memory, from /proc (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return {"process_memory_bytes": float(pages * os.sysconf("SC_PAGE_SIZE"))}
+
+
+def _machine() -> Callable[[], Sample]:
+    """Share of all processors' time that was not idle since the sample before, from /proc/stat (Linux)."""
+    before: tuple[int, int] | None = None
+
+    def read() -> Sample:
+        nonlocal before
+        with open("/proc/stat", encoding="ascii") as lines:
+            times = [int(number) for number in lines.readline().split()[1:9]]
+        idle, total = times[3] + times[4], sum(times)
+        last, before = before, (idle, total)
+        if last is None or total == last[1]:
+            return {}
+        return {"cpu_utilisation": 1 - (idle - last[0]) / (total - last[1])}
+
+    return read
+
+
+def _gpu(device: torch.device) -> Iterator[Callable[[], Sample]]:
+    """NVIDIA's own counters, if nvidia-ml-py is installed."""
+    if device.type != "cuda":
+        return
+    try:
+        import pynvml  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+        pynvml.nvmlInit()
+        uuid = str(torch.cuda.get_device_properties(device).uuid)
+        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith("GPU-") else f"GPU-{uuid}")
+    except Exception:  # not installed, no driver, or a device that it does not know: then GPUs go unwatched
+        return
+
+    def counters() -> dict[str, Callable[[], float]]:
+        return {
+            "gpu_utilisation": lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100,
+            "gpu_memory_bytes": lambda: float(pynvml.nvmlDeviceGetMemoryInfo(handle).used),
+            "gpu_power_watts": lambda: pynvml.nvmlDeviceGetPowerUsage(handle) / 1000,
+            "gpu_clock_mhz": lambda: float(pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM)),
+            "gpu_temperature_celsius": lambda: float(
+                pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)
+            ),
+        }
+
+    for name, read in counters().items():
+        yield _named(name, read)
+
+
+def _named(name: str, read: Callable[[], float]) -> Callable[[], Sample]:
+    """One source a counter: a device that does not tell its power may still tell its clock."""
+
+    def source() -> dict[str, Any]:
+        return {name: read()}
+
+    return source

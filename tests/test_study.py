@@ -1,0 +1,201 @@
+"""What a trial tells beyond its metrics: gradients, costs, noise, resources; and that old records are still read."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+import torch
+
+from optbench.engine.gradients import GradientWatch
+from optbench.engine.noise import gradient_noise_scale
+from optbench.engine.resources import Monitor
+from optbench.engine.session import prepare
+from optbench.events import Evaluated, Event
+from optbench.store.records import event_line, to_event
+from trials import CPU, evaluations, finished, run, started, trials, untimed
+
+
+def events(folder: Path, **changes: Any) -> list[Event]:
+    return run(trials(folder, **changes)[0], folder)
+
+
+def test_norms_of_all_steps_are_summed_up_at_each_evaluation(tmp_path: Path) -> None:
+    """The median of single steps, each seen by evaluating after it."""
+    each = evaluations(events(tmp_path, workload={"evaluate": {"every": "1 step"}}))
+    norms = [event.gradient_norm for event in each]
+    whole = evaluations(events(tmp_path, workload={"study": "gradients"}))
+    assert len(whole) == 3
+    for position, event in enumerate(whole):
+        mine = norms[6 * position : 6 * position + 6]
+        assert event.gradient_norm_median == pytest.approx(median(n for n in mine if n is not None))
+        assert event.gradient_norm_max == pytest.approx(max(n for n in mine if n is not None))
+        assert (event.exploded_steps, event.vanished_steps) == (0, 0)
+
+
+def test_norms_are_not_taken_unasked(tmp_path: Path) -> None:
+    last = evaluations(events(tmp_path))[-1]
+    assert (last.gradient_norm_median, last.exploded_steps) == (None, None)
+    assert last.gradient_norm is not None
+
+
+def test_a_study_changes_nothing_of_the_training(tmp_path: Path) -> None:
+    plain = evaluations(events(tmp_path))
+    studied = evaluations(events(tmp_path, workload={"study": ["gradients", "costs", "noise"]}))
+    for one, other in zip(plain, studied, strict=True):
+        assert one.metrics == other.metrics
+        assert one.train_loss == other.train_loss
+        assert one.loss_rises == other.loss_rises
+
+
+def test_an_explosion_is_relative_to_the_running_median() -> None:
+    watch = GradientWatch()
+    watch.take([1e6] * 50, 1.0)  # large, but usual
+    assert watch.exploded == 0
+    watch.take([9e6, 1.1e7, float("inf"), float("nan"), 1e6], 1.0)
+    assert watch.exploded == 3
+    falling = GradientWatch()
+    falling.take([10.0 * 0.9**step for step in range(100)], 1.0)
+    falling.take([10.0 * 0.9**step for step in range(100, 200)], 0.1)
+    assert (falling.exploded, falling.vanished) == (0, 0)
+
+
+def test_vanishing_needs_a_loss_that_has_not_fallen() -> None:
+    for loss, expected in ((0.9, 30), (0.1, 0)):
+        watch = GradientWatch()
+        watch.take([1.0] * 100, 1.0)
+        watch.take([1e-5] * 30, loss)
+        assert watch.vanished == expected
+
+
+def test_an_exploding_rate_is_counted_in_a_trial(tmp_path: Path) -> None:
+    entry = {"A": {"use": "sgd", "lr": 30.0}}
+    workload = {"study": "gradients", "budget": "40 epochs", "loss_bound": 1e30}
+    found = evaluations(
+        events(tmp_path, optimizers=entry, workload=workload, schedule={"name": "linear", "warmup": "90%"})
+    )
+    assert found[-1].exploded_steps is not None
+    assert found[-1].exploded_steps > 0
+
+
+def test_rises_count_the_steps_whose_loss_was_above_the_one_before(tmp_path: Path) -> None:
+    each = evaluations(events(tmp_path, workload={"evaluate": {"every": "1 step"}}))
+    losses = [event.train_loss for event in each]
+    rises = sum(later > before for before, later in itertools.pairwise(losses))
+    assert 0 < rises < len(losses)
+    assert each[-1].loss_rises == evaluations(events(tmp_path))[-1].loss_rises == rises
+
+
+def test_flops_and_activations_of_a_step_are_exact(tmp_path: Path) -> None:
+    """12-16-3 network, 16 samples: forward, gradients of both weights, gradient of the hidden layer."""
+    told = started(events(tmp_path, workload={"study": "costs"}))
+    products = 12 * 16 + 16 * 3
+    assert told.step_flops == 2 * 16 * (products + products + 16 * 3)
+    twice = started(events(tmp_path, workload={"study": "costs", "batch_size": 32}))
+    assert told.activation_bytes is not None
+    assert twice.activation_bytes == 2 * told.activation_bytes
+
+
+def test_activation_checkpointing_saves_activations(tmp_path: Path) -> None:
+    data = {"name": "synthetic", "shape": [3, 16, 16], "classes": 3, "train": 32, "validation": 8, "test": 8}
+    workload = {"model": "resnet20", "data": data, "study": "costs", "budget": "1 step", "batch_size": 8}
+    plain = started(events(tmp_path, workload=workload)).activation_bytes
+    less = started(events(tmp_path, workload={**workload, "activation_checkpointing": True})).activation_bytes
+    assert plain is not None
+    assert less is not None
+    assert less < 0.5 * plain
+
+
+def test_the_noise_scale_is_that_of_single_samples_gradients(tmp_path: Path) -> None:
+    data = {"name": "synthetic", "shape": [12], "classes": 3, "train": 512, "validation": 8, "test": 8}
+    session = prepare(trials(tmp_path, workload={"data": data})[0], CPU, tmp_path)
+    found = gradient_noise_scale(session)
+    gradients = []
+    for inputs, labels in session.batches("train"):
+        for one, label in zip(inputs.split(1), labels.split(1), strict=True):
+            session.model.zero_grad()
+            session.loss(session.model(one), label).backward()
+            gradients.append(torch.cat([p.grad.flatten() for p in session.parameters if p.grad is not None]))
+    each = torch.stack(gradients).double()
+    variance = each.var(0).sum()
+    square = (each.mean(0) ** 2).sum() - variance / len(each)
+    assert found == pytest.approx(float(variance / square), rel=0.15)
+
+
+def test_noise_is_told_at_start_and_end(tmp_path: Path) -> None:
+    told = events(tmp_path, workload={"study": "noise"})
+    assert started(told).gradient_noise is not None
+    assert finished(told).gradient_noise is not None
+    assert started(told).gradient_noise != finished(told).gradient_noise
+
+
+def test_gradient_evaluations_are_steps_or_calls_of_the_closure(tmp_path: Path) -> None:
+    assert finished(events(tmp_path)).gradient_evaluations == 18
+    entry = {"L": {"use": "torch.optim.LBFGS", "lr": 0.1, "max_iter": 5}}
+    counted = finished(events(tmp_path, optimizers=entry)).gradient_evaluations
+    assert counted is not None
+    assert 18 < counted <= 18 * 7
+
+
+def test_a_study_survives_a_resume(tmp_path: Path) -> None:
+    (trial,) = trials(tmp_path, workload={"study": ["gradients", "noise"]})
+    whole = run(trial, tmp_path)
+    stops = iter([False] * 8 + [True] * 9)
+    path = tmp_path / "x.pt"
+    first = run(trial, tmp_path, checkpoint=path, should_stop=lambda: next(stops))
+    second = run(trial, tmp_path, checkpoint=path)
+    assert finished(first).status == "interrupted"
+    assert untimed(finished(second)) == untimed(finished(whole))
+    seen = {event.step: untimed(event) for event in (*evaluations(first), *evaluations(second))}
+    assert seen == {event.step: untimed(event) for event in evaluations(whole)}
+
+
+def test_resources_are_sampled_off_the_training_thread(tmp_path: Path) -> None:
+    before = threading.active_count()
+    found = finished(events(tmp_path)).resources
+    assert threading.active_count() == before
+    memory = found["process_memory_bytes"]
+    assert 1e7 < memory["least"] <= memory["mean"] <= memory["most"] < 1e11
+    assert finished(events(tmp_path)).data_wait_seconds == 0.0  # small data are on the device
+
+
+def test_a_machine_that_tells_nothing_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optbench.engine.resources.Path.read_text", lambda *_: 1 / 0)
+    monitor = Monitor(CPU)
+    monitor.sample()
+    assert "process_memory_bytes" not in monitor.summary()
+
+
+def test_processor_share_lies_between_idle_and_full() -> None:
+    monitor = Monitor(CPU)
+    with monitor.running():
+        torch.randn(600, 600) @ torch.randn(600, 600)
+        threading.Event().wait(0.05)
+    monitor.sample()
+    assert 0 <= monitor.summary()["cpu_utilisation"]["mean"] <= 1
+
+
+def test_records_with_and_without_the_new_fields_are_read(tmp_path: Path) -> None:
+    told = events(tmp_path, workload={"study": ["gradients", "costs", "noise"]})
+    for event in (started(told), evaluations(told)[-1], finished(told)):
+        line = json.loads(event_line(event))
+        assert to_event(line) == event
+        later = (
+            "loss_rises",
+            "gradient_norm_median",
+            "gradient_norm_max",
+            "exploded_steps",
+            "vanished_steps",
+        )
+        later += ("activation_bytes", "step_flops", "gradient_noise", "gradient_evaluations", "resources")
+        old = {key: value for key, value in line.items() if key not in (*later, "data_wait_seconds")}
+        read = to_event(old)
+        assert getattr(read, "resources", {}) == {}
+        if isinstance(read, Evaluated):
+            assert read.exploded_steps is None
+            assert read.step == evaluations(told)[-1].step
