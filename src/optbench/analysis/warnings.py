@@ -49,7 +49,8 @@ def disturbed(rows: list[TableRow]) -> list[TrialLog]:
     for log in _logs(rows):
         if log.started is None or log.finished is None or log.started.environment.get("device") != "cpu":
             continue
-        wall = log.finished.train_seconds * (log.started.environment.get("threads") or 1)
+        threads = log.started.environment.get("threads")
+        wall = log.finished.train_seconds * (threads if isinstance(threads, int) else 1)
         if wall > 0 and log.finished.cpu_seconds >= 0 and log.is_complete:  # an imported log may not tell
             shares.append((log.finished.cpu_seconds / wall, log))
     best = max((share for share, _ in shares), default=0.0)

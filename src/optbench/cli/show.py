@@ -66,10 +66,10 @@ def print_report(report: Report) -> None:
     console.print(renderable(report, console.width))
 
 
-def records(paths: Sequence[Path], format: str, output: Path | None) -> None:
+def records(paths: Sequence[Path], format: str, output: Path | None, *, survival: bool = False) -> None:
     from optbench.report.records import records as render
 
-    _write(render(read(paths), format), output)
+    _write(render(read(paths), format, survival=survival), output)
 
 
 def listing(kind: str) -> None:
@@ -95,9 +95,13 @@ def _write(text: str, output: Path | None) -> None:
     if output is None:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
         return
-    from optbench.store.files import make_folder, write_whole
+    from optbench.store.files import explained, make_folder, write_whole
 
-    if output.is_dir():
+    try:
+        is_folder = output.is_dir()
+    except OSError as error:
+        raise explained(error, output) from error
+    if is_folder:
         raise OptbenchError(
             Problem("expected a file; this is a folder (use --save for a folder)", file=str(output))
         )

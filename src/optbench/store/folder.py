@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from optbench.events import Event
 from optbench.store.files import explained, folder_name, make_folder, slug, sweep, sync_folder, write_whole
 from optbench.store.journal import TrialFile, whole_text
 from optbench.store.lock import locked
-from optbench.store.records import FORMAT, Corrupt, check_format, to_line
+from optbench.store.records import FORMAT, Corrupt, check_format, from_json, to_line
 from optbench.suite.types import Suite, Trial
 
 
@@ -174,9 +173,11 @@ class SuiteFolder:
         """None if there is none. Raises `OptbenchError` if it is damaged or a newer optbench wrote it."""
         path = self.path / "plan.json"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = from_json(path.read_text(encoding="utf-8"))
             check_format(content, str(path))
             rows = tuple(Row(row["config_id"], row["trial"]) for row in content["rows"])
+            if not _is_plan(content):
+                raise Corrupt("a field that is not what `optbench run` writes")
             return Plan(
                 suite=content["suite"],
                 rows=rows,
@@ -203,3 +204,17 @@ class SuiteFolder:
         """Write a whole file of the folder (`report.md`) in one move."""
         write_whole(self.path / name, text)
         return self.path / name
+
+
+def _is_plan(content: dict[str, Any]) -> bool:
+    """Whether the fields hold what they should, as far as anything is derived from them."""
+    fields = {"suite": str, "seeds": list, "resolved": dict}
+    own = {"command": str, "provenance": dict, "higher_is_better": dict}
+    kinds = [
+        *(isinstance(content[name], kind) for name, kind in fields.items()),
+        *(isinstance(content.get(name, kind()), kind) for name, kind in own.items()),
+        *(isinstance(row["config_id"], str) and isinstance(row["trial"], dict) for row in content["rows"]),
+        *(isinstance(seed, int) for seed in content["seeds"]),
+        *(isinstance(content["resolved"].get(name, ""), (str, type(None))) for name in ("baseline", "final")),
+    ]
+    return all(kinds)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,8 +11,10 @@ from typing import Any
 from optbench.errors import OptbenchError, Problem
 from optbench.events import Evaluated, Event, Finished, Progressed, Resumed, Started
 from optbench.store.files import explained, write_whole
-from optbench.store.records import FORMAT, Corrupt, check_format, event_line, to_event, to_line
+from optbench.store.records import FORMAT, Corrupt, check_format, event_line, from_json, to_event, to_line
 from optbench.suite.types import Trial
+
+_TRIAL_FIELDS = {"workload_name": str, "workload": dict, "label": str, "entry": dict, "seed": int}
 
 
 class TrialFile:
@@ -32,7 +33,7 @@ class TrialFile:
         """Step of the last evaluation on file."""
         for number, line in enumerate(content.split(b"\n")[1:-1], start=2):
             try:
-                self._note(to_event(json.loads(line)))
+                self._note(to_event(from_json(line)))
             except ValueError as error:
                 raise OptbenchError(_damaged(path, number, error)) from None
         self._size = len(content)
@@ -137,19 +138,16 @@ def is_final(finished: Finished | None) -> bool:
 
 def read_header(line: bytes, file: str) -> dict[str, Any]:
     """The first line, checked. Raises `Corrupt`, or `OptbenchError` if a newer optbench wrote it."""
-    try:
-        header = json.loads(line)
-    except ValueError:
-        raise Corrupt("expected a line of JSON") from None
+    header = from_json(line)
     if not isinstance(header, dict) or header.get("record") != "trial":
         raise Corrupt("expected a 'trial' record first: this was not written by optbench")
     check_format(header, file)
     trial = header.get("trial")
-    known = (
-        isinstance(trial, dict) and {"workload_name", "workload", "label", "entry", "seed"} <= trial.keys()
+    known = isinstance(trial, dict) and all(
+        isinstance(trial.get(name), kind) for name, kind in _TRIAL_FIELDS.items()
     )
     if not known or not isinstance(header.get("id"), str) or not isinstance(header.get("config_id"), str):
-        raise Corrupt("'trial' record with a missing field")
+        raise Corrupt("'trial' record with a missing or unreadable field")
     return header
 
 

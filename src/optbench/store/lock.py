@@ -14,6 +14,7 @@ from pathlib import Path
 
 from optbench.errors import OptbenchError, Problem
 from optbench.store.files import explained
+from optbench.store.records import from_json
 
 
 @contextmanager
@@ -52,7 +53,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def _busy(path: Path) -> str:
     try:
-        owner = json.loads(path.read_text(encoding="utf-8"))
+        owner = from_json(path.read_text(encoding="utf-8"))
         holder = f"process {owner['pid']} on {owner['host']} (since {owner['started']})"
     except (OSError, ValueError, KeyError, TypeError):
         holder = "another process"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from optbench.errors import OptbenchError, Problem
 from optbench.events import Evaluated, Finished, Resumed, Started
 from optbench.store.folder import Plan, SuiteFolder
 from optbench.store.journal import is_final, read_header
-from optbench.store.records import Corrupt, NewerFormat, to_event
+from optbench.store.records import Corrupt, NewerFormat, from_json, to_event
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,14 @@ def read(paths: Sequence[Path]) -> Results:
     folders: list[Path] = []
     problems: list[Problem] = []
     for path in paths:
-        found = _suite_folders(path)
-        if not found:
-            problems.append(Problem(_nothing(path), file=str(path)))
+        try:
+            found = _suite_folders(path)
+            if not found:
+                problems.append(Problem(_nothing(path), file=str(path)))
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            problems.append(Problem(f"cannot be read: {reason}", file=str(path)))
+            continue
         folders += [
             folder for folder in found if folder.resolve() not in {known.resolve() for known in folders}
         ]
@@ -92,7 +96,7 @@ def read_log(path: Path) -> TrialLog:
 def _events(lines: list[bytes], path: Path) -> list[Started | Evaluated | Resumed | Finished]:
     try:
         # One call for all lines: half the time of a call a line.
-        contents = json.loads(b"[" + b",".join(lines[1:]) + b"]")
+        contents = from_json(b"[" + b",".join(lines[1:]) + b"]")
         if len(contents) == len(lines) - 1:
             return [to_event(content) for content in contents]
     except ValueError:
@@ -100,10 +104,9 @@ def _events(lines: list[bytes], path: Path) -> list[Started | Evaluated | Resume
     events = []
     for number, line in enumerate(lines[1:], start=2):
         try:
-            events.append(to_event(json.loads(line)))
-        except ValueError as error:
-            reason = str(error) if isinstance(error, Corrupt) else "not a line of JSON"
-            raise OptbenchError(Problem(f"damaged record ({reason})", file=str(path), line=number)) from None
+            events.append(to_event(from_json(line)))
+        except Corrupt as error:
+            raise OptbenchError(Problem(f"damaged record ({error})", file=str(path), line=number)) from None
     return events
 
 

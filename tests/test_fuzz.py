@@ -1,0 +1,216 @@
+"""Bad input never tracebacks: every mutated input ends in success, or in an error that names its place."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mutations import NASTY_TEXTS, as_json, changed_bytes, changed_value
+from optbench.catalog.check import problems
+from optbench.errors import OptbenchError
+from optbench.report import known_formats, render_report
+from optbench.report.model import build
+from optbench.report.records import records
+from optbench.store import read
+from optbench.suite.find import shipped
+from optbench.suite.load import load
+from optbench.suite.plan import plan
+from results_builder import a_suite, diverged, failed, reaching, write
+
+SUITES = {name: path.read_bytes() for name, path in shipped().items()}
+ROUNDS = int(os.environ.get("OPTBENCH_FUZZ_ROUNDS", "1"))  # x 5,000
+SLOWEST_SECONDS = 20.0
+
+
+class Trouble:
+    """What went wrong, once for each place in the code, with an input that does it."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, str] = {}
+        self.good = self.refused = 0
+
+    def attempt(self, action: Callable[[], Any], what: Any) -> None:
+        """Success and explained errors are fine, and counted; everything else is kept."""
+        since = time.monotonic()
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                action()
+            self.good += 1
+        except OptbenchError as error:
+            self.refused += 1
+            placed = all(p.message and (p.file or p.where or "'" in p.message) for p in error.problems)
+            if not error.problems or not placed:
+                self.found.setdefault("no place", f"{error!r} for {what!r}")
+        except Exception as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            ours = [f for f in traceback.extract_tb(error.__traceback__) if "optbench" in f.filename][-1]
+            place = f"{ours.filename}:{ours.lineno} ({frame.filename}:{frame.lineno})"
+            self.found.setdefault(place, f"{type(error).__name__}: {str(error)[:300]} for {str(what)[:3000]}")
+        if time.monotonic() - since > SLOWEST_SECONDS:
+            self.found.setdefault("slow", str(what)[:3000])
+
+    def check(self) -> None:
+        assert not self.found, "\n".join(f"\n{place}\n  {what}" for place, what in self.found.items())
+
+
+def check_suite(path: Path, root: Path) -> None:
+    loaded = load(path)
+    found = problems(loaded, root)
+    if found:
+        raise OptbenchError(*found)
+    if len(loaded.suite.seeds) < 1000:
+        plan(loaded)
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_mutated_suites(name: str, tmp_path: Path) -> None:
+    content, tree = SUITES[name], yaml.safe_load(SUITES[name])
+    path = tmp_path / "suite.yaml"
+    trouble = Trouble()
+    for seed in range(ROUNDS * 2400 // len(SUITES)):
+        chance = random.Random(f"{name} {seed}")
+        mutated = (
+            changed_bytes(content, chance) if seed % 2 else as_json(changed_value(tree, chance))
+        )  # JSON is YAML
+        path.write_bytes(mutated)
+        trouble.attempt(partial(check_suite, path, tmp_path), (seed, mutated))
+    trouble.check()
+    assert trouble.good
+    assert trouble.refused
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("results")
+    events = {
+        ("SGD", 0): reaching(3),
+        ("SGD", 1): reaching(4),
+        ("Adam", 0): diverged(),
+        ("Adam", 1): reaching(5),
+        ("Lion", 0): failed(),
+    }
+    write(root, a_suite(["SGD", "Adam", "Lion"], seeds=2), events)
+    return root
+
+
+def report_all(folder: Path, rendered: bool) -> None:
+    found = read([folder])
+    if rendered:
+        report = build(found)
+        for format in known_formats():
+            render_report(report, format)
+        records(found, "csv")
+        records(found, "json")
+
+
+def test_mutated_stores(results: Path, tmp_path: Path) -> None:
+    trouble = Trouble()
+    files = sorted(
+        path.relative_to(results) for path in results.rglob("*") if path.suffix in (".json", ".jsonl")
+    )
+    for seed in range(ROUNDS * 1600):
+        folder = tmp_path / str(seed)
+        shutil.copytree(results, folder)
+        chance = random.Random(f"store {seed}")
+        for name in chance.sample(files, chance.choice([1, 1, 2])):
+            path = folder / name
+            path.write_bytes(mutated_records(path.read_bytes(), chance))
+        trouble.attempt(partial(report_all, folder, rendered=seed % 8 == 0), seed)
+        shutil.rmtree(folder)
+    trouble.check()
+    assert trouble.good > trouble.refused  # damage leaves out a file, with a warning, not the report
+
+
+def mutated_records(content: bytes, chance: random.Random) -> bytes:
+    if chance.random() < 0.4:
+        return changed_bytes(content, chance)
+    try:
+        return as_json(changed_value(json.loads(content), chance))
+    except ValueError:
+        lines = content.splitlines()
+        at = chance.randrange(len(lines))
+        lines[at] = as_json(changed_value(json.loads(lines[at]), chance))
+        return b"\n".join(lines) + b"\n"
+
+
+WORDS = [
+    "run", "plan", "check", "report", "records", "list", "schema", "memory", "--set", "--seeds", "--results", "--only",
+    "--dry-run", "--format", "--output", "--save", "--device", "--threads", "--data", "--help", "--version", "--", "-", "-x",
+    "digits", "smoke", "suite.yaml", "nowhere.yaml", "csv", "json", "markdown", "models", "workload.budget.epochs=1",
+    "workload.budget=x", "=", "a=b", "seeds=[0", "optimizers.SGD.lr=1e-3", "5", "-1", "1e9", "99999999999999999999",
+    ".", "results", *NASTY_TEXTS,
+]  # fmt: skip
+SAFE_COMMANDS = {"plan", "check", "report", "records", "list", "schema"}
+
+
+def invoke(arguments: list[str]) -> None:
+    """What `main` does with a command line. An error of the parser is a SystemExit with code 2."""
+    from optbench.cli.app import app
+
+    try:
+        app(arguments, standalone_mode=True)
+    except SystemExit as end:
+        if end.code not in (0, 1, 2, None):
+            raise AssertionError(f"exit code {end.code}") from None
+
+
+def mutated_command(chance: random.Random) -> list[str]:
+    words = [chance.choice(sorted(SAFE_COMMANDS)), *chance.choices(WORDS, k=chance.randrange(6))]
+    if "run" in words[:1]:
+        words.insert(1, "--dry-run")
+    return [word.replace("\0", "").replace("\ud800", "") for word in words]
+
+
+def test_mutated_command_lines(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(results, tmp_path / "results")
+    (tmp_path / "suite.yaml").write_bytes(SUITES["smoke"])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["optbench"])
+    trouble = Trouble()
+    for seed in range(ROUNDS * 1000):
+        chance = random.Random(f"command {seed}")
+        arguments = mutated_command(chance)
+        trouble.attempt(partial(invoke, arguments), (seed, arguments))
+    trouble.check()
+
+
+def test_mutations_through_the_real_program(results: Path, tmp_path: Path) -> None:
+    """50 of each kind's inputs, with exit codes and no traceback."""
+    shutil.copytree(results, tmp_path / "results")
+    chance = random.Random(50)
+    for seed in range(50):
+        kind = seed % 3
+        arguments = mutated_command(chance)
+        if kind == 0:
+            (tmp_path / "suite.yaml").write_bytes(changed_bytes(SUITES["digits"], chance))
+            arguments = ["check", "suite.yaml"]
+        elif kind == 1:
+            path = chance.choice(sorted((tmp_path / "results").rglob("*.jsonl")))
+            path.write_bytes(mutated_records(path.read_bytes() or b"{}\n", chance))
+            arguments = ["report"]
+        done = subprocess.run(
+            [sys.executable, "-m", "optbench", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode in (0, 2), (arguments, done.stderr)
+        assert "Traceback" not in done.stderr, (arguments, done.stderr)
+        if done.returncode == 2:
+            assert done.stderr.strip(), arguments
