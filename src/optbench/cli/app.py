@@ -195,7 +195,7 @@ def check(suites: Suites, sets: Set = None, seeds: Seeds = None, data: Data = No
     from optbench.cli.run import checked
 
     for loaded in checked(suites, tuple(sets or ()), seeds, data):
-        rows, workloads = len(loaded.suite.optimizers), len(loaded.suite.workloads)
+        rows, workloads = len(loaded.suite.optimizers), len(loaded.suite.workloads) * len(loaded.cells)
         print(
             f"{loaded.path}: ok ({rows} optimizers, {workloads} workload{'s' * (workloads > 1)}, {len(loaded.suite.seeds)} seeds)"
         )
@@ -235,11 +235,18 @@ def records(
     output: Annotated[
         Path | None, typer.Option("--output", metavar="PATH", help="Write to this file.")
     ] = None,
+    survival: Annotated[
+        bool,
+        typer.Option(
+            "--survival",
+            help="Instead: Kaplan-Meier curves of time to target with their 95 % bands, in every unit.",
+        ),
+    ] = False,
 ) -> None:
     """Every evaluation of every trial as one tidy table, for pandas or a spreadsheet."""
     from optbench.cli import show
 
-    show.records(paths or [Path("results")], format.value, output)
+    show.records(paths or [Path("results")], format.value, output, survival=survival)
 
 
 @app.command()
@@ -340,6 +347,21 @@ def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
     from optbench.cli import show
 
     show.listing(kind.value)
+
+
+@app.command()
+def doctor(
+    results: ResultsRoot = Path("results"),
+    data: Data = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+) -> None:
+    """Check installation, GPU, processor, data root, results folder and a first training, and say what to do.
+
+    Exit code 0: runs will work; 1: something must be mended first.
+    """
+    from optbench.cli.doctor import doctor as examine
+
+    raise typer.Exit(examine(results, data, device))
 
 
 @app.command()

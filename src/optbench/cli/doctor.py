@@ -1,0 +1,29 @@
+"""`doctor`: is everything here that runs need?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_SIGNS = {"ok": "ok", "warning": "!", "bad": "x"}
+
+
+def doctor(results: Path, data: str | None, device: str) -> int:
+    """Print every finding as it is known, with what to do; exit code 1 if runs would fail."""
+    from optbench.catalog.data_root import data_root
+    from optbench.executor.health import examine
+    from optbench.report.text import clean
+
+    states = []
+    for finding in examine(data_root(data), results, device):
+        states.append(finding.state)
+        print(clean(f"{_SIGNS[finding.state]:>2}  {finding.topic:<13} {finding.found}"), flush=True)
+        if finding.advice:
+            print(clean(f"{'':<17} -> {finding.advice}"), flush=True)
+    bad, warned = states.count("bad"), states.count("warning")
+    if bad:
+        print(f"\n{bad} problem{'s' * (bad > 1)} to mend before a run can succeed")
+    elif warned:
+        print(f"\nReady to run, with {warned} warning{'s' * (warned > 1)}")
+    else:
+        print("\nReady to run: optbench run digits")
+    return 1 if bad else 0
