@@ -11,6 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from rich.cells import cell_len
 
@@ -319,3 +320,18 @@ def test_records_of_a_diverged_trial_are_strict_json(tmp_path):
 def test_records_in_an_unknown_format_are_an_error(tmp_path):
     with pytest.raises(OptbenchError, match="known: csv, json"):
         records(usual(tmp_path), "parquet")
+
+
+def test_survival_curves_are_told_in_every_unit_with_their_bands(tmp_path):
+
+    events = {("SGD", seed): reaching(epoch) for seed, epoch in enumerate((2, 4, 4))} | {
+        ("Adam", 0): curve([0.1] * 10)
+    }
+    write(tmp_path, a_suite(seeds=3), events)
+    table = pd.read_csv(io.StringIO(records(read([tmp_path]), survival=True)))
+    epochs = table[(table["optimizer"] == "SGD") & (table["unit"] == "epochs")]
+    assert epochs["time"].tolist() == [2, 4]
+    assert epochs["survival"].tolist() == pytest.approx([2 / 3, 0])
+    assert 0 < epochs["low"].iloc[0] < 2 / 3 < epochs["high"].iloc[0] < 1
+    assert set(table["unit"]) == {"epochs", "steps", "samples", "seconds"}
+    assert table.loc[table["optimizer"] == "Adam", "survival"].eq(1).all()

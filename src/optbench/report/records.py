@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from optbench.analysis.frames import evaluations_frame
+from optbench.analysis.survival import survival_frame
 from optbench.errors import OptbenchError, Problem, nearest
 from optbench.report.formats.csv import to_csv
 from optbench.report.formats.json import to_records
@@ -13,11 +14,14 @@ from optbench.store import Results
 FORMATS = ("csv", "json")
 
 
-def records(results: Results, format: str = "csv") -> str:
-    """One row an evaluation (columns: `evaluations_frame`). Raises `OptbenchError` if there is no such format."""
+def records(results: Results, format: str = "csv", *, survival: bool = False) -> str:
+    """One row an evaluation (columns: `evaluations_frame`), or the survival curves of time to target (`survival_frame`).
+
+    Raises `OptbenchError` if there is no such format.
+    """
     if format not in FORMATS:
         raise OptbenchError(Problem(f"unknown format '{format}': {nearest(format, FORMATS)}"))
-    table = evaluations_frame(results)
+    table = survival_frame(results) if survival else evaluations_frame(results)
     if format == "csv":
         return to_csv(table)
     return json.dumps(to_records(table), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
