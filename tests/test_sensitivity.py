@@ -81,6 +81,15 @@ def test_factors_need_a_value_to_start_from() -> None:
         rates([0.1, 10], entry(lr=0))
 
 
+def test_a_sweep_stays_within_what_can_be_held_and_run(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="beyond what numbers can hold"):
+        rates([1, 1e200], entry(lr=1e200))
+    with pytest.raises(
+        OptbenchError, match=r"s.yaml:2:1: sensitivity: expected at most 100,000 trials an entry"
+    ):
+        sweep(tmp_path, "{log: [1e-9, 1], points: 9000}", seeds=20)
+
+
 def test_an_extension_covers_a_decade_in_the_grids_own_steps() -> None:
     assert Grid(factors=(0.1, 1, 10)).numbers(below=1) == (0.01, 0.1, 1.0, 10.0)
     assert Grid(log=(0.01, 1), points=7).numbers(above=1)[-3:] == pytest.approx(
@@ -106,10 +115,10 @@ def test_mistakes_in_grids_are_told(tmp_path: Path, grid: str, message: str) -> 
         sweep(tmp_path, grid)
 
 
-def sweep(folder: Path, grid: str, rest: str = "") -> tuple[Trial, ...]:
+def sweep(folder: Path, grid: str, rest: str = "", seeds: int = 2) -> tuple[Trial, ...]:
     (folder / "s.yaml").write_text(
         "workload: {model: mlp, data: digits, batch_size: 8, budget: 4 epochs}\n"
-        f"sensitivity: {{lr: {grid}}}\nseeds: 2\n{rest}\n"
+        f"sensitivity: {{lr: {grid}}}\nseeds: {seeds}\n{rest}\n"
         "optimizers: {A: {use: sgd, lr: 0.1}, B: {use: sgd, lr: 1}}\n"
     )
     return plan(load(folder / "s.yaml"))

@@ -78,7 +78,8 @@ class Grid(Strict):
 def _decade(edge: float, ratio: float) -> list[float]:
     """Points beyond `edge`, spaced as the grid is there, until a decade is covered."""
     count = max(1, round(1 / abs(math.log10(ratio))))
-    return [rounded(edge * ratio**step) for step in range(1, count + 1)]
+    beyond = (rounded(edge * ratio**step) for step in range(1, count + 1))
+    return [number for number in beyond if 0 < number < math.inf]
 
 
 def rounded(number: float) -> float:

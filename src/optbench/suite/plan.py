@@ -14,6 +14,8 @@ from optbench.suite.scaling import is_scaled, scaled_rate
 from optbench.suite.sweep import Extensions, points
 from optbench.suite.types import Duration, Optimizer, Suite, Trial, Workload
 
+MAX_SWEPT = 100_000
+
 
 def plan(loaded: Loaded, extended: Extensions | None = None) -> tuple[Trial, ...]:
     """All trials: seed by seed, workload by workload, entries forwards and then backwards (A B C C B A); sweeps come last.
@@ -95,6 +97,9 @@ def _swept(loaded: Loaded, workload_name: str, hashes: _Hashes, extended: Extens
             of_entry = points(suite.sensitivity, entry, extended, with_own=not timed)
         except ValueError as error:
             raise OptbenchError(loaded.problem_at(("optimizers", label), f"sensitivity: {error}")) from None
+        if len(of_entry) * len(suite.seeds) > MAX_SWEPT:
+            message = f"expected at most {MAX_SWEPT:,} trials an entry; found {len(of_entry):,} points x {len(suite.seeds):,} seeds"
+            raise OptbenchError(loaded.problem_at(("sensitivity",), message))
         row = _row(loaded, workload_name, label, hashes)
         found += [_unhashed(row, point=point) for point in of_entry]
     return found

@@ -11,6 +11,8 @@ from optbench.suite.grids import MAX_POINTS, Grid, rounded
 from optbench.suite.types import Optimizer
 
 Point = dict[str, Any]
+
+LARGEST = 1e300
 #: how far a grid was extended, by hyperparameter: (times below, times above)
 Extensions = Mapping[str, tuple[int, int]]
 
@@ -52,7 +54,7 @@ def _axis(name: str, grid: Grid, entry: Optimizer, extended: tuple[int, int]) ->
     if grid.is_relative and not own:
         raise ValueError(f"factors need a value to start from: this entry does not write '{name}'")
     for key, value in own.items() if grid.is_relative else ():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < LARGEST:
             raise ValueError(f"factors need a number above 0 to start from; this entry's '{key}' is {value}")
     if not grid.is_relative and len(entry.rules) > 1:
         raise ValueError(
@@ -61,7 +63,10 @@ def _axis(name: str, grid: Grid, entry: Optimizer, extended: tuple[int, int]) ->
     numbers = grid.numbers(*extended)
     if not grid.is_relative:
         return [{name: number} for number in numbers]
-    return [{key: rounded(value * number) for key, value in own.items()} for number in numbers]
+    scaled = [{key: rounded(value * number) for key, value in own.items()} for number in numbers]
+    if not all(0 < value < LARGEST for point in scaled for value in point.values()):
+        raise ValueError(f"the factors take '{name}' beyond what numbers can hold")
+    return scaled
 
 
 def _is_own(point: Point, entry: Optimizer) -> bool:
