@@ -18,8 +18,16 @@ _FACTS = {
     "device_name": "devices",
     "torch": "versions of torch",
     "optbench": "versions of optbench",
+    "code": "revisions of optbench's code",
+    "git_revision": "revisions of the suite's repository",
+    "python": "versions of Python",
+    "numpy": "versions of numpy",
+    "torchvision": "versions of torchvision",
     "threads": "numbers of threads",
     "cuda": "versions of CUDA",
+    "cudnn": "versions of cuDNN",
+    "cudnn_benchmark": "settings of cuDNN's benchmark mode",
+    "tf32_convolutions": "settings of TF32 in convolutions",
     "float32_matmul_precision": "matmul precisions",
     "deterministic": "settings of deterministic algorithms",
 }
@@ -94,9 +102,9 @@ def _missing(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
 
 def _environment(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     for name, words in _FACTS.items():
-        yield from _differ(rows, words, partial(_fact, name))
-    yield from _differ(rows, "precisions", lambda log: log.started.precision if log.started else None)
-    yield from _differ(rows, "implementations", lambda log: log.trial.get("implementation"))
+        yield from _differ(rows, words, partial(_facts, name))
+    yield from _differ(rows, "precisions", lambda log: [log.started.precision] if log.started else [])
+    yield from _differ(rows, "implementations", lambda log: [log.trial.get("implementation")])
 
 
 def _settings(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
@@ -145,8 +153,10 @@ _CHECKS: tuple[Callable[[list[TableRow]], Iterator[tuple[str, str]]], ...] = (
 )
 
 
-def _differ(rows: list[TableRow], words: str, fact: Callable[[TrialLog], Any]) -> Iterator[tuple[str, str]]:
-    found = sorted({str(value) for value in map(fact, _logs(rows)) if value is not None})
+def _differ(
+    rows: list[TableRow], words: str, facts: Callable[[TrialLog], list[Any]]
+) -> Iterator[tuple[str, str]]:
+    found = sorted({str(value) for log in _logs(rows) for value in facts(log) if value is not None})
     if len(found) > 1:
         yield "mixed", f"different {words} in one table: {', '.join(found)}"
 
@@ -155,8 +165,10 @@ def _logs(rows: list[TableRow]) -> list[TrialLog]:
     return [log for row in rows for log in row.logs]
 
 
-def _fact(name: str, log: TrialLog) -> Any:
-    return log.started.environment.get(name) if log.started is not None else None
+def _facts(name: str, log: TrialLog) -> list[Any]:
+    """Of every process that trained the trial: one that went on elsewhere is mixed in itself."""
+    begun = [log.started.environment] if log.started is not None else []
+    return [environment.get(name) for environment in (*begun, *(event.environment for event in log.resumed))]
 
 
 def _trials(n: int) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +22,7 @@ def environment(device: torch.device, folder: str) -> dict[str, Any]:
     """Versions, device, threads, settings, revision of the suite's repository, command. All values are plain JSON."""
     facts: dict[str, Any] = {
         "optbench": __version__,
+        "code": _code(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": _version("torchvision"),
@@ -50,6 +54,17 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+@cache
+def _code() -> str:
+    """Hash of the sources that decide what is measured: tells revisions of one version apart."""
+    package = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for room in ("catalog", "engine"):
+        for path in sorted((package / room).rglob("*.py")):
+            digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _device_name(device: torch.device) -> str:

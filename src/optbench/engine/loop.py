@@ -32,6 +32,7 @@ from optbench.suite.types import Trial
 
 CHECKPOINT_SECONDS = 30.0  # between checkpoints; resuming is exact wherever they fall
 PROGRESS_SECONDS = 0.25
+_MAX_TRACEBACK = 20_000
 EVALUATION_SECONDS = (
     3.0  # how long a stop waits for an evaluation under way; one that takes longer is done again
 )
@@ -56,8 +57,8 @@ def train(
     run = _Run(trial, device, checkpoint, should_stop, checkpoint_seconds)
     try:
         yield from run.events(data_root)
-    except OptimizerFault:
-        yield run.finished("failed", traceback.format_exc(), at_fault="optimizer")
+    except OptimizerFault as fault:
+        yield run.finished("failed", _told(fault.__cause__ or fault), at_fault="optimizer")
     except checkpoints.NoSpace as error:
         yield run.finished("interrupted", str(error), "infrastructure")
         raise
@@ -73,7 +74,12 @@ def train(
             ) from error
         else:
             fault: Fault = "infrastructure" if isinstance(error, OSError) else ""
-            yield run.finished("failed", traceback.format_exc(), at_fault=fault)
+            yield run.finished("failed", _told(error), at_fault=fault)
+
+
+def _told(error: BaseException) -> str:
+    """The traceback; of one that is endless, the end."""
+    return "".join(traceback.format_exception(error))[-_MAX_TRACEBACK:]
 
 
 class _Abandoned(Exception):
