@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo smoke test test-all lint format results gpu clean
+.PHONY: help install dev demo smoke test test-all torture lint format results gpu clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ test: $(VENV)/.dev  ## Run the tests (under 10 minutes)
 
 test-all: $(VENV)/.dev  ## Run every test, the slow ones too
 	$(BIN)/python -m pytest
+
+torture: $(VENV)/.dev  ## Kill a running suite N times (default 50) and compare its records with an undisturbed run's
+	$(BIN)/python tests/torture.py $(or $(N),50)
 
 lint: $(VENV)/.dev  ## Check style and types
 	$(BIN)/ruff check .

@@ -254,7 +254,7 @@ def _machine(here: dict[str, Any]) -> str:
 
 def _board(loaded: Loaded, wanted: Sequence[Trial], pending: Sequence[Trial]) -> Board:
     waiting = {trial.id for trial in pending}
-    several = len(loaded.suite.workloads) > 1
+    several = len({trial.workload_name for trial in wanted}) > 1
     lengths = {(trial.workload_name, str(trial.workload.budget)) for trial in wanted if not trial.point}
     budgets = Counter(workload for workload, _ in lengths)
     rows: dict[_Key, _Row] = {}
@@ -286,7 +286,7 @@ def _json_listener(trial: Trial, event: Event) -> None:
         **({"point": trial.point} if trial.point else {}),
         **asdict(event),
     }
-    print(json.dumps(line, ensure_ascii=False), flush=True)
+    print(json.dumps(line), flush=True)
 
 
 class _Lines:

@@ -24,4 +24,4 @@ def records(results: Results, format: str = "csv", *, survival: bool = False) ->
     table = survival_frame(results) if survival else evaluations_frame(results)
     if format == "csv":
         return to_csv(table)
-    return json.dumps(to_records(table), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(to_records(table), indent=1, allow_nan=False) + "\n"

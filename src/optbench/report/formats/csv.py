@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from optbench.report.model import Report
+from optbench.report.text import clean
 
 SUFFIX = ".csv"
 
@@ -14,8 +15,9 @@ def render(report: Report) -> str:
 
 
 def to_csv(table: pd.DataFrame) -> str:
-    """Numbers as they are, unknown ones empty. Text that a spreadsheet would run as a formula gets a leading quote."""
-    safe = table.copy()
+    """Numbers as they are, unknown ones empty. Text that a spreadsheet would run as a formula gets a leading quote;
+    characters that steer a terminal are left out."""
+    safe = table.rename(columns=_harmless)
     for column in safe.columns:
         if safe[column].map(lambda value: isinstance(value, str)).any():
             safe[column] = safe[column].map(_harmless)
@@ -25,6 +27,7 @@ def to_csv(table: pd.DataFrame) -> str:
 
 def _harmless(value: object) -> object:
     """https://owasp.org/www-community/attacks/CSV_Injection"""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
-        return "'" + value
-    return value
+    if not isinstance(value, str):
+        return value
+    text = clean(value)
+    return f"'{text}" if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text

@@ -41,7 +41,7 @@ def render(report: Report) -> str:
         "warnings": to_records(report.warnings),
         **{name: to_records(frame) for name, frame in report.more.items()},
     }
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"  # in ASCII: nothing in it steers a terminal
 
 
 def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
