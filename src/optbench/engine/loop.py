@@ -73,8 +73,8 @@ def train(
                 f"the disk is full ({error}): make space and run the same command again"
             ) from error
         else:
-            fault: Fault = "infrastructure" if isinstance(error, OSError) else ""
-            yield run.finished("failed", _told(error), at_fault=fault)
+            blame: Fault = "infrastructure" if isinstance(error, OSError) else ""
+            yield run.finished("failed", _told(error), at_fault=blame)
 
 
 def _told(error: BaseException) -> str:
