@@ -38,7 +38,12 @@ def commands() -> list[str]:
     return [line for line in lines if line.startswith("optbench ")]
 
 
-@pytest.mark.parametrize("command", [c for c in commands() if not c.startswith("optbench run")])
+def told(command: str) -> object:
+    """What takes real steps on ResNet-50 takes a minute."""
+    return pytest.param(command, marks=pytest.mark.slow) if "resnet50" in command else command
+
+
+@pytest.mark.parametrize("command", [told(c) for c in commands() if not c.startswith("optbench run")])
 def test_commands_run(command: str, tmp_path: Path) -> None:
     """Over the committed results; what is written goes elsewhere."""
     for name in ("suites", "results"):
