@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mutations import NASTY_TEXTS, as_json, changed_bytes, changed_value
 from optbench.catalog.check import problems
@@ -26,7 +28,7 @@ from optbench.errors import OptbenchError
 from optbench.report import known_formats, render_report
 from optbench.report.model import build
 from optbench.report.records import records
-from optbench.store import read
+from optbench.store import TrialFile, read
 from optbench.suite.find import shipped
 from optbench.suite.load import load
 from optbench.suite.plan import plan
@@ -130,10 +132,24 @@ def test_mutated_stores(results: Path, tmp_path: Path) -> None:
         for name in chance.sample(files, chance.choice([1, 1, 2])):
             path = folder / name
             path.write_bytes(mutated_records(path.read_bytes(), chance))
-        trouble.attempt(partial(report_all, folder, rendered=seed % 8 == 0), seed)
+        trouble.attempt(partial(report_all, folder, rendered=seed % 16 == 0), seed)
         shutil.rmtree(folder)
     trouble.check()
     assert trouble.good > trouble.refused  # damage leaves out a file, with a warning, not the report
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=300), st.booleans())
+def test_any_bytes_as_a_trials_file(results: Path, tmp_path: Path, content: bytes, appended: bool) -> None:
+    """Reading leaves such a file out with a warning, or reads the whole lines before; writing refuses it or repairs its end."""
+    source = min((results / "digits/trials").iterdir())
+    path = tmp_path / "digits/trials" / source.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(source.read_bytes() + content if appended else content)
+    (suite,) = read([tmp_path]).suites
+    assert suite.logs or suite.warnings
+    with contextlib.suppress(OptbenchError), TrialFile.open(path) as file:
+        assert file.path.read_bytes().endswith(b"\n")
 
 
 def mutated_records(content: bytes, chance: random.Random) -> bytes:
