@@ -122,7 +122,7 @@ def test_all_bad_overrides_are_reported_with_the_option(tmp_path: Path) -> None:
         in found
     )
     assert (
-        "--set workload.batch_size=many: workload.batch_size: expected a whole number of at least 1; found 'many'"
+        "--set workload.batch_size=many: workload.batch_size: expected a whole number of at least 1, or 'full'; found 'many'"
         in found
     )
     assert any(

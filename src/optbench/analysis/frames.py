@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from optbench.analysis.rows import TableRow, all_rows, batch_size, table_rows
+from optbench.analysis.rows import TableRow, all_rows, axis_values, batch_size, table_rows
 from optbench.events import Evaluated
 from optbench.store import Results, TrialLog
 from optbench.suite.types import Target
@@ -91,6 +91,7 @@ def _names(row: TableRow) -> dict[str, Any]:
     return {
         "suite": row.suite,
         "workload": row.trial.workload_name,
+        **axis_values(row),
         "horizon": row.horizon,
         "optimizer": row.trial.label,
         "config_id": row.config_id,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import ValidationError
 
 from optbench.errors import OptbenchError, Problem
 from optbench.store import Results, SuiteResults, TrialLog
+from optbench.suite.axes import as_text
 from optbench.suite.types import Trial, Workload
 
 _LOWER_IS_BETTER = ("loss", "error", "perplexity", "mse", "mae", "rmse")
@@ -35,6 +37,14 @@ def batch_size(row: TableRow) -> int | str:
     """Samples a step; "full" as long as no trial has told how many that are."""
     train = next((log.started.splits.get("train", 0) for log in row.logs if log.started is not None), 0)
     return row.trial.samples_a_step(train) or "full"
+
+
+def axis_values(row: TableRow) -> dict[str, Any]:
+    """By path: plain values as they are, mappings and lists as text; empty for what the axis switches off."""
+    return {
+        path: as_text(value) if isinstance(value, (dict, list)) else value
+        for path, value in row.trial.axes.items()
+    }
 
 
 def table_rows(results: Results) -> list[TableRow]:

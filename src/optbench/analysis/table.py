@@ -13,7 +13,7 @@ from optbench.analysis.censoring import median, median_interval, restricted_diff
 from optbench.analysis.compare import against, all_pairs, top_group
 from optbench.analysis.frames import UNITS, counts, is_worst, passages_frame
 from optbench.analysis.intervals import holm, t_interval
-from optbench.analysis.rows import TableRow, batch_size, comparable, higher_is_better, table_rows
+from optbench.analysis.rows import TableRow, axis_values, batch_size, comparable, higher_is_better, table_rows
 from optbench.events import Status
 from optbench.store import Results, TrialLog
 
@@ -38,7 +38,8 @@ COLUMNS = (
 def comparison(results: Results) -> pd.DataFrame:
     """The tidy table. Fractions, multiples and seconds as plain numbers; empty where not reached or not known.
 
-    suite, workload, horizon, target (empty if there is none), optimizer, config_id; baseline (bool);
+    suite, workload, the values of the suite's axes by path, horizon, target (empty if there is none), optimizer,
+    config_id; baseline (bool);
     planned (seeds), trials (complete ones that count), completed, stopped, diverged, out_of_memory, failed, missing
     (not run, unfinished, or ended by the infrastructure);
     reached; for each unit in epochs, steps, samples, seconds: <unit>_to_target (Kaplan-Meier median), its 95 %
@@ -79,13 +80,17 @@ def comparison(results: Results) -> pd.DataFrame:
                     keys = {
                         "suite": row.suite,
                         "workload": workload,
+                        **axis_values(row),
                         "horizon": row.horizon,
                         "target": target,
                         "optimizer": row.trial.label,
                     }
                     records.append(keys | shared[row.config_id] | reached[row.config_id])
-    finals = dict.fromkeys(name for record in records for name in record if name not in COLUMNS)
-    table = pd.DataFrame(records, columns=[*COLUMNS, *finals])
+    axes = dict.fromkeys(path for row in table_rows(results) for path in row.trial.axes)
+    finals = dict.fromkeys(
+        name for record in records for name in record if name not in COLUMNS and name not in axes
+    )
+    table = pd.DataFrame(records, columns=[*COLUMNS[:2], *axes, *COLUMNS[2:], *finals])
     return table.astype({"best_group": "boolean", "fastest_group": "boolean"})
 
 

@@ -39,6 +39,12 @@ def problems(loaded: Loaded, data_root: Path, *, build_models: bool = False) -> 
     Data sets are described, not read. Models are built (without memory, on torch's meta device) only where their
     source doesn't say enough, or all of them with `build_models`, which imports torch.
     """
+    found = [p for cell in loaded.cells for p in _problems(cell.loaded, data_root, build_models=build_models)]
+    return load.sorted_by_line(list(dict.fromkeys(found)))
+
+
+def _problems(loaded: Loaded, data_root: Path, *, build_models: bool) -> list[Problem]:
+    """Of one combination of a suite's axes."""
     suite, folder = loaded.suite, loaded.folder
     found: list[Finding] = []
     infos: dict[str, DataInfo | None] = {}
@@ -61,4 +67,4 @@ def problems(loaded: Loaded, data_root: Path, *, build_models: bool = False) -> 
     for label in suite.optimizers:
         found += entry_findings(suite, label, folder, infos)
     found += question_findings(suite, folder)
-    return load.sorted_by_line([loaded.problem_at(path, message) for path, message in dict.fromkeys(found)])
+    return [loaded.problem_at(path, message) for path, message in dict.fromkeys(found)]

@@ -173,10 +173,11 @@ def _of_suite(text: str, options: Options) -> list[Job]:
     if options.batch_size:
         trials = [_with_batch(trial, options.batch_size) for trial in trials]
     jobs = []
-    for name, workload in loaded.suite.workloads.items():
+    firsts = {trial.workload_name: trial.workload for trial in reversed(trials)}
+    for name, workload in firsts.items():
         shape, classes = _data_facts(workload, loaded, root, options)
         trials = [_counted(trial, workload, loaded, root) for trial in trials]
-        heading = name if len(loaded.suite.workloads) > 1 else ""
+        heading = name if len(firsts) > 1 else ""
         jobs.append(Job(heading, tuple(t for t in trials if t.workload_name == name), shape, classes))
     return jobs
 

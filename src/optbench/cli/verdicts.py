@@ -79,9 +79,10 @@ def _state_multiples(
     from optbench.engine.state_multiples import state_multiples
 
     found: dict[tuple[str, str], float] = {}
-    for name, workload in loaded.suite.workloads.items():
+    for name in dict.fromkeys(name for name, _ in wanted):
         own = {key: trial for key, trial in wanted.items() if key[0] == name}
+        workload = next(iter(own.values())).workload
         info = describe_data(workload.data, data_root(data), loaded.folder)
-        if own and info is not None:
+        if info is not None:
             found |= zip(own, state_multiples(list(own.values()), info.shape, info.classes), strict=True)
     return found

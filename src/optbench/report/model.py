@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -66,6 +66,7 @@ class Report:
 
 
 def build(results: Results) -> Report:
+    from optbench.report.axes import alone, axes_block
     from optbench.report.horizons import horizon_blocks
     from optbench.report.profiles import summary_block  # which is made of the parts above
     from optbench.report.published import published_blocks
@@ -89,6 +90,12 @@ def build(results: Results) -> Report:
             )
             for workload in workloads
         )
+        own = table[table["suite"] == suite.name]
+        by_axes = axes_block(rows, own, _messages_of_all(warnings, suite.name) if alone(rows) else ())
+        if by_axes is not None:
+            facts = dict.fromkeys(block.measured_on for block in blocks if block.measured_on)
+            by_axes = replace(by_axes, measured_on="; ".join(facts))
+            blocks = (by_axes,) if alone(rows) else (by_axes, *blocks)
         summary = summary_block(suite)
         blocks += (summary,) if summary is not None else ()
         if len(horizons):
@@ -161,6 +168,14 @@ def _table(caption: str, columns: Iterable[Column], table: pd.DataFrame, *, deta
 
 def _caption(target: str) -> str:
     return f"Target: {clean(target)}" if target else "No target"
+
+
+def _messages_of_all(warnings: pd.DataFrame, suite: str) -> tuple[str, ...]:
+    """Of all workloads of a suite: what several share once, the rest with the workload's name."""
+    own = warnings[(warnings["suite"] == suite) & (warnings["workload"] != "")]
+    shared = own["message"].duplicated(keep=False)
+    texts = own["message"].where(shared, own["workload"] + ": " + own["message"])
+    return tuple(dict.fromkeys(clean(text) for text in texts))
 
 
 def _messages(warnings: pd.DataFrame, suite: str, workload: str) -> tuple[str, ...]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from optbench.errors import OptbenchError, Problem
 from optbench.suite import yaml_source
+from optbench.suite.axes import expand
 from optbench.suite.explain import as_written, explain
 from optbench.suite.overrides import Override, apply, as_in_file, parse_override, split_path
 from optbench.suite.salvage import salvage
@@ -24,6 +27,12 @@ class Loaded:
     suite: Suite
     path: Path
     source: Source
+    combinations: tuple[Cell, ...] = ()
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """What is run: one for each combination of the suite's axes, itself if it has none."""
+        return self.combinations or (Cell({}, self),)
 
     @property
     def folder(self) -> Path:
@@ -56,6 +65,14 @@ class Loaded:
     def keys(self, dotted: str) -> Keys:
         """A dotted path as the file's own keys; labels may contain dots."""
         return split_path(as_in_file(dotted, self.source.data), self.source.data)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of a suite's axes: their values by path, and the suite as if they had been written so."""
+
+    values: dict[str, Any]
+    loaded: Loaded
 
 
 @dataclass(frozen=True)
@@ -96,6 +113,29 @@ def examine(path: str | Path, overrides: Sequence[str] = (), seeds: int | None =
         message = f"expected a mapping with 'workload' and 'optimizers'; found {found}"
         raise OptbenchError(Problem(message, file=str(path), line=1))
     problems = [*source.problems, *_override(source, overrides, seeds), *_both_workloads(source)]
+    axes: Any = deepcopy(source.data.get("axes"))
+    cells, wrong = expand(source)
+    problems += wrong
+    if not cells:
+        return _validated(source, path, problems)
+    each = [_validated(cell.source, path, []) for cell in cells]
+    problems += dict.fromkeys(problem for examined in each for problem in examined.problems)
+    first = each[0]
+    if problems or first.loaded is None:
+        return Examined(first.loaded, problems, first.stand_in)
+    made = tuple(
+        Cell(cell.values, examined.loaded)
+        for cell, examined in zip(cells, each, strict=True)
+        if examined.loaded
+    )
+    whole = first.loaded.suite.model_copy(
+        update={"axes": {key: tuple(values) for key, values in axes.items()}}
+    )
+    return Examined(replace(first.loaded, suite=whole, combinations=made), [])
+
+
+def _validated(source: Source, path: Path, problems: list[Problem]) -> Examined:
+    """`problems` are those found before; what is wrong with the data is added to them."""
     try:
         return Examined(Loaded(Suite.model_validate(source.data), path, source), problems)
     except ValidationError as error:

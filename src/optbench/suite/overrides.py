@@ -23,6 +23,7 @@ class Override:
     option: str  # as typed, for messages: "--set a.b=c"
     path: str
     value: Source
+    of_file: bool = False  # the value is the file's own, from elsewhere in it: it keeps its places
 
 
 def parse_override(text: str, option: str = "--set") -> Override:
@@ -128,11 +129,11 @@ def _not_there(path: Keys, message: str, override: Override) -> OptbenchError:
 
 
 def _mark(source: Source, path: Keys, override: Override) -> None:
-    """What lies at and under `path` now comes from the command line."""
-    place = Place(override.option)
+    """What lies at and under `path` now comes from the command line, or from elsewhere in the file."""
     for marks in (source.keys, source.values):
         for old in [known for known in marks if known[: len(path)] == path]:
             del marks[old]
-        marks[path] = place
+        marks[path] = Place(override.option)
+    for marks, own in ((source.keys, override.value.keys), (source.values, override.value.values)):
         for new in override.value.values:
-            marks[path + new] = place
+            marks[path + new] = own.get(new, marks[path]) if override.of_file else Place(override.option)

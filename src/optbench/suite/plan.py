@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from optbench.errors import OptbenchError
+from optbench.suite.axes import cell_name
 from optbench.suite.load import Loaded
 from optbench.suite.reference import file_and_name
 from optbench.suite.scaling import is_scaled, scaled_rate
@@ -23,11 +24,17 @@ def plan(loaded: Loaded, extended: Extensions | None = None) -> tuple[Trial, ...
     A machine that drifts thus drifts for all entries alike. `extended` says how far sweeps reach beyond their grids. Raises
     `OptbenchError` if a named file can't be read, or a grid can't be laid around an entry.
     """
-    suite = loaded.suite
     hashes = _Hashes(loaded)
-    rows = {name: _rows(loaded, name, hashes) for name in suite.workloads}
-    swept = {name: _swept(loaded, name, hashes, extended or {}) for name in suite.workloads}
-    return (*_in_order(rows, suite.seeds), *_in_order(swept, suite.seeds))
+    rows: dict[str, list[Trial]] = {}
+    swept: dict[str, list[Trial]] = {}
+    for cell in loaded.cells:
+        for name in cell.loaded.suite.workloads:
+            unique = cell_name(name, cell.values)
+            own = {"workload_name": unique, "axes": cell.values}
+            of_cell = cell.loaded
+            rows[unique] = [_unhashed(row, **own) for row in _rows(of_cell, name, hashes)]
+            swept[unique] = [_unhashed(row, **own) for row in _swept(of_cell, name, hashes, extended or {})]
+    return (*_in_order(rows, loaded.suite.seeds), *_in_order(swept, loaded.suite.seeds))
 
 
 def horizons_of(suite: Suite, entry: Optimizer) -> tuple[Duration, ...]:

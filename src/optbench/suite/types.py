@@ -183,6 +183,8 @@ class Suite(Strict):
     """Smallest difference of the final metric that matters."""
     final: Literal["last", "best_validation"] = "last"
     """Which weights the final metric is of: the last, or those best on validation."""
+    axes: dict[str, tuple[Any, ...]] = Field(default={})
+    """Lists of values by path, as in workload.batch_size: every combination is a workload of its own."""
     horizons: tuple[Duration, ...] = ()
     """One full trial for each, with it as budget: which is the shortest whose final metric meets the target?"""
     sensitivity: dict[Label, Grid] = Field(default={})
@@ -259,6 +261,8 @@ class Trial(Strict):
     point: dict[str, Any] = Field(default_factory=dict)
     """Hyperparameters that a sweep overrides, by argument name (`0.lr`, `1.lr` in an entry of several rules). A trial
     that has some feeds the sweep and is no part of the timed table."""
+    axes: dict[str, Any] = Field(default_factory=dict)
+    """What the suite's axes set for it, by path; part of the workload's name."""
     sources: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of every file that this trial names, by its path from the suite's folder."""
     folder: str = ""

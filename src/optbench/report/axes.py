@@ -1,0 +1,59 @@
+"""A suite with axes in one table: a row for each combination and entry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from optbench.analysis.rows import TableRow
+from optbench.report.cells import Cell, Column, comparison_columns
+from optbench.report.model import Block, Table
+from optbench.report.text import clean
+from optbench.suite.axes import as_text
+
+
+def axes_block(rows: Sequence[TableRow], table: pd.DataFrame, warnings: Sequence[str]) -> Block | None:
+    """`rows` and `table` (of `comparison`) are the suite's; None if it has no axes. Shows the first target."""
+    paths = list(dict.fromkeys(path for row in rows for path in row.trial.axes))
+    if not paths:
+        return None
+    first = table[table["target"] == table["target"].iloc[0]]
+    entry, *rest, status = comparison_columns(first)
+    if not (first["completed"] == first["planned"]).all():
+        rest.append(status)
+    columns = [*map(_axis, paths), *([entry] if first["optimizer"].nunique() > 1 else []), *rest]
+    cells = tuple(tuple(column.cell(record) for column in columns) for record in first.to_dict("records"))
+    target = str(first["target"].iloc[0])
+    shown = Table(f"Target: {clean(target)}" if target else "No target", tuple(columns), cells)
+    notes = [
+        "Each combination is a workload of its own: seeds are paired within it, and no test compares two."
+    ]
+    if alone(rows):
+        notes += ["Final metric: mean over seeds ± half the 95 % t interval, where there is one."]
+    return Block("By axes", _facts(rows, paths), (shown,), tuple(notes), tuple(warnings), "")
+
+
+def alone(rows: Sequence[TableRow]) -> bool:
+    """Whether every combination has a single row: tables of one row each then tell nothing more."""
+    counts = pd.Series([row.trial.workload_name for row in rows]).value_counts()
+    return bool((counts == 1).all())
+
+
+def _facts(rows: Sequence[TableRow], paths: Sequence[str]) -> str:
+    workload = rows[0].trial.workload
+    facts = [f"{workload.model.name} on {workload.data.name}"]
+    fixed = {
+        "workload.batch_size": f"batch size {workload.batch_size}",
+        "workload.budget": f"budget {workload.budget}",
+    }
+    return clean(", ".join([*facts, *(text for path, text in fixed.items() if path not in paths)]))
+
+
+def _axis(path: str) -> Column:
+    def cell(record: dict[object, object]) -> Cell:
+        value = record[path]
+        missing = value is None or (isinstance(value, float) and value != value)
+        return Cell(clean(as_text(None if missing else value)))
+
+    return Column(clean(path.rpartition(".")[2]), cell, text=True)

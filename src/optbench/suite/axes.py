@@ -1,0 +1,130 @@
+"""`axes:` makes one suite into several: a cell for each combination of values, each a workload of its own.
+
+`axes: {workload.batch_size: [32, 128], init: [he_normal, orthogonal]}` has four cells. Paths are those of `--set`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from optbench.errors import OptbenchError, Problem
+from optbench.suite.amounts import shown
+from optbench.suite.overrides import Override, apply
+from optbench.suite.yaml_source import Keys, Source
+
+MAX_CELLS = 1000
+
+
+@dataclass(frozen=True)
+class CellSource:
+    """One combination: its values by path, and the file as if it had been written so."""
+
+    values: dict[str, Any]
+    source: Source
+
+
+def expand(source: Source) -> tuple[list[CellSource], list[Problem]]:
+    """The cells, the last axis running fastest, and what is wrong with the axes; none without `axes`.
+
+    Takes `axes` out of `source`. Values keep the places where they were written, for messages.
+    """
+    if "axes" not in source.data:
+        return [], []
+    axes = source.data.pop("axes")
+    problems = list(_mistakes(axes, source))
+    if problems:
+        return [], problems
+    cells = []
+    for chosen in itertools.product(*(range(len(values)) for values in axes.values())):
+        cell = Source(deepcopy(source.data), source.file, dict(source.keys), dict(source.values))
+        positions = dict(zip(axes, chosen, strict=True))
+        for path, position in positions.items():
+            override = Override("", path, _item(source, path, axes[path], position), of_file=True)
+            try:
+                apply(cell, override)
+            except OptbenchError as error:
+                place = source.place(("axes", path))
+                problems += [
+                    Problem(p.message, f"axes.{path}", place.file, place.line, place.column)
+                    for p in error.problems
+                ]
+        cells.append(CellSource({path: axes[path][position] for path, position in positions.items()}, cell))
+    return (cells, []) if not problems else ([], list(dict.fromkeys(problems)))
+
+
+def cell_name(workload: str, values: Mapping[str, Any]) -> str:
+    """`digits, batch_size=32, init=orthogonal`: unique among a suite's cells, and short where that is."""
+    return ", ".join([workload, *(f"{key}={text}" for key, text in short(values).items())])
+
+
+def short(values: Mapping[str, Any]) -> dict[str, str]:
+    """Last parts of the paths (the whole path where two end alike), and values as text."""
+    lasts = Counter(path.rpartition(".")[2] for path in values)
+    return {
+        path if lasts[path.rpartition(".")[2]] > 1 else path.rpartition(".")[2]: as_text(value)
+        for path, value in values.items()
+    }
+
+
+def as_text(value: Any) -> str:
+    """As a table shows it: `none` for null, `norm 1` for {norm: 1}."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Mapping):
+        return " ".join(f"{key} {as_text(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return "[" + " ".join(map(as_text, value)) + "]"
+    return str(value)
+
+
+def _mistakes(axes: Any, source: Source) -> list[Problem]:
+    def at(path: Keys, message: str) -> Problem:
+        place = source.place(path)
+        return Problem(message, ".".join(path), place.file, place.line, place.column)
+
+    if not isinstance(axes, dict) or not axes:
+        return [
+            at(
+                ("axes",),
+                f"expected paths with lists of values, as in {{workload.batch_size: [32, 128]}}; found {shown(axes)}",
+            )
+        ]
+    found = []
+    for path, values in axes.items():
+        if not isinstance(values, list) or not values:
+            found.append(at(("axes", path), f"expected a list of values; found {shown(values)}"))
+        elif len({repr(value) for value in values}) < len(values):
+            found.append(at(("axes", path), "expected every value once; found one twice"))
+        elif path.partition(".")[0] in ("axes", "seeds", "title", "description", "baseline", "published"):
+            found.append(
+                at(
+                    ("axes", path),
+                    f"'{path.partition('.')[0]}' is no setting of a trial: it can't be an axis",
+                )
+            )
+    count = math.prod(len(values) for values in axes.values()) if not found else 0
+    if count > MAX_CELLS:
+        found.append(at(("axes",), f"expected at most {MAX_CELLS:,} combinations; found {count:,}"))
+    return found
+
+
+def _at(path: str, position: int) -> Keys:
+    return ("axes", path, str(position))
+
+
+def _item(source: Source, path: str, values: list[Any], position: int) -> Source:
+    """One value of an axis, with the places of what is inside it."""
+    here = _at(path, position)
+    inside = {keys[len(here) :]: place for keys, place in source.values.items() if keys[: len(here)] == here}
+    names = {keys[len(here) :]: place for keys, place in source.keys.items() if keys[: len(here)] == here}
+    return Source(values[position], source.file, names, inside)
