@@ -120,7 +120,9 @@ def test_two_meanings_of_one_name_are_refused_naming_both(monkeypatch: pytest.Mo
 
 def test_a_file_may_import_its_neighbours(tmp_path: Path) -> None:
     (tmp_path / "width_of_mine.py").write_text("WIDTH = 16\n")
-    (tmp_path / "net_of_mine.py").write_text("from width_of_mine import WIDTH\ndef net():\n    return WIDTH\n")
+    (tmp_path / "net_of_mine.py").write_text(
+        "from width_of_mine import WIDTH\ndef net():\n    return WIDTH\n"
+    )
     before = list(sys.path)
     assert lookup.load(lookup.resolve("models", "net_of_mine.py:net", tmp_path))() == 16
     assert sys.path == before
