@@ -143,6 +143,19 @@ def _same_start(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
         )
 
 
+def _gradients(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
+    """Of trials whose gradients were taken at every step."""
+    for word, of in (("exploded", "exploded_steps"), ("vanished", "vanished_steps")):
+        found: dict[str, int] = {}
+        for log in _logs(rows):
+            steps = getattr(log.evaluations[-1], of) if log.evaluations else None
+            if steps:
+                found[log.trial["label"]] = found.get(log.trial["label"], 0) + steps
+        if found:
+            where = ", ".join(f"{label} ({steps} steps)" for label, steps in found.items())
+            yield f"gradients_{word}", f"gradients {word}: {where}"
+
+
 _CHECKS: tuple[Callable[[list[TableRow]], Iterator[tuple[str, str]]], ...] = (
     _few_seeds,
     _missing,
@@ -150,6 +163,7 @@ _CHECKS: tuple[Callable[[list[TableRow]], Iterator[tuple[str, str]]], ...] = (
     _environment,
     _settings,
     _clock,
+    _gradients,
 )
 
 

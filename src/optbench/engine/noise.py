@@ -13,14 +13,15 @@ from torch import Tensor
 from optbench.engine.checkpoint import random_state, restore_random_state
 from optbench.engine.session import Session
 
-SMALL, BATCHES = 8, 64  # samples in a small batch, and small batches: they make up the large one
+SMALL, BATCHES = 8, 256  # samples in a small batch, and small batches: they make up the large one
 
 
 def gradient_noise_scale(session: Session) -> float:
-    """In samples, at the weights as they are, from the first 512 training samples in a fixed order (fewer if there are fewer).
+    """In samples, at the weights as they are, from the first 2,048 training samples in a fixed order (all, if there are fewer).
 
-    Both of the paper's unbiased estimates come from the same samples: small batches and their mean. NaN where noise drowns the
-    gradient (an estimate of its square below 0), and for fewer than two small batches. Leaves buffers, gradients and generators alone.
+    The paper's unbiased estimates, from small batches and their mean. A training split that is seen whole has a gradient that is
+    known; of a larger one the estimate of its square may fall below 0, where noise drowns it: NaN then, and for fewer than two
+    small batches. Leaves buffers, gradients and generators alone.
     """
     buffers = [buffer.detach().clone() for buffer in session.model.buffers()]
     kept = [p.grad for p in session.parameters]
@@ -39,7 +40,8 @@ def gradient_noise_scale(session: Session) -> float:
         return math.nan
     large = SMALL * batches
     large_square = float(sum((g.double() ** 2).sum() for g in mean))
-    square = (large * large_square - SMALL * small_square) / (large - SMALL)
+    whole = session.splits.info.train < large + SMALL
+    square = large_square if whole else (large * large_square - SMALL * small_square) / (large - SMALL)
     noise = (small_square - large_square) / (1 / SMALL - 1 / large)
     return noise / square if square > 0 else math.nan
 

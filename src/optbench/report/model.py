@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
+from optbench.analysis.costs import costs_frame
 from optbench.analysis.horizons import horizons_frame
 from optbench.analysis.published import verdicts_frame
 from optbench.analysis.rows import TableRow, table_rows
@@ -67,6 +68,7 @@ class Report:
 
 def build(results: Results) -> Report:
     from optbench.report.axes import alone, axes_block
+    from optbench.report.costs import cost_blocks
     from optbench.report.horizons import horizon_blocks
     from optbench.report.profiles import summary_block  # which is made of the parts above
     from optbench.report.published import published_blocks
@@ -75,7 +77,7 @@ def build(results: Results) -> Report:
     table = comparison(results)
     horizons = horizons_frame(results)
     verdicts, sensitivity = verdicts_frame(results), sensitivity_frame(results)
-    warnings = warnings_frame(results)
+    warnings, costs = warnings_frame(results), costs_frame(results)
     sections = []
     for suite in results.suites:
         rows = table_rows(Results((suite,)))
@@ -96,6 +98,7 @@ def build(results: Results) -> Report:
             facts = dict.fromkeys(block.measured_on for block in blocks if block.measured_on)
             by_axes = replace(by_axes, measured_on="; ".join(facts))
             blocks = (by_axes,) if alone(rows) else (by_axes, *blocks)
+        blocks += tuple(cost_blocks(costs[costs["suite"] == suite.name], rows))
         summary = summary_block(suite)
         blocks += (summary,) if summary is not None else ()
         if len(horizons):

@@ -1,0 +1,197 @@
+"""What an update costs and how smoothly it descends; and what each entry is best used for, derived by rules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pandas as pd
+
+from optbench.analysis.rows import TableRow, batch_size, table_rows
+from optbench.analysis.table import comparison
+from optbench.store import Results, TrialLog
+
+COLUMNS = (
+    *("suite", "workload", "horizon", "optimizer", "config_id", "batch_size"),
+    *("activation_bytes", "training_bytes", "peak_memory_bytes", "process_memory_bytes"),
+    *("seconds_per_update", "seconds_per_epoch", "flops_per_update", "flops_per_epoch"),
+    *("loss_rises", "gradient_noise_start", "gradient_noise_end"),
+    *("clipped", "exploded_steps", "vanished_steps", "data_wait", "cpu_utilisation", "gpu_utilisation"),
+    *("gpu_power_watts", "gpu_clock_mhz", "best_use"),
+)
+#: how near to the least of a workload counts as least
+NEAR = 1.25
+#: share of updates whose loss may rise in what is called a steady descent
+STEADY = 0.05
+
+#: what earns a best use, in words for below a table
+RULES = (
+    f"Best use, derived: quick results, few epochs, little memory: at most {NEAR:g}x the least of all entries that reached the target "
+    f"(seconds, epochs, memory); steady descent: the loss rises in at most {STEADY:.0%} of the updates; single samples: reaches "
+    "the target at batch size 1; final quality: not significantly worse than any other, where entries can be told apart."
+)
+
+
+def costs_frame(results: Results) -> pd.DataFrame:
+    """One row a row of the timed table. Means over the trials that ended by themselves; what no trial told is NaN.
+
+    activation_bytes: kept for the backward pass of one batch; training_bytes: those, parameters, gradients and optimizer state;
+    peak_memory_bytes: the allocator's (CUDA), the greatest; process_memory_bytes: of the whole process, the greatest sampled;
+    seconds (of trials never interrupted) and FLOPs (of forward and backward passes, all calls of a closure included) per update
+    and per epoch; loss_rises: share of updates whose batch had a greater loss than the one before; gradient noise scale in
+    samples at the first and the last weights (McCandlish et al. 2018); clipped: share of steps; exploded_steps, vanished_steps:
+    sums over trials; data_wait: share of training seconds; utilisations, power and clock: means of samples.
+    epochs_to_target, steps_to_target: as in the comparison, of the first target. best_use: by `RULES`; "" where nothing stands
+    out, and without a target.
+    """
+    records = []
+    for row in table_rows(results):
+        facts = {
+            "suite": row.suite,
+            "workload": row.trial.workload_name,
+            "horizon": row.horizon,
+            "optimizer": row.trial.label,
+            "config_id": row.config_id,
+            "batch_size": batch_size(row),
+        }
+        records.append(facts | _costs(row))
+    frame = pd.DataFrame(records, columns=list(COLUMNS))
+    table = comparison(results)
+    first = table.drop_duplicates("config_id").set_index("config_id")
+    for column in ("epochs_to_target", "steps_to_target"):
+        frame[column] = first[column].reindex(frame["config_id"]).to_numpy()
+    uses: dict[str, str] = {}
+    for (suite, workload, horizon), block in frame.groupby(["suite", "workload", "horizon"], sort=False):
+        told = _first_target(table, str(suite), str(workload), str(horizon))
+        uses |= zip(block["config_id"], _best_uses(block, told), strict=True)
+    frame["best_use"] = frame["config_id"].map(uses)
+    return frame
+
+
+def _costs(row: TableRow) -> dict[str, Any]:
+    logs = [log for log in row.logs if log.finished is not None and log.finished.step > 0 and log.started]
+    mean = _mean_over(logs)
+    per_epoch = next((log.started.steps_per_epoch for log in logs if log.started), 0) or math.nan
+    flops = mean(_flops)
+    seconds = _mean_over([log for log in logs if not log.timings_interrupted])(_seconds)
+    resources = {name: mean(_sampled(name, "mean")) for name in _MEANS}
+    return {
+        "activation_bytes": mean(lambda log: log.started and log.started.activation_bytes),
+        "training_bytes": mean(_training_bytes),
+        "peak_memory_bytes": _greatest(log.finished and log.finished.peak_memory_bytes for log in logs),
+        "process_memory_bytes": _greatest(_sampled("process_memory_bytes", "most")(log) for log in logs),
+        "seconds_per_update": seconds,
+        "seconds_per_epoch": seconds * per_epoch,
+        "flops_per_update": flops,
+        "flops_per_epoch": flops * per_epoch,
+        "loss_rises": mean(_rises),
+        "gradient_noise_start": mean(lambda log: log.started and log.started.gradient_noise),
+        "gradient_noise_end": mean(lambda log: log.finished and log.finished.gradient_noise),
+        "clipped": mean(_clipped) if row.trial.entry.clip is not None else math.nan,
+        "exploded_steps": _sum(log.evaluations[-1].exploded_steps for log in logs if log.evaluations),
+        "vanished_steps": _sum(log.evaluations[-1].vanished_steps for log in logs if log.evaluations),
+        "data_wait": mean(_data_wait),
+        **resources,
+    }
+
+
+_MEANS = ("cpu_utilisation", "gpu_utilisation", "gpu_power_watts", "gpu_clock_mhz")
+_Fact = Callable[[TrialLog], Any]
+
+
+def _mean_over(logs: list[TrialLog]) -> Callable[[_Fact], float]:
+    def mean(fact: _Fact) -> float:
+        seen = [float(value) for value in map(fact, logs) if value is not None and math.isfinite(value)]
+        return sum(seen) / len(seen) if seen else math.nan
+
+    return mean
+
+
+def _seconds(log: TrialLog) -> float | None:
+    return log.finished.train_seconds / log.finished.step if log.finished else None
+
+
+def _flops(log: TrialLog) -> float | None:
+    if not log.finished or not log.started or log.started.step_flops is None:
+        return None
+    passes = log.finished.gradient_evaluations
+    return log.started.step_flops * (1 if passes is None else passes / log.finished.step)
+
+
+def _training_bytes(log: TrialLog) -> int | None:
+    if not log.started or not log.finished or log.started.activation_bytes is None:
+        return None
+    if log.finished.state_bytes is None:
+        return None
+    return 2 * log.started.parameter_bytes + log.finished.state_bytes + log.started.activation_bytes
+
+
+def _rises(log: TrialLog) -> float | None:
+    last = log.evaluations[-1] if log.evaluations else None
+    return (
+        None
+        if last is None or last.loss_rises is None or last.step < 2
+        else last.loss_rises / (last.step - 1)
+    )
+
+
+def _clipped(log: TrialLog) -> float | None:
+    return log.evaluations[-1].clipped_steps / log.evaluations[-1].step if log.evaluations else None
+
+
+def _data_wait(log: TrialLog) -> float | None:
+    end = log.finished
+    if end is None or end.data_wait_seconds is None or end.train_seconds <= 0 or log.timings_interrupted:
+        return None
+    return end.data_wait_seconds / end.train_seconds
+
+
+def _sampled(name: str, which: str) -> _Fact:
+    return lambda log: log.finished and log.finished.resources.get(name, {}).get(which)
+
+
+def _greatest(values: Iterable[Any]) -> float:
+    return max((float(value) for value in values if value is not None), default=math.nan)
+
+
+def _sum(values: Iterable[int | None]) -> float:
+    told = [value for value in values if value is not None]
+    return float(sum(told)) if told else math.nan
+
+
+def _first_target(table: pd.DataFrame, suite: str, workload: str, horizon: str) -> pd.DataFrame:
+    own: pd.DataFrame = table[
+        (table["suite"] == suite) & (table["workload"] == workload) & (table["horizon"] == horizon)
+    ]
+    first: pd.DataFrame = own[own["target"] == own["target"].iloc[0]]
+    return first.set_index("config_id")
+
+
+def _best_uses(costs: pd.DataFrame, told: pd.DataFrame) -> list[str]:
+    """Of one workload's rows, in their order."""
+    if not told["target"].iloc[0]:
+        return [""] * len(costs)
+    arrived = told["epochs_to_target"].notna()
+    columns = {
+        "quick results": told["seconds_to_target"],
+        "few epochs": told["epochs_to_target"],
+        "little memory": costs.set_index("config_id")["training_bytes"],
+    }
+    least = {words: values[arrived[arrived].index].min() for words, values in columns.items()}
+    apart = bool(told["best_group"].eq(False).fillna(False).any())
+    found = []
+    for row in costs.to_dict("records"):
+        key = row["config_id"]
+        if not arrived[key]:
+            found.append("none here: not half of the seeds reached the target")
+            continue
+        uses = [words for words, values in columns.items() if values[key] <= NEAR * least[words]]
+        if row["loss_rises"] <= STEADY:
+            uses.append("steady descent")
+        if row["batch_size"] == 1:
+            uses.append("single samples")
+        if apart and told.loc[key, "best_group"] is True:
+            uses.append("final quality")
+        found.append(", ".join(uses))
+    return found
