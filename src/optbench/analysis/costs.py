@@ -96,6 +96,19 @@ def _costs(row: TableRow) -> dict[str, Any]:
     }
 
 
+def per_trial(column: str, rows: Iterable[TableRow]) -> pd.DataFrame:
+    """`training_bytes`, `seconds_per_update` or `loss_rises`: a row a seed, a column a config_id."""
+    fact = _PER_TRIAL[column]
+    values = {
+        row.config_id: pd.Series(
+            {log.trial["seed"]: fact(log) for log in row.logs if log.finished and log.finished.step > 0},
+            dtype=float,
+        )
+        for row in rows
+    }
+    return pd.DataFrame(values)
+
+
 _MEANS = ("cpu_utilisation", "gpu_utilisation", "gpu_power_watts", "gpu_clock_mhz")
 _Fact = Callable[[TrialLog], Any]
 
@@ -110,6 +123,10 @@ def _mean_over(logs: list[TrialLog]) -> Callable[[_Fact], float]:
 
 def _seconds(log: TrialLog) -> float | None:
     return log.finished.train_seconds / log.finished.step if log.finished else None
+
+
+def _uninterrupted(log: TrialLog) -> float | None:
+    return None if log.timings_interrupted else _seconds(log)
 
 
 def _flops(log: TrialLog) -> float | None:
@@ -134,6 +151,13 @@ def _rises(log: TrialLog) -> float | None:
         if last is None or last.loss_rises is None or last.step < 2
         else last.loss_rises / (last.step - 1)
     )
+
+
+_PER_TRIAL: dict[str, _Fact] = {
+    "training_bytes": _training_bytes,
+    "seconds_per_update": _uninterrupted,
+    "loss_rises": _rises,
+}
 
 
 def _clipped(log: TrialLog) -> float | None:

@@ -12,6 +12,7 @@ import pandas as pd
 from optbench.analysis import verdicts
 from optbench.analysis.censoring import median, median_interval
 from optbench.analysis.compare import FEW_SEEDS
+from optbench.analysis.costs import per_trial
 from optbench.analysis.frames import is_worst, passages_frame
 from optbench.analysis.intervals import EXACT_TEST_SEEDS, paired_difference, t_interval
 from optbench.analysis.rows import TableRow, comparable, higher_is_better, table_rows
@@ -40,6 +41,8 @@ COLUMNS = (
     *("margin", "scope", "protocol", "measured", "measured_low", "measured_high", "n", "measured_on"),
     *("verdict", "reason"),
 )
+#: judged by what each trial cost
+_COSTS = ("training_bytes", "seconds_per_update", "loss_rises")
 _RUNGS = {"low": 0, "medium": 1, "high": 2}
 
 #: measured without training: multiples of the parameters' bytes, by workload and label
@@ -162,6 +165,9 @@ def _measured(row: TableRow, column: str, block: _Block) -> Measured:
         if math.isnan(value):
             value = block.state_multiples.get((row.trial.workload_name, row.trial.label), math.nan)
         return Measured(0 if math.isnan(value) else 1, value, value, value)
+    if column in _COSTS:
+        found = t_interval(per_trial(column, [row])[row.config_id].dropna().tolist())
+        return Measured(found.n, found.mean, found.low, found.high)
     return _final(row, block) if column == "final_metric" else _time(row, column, block)
 
 
@@ -198,6 +204,8 @@ def _ordered(row: TableRow, other: TableRow, column: str, claim: Claim, block: _
         values = final_values(block.rows, block.metric, higher=block.higher)
         sign, resolution = (1.0 if block.higher else -1.0), 0.0
         whole = not any(is_worst(log) for each in (row, other) for log in each.logs)
+    elif column in _COSTS:
+        values, resolution, sign, whole = per_trial(column, block.rows), 0.0, -1.0, True
     else:
         values, resolution = _restricted(column.removesuffix("_to_target"), block)
         sign, whole = -1.0, True
@@ -211,7 +219,7 @@ def _ordered(row: TableRow, other: TableRow, column: str, claim: Claim, block: _
         return verdicts.ordering(
             Measured(found.n, reason="some trials diverged or failed: no interval holds"), margin
         )
-    if column != "final_metric" and 0 < found.n < EXACT_TEST_SEEDS:
+    if column not in ("final_metric", *_COSTS) and 0 < found.n < EXACT_TEST_SEEDS:
         return Verdict("inconclusive", f"{found.n} seeds; restricted times need {EXACT_TEST_SEEDS}")
     return verdicts.ordering(Measured(found.n, found.mean, found.low, found.high), margin, resolution)
 
@@ -234,6 +242,8 @@ def _ladder(
     own: TableRow,
     there: str,
 ) -> tuple[Measured, Verdict]:
+    if column in _COSTS:
+        return _measured(own, column, block), _on_proxy(_by_rungs(row, column, published, block), there)
     if column != "sensitivity":
         measured = _measured(own, column, block)
         return measured, _reading(claim, measured.value)
@@ -247,6 +257,21 @@ def _ladder(
     found = t_interval([] if own_widths is None else own_widths.tolist())
     measured = Measured(found.n, found.mean, found.low, found.high)
     return measured, _on_proxy(_by_width(rungs, own.trial.label, block), there)
+
+
+def _by_rungs(row: Published, column: str, published: list[Published], block: _Block) -> Verdict:
+    """All the words that one source has in a column, against what was measured."""
+    rungs = {}
+    for other in published:
+        claim, entry = other.values.given.get(column), block.row(other.optimizer)
+        if other.source == row.source and claim is not None and claim.level is not None and entry is not None:
+            rungs[entry.config_id] = _RUNGS[claim.level]
+    values = per_trial(column, block.rows)
+    if not set(rungs) <= set(values):
+        return Verdict("not tested here", "not run")
+    if column == "training_bytes":
+        return verdicts.counted_ladder(rungs, {key: float(values[key].mean()) for key in rungs})
+    return verdicts.ladder(rungs, values)
 
 
 def _by_width(rungs: dict[str, int], label: str, block: _Block) -> Verdict:

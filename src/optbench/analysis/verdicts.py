@@ -116,6 +116,20 @@ def ladder(rungs: Mapping[str, int], values: pd.DataFrame) -> Verdict:
     return Verdict("reproduced" if all(right) else "inconclusive", reason)
 
 
+def counted_ladder(rungs: Mapping[str, int], values: Mapping[str, float]) -> Verdict:
+    """As `ladder`, of what is counted and not sampled, as bytes are: every pair is decided by its two numbers."""
+    pairs = [(a, b) for a in rungs for b in rungs if rungs[a] > rungs[b]]
+    if not pairs:
+        return Verdict(
+            "not testable as stated", "the source names one rung only: it says nothing that could be wrong"
+        )
+    if any(math.isnan(values[key]) for key in rungs):
+        return Verdict("not tested here", "not measured")
+    wrong = sum(values[a] <= values[b] for a, b in pairs)
+    reason = f"{len(pairs) - wrong} of {len(pairs)} implied pairs hold, {wrong} do not"
+    return Verdict("contradicted" if wrong else "reproduced", reason)
+
+
 def too_few(n: int) -> Verdict | None:
     """Decision 7: under five seeds nothing is concluded."""
     if n == 0:

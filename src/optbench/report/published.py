@@ -21,6 +21,9 @@ _TITLES = {
     "final_metric": "final metric",
     "memory_overhead": "memory overhead",
     "sensitivity": "sensitivity",
+    "training_bytes": "memory",
+    "seconds_per_update": "cost of an update",
+    "loss_rises": "noise of the loss",
 }
 
 
@@ -84,10 +87,26 @@ def _measured(row: Mapping[Any, Any]) -> str:
         if row["unit"] == "nats"
         else show
     )
+    show = _SHOWN.get(column, show)
     text = show(row["measured"])
     if math.isnan(low):
         return text
     return f"{text} ({show(low)}–{show(high) if math.isfinite(high) else ''})"
+
+
+def _kilobytes(value: float) -> str:
+    return f"{number(value / 1e3, 4)} kB"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{number(value * 1e3)} ms"
+
+
+def _rising(value: float) -> str:
+    return f"{number(100 * value)} % rising"
+
+
+_SHOWN = {"training_bytes": _kilobytes, "seconds_per_update": _milliseconds, "loss_rises": _rising}
 
 
 def _share(value: float) -> str:

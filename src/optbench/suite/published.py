@@ -23,7 +23,12 @@ UNITS: dict[str, tuple[str, ...]] = {
     "final_metric": ("fraction", "nats"),
     "memory_overhead": ("x",),
     "sensitivity": (),
+    "training_bytes": (),
+    "seconds_per_update": (),
+    "loss_rises": (),
 }
+#: columns of which sources give words, not numbers
+WORDS = tuple(column for column, units in UNITS.items() if not units)
 #: of a deterministic claim without a margin of its own (decision 8)
 DETERMINISTIC_MARGIN = 0.05
 
@@ -113,6 +118,13 @@ class Claims(Strict):
     sensitivity: Claim | None = None
     """How much the outcome depends on the hyperparameters: low, medium or high."""
 
+    training_bytes: Claim | None = None
+    """Bytes of parameters, gradients, optimizer state and activations of a batch: needs `study: costs`."""
+    seconds_per_update: Claim | None = None
+    """Training seconds of an update."""
+    loss_rises: Claim | None = None
+    """Share of updates whose loss is above the one before: low is smooth, high is noisy."""
+
     @field_validator("*")
     @classmethod
     def _unit(cls, claim: Claim | None, info: ValidationInfo) -> Claim | None:
@@ -122,8 +134,8 @@ class Claims(Strict):
         if claim.unit is not None and claim.unit not in UNITS[column]:
             known = " or ".join(UNITS[column]) or "none"
             raise ValueError(f"expected the unit of '{column}': {known}; found {claim.unit}")
-        if column == "sensitivity" and claim.kind not in ("ladder", "ordering"):
-            raise ValueError(f"expected kind 'ladder' or 'ordering' for 'sensitivity'; found '{claim.kind}'")
+        if column in WORDS and claim.kind not in ("ladder", "ordering"):
+            raise ValueError(f"expected kind 'ladder' or 'ordering' for '{column}'; found '{claim.kind}'")
         if claim.kind == "deterministic" and column != "memory_overhead":
             raise ValueError(
                 f"'{column}' varies from seed to seed: expected kind 'numeric'; found 'deterministic'"
