@@ -38,7 +38,8 @@ class OptbenchError(Exception):
 def nearest(word: str, known: Iterable[str]) -> str:
     """A sentence that names the nearest known word, or else the known words: for the end of an error message."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    by_case = [name for name in names if name.lower() == word.lower()]
+    close = by_case or difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if close:
         return f"did you mean '{close[0]}'?"
     if len(names) > 12:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from optbench.catalog import lookup
 from optbench.catalog.types import DataInfo, Split, Splits
 from optbench.errors import OptbenchError
-from optbench.suite.types import Component
+from optbench.suite.types import Component, Trial
 
 
 def describe_data(component: Component, root: Path, folder: str | Path = ".") -> DataInfo:
@@ -24,6 +24,22 @@ def describe_data(component: Component, root: Path, folder: str | Path = ".") ->
             f"data {component.name}: describe: expected a DataInfo; found {type(made).__name__}"
         )
     return made
+
+
+def identified_by_data(trials: Sequence[Trial], root: Path) -> tuple[Trial, ...]:
+    """The trials, with the fingerprints of data that may change under the same name (a folder of pictures) among their sources."""
+    known: dict[str, str] = {}
+    made = []
+    for trial in trials:
+        data = trial.workload.data
+        key = f"{data.model_dump_json()}{trial.folder}" if "path" in data.arguments else ""
+        if key and key not in known:
+            known[key] = describe_data(data, root, trial.folder).fingerprint
+        found = known.get(key, "")
+        made.append(
+            trial.model_copy(update={"sources": {**trial.sources, "data": found}}) if found else trial
+        )
+    return tuple(made)
 
 
 def load_data(component: Component, root: Path, folder: str | Path = ".") -> Splits:

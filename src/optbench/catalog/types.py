@@ -18,6 +18,7 @@ class DataInfo:
     shape: tuple[int, ...]
     classes: int
     source: str = ""  # where the data is read from, for people
+    fingerprint: str = ""  # of files that may change under the same name; part of a trial's identity
 
 
 @dataclass(frozen=True)

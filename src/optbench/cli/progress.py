@@ -153,7 +153,7 @@ class _Row:
 class Board:
     """Everything a display shows, brought up to date by events."""
 
-    loaded: Loaded
+    folder: SuiteFolder
     planned: int
     done: int
     rows: dict[_Key, _Row]
@@ -169,9 +169,10 @@ class Board:
         row = self.rows[_key(trial)]
         if isinstance(event, (Started, Resumed)):
             row.status, row.hit = "running", False
-            if isinstance(event, Started):
-                self.steps, self.steps_per_epoch = event.steps, event.steps_per_epoch
-                self.train = event.splits.get("train", 0)
+            begun = event if isinstance(event, Started) else self._first_start(trial)
+            if begun is not None:
+                self.steps, self.steps_per_epoch = begun.steps, begun.steps_per_epoch
+                self.train = begun.splits.get("train", 0)
         elif isinstance(event, Progressed):
             self._advance(trial, row, event.step, event.train_seconds)
         elif isinstance(event, Evaluated):
@@ -179,6 +180,12 @@ class Board:
             self._evaluated(trial, row, event)
         else:
             self._finished(trial, row, event)
+
+    def _first_start(self, trial: Trial) -> Started | None:
+        """What a trial that goes on told when it began."""
+        from optbench.store.read import read_log
+
+        return read_log(self.folder.trial_path(trial)).started
 
     def _advance(self, trial: Trial, row: _Row, step: int, seconds: float) -> None:
         row.epoch = step / self.steps_per_epoch
@@ -226,7 +233,7 @@ def display(
     as_json: bool,
 ) -> Iterator[Listener]:
     """A listener for the executor that shows what it hears, on standard error (JSON: on standard output)."""
-    board = _board(loaded, wanted, pending)
+    board = _board(folder, wanted, pending)
     if as_json:
         yield _json_listener
         return
@@ -252,7 +259,7 @@ def _machine(here: dict[str, Any]) -> str:
     return f" on {here['device_name']}{threads}"
 
 
-def _board(loaded: Loaded, wanted: Sequence[Trial], pending: Sequence[Trial]) -> Board:
+def _board(folder: SuiteFolder, wanted: Sequence[Trial], pending: Sequence[Trial]) -> Board:
     waiting = {trial.id for trial in pending}
     several = len({trial.workload_name for trial in wanted}) > 1
     lengths = {(trial.workload_name, str(trial.workload.budget)) for trial in wanted if not trial.point}
@@ -272,7 +279,7 @@ def _board(loaded: Loaded, wanted: Sequence[Trial], pending: Sequence[Trial]) ->
     for row in rows.values():
         if row.done == row.planned:
             row.status = "done before"
-    return Board(loaded, len(wanted), len(wanted) - len(pending), rows, pending=list(pending))
+    return Board(folder, len(wanted), len(wanted) - len(pending), rows, pending=list(pending))
 
 
 def _json_listener(trial: Trial, event: Event) -> None:

@@ -94,7 +94,7 @@ def run_suites(suites: Sequence[str], options: Options, dry_run: bool, detect: s
         try:
             for job in jobs:
                 summary = _run(job, options, stop)
-                trouble = trouble or summary.trouble
+                trouble = _tell_failures(job) or trouble or summary.trouble
                 if stop.asked:
                     break
         except KeyboardInterrupt:
@@ -117,16 +117,21 @@ def _job(loaded: Loaded, options: Options) -> Job:
             )
         )
     folder = SuiteFolder.of(options.results, loaded.name)
-    planned = _planned(loaded, folder)
+    planned = _planned(loaded, folder, options.data)
     wanted = tuple(trial for trial in planned if not options.only or trial.label in options.only)
     return Job(loaded, planned, wanted, folder)
 
 
-def _planned(loaded: Loaded, folder: SuiteFolder) -> tuple[Trial, ...]:
+def _planned(loaded: Loaded, folder: SuiteFolder, data: str | None) -> tuple[Trial, ...]:
     """The suite's trials; with the wider grids that stored sweeps ask for, whose optimum lies at the edge."""
+    from optbench.catalog.data_root import data_root
+    from optbench.catalog.data_sets import identified_by_data
     from optbench.suite.plan import plan
 
-    planned = plan(loaded)
+    def identified(trials: Sequence[Trial]) -> tuple[Trial, ...]:
+        return identified_by_data(trials, data_root(data))
+
+    planned = identified(plan(loaded))
     if not loaded.suite.sensitivity or not any(folder.trials.glob("*.jsonl")):
         return planned
     from optbench.analysis.sensitivity import extension
@@ -136,7 +141,7 @@ def _planned(loaded: Loaded, folder: SuiteFolder) -> tuple[Trial, ...]:
     [stored] = read([folder.path]).suites
     extended: Extensions | None = {}
     while extended is not None:
-        planned = plan(loaded, extended)
+        planned = identified(plan(loaded, extended))
         known = replace(
             stored, plan=make_plan(loaded.name, loaded.suite, planned, higher_is_better=_directions(loaded))
         )
@@ -225,6 +230,29 @@ def _run_pending(job: Job, options: Options, settings: Settings, stop: StopReque
             at_once = options.jobs or (cores() if here["device"] == "cpu" else 1)
             summary.add(run_together(swept, job.folder, settings, listener, stop, at_once))
     return True
+
+
+def _tell_failures(job: Job) -> bool:
+    """What failed among the trials asked for, in this run or before, and where its traceback is. Whether anything did."""
+    from optbench.store import read
+
+    wanted = {trial.id for trial in job.wanted}
+    stored = read([job.folder.path]).suites if any(job.folder.trials.glob("*.jsonl")) else ()
+    failed = [
+        (log, log.finished)
+        for suite in stored
+        for log in suite.logs
+        if log.id in wanted and log.finished and log.finished.status in ("failed", "out_of_memory")
+    ]
+    for log, end in failed[:5]:
+        said = (end.detail.strip().splitlines() or [end.status])[-1]
+        say(f"{end.status}: {log.trial['label']} seed {log.trial['seed']}: {said} (all of it in {log.path})")
+    if failed:
+        more = f"{len(failed) - 5} more failed. " if len(failed) > 5 else ""
+        say(
+            f"{more}Failed trials count as done: mend the cause, then --fresh (with --only LABEL) runs them anew"
+        )
+    return bool(failed)
 
 
 def _pending(job: Job) -> list[Trial]:

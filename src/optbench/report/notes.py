@@ -43,7 +43,7 @@ def _of_final(table: pd.DataFrame) -> Iterator[str]:
         text = f"Final {metric}: on the validation split, at the last evaluation (the log has no test split)"
     several = table["final_metric_low"].notna().any()
     yield text + ("; mean over seeds ± half the 95 % t interval." if several else ".")
-    if table["imputed"].gt(0).any():
+    if (table["imputed"].gt(0) & table["final_metric"].notna()).any():
         worst = "0" if is_share(metric) else "the worst outcome"
         yield f"†: diverged and failed trials count as {worst}; no interval holds for such a mean."
 

@@ -27,8 +27,11 @@ def salvage(data: dict[str, Any]) -> tuple[Suite, bool] | None:
         try:
             return Suite.model_validate(data), stand_in
         except ValidationError as error:
-            for details in error.errors(include_url=False):
-                _repair(data, as_written(details["loc"], data))
+            paths = [as_written(details["loc"], data) for details in error.errors(include_url=False)]
+            gone: set[Keys] = set()
+            for path in sorted(paths, key=len, reverse=True):
+                if not any(path[: len(known)] == known for known in gone):
+                    gone.add(_repair(data, path))
         workloads = data.get("workloads")
         if not data.get("optimizers"):
             return None
@@ -38,22 +41,23 @@ def salvage(data: dict[str, Any]) -> tuple[Suite, bool] | None:
     return None
 
 
-def _repair(data: dict[str, Any], path: Keys) -> None:
-    """Mend what can be mended; else take out the nearest thing around it that can be spared."""
+def _repair(data: dict[str, Any], path: Keys) -> Keys:
+    """Mend what can be mended, else take out the nearest thing around it that can be spared; the path of what is new or gone."""
     for end in range(len(path), 0, -1):
         around, key = _at(data, path[: end - 1]), path[end - 1]
         inside_workload = path[: end - 1] == ("workload",) or (end == 3 and path[0] == "workloads")
         if inside_workload and key in _HARMLESS and around is not None:
             around[key] = copy.deepcopy(_HARMLESS[key])
-            return
+            return path[:end]
         if isinstance(around, dict) and key in around:
             del around[key]
             if key == "optimizers" or (len(path) == 2 and path[0] == "optimizers"):
                 data.pop("baseline", None)  # it may have named what is gone
-            return
+            return path[:end]
         if isinstance(around, list) and key.isdecimal() and int(key) < len(around):
             del around[int(key)]
-            return
+            return path[:end]
+    return path
 
 
 def _at(data: Any, path: Keys) -> Any:

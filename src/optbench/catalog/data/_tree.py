@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,7 +87,18 @@ def tree(
 def described(found: Tree, shape: tuple[int, int, int], folder: Path) -> DataInfo:
     ignored = f" ({found.others} other files ignored)" if found.others else ""
     train, validation, test = (len(part.paths) for part in (found.train, found.validation, found.test))
-    return DataInfo(train, validation, test, shape, len(found.classes), f"{folder}{ignored}")
+    source = f"{folder}{ignored}"
+    return DataInfo(train, validation, test, shape, len(found.classes), source, _fingerprint(found, folder))
+
+
+def _fingerprint(found: Tree, folder: Path) -> str:
+    """Of every picture's name and size, so that added, removed and replaced pictures make other trials, a copy none."""
+    digest = hashlib.sha256()
+    for path in sorted({*found.train.paths, *found.validation.paths, *found.test.paths}):
+        digest.update(
+            f"{path.relative_to(folder)}\0{path.stat().st_size}\n".encode("utf-8", "surrogateescape")
+        )
+    return digest.hexdigest()
 
 
 def decoded(found: Tree, info: DataInfo, root: Path, training: Geometry, evaluation: Geometry) -> Splits:
