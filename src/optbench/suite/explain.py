@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from optbench.errors import Problem, nearest
 from optbench.suite.amounts import shown
-from optbench.suite.types import Suite
+from optbench.suite.types import Suite, Workload
 from optbench.suite.yaml_source import Keys, Source
 
 #: parts of a typed path that a file has under other names, or not at all
@@ -90,7 +90,12 @@ def _message(kind: str, location: tuple[int | str, ...], found: Any, details: Er
         return str(details["ctx"]["error"])
     if kind == "extra_forbidden":
         model, _ = _field(location[:-1])
-        return f"unknown key '{location[-1]}'; {nearest(str(location[-1]), _written_keys(model))}"
+        key = str(location[-1])
+        if len(location) > 1 and key in Suite.model_fields:
+            return f"unknown key '{key}' here; it belongs at the top level of the suite"
+        if len(location) == 1 and key in Workload.model_fields:
+            return f"unknown key '{key}' here; it belongs under 'workload'"
+        return f"unknown key '{key}'; {nearest(key, _written_keys(model))}"
     if kind == "missing":
         what = next((field.description for field in fields if field.description), "")
         return f"missing: {what[:1].lower()}{what[1:].rstrip('.')}" if what else "missing"

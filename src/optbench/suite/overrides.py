@@ -11,7 +11,11 @@ from optbench.suite.types import one_workload_name
 from optbench.suite.yaml_source import Keys, Place, Source, parse
 
 #: of these, one replaces the other: `budget.epochs=1` where the file has `budget: {steps: 100}`
-_ALTERNATIVES = (("epochs", "steps", "seconds", "percent"), ("norm", "value"), ("at_least", "at_most"))
+_ALTERNATIVES = (
+    ("epochs", "epoch", "steps", "step", "seconds", "second", "percent"),
+    ("norm", "value"),
+    ("at_least", "at_most"),
+)
 _DURATIONS = ("budget", "every", "horizon", "warmup")
 _COMPONENTS = ("model", "data", "loss", "schedule", "init")
 
@@ -87,7 +91,7 @@ def _paths(data: Any, override: Override) -> list[Keys]:
 def _set(source: Source, path: Keys, override: Override) -> None:
     parent = source.data
     for position, key in enumerate(path[:-1]):
-        parent = _enter(parent, key, path[: position + 1], override)
+        parent = _enter(source, parent, key, path[: position + 1], override)
     last, value = path[-1], deepcopy(override.value.data)
     if isinstance(parent, list):
         if not (last.isdecimal() and int(last) < len(parent)):
@@ -101,7 +105,7 @@ def _set(source: Source, path: Keys, override: Override) -> None:
     _mark(source, path, override)
 
 
-def _enter(parent: Any, key: str, path: Keys, override: Override) -> Any:
+def _enter(source: Source, parent: Any, key: str, path: Keys, override: Override) -> Any:
     """The mapping or list at `path`; short forms (`30 epochs`, `adam`) are opened, missing mappings made."""
     if isinstance(parent, list):
         if not (key.isdecimal() and int(key) < len(parent)):
@@ -120,6 +124,8 @@ def _enter(parent: Any, key: str, path: Keys, override: Override) -> Any:
         child = {"use": child}
     else:
         raise _not_there(path, "a single value, not a mapping", override)
+    if path not in source.keys:
+        source.keys[path] = source.values[path] = Place(override.option)  # a new key is the command line's
     parent[index] = child
     return child
 
