@@ -58,6 +58,13 @@ def test_trials_frame_has_a_row_a_planned_trial_run_or_not(tmp_path):
     assert first["last_accuracy"] == 0.95
 
 
+def test_the_last_evaluation_has_the_test_metrics_that_the_table_shows(tmp_path):
+    found = results(tmp_path, a_suite(seeds=1), {("SGD", 0): curve([0.5, 0.7], final=0.66)})
+    told = evaluations_frame(found)["test_accuracy"]
+    assert told.isna().tolist() == [True, False]
+    assert told.iloc[-1] == 0.66
+
+
 def test_evaluations_frame_has_a_row_an_evaluation(tmp_path):
     found = evaluations_frame(results(tmp_path, a_suite(seeds=1), {("SGD", 0): curve([0.5, 0.7])}))
     assert found["step"].tolist() == [10, 20]

@@ -32,14 +32,17 @@ def evaluations_frame(results: Results) -> pd.DataFrame:
     """One row an evaluation, in order of trials and steps.
 
     Columns: those that name the trial, then step, epoch, samples, train_seconds, cpu_seconds, evaluation_seconds
-    (cumulative), train_loss, learning_rate, gradient_norm, clipped_steps, skipped_steps, <split>_<metric>; of sweeps
-    also point_<hyperparameter>, empty in trials of the timed table.
+    (cumulative), train_loss, learning_rate, gradient_norm, clipped_steps, skipped_steps, <split>_<metric> (of the test
+    split only at the last step, where it is read once); of sweeps also point_<hyperparameter>, empty in timed trials.
     """
     frames = []
     for row in all_rows(results):
         for log in row.logs:
             if log.evaluations:
                 records = [_evaluation(event) for event in log.evaluations]
+                if log.finished and log.finished.step == log.evaluations[-1].step:
+                    last = log.finished.final.get("last", {})
+                    records[-1] |= {f"test_{metric}": value for metric, value in last.items()}
                 name = _names(row) | {"seed": log.trial["seed"], "trial_id": log.id}
                 name |= {f"point_{key}": value for key, value in row.trial.point.items()}
                 frames.append(pd.DataFrame([name | record for record in records]))
