@@ -159,7 +159,7 @@ def test_results_cut_at_any_byte_are_reported_and_completed(tmp_path: Path) -> N
     whole = measured(tmp_path / "results")
     chance = random.Random(5)
     paths = [p for p in (tmp_path / "results/tiny").rglob("*") if p.is_file()]
-    for _ in range(3):
+    for _ in range(2):
         for path in paths:
             if path.exists() and chance.random() < 0.8:
                 os.truncate(path, chance.randrange(path.stat().st_size + 1))
