@@ -199,3 +199,30 @@ def test_records_with_and_without_the_new_fields_are_read(tmp_path: Path) -> Non
         if isinstance(read, Evaluated):
             assert read.exploded_steps is None
             assert read.step == evaluations(told)[-1].step
+
+
+def test_clipping_by_value_counts_the_steps_that_it_changed(tmp_path: Path) -> None:
+    """A threshold between the largest components of two steps: by norm every step would count."""
+    each = {"workload": {"evaluate": {"every": "1 step"}, "budget": "1 epoch"}}
+    (trial,) = trials(tmp_path, **each)
+    session = prepare(trial, CPU, tmp_path)
+    largest = []
+    for step in range(6):
+        inputs, labels = session.feed.batch(step)
+        session.optimizers.zero_grad()
+        session.loss(session.forward(inputs), labels).backward()
+        largest.append(max(float(p.grad.abs().max()) for p in session.parameters if p.grad is not None))
+        session.optimizers.step()
+    threshold = sorted(largest)[-2]
+    last = evaluations(events(tmp_path, clip={"value": threshold * 1.001}, **each))[-1]
+    assert last.clipped_steps == 1
+
+
+def test_recomputed_operations_count_twice(tmp_path: Path) -> None:
+    data = {"name": "synthetic", "shape": [3, 16, 16], "classes": 3, "train": 32, "validation": 8, "test": 8}
+    workload = {"model": "resnet20", "data": data, "study": "costs", "budget": "1 step", "batch_size": 8}
+    plain = started(events(tmp_path, workload=workload)).step_flops
+    more = started(events(tmp_path, workload={**workload, "activation_checkpointing": True})).step_flops
+    assert plain is not None
+    assert more is not None
+    assert 1.2 * plain < more < 1.4 * plain

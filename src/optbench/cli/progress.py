@@ -197,6 +197,8 @@ class Board:
     def _evaluated(self, trial: Trial, row: _Row, event: Evaluated) -> None:
         metric = trial.workload.metrics[0]
         row.latest = event.metrics["validation"][metric]
+        if event.exploded_steps:
+            row.status = f"running; gradients exploded at {event.exploded_steps} steps"
         better = max if metric != "loss" else min
         row.best = row.latest if row.best is None else better(row.best, row.latest)
         targets = trial.workload.target

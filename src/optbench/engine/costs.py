@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from optbench.catalog.types import DataInfo
+from optbench.engine.activations import checkpoint_activations
 from optbench.engine.forecast_model import Loss, backward, model_memory, without_data
 from optbench.engine.precision import Precision
 from optbench.suite.types import Workload
@@ -31,15 +32,17 @@ def step_costs(
         model, workload, info.shape, info.classes, batch_size, loss=loss, precision=precision
     )
     try:
-        flops = _flops(model, info.shape, batch_size, loss)
+        flops = _flops(model, workload, info.shape, batch_size, loss)
     except Exception:  # a model in somebody's own file may do anything; its training will tell
         flops = None
     return StepCosts(flops, memory.activation_bytes)
 
 
-def _flops(model: nn.Module, shape: tuple[int, ...], size: int, loss: Loss) -> int:
+def _flops(model: nn.Module, workload: Workload, shape: tuple[int, ...], size: int, loss: Loss) -> int:
     with FakeTensorMode(allow_non_fake_inputs=True):
         fake = without_data(model, channels_last=False)
+        if workload.activation_checkpointing:
+            checkpoint_activations(fake)  # what is computed twice counts twice
         fake.train()
         inputs: Tensor = torch.empty(size, *shape)
         labels = torch.zeros(size, dtype=torch.int64)

@@ -47,9 +47,7 @@ class Progress:
 
     @classmethod
     def of(cls, trial: Trial, device: torch.device) -> Progress:
-        clip = trial.entry.clip
-        threshold = None if clip is None else clip.norm or clip.value
-        return cls(Clock(device), Tally(threshold, trial.workload.loss_bound))
+        return cls(Clock(device), Tally(trial.workload.loss_bound))
 
     def note_peak(self, device: torch.device) -> None:
         """The allocator's peak so far; only CUDA keeps one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,9 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_, get_total_norm
 
 from optbench.engine.session import Session
 
+#: a norm, and whether clipping changed the gradient; scalars on the device
+Clipped = tuple[Tensor | None, Tensor | None]
+
 
 @dataclass(frozen=True)
 class StepFacts:
@@ -19,6 +23,7 @@ class StepFacts:
     loss: Tensor
     norm: Tensor | None
     skipped: Tensor | None  # above 0 if the gradient scaler skipped the update
+    clipped: Tensor | None = None  # whether clipping changed the gradient
 
 
 def training_step(session: Session, step: int, schedule_step: int, want_norm: bool) -> StepFacts:
@@ -32,9 +37,9 @@ def training_step(session: Session, step: int, schedule_step: int, want_norm: bo
         optimizers.zero_grad()
         loss = _backward(session, inputs, labels)
         skipped = _unscale(session)
-        norm = _clip(session, want_norm)
+        norm, clipped = _clip(session, want_norm)
         _update(session)
-        facts = StepFacts(loss, norm, skipped)
+        facts = StepFacts(loss, norm, skipped, clipped)
     if session.average is not None:
         session.average.update()
     return facts
@@ -76,16 +81,19 @@ def _unscale(session: Session) -> Tensor | None:
     return torch.stack(found).sum() if found else None
 
 
-def _clip(session: Session, want_norm: bool) -> Tensor | None:
+def _clip(session: Session, want_norm: bool) -> Clipped:
+    """The gradient's norm before clipping, where it is wanted or known, and whether clipping changes the gradient."""
     clip = session.trial.entry.clip
+    gradients = [p.grad for p in session.parameters if p.grad is not None]
     if clip is not None and clip.norm is not None:
-        return clip_grad_norm_(session.parameters, clip.norm)
-    norm = None
-    if want_norm or clip is not None:
-        norm = get_total_norm([p.grad for p in session.parameters if p.grad is not None])
-    if clip is not None and clip.value is not None:
-        clip_grad_value_(session.parameters, clip.value)
-    return norm
+        before = clip_grad_norm_(session.parameters, clip.norm)
+        return before, before > clip.norm
+    norm = get_total_norm(gradients) if want_norm else None
+    if clip is None or clip.value is None:
+        return norm, None
+    largest = get_total_norm(gradients, norm_type=math.inf)
+    clip_grad_value_(session.parameters, clip.value)
+    return norm, largest > clip.value
 
 
 def _update(session: Session) -> None:
@@ -103,6 +111,7 @@ class _First:
 
     loss: Tensor | None = None
     norm: Tensor | None = None
+    clipped: Tensor | None = None
 
 
 def _closure_step(session: Session, inputs: Tensor, labels: Tensor) -> StepFacts:
@@ -112,13 +121,13 @@ def _closure_step(session: Session, inputs: Tensor, labels: Tensor) -> StepFacts
     def closure() -> Tensor:
         session.optimizers.zero_grad()
         loss = _backward(session, inputs, labels)
-        norm = _clip(session, want_norm=first.loss is None)
+        norm, clipped = _clip(session, want_norm=first.loss is None)
         if first.loss is None:
-            first.loss, first.norm = loss, norm
+            first.loss, first.norm, first.clipped = loss, norm, clipped
         return loss
 
     session.optimizers.step(closure)
     if first.loss is None:  # an optimizer that never asked for its closure learned nothing
         closure()
     assert first.loss is not None
-    return StepFacts(first.loss, first.norm, None)
+    return StepFacts(first.loss, first.norm, None, first.clipped)

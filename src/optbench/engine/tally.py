@@ -28,15 +28,15 @@ class Interval:
 
 @dataclass
 class Tally:
-    """Device scalars of the steps since the last evaluation. `clip` is the threshold a step's norm is counted against."""
+    """Device scalars of the steps since the last evaluation."""
 
-    clip: float | None
     loss_bound: float
     first_step: int = 0
     last_loss: float = math.nan  # of the step before the interval
     losses: list[Tensor] = field(default_factory=list)
     norms: list[Tensor] = field(default_factory=list)
     skips: list[Tensor] = field(default_factory=list)
+    clips: list[Tensor] = field(default_factory=list)
 
     def add(self, facts: StepFacts) -> None:
         self.losses.append(facts.loss)
@@ -44,6 +44,8 @@ class Tally:
             self.norms.append(facts.norm)
         if facts.skipped is not None:
             self.skips.append(facts.skipped)
+        if facts.clipped is not None:
+            self.clips.append(facts.clipped)
 
     def read(self) -> Interval:
         """Waits for the device, and sums up what was added since `restart`."""
@@ -55,7 +57,7 @@ class Tally:
             mean_loss=math.fsum(losses) / len(losses) if first_bad is None and losses else math.nan,
             bad_step=None if first_bad is None else self.first_step + first_bad,
             gradient_norm=norms[-1] if norms else None,
-            clipped=sum(norm > self.clip for norm in norms) if self.clip is not None else 0,
+            clipped=sum(clip > 0 for clip in _numbers(self.clips)),
             skipped=sum(skip > 0 for skip in _numbers(self.skips)),
             rises=sum(later > before for before, later in pairwise([self.last_loss, *losses])),
             norms=norms,
@@ -65,7 +67,7 @@ class Tally:
         """Forget what was read; the next interval begins with `next_step`."""
         self.first_step = next_step
         self.last_loss = float(self.losses[-1]) if self.losses else self.last_loss
-        self.losses, self.norms, self.skips = [], [], []
+        self.losses, self.norms, self.skips, self.clips = [], [], [], []
 
     def state(self) -> dict[str, Any]:
         return {
@@ -74,11 +76,12 @@ class Tally:
             "losses": _numbers(self.losses),
             "norms": _numbers(self.norms),
             "skips": _numbers(self.skips),
+            "clips": _numbers(self.clips),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.first_step, self.last_loss = state["first_step"], state["last_loss"]
-        for name in ("losses", "norms", "skips"):
+        for name in ("losses", "norms", "skips", "clips"):
             setattr(self, name, [torch.tensor(value, dtype=torch.float64) for value in state[name]])
 
 

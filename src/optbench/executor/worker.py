@@ -167,24 +167,14 @@ def _prepare(settings: Settings, folder: str) -> Any:
     """
     import torch
 
+    from optbench.engine.devices import pick
+
     sys.path.append(folder)
 
     os.environ["OPTBENCH_COMMAND"] = settings.command
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    wanted = settings.device
-    there = ["cpu"] + [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    if torch.backends.mps.is_available():
-        there.append("mps")
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else there[-1]
-    if wanted == "cuda" and len(there) > 1 and torch.cuda.is_available():
-        wanted = "cuda:0"
-    if wanted not in there:
-        raise OptbenchError(
-            Problem(f"no such device here: '{wanted}'; there is {', '.join(there)}", where="--device")
-        )
-    device = torch.device(wanted)
+    device = pick(settings.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     return device
