@@ -50,7 +50,7 @@ format: $(VENV)/.dev  ## Put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-results: $(VENV)/.installed  ## Measure the results that the README shows (about an hour on two cores)
+results: $(VENV)/.installed  ## Measure the results that the README shows (20 minutes on two cores)
 	$(BIN)/optbench run digits --seeds 5
 	$(BIN)/optbench run fashion_mnist
 

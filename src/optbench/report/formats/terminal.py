@@ -47,6 +47,8 @@ def _section(section: Section, width: int) -> list[RenderableType]:
 
 def _block(block: Block, width: int) -> list[RenderableType]:
     parts: list[RenderableType] = []
+    if block.tables and all(table.detail for table in block.tables):
+        return parts  # nothing of it is for a terminal
     if block.heading:
         parts += [Text(""), Text(block.heading, style="bold")]
     parts.append(Text(block.facts))
@@ -63,6 +65,8 @@ def _block(block: Block, width: int) -> list[RenderableType]:
 def _table(table: Table, width: int) -> RichTable:
     marked = [any(row[index].marked for row in table.rows) for index in range(len(table.columns))]
     rows = [[_cell(cell, room) for cell, room in zip(row, marked, strict=True)] for row in table.rows]
+    if _least_width(table, rows) > width:  # intervals go below their numbers before anything is cut off
+        rows = [[_broken(cell) for cell in row] for row in rows]
     roomy = _natural_width(table, rows) + len(table.columns) <= width
     grid = RichTable(box=box.SIMPLE_HEAD, padding=(0, int(roomy), 0, 0), pad_edge=False, show_edge=False)
     for index, column in enumerate(table.columns):
@@ -79,13 +83,33 @@ def _table(table: Table, width: int) -> RichTable:
     return grid
 
 
-def _natural_width(table: Table, rows: list[list[Text]]) -> int:
-    """Columns, with a space between any two."""
-    widths = [
-        max(cell_len(line) for line in [*column.title.split("\n"), *(row[index].plain for row in rows)])
+def _widths(table: Table, rows: list[list[Text]]) -> list[int]:
+    return [
+        max(
+            cell_len(line)
+            for text in [column.title, *(row[index].plain for row in rows)]
+            for line in text.split("\n")
+        )
         for index, column in enumerate(table.columns)
     ]
-    return sum(widths) + len(widths) - 1
+
+
+def _natural_width(table: Table, rows: list[list[Text]]) -> int:
+    """Columns, with a space between any two."""
+    return sum(_widths(table, rows)) + len(table.columns) - 1
+
+
+def _least_width(table: Table, rows: list[list[Text]]) -> int:
+    """The same with text folded as far as it may be."""
+    widths = _widths(table, rows)
+    least = [
+        min(width, 10) if column.text else width for column, width in zip(table.columns, widths, strict=True)
+    ]
+    return sum(least) + len(least) - 1
+
+
+def _broken(cell: Text) -> Text:
+    return Text(cell.plain.replace(" (", "\n(", 1), style=cell.style)
 
 
 def _cell(cell: Cell, room: bool) -> Text:
