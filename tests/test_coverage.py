@@ -60,7 +60,7 @@ def test_settings_are_accepted_as_written(setting: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("entry", sorted({q for q in QUOTED if q.startswith("{use: ")}))
 def test_entries_are_accepted_as_written(entry: str, tmp_path: Path) -> None:
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump(TINY))
-    loaded = load(tmp_path / "suite.yaml", [f"optimizers.SGD={entry}"])
+    loaded = load(tmp_path / "suite.yaml", [f"optimizers.SGD={entry}", "workload.data.train=2000"])
     assert problems(loaded, tmp_path) == []
 
 
