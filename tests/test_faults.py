@@ -155,7 +155,9 @@ def test_a_fault_of_the_program_is_not_run_again_and_one_of_the_machine_is(tmp_p
     assert ends(tmp_path, "Once")[0]["at_fault"] == "infrastructure"
     assert "Segmentation fault" in ends(tmp_path, "Never")[0]["detail"]
     (tmp_path / "again").touch()
-    assert Run(tmp_path, ("run", str(suite))).end()[0] == 0
+    assert (
+        Run(tmp_path, ("run", str(suite))).end()[0] == 1
+    )  # what the program failed at stays failed, and is told again
     assert [end["status"] for end in ends(tmp_path, "Once")] == ["failed", "completed"]
     assert [end["status"] for end in ends(tmp_path, "Never")] == ["failed"]
 
