@@ -304,7 +304,7 @@ def _resolved(job: Job) -> str:
     """The suite as it was run, --set and all, in the form of a suite file."""
     from optbench.suite.dump import dump_text
 
-    head = f"# As run, resolved from {job.loaded.path.resolve()}; files it names start from that folder.\n"
+    head = f"# As run, resolved from {_shown(job.loaded.path)}; files it names start from its folder.\n"
     return head + dump_text(job.loaded.suite)
 
 
@@ -322,7 +322,15 @@ def _measured_before(job: Job) -> str:
 
 
 def _provenance(job: Job) -> dict[str, str]:
-    return {"suite_file": str(job.loaded.path)}
+    return {"suite_file": _shown(job.loaded.path)}
+
+
+def _shown(path: Path) -> str:
+    """Below the working folder where it is there: results are shared, and home folders are nobody's business."""
+    try:
+        return path.resolve().relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return path.name
 
 
 def _command() -> str:
