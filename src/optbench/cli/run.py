@@ -242,7 +242,10 @@ def _tell_failures(job: Job) -> bool:
         (log, log.finished)
         for suite in stored
         for log in suite.logs
-        if log.id in wanted and log.finished and log.finished.status in ("failed", "out_of_memory")
+        if log.id in wanted
+        and log.is_complete
+        and log.finished
+        and log.finished.status in ("failed", "out_of_memory")
     ]
     for log, end in failed[:5]:
         said = (end.detail.strip().splitlines() or [end.status])[-1]
