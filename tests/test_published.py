@@ -18,6 +18,7 @@ from optbench.errors import OptbenchError
 from optbench.store import read
 from optbench.suite.dump import dump_text
 from optbench.suite.load import load
+from optbench.suite.published import Claims
 from results_builder import a_suite, curve, diverged, reaching, write
 
 SUITE = """\
@@ -254,6 +255,35 @@ def test_a_word_without_a_unit_is_not_testable_and_how_it_is_read_is_told(tmp_pa
     found = judged(tmp_path / "b", [row({"memory_overhead": low | {"means": {"at_most": 1.25}}})], events)
     assert found["verdict"].item() == "not testable as stated"
     assert "read as at most 1.25: does not hold, measured 2" in found["reason"].item()
+
+
+@pytest.mark.parametrize(
+    ("column", "claim", "message"),
+    [
+        (
+            "epochs_to_target",
+            {"kind": "words", "words": "fast"},
+            "kind one that names a quantity; found 'words'",
+        ),
+        ("best_use", {"kind": "ladder", "level": "low"}, "kind 'words'; found 'ladder'"),
+        ("best_use", {"kind": "words"}, "needs 'words'; found nothing"),
+    ],
+)
+def test_words_stand_only_where_nothing_is_measured(column: str, claim: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Claims.model_validate({column: claim})
+
+
+def test_words_that_name_no_quantity_are_not_testable_and_the_derived_use_is_told(tmp_path: Path) -> None:
+    values = {
+        "convergence": {"kind": "words", "words": "good for non-stationary"},
+        "best_use": {"kind": "words", "words": "quick prototyping"},
+    }
+    cells = judged(tmp_path, [row(values)], {("Adam", seed): reaching(3) for seed in range(6)})
+    assert set(cells["verdict"]) == {"not testable as stated"}
+    use = cells.loc["best_use"]
+    assert use["published"] == "quick prototyping"
+    assert "derived from what was measured here: " in use["reason"]
 
 
 def test_a_row_of_an_optimizer_that_is_not_here_is_shown_and_not_tested(tmp_path: Path) -> None:

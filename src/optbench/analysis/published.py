@@ -12,7 +12,7 @@ import pandas as pd
 from optbench.analysis import verdicts
 from optbench.analysis.censoring import median, median_interval
 from optbench.analysis.compare import FEW_SEEDS
-from optbench.analysis.costs import per_trial
+from optbench.analysis.costs import costs_frame, per_trial
 from optbench.analysis.frames import is_worst, passages_frame
 from optbench.analysis.intervals import EXACT_TEST_SEEDS, paired_difference, t_interval
 from optbench.analysis.rows import TableRow, comparable, higher_is_better, table_rows
@@ -59,6 +59,7 @@ class _Block:
     metric: str
     higher: bool
     state_multiples: StateMultiples
+    uses: dict[str, str]  # best use derived here, by config_id; empty where no claim asks for it
     widths: dict[
         str, pd.Series | None
     ]  # of the sweep's basins, by label: by seed; None where the grid is too sparse
@@ -82,7 +83,8 @@ def verdicts_frame(results: Results, state_multiples: StateMultiples | None = No
         passages = passages_frame(Results((suite,) if published else ()))
         for workload in dict.fromkeys(row.trial.workload_name for row in rows):
             own = [row for row in rows if row.trial.workload_name == workload]
-            block = _block(suite, own, passages, state_multiples or {})
+            uses = _uses(suite) if any(row.values.best_use for row in published) else {}
+            block = _block(suite, own, passages, state_multiples or {}, uses)
             records += [record for row in published for record in _records(row, published, block)]
     return pd.DataFrame(records, columns=list(COLUMNS))
 
@@ -93,7 +95,11 @@ def _written(suite: SuiteResults) -> list[dict[str, Any]]:
 
 
 def _block(
-    suite: SuiteResults, rows: list[TableRow], passages: pd.DataFrame, state_multiples: StateMultiples
+    suite: SuiteResults,
+    rows: list[TableRow],
+    passages: pd.DataFrame,
+    state_multiples: StateMultiples,
+    uses: dict[str, str],
 ) -> _Block:
     alike = max(comparable(rows), key=lambda block: block[0].trial.workload.budget.value)
     workload = alike[0].trial.workload
@@ -104,7 +110,12 @@ def _block(
     name = alike[0].trial.workload_name
     found = {sweep.optimizer: widths(sweep) for sweep in sweeps(Results((suite,))) if sweep.workload == name}
     higher = higher_is_better(suite, workload, metric)
-    return _Block(suite, alike, own, metric, higher, state_multiples, found)
+    return _Block(suite, alike, own, metric, higher, state_multiples, uses, found)
+
+
+def _uses(suite: SuiteResults) -> dict[str, str]:
+    costs = costs_frame(Results((suite,)))
+    return dict(zip(costs["config_id"], costs["best_use"], strict=True))
 
 
 def _records(row: Published, published: list[Published], block: _Block) -> Iterator[dict[str, Any]]:
@@ -142,6 +153,8 @@ def _judged(
     own = block.row(row.optimizer)
     if own is None:
         return Measured(), Verdict("not tested here", "no entry of this suite")
+    if claim.kind == "words":
+        return Measured(), _said(column, block.uses.get(own.config_id))
     there = elsewhere(row.scope, own, column)
     if there and claim.kind in ("numeric", "deterministic"):
         return Measured(), Verdict("not tested here", f"it speaks of {there}")
@@ -295,6 +308,13 @@ def _reading(claim: Claim, value: float) -> Verdict:
     outcome = "not measured" if math.isnan(value) else holds
     return Verdict(
         "not testable as stated", f"'{claim}' has no unit; read as {claim.means}{because}: {outcome}"
+    )
+
+
+def _said(column: str, use: str | None) -> Verdict:
+    derived = f"; derived from what was measured here: {use or 'nothing stands out'}"
+    return Verdict(
+        "not testable as stated", "it names no quantity" + (derived if column == "best_use" else "")
     )
 
 

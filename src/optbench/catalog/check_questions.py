@@ -15,6 +15,9 @@ from optbench.suite.types import Suite
 
 def question_findings(suite: Suite, folder: Path) -> Iterator[Finding]:
     yield from _published(suite)
+    if suite.final == "best_validation" and any(w.relabel is not None for w in suite.workloads.values()):
+        message = "with 'relabel' the best weights may be of labels that no longer hold; expected 'last'"
+        yield ("final",), message
     yield from _horizons(suite)
     if suite.sensitivity:
         yield from _sensitivity(suite, folder)

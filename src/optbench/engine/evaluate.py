@@ -40,7 +40,8 @@ def measure(
     sums = {name: torch.zeros((), device=session.device) for name in session.metrics}
     samples = 0
     with torch.inference_mode():
-        for inputs, labels in session.batches(split):
+        for inputs, own in session.batches(split):
+            labels = session.labels(own)
             with session.precision.autocast(session.device):
                 outputs = session.forward(inputs)
                 loss = session.loss(outputs, labels)

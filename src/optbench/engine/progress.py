@@ -96,6 +96,8 @@ class Progress:
         self.step, self.evaluations, self.clipped, self.skipped, self.tries_to_move, moved = state["counts"]
         self.moved = bool(moved)
         session.model.load_state_dict(state["model"])
+        if session.relabel is not None:
+            session.relabel.move_to(self.step - 1)
         session.optimizers.load_state(state["optimizers"])
         if session.scaler is not None:
             session.scaler.load_state_dict(state["scaler"])

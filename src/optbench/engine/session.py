@@ -25,6 +25,7 @@ from optbench.engine.feed import EvaluationBatches, Feed
 from optbench.engine.initialise import initialise
 from optbench.engine.models import build_model
 from optbench.engine.randomness import derive
+from optbench.engine.relabel import Relabelling
 from optbench.suite.types import Component, Schedule, Trial
 
 SplitName = Literal["train", "validation", "test"]
@@ -49,6 +50,7 @@ class Session:
     rates: schedule.Rates
     steps: int | None  # the budget; None when it is in seconds
     initial_weights: str
+    relabel: Relabelling | None = None
     costs: StepCosts = field(default_factory=StepCosts)
     gradient_evaluations: int = 0  # forward and backward passes so far
 
@@ -66,6 +68,10 @@ class Session:
                 memory_format=self.trial.workload.memory_format,
             )
         return self._batches[split]
+
+    def labels(self, labels: Tensor) -> Tensor:
+        """As the objective has them at the step that training has come to; (n,)."""
+        return labels if self.relabel is None else self.relabel(labels)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -126,8 +132,16 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
         ),
         steps=steps,
         initial_weights=fingerprint,
+        relabel=_relabelling(trial, splits, feed, device),
         costs=costs,
     )
+
+
+def _relabelling(trial: Trial, splits: Splits, feed: Feed, device: torch.device) -> Relabelling | None:
+    relabel = trial.workload.relabel
+    if relabel is None:
+        return None
+    return Relabelling(splits.info.classes, relabel.every.steps(feed.steps_per_epoch), trial.seed, device)
 
 
 def _costs(trial: Trial, model: nn.Module, splits: Splits, device: torch.device) -> StepCosts:

@@ -29,6 +29,9 @@ class StepFacts:
 def training_step(session: Session, step: int, schedule_step: int, want_norm: bool) -> StepFacts:
     """Step number `step` (from 0) on that step's batch; the schedule may lag behind it by skipped updates."""
     inputs, labels = session.feed.batch(step)
+    if session.relabel is not None:
+        session.relabel.move_to(step)
+        labels = session.relabel(labels)
     optimizers = session.optimizers
     session.rates.apply(schedule_step)
     if optimizers.needs_closure:

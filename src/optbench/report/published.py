@@ -24,6 +24,8 @@ _TITLES = {
     "training_bytes": "memory",
     "seconds_per_update": "cost of an update",
     "loss_rises": "noise of the loss",
+    "convergence": "convergence",
+    "best_use": "best use",
 }
 
 

@@ -128,6 +128,19 @@ class Evaluate(Strict):
         return self
 
 
+class Relabel(Strict):
+    """A non-stationary objective: classes get their labels anew by a random permutation, the same for all optimizers of a seed."""
+
+    every: Duration
+    """Epochs or steps between changes; the first stretch has the data's own labels."""
+
+    @model_validator(mode="after")
+    def _countable(self) -> Relabel:
+        if self.every.unit == "seconds":
+            raise ValueError("expected epochs or steps: the objective must change alike for every optimizer")
+        return self
+
+
 class Target(Strict):
     """Time to target is the first evaluation at which the metric is at least (or at most) the value."""
 
@@ -183,6 +196,8 @@ class Workload(Strict):
     """When to evaluate."""
     augment: Augment = Augment()
     """Random changes to training images."""
+    relabel: Relabel | None = None
+    """An objective that changes while it trains; every metric is of the labels that hold at that moment."""
     accumulate: Whole = Field(default=1, ge=1)
     """Micro-batches a step; `batch_size` is their sum."""
     stop_at_target: Flag = False

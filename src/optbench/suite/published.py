@@ -10,7 +10,7 @@ from optbench.suite.amounts import Duration, Number, Strict, Whole
 
 Text = Annotated[str, Field(coerce_numbers_to_str=True)]
 
-Kind = Literal["numeric", "ordering", "ladder", "deterministic"]
+Kind = Literal["numeric", "ordering", "ladder", "deterministic", "words"]
 Level = Literal["low", "medium", "high"]
 Unit = Literal["epochs", "steps", "samples", "seconds", "fraction", "nats", "x"]
 
@@ -26,7 +26,11 @@ UNITS: dict[str, tuple[str, ...]] = {
     "training_bytes": (),
     "seconds_per_update": (),
     "loss_rises": (),
+    "convergence": (),
+    "best_use": (),
 }
+#: columns of which nothing is measured that a claim could be held to
+SAYINGS = ("convergence", "best_use")
 #: columns of which sources give words, not numbers
 WORDS = tuple(column for column, units in UNITS.items() if not units)
 #: of a deterministic claim without a margin of its own (decision 8)
@@ -61,7 +65,7 @@ class Claim(Strict):
 
     kind: Kind
     """numeric (value within a margin), ordering (better than another entry), ladder (low, medium, high), or
-    deterministic (measured without noise, as bytes are)."""
+    deterministic (measured without noise, as bytes are), or words (no quantity that could be wrong)."""
     value: Number | None = None
     """The published number; fractions, not percent."""
     unit: Unit | None = None
@@ -79,7 +83,9 @@ class Claim(Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> Claim:
-        wanted = {"ordering": "over", "ladder": "level"}.get(self.kind, "value")
+        wanted = {"ordering": "over", "ladder": "level", "words": "words"}.get(self.kind, "value")
+        if self.kind == "words" and not self.words:
+            raise ValueError("a claim of kind 'words' needs 'words'; found nothing")
         for name in ("value", "level", "over"):
             if (getattr(self, name) is not None) != (name == wanted):
                 found = "nothing" if name == wanted else f"also '{name}'"
@@ -124,6 +130,10 @@ class Claims(Strict):
     """Training seconds of an update."""
     loss_rises: Claim | None = None
     """Share of updates whose loss is above the one before: low is smooth, high is noisy."""
+    convergence: Claim | None = None
+    """What the source says of convergence, where that names no quantity."""
+    best_use: Claim | None = None
+    """What the source recommends it for; the report sets the use derived from the measurements beside it."""
 
     @field_validator("*")
     @classmethod
@@ -134,7 +144,10 @@ class Claims(Strict):
         if claim.unit is not None and claim.unit not in UNITS[column]:
             known = " or ".join(UNITS[column]) or "none"
             raise ValueError(f"expected the unit of '{column}': {known}; found {claim.unit}")
-        if column in WORDS and claim.kind not in ("ladder", "ordering"):
+        if (column in SAYINGS) is not (claim.kind == "words"):
+            expected = "'words'" if column in SAYINGS else "one that names a quantity"
+            raise ValueError(f"expected for '{column}' kind {expected}; found '{claim.kind}'")
+        if column in WORDS and claim.kind not in ("ladder", "ordering", "words"):
             raise ValueError(f"expected kind 'ladder' or 'ordering' for '{column}'; found '{claim.kind}'")
         if claim.kind == "deterministic" and column != "memory_overhead":
             raise ValueError(
