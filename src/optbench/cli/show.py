@@ -1,4 +1,4 @@
-"""Commands that read and print: `report`, `records`, `list`."""
+"""Commands that read and print: `report`, `records`."""
 
 from __future__ import annotations
 
@@ -70,25 +70,6 @@ def records(paths: Sequence[Path], format: str, output: Path | None, *, survival
     from optbench.report.records import records as render
 
     _write(render(read(paths), format, survival=survival), output)
-
-
-def listing(kind: str) -> None:
-    if kind == "suites":
-        items = _suites()
-    else:
-        from optbench.catalog.lookup import names
-
-        items = names(kind)
-    width = max(map(len, items), default=0)
-    for name, line in items.items():
-        print(f"{name:<{width}}  {line}")
-
-
-def _suites() -> dict[str, str]:
-    from optbench.suite.find import shipped
-    from optbench.suite.load import load
-
-    return {name: load(path).suite.title for name, path in shipped().items()}
 
 
 def _write(text: str, output: Path | None) -> None:

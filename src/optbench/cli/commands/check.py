@@ -1,0 +1,33 @@
+"""`optbench check`: every mistake in a suite before anything runs."""
+
+from __future__ import annotations
+
+import typer
+
+from optbench.cli.options import Data, Seeds, Set, Suites
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def check(suites: Suites, sets: Set = None, seeds: Seeds = None, data: Data = None) -> None:
+    """Check suites: every mistake at once, with file and line.
+
+    Nothing runs, and neither torch nor a data set is loaded: unknown names come with the nearest known one.
+
+    Examples:
+      optbench check digits
+      optbench check suites/digits.yaml suites/smoke.yaml
+      optbench check digits --set optimizers.Adam.lr=0.01
+
+    Exit codes:
+      0  every suite can run
+      2  some suite has a mistake
+    """
+    from optbench.cli.run import checked
+
+    for loaded in checked(suites, tuple(sets or ()), seeds, data):
+        rows, workloads = len(loaded.suite.optimizers), len(loaded.suite.workloads) * len(loaded.cells)
+        print(
+            f"{loaded.path}: ok ({rows} optimizers, {workloads} workload{'s' * (workloads > 1)}, {len(loaded.suite.seeds)} seeds)"
+        )

@@ -1,0 +1,47 @@
+"""`optbench plan`: what a run would do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from optbench.cli.options import Data, Only, ResultsRoot, Seeds, Set, Suites
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def plan(
+    suites: Suites,
+    sets: Set = None,
+    only: Only = None,
+    seeds: Seeds = None,
+    results: ResultsRoot = Path("results"),
+    data: Data = None,
+    detect: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DELTA",
+            help="Also say how many seeds would show this difference of the final metric, as in 0.5%.",
+        ),
+    ] = None,
+) -> None:
+    """Say which trials a suite makes and how long the rest takes.
+
+    The same as `run --dry-run`. Times are learned from the trials that are done.
+
+    Examples:
+      optbench plan digits
+      optbench plan suites/digits.yaml --seeds 10
+      optbench plan digits --detect 0.5%
+
+    Exit codes:
+      0  the suite can run
+      2  bad input
+    """
+    from optbench.cli.run import Options, run_suites
+
+    options = Options(tuple(sets or ()), tuple(only or ()), seeds, results, data=data)
+    raise typer.Exit(run_suites(suites, options, dry_run=True, detect=detect))

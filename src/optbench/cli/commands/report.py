@@ -1,0 +1,54 @@
+"""`optbench report`: the comparison tables of what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from optbench.cli.options import Output, ResultPaths
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def report(
+    paths: ResultPaths = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="terminal, markdown, csv or json; default: what --output ends with.",
+        ),
+    ] = None,
+    output: Output = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="DIR", help="Write every format into this folder.")
+    ] = None,
+    leaderboard: Annotated[
+        bool,
+        typer.Option(
+            "--leaderboard",
+            help="Only the score over all workloads, by the rules of the AlgoPerf competition.",
+        ),
+    ] = False,
+) -> None:
+    """Print the comparison tables of results, or write them.
+
+    Needs no torch and no GPU.
+
+    Examples:
+      optbench report
+      optbench report results/digits --format markdown
+      optbench report results/digits --output table.csv
+      optbench report results/digits --save paper
+
+    Exit codes:
+      0  written
+      2  bad input: no results there, or an unknown format
+    """
+    from optbench.cli import show
+
+    show.report(paths or [Path("results")], format, output, save, leaderboard=leaderboard)

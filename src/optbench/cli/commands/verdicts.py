@@ -1,0 +1,43 @@
+"""`optbench verdicts`: what others published beside what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from optbench.cli.options import Data, ResultsRoot, Set, TextFormat
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def verdicts(
+    suite: Annotated[
+        str,
+        typer.Argument(
+            metavar="SUITE", help="A suite file with 'published:' rows, or the name of a shipped suite."
+        ),
+    ],
+    sets: Set = None,
+    results: ResultsRoot = Path("results"),
+    data: Data = None,
+    format: TextFormat = "terminal",
+) -> None:
+    """Set a suite's published rows beside what was measured.
+
+    Optimizer state is measured at once, by real steps on the model, where no trial has told it; nothing is trained.
+
+    Examples:
+      optbench verdicts resnet50
+      optbench verdicts gradient_descent --results results
+      optbench verdicts resnet50 --format markdown
+
+    Exit codes:
+      0  every row has its verdict
+      2  bad input, or no published rows
+    """
+    from optbench.cli.verdicts import verdicts as judge
+
+    judge(suite, tuple(sets or ()), results, data, format)

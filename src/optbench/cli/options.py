@@ -1,0 +1,47 @@
+"""Arguments and options that several commands share: one meaning, one wording, one completion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Suites = Annotated[
+    list[str], typer.Argument(metavar="SUITE...", help="A suite file, or the name of a shipped suite.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a value of the suite, as in workload.budget.epochs=1; repeatable.",
+    ),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="LABEL", help="Only this optimizer entry; repeatable."),
+]
+Seeds = Annotated[
+    int | None, typer.Option("--seeds", min=1, metavar="N", help="Seeds 0 to N-1, whatever the suite says.")
+]
+ResultsRoot = Annotated[
+    Path, typer.Option("--results", metavar="DIR", help="Parent folder of the suites' results.")
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data", metavar="DIR", help="Data root; default $OPTBENCH_DATA, else the platform's cache folder."
+    ),
+]
+ResultPaths = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[RESULTS]...", help="A results root or a suite's folder in it; default ./results."
+    ),
+]
+Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")]
+Output = Annotated[Path | None, typer.Option("--output", metavar="PATH", help="Write to this file.")]
+TextFormat = Annotated[
+    str, typer.Option("--format", metavar="FORMAT", help="terminal, markdown, csv or json.")
+]
