@@ -1,0 +1,36 @@
+"""What a row is called where no table's columns say the rest: its label, and whatever else sets it apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from optbench.analysis.rows import TableRow, table_rows
+from optbench.store import SuiteResults
+from optbench.store.read import Results
+from optbench.suite.axes import short
+
+
+def entry_names(suite: SuiteResults) -> dict[str, str]:
+    """By config_id, in the order of the suite's rows: the label, with the horizon where a label has several in one workload.
+
+    Where a suite has axes and one entry, its combinations are what is compared: the name is then their values, as in
+    "batch_size=32".
+    """
+    rows = table_rows(Results((suite,)))
+    several = Counter((row.trial.workload_name, row.trial.label) for row in rows)
+    if cells_compared(rows):
+        return {
+            row.config_id: ", ".join(f"{k}={v}" for k, v in short(row.trial.axes).items()) for row in rows
+        }
+    return {
+        row.config_id: f"{row.trial.label} ({row.horizon})"
+        if several[row.trial.workload_name, row.trial.label] > 1
+        else row.trial.label
+        for row in rows
+    }
+
+
+def cells_compared(rows: list[TableRow]) -> bool:
+    """Whether the combinations of axes, each with a single row, are what a suite compares."""
+    workloads = Counter(row.trial.workload_name for row in rows)
+    return len(rows) > 1 and bool(rows[0].trial.axes) and set(workloads.values()) == {1}

@@ -1,0 +1,53 @@
+"""One colour, marker and dash pattern an optimizer, in every figure, page and chart: decided by the order of a suite's rows.
+
+The eight colours keep apart under protanopia, deuteranopia and tritanopia (Machado et al. 2009), and each has a contrast of at
+least 3:1 with its ground (WCAG 2, graphics). In grey, and beyond eight, marker and dashes tell entries apart: no two of the
+first 40 share both, and no two of the first 72 share colour and marker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+#: on white; hues in this order: blue, rust, green, purple, black, olive, pink, brown
+LIGHT = ("#4488ee", "#994400", "#00aa66", "#990099", "#000022", "#999900", "#bb77aa", "#553311")
+#: the same hues on a dark ground
+DARK = ("#44bbff", "#cc6600", "#33ddaa", "#bb55aa", "#ffffff", "#ddee11", "#bb8888", "#ddcc77")
+LIGHT_GROUND = "#ffffff"
+DARK_GROUND = "#14171a"
+
+#: lengths of strokes and gaps in line widths, as SVG's stroke-dasharray takes them; () is a whole line
+DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2), (9, 2, 3, 2, 3, 2))
+#: circle, square, triangles, diamond, plus, cross, pentagon, star: as matplotlib calls them
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "*")
+#: the same as characters, for terminals and legends of text
+SYMBOLS = ("●", "■", "▲", "◆", "▼", "✚", "✖", "⬟", "★")
+
+
+@dataclass(frozen=True)
+class Style:
+    """`light` and `dark`: `#rrggbb` for either ground."""
+
+    light: str
+    dark: str
+    marker: str
+    symbol: str
+    dash: tuple[float, ...]
+
+
+def style(position: int) -> Style:
+    """Of the entry at this place (from 0) among the suite's rows. Repeats after 360."""
+    return Style(
+        LIGHT[position % len(LIGHT)],
+        DARK[position % len(DARK)],
+        MARKERS[position % len(MARKERS)],
+        SYMBOLS[position % len(SYMBOLS)],
+        DASHES[position // len(LIGHT) % len(DASHES)],
+    )
+
+
+def styles(names: Iterable[str]) -> dict[str, Style]:
+    """By name; the first mention decides the place. Give all names of a suite, in the order of its rows
+    (`analysis.entries.entry_names`), also where only some are drawn: or else colours would change from figure to figure."""
+    return {name: style(place) for place, name in enumerate(dict.fromkeys(names))}
