@@ -58,12 +58,16 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """`table`, `warnings` and those in `more`, by name, are the tidy frames that everything here was made from."""
+    """`table`, `warnings` and those in `more`, by name, are the tidy frames that everything here was made from.
+
+    `results`: for formats that show more than tables, as they were read; None where a report is of something else.
+    """
 
     sections: tuple[Section, ...]
     table: pd.DataFrame
     warnings: pd.DataFrame
     more: dict[str, pd.DataFrame] = field(default_factory=dict)
+    results: Results | None = field(default=None, repr=False, compare=False)
 
 
 def build(results: Results) -> Report:
@@ -109,7 +113,11 @@ def build(results: Results) -> Report:
         sections.append(_section(suite, blocks, _messages(warnings, suite.name, "")))
     more = {"horizons": horizons, "sensitivity": sensitivity, "verdicts": verdicts}
     return Report(
-        tuple(sections), table, warnings, {name: frame for name, frame in more.items() if len(frame)}
+        tuple(sections),
+        table,
+        warnings,
+        {name: frame for name, frame in more.items() if len(frame)},
+        results,
     )
 
 
