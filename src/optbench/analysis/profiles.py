@@ -26,6 +26,7 @@ class Profiles:
     workloads, speedup (geometric mean over workloads of the baseline's time over the entry's), speedup_low, speedup_high,
     speedup_bound ("", or "at most" / "at least" where budgets stand for times that were not reached),
     speedup_workloads. Bands are 95 %. `left_out`: workloads that not all entries have run. `runs`: all that count.
+    `times`: the medians that everything is made of, a row a workload and a column an entry; infinite where not reached.
     """
 
     unit: str
@@ -33,6 +34,7 @@ class Profiles:
     summary: pd.DataFrame
     left_out: tuple[str, ...]
     runs: int
+    times: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,9 @@ def profiles(
         }
     )
     left_out = tuple(name for name in workloads if name not in whole)
-    return Profiles(unit, baseline, summary, left_out, sum(len(cell.times) for row in grid for cell in row))
+    runs = sum(len(cell.times) for row in grid for cell in row)
+    medians = pd.DataFrame(times.T, index=whole, columns=entries)
+    return Profiles(unit, baseline, summary, left_out, runs, medians)
 
 
 def area_score(times: Array) -> Array:

@@ -53,11 +53,11 @@ def sensitivity_frame(results: Results) -> pd.DataFrame:
 
 def widths(sweep: Sweep, margin: str = "width_1") -> pd.Series | None:
     """The basin's width by seed; None where the grid is too sparse for more than a bracket."""
-    if sweep.scores.empty or not _is_dense(_positions(sweep)):
+    if sweep.scores.empty or not is_dense(_positions(sweep)):
         return None
     return pd.Series(
         {
-            seed: basin_width(*_curve(sweep, row), _margin(sweep, row, margin))
+            seed: basin_width(*_curve(sweep, row), margin_of(sweep, row, margin))
             for seed, row in sweep.scores.iterrows()
         }
     )
@@ -90,6 +90,12 @@ def basin_width(positions: Array, scores: Array, margin: float) -> float:
     `positions` are log10 of the hyperparameter, ascending. Clipped at the grid's ends. (The width of
     {lr: score >= best - margin}, of the part that holds the best point.)
     """
+    low, high = basin_ends(positions, scores, margin)
+    return high - low
+
+
+def basin_ends(positions: Array, scores: Array, margin: float) -> tuple[float, float]:
+    """Where that basin begins and ends, in `positions`."""
     best = int(np.argmax(scores))
     floor = scores[best] - margin
     ends = []
@@ -102,7 +108,7 @@ def basin_width(positions: Array, scores: Array, margin: float) -> float:
             share = (scores[at] - floor) / (scores[at] - scores[at + step])
             end += share * float(positions[at + step] - positions[at])
         ends.append(end)
-    return ends[1] - ends[0]
+    return ends[0], ends[1]
 
 
 def basin_bracket(positions: Array, scores: Array, margin: float) -> tuple[float, float, bool]:
@@ -214,9 +220,9 @@ def _record(sweep: Sweep) -> dict[str, Any]:
 
 
 def _of_width(sweep: Sweep, positions: Array) -> dict[str, Any]:
-    record: dict[str, Any] = {"bracketed": not _is_dense(positions)}
+    record: dict[str, Any] = {"bracketed": not is_dense(positions)}
     for name in MARGINS:
-        curves = [(*_curve(sweep, row), _margin(sweep, row, name)) for _, row in sweep.scores.iterrows()]
+        curves = [(*_curve(sweep, row), margin_of(sweep, row, name)) for _, row in sweep.scores.iterrows()]
         brackets = [basin_bracket(*curve) for curve in curves]
         is_open = any(bracket[2] for bracket in brackets)
         if record["bracketed"]:
@@ -261,12 +267,12 @@ def _curve(sweep: Sweep, row: pd.Series) -> tuple[Array, Array]:
     return _positions(sweep), np.array([best[value] for value in sorted(best)])
 
 
-def _margin(sweep: Sweep, row: pd.Series, name: str) -> float:
+def margin_of(sweep: Sweep, row: pd.Series, name: str) -> float:
     share = MARGINS[name]
     return share if "accuracy" in sweep.metric.lower() else share * abs(float(row.max()))
 
 
-def _is_dense(positions: Array) -> bool:
+def is_dense(positions: Array) -> bool:
     return bool(
         np.diff(positions).max() <= 1.01 / LEAST_POINTS_A_DECADE
     )  # 0.464 is written for 10 ** (-1 / 3)
