@@ -97,6 +97,7 @@ class Finished:
     cpu_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     setup_seconds: float = 0.0  # model, data, compilation: everything before the first step
+    compile_seconds: float | None = None  # the part of that in which a model or steps were compiled
     state_bytes: int | None = None  # optimizer state, rule 7
     step_peak_bytes: int | None = None  # transient allocation inside step() beyond that
     peak_memory_bytes: int | None = None  # allocator's peak over the whole training (CUDA), else None

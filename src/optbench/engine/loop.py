@@ -101,6 +101,7 @@ class _Run:
         self.should_stop, self.checkpoint_seconds = should_stop, checkpoint_seconds
         self.progress = Progress.of(trial, device)
         self.setting_up = Stopwatch()
+        self.compile_seconds = 0.0
         self.exact = True  # whether a checkpoint of this moment would hold what training goes on from
         self.asked_since: float | None = None
         self.monitor = Monitor(device)
@@ -126,8 +127,7 @@ class _Run:
         """A new session, at the checkpoint's state if one is given. False if that state is not one of this trial."""
         session = self.session = prepare(self.trial, self.device, data_root)
         self.progress = Progress.of(self.trial, self.device)
-        if self.trial.workload.compile:
-            compile_outside_the_clock(session)
+        self.compile_seconds = compile_outside_the_clock(session, data_root)
         if state is None:
             return True
         try:
@@ -314,6 +314,7 @@ class _Run:
             told,
             gradient_evaluations=self.session.gradient_evaluations,
             gradient_noise=self.final_noise,
+            compile_seconds=self.compile_seconds or None,
             data_wait_seconds=self.progress.data_wait + self.session.feed.data_wait_seconds,
             resources=self.monitor.summary(),
         )

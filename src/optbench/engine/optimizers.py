@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from optbench.catalog import lookup
 from optbench.engine.checkpoint import is_disk_full
+from optbench.engine.implementation import Implementation, construct, of_group
 from optbench.engine.memory import is_out_of_memory
 from optbench.engine.parameters import Parameter, route, trainable
 from optbench.errors import OptbenchError
@@ -28,8 +29,16 @@ class OptimizerFault(Exception):
 class Optimizers:
     """One `torch.optim.Optimizer` a rule, stepped together, with the schedule applied to each group's own learning rate."""
 
-    def __init__(self, members: Sequence[torch.optim.Optimizer], closure: bool | None = None) -> None:
+    def __init__(
+        self,
+        members: Sequence[torch.optim.Optimizer],
+        closure: bool | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        """`notes` say, member by member, why its implementation is not the one that was asked for."""
         self.members = tuple(members)
+        self._notes = list(notes) or [""] * len(self.members)
+        self._compiled = [False] * len(self.members)
         self.needs_closure = (
             any(_requires_closure(member) for member in members) if closure is None else closure
         )
@@ -94,14 +103,30 @@ class Optimizers:
         return [p for member in self.members for group in member.param_groups for p in group["params"]]
 
     def hyperparameters(self) -> list[dict[str, Any]]:
-        """As resolved by the classes, one dict a parameter group; plain JSON."""
+        """As resolved by the classes, one dict a parameter group, with the implementation of the step; plain JSON."""
         return [
             {"class": f"{type(member).__module__}.{type(member).__qualname__}"}
             | {key: _plain(value) for key, value in group.items() if key != "params"}
             | {"parameters": sum(p.numel() for p in group["params"])}
-            for member in self.members
-            for group in member.param_groups
+            | {"implementation": runs.name}
+            | ({"implementation_note": runs.note} if runs.note else {})
+            for member, groups in zip(self.members, self.implementations(), strict=True)
+            for group, runs in zip(member.param_groups, groups, strict=True)
         ]
+
+    def implementations(self) -> list[list[Implementation]]:
+        """What runs, of each group of each member."""
+        return [
+            [
+                Implementation("compiled" if compiled else of_group(member, group), note)
+                for group in member.param_groups
+            ]
+            for member, compiled, note in zip(self.members, self._compiled, self._notes, strict=True)
+        ]
+
+    def note_implementation(self, position: int, *, compiled: bool, note: str = "") -> None:
+        """Of a member whose step was compiled, or why it could not be."""
+        self._compiled[position], self._notes[position] = compiled, note
 
     def state(self) -> list[dict[str, Any]]:
         return [member.state_dict() for member in self.members]
@@ -132,11 +157,11 @@ def build(trial: Trial, model: nn.Module, steps: int | None, batch_size: int = 1
     """
     parameters = trainable(model)
     rules = trial.entry.rules
-    members = [
+    made = [
         _member(trial, position, mine, {"model": model, "total_steps": steps}, batch_size)
         for position, mine in enumerate(route(parameters, rules))
     ]
-    optimizers = Optimizers(members, trial.entry.closure)
+    optimizers = Optimizers([member for member, _ in made], trial.entry.closure, [note for _, note in made])
     wanted, held = {id(p.tensor) for p in parameters}, {id(p) for p in optimizers.parameters()}
     if wanted != held:
         missing = [p.name for p in parameters if id(p.tensor) not in held]
@@ -151,7 +176,8 @@ def build(trial: Trial, model: nn.Module, steps: int | None, batch_size: int = 1
 
 def _member(
     trial: Trial, position: int, parameters: Sequence[Parameter], offered: dict[str, Any], batch_size: int
-) -> torch.optim.Optimizer:
+) -> tuple[torch.optim.Optimizer, str]:
+    """With why it doesn't run in the implementation that was asked for."""
     rule = trial.entry.rules[position]
     factory = lookup.load(lookup.resolve("optimizers", rule.use, trial.folder))
     accepted = _parameters_of(factory)
@@ -162,15 +188,18 @@ def _member(
     rate: Any = arguments.get("lr")
     if is_scaled(rate):
         arguments["lr"] = scaled_rate(rate, batch_size)
-    arguments |= {
-        key: value for key, value in _implementation(trial.implementation).items() if key in accepted
-    }
     arguments |= {key: value for key, value in offered.items() if key in accepted and key not in arguments}
     with blamed_on_optimizer():
-        made = factory(_groups(trial, rule, parameters, accepted), **arguments)
+        made, note = construct(
+            factory,
+            _groups(trial, rule, parameters, accepted),
+            arguments,
+            trial.implementation,
+            accepted,
+        )
     if not isinstance(made, torch.optim.Optimizer) and not hasattr(made, "param_groups"):
         raise OptbenchError(f"`{rule.use}` gave {type(made).__name__}; expected a torch.optim.Optimizer")
-    return made  # type: ignore[no-any-return]
+    return made, note
 
 
 def _swept(trial: Trial, position: int) -> dict[str, Any]:
@@ -188,16 +217,6 @@ def _groups(trial: Trial, rule: Rule, parameters: Sequence[Parameter], accepted:
         return [p.tensor for p in parameters]
     decayed = [p.tensor for p in parameters if not p.exempt(trial.entry.no_weight_decay or ())]
     return ([{"params": decayed}] if decayed else []) + [{"params": exempt, "weight_decay": 0.0}]
-
-
-def _implementation(name: str) -> dict[str, Any]:
-    """`default` leaves torch's own choice; a class without the asked implementation keeps its default, as its record shows."""
-    return {
-        "default": {},
-        "forloop": {"foreach": False, "fused": False},
-        "foreach": {"foreach": True},
-        "fused": {"fused": True},
-    }[name]
 
 
 def _parameters_of(factory: Any) -> set[str]:

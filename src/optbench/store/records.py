@@ -13,10 +13,12 @@ from optbench.events import STATUSES, Evaluated, Event, Finished, Resumed, Start
 #: Version of what is on disk. A reader refuses what is newer than itself.
 FORMAT = 1
 
-_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+#: how JSON lines write what JSON has no number for
+NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _NUMBER = (int, float)
 _OPTIONAL = (int, float, type(None))
-_TYPES: dict[type, dict[str, tuple[type, ...]]] = {
+#: fields of each record, with the types that JSON may give them
+TYPES: dict[type, dict[str, tuple[type, ...]]] = {
     Started: {
         "environment": (dict,),
         "parameters": (int,),
@@ -60,7 +62,7 @@ _TYPES: dict[type, dict[str, tuple[type, ...]]] = {
     },
 }
 #: fields that older records lack, or that not every trial has: they take the event's default
-_LATER: dict[type, dict[str, tuple[type, ...]]] = {
+LATER_FIELDS: dict[type, dict[str, tuple[type, ...]]] = {
     Started: {
         "activation_bytes": (int, type(None)),
         "step_flops": (int, type(None)),
@@ -75,6 +77,7 @@ _LATER: dict[type, dict[str, tuple[type, ...]]] = {
     },
     Resumed: {},
     Finished: {
+        "compile_seconds": _OPTIONAL,
         "gradient_evaluations": (int, type(None)),
         "gradient_noise": _OPTIONAL,
         "data_wait_seconds": _OPTIONAL,
@@ -83,7 +86,7 @@ _LATER: dict[type, dict[str, tuple[type, ...]]] = {
 }
 _BY_KIND: dict[str, tuple[type, dict[str, tuple[type, ...]]]] = {
     cls.kind: (cls, types)  # type: ignore[attr-defined]
-    for cls, types in _TYPES.items()
+    for cls, types in TYPES.items()
 }
 _TEXT = frozenset({"detail", "status", "at_fault", "environment", "initial_weights", "precision"})
 
@@ -132,13 +135,13 @@ def to_event(content: Any) -> Started | Evaluated | Resumed | Finished:
         for name, allowed in types.items():
             value = content[name]
             if type(value) not in allowed:
-                value = _NON_FINITE[value] if float in allowed else _reject(name, value)
+                value = NON_FINITE[value] if float in allowed else _reject(name, value)
             values[name] = value
-        for name, allowed in _LATER[cls].items():
+        for name, allowed in LATER_FIELDS[cls].items():
             if name in content:
                 value = content[name]
                 if type(value) not in allowed:
-                    value = _NON_FINITE[value] if float in allowed else _reject(name, value)
+                    value = NON_FINITE[value] if float in allowed else _reject(name, value)
                 values[name] = value
             elif name == "resources":
                 values[name] = {}
@@ -179,9 +182,9 @@ def _numbers(values: Any, name: str) -> dict[str, float]:
         raise Corrupt(f"expected numbers by name in '{name}'")
     for key, value in values.items():
         if type(value) is not float and type(value) is not int:
-            if type(value) is not str or value not in _NON_FINITE:
+            if type(value) is not str or value not in NON_FINITE:
                 raise Corrupt(f"expected a number in '{name}', at '{key}'")
-            values[key] = _NON_FINITE[value]
+            values[key] = NON_FINITE[value]
     return values
 
 
@@ -203,7 +206,7 @@ def _finite(value: Any) -> Any:
 
 def _restored(value: Any) -> Any:
     if isinstance(value, str):
-        return _NON_FINITE.get(value, value)
+        return NON_FINITE.get(value, value)
     if isinstance(value, list):
         return [_restored(item) for item in value]
     if isinstance(value, dict):

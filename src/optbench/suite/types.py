@@ -146,7 +146,7 @@ def _different(horizons: tuple[Duration, ...]) -> tuple[Duration, ...]:
 
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Implementation = Literal["default", "forloop", "foreach", "fused"]
+Implementation = Literal["default", "forloop", "foreach", "fused", "compiled", "auto"]
 Text = Annotated[str, Field(coerce_numbers_to_str=True)]
 
 
@@ -166,7 +166,8 @@ class Suite(Strict):
     precision: Precision = "auto"
     """auto: bf16, else fp16 with gradient scaling, on a GPU; fp32 on a CPU."""
     implementation: Implementation = "default"
-    """Which of torch's implementations of an optimizer step to use."""
+    """Of the optimizers' steps: one of torch's, `compiled`, or `auto`: fused where torch has it, else compiled. A class that
+    hasn't got the one asked for keeps its default, and the report says so."""
     schedule: Schedule = Schedule(name="constant")
     """Shared by all entries that have none of their own."""
     init: Component = Component(name="model")
