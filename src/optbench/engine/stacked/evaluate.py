@@ -1,0 +1,27 @@
+"""Metrics of a split for every model of a stack, as `engine.evaluate` has them for one."""
+
+from __future__ import annotations
+
+import torch
+
+from optbench.engine.session import SplitName
+from optbench.engine.stacked.stack import Stack
+
+
+def measure(stack: Stack, split: SplitName) -> list[dict[str, float]]:
+    """Every metric of the workload, and its loss, as means over the split: a row a trial."""
+    session, rows = stack.session, range(len(stack.members))
+    forward, losses = stack.evaluating
+    sums = {name: torch.zeros(len(rows), device=stack.device) for name in session.metrics}
+    samples = 0
+    with torch.inference_mode():
+        for inputs, labels in session.batches(split):
+            with session.precision.autocast(stack.device):
+                outputs = forward(stack.parameters, inputs)
+                loss = losses(outputs, labels)
+            outputs, loss = outputs.float(), loss.float()
+            for name, metric in session.metrics.items():
+                sums[name] += torch.stack([metric.total(outputs[row], labels, loss[row]) for row in rows])
+            samples += len(labels)
+    values = {name: (total / samples).tolist() for name, total in sums.items()}
+    return [{name: of_all[row] for name, of_all in values.items()} for row in rows]

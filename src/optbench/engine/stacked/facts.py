@@ -1,0 +1,65 @@
+"""What a step or an end tells of one trial of a stack, where a single trial's code can't."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from optbench.engine.guard import check_moved
+from optbench.engine.optimizers import OptimizerFault
+from optbench.engine.stacked.stack import Member
+from optbench.engine.step import StepFacts
+from optbench.engine.tally import Interval
+
+
+def norms(gradients: dict[str, Tensor]) -> Tensor:
+    """Of each trial's whole gradient, (trials,)."""
+    each = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients.values()]
+    whole: Tensor = torch.linalg.vector_norm(torch.stack(each), dim=0)
+    return whole
+
+
+def moved(
+    member: Member, before: dict[str, Tensor], gradients: dict[str, Tensor], row: int
+) -> OptimizerFault | None:
+    """As for a single trial: parameters that should have moved have."""
+    for name, parameter in member.session.model.named_parameters():
+        parameter.grad = gradients[name][row]
+    nothing = torch.zeros(())
+    try:
+        check_moved(member.session, member.progress, list(before.values()), StepFacts(nothing, None, None))
+    except OptimizerFault as fault:
+        return fault
+    return None
+
+
+def diverged(member: Member, interval: Interval) -> str:
+    if interval.bad_step is None:
+        return ""
+    bound = member.trial.workload.loss_bound
+    return f"training loss not finite or above {bound:g} at step {interval.bad_step + 1}"
+
+
+def state_bytes(member: Member) -> int:
+    """Of the optimizer's state, by its own rows: scalars are left out, as are tensors that are parameters."""
+    own = {p.data_ptr() for p in member.session.model.parameters()}
+    return sum(
+        leaf.numel() * leaf.element_size()
+        for optimizer in member.session.optimizers.members
+        for leaf in _leaves(optimizer.state_dict()["state"])
+        if leaf.dim() > 0 and leaf.data_ptr() not in own
+    )
+
+
+def _leaves(node: Any) -> Iterator[Tensor]:
+    if isinstance(node, Tensor):
+        yield node
+    elif isinstance(node, dict):
+        for child in node.values():
+            yield from _leaves(child)
+    elif isinstance(node, (list, tuple)):
+        for child in node:
+            yield from _leaves(child)

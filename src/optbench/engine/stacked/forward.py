@@ -1,0 +1,86 @@
+"""One forward pass through models of one shape whose parameters lie stacked, and the loss of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+#: (parameters (models, *shape) by name, inputs) -> outputs (models, batch, classes). Inputs are those of one batch for all
+#: models (batch, *), or of one for each (models, batch, *), as told when it is made.
+Forward = Callable[[Mapping[str, Tensor], Tensor], Tensor]
+#: (outputs (models, batch, classes), labels (batch,) or (models, batch)) -> mean loss of each model (models,)
+Losses = Callable[[Tensor, Tensor], Tensor]
+
+_ELEMENTWISE = (nn.ReLU, nn.GELU, nn.Tanh, nn.SiLU, nn.Sigmoid, nn.ELU, nn.LeakyReLU, nn.Identity)
+
+
+def forward(model: nn.Module, *, shared: bool) -> Forward:
+    """For models like `model`. A sequence of linear layers runs as batched matrix products; anything else by `torch.func`."""
+    if _is_dense(model):
+        return partial(_dense, list(model.named_children()), shared)
+    return partial(_mapped, model, shared)
+
+
+def losses(loss: Any, *, shared: bool) -> Losses:
+    """The mean loss of each model. `loss` is the single models' own."""
+    if type(loss) is nn.CrossEntropyLoss and loss.weight is None and loss.reduction == "mean":
+        return partial(_cross_entropy, loss)
+    return vmap(loss, in_dims=(0, None if shared else 0))
+
+
+def _mapped(model: nn.Module, shared: bool, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+    def one(own: dict[str, Tensor], its: Tensor) -> Any:
+        return functional_call(model, own, (its,))
+
+    made: Tensor = vmap(one, in_dims=(0, None if shared else 0))(dict(parameters), inputs)
+    return made
+
+
+def _is_dense(model: nn.Module) -> bool:
+    """Whether it is a sequence of flattening, linear layers and elementwise functions, without hooks."""
+    if type(model) is not nn.Sequential or model._forward_hooks or model._forward_pre_hooks:
+        return False
+    return all(
+        (type(layer) is nn.Flatten and layer.start_dim == 1 and layer.end_dim == -1)
+        or type(layer) is nn.Linear
+        or (type(layer) in _ELEMENTWISE and not getattr(layer, "inplace", False))
+        for layer in model
+    )
+
+
+def _dense(
+    layers: list[tuple[str, nn.Module]], shared: bool, parameters: Mapping[str, Tensor], inputs: Tensor
+) -> Tensor:
+    models = next(iter(parameters.values())).shape[0]
+    values = inputs.expand(models, *inputs.shape) if shared else inputs
+    for name, layer in layers:
+        if isinstance(layer, nn.Flatten):
+            values = values.flatten(2)
+        elif isinstance(layer, nn.Linear):
+            weights = parameters[f"{name}.weight"].transpose(1, 2)
+            bias = parameters.get(f"{name}.bias")
+            values = (
+                torch.bmm(values, weights)
+                if bias is None
+                else torch.baddbmm(bias.unsqueeze(1), values, weights)
+            )
+        else:
+            values = layer(values)
+    return values
+
+
+def _cross_entropy(loss: nn.CrossEntropyLoss, outputs: Tensor, labels: Tensor) -> Tensor:
+    models, batch, classes = outputs.shape
+    each = torch.nn.functional.cross_entropy(
+        outputs.reshape(models * batch, classes),
+        labels.expand(models, batch).reshape(-1),
+        ignore_index=loss.ignore_index,
+        label_smoothing=loss.label_smoothing,
+        reduction="none",
+    )
+    return each.view(models, batch).mean(1)

@@ -1,0 +1,68 @@
+"""The stacked engine against the plain one: the same records, whatever else is in the stack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optbench.engine.stacked.loop import train_stack
+from optbench.events import Event
+from optbench.suite.types import Trial
+from trials import CPU, evaluations, finished, run, started, trials
+
+ENTRIES: dict[str, Any] = {
+    "SGD": {"use": "torch.optim.SGD", "lr": 0.1},
+    "Momentum": {"use": "torch.optim.SGD", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4},
+    "Nesterov": {"use": "torch.optim.SGD", "lr": 0.05, "momentum": 0.8, "nesterov": True},
+    "Adam": {"use": "torch.optim.Adam", "lr": 1e-3},
+    "Adam, faster": {"use": "torch.optim.Adam", "lr": 1e-2, "weight_decay": 1e-3},
+    "AMSGrad": {"use": "torch.optim.Adam", "lr": 1e-3, "amsgrad": True},
+    "AdamW": {"use": "torch.optim.AdamW", "lr": 1e-3, "weight_decay": 0.1, "no_weight_decay": ["biases"]},
+    "RMSprop": {"use": "torch.optim.RMSprop", "lr": 1e-3},
+    "RMSprop, all on": {"use": "torch.optim.RMSprop", "lr": 1e-3, "momentum": 0.5, "centered": True},
+    "Adagrad": {"use": "torch.optim.Adagrad", "lr": 0.02, "initial_accumulator_value": 0.1, "lr_decay": 1e-3},
+    "NAdam": {"use": "torch.optim.NAdam", "lr": 1e-3},  # steps by itself, on its row
+    "Two rules": {
+        "use": [
+            {"parameters": "matrices", "use": "torch.optim.Muon", "lr": 0.01},
+            {"parameters": "rest", "use": "torch.optim.AdamW", "lr": 1e-3},
+        ]
+    },
+}
+
+
+def stacked(many: tuple[Trial, ...], folder: Path, **options: Any) -> dict[str, list[Event]]:
+    told: dict[str, list[Event]] = {trial.id: [] for trial in many}
+    for batch in train_stack(many, CPU, data_root=folder, **options):
+        for trial, event in batch:
+            told[trial].append(event)
+    return told
+
+
+def assert_agree(mine: list[Event], theirs: list[Event], relative: float = 1e-5) -> None:
+    assert started(mine).initial_weights == started(theirs).initial_weights
+    assert [e.step for e in evaluations(mine)] == [e.step for e in evaluations(theirs)]
+    for one, other in zip(evaluations(mine), evaluations(theirs), strict=True):
+        for name in ("train_loss", "learning_rate", "gradient_norm"):
+            assert getattr(one, name) == pytest.approx(getattr(other, name), rel=relative)
+        assert one.metrics["validation"]["loss"] == pytest.approx(
+            other.metrics["validation"]["loss"], rel=relative
+        )
+        assert one.metrics["validation"]["accuracy"] == other.metrics["validation"]["accuracy"]
+        assert (one.epoch, one.samples, one.loss_rises) == (other.epoch, other.samples, other.loss_rises)
+    end, single = finished(mine), finished(theirs)
+    assert (end.status, end.step, end.best_step) == (single.status, single.step, single.best_step)
+    assert end.state_bytes == single.state_bytes
+    assert end.final.keys() == single.final.keys()
+    for estimand, metrics in end.final.items():
+        assert metrics["accuracy"] == single.final[estimand]["accuracy"]
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_records_are_those_of_single_runs(tmp_path: Path, seeds: int) -> None:
+    many = trials(tmp_path, optimizers=ENTRIES, seeds=seeds, schedule={"name": "cosine", "warmup": "3 steps"})
+    told = stacked(many, tmp_path)
+    for trial in many:
+        assert_agree(told[trial.id], run(trial, tmp_path))
