@@ -7,8 +7,15 @@ from typing import Annotated
 
 import typer
 
+from optbench.cli import completion
+
 Suites = Annotated[
-    list[str], typer.Argument(metavar="SUITE...", help="A suite file, or the name of a shipped suite.")
+    list[str],
+    typer.Argument(
+        metavar="SUITE...",
+        help="A suite file, or the name of a shipped suite.",
+        autocompletion=completion.suites,
+    ),
 ]
 Set = Annotated[
     list[str] | None,
@@ -16,32 +23,61 @@ Set = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="Override a value of the suite, as in workload.budget.epochs=1; repeatable.",
+        autocompletion=completion.keys,
     ),
 ]
 Only = Annotated[
     list[str] | None,
-    typer.Option("--only", metavar="LABEL", help="Only this optimizer entry; repeatable."),
+    typer.Option(
+        "--only",
+        metavar="LABEL",
+        help="Only this optimizer entry; repeatable.",
+        autocompletion=completion.labels,
+    ),
 ]
 Seeds = Annotated[
     int | None, typer.Option("--seeds", min=1, metavar="N", help="Seeds 0 to N-1, whatever the suite says.")
 ]
 ResultsRoot = Annotated[
-    Path, typer.Option("--results", metavar="DIR", help="Parent folder of the suites' results.")
+    Path,
+    typer.Option(
+        "--results",
+        metavar="DIR",
+        help="Parent folder of the suites' results.",
+    ),
 ]
 Data = Annotated[
     str | None,
     typer.Option(
-        "--data", metavar="DIR", help="Data root; default $OPTBENCH_DATA, else the platform's cache folder."
+        "--data",
+        metavar="DIR",
+        help="Data root; default $OPTBENCH_DATA, else the platform's cache folder.",
     ),
 ]
 ResultPaths = Annotated[
     list[Path] | None,
     typer.Argument(
-        metavar="[RESULTS]...", help="A results root or a suite's folder in it; default ./results."
+        metavar="[RESULTS]...",
+        help="A results root or a suite's folder in it; default ./results.",
+        autocompletion=completion.results,
     ),
 ]
-Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        help="auto, cpu, cuda, cuda:N or mps.",
+        autocompletion=completion.devices,
+    ),
+]
 Output = Annotated[Path | None, typer.Option("--output", metavar="PATH", help="Write to this file.")]
 TextFormat = Annotated[
-    str, typer.Option("--format", metavar="FORMAT", help="terminal, markdown, csv or json.")
+    str,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="terminal, markdown, csv or json.",
+        autocompletion=completion.formats,
+    ),
 ]

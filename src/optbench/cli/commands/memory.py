@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from optbench.cli import completion
 from optbench.cli.options import Data, Set, TextFormat
 
 app = typer.Typer(rich_markup_mode=None)
@@ -35,6 +36,7 @@ def memory(
         typer.Argument(
             metavar="MODEL",
             help="A model, as in resnet20 or 'mlp(hidden=[512])'; or a suite, for its entries.",
+            autocompletion=completion.models_and_suites,
         ),
     ],
     optimizer: Annotated[
@@ -43,6 +45,7 @@ def memory(
             "--optimizer",
             metavar="NAME",
             help="An optimizer, as in adamw or 'torch.optim.SGD(momentum=0.9)'; repeatable; default: ten common ones.",
+            autocompletion=completion.catalog("optimizers"),
         ),
     ] = None,
     batch_size: Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from optbench.cli import completion
 from optbench.cli.options import Output, ResultPaths
 
 app = typer.Typer(rich_markup_mode=None)
@@ -21,6 +22,7 @@ def report(
             "--format",
             metavar="FORMAT",
             help="terminal, markdown, csv or json; default: what --output ends with.",
+            autocompletion=completion.formats,
         ),
     ] = None,
     output: Output = None,

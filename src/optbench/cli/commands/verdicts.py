@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from optbench.cli import completion
 from optbench.cli.options import Data, ResultsRoot, Set, TextFormat
 
 app = typer.Typer(rich_markup_mode=None)
@@ -17,7 +18,9 @@ def verdicts(
     suite: Annotated[
         str,
         typer.Argument(
-            metavar="SUITE", help="A suite file with 'published:' rows, or the name of a shipped suite."
+            metavar="SUITE",
+            help="A suite file with 'published:' rows, or the name of a shipped suite.",
+            autocompletion=completion.suites,
         ),
     ],
     sets: Set = None,

@@ -1,0 +1,156 @@
+"""What the shell offers after Tab. It must answer at once: no torch, no typed suites, no check of what it reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import typer
+
+Offer = str | tuple[str, str]
+Completer = Callable[[typer.Context, str], list[Offer]]
+
+_MANY = 200  # a folder may hold very many files; nobody reads more
+
+
+def suites(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Shipped suites by name, and suite files here and one folder down; for others the shell's own offer is enough."""
+    from optbench.suite.find import shipped
+
+    names: list[Offer] = [(name, "shipped suite") for name in shipped()]
+    files = _paths(incomplete, _is_suite)
+    return _matching([*names, *(file for file in files if incomplete or "/" not in file)], incomplete)
+
+
+def results(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Folders that hold results, here and one folder down."""
+    typed = {str(path) for path in [*(ctx.params.get("paths") or ()), *ctx.args]}
+    return _matching([path for path in _paths(incomplete, _holds_results) if path not in typed], incomplete)
+
+
+def labels(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """The optimizer entries of the suites on the line."""
+    found: dict[str, None] = {}
+    for data in _suite_data(ctx):
+        entries = data.get("optimizers")
+        if isinstance(entries, Mapping):
+            found |= dict.fromkeys(map(str, entries))
+    return [_for_shell(label) for label in found if label.startswith(incomplete)]
+
+
+def keys(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """`workload.budget.epochs=`: every value that the suites on the line have."""
+    found = dict.fromkeys(key for data in _suite_data(ctx) for key in _leaves(data, ()))
+    return [_for_shell(f"{key}=") for key in found if key.startswith(incomplete)]
+
+
+def catalog(family: str) -> Completer:
+    """The names of one family, with their descriptions."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[Offer]:
+        from optbench.catalog.lookup import names
+
+        # one line each: more would be wrapped, which zsh can't read
+        lines = {name: shorten(line, 60, placeholder=" ...") for name, line in names(family).items()}
+        return _matching(lines.items(), incomplete)
+
+    return complete
+
+
+def models_and_suites(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    return [*catalog("models")(ctx, incomplete), *suites(ctx, incomplete)]
+
+
+def formats(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    """Of reports: the files of that folder."""
+    import optbench
+
+    folder = Path(optbench.__file__).parent / "report" / "formats"
+    return _matching(
+        sorted(file.stem for file in folder.glob("*.py") if not file.stem.startswith("_")), incomplete
+    )
+
+
+def words(*known: Offer) -> Completer:
+    """A fixed choice."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[Offer]:
+        return _matching(known, incomplete)
+
+    return complete
+
+
+def devices(ctx: typer.Context, incomplete: str) -> list[Offer]:
+    return _matching(("auto", "cpu", "cuda", "cuda:0", "mps"), incomplete)
+
+
+def _matching(offers: Iterable[Offer], incomplete: str) -> list[Offer]:
+    return [o for o in offers if (o if isinstance(o, str) else o[0]).startswith(incomplete)][:_MANY]
+
+
+def _paths(incomplete: str, wanted: Callable[[os.DirEntry[str]], bool]) -> list[str]:
+    """What is wanted under what is typed: in that folder, then in the folders inside it."""
+    folder, slash, start = incomplete.rpartition("/")
+    base = folder + slash
+    found, deeper = [], []
+    for entry in _entries(base):
+        if entry.name.startswith(start) and (start or not entry.name.startswith(".")):
+            if wanted(entry):
+                found.append(f"{base}{entry.name}")
+            elif entry.is_dir():
+                inside = _entries(f"{base}{entry.name}")
+                deeper += [f"{base}{entry.name}/{inner.name}" for inner in inside if wanted(inner)]
+    return [*found, *deeper][:_MANY]
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """Of a folder, by name; none of one that can't be read."""
+    try:
+        with os.scandir(os.path.expanduser(folder) or ".") as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except (OSError, ValueError):
+        return []
+
+
+def _is_suite(entry: os.DirEntry[str]) -> bool:
+    return entry.name.endswith((".yaml", ".yml"))
+
+
+def _holds_results(entry: os.DirEntry[str]) -> bool:
+    return os.path.isfile(os.path.join(entry.path, "plan.json"))
+
+
+def _suite_data(ctx: typer.Context) -> Iterator[Mapping[str, Any]]:
+    """The mappings of the suites that the line names; what can't be read is passed over."""
+    from optbench.errors import OptbenchError
+    from optbench.suite.find import find
+    from optbench.suite.yaml_source import read
+
+    for name in ctx.args:  # while a value is missing, no argument has its name yet
+        try:
+            data = read(find(name)).data
+        except OptbenchError:
+            continue
+        if isinstance(data, Mapping):
+            yield data
+
+
+def _leaves(data: Any, path: tuple[str, ...]) -> Iterator[str]:
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            yield from _leaves(value, (*path, str(key)))
+    elif not isinstance(data, list) and path:
+        yield ".".join(path)
+
+
+def _for_shell(text: str) -> str:
+    """Bash puts an answer on the line as it is, so spaces need backslashes, unless a quotation mark is open there."""
+    if os.environ.get("_OPTBENCH_COMPLETE") != "complete_bash":
+        return text
+    typed = os.environ.get("COMP_WORDS", "").rpartition("\n")[2]
+    if typed[:1] in "\"'" and typed:
+        return text
+    return "".join(c if c.isalnum() or c in "._-=/:@%" else f"\\{c}" for c in text)
