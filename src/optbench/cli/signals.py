@@ -38,6 +38,8 @@ def stop_requests() -> Iterator[StopRequest]:
                 raise KeyboardInterrupt
             return
         stop.signal, asked_at = number, time.monotonic()
+        if stop.is_shown:
+            return
         try:
             os.write(2, _STOPPING)
         except OSError:

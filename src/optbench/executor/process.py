@@ -26,10 +26,20 @@ class StopRequest:
     """Set from a signal handler; the running trial then writes a checkpoint and ends as `interrupted`."""
 
     signal: int | None = None
+    is_shown: bool = False  # a display tells of it, so that nothing else need write on the terminal
 
     @property
     def asked(self) -> bool:
         return self.signal is not None
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """While the block runs, a display tells a person that a stop was asked for."""
+        self.is_shown = True
+        try:
+            yield
+        finally:
+            self.is_shown = False
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,165 @@
+"""The columns of the live table: what each shows of a row, how wide it is, and which go first where there is no room."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+
+from optbench.cli.live.board import Board, Row
+from optbench.cli.live.glyphs import Glyphs
+from optbench.cli.live.times import duration
+from optbench.report.text import is_share, number
+
+_LEAST_NAME = 12  # cells that the optimizer's name keeps as long as there is another column to leave out
+_MOST_NAME = 60
+_MOST_CURVE = 40
+
+
+@dataclass(frozen=True)
+class Column:
+    """`rank`: the higher, the sooner it is left out."""
+
+    title: str
+    width: int
+    cell: Callable[[Row], str]
+    rank: int
+    left: bool = False
+
+    def fitted(self, text: str, glyphs: Glyphs) -> str:
+        if self.left:
+            return glyphs.fit(text, self.width)
+        return (
+            " " * (self.width - cell_len(text)) + text if cell_len(text) <= self.width else text[: self.width]
+        )
+
+
+def columns(board: Board, rows: list[Row], width: int, glyphs: Glyphs) -> list[Column]:
+    """Those for which `width` has room, the name first, a cell between any two."""
+    wanted = _all(board, rows, glyphs)
+    while len(wanted) > 1 and _LEAST_NAME + sum(column.width + 1 for column in wanted) > width:
+        wanted.remove(max(wanted, key=lambda column: column.rank))
+    longest = max((cell_len(glyphs.steady(row.name)) for row in rows), default=0)
+    spare = width - sum(column.width + 1 for column in wanted)
+    name_width = max(1, min(spare, max(_LEAST_NAME, min(longest, _MOST_NAME))))
+    spare = min(spare - name_width, _MOST_CURVE - 10)
+    wanted = [
+        _curve(board, rows, glyphs, column.width + max(0, spare)) if column.title == "curve" else column
+        for column in wanted
+    ]
+    return [Column("optimizer", name_width, lambda row: row.name, 0, left=True), *wanted]
+
+
+def metric_heading(rows: list[Row]) -> str:
+    """As in "accuracy %"; of several metrics at once "latest"."""
+    metrics = {row.metric for row in rows}
+    if len(metrics) != 1:
+        return "latest"
+    metric = metrics.pop()
+    return f"{metric[:12]} %" if is_share(metric) else metric[:14]
+
+
+def _all(board: Board, rows: list[Row], glyphs: Glyphs) -> list[Column]:
+    heading = metric_heading(rows)
+    found = [
+        _measured(
+            "trials",
+            [f"{row.done}/{row.planned}" for row in rows],
+            lambda row: f"{row.done}/{row.planned}",
+            1,
+        ),
+        _measured("epoch", [_epoch(row) for row in rows], _epoch, 3),
+        _measured(
+            heading, [_latest(row, glyphs) for row in rows] + ["100.0"], lambda row: _latest(row, glyphs), 2
+        ),
+        _curve(board, rows, glyphs, 10),
+    ]
+    if any(row.has_target for row in rows):
+        found.append(_measured("reached", ["0/0"], _reached, 4))
+    found.append(_measured("samples/s", ["0"], _pace, 6))
+    if any(row.running and board.known.expected(row.last.trial) for row in rows if row.last):
+        found.append(_measured("a trial", ["10 min"], lambda row: _a_trial(board, row), 8))
+    found.append(Column("state", max(12, *(len(_state(row)) for row in rows)), _state, 7, left=True))
+    return found
+
+
+def _measured(title: str, texts: list[str], cell: Callable[[Row], str], rank: int) -> Column:
+    return Column(title, max(map(cell_len, [title, *texts])), cell, rank)
+
+
+def _curve(board: Board, rows: list[Row], glyphs: Glyphs, width: int) -> Column:
+    """On one scale for all rows of a workload, so that curves compare."""
+    ranges: dict[str, tuple[float, float]] = {}
+    for workload in {row.workload for row in rows}:
+        values = sorted(
+            value
+            for row in board.rows.values()
+            if row.workload == workload and row.last
+            for _, value in row.last.curve
+            if math.isfinite(value)
+        )
+        if values:  # a few that ran away must not make all others look alike
+            ranges[workload] = values[len(values) // 50], values[-1 - len(values) // 50]
+
+    def cell(row: Row) -> str:
+        course = row.last
+        if course is None or not course.curve or row.workload not in ranges:
+            return ""
+        whole = course.steps or (course.step / course.fraction if course.fraction else course.step) or 1
+        points = [(step / whole, value) for step, value in course.curve]
+        return glyphs.curve(points, width, *ranges[row.workload], until=points[-1][0])
+
+    return Column("curve", width, cell, 5, left=True)
+
+
+def _epoch(row: Row) -> str:
+    course = row.last
+    if course is None or not course.step:
+        return ""
+    epoch = course.step / course.steps_per_epoch
+    if not course.steps:
+        return f"{epoch:.1f}"
+    epochs = course.steps / course.steps_per_epoch
+    return f"{epoch:.{0 if epochs >= 100 else 1}f}/{epochs:.4g}"
+
+
+def _latest(row: Row, glyphs: Glyphs) -> str:
+    value = row.latest
+    if value is None or math.isnan(value):
+        return "" if value is None else "nan"
+    if is_share(row.metric):
+        return f"{100 * value:.1f}"
+    return number(value, 4).replace("–", glyphs.dash).replace("∞", "inf")
+
+
+def _reached(row: Row) -> str:
+    if not row.has_target:
+        return ""
+    begun = row.done + len(row.running)
+    return f"{row.reached}/{begun}" if begun else ""
+
+
+def _pace(row: Row) -> str:
+    pace = row.last.pace if row.last else None
+    if pace is None:
+        return ""
+    return f"{pace:,.0f}" if pace < 100_000 else f"{pace / 1000:,.0f}k" if pace < 1e8 else f"{pace:.1e}"
+
+
+def _a_trial(board: Board, row: Row) -> str:
+    seconds = board.known.expected(row.last.trial) if row.last else None
+    return duration(seconds) if seconds else ""
+
+
+def _state(row: Row) -> str:
+    if row.state == "running" and row.last is not None:
+        return (
+            f"running seed {row.last.trial.seed}" if len(row.running) == 1 else f"{len(row.running)} running"
+        )
+    if row.state == "trouble":
+        return ", ".join(
+            f"{n} {status.replace('_', ' ')}" for status, n in row.ended.items() if status != "completed"
+        )
+    return row.state

@@ -1,0 +1,105 @@
+"""One of the ways to show a run, by where standard error goes. A display that can't be drawn any more never ends a run."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from optbench.cli.live.board import Board
+from optbench.cli.live.glyphs import Glyphs, glyphs_for
+from optbench.cli.live.lines import Lines, json_line
+from optbench.cli.live.meter import Meter
+from optbench.cli.live.plan import count, forecast, stored_logs
+from optbench.cli.live.screen import Screen
+from optbench.cli.live.view import Line, Surroundings, frame
+from optbench.cli.signals import say
+from optbench.events import Event
+from optbench.report.text import clean
+from optbench.store import SuiteFolder
+from optbench.suite.load import Loaded
+from optbench.suite.types import Trial
+
+if TYPE_CHECKING:
+    from optbench.executor.process import StopRequest
+
+Listener = Callable[[Trial, Event], None]
+
+_FOOTER = "Ctrl-C stops after a checkpoint; the same command goes on from there"
+_STOPPING = "Stopping: writing a checkpoint (Ctrl-C once more stops at once)"
+
+
+@contextmanager
+def display(
+    loaded: Loaded,
+    wanted: Sequence[Trial],
+    pending: Sequence[Trial],
+    here: dict[str, Any],
+    folder: SuiteFolder,
+    *,
+    stop: StopRequest,
+    at_once: int,
+    as_json: bool,
+) -> Iterator[Listener]:
+    """A listener for the executor that shows what it hears, on standard error (JSON: on standard output)."""
+    if as_json:
+        yield json_line
+        return
+    logs = stored_logs(folder, wanted)
+    heading = f"{loaded.name}: {count(wanted)}{machine(here)}"
+    done = sum(logs[trial.id].is_complete for trial in wanted if trial.id in logs)
+    tell_folded(f"{heading}; {done} done; {forecast(logs, wanted, pending)}")
+    if not pending:
+        yield lambda trial, event: None
+        return
+    board = Board.of(wanted, pending, at_once)
+    for trial in wanted:
+        if trial.id in logs:
+            board.replay(trial, logs[trial.id])
+    if not is_live():
+        yield Lines(board, sys.stderr).take
+        return
+    meter, glyphs, lock = Meter(str(here.get("device"))), glyphs_here(), threading.Lock()
+
+    def draw(width: int, height: int) -> list[Line]:
+        meter.sample()
+        footer = _STOPPING if stop.asked else _FOOTER
+        with lock:
+            return frame(board, Surroundings(clean(heading), meter.facts, footer), width, height, glyphs)
+
+    def take(trial: Trial, event: Event) -> None:
+        with lock:
+            board.take(trial, event)
+
+    with Screen(draw), stop.shown():
+        yield take
+
+
+def is_live() -> bool:
+    """Whether somebody looks at a terminal that can be painted."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in ("", "dumb", "unknown")
+
+
+def glyphs_here() -> Glyphs:
+    return glyphs_for(getattr(sys.stderr, "encoding", None))
+
+
+def machine(here: dict[str, Any]) -> str:
+    if not here:
+        return ""
+    n = here.get("threads")
+    threads = f", {n} thread{'s' * (n != 1)}" if here.get("device") == "cpu" and n else ""
+    return f" on {here.get('device_name', 'an unknown device')}{threads}"
+
+
+def tell_folded(line: str) -> None:
+    """A line for a person: folded between words in a terminal, whole elsewhere."""
+    if sys.stderr.isatty():
+        import shutil
+        import textwrap
+
+        line = textwrap.fill(clean(line), max(20, shutil.get_terminal_size().columns - 1))
+    say(line)

@@ -1,0 +1,74 @@
+"""Signs that a terminal can show: bars, marks and curves in a line, in Unicode or in ASCII."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len, set_cell_size
+
+#: what terminals and tables disagree on how wide it is: joiners, presentation selectors, skin tones
+_UNSTEADY = {0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, *range(0xFE00, 0xFE10), *range(0x1F3FB, 0x1F400)}
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """Every sign differs from the others without colour."""
+
+    running: str
+    done: str
+    waiting: str
+    trouble: str
+    full: str
+    empty: str
+    levels: str  # of a curve, from low to high
+    dots: str
+    dash: str
+    encoding: str
+
+    def states(self) -> dict[str, str]:
+        return {"running": self.running, "done": self.done, "waiting": self.waiting, "trouble": self.trouble}
+
+    def fit(self, text: str, width: int) -> str:
+        """Exactly `width` cells: padded, or cut with dots at the end."""
+        text = self.steady(text)
+        if cell_len(text) <= width:
+            return set_cell_size(text, width)
+        room = width - cell_len(self.dots)
+        return (
+            set_cell_size(set_cell_size(text, room).rstrip() + self.dots, width) if room > 0 else text[:width]
+        )
+
+    def steady(self, text: str) -> str:
+        """Of a width on which all terminals agree, in signs that this one has."""
+        kept = "".join(character for character in text if ord(character) not in _UNSTEADY)
+        return kept.encode(self.encoding, "replace").decode(self.encoding)
+
+    def bar(self, fraction: float, width: int) -> tuple[str, str]:
+        """The part that is done and the rest."""
+        done = min(width, max(0, int(width * fraction)))
+        return self.full * done, self.empty * (width - done)
+
+    def curve(
+        self, points: Sequence[tuple[float, float]], width: int, low: float, high: float, until: float
+    ) -> str:
+        """A value at each share of the way (0 to 1), in `width` cells for the whole way, blank after `until`."""
+        cells = [" "] * width
+        value, at = math.nan, 0
+        points = [point for point in points if math.isfinite(point[1])]
+        for cell in range(min(width, math.ceil(until * width - 1e-9))):
+            while at < len(points) and points[at][0] <= (cell + 1) / width + 1e-9:
+                value, at = points[at][1], at + 1
+            if not math.isnan(value):
+                share = (value - low) / (high - low) if high > low else 0.5
+                cells[cell] = self.levels[min(len(self.levels) - 1, max(0, int(share * len(self.levels))))]
+        return "".join(cells)
+
+
+UNICODE = Glyphs("▸", "✓", "·", "✗", "━", "╌", "▁▂▃▄▅▆▇█", "…", "–", "utf-8")
+ASCII = Glyphs(">", "+", ".", "x", "#", "-", "_.-:=*#@", "..", "-", "ascii")
+
+
+def glyphs_for(encoding: str | None) -> Glyphs:
+    return UNICODE if (encoding or "").lower().replace("-", "").replace("_", "") == "utf8" else ASCII

@@ -1,0 +1,69 @@
+"""Where no terminal watches: one plain line a finished trial or warning, and a sign of life every half minute; or JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from typing import TextIO
+
+from optbench.cli.live.board import Board, key_of, point_of
+from optbench.cli.live.times import duration
+from optbench.events import Event, Finished
+from optbench.report.text import clean
+from optbench.suite.types import Trial
+
+SIGN_OF_LIFE_SECONDS = 30.0
+
+
+class Lines:
+    """Each line has the time of day and how far the run is."""
+
+    def __init__(self, board: Board, stream: TextIO) -> None:
+        self._board, self._stream = board, stream
+        self._last = time.monotonic()
+
+    def take(self, trial: Trial, event: Event) -> None:
+        self.tell(trial, event, self._board.take(trial, event))
+
+    def tell(self, trial: Trial, event: Event, troubles: list[str]) -> None:
+        """The same for an event that the board has taken already."""
+        row = self._board.rows[key_of(trial)]
+        name = f"{row.name}{point_of(trial)} seed {trial.seed}"
+        if isinstance(event, Finished):
+            self.say(f"{name}: {event.status}{_result(trial, event)}")
+        elif time.monotonic() - self._last > SIGN_OF_LIFE_SECONDS and row.last is not None:
+            latest = "" if row.latest is None else f", {row.metric} {row.latest:.4g}"
+            self.say(f"{name}: epoch {row.last.step / row.last.steps_per_epoch:.1f}{latest}")
+        for text in troubles:
+            self.say(f"! {text}")
+
+    def say(self, text: str) -> None:
+        self._last = time.monotonic()
+        left = self._board.seconds_left() if self._board.pending else None
+        tail = "" if left is None else f", about {duration(left)} left"
+        head = f"{time.strftime('%H:%M:%S')} [{self._board.done}/{self._board.planned}]"
+        print(f"{head} {clean(text)}{tail}", file=self._stream, flush=True)
+
+
+def json_line(trial: Trial, event: Event) -> None:
+    """On standard output."""
+    line = {
+        "event": event.kind,
+        "suite": trial.suite,
+        "workload": trial.workload_name,
+        "optimizer": trial.label,
+        "seed": trial.seed,
+        "trial": trial.id,
+        **({"point": trial.point} if trial.point else {}),
+        **asdict(event),
+    }
+    print(json.dumps(line), flush=True)
+
+
+def _result(trial: Trial, event: Finished) -> str:
+    if "last" in event.final:
+        metric = trial.workload.metrics[0]
+        return f", test {metric} {event.final['last'][metric]:.4f}, {event.train_seconds:.1f} s of training"
+    first = event.detail.strip().splitlines()
+    return f" ({first[-1]})" if first else ""

@@ -1,0 +1,86 @@
+"""What a run would do, in words: trials, rows, what is done, and the time that the rest may take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from optbench.cli.live.board import Key, key_of
+from optbench.cli.live.times import Known, duration, seconds_of
+from optbench.errors import OptbenchError
+from optbench.store import SuiteFolder, TrialLog
+from optbench.suite.load import Loaded
+from optbench.suite.types import Trial
+
+
+def show_plan(loaded: Loaded, wanted: Sequence[Trial], folder: SuiteFolder) -> None:
+    """What `run` would do: rows, trials, done so far, time as far as it is known."""
+    logs = stored_logs(folder, wanted)
+    done = {trial.id for trial in wanted if trial.id in logs and logs[trial.id].is_complete}
+    pending = [trial for trial in wanted if trial.id not in done]
+    told = forecast(logs, wanted, pending)
+    print(f"{loaded.name}: {count(wanted)}; {len(done)} done, {len(pending)} to run; {told}")
+    rows: dict[Key, list[Trial]] = {}
+    for trial in wanted:
+        rows.setdefault(key_of(trial), []).append(trial)
+    for (workload, label, budget, swept), trials in rows.items():
+        first = trials[0]
+        finished = sum(trial.id in done for trial in trials)
+        if swept:
+            points = len({trial.config_id for trial in trials})
+            print(
+                f"  {workload} | {label}: sweep of {', '.join(first.point)}, {points} points, {budget}; "
+                f"{finished} of {len(trials)} done"
+            )
+            continue
+        uses = " + ".join(rule.use for rule in first.entry.rules)
+        schedule = first.entry.schedule.name if first.entry.schedule else "constant"
+        facts = f"{uses}, {schedule}, {budget}, batch {first.batch_size}"
+        print(f"  {workload} | {label}: {facts}; {finished} of {len(trials)} seeds done")
+
+
+def count(trials: Sequence[Trial]) -> str:
+    """As in "12 trials (4 optimizers x 3 seeds)"."""
+    swept = sum(bool(trial.point) for trial in trials)
+    if 0 < swept < len(trials):
+        timed = [trial for trial in trials if not trial.point]
+        return f"{count(timed)} and {swept} trial{'s' * (swept != 1)} of a sweep"
+    cells = [len({getattr(trial, name) for trial in trials}) for name in ("workload_name", "label", "seed")]
+    words = [
+        f"{n} {word}{'s' * (n != 1)}"
+        for n, word in zip(cells, ("workload", "optimizer", "seed"), strict=True)
+    ]
+    horizons = len(
+        {str(trial.workload.budget) for trial in trials if trial.workload_name == trials[0].workload_name}
+    )
+    if horizons > 1:
+        words.insert(2, f"{horizons} horizons")
+    shown = words[1:] if cells[0] == 1 else words
+    return f"{len(trials)} trial{'s' * (len(trials) != 1)} ({' x '.join(shown)})"
+
+
+def stored_logs(folder: SuiteFolder, wanted: Sequence[Trial]) -> dict[str, TrialLog]:
+    """What there is of these trials, by id; without files that can't be read."""
+    from optbench.store.read import read_log
+
+    found = {}
+    for trial in wanted:
+        path = folder.trial_path(trial)
+        if path.exists():
+            try:
+                found[trial.id] = read_log(path)
+            except OptbenchError:
+                continue  # the run tells, when it comes to this trial
+    return found
+
+
+def forecast(logs: Mapping[str, TrialLog], wanted: Sequence[Trial], pending: Sequence[Trial]) -> str:
+    """Time for the pending trials from those that are complete."""
+    if not pending:
+        return "nothing to do"
+    known = Known()
+    for trial in wanted:
+        end = logs[trial.id].finished if trial.id in logs and logs[trial.id].is_complete else None
+        if end is not None:
+            known.add(trial, seconds_of(end))
+    seconds = known.total(pending)
+    return f"about {duration(seconds)}" if seconds else "the time it takes is known once a trial has finished"

@@ -1,0 +1,94 @@
+"""Lines painted on a terminal four times a second, on a screen of their own: what was there before comes back at the end.
+
+A screen of its own is what stays whole when the window changes its size: nothing of it is in the terminal's memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.segment import Segment
+from rich.style import Style
+
+from optbench.cli.live.view import Line
+from optbench.cli.signals import stop_talking
+
+SECONDS = 0.25
+_STYLES = {name: Style.parse(name) for name in ("bold", "dim", "green", "red", "yellow")} | {"": Style()}
+
+
+class Screen:
+    """A context manager; `draw(width, height)` gives the lines, in a thread of its own."""
+
+    def __init__(self, draw: Callable[[int, int], list[Line]]) -> None:
+        console = Console(stderr=True, highlight=False)
+        self._live = Live(
+            _Lines(draw),
+            console=console,
+            screen=True,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._paint, daemon=True, name="display")
+        self._before: Any = None
+
+    def __enter__(self) -> Screen:
+        with _unless_closed():
+            self._live.start()
+        if hasattr(signal, "SIGTSTP") and threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTSTP, self._suspend)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        if self._before is not None:
+            signal.signal(signal.SIGTSTP, self._before)
+        with _unless_closed():
+            self._live.stop()
+
+    def _paint(self) -> None:
+        with _unless_closed():
+            while True:
+                self._live.refresh()
+                if self._ended.wait(SECONDS):
+                    return
+
+    def _suspend(self, number: int, _: FrameType | None) -> None:
+        """Ctrl-Z gives the terminal back as it was; `fg` brings the screen again."""
+        with _unless_closed():
+            self._live.stop()
+        signal.raise_signal(signal.SIGSTOP)
+        with _unless_closed():
+            self._live.start()
+
+
+class _Lines:
+    def __init__(self, draw: Callable[[int, int], list[Line]]) -> None:
+        self._draw = draw
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = self._draw(console.width, console.height)
+        for number, line in enumerate(lines):
+            if number:
+                yield Segment.line()
+            yield from (Segment(text, _STYLES[style]) for text, style in line)
+
+
+@contextlib.contextmanager
+def _unless_closed() -> Iterator[None]:
+    """The terminal may be gone at any time."""
+    try:
+        yield
+    except OSError:
+        stop_talking()
