@@ -71,13 +71,17 @@ def compile_steps(session: Session, backend: str = "inductor") -> None:
         ) as error:  # no compiler here, or one that fails at this step: the plain step is as right
             if is_out_of_memory(error):
                 raise
-            reason = str(error).strip().partition("\n")[0][:200]
-            held.note_implementation(
-                position, compiled=False, note=f"not compiled: {type(error).__name__}: {reason}"
-            )
+            held.note_implementation(position, compiled=False, note=f"not compiled: {_told(error)}")
         else:
             compiled.install(member)
             held.note_implementation(position, compiled=True)
+
+
+def _told(error: BaseException) -> str:
+    """One line, of the error that the compiler wrapped in its own."""
+    while isinstance(inner := getattr(error, "inner_exception", None), BaseException):
+        error = inner
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"[:200]
 
 
 def _scheduled_beside_rate(session: Session) -> str:
