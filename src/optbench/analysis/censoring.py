@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -106,6 +107,7 @@ def restricted_difference(
     return RestrictedDifference(mean, p)
 
 
+@lru_cache(maxsize=4)
 def _exchanges(n: int, size: int) -> npt.NDArray[np.int64]:
     """Which trials count as the first side's, a row an exchange; the first row is how it was."""
     if math.comb(n, size) <= _EXCHANGES:
@@ -122,7 +124,9 @@ def _differences(
     first = np.zeros((len(chosen), len(times)))
     np.put_along_axis(first, chosen, 1.0, axis=1)
     moments = np.unique(times[there & (times < tau)])
-    at_risk, arriving = times[:, None] >= moments, there[:, None] & (times[:, None] == moments)
+    # As floats: numpy multiplies matrices of truth values many times slower.
+    at_risk = (times[:, None] >= moments).astype(float)
+    arriving = (there[:, None] & (times[:, None] == moments)).astype(float)
     steps = np.diff(np.concatenate([[0.0], moments, [tau]]))
 
     def areas(members: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

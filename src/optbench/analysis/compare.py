@@ -7,6 +7,7 @@ import math
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from optbench.analysis.intervals import holm, paired_difference
@@ -28,7 +29,8 @@ def all_pairs(
     the test, p_holm (adjusted over all pairs) and sign_flip_p. Fewer than 2 common seeds (6 for the sign-flip test) give
     no p. A difference smaller than `resolution` is never significant: the evaluation grid does not show it.
     """
-    records = [_pair(values, a, b, test, resolution) for a, b in itertools.combinations(values.columns, 2)]
+    columns = _columns(values)
+    records = [_pair(columns, a, b, test, resolution) for a, b in itertools.combinations(columns, 2)]
     pairs = pd.DataFrame(records, columns=COLUMNS)
     pairs["p_holm"] = holm(pairs["p"].tolist())
     return pairs
@@ -36,9 +38,8 @@ def all_pairs(
 
 def against(values: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Every other column against the baseline's: as `all_pairs`, adjusted over these comparisons only; b is the baseline."""
-    records = [
-        _pair(values, entry, baseline, "paired_t", 0.0) for entry in values.columns if entry != baseline
-    ]
+    columns = _columns(values)
+    records = [_pair(columns, entry, baseline, "paired_t", 0.0) for entry in columns if entry != baseline]
     pairs = pd.DataFrame(records, columns=COLUMNS)
     pairs["p_holm"] = holm(pairs["p"].tolist())
     return pairs
@@ -55,11 +56,20 @@ def top_group(pairs: pd.DataFrame, *, higher_is_better: bool) -> dict[str, bool 
     return group
 
 
+def _columns(values: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
+    """As plain arrays: there are thousands of pairs."""
+    return {name: values[name].to_numpy(dtype=float) for name in values.columns}
+
+
 def _pair(
-    values: pd.DataFrame, a: str, b: str, test: Literal["paired_t", "sign_flip"], resolution: float
+    columns: dict[str, npt.NDArray[np.float64]],
+    a: str,
+    b: str,
+    test: Literal["paired_t", "sign_flip"],
+    resolution: float,
 ) -> dict[str, object]:
-    common = values[[a, b]].dropna()
-    found = paired_difference(common[a].tolist(), common[b].tolist())
+    common = ~(np.isnan(columns[a]) | np.isnan(columns[b]))
+    found = paired_difference(columns[a][common].tolist(), columns[b][common].tolist())
     p = found.p if test == "paired_t" else found.sign_flip_p
     if not math.isnan(p) and abs(found.mean) < resolution * (1 - 1e-9):
         p = 1.0

@@ -33,7 +33,7 @@ RULES = (
 )
 
 
-def costs_frame(results: Results) -> pd.DataFrame:
+def costs_frame(results: Results, table: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row a row of the timed table. Means over the trials that ended by themselves; what no trial told is NaN.
 
     activation_bytes: kept for the backward pass of one batch; training_bytes: those, parameters, gradients and optimizer state;
@@ -43,7 +43,7 @@ def costs_frame(results: Results) -> pd.DataFrame:
     samples at the first and the last weights (McCandlish et al. 2018); clipped: share of steps; exploded_steps, vanished_steps:
     sums over trials; data_wait: share of training seconds; utilisations, power and clock: means of samples.
     epochs_to_target, steps_to_target: as in the comparison, of the first target. best_use: by `RULES`; "" where nothing stands
-    out, and without a target.
+    out, and without a target. `table` is the comparison, where it is at hand.
     """
     records = []
     for row in table_rows(results):
@@ -57,7 +57,7 @@ def costs_frame(results: Results) -> pd.DataFrame:
         }
         records.append(facts | _costs(row))
     frame = pd.DataFrame(records, columns=list(COLUMNS))
-    table = comparison(results)
+    table = comparison(results) if table is None else table
     first = table.drop_duplicates("config_id").set_index("config_id")
     for column in ("epochs_to_target", "steps_to_target"):
         frame[column] = first[column].reindex(frame["config_id"]).to_numpy()

@@ -13,8 +13,8 @@ import pandas as pd
 
 from optbench.analysis.frames import KEYS, is_worst
 from optbench.analysis.rows import TableRow, table_rows
-from optbench.events import Evaluated
 from optbench.store import Results, TrialLog
+from optbench.store.evaluations import Evaluations
 
 Array = npt.NDArray[np.float64]
 
@@ -113,8 +113,8 @@ def _curves(log: TrialLog) -> Iterator[_Curve]:
     if not log.evaluations:
         return
     clocks = np.array(
-        [(event.step, event.epoch, event.train_seconds) for event in log.evaluations], dtype=float
-    )
+        [log.evaluations.column(name) for name in ("step", "epoch", "train_seconds")], dtype=float
+    ).T
     if log.timings_interrupted:
         clocks[:, 2] = math.nan
     for (metric, split), values in _series(log.evaluations).items():
@@ -124,14 +124,11 @@ def _curves(log: TrialLog) -> Iterator[_Curve]:
             yield _Curve(metric, split, step, epoch, seconds, values[known], is_worst(log))
 
 
-def _series(events: tuple[Evaluated, ...]) -> dict[tuple[str, str], Array]:
+def _series(events: Evaluations) -> dict[tuple[str, str], Array]:
     """By metric and split; NaN where an evaluation does not tell it."""
-    told = dict.fromkeys(
-        (m, split) for event in events for split, metrics in event.metrics.items() for m in metrics
-    )
-    found = {(m, s): [event.metrics.get(s, {}).get(m, math.nan) for event in events] for m, s in told}
+    found = {(m, s): events.metric(s, m) for s, names in events.metrics().items() for m in names}
     for name, split in SERIES.items():
-        found[name, split] = [math.nan if (v := getattr(event, name)) is None else v for event in events]
+        found[name, split] = [math.nan if value is None else value for value in events.column(name)]
     return {key: np.array(values, dtype=float) for key, values in found.items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pandas as pd
@@ -22,6 +23,7 @@ def trials_frame(results: Results) -> pd.DataFrame:
     status ("not run" without a file, "unfinished" without an end), at_fault, detail, complete (bool: nothing is left
     to run), worst (bool: its end counts as the worst outcome); epochs, steps, samples, train_seconds, cpu_seconds,
     evaluation_seconds, setup_seconds (all at the end of training); timings_interrupted (bool), resumed (times);
+    attempt (the one that counts), attempts (made), disturbed (bool: the seconds of all attempts were, by other work);
     parameters, parameter_bytes, state_bytes, step_peak_bytes, peak_memory_bytes; batch_size, threads, device,
     precision, initial_weights; <estimand>_<metric> of the test split for each estimand (last, best_validation).
     """
@@ -39,13 +41,9 @@ def evaluations_frame(results: Results) -> pd.DataFrame:
     for row in all_rows(results):
         for log in row.logs:
             if log.evaluations:
-                records = [_evaluation(event) for event in log.evaluations]
-                if log.finished and log.finished.step == log.evaluations[-1].step:
-                    last = log.finished.final.get("last", {})
-                    records[-1] |= {f"test_{metric}": value for metric, value in last.items()}
                 name = _names(row) | {"seed": log.trial["seed"], "trial_id": log.id}
                 name |= {f"point_{key}": value for key, value in row.trial.point.items()}
-                frames.append(pd.DataFrame([name | record for record in records]))
+                frames.append(pd.DataFrame(_evaluations(log, name)))
     if not frames:
         return pd.DataFrame(columns=[*KEYS, "seed", "trial_id", "step", "epoch", "samples", "train_seconds"])
     return pd.concat(frames, ignore_index=True)
@@ -120,6 +118,9 @@ def _trial_record(row: TableRow, log: TrialLog | None) -> dict[str, Any]:
         "worst": is_worst(log),
         "resumed": len(log.resumed),
         "timings_interrupted": log.timings_interrupted,
+        "attempt": log.attempt,
+        "attempts": log.attempts,
+        "disturbed": log.disturbed,
         "batch_size": batch_size(row),
     }
     if log.evaluations:
@@ -141,29 +142,45 @@ def _trial_record(row: TableRow, log: TrialLog | None) -> dict[str, Any]:
     return record
 
 
-def _evaluation(event: Evaluated) -> dict[str, Any]:
-    record = {name: value for name, value in vars(event).items() if name != "metrics"}
-    for split, metrics in event.metrics.items():
-        record |= {f"{split}_{metric}": value for metric, value in metrics.items()}
-    return record
+def _evaluations(log: TrialLog, name: dict[str, Any]) -> dict[str, list[Any]]:
+    """Columns of one trial's evaluations."""
+    events = log.evaluations
+    columns: dict[str, list[Any]] = {key: [value] * len(events) for key, value in name.items()}
+    columns |= {
+        field.name: list(events.column(field.name)) for field in fields(Evaluated) if field.name != "metrics"
+    }
+    for split, metrics in events.metrics().items():
+        columns |= {f"{split}_{metric}": list(events.metric(split, metric)) for metric in metrics}
+    if log.finished and log.finished.step == events.column("step")[-1]:
+        for metric, value in log.finished.final.get("last", {}).items():
+            told = columns.setdefault(f"test_{metric}", [float("nan")] * len(events))
+            told[-1] = value
+    return columns
 
 
 def _passage(log: TrialLog, target: Target) -> dict[str, Any]:
-    split, metric, missing = target.split, target.metric, float("nan")
-    values = (event.metrics.get(split, {}).get(metric, missing) for event in log.evaluations)
-    first = next((index for index, value in enumerate(values) if target.holds(value)), None)
+    first = first_holding(log, target)
     zero = dict.fromkeys(UNITS, 0.0)
     if first is None:
-        whole = _budget(log, _clocks(log.evaluations[-1], log) if log.evaluations else zero)
+        whole = _budget(log, _clocks(log, -1) if log.evaluations else zero)
         return {"reached": False} | whole | {f"{unit}_low": whole[unit] for unit in UNITS}
-    before = _clocks(log.evaluations[first - 1], log) if first else zero
-    now = _clocks(log.evaluations[first], log)
-    return {"reached": True} | now | {f"{unit}_low": before[unit] for unit in UNITS}
+    before = _clocks(log, first - 1) if first else zero
+    return {"reached": True} | _clocks(log, first) | {f"{unit}_low": before[unit] for unit in UNITS}
 
 
-def _clocks(event: Evaluated, log: TrialLog) -> dict[str, float]:
-    seconds = float("nan") if log.timings_interrupted else event.train_seconds
-    return {"epochs": event.epoch, "steps": event.step, "samples": event.samples, "seconds": seconds}
+def first_holding(log: TrialLog, target: Target) -> int | None:
+    """Index of the first evaluation at which the target held; None where it never did."""
+    values = log.evaluations.metric(target.split, target.metric)
+    return next((index for index, value in enumerate(values) if target.holds(value)), None)
+
+
+def _clocks(log: TrialLog, index: int) -> dict[str, float]:
+    epochs, steps, samples, seconds = (
+        log.evaluations.column(name)[index] for name in ("epoch", "step", "samples", "train_seconds")
+    )
+    if log.timings_interrupted:
+        seconds = float("nan")
+    return {"epochs": epochs, "steps": steps, "samples": samples, "seconds": seconds}
 
 
 def _budget(log: TrialLog, last: dict[str, float]) -> dict[str, float]:

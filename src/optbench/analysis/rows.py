@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pydantic import ValidationError
 
@@ -12,6 +13,7 @@ from optbench.store import Results, SuiteResults, TrialLog
 from optbench.suite.axes import as_text
 from optbench.suite.types import Trial, Workload
 
+_MADE: WeakKeyDictionary[SuiteResults, tuple[TableRow, ...]] = WeakKeyDictionary()
 _LOWER_IS_BETTER = ("loss", "error", "perplexity", "mse", "mae", "rmse")
 
 
@@ -62,7 +64,7 @@ def sweep_rows(results: Results) -> list[TableRow]:
 
 
 def all_rows(results: Results) -> list[TableRow]:
-    return [row for suite in results.suites for row in _suite_rows(suite)]
+    return [row for suite in results.suites for row in _known_rows(suite)]
 
 
 def comparable(rows: list[TableRow]) -> list[list[TableRow]]:
@@ -87,6 +89,13 @@ def higher_is_better(suite: SuiteResults, workload: Workload, metric: str) -> bo
         if target.metric == metric:
             return target.at_least is not None
     return not metric.lower().endswith(_LOWER_IS_BETTER)
+
+
+def _known_rows(suite: SuiteResults) -> tuple[TableRow, ...]:
+    """Made once a suite, as long as somebody holds it: every frame asks for them."""
+    if suite not in _MADE:
+        _MADE[suite] = tuple(_suite_rows(suite))
+    return _MADE[suite]
 
 
 def _suite_rows(suite: SuiteResults) -> list[TableRow]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -102,12 +102,19 @@ def worst_value(rows: Iterable[TableRow], metric: str, *, higher: bool) -> float
         value
         for row in rows
         for log in row.logs
-        for metrics in [event.metrics for event in log.evaluations]
-        + [log.finished.final if log.finished else {}]
-        for value in (of.get(metric, math.nan) for of in metrics.values())
+        for values in _every_value(log, metric)
+        for value in values
         if math.isfinite(value)
     ]
     return max(seen, default=math.nan)
+
+
+def _every_value(log: TrialLog, metric: str) -> Iterator[Iterable[float]]:
+    """Of all splits, at evaluations and at the end."""
+    for split in log.evaluations.metrics():
+        yield log.evaluations.metric(split, metric)
+    if log.finished is not None:
+        yield (of.get(metric, math.nan) for of in log.finished.final.values())
 
 
 def final_values(rows: list[TableRow], metric: str, *, higher: bool) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from optbench.analysis.compare import FEW_SEEDS
 from optbench.analysis.frames import counts
 from optbench.analysis.rows import TableRow, batch_size, superseded, table_rows
 from optbench.store import Results, SuiteResults, TrialLog
+from optbench.store.attempts import disagreement
 
 #: facts of the environment that must agree within a table, with their names for people
 _FACTS = {
@@ -31,8 +32,6 @@ _FACTS = {
     "float32_matmul_precision": "matmul precisions",
     "deterministic": "settings of deterministic algorithms",
 }
-#: a trial is disturbed if its share of CPU time is below this part of the workload's best (decision 15)
-_DISTURBED = 0.9
 
 
 def warnings_frame(results: Results) -> pd.DataFrame:
@@ -49,20 +48,6 @@ def warnings_frame(results: Results) -> pd.DataFrame:
             for workload, kind, message in found
         ]
     return pd.DataFrame(records, columns=["suite", "workload", "kind", "message"])
-
-
-def disturbed(rows: list[TableRow]) -> list[TrialLog]:
-    """CPU trials of one workload that got less of the processor than its best trial did: something else was running."""
-    shares: list[tuple[float, TrialLog]] = []
-    for log in _logs(rows):
-        if log.started is None or log.finished is None or log.started.environment.get("device") != "cpu":
-            continue
-        threads = log.started.environment.get("threads")
-        wall = log.finished.train_seconds * (threads if isinstance(threads, int) else 1)
-        if wall > 0 and log.finished.cpu_seconds >= 0 and log.is_complete:  # an imported log may not tell
-            shares.append((log.finished.cpu_seconds / wall, log))
-    best = max((share for share, _ in shares), default=0.0)
-    return [log for share, log in shares if share < _DISTURBED * best]
 
 
 def _of_suite(suite: SuiteResults) -> Iterator[tuple[str, str]]:
@@ -123,11 +108,30 @@ def _clock(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     resumed = sum(log.timings_interrupted for log in _logs(rows))
     if resumed:
         yield "resumed", f"seconds of {_trials(resumed)} left out: interrupted and resumed"
-    noisy = disturbed(rows)
+    again = [log for log in _logs(rows) if log.attempts > 1]
+    if again:
+        calm = sum(not log.disturbed for log in again)
+        yield (
+            "run_again",
+            f"{_trials(len(again))} {'was' if len(again) == 1 else 'were'} disturbed by other work and run again: "
+            f"{'it' if calm == len(again) == 1 else 'all' if calm == len(again) else calm or 'none'} undisturbed then",
+        )
+    noisy = [log for log in _logs(rows) if log.disturbed]
     if noisy:
-        names = ", ".join(f"{log.trial['label']} seed {log.trial['seed']}" for log in noisy[:3])
-        more = f" and {len(noisy) - 3} more" if len(noisy) > 3 else ""
-        yield "disturbed", f"seconds of {_trials(len(noisy))} were disturbed by other work: {names}{more}"
+        yield "disturbed", f"seconds of {_trials(len(noisy))} were disturbed by other work: {_named(noisy)}"
+    unlike = [(log, told) for log in again if (told := disagreement(log))]
+    if unlike:
+        told = unlike[0][1]
+        yield (
+            "attempts",
+            f"NOT REPEATABLE: {_trials(len(unlike))} computed something else when run again on the same machine "
+            f"({_named([log for log, _ in unlike])}; {told}): results of this workload depend on chance",
+        )
+
+
+def _named(logs: list[TrialLog]) -> str:
+    names = ", ".join(f"{log.trial['label']} seed {log.trial['seed']}" for log in logs[:3])
+    return names + (f" and {len(logs) - 3} more" if len(logs) > 3 else "")
 
 
 def _same_start(rows: list[TableRow]) -> Iterator[tuple[str, str]]:

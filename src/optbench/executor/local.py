@@ -83,14 +83,19 @@ def run(
 
 
 def run_one(
-    trial: Trial, folder: SuiteFolder, settings: Settings, listen: Listener, stop: StopRequest
+    trial: Trial,
+    folder: SuiteFolder,
+    settings: Settings,
+    listen: Listener,
+    stop: StopRequest,
+    attempt: int = 1,
 ) -> Status:
     """One trial in a process of its own, every event stored before it goes on; how it ended."""
-    checkpoint = folder.checkpoint_path(trial)
-    output = folder.path / "output" / f"{folder.trial_path(trial).stem}.log"
+    checkpoint = folder.checkpoint_path(trial) if attempt == 1 else None
+    output = folder.path / "output" / f"{folder.trial_path(trial, attempt).stem}.log"
     killed_before = _kills_for_memory()
     with (
-        folder.open_trial(trial) as file,
+        folder.open_trial(trial, attempt) as file,
         child(work, trial, settings, checkpoint, output) as process,
     ):
         end = _follow(trial, file, process, settings, listen, stop, output)
@@ -99,7 +104,7 @@ def run_one(
             end = _told(end, file, output, out_of_memory=_kills_for_memory() > killed_before)
             file.append(end)
             listen(trial, end)
-    if file.is_complete:
+    if file.is_complete and checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         if output.stat().st_size == 0:

@@ -39,7 +39,7 @@ def work(
     lifeline: Connection,
     trial: Trial,
     settings: Settings,
-    checkpoint: Path,
+    checkpoint: Path | None,
     output: Path,
 ) -> None:
     """Entry point of a trial's process: send each event, read whether to stop, end with None, or with the problems because of
@@ -167,6 +167,7 @@ def _prepare(settings: Settings, folder: str) -> Any:
     """
     import torch
 
+    from optbench.engine.allocator import tune
     from optbench.engine.devices import pick
 
     sys.path.append(folder)
@@ -175,6 +176,7 @@ def _prepare(settings: Settings, folder: str) -> Any:
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     device = pick(settings.device)
+    tune(device.type)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     return device

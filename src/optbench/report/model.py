@@ -81,7 +81,7 @@ def build(results: Results) -> Report:
     table = comparison(results)
     horizons = horizons_frame(results)
     verdicts, sensitivity = verdicts_frame(results), sensitivity_frame(results)
-    warnings, costs = warnings_frame(results), costs_frame(results)
+    warnings, costs = warnings_frame(results), costs_frame(results, table)
     sections = []
     for suite in results.suites:
         rows = table_rows(Results((suite,)))

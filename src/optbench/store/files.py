@@ -45,16 +45,17 @@ def make_folder(path: Path) -> None:
         raise explained(error, path) from error
 
 
-def write_whole(path: Path, text: str, *, sync: bool = True) -> None:
-    """Replace the file in one move: a reader, or a crash, sees the old text or the new, never a part.
+def write_whole(path: Path, content: str | bytes, *, sync: bool = True) -> None:
+    """Replace the file in one move: a reader, or a crash, sees the old content or the new, never a part.
 
     Without `sync` that holds but for a power cut: for many files that can be made again, with one `sync_all` at the end.
     """
+    data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
     temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}{_TEMPORARY}")
     try:
         try:
-            with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-                file.write(text)
+            with temporary.open("wb") as file:
+                file.write(data)
                 if sync:
                     file.flush()
                     os.fsync(file.fileno())
@@ -65,7 +66,7 @@ def write_whole(path: Path, text: str, *, sync: bool = True) -> None:
         if sync:
             sync_folder(path.parent)
     except OSError as error:
-        raise explained(error, path, len(text.encode("utf-8", "backslashreplace"))) from error
+        raise explained(error, path, len(data)) from error
 
 
 def sweep(folder: Path) -> None:

@@ -96,17 +96,22 @@ class SuiteFolder:
             sweep(self.trials)
             yield
 
-    def trial_path(self, trial: Trial) -> Path:
-        """The names are for people; the id makes the file unique."""
+    def trial_path(self, trial: Trial, attempt: int = 1) -> Path:
+        """The names are for people; the id, and the number of a repeated attempt, make the file unique."""
         stem = f"{slug(trial.workload_name, 30)}--{slug(trial.label, 40)}--seed{trial.seed}--{trial.id}"
-        return self.trials / f"{stem}.jsonl"
+        return self.trials / f"{stem}{f'--attempt{attempt}' if attempt > 1 else ''}.jsonl"
 
     def checkpoint_path(self, trial: Trial) -> Path:
         return self.checkpoints / f"{trial.id}.pt"
 
-    def open_trial(self, trial: Trial) -> TrialFile:
-        """Go on with the trial's file, or start one."""
-        return self.reopen_trial(trial) or TrialFile.create(self.trial_path(trial), trial)
+    def open_trial(self, trial: Trial, attempt: int = 1) -> TrialFile:
+        """Go on with the trial's file, or start one. A repeated attempt is there for its seconds, and those of one that was cut
+        off are worth nothing: it always starts anew, and what there is of it is set aside."""
+        if attempt == 1:
+            return self.reopen_trial(trial) or TrialFile.create(self.trial_path(trial), trial)
+        path = self.trial_path(trial, attempt)
+        self.set_file_aside(path)
+        return TrialFile.create(path, trial, attempt)
 
     def reopen_trial(self, trial: Trial) -> TrialFile | None:
         """The trial's file if it was begun. One that was cut off in its first line holds nothing, and is set aside."""
@@ -139,7 +144,7 @@ class SuiteFolder:
         return "new" if known is None else "replaced"
 
     def set_aside(self, trial: Trial) -> Path | None:
-        """Move the trial's records out of the way, so that it runs anew, and drop its checkpoint.
+        """Move the trial's records out of the way, those of all attempts, so that it runs anew, and drop its checkpoint.
 
         Returns where the records are now (`superseded/`), None if there were none: nothing
         measured is ever deleted.
@@ -148,7 +153,9 @@ class SuiteFolder:
             self.checkpoint_path(trial).unlink(missing_ok=True)
         except OSError as error:
             raise explained(error, self.path) from error
-        return self.set_file_aside(self.trial_path(trial))
+        attempts = sorted(self.trials.glob(f"*--{trial.id}--attempt*.jsonl"))
+        aside = [self.set_file_aside(path) for path in (self.trial_path(trial), *attempts)]
+        return aside[0]
 
     def set_file_aside(self, path: Path) -> Path | None:
         """The same for a file of `trials/`, whatever trial it is of."""

@@ -46,13 +46,13 @@ class TrialFile:
             raise explained(error, path) from error
 
     @classmethod
-    def create(cls, path: Path, trial: Trial) -> TrialFile:
+    def create(cls, path: Path, trial: Trial, attempt: int = 1) -> TrialFile:
         """Start a new file. Raises `OptbenchError` if there is one already, or if the disk refuses."""
         if path.exists():
             raise OptbenchError(
                 Problem("this trial's file is already there: open it instead", file=str(path))
             )
-        write_whole(path, _header_line(trial))
+        write_whole(path, _header_line(trial, attempt))
         return cls.open(path)
 
     @classmethod
@@ -146,20 +146,23 @@ def read_header(line: bytes, file: str) -> dict[str, Any]:
     known = isinstance(trial, dict) and all(
         isinstance(trial.get(name), kind) for name, kind in _TRIAL_FIELDS.items()
     )
+    attempt = header.get("attempt", 1)
+    known = known and type(attempt) is int and attempt >= 1
     if not known or not isinstance(header.get("id"), str) or not isinstance(header.get("config_id"), str):
         raise Corrupt("'trial' record with a missing or unreadable field")
     return header
 
 
-def _header_line(trial: Trial) -> str:
+def _header_line(trial: Trial, attempt: int = 1) -> str:
     from optbench import __version__
 
-    header = {
+    header: dict[str, Any] = {
         "record": "trial",
         "format": FORMAT,
         "optbench": __version__,
         "id": trial.id,
         "config_id": trial.config_id,
+        **({"attempt": attempt} if attempt > 1 else {}),
         "trial": trial.model_dump(mode="json", exclude={"folder"}),
     }
     return to_line(header)

@@ -1,0 +1,150 @@
+"""Which attempt of a trial counts: a timed trial that other work disturbed is measured again, and nothing measured is deleted.
+
+Disturbed (decision 15): a trial on the CPU that got less than 0.9 of the processor that its own calibration says it can use, or
+ran while a hypervisor gave much of the processor to others. The calibration of a row (the trials that differ only in their
+seed) is the highest share of CPU time over wall time x threads among its own trials and attempts on that machine: it is small
+for a model that can't use all threads, and then nothing more is asked for. A row with a single record is held against the best
+of its workload until a second attempt gives it a share of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from optbench.events import FINGERPRINT, Evaluated
+
+if TYPE_CHECKING:
+    from optbench.store.log import TrialLog
+
+DISTURBED = 0.9  # of the calibration
+STEAL = 0.05  # of all processors' time, given to others by the hypervisor
+MOST_RERUNS = 2
+"""Attempts after the first, unless a run is told otherwise."""
+
+_WHOLE = ("completed", "stopped")
+
+
+def cpu_share(log: TrialLog) -> float | None:
+    """CPU time over (wall time x threads) of training; None where that says nothing about other work: on a GPU, in a sweep (many
+    trials at once), over a restart, in a trial that did not run to its end, and where a log does not tell."""
+    if log.started is None or log.finished is None or not log.is_complete or log.timings_interrupted:
+        return None
+    facts, end = log.started.environment, log.finished
+    if facts.get("device") != "cpu" or log.trial.get("point") or end.status not in _WHOLE:
+        return None
+    threads = facts.get("threads")
+    wall = end.train_seconds * (threads if isinstance(threads, int) else 1)
+    return end.cpu_seconds / wall if wall > 0 and end.cpu_seconds >= 0 else None
+
+
+def settled(logs: Iterable[TrialLog]) -> tuple[TrialLog, ...]:
+    """One log a trial, of all logs of a suite: its first undisturbed attempt, else its first, marked as `disturbed`; the other
+    complete attempts are in `others`. Attempts that were cut off don't count."""
+    trials: dict[str, list[TrialLog]] = {}
+    for log in logs:
+        trials.setdefault(log.id, []).append(log)
+    attempts = {
+        name: [of[0], *(log for log in of[1:] if log.is_complete)]
+        for name, unsorted in trials.items()
+        for of in [sorted(unsorted, key=lambda log: log.attempt)]
+    }
+    every = [log for of in attempts.values() for log in of]
+    is_disturbed = _judge(every)
+    return tuple(_chosen(of, is_disturbed) for of in attempts.values())
+
+
+def to_run_again(logs: Iterable[TrialLog], reruns: int) -> tuple[TrialLog, ...]:
+    """Of settled logs those that are still disturbed, and that may be attempted once more."""
+    return tuple(log for log in logs if log.disturbed and log.attempts <= reruns)
+
+
+def disagreement(log: TrialLog) -> str:
+    """What the attempts of a settled log computed differently, "" if nothing: on one machine's CPU they agree bit for bit."""
+    for other in log.others:
+        if _comparable(log, other) and (found := _difference(log, other)):
+            return f"attempts {log.attempt} and {other.attempt} differ {found}"
+    return ""
+
+
+def _judge(logs: Sequence[TrialLog]) -> Callable[[TrialLog], bool]:
+    shares = {id(log): share for log in logs if (share := cpu_share(log)) is not None}
+    rows: dict[Any, list[float]] = {}
+    workloads: dict[Any, float] = {}
+    for log in logs:
+        if (share := shares.get(id(log))) is not None:
+            rows.setdefault(_row(log), []).append(share)
+            workload = _workload(log)
+            workloads[workload] = max(share, workloads.get(workload, 0.0))
+
+    def is_disturbed(log: TrialLog) -> bool:
+        share = shares.get(id(log))
+        if share is None:
+            return False
+        own = rows[_row(log)]
+        best = max(own) if len(own) > 1 else workloads[_workload(log)]
+        return share < DISTURBED * best or _steal(log) > STEAL
+
+    return is_disturbed
+
+
+def _row(log: TrialLog) -> tuple[Any, ...]:
+    return log.config_id, *_machine(log)
+
+
+def _workload(log: TrialLog) -> tuple[Any, ...]:
+    return log.trial["workload_name"], *_machine(log)
+
+
+def _machine(log: TrialLog) -> tuple[Any, ...]:
+    facts = log.started.environment if log.started is not None else {}
+    return tuple(str(facts.get(name)) for name in ("host", "device_name", "threads"))
+
+
+def _steal(log: TrialLog) -> float:
+    return log.finished.resources.get("cpu_steal", {}).get("mean", 0.0) if log.finished else 0.0
+
+
+def _chosen(attempts: list[TrialLog], is_disturbed: Callable[[TrialLog], bool]) -> TrialLog:
+    first = attempts[0]
+    if cpu_share(first) is None:  # its seconds are not judged, so nothing can be better
+        chosen, disturbed = first, False
+    else:
+        calm = (log for log in attempts if cpu_share(log) is not None and not is_disturbed(log))
+        found = next(calm, None)
+        chosen, disturbed = found or first, found is None
+    others = tuple(log for log in attempts if log is not chosen)
+    return replace(chosen, attempts=len(attempts), disturbed=disturbed, others=others)
+
+
+def _comparable(log: TrialLog, other: TrialLog) -> bool:
+    """On one machine with the same versions, over the same steps: a budget in seconds ends at another one each time."""
+    if log.started is None or other.started is None:
+        return False
+    here, there = log.started.environment, other.started.environment
+    same = all(here.get(name) == there.get(name) for name in (*FINGERPRINT, "host", "code"))
+    budget = log.trial["workload"].get("budget")
+    seconds = isinstance(budget, dict) and budget.get("unit") == "seconds"
+    return same and here.get("device") == "cpu" and not seconds
+
+
+def _difference(log: TrialLog, other: TrialLog) -> str:
+    for mine, theirs in zip(log.evaluations, other.evaluations, strict=False):
+        if _computed(mine) != _computed(theirs):
+            return f"at step {mine.step} (training loss {mine.train_loss!r} and {theirs.train_loss!r})"
+    if log.finished is None or other.finished is None:
+        return ""
+    if log.finished.status != other.finished.status:
+        return f"in how they ended: {log.finished.status} and {other.finished.status}"
+    if _plain(log.finished.final) != _plain(other.finished.final):
+        return "in their final metrics"
+    return ""
+
+
+def _computed(event: Evaluated) -> tuple[Any, ...]:
+    return event.step, repr(event.train_loss), _plain(event.metrics)
+
+
+def _plain(metrics: dict[str, dict[str, float]]) -> str:
+    return repr({split: dict(sorted(of.items())) for split, of in sorted(metrics.items())})

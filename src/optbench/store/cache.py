@@ -1,0 +1,125 @@
+"""What was parsed of large suites before, in the user's own cache folder: a report need not read a million lines twice.
+
+Nothing depends on it. It may be deleted at any time, is rebuilt where it is damaged or of another version, and left alone where it
+can't be written. A file counts as known only if its name, size, times (also of its last change of any kind) and inode are what
+they were, and if it was not written just when it was read; else it is parsed again. `OPTBENCH_CACHE=off` does without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pickle
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from optbench.store.log import TrialLog
+
+_LEAST_BYTES = 4_000_000  # of trials' files in a folder; less is read as fast without
+_WORTH = 0.02  # share of the files that must be new for the cache to be written again
+_SETTLED_NS = 2_000_000_000  # a file younger than this when it is read could change again without a trace
+_NOWHERE = Path()
+_VERSION = 1  # of what is pickled: raised when `TrialLog` or what it holds changes
+
+#: size, modified, changed, inode
+Stamp = tuple[int, int, int, int]
+
+
+class Cache:
+    """Parsed files of one suite's folder."""
+
+    def __init__(self, known: dict[str, tuple[Stamp, TrialLog]]) -> None:
+        self._known = known
+        self.kept: dict[str, tuple[Stamp, TrialLog]] = {}
+        self.new = 0
+
+    def log(self, file: Path) -> TrialLog | None:
+        """What the file was found to hold, if it is as it was then."""
+        found = self._known.get(file.name)
+        if found is None or _stamp(file) != found[0]:
+            return None
+        self.kept[file.name] = found
+        return replace(found[1], path=file)
+
+    def read(self, file: Path, parse: Callable[[Path], TrialLog]) -> TrialLog:
+        """Parse the file, and keep what it holds, unless it is so young that it may have changed meanwhile."""
+        stamp, now = _stamp(file), time.time_ns()
+        log = parse(file)
+        if stamp is not None and now - max(stamp[1], stamp[2]) > _SETTLED_NS and _stamp(file) == stamp:
+            self.kept[file.name] = stamp, replace(log, path=_NOWHERE)
+            self.new += 1
+        return log
+
+
+@contextmanager
+def read_before(folder: Path) -> Iterator[Cache]:
+    """The cache of a suite's folder; what was added is written at the end, if it is worth it."""
+    place = _place(folder)
+    cache = Cache(_load(place) if place is not None else {})
+    yield cache
+    if place is not None and cache.new > _WORTH * len(cache.kept):
+        _save(place, cache.kept)
+
+
+def _place(folder: Path) -> Path | None:
+    """None where a cache would not pay, or is not wanted."""
+    if os.environ.get("OPTBENCH_CACHE", "").lower() in ("off", "0", "no"):
+        return None
+    try:
+        with os.scandir(folder / "trials") as files:
+            if sum(file.stat().st_size for file in files if file.name.endswith(".jsonl")) < _LEAST_BYTES:
+                return None
+        key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:24]
+    except OSError:
+        return None
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("optbench")) / "reports" / f"{key}.pickle"
+
+
+def _signature() -> tuple[Any, ...]:
+    from optbench import __version__
+
+    return _VERSION, __version__, sys.version_info[:2]
+
+
+def _load(place: Path) -> dict[str, tuple[Stamp, TrialLog]]:
+    """Nothing if there is none that this user wrote, or if it is damaged, in whatever way."""
+    try:
+        if hasattr(os, "getuid") and place.stat().st_uid != os.getuid():
+            return {}
+        with place.open("rb") as file:
+            if pickle.load(file) != _signature():
+                return {}
+            found: dict[str, tuple[Stamp, TrialLog]] = pickle.load(file)
+        return found if isinstance(found, dict) else {}
+    except Exception:  # a pickle can fail with anything
+        return {}
+
+
+def _save(place: Path, kept: dict[str, tuple[Stamp, TrialLog]]) -> None:
+    aside = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    with contextlib.suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            with aside.open("wb") as file:
+                pickle.dump(_signature(), file, pickle.HIGHEST_PROTOCOL)
+                pickle.dump(kept, file, pickle.HIGHEST_PROTOCOL)
+            os.replace(aside, place)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def _stamp(file: Path) -> Stamp | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino

@@ -1,0 +1,149 @@
+"""One trial's file, parsed: what is on its lines, and no more."""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from operator import lt
+from pathlib import Path
+from typing import Any
+
+from optbench.errors import OptbenchError, Problem
+from optbench.events import Evaluated, Finished, Resumed, Started
+from optbench.store.evaluations import Evaluations
+from optbench.store.journal import is_final, read_header
+from optbench.store.records import Corrupt, from_json, to_event
+
+_NONE = Evaluations.of(())
+
+
+@dataclass(frozen=True)
+class TrialLog:
+    """One trial's file. `trial` is the resolved trial as plain data."""
+
+    id: str
+    config_id: str
+    trial: dict[str, Any]
+    optbench: str  # version that wrote it
+    path: Path
+    started: Started | None = None
+    evaluations: Evaluations = _NONE
+    finished: Finished | None = None  # the last one
+    resumed: tuple[Resumed, ...] = ()
+    timings_interrupted: bool = False
+    """The clock was carried over a restart: its seconds are not those of one undisturbed run."""
+    attempt: int = 1
+    attempts: int = 1  # complete ones of this trial; this and what follows as `settled` finds it
+    disturbed: bool = False  # by other work, and so were all other attempts
+    others: tuple[TrialLog, ...] = field(default=(), repr=False)
+
+    @property
+    def is_complete(self) -> bool:
+        return is_final(self.finished)
+
+
+def read_log(path: Path) -> TrialLog:
+    """One trial's file. A torn last line is skipped. Raises `OptbenchError` if it is damaged or newer."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
+    del lines[-1]  # empty, or torn by a kill
+    try:
+        header = read_header(lines[0] if lines else b"", str(path))
+    except Corrupt as error:
+        raise OptbenchError(Problem(str(error), file=str(path), line=1)) from None
+    log = TrialLog(
+        header["id"],
+        header["config_id"],
+        header["trial"],
+        str(header.get("optbench", "")),
+        path,
+        attempt=header.get("attempt", 1),
+    )
+    return _filled(log, _contents(lines, path), path)
+
+
+def shared(log: TrialLog, known: dict[bytes, Any]) -> TrialLog:
+    """The same log, with those parts of its trial that other logs have too held once; `known` collects them."""
+    trial = {
+        name: known.setdefault(marshal.dumps(value), value) if isinstance(value, dict) else value
+        for name, value in log.trial.items()
+    }
+    return replace(log, trial=trial)
+
+
+def _contents(lines: list[bytes], path: Path) -> list[Any]:
+    try:
+        # One call for all lines: half the time of a call a line.
+        contents = from_json(b"[" + b",".join(lines[1:]) + b"]")
+        if len(contents) == len(lines) - 1:
+            return list(contents)
+    except ValueError:
+        pass  # again, line by line, to say where
+    contents = []
+    for number, line in enumerate(lines[1:], start=2):
+        try:
+            contents.append(from_json(line))
+        except Corrupt as error:
+            raise _damaged(error, path, number) from None
+    return contents
+
+
+def _filled(log: TrialLog, contents: list[Any], path: Path) -> TrialLog:
+    started: Started | None = None
+    finished: Finished | None = None
+    measured: list[dict[str, Any]] = []
+    numbers: list[int] = []  # their lines
+    resumed: list[Resumed] = []
+    interrupted = False
+    for number, content in enumerate(contents, start=2):
+        if isinstance(content, dict) and content.get("record") == "evaluated":
+            measured.append(content)
+            numbers.append(number)
+            continue
+        try:
+            event = to_event(content)
+        except Corrupt as error:
+            raise _damaged(error, path, number) from None
+        if isinstance(event, Resumed):
+            resumed.append(event)
+            interrupted |= event.step > 0 or bool(measured)
+        elif isinstance(event, Finished):
+            finished = event
+        elif isinstance(event, Started):
+            started = started or event
+    return replace(
+        log,
+        started=started,
+        evaluations=_evaluations(measured, numbers, path),
+        finished=finished,
+        resumed=tuple(resumed),
+        timings_interrupted=interrupted,
+    )
+
+
+def _evaluations(measured: list[dict[str, Any]], numbers: Sequence[int], path: Path) -> Evaluations:
+    """Without those that repeat after a resume."""
+    made = Evaluations.parsed(measured)
+    if made is not None and _rises(made.column("step")):
+        return made
+    events: list[Evaluated] = []
+    for number, content in zip(numbers, measured, strict=True):
+        try:
+            event = to_event(content)
+        except Corrupt as error:
+            raise _damaged(error, path, number) from None
+        assert isinstance(event, Evaluated)
+        if not events or event.step > events[-1].step:
+            events.append(event)
+    return Evaluations.of(events)
+
+
+def _rises(steps: Sequence[int]) -> bool:
+    return all(map(lt, steps, steps[1:]))
+
+
+def _damaged(error: Corrupt, path: Path, line: int) -> OptbenchError:
+    return OptbenchError(Problem(f"damaged record ({error})", file=str(path), line=line))
