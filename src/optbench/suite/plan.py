@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -12,17 +12,23 @@ from optbench.suite.axes import cell_name
 from optbench.suite.load import Loaded
 from optbench.suite.reference import file_and_name
 from optbench.suite.scaling import is_scaled, scaled_rate
-from optbench.suite.sweep import Extensions, points
+from optbench.suite.sweep import Extensions, is_own, own_point, points
 from optbench.suite.types import Duration, Optimizer, Suite, Trial, Workload
 
 MAX_SWEPT = 100_000
 
+#: (a cell, the name of its workload) -> why its sweep is not stacked, "" where it is
+WhyPlain = Callable[[Loaded, str], str]
 
-def plan(loaded: Loaded, extended: Extensions | None = None) -> tuple[Trial, ...]:
+
+def plan(
+    loaded: Loaded, extended: Extensions | None = None, why_plain: WhyPlain | None = None
+) -> tuple[Trial, ...]:
     """All trials: seed by seed, workload by workload, entries forwards and then backwards (A B C C B A); sweeps come last.
 
-    A machine that drifts thus drifts for all entries alike. `extended` says how far sweeps reach beyond their grids. Raises
-    `OptbenchError` if a named file can't be read, or a grid can't be laid around an entry.
+    A machine that drifts thus drifts for all entries alike. `extended` says how far sweeps reach beyond their grids, `why_plain`
+    which of them are stacked (none if it is not given). Raises `OptbenchError` if a named file can't be read, or a grid can't be
+    laid around an entry.
     """
     hashes = _Hashes(loaded)
     rows: dict[str, list[Trial]] = {}
@@ -33,7 +39,11 @@ def plan(loaded: Loaded, extended: Extensions | None = None) -> tuple[Trial, ...
             own = {"workload_name": unique, "axes": cell.values}
             of_cell = cell.loaded
             rows[unique] = [_unhashed(row, **own) for row in _rows(of_cell, name, hashes)]
-            swept[unique] = [_unhashed(row, **own) for row in _swept(of_cell, name, hashes, extended or {})]
+            stacked = (
+                why_plain is not None and bool(of_cell.suite.sensitivity) and not why_plain(of_cell, name)
+            )
+            of_sweep = _swept(of_cell, name, hashes, extended or {}, stacked=stacked)
+            swept[unique] = [_unhashed(row, **own) for row in of_sweep]
     return (*_in_order(rows, loaded.suite.seeds), *_in_order(swept, loaded.suite.seeds))
 
 
@@ -93,22 +103,30 @@ def _rows(loaded: Loaded, workload_name: str, hashes: _Hashes) -> list[Trial]:
     return [_row(loaded, workload_name, label, hashes, horizon) for horizon, label in wanted]
 
 
-def _swept(loaded: Loaded, workload_name: str, hashes: _Hashes, extended: Extensions) -> list[Trial]:
-    """The first seed of every point of a sweep, over the workload's own budget."""
+def _swept(
+    loaded: Loaded, workload_name: str, hashes: _Hashes, extended: Extensions, *, stacked: bool
+) -> list[Trial]:
+    """The first seed of every point of a sweep, over the workload's own budget.
+
+    The entry itself is its timed trial and not run twice, but in a stacked sweep: a curve is of one engine.
+    """
     suite, found = loaded.suite, []
     for label, entry in suite.optimizers.items() if suite.sensitivity else ():
         entry = at_its_rates(entry, entry.batch_size or suite.workloads[workload_name].batch_size)
         lengths = horizons_of(suite, entry)
         timed = not lengths or suite.workloads[workload_name].budget in lengths
         try:
-            of_entry = points(suite.sensitivity, entry, extended, with_own=not timed)
+            of_entry = points(suite.sensitivity, entry, extended, with_own=stacked or not timed)
+            own = own_point(suite.sensitivity, entry)
+            if stacked and not any(is_own(point, entry) for point in of_entry):
+                of_entry.append(own)
         except ValueError as error:
             raise OptbenchError(loaded.problem_at(("optimizers", label), f"sensitivity: {error}")) from None
         if len(of_entry) * len(suite.seeds) > MAX_SWEPT:
             message = f"expected at most {MAX_SWEPT:,} trials an entry; found {len(of_entry):,} points x {len(suite.seeds):,} seeds"
             raise OptbenchError(loaded.problem_at(("sensitivity",), message))
         row = _row(loaded, workload_name, label, hashes)
-        found += [_unhashed(row, point=point) for point in of_entry]
+        found += [_unhashed(row, point=point, engine="stacked" if stacked else "plain") for point in of_entry]
     return found
 
 

@@ -34,7 +34,7 @@ def points(
     found = []
     for chosen in itertools.product(*axes):
         point = {key: value for part in chosen for key, value in part.items()}
-        if with_own or not _is_own(point, entry):
+        if with_own or not is_own(point, entry):
             found.append(point)
     return found
 
@@ -69,7 +69,8 @@ def _axis(name: str, grid: Grid, entry: Optimizer, extended: tuple[int, int]) ->
     return scaled
 
 
-def _is_own(point: Point, entry: Optimizer) -> bool:
+def is_own(point: Point, entry: Optimizer) -> bool:
+    """Whether the point is the entry as it is written."""
     several = len(entry.rules) > 1
     for key, value in point.items():
         position, name = key.split(".", 1) if several else ("0", key)

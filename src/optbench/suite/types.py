@@ -190,6 +190,8 @@ class Suite(Strict):
     """One full trial for each, with it as budget: which is the shortest whose final metric meets the target?"""
     sensitivity: dict[Label, Grid] = Field(default={})
     """Sweeps, by hyperparameter; several make a cross product. No part of the timed table."""
+    engine: Literal["auto", "plain"] = "auto"
+    """Of sweeps. auto: many trials of a small model as one program where that is faster; plain: each by itself."""
     published: tuple[Published, ...] = ()
     """Published rows, to be set beside what is measured, each with a verdict."""
 
@@ -264,6 +266,8 @@ class Trial(Strict):
     that has some feeds the sweep and is no part of the timed table."""
     axes: dict[str, Any] = Field(default_factory=dict)
     """What the suite's axes set for it, by path; part of the workload's name."""
+    engine: Literal["plain", "stacked"] = "plain"
+    """What trains it: `stacked` trials of a sweep are trained many at once, as one program."""
     sources: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of every file that this trial names, by its path from the suite's folder."""
     folder: str = ""
@@ -292,6 +296,7 @@ class Trial(Strict):
                 "implementation": self.implementation,
                 "sources": self.sources,
             }
+            | ({"engine": self.engine} if self.engine != "plain" else {})
         )
 
     @property

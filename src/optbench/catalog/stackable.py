@@ -1,0 +1,116 @@
+"""Which sweeps the stacked engine may train: a static rule, read from sources, so that a plan is the same wherever it is made.
+
+It is chosen for models that say of themselves `STACKABLE = True` (a literal at the top of the model's file): small enough to keep no
+device busy alone, without buffers (batch norm) and without randomness in the forward pass (dropout). One sweep is of one engine: where
+one entry can't be stacked, none of that workload is.
+"""
+
+from __future__ import annotations
+
+import ast
+
+from optbench.catalog import lookup, sources
+from optbench.catalog.sources import Definition
+from optbench.errors import OptbenchError
+from optbench.suite.load import Loaded
+from optbench.suite.plan import at_its_rates, merged
+from optbench.suite.sweep import own_point
+from optbench.suite.types import Optimizer, Workload
+
+#: settings of a workload that a stack has; any other, if it is set, is trained by the plain engine
+_SUPPORTED = {
+    "model",
+    "data",
+    "batch_size",
+    "budget",
+    "target",
+    "init",
+    "loss",
+    "metrics",
+    "evaluate",
+    "augment",
+    "loss_bound",
+}
+_LOSSES = ("cross_entropy",)
+_OWN_LOOP = ("LBFGS", "SparseAdam")  # of torch.optim: a closure, sparse gradients
+
+
+def why_plain(loaded: Loaded, workload_name: str) -> str:
+    """Why the sweep of this workload is trained one trial a process; "" if it is stacked."""
+    suite, folder = loaded.suite, str(loaded.folder)
+    workload = suite.workloads[workload_name]
+    if suite.engine == "plain":
+        return "the suite says `engine: plain`"
+    if suite.precision == "fp16":
+        return "fp16 scales the gradients of each trial by itself"
+    if reason := _of_workload(workload, folder):
+        return reason
+    for label, written in suite.optimizers.items():
+        entry = merged(suite, written)
+        entry = at_its_rates(entry, entry.batch_size or workload.batch_size)
+        if reason := _of_entry(entry, folder) or _without_centre(loaded, entry):
+            return f"'{label}' {reason}"
+    return ""
+
+
+def _of_workload(workload: Workload, folder: str) -> str:
+    try:
+        target = lookup.resolve("models", workload.model.name, folder)
+    except OptbenchError:
+        return f"the model '{workload.model.name}' is not known"
+    if target.file is None or sources.constants(target.file).get("STACKABLE") is not True:
+        return f"the model {workload.model.name} is not marked STACKABLE"
+    other = sorted(set(workload.model_dump(exclude_defaults=True)) - _SUPPORTED)
+    if other:
+        return f"the workload sets `{other[0]}`"
+    if workload.budget.unit == "seconds":
+        return "the budget is in seconds"
+    return "" if workload.loss.name in _LOSSES else f"the loss is {workload.loss.name}"
+
+
+def _of_entry(entry: Optimizer, folder: str) -> str:
+    for name in ("clip", "ema"):
+        if getattr(entry, name) is not None:
+            return f"has `{name}`"
+    if entry.closure:
+        return "needs a closure"
+    for rule in entry.rules:
+        if not _steps_alone(rule.use, folder):
+            return f"uses {rule.use}, whose step may need more than gradients"
+    return ""
+
+
+def _without_centre(loaded: Loaded, entry: Optimizer) -> str:
+    """The entry itself is run in the stack too, so that the curve is of one engine: its own values must be written."""
+    own = own_point(loaded.suite.sensitivity, entry)
+    for name in loaded.suite.sensitivity:
+        values = [value for key, value in own.items() if key.split(".")[-1] == name or key == name]
+        if not values or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
+            return f"does not write '{name}', so that its own point is not known before it runs"
+    return ""
+
+
+def _steps_alone(use: str, folder: str) -> bool:
+    """Whether a step needs nothing but gradients: torch's own, or a direct subclass of `Optimizer` without modes of its own."""
+    try:
+        target = lookup.resolve("optimizers", use, folder)
+    except OptbenchError:
+        return False
+    if target.module.split(".")[:2] == ["torch", "optim"]:
+        return target.attribute not in _OWN_LOOP
+    if target.file is None or not target.attribute or "." in target.attribute:
+        return False
+    found = sources.define(target.module, target.file, target.attribute)
+    return found is not None and _is_simple(found)
+
+
+def _is_simple(found: Definition) -> bool:
+    node = found.node
+    if not isinstance(node, ast.ClassDef):
+        return False
+    methods = {part.name: part for part in node.body if isinstance(part, ast.FunctionDef)}
+    bases = [ast.unparse(base).split(".")[-1] for base in node.bases]
+    if bases != ["Optimizer"] or "step" not in methods or {"train", "eval"} & set(methods):
+        return False
+    step = methods["step"].args
+    return len(step.args) - 1 <= len(step.defaults)  # a closure is not required
