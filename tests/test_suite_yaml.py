@@ -122,8 +122,8 @@ def test_tags_construct_nothing() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [1", "not valid YAML"),
-        ("a:\n\t- 1", "indent with spaces, not tabs"),
+        ("a: [1", "that opens in line 1; found the end"),
+        ("a:\n\t- 1", "expected spaces for indentation; found a tab"),
         ("a: 1\n---\nb: 2", "found a second one"),
         ("a: \x01", "control character U\\+0001"),
         ("? [1]\n: 2", "expected a name before"),

@@ -33,6 +33,23 @@ _HARMLESS = {"Tensor", "Ellipsis"}  # no suite can write these, so they allow no
 _AT_LEAST_0 = {"lr", "weight_decay", "eps", "momentum", "dampening", "rho"}
 
 
+#: what other libraries call it, where the letters alone would not tell
+_ELSEWHERE = {
+    "learning_rate": "lr",
+    "step_size": "lr",
+    "wd": "weight_decay",
+    "decay": "weight_decay",
+    "l2": "weight_decay",
+    "beta": "momentum",
+    "beta1": "betas",
+    "beta2": "betas",
+    "epsilon": "eps",
+    "smoothing": "label_smoothing",
+    "hidden_sizes": "hidden",
+    "layers": "hidden",
+}
+
+
 def unfit(
     family: str, signature: Signature, arguments: Mapping[str, Any], path: TypedPath, name: str
 ) -> Iterator[Finding]:
@@ -57,7 +74,7 @@ def unfit(
             if message := mismatch(signature[argument], value) or _out_of_range(family, argument, value):
                 yield here, message
         elif not signature.accepts_any:
-            yield here, f"'{name}' has no argument '{argument}'; {nearest(argument, known)}"
+            yield here, f"'{name}' has no argument '{argument}'; {_nearest(argument, known)}"
     for parameter in signature.parameters:
         if parameter.required and parameter.name not in {*supplied, *arguments}:
             yield path[:-1], f"'{name}' needs the argument '{parameter.name}'"
@@ -98,6 +115,11 @@ def _names(node: ast.expr) -> tuple[set[str], set[str]]:
             return outer | ({"None"} if base == "Optional" else set()), inner
         return {base}, outer | inner
     return {ast.unparse(node).split(".")[-1]}, set()
+
+
+def _nearest(argument: str, known: list[str]) -> str:
+    meant = _ELSEWHERE.get(argument.lower())
+    return f"did you mean '{meant}'?" if meant in known else nearest(argument, known)
 
 
 def _annotation(parameter: Parameter) -> ast.expr | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from types import UnionType
@@ -14,11 +15,13 @@ from pydantic_core import ErrorDetails
 
 from optbench.errors import Problem, nearest
 from optbench.suite.amounts import shown
+from optbench.suite.grids import rounded
 from optbench.suite.types import Suite, Workload
 from optbench.suite.yaml_source import Keys, Source
 
 #: parts of a typed path that a file has under other names, or not at all
 _UNWRITTEN = ("arguments", "value", "unit", "rules")
+_PERCENT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*")
 _EXPECTED = {
     "Component": "a name, or a mapping with one, as in {name: mlp, width: 64}",
     "Schedule": "a name, or a mapping with one, as in {name: cosine, warmup: 5%}",
@@ -97,14 +100,32 @@ def _message(kind: str, location: tuple[int | str, ...], found: Any, details: Er
             return f"unknown key '{key}' here; it belongs under 'workload'"
         return f"unknown key '{key}'; {nearest(key, _written_keys(model))}"
     if kind == "missing":
+        if hint := _other_word(str(location[-1]), found):
+            return hint
         what = next((field.description for field in fields if field.description), "")
         return f"missing: {what[:1].lower()}{what[1:].rstrip('.')}" if what else "missing"
+    if kind == "float_type" and isinstance(found, str) and (share := _PERCENT.fullmatch(found)):
+        return f"expected a fraction; found {shown(found)}: write {rounded(float(share[1]) / 100):g}"
     expected = _words(annotation, fields)
     message = f"expected {expected}; found {shown(found)}"
     if kind == "literal_error" and isinstance(found, str):
         close = get_close_matches(found, [str(value) for value in _literals(annotation)], n=1)
         message += f"; did you mean '{close[0]}'?" if close else ""
     return message
+
+
+def _other_word(missing: str, found: Any) -> str:
+    """`use:` names an optimizer, `name:` all else that a suite names; they are easily mistaken for each other."""
+    arguments = found.get("arguments") if isinstance(found, Mapping) else None
+    other = {"name": "use", "use": "name"}.get(missing)
+    if not isinstance(arguments, Mapping) or not (
+        other in arguments or (close := get_close_matches(missing, arguments, 1))
+    ):
+        return ""
+    if other not in arguments:
+        return f"expected '{missing}'; found '{close[0]}'"
+    whose = "an optimizer" if other == "use" else "models, data and schedules"
+    return f"expected '{missing}: {arguments[other]}'; found '{other}', which is the word for {whose}"
 
 
 def _written_keys(model: Any) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from optbench.errors import OptbenchError, Problem
+from optbench.suite.syntax import syntax_problem
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 100_000  # after aliases are expanded
@@ -94,7 +95,7 @@ def _parsed(text: str, file: str, with_lines: bool) -> Source:
     try:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
-        raise OptbenchError(_syntax_problem(error, file, with_lines)) from None
+        raise OptbenchError(syntax_problem(error, text, file, with_lines)) from None
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1 if with_lines else None
         message = f"expected text; found the control character U+{ord(text[error.position]):04X}"
@@ -126,18 +127,6 @@ for _tag, _pattern in {
     "merge": r"<<",
 }.items():
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), None)
-
-
-def _syntax_problem(error: yaml.MarkedYAMLError, file: str, with_lines: bool) -> Problem:
-    message = f"not valid YAML: {error.problem or error.context or 'cannot be parsed'}"
-    if "'\\t'" in message:
-        message += " (indent with spaces, not tabs)"
-    if "expected a single document" in str(error):
-        message = "expected one YAML document; found a second one"
-    mark = error.problem_mark or error.context_mark
-    if mark is None or not with_lines:
-        return Problem(message, file=file)
-    return Problem(message, file=file, line=mark.line + 1, column=mark.column + 1)
 
 
 class _TooMuch(Exception):
