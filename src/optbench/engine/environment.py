@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from optbench import __version__
+from optbench.engine import allocator
 
 
 def environment(device: torch.device, folder: str) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def environment(device: torch.device, folder: str) -> dict[str, Any]:
         "device": device.type,
         "device_name": _device_name(device),
         "threads": torch.get_num_threads(),
+        "allocator": allocator.in_use(),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "command": os.environ.get("OPTBENCH_COMMAND", " ".join(sys.argv)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +12,13 @@ import typer
 from optbench.cli.options import Data, Device, Only, ResultsRoot, Seeds, Set, Suites
 
 app = typer.Typer(rich_markup_mode=None)
+
+
+class Allocator(StrEnum):
+    """Of the C library's memory."""
+
+    tuned = "tuned"
+    default = "default"
 
 
 @app.command()
@@ -41,6 +50,14 @@ def run(
         bool,
         typer.Option("--allow-mixed", help="Go on though earlier trials ran on another device or version."),
     ] = False,
+    allocator: Annotated[
+        Allocator,
+        typer.Option(
+            "--allocator",
+            envvar="OPTBENCH_ALLOCATOR",
+            help="Memory of CPU trials: tuned keeps what is freed, default leaves the C library alone.",
+        ),
+    ] = Allocator.tuned,
     stall_timeout: Annotated[
         float,
         typer.Option(
@@ -73,6 +90,7 @@ def run(
     """
     from optbench.cli.run import Options, run_suites
 
+    os.environ["OPTBENCH_ALLOCATOR"] = allocator.value  # read by the trials' processes
     options = Options(
         overrides=tuple(sets or ()),
         only=tuple(only or ()),
