@@ -80,6 +80,12 @@ def unfit(
             yield path[:-1], f"'{name}' needs the argument '{parameter.name}'"
 
 
+def choices(parameter: Parameter) -> list[Any]:
+    """The values that an annotation as `Literal["a", "b"]` allows; empty if it says nothing of the kind."""
+    node = _annotation(parameter)
+    return list(_literals(node)) if node is not None else []
+
+
 def mismatch(parameter: Parameter, value: Any) -> str:
     """What is wrong with a value's type, as far as annotation or default tell; empty if nothing."""
     node = _annotation(parameter)

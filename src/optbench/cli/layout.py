@@ -10,6 +10,7 @@ import inspect
 from itertools import groupby
 from typing import Any
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
 _AS_WRITTEN = ("Examples:", "Exit codes:")
@@ -34,6 +35,13 @@ def examples(text: str) -> list[str]:
 
 class Command(TyperCommand):
     """A command with a manual page."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")  # of the validator, not of the user
+            raise
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [*_arguments_in_usage(self, ctx), *super().collect_usage_pieces(ctx)[:1]]

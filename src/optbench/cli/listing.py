@@ -1,36 +1,40 @@
-"""`optbench list`: what a suite can name."""
+"""`optbench list`: what a suite can name, and what each takes."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
+import shutil
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from optbench.cli import completion
+from optbench.errors import OptbenchError, Problem, nearest
+
+if TYPE_CHECKING:
+    from optbench.catalog.signatures import Parameter
+
 app = typer.Typer(rich_markup_mode=None)
 
-
-class Kind(StrEnum):
-    """What can be listed."""
-
-    models = "models"
-    data = "data"
-    optimizers = "optimizers"
-    schedules = "schedules"
-    metrics = "metrics"
-    losses = "losses"
-    initialisations = "initialisations"
-    suites = "suites"
+KINDS = ("models", "data", "optimizers", "schedules", "metrics", "losses", "initialisations", "suites")
+#: of torch's optimizers: how a step is computed, which is the suite's `implementation`, or for other uses than training
+_UNSHOWN = {"foreach", "fused", "capturable", "differentiable", "maximize"}
 
 
 @app.command("list")
 def list_(
     kind: Annotated[
-        Kind,
-        typer.Argument(metavar="KIND", help="One of " + ", ".join(Kind) + "."),
+        str,
+        typer.Argument(
+            metavar="KIND", help=f"One of {', '.join(KINDS)}.", autocompletion=completion.words(*KINDS)
+        ),
     ],
 ) -> None:
-    """List what a suite can name, with one line each.
+    """List what a suite can name, and the arguments it takes.
+
+    Arguments are shown as a suite writes them, with their defaults. Import paths (torchvision.models.resnet50) and files
+    (my_model.py:Net) can be named too.
 
     Examples:
       optbench list models
@@ -41,24 +45,85 @@ def list_(
       0  printed
       2  unknown kind
     """
-    listing(kind.value)
+    if kind not in KINDS:
+        raise OptbenchError(Problem(f"unknown kind '{kind}'; {nearest(kind, KINDS)}", "KIND"))
+    width = min(shutil.get_terminal_size((100, 24)).columns, 120)
+    print("\n".join(_suites() if kind == "suites" else _items(kind, width)))
 
 
-def listing(kind: str) -> None:
-    """Print the names of a family, or of the shipped suites, with their descriptions."""
-    if kind == "suites":
-        items = _suites()
-    else:
-        from optbench.catalog.lookup import names
-
-        items = names(kind)
-    width = max(map(len, items), default=0)
-    for name, line in items.items():
-        print(f"{name:<{width}}  {line}")
-
-
-def _suites() -> dict[str, str]:
+def _suites() -> Iterator[str]:
     from optbench.suite.find import shipped
     from optbench.suite.load import load
 
-    return {name: load(path).suite.title for name, path in shipped().items()}
+    found = shipped()
+    width = max(map(len, found), default=0)
+    for name, path in found.items():
+        yield f"{name:<{width}}  {load(path).suite.title}"
+
+
+def _items(family: str, width: int) -> Iterator[str]:
+    """A name with its description, and below it, further in, the arguments."""
+    from optbench.catalog.lookup import names
+
+    items = names(family)
+    indent = max(map(len, items), default=0) + 2
+    for name, line in items.items():
+        yield from _wrapped(f"{name:<{indent}}{line}", width, indent)
+        if arguments := [_argument(parameter) for parameter in _parameters(family, name)]:
+            yield from _wrapped(" " * indent + ", ".join(arguments), width, indent)
+
+
+def _wrapped(text: str, width: int, indent: int) -> list[str]:
+    lead = len(text) - len(text.lstrip(" "))
+    return textwrap.wrap(
+        text.strip(),
+        width,
+        initial_indent=" " * lead,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _parameters(family: str, name: str) -> list[Parameter]:
+    """What a suite may write. Nothing is imported for it but the source of packages without one to read."""
+    from optbench.catalog.arguments import SUPPLIED
+    from optbench.catalog.lookup import resolve
+    from optbench.catalog.signatures import signature
+
+    if family == "metrics":
+        return []
+    try:
+        found = signature(resolve(family, name)).parameters
+    except OptbenchError:  # a package's own item that fails: `check` tells where it is used
+        return []
+    hidden = SUPPLIED.get(family, set()) | (_UNSHOWN if family == "optimizers" else set())
+    return [p for p in found[family == "optimizers" :] if p.name not in hidden]
+
+
+def _argument(parameter: Parameter) -> str:
+    """`width: 32`; of a choice the other words too."""
+    from optbench.catalog.arguments import choices
+
+    if parameter.required:
+        return f"{parameter.name}: (required)"
+    others = [str(word) for word in choices(parameter) if word != parameter.default]
+    also = f" (or {', '.join(others)})" if others else ""
+    return f"{parameter.name}: {as_yaml(parameter.default)}{also}"
+
+
+def as_yaml(value: Any) -> str:
+    """A default in a suite's words."""
+    from optbench.catalog.signatures import UNKNOWN
+
+    if value is UNKNOWN:
+        return "(computed)"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(as_yaml, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {as_yaml(item)}" for key, item in value.items()) + "}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
