@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
+from optbench.analysis.implementations import implementation_warnings, steps_ran
 from optbench.engine import warm
 from optbench.engine.compiled_step import CompiledStep, NotCompilable, scratch_copy
 from optbench.engine.memory import state_bytes
@@ -262,3 +264,24 @@ def test_a_compiled_trial_is_the_plain_one_and_resumes_exactly(
     assert finished(first).status == "interrupted"
     last = {key: value for key, value in untimed(second[-1]).items() if key != "compile_seconds"}
     assert last == {key: value for key, value in untimed(whole[-1]).items() if key != "compile_seconds"}
+
+
+def test_a_table_of_one_class_of_implementation_is_quiet_and_a_mixed_one_warns(tmp_path: Path) -> None:
+    fused, compiled, plain = (
+        ran("A", "fused"),
+        ran("B", "compiled"),
+        ran("C", "forloop", "it has no fused step"),
+    )
+    assert [message for _, message in implementation_warnings([fused, compiled])] == []
+    assert steps_ran([fused, compiled]) == "steps: fused (A), compiled (B)"
+    assert steps_ran([plain]) == "for-loop steps"
+    assert [message for _, message in implementation_warnings([fused, plain])] == [
+        "seconds compare implementations too, not only optimizers: fused (A) beside for-loop (C)",
+        "C runs for-loop steps: it has no fused step",
+    ]
+
+
+def ran(label: str, name: str, note: str = "") -> Any:
+    group = {"implementation": name} | ({"implementation_note": note} if note else {})
+    log = SimpleNamespace(started=SimpleNamespace(hyperparameters=[group, group]))
+    return SimpleNamespace(trial=SimpleNamespace(label=label), logs=[log])

@@ -10,6 +10,7 @@ import pandas as pd
 
 from optbench.analysis.compare import FEW_SEEDS
 from optbench.analysis.frames import counts
+from optbench.analysis.implementations import implementation_warnings
 from optbench.analysis.rows import TableRow, batch_size, superseded, table_rows
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.store.attempts import disagreement
@@ -25,6 +26,7 @@ _FACTS = {
     "numpy": "versions of numpy",
     "torchvision": "versions of torchvision",
     "threads": "numbers of threads",
+    "allocator": "memory allocators",
     "cuda": "versions of CUDA",
     "cudnn": "versions of cuDNN",
     "cudnn_benchmark": "settings of cuDNN's benchmark mode",
@@ -165,6 +167,7 @@ _CHECKS: tuple[Callable[[list[TableRow]], Iterator[tuple[str, str]]], ...] = (
     _missing,
     _same_start,
     _environment,
+    implementation_warnings,
     _settings,
     _clock,
     _gradients,

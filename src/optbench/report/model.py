@@ -9,6 +9,7 @@ import pandas as pd
 
 from optbench.analysis.costs import costs_frame
 from optbench.analysis.horizons import horizons_frame
+from optbench.analysis.implementations import compile_note, steps_ran
 from optbench.analysis.published import verdicts_frame
 from optbench.analysis.rows import TableRow, table_rows
 from optbench.analysis.sensitivity import sensitivity_frame
@@ -157,7 +158,7 @@ def _block(
         heading="" if alone else clean(rows[0].trial.workload_name),
         facts=clean(imported or ", ".join(facts)),
         tables=tuple(tables),
-        notes=tuple(notes(first, imported=bool(imported))),
+        notes=(*notes(first, imported=bool(imported)), *compile_note(rows)),
         warnings=warnings,
         measured_on=_measured_on(rows),
     )
@@ -206,4 +207,5 @@ def _measured_on(rows: list[TableRow]) -> str:
                 facts[name].append(str(value))
     words = {"threads": "{} thread(s)", "torch": "torch {}", "optbench": "optbench {}"}
     parts = [words.get(name, "{}").format(" and ".join(values)) for name, values in facts.items()]
+    parts += [ran] if (ran := steps_ran(rows)) else []
     return clean(", ".join(parts)).replace("1 thread(s)", "1 thread").replace("thread(s)", "threads")

@@ -1,0 +1,81 @@
+"""Like with like: which implementation of its step each optimizer ran, and whether one table compares only one class of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+
+from optbench.analysis.rows import TableRow
+
+#: classes of implementation: within one, seconds tell optimizers apart, across two they tell implementations apart
+_FAST = ("fused", "compiled")
+_WORDS = {"forloop": "for-loop", "own": "the class's own"}
+
+
+def steps_ran(rows: list[TableRow]) -> str:
+    """`for-loop steps`, or `steps: fused (SGD, Adam), compiled (RMSprop)`; empty where no record tells."""
+    labels = _labels_by_implementation(rows)
+    if len(labels) == 1:
+        return f"{_word(next(iter(labels)))} steps"
+    return "steps: " + _listed(labels) if labels else ""
+
+
+def implementation_warnings(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
+    """Kind and message: classes that are mixed, and optimizers that did not get what the suite asks for."""
+    labels = _labels_by_implementation(rows)
+    fast = {name: own for name, own in labels.items() if name in _FAST}
+    plain = {name: own for name, own in labels.items() if name not in _FAST}
+    if fast and plain:
+        yield (
+            "implementation",
+            f"seconds compare implementations too, not only optimizers: {_listed(fast)} beside {_listed(plain)}",
+        )
+    seen = set()
+    for row in rows:
+        for group in _groups(row):
+            told = (row.trial.label, group.get("implementation_note"))
+            if told[1] and told not in seen:
+                seen.add(told)
+                yield (
+                    "implementation",
+                    f"{told[0]} runs {_word(str(group.get('implementation')))} steps: {told[1]}",
+                )
+
+
+def compile_note(rows: list[TableRow]) -> Iterator[str]:
+    """What compiling took, where something was compiled."""
+    seconds = [
+        log.finished.compile_seconds
+        for row in rows
+        for log in row.logs
+        if log.finished is not None and log.finished.compile_seconds
+    ]
+    if seconds:
+        yield (
+            f"Compiling took {median(seconds):.1f} s a trial in the median (at most {max(seconds):.1f} s), before the clock: "
+            "no time in this table counts it."
+        )
+
+
+def _labels_by_implementation(rows: list[TableRow]) -> dict[str, list[str]]:
+    labels: dict[str, list[str]] = {}
+    for row in rows:
+        for group in _groups(row):
+            name = group.get("implementation")
+            if isinstance(name, str) and row.trial.label not in labels.setdefault(name, []):
+                labels[name].append(row.trial.label)
+    return labels
+
+
+def _groups(row: TableRow) -> Iterator[dict[str, object]]:
+    for log in row.logs:
+        if log.started is not None:
+            yield from log.started.hyperparameters
+
+
+def _listed(labels: dict[str, list[str]]) -> str:
+    return ", ".join(f"{_word(name)} ({', '.join(own)})" for name, own in labels.items())
+
+
+def _word(name: str) -> str:
+    return _WORDS.get(name, name)
