@@ -123,12 +123,13 @@ def _planned(loaded: Loaded, folder: SuiteFolder, data: str | None) -> tuple[Tri
     """The suite's trials; with the wider grids that stored sweeps ask for, whose optimum lies at the edge."""
     from optbench.catalog.data_root import data_root
     from optbench.catalog.data_sets import identified_by_data
+    from optbench.catalog.stackable import why_plain
     from optbench.suite.plan import plan
 
     def identified(trials: Sequence[Trial]) -> tuple[Trial, ...]:
         return identified_by_data(trials, data_root(data))
 
-    planned = identified(plan(loaded))
+    planned = identified(plan(loaded, None, why_plain))
     if not loaded.suite.sensitivity or not any(folder.trials.glob("*.jsonl")):
         return planned
     from optbench.analysis.sensitivity import extension
@@ -138,7 +139,7 @@ def _planned(loaded: Loaded, folder: SuiteFolder, data: str | None) -> tuple[Tri
     [stored] = read([folder.path]).suites
     extended: Extensions | None = {}
     while extended is not None:
-        planned = identified(plan(loaded, extended))
+        planned = identified(plan(loaded, extended, why_plain))
         known = replace(
             stored, plan=make_plan(loaded.name, loaded.suite, planned, higher_is_better=directions_of(loaded))
         )

@@ -28,7 +28,7 @@ def show_plan(loaded: Loaded, wanted: Sequence[Trial], folder: SuiteFolder) -> N
         if swept:
             points = len({trial.config_id for trial in trials})
             print(
-                f"  {workload} | {label}: sweep of {', '.join(first.point)}, {points} points, {budget}; "
+                f"  {workload} | {label}: sweep of {', '.join(first.point)}, {points} points, {budget}{_engine(first)}; "
                 f"{finished} of {len(trials)} done"
             )
             continue
@@ -36,6 +36,26 @@ def show_plan(loaded: Loaded, wanted: Sequence[Trial], folder: SuiteFolder) -> N
         schedule = first.entry.schedule.name if first.entry.schedule else "constant"
         facts = f"{uses}, {schedule}, {budget}, batch {first.batch_size}"
         print(f"  {workload} | {label}: {facts}; {finished} of {len(trials)} seeds done")
+    for workload, reason in _not_stacked(loaded, wanted).items():
+        print(f"  The sweep on {workload} is not stacked: {reason}")
+
+
+def _engine(trial: Trial) -> str:
+    return ", stacked" if trial.engine == "stacked" else ""
+
+
+def _not_stacked(loaded: Loaded, wanted: Sequence[Trial]) -> dict[str, str]:
+    """By workload, why its sweep is trained one trial a process."""
+    from optbench.catalog.stackable import why_plain
+    from optbench.suite.axes import cell_name
+
+    swept = {trial.workload_name for trial in wanted if trial.point}
+    reasons = {
+        cell_name(name, cell.values): why_plain(cell.loaded, name)
+        for cell in loaded.cells
+        for name in cell.loaded.suite.workloads
+    }
+    return {name: reason for name, reason in reasons.items() if reason and name in swept}
 
 
 def count(trials: Sequence[Trial]) -> str:
