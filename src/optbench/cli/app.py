@@ -12,12 +12,12 @@ import typer
 
 from optbench import __version__
 from optbench.cli import importing, listing, verify
-from optbench.cli.commands import check, doctor, memory, plan, records, report, run, schema, verdicts
+from optbench.cli.commands import check, doctor, memory, plan, records, report, run, schema, verdicts, watch
 from optbench.cli.layout import Command, Group
 
 #: headings of `optbench --help`, and the modules of the commands under them
 SECTIONS = {
-    "Compare optimizers": (check, plan, run),
+    "Compare optimizers": (check, plan, run, watch),
     "Read results": (report, records, verdicts),
     "Bring in and share": (importing,),
     "Look up": (listing, memory, schema),

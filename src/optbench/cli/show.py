@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +12,17 @@ from optbench.errors import OptbenchError, Problem
 from optbench.store import Results, read
 
 if TYPE_CHECKING:
+    from optbench.report.chart import Line
     from optbench.report.model import Report
 
-_ENDINGS = {".md": "markdown", ".csv": "csv", ".json": "json", ".txt": "terminal"}
+_ENDINGS = {
+    ".md": "markdown",
+    ".csv": "csv",
+    ".json": "json",
+    ".txt": "terminal",
+    ".tex": "latex",
+    ".html": "html",
+}
 
 
 def report(
@@ -23,15 +32,21 @@ def report(
     save: Path | None,
     *,
     leaderboard: bool = False,
+    chart: bool | None = None,
 ) -> None:
-    """One format to standard output or a file, or every format into a folder; or only the leaderboard, in one format."""
+    """One format to standard output or a file, or every format into a folder; or only the leaderboard, in one format.
+
+    An `output` that is a folder, ends in a slash, or has no ending (without a `format`) is a folder for everything, as `save`.
+    """
     from optbench import report as reports
 
+    if save is None and output is not None and format is None and _names_folder(output):
+        output, save = None, output
     if leaderboard and save is not None:
         raise OptbenchError("--leaderboard goes with --format and --output, not with --save")
     results = read(paths)
     if save is not None:
-        for path in reports.save(results, save, tuple(reports.known_formats())):
+        for path in reports.save_everything(results, save):
             print(path)
         return
     if format is None:
@@ -42,9 +57,19 @@ def report(
     else:
         from optbench.report.model import build
     if format == "terminal" and output is None:
-        print_report(build(results))
+        print_report(build(results), None if leaderboard else results, chart=chart)
     else:
-        _write(reports.render_report(build(results), format), output)
+        write(reports.render_report(build(results), format), output)
+
+
+def _names_folder(output: Path) -> bool:
+    """A path that was typed with a slash at its end has lost it on the way here: no ending then says the same."""
+    try:
+        return output.is_dir() or (output.suffix == "" and not output.exists())
+    except OSError as error:
+        from optbench.store.files import explained
+
+        raise explained(error, output) from error
 
 
 def print_tables(results: Results) -> None:
@@ -54,25 +79,38 @@ def print_tables(results: Results) -> None:
     print_report(build(results))
 
 
-def print_report(report: Report) -> None:
-    """On standard output, in colour where that is a terminal; 80 columns where it is none."""
+def print_report(report: Report, results: Results | None = None, *, chart: bool | None = False) -> None:
+    """On standard output, in colour where that is a terminal; 80 columns where it is none. With `chart`, and with None in a
+    terminal, also a chart of each workload's curves."""
     from rich.console import Console
 
-    from optbench.report.formats.terminal import renderable
+    from optbench.report.formats.terminal import show
 
     console = Console(highlight=False)
+    charts: list[list[Line]] = []
+    if results is not None and (console.is_terminal if chart is None else chart):
+        from optbench.report.curve_charts import curve_charts
+
+        width, height = (console.width, console.height) if console.is_terminal else (80, 24)
+        charts = curve_charts(
+            results,
+            min(width, 120),
+            max(8, min(16, height - 14)),
+            unicode=console.encoding.lower().replace("-", "") == "utf8",
+            dark=os.environ.get("COLORFGBG", "").rpartition(";")[2] not in ("7", "15"),
+        )
     if not console.is_terminal:
         console.width = 80
-    console.print(renderable(report, console.width))
+    show(report, console, charts)
 
 
 def records(paths: Sequence[Path], format: str, output: Path | None, *, survival: bool = False) -> None:
     from optbench.report.records import records as render
 
-    _write(render(read(paths), format, survival=survival), output)
+    write(render(read(paths), format, survival=survival), output)
 
 
-def _write(text: str, output: Path | None) -> None:
+def write(text: str, output: Path | None) -> None:
     if output is None:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
         return

@@ -29,6 +29,10 @@ def report(
     save: Annotated[
         Path | None, typer.Option("--save", metavar="DIR", help="Write every format into this folder.")
     ] = None,
+    chart: Annotated[
+        bool | None,
+        typer.Option("--chart/--no-chart", help="Curves below the tables; default: in a terminal."),
+    ] = None,
     leaderboard: Annotated[
         bool,
         typer.Option(
@@ -53,4 +57,4 @@ def report(
     """
     from optbench.cli import show
 
-    show.report(paths or [Path("results")], format, output, save, leaderboard=leaderboard)
+    show.report(paths or [Path("results")], format, output, save, leaderboard=leaderboard, chart=chart)

@@ -34,6 +34,7 @@ class Course:
     curve: list[tuple[int, float]] = field(default_factory=list)  # step, metric on validation
     environment: dict[str, object] = field(default_factory=dict)
     hit: bool = False
+    counted: bool = False  # among those that are done; it may be attempted again nevertheless
 
     @property
     def fraction(self) -> float:
@@ -102,7 +103,7 @@ class Board:
     troubles: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     """(trial, kind) -> (time of day, text), the latest last."""
     shares: Shares = field(default_factory=Shares)
-    began: float = field(default_factory=time.monotonic)
+    began: float | None = field(default_factory=time.monotonic)  # None: not known
     _events: int = 0
 
     @classmethod
@@ -135,6 +136,14 @@ class Board:
             self.take(trial, log.finished, clock="")
         elif trial.id in row.running:
             row.running.remove(trial.id)
+
+    def goes_on(self, trial: Trial, seconds_ago: float) -> None:
+        """A replayed trial is under way; its last sign of life was so long ago."""
+        row = self.rows[key_of(trial)]
+        self._events += 1
+        row.touched, row.last = self._events, self.courses.setdefault(trial.id, Course(trial))
+        row.last.heard = time.monotonic() - seconds_ago
+        row.running.append(trial.id)
 
     def take(self, trial: Trial, event: Event, clock: str | None = None) -> list[str]:
         """New troubles are returned. `clock` is the time of day that they get, now if it isn't given."""
@@ -206,7 +215,8 @@ class Board:
         self.pending = [other for other in self.pending if other.id != trial.id]
         course.step = max(course.step, event.step)
         final = event.status != "interrupted" and event.at_fault != "infrastructure"
-        if final:
+        if final and not course.counted:
+            course.counted = True
             row.done += 1
             row.ended[event.status] += 1
             if event.status == "completed":
@@ -214,7 +224,7 @@ class Board:
         name = f"{row.name}{point_of(trial)} seed {trial.seed}"
         return [
             *trouble_at_the_end(name, event, course.step / course.steps_per_epoch),
-            *(self.shares.disturbed(name, trial.workload_name, course.environment, event) if final else ()),
+            *(self.shares.disturbed(name, trial, course.environment, event) if final else ()),
         ]
 
 

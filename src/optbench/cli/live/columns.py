@@ -14,6 +14,7 @@ from optbench.cli.live.times import duration
 from optbench.report.text import is_share, number
 
 _LEAST_NAME = 12  # cells that the optimizer's name keeps as long as there is another column to leave out
+_WANTED_NAME = 20  # that it keeps as long as there are more than three
 _MOST_NAME = 60
 _MOST_CURVE = 40
 
@@ -39,9 +40,13 @@ class Column:
 def columns(board: Board, rows: list[Row], width: int, glyphs: Glyphs) -> list[Column]:
     """Those for which `width` has room, the name first, a cell between any two."""
     wanted = _all(board, rows, glyphs)
-    while len(wanted) > 1 and _LEAST_NAME + sum(column.width + 1 for column in wanted) > width:
-        wanted.remove(max(wanted, key=lambda column: column.rank))
     longest = max((cell_len(glyphs.steady(row.name)) for row in rows), default=0)
+    least = max(_LEAST_NAME, min(longest, _WANTED_NAME))
+    while (
+        len(wanted) > 1
+        and (least if len(wanted) > 3 else _LEAST_NAME) + sum(column.width + 1 for column in wanted) > width
+    ):
+        wanted.remove(max(wanted, key=lambda column: column.rank))
     spare = width - sum(column.width + 1 for column in wanted)
     name_width = max(1, min(spare, max(_LEAST_NAME, min(longest, _MOST_NAME))))
     spare = min(spare - name_width, _MOST_CURVE - 10)
@@ -77,7 +82,7 @@ def _all(board: Board, rows: list[Row], glyphs: Glyphs) -> list[Column]:
         _curve(board, rows, glyphs, 10),
     ]
     if any(row.has_target for row in rows):
-        found.append(_measured("reached", ["0/0"], _reached, 4))
+        found.append(_measured("reached", ["0/0"], lambda row: _reached(board, row), 4))
     found.append(_measured("samples/s", ["0"], _pace, 6))
     if any(row.running and board.known.expected(row.last.trial) for row in rows if row.last):
         found.append(_measured("a trial", ["10 min"], lambda row: _a_trial(board, row), 8))
@@ -134,11 +139,12 @@ def _latest(row: Row, glyphs: Glyphs) -> str:
     return number(value, 4).replace("–", glyphs.dash).replace("∞", "inf")
 
 
-def _reached(row: Row) -> str:
+def _reached(board: Board, row: Row) -> str:
+    """Of the trials that are done, and of those that run if they have."""
     if not row.has_target:
         return ""
-    begun = row.done + len(row.running)
-    return f"{row.reached}/{begun}" if begun else ""
+    told = row.done + sum(board.courses[name].hit for name in row.running if not board.courses[name].counted)
+    return f"{row.reached}/{told}" if told else ""
 
 
 def _pace(row: Row) -> str:

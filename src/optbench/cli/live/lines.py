@@ -20,15 +20,15 @@ class Lines:
     """Each line has the time of day and how far the run is."""
 
     def __init__(self, board: Board, stream: TextIO) -> None:
-        self._board, self._stream = board, stream
+        self.board, self._stream = board, stream
         self._last = time.monotonic()
 
     def take(self, trial: Trial, event: Event) -> None:
-        self.tell(trial, event, self._board.take(trial, event))
+        self.tell(trial, event, self.board.take(trial, event))
 
     def tell(self, trial: Trial, event: Event, troubles: list[str]) -> None:
         """The same for an event that the board has taken already."""
-        row = self._board.rows[key_of(trial)]
+        row = self.board.rows[key_of(trial)]
         name = f"{row.name}{point_of(trial)} seed {trial.seed}"
         if isinstance(event, Finished):
             self.say(f"{name}: {event.status}{_result(trial, event)}")
@@ -40,9 +40,9 @@ class Lines:
 
     def say(self, text: str) -> None:
         self._last = time.monotonic()
-        left = self._board.seconds_left() if self._board.pending else None
+        left = self.board.seconds_left() if self.board.pending else None
         tail = "" if left is None else f", about {duration(left)} left"
-        head = f"{time.strftime('%H:%M:%S')} [{self._board.done}/{self._board.planned}]"
+        head = f"{time.strftime('%H:%M:%S')} [{self.board.done}/{self.board.planned}]"
         print(f"{head} {clean(text)}{tail}", file=self._stream, flush=True)
 
 

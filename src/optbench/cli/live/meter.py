@@ -42,7 +42,7 @@ class Meter:
             idle, total = times[3] + times[4], sum(times)
             last, self._before = self._before, (idle, total)
             if last is not None and total > last[1]:
-                yield f"processors {1 - (idle - last[0]) / (total - last[1]):.0%} busy"
+                yield f"processors {100 * (1 - (idle - last[0]) / (total - last[1])):.0f} % busy"
 
     def _memory(self, pids: list[int]) -> Iterator[str]:
         used = 0

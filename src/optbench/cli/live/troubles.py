@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from optbench.events import Evaluated, Finished
-
-#: a trial is disturbed if its share of CPU time is below this part of its workload's best so far (decision 15)
-DISTURBED = 0.9
+from optbench.store.attempts import DISTURBED
+from optbench.suite.types import Trial
 
 
 def troubles_on_the_way(name: str, event: Evaluated) -> Iterator[tuple[str, str]]:
@@ -35,24 +34,27 @@ def trouble_at_the_end(name: str, event: Finished, epoch: float) -> Iterator[tup
 
 @dataclass
 class Shares:
-    """CPU time over wall time and threads, of trials that ended: what else ran on the machine shows in it."""
+    """CPU time over wall time and threads, of trials that ended: what else ran on the machine shows in it (decision 15)."""
 
-    best: dict[str, float] = field(default_factory=dict)  # by workload
+    of_row: dict[str, list[float]] = field(default_factory=dict)
+    of_workload: dict[str, float] = field(default_factory=dict)  # the greatest
 
     def disturbed(
-        self, name: str, workload: str, environment: dict[str, object], end: Finished
+        self, name: str, trial: Trial, environment: dict[str, object], end: Finished
     ) -> Iterator[tuple[str, str]]:
         threads = environment.get("threads")
-        if environment.get("device") != "cpu" or not isinstance(threads, int):
-            return
-        wall = end.train_seconds * threads
-        if not (wall > 0 and end.cpu_seconds >= 0):
+        wall = end.train_seconds * (threads if isinstance(threads, int) else 0)
+        if environment.get("device") != "cpu" or trial.point or not (wall > 0 and end.cpu_seconds >= 0):
             return
         share = end.cpu_seconds / wall
-        best = self.best[workload] = max(share, self.best.get(workload, 0.0))
+        own = self.of_row.setdefault(trial.config_id, [])
+        own.append(share)
+        among = self.of_workload.get(trial.workload_name, 0.0)
+        self.of_workload[trial.workload_name] = max(share, among)
+        best = max(own) if len(own) > 1 else max(share, among)
         if share < DISTURBED * best:
-            lost = 1 - share / best
+            lost = 100 * (1 - share / best)
             yield (
                 "disturbed",
-                f"{name} was disturbed: it got {lost:.0%} less of the processor than another trial",
+                f"{name} was disturbed: it got {lost:.0f} % less of the processor than another trial",
             )

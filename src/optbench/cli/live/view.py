@@ -48,13 +48,12 @@ def frame(board: Board, around: Surroundings, width: int, height: int, glyphs: G
 
 
 def _progress(board: Board, width: int, glyphs: Glyphs) -> Line:
-    so_far = duration(time.monotonic() - board.began)
     left = board.seconds_left()
     words = f" {board.done}/{board.planned} trials"
     if left is not None and board.pending:
         words += f", about {duration(left)} left"
-    if width >= 70:
-        words += f" ({so_far} so far)"
+    if width >= 70 and board.began is not None:
+        words += f" ({duration(time.monotonic() - board.began)} so far)"
     came = board.done + sum(course.fraction for course in board.running)
     done, rest = glyphs.bar(came / max(1, board.planned), max(0, min(40, width - len(words))))
     return [(done, "green"), (rest, "dim"), (words[:width], "")]

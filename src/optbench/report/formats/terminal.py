@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import StringIO
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from optbench.report.chart import Line
 from optbench.report.model import Block, Cell, Report, Section, Table
 
 SUFFIX = ".txt"
@@ -19,18 +21,23 @@ MARK = "*"
 def render(report: Report, width: int = 80) -> str:
     """Plain text, without colour."""
     console = Console(file=StringIO(), width=width, color_system=None, force_terminal=False)
-    console.print(renderable(report, width))
+    show(report, console)
     output = console.file
     assert isinstance(output, StringIO)
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines()) + "\n"
 
 
-def renderable(report: Report, width: int) -> Group:
-    """For a console of the caller's that is `width` columns wide, in its colours."""
-    parts: list[RenderableType] = []
-    for section in report.sections:
-        parts += _section(section, width)
-    return Group(*parts)
+def show(report: Report, console: Console, charts: Sequence[Sequence[Line]] = ()) -> None:
+    """On a console of the caller's, in its colours. `charts` are the lines of each section's charts, if there are any."""
+    for number, section in enumerate(report.sections):
+        for part in _section(section, console.width):
+            console.print(part)
+        for line in charts[number] if number < len(charts) else ():
+            console.print(Text.assemble(*line), no_wrap=False)
+        for warning in section.warnings:
+            console.print(Text(f"! {warning}", style="yellow"))
+        if section.command:  # on one line, however long: it is there to be copied
+            console.print(Text(f"Repeat with: {section.command}", style="dim"), soft_wrap=True)
 
 
 def _section(section: Section, width: int) -> list[RenderableType]:
@@ -39,9 +46,6 @@ def _section(section: Section, width: int) -> list[RenderableType]:
         parts += _block(block, width)
     if not section.blocks:
         parts.append(Text("Nothing has run yet."))
-    parts += [Text(f"! {warning}", style="yellow") for warning in section.warnings]
-    if section.command:
-        parts.append(Text(f"Repeat with: {section.command}", style="dim"))
     return parts
 
 

@@ -1,0 +1,182 @@
+"""A run that somebody else is doing, as its files tell: looked at again and again, and never touched."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from optbench.analysis.rows import TableRow, all_rows
+from optbench.cli.live.board import Board
+from optbench.errors import OptbenchError
+from optbench.events import Evaluated, Finished
+from optbench.store import Results, SuiteResults, TrialLog, read
+from optbench.store.holder import Holder, holder
+from optbench.suite.types import Trial
+
+_SLACK_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Look:
+    """What there is at one moment. `logs` are by trial id; `board` is None as long as no trial is planned."""
+
+    folder: Path
+    held: Holder | None
+    board: Board | None = None
+    trials: tuple[Trial, ...] = ()
+    logs: dict[str, TrialLog] = field(default_factory=dict)
+    name: str = ""
+    command: str = ""
+
+    @property
+    def is_running(self) -> bool:
+        """As far as anybody can tell: of another machine only that the run has not said goodbye."""
+        return self.held is not None and self.held.is_alive is not False
+
+    @property
+    def is_complete(self) -> bool:
+        return bool(self.trials) and all(
+            trial.id in self.logs and self.logs[trial.id].is_complete for trial in self.trials
+        )
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        begun = [log.started.environment for log in self.logs.values() if log.started is not None]
+        return begun[-1] if begun else {}
+
+
+class Follower:
+    """Of a suite's folder, or of a root that holds several: then of the one that is running, or was written last."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._folder: Path | None = None
+        self._seen: object = None
+        self._suite: SuiteResults | None = None
+
+    def look(self) -> Look:
+        """Raises `OptbenchError` for results of a newer optbench."""
+        folder = self._folder = self._chosen()
+        if folder is None:
+            return Look(self._path, None)
+        held = holder(folder)  # before the records: what is complete and not held any more is over
+        signs = _signs(folder)
+        if (folder, signs) != self._seen:
+            self._suite = _read(folder)
+            self._seen = (folder, signs)
+        if self._suite is None:
+            return Look(folder, held)
+        return _look(self._suite, folder, held)
+
+    def _chosen(self) -> Path | None:
+        if self._folder is not None and holder(self._folder) is not None:
+            return self._folder
+        there = list(_suite_folders(self._path))
+        held = [
+            (found.since, path) for path in there if (found := holder(path)) and found.is_alive is not False
+        ]
+        if held:
+            return max(held)[1]
+        return self._folder or max(there, key=_written, default=None)
+
+
+def new_events(before: Look | None, now: Look) -> Iterator[tuple[Trial, Evaluated | Finished]]:
+    """What came between two looks: of each trial its last evaluation, then its end."""
+    for trial in now.trials:
+        log = now.logs.get(trial.id)
+        if log is None:
+            continue
+        old = before.logs.get(trial.id) if before is not None else None
+        if log.evaluations and (old is None or len(log.evaluations) > len(old.evaluations)):
+            yield trial, log.evaluations[-1]
+        if log.finished is not None and (old is None or old.finished != log.finished):
+            yield trial, log.finished
+
+
+def _suite_folders(path: Path) -> Iterator[Path]:
+    with contextlib.suppress(OSError):
+        for folder in (path, *sorted(path.iterdir())):
+            if (folder / "plan.json").is_file() or (folder / "run.lock").is_file():
+                yield folder
+
+
+def _written(folder: Path) -> float:
+    with contextlib.suppress(OSError):
+        return (folder / "plan.json").stat().st_mtime
+    return 0.0
+
+
+def _signs(folder: Path) -> object:
+    """Changes whenever a record was written, or a file made or moved."""
+    found = []
+    for path in (folder / "plan.json", *(folder / "trials").glob("*.jsonl")):
+        with contextlib.suppress(OSError):
+            state = path.stat()
+            found.append((path.name, state.st_ino, state.st_size, state.st_mtime_ns))
+    return sorted(found)
+
+
+def _read(folder: Path) -> SuiteResults | None:
+    """None where there is nothing yet. A file that is moved away meanwhile is read at the next look."""
+    from optbench.store.records import NewerFormat
+
+    try:
+        [suite] = read([folder]).suites
+    except NewerFormat:
+        raise
+    except OptbenchError:
+        return None
+    return suite
+
+
+def _look(suite: SuiteResults, folder: Path, held: Holder | None) -> Look:
+    trials: list[Trial] = []
+    logs: dict[str, TrialLog] = {}
+    for row in all_rows(Results((suite,))):
+        by_seed = {log.trial["seed"]: log for log in row.logs}
+        for seed in dict.fromkeys((*row.seeds, *by_seed)):
+            trial = _with_seed(row, seed)
+            trials.append(trial)
+            if seed in by_seed:
+                logs[trial.id] = by_seed[seed]
+    if not trials:
+        return Look(folder, held)
+    pending = [trial for trial in trials if trial.id not in logs or not logs[trial.id].is_complete]
+    board = Board.of(trials, pending)
+    board.began = None
+    look = Look(
+        folder, held, board, tuple(trials), logs, suite.name, suite.plan.command if suite.plan else ""
+    )
+    for trial in sorted(trials, key=lambda trial: _modified(logs.get(trial.id))):
+        if trial.id in logs:
+            board.replay(trial, logs[trial.id])
+    if look.is_running and held is not None:
+        board.began = time.monotonic() - max(0.0, time.time() - held.since)
+        for trial in _under_way(pending, logs, held.since):
+            board.goes_on(trial, max(0.0, time.time() - _modified(logs[trial.id])))
+    return look
+
+
+def _with_seed(row: TableRow, seed: int) -> Trial:
+    trial = row.trial.model_copy(update={"seed": seed})
+    trial.__dict__["config_id"] = row.config_id  # as stored, whatever this version would make of it
+    return trial
+
+
+def _modified(log: TrialLog | None) -> float:
+    if log is not None:
+        with contextlib.suppress(OSError):
+            return log.path.stat().st_mtime
+    return 0.0
+
+
+def _under_way(pending: list[Trial], logs: dict[str, TrialLog], since: float) -> list[Trial]:
+    """Those written since the run began: of timed ones only the last, as they run one by one."""
+    begun = [t for t in pending if t.id in logs and _modified(logs[t.id]) >= since - _SLACK_SECONDS]
+    timed = [trial for trial in begun if not trial.point]
+    last = max(timed, key=lambda trial: _modified(logs[trial.id]), default=None)
+    return [trial for trial in begun if trial.point or trial is last]

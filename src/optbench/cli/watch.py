@@ -1,0 +1,137 @@
+"""`watch`: a run that another process or machine is doing, looked at until it is over."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from optbench.cli.live.display import glyphs_here, is_live, machine
+from optbench.cli.live.follow import Follower, Look, new_events
+from optbench.cli.live.glyphs import Glyphs
+from optbench.cli.live.lines import Lines
+from optbench.cli.live.plan import count
+from optbench.cli.live.screen import Screen
+from optbench.cli.live.times import duration
+from optbench.cli.live.view import Line, Surroundings, frame
+from optbench.cli.signals import say
+from optbench.report.text import clean
+
+_COST = 20  # looking takes at most one part of so many of the time
+
+
+def watch(path: Path, every: float) -> int:
+    """Returns the exit code, once the run is over and its table printed. Raises `OptbenchError` for a newer optbench's results."""
+    watcher = _Watcher(Follower(path), every, path)
+    try:
+        if is_live():
+            with Screen(watcher.draw):
+                last = watcher.until_over()
+        else:
+            watcher.lines = True
+            last = watcher.until_over()
+    except KeyboardInterrupt:
+        say("Not watching any more; that does not touch the run")
+        return 130
+    _close(last)
+    return 0
+
+
+@dataclass
+class _Watcher:
+    follower: Follower
+    every: float
+    path: Path
+    lines: bool = False
+    glyphs: Glyphs = field(default_factory=glyphs_here)
+    now: Look | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _teller: Lines | None = None
+    _said: str = ""
+
+    def until_over(self) -> Look:
+        """What there is at the end: of a run that was seen, or whose trials are all done."""
+        was_running = False
+        while True:
+            began = time.monotonic()
+            look = self.follower.look()
+            if self.lines:
+                self._tell(self.now, look)
+            with self._lock:
+                self.now = look
+            if look.held is None and look.trials and (was_running or look.is_complete):
+                return look
+            if look.held is not None and not look.is_running and look.is_complete:
+                return look  # killed after its last trial
+            was_running = (was_running or look.is_running) and (look.held is None or look.is_running)
+            time.sleep(max(self.every, _COST * (time.monotonic() - began)))
+
+    def draw(self, width: int, height: int) -> list[Line]:
+        with self._lock:
+            look = self.now
+            footer = "Ctrl-C ends the watching, and leaves the run alone"
+            if look is None or look.board is None:
+                lines = [f"Watching {self.path}", _state(look, self.path), footer]
+                return [[(self.glyphs.fit(clean(line), width), "")] for line in lines][:height]
+            around = Surroundings(clean(_heading(look)), clean(_state(look, self.path)), footer)
+            return frame(look.board, around, width, height, self.glyphs)
+
+    def _tell(self, before: Look | None, now: Look) -> None:
+        """Plain lines: how it stands, then what is new."""
+        if now.board is not None:
+            if self._teller is None or before is None or before.folder != now.folder or before.board is None:
+                self._teller = Lines(now.board, sys.stderr)
+                say(clean(f"{_heading(now)}; {now.board.done} done"))
+            else:
+                self._teller.board = now.board
+                for trial, event in new_events(before, now):
+                    kinds = {key for key in now.board.troubles if key[0] == trial.id} - set(
+                        before.board.troubles
+                    )
+                    self._teller.tell(trial, event, [now.board.troubles[key][1] for key in sorted(kinds)])
+        state = _state(now, self.path, briefly=True)
+        if state != self._said:
+            self._said = state
+            say(clean(f"{time.strftime('%H:%M:%S')} {state}"))
+
+
+def _heading(look: Look) -> str:
+    return f"{look.name}: {count(look.trials)}{machine(look.environment)}"
+
+
+def _state(look: Look | None, path: Path, *, briefly: bool = False) -> str:
+    """Who is running it, or what is waited for."""
+    if look is None or (look.board is None and look.held is None):
+        return f"No results in {path} yet: waiting for a run to begin"
+    if look.is_running:
+        quiet = _seconds_since_last_record(look)
+        silent = f"; nothing new for {duration(quiet)}" if not briefly and quiet > 120 else ""
+        return f"Run by {look.held}{silent}" + ("" if look.board else ": getting the data ready")
+    if look.is_complete:
+        return "All trials are done"
+    again = f", as with: {look.command}" if look.command else ""
+    if look.held is not None:
+        return f"{str(look.held).capitalize()} is gone without a word, as if killed: waiting for the run to go on{again}"
+    return f"Nothing is running here: waiting for the run to go on{again}"
+
+
+def _seconds_since_last_record(look: Look) -> float:
+    last = max((log.path.stat().st_mtime for log in look.logs.values() if log.path.exists()), default=0.0)
+    return time.time() - max(last, look.held.since if look.held else 0.0)
+
+
+def _close(last: Look) -> None:
+    """The table on standard output; where the files are, and how to go on, on standard error."""
+    from optbench.cli.show import print_tables
+    from optbench.store import read
+
+    if any(log.evaluations or log.is_complete for log in last.logs.values()):
+        print_tables(read([last.folder]))
+    left = sum(trial.id not in last.logs or not last.logs[trial.id].is_complete for trial in last.trials)
+    if left:
+        again = f"; to go on: {last.command}" if last.command else ""
+        say(f"The run has ended with {left} trial{'s' * (left != 1)} to go{again}")
+    say(f"\nResults: {last.folder}{os.sep}")
