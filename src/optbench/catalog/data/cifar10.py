@@ -7,6 +7,9 @@ from pathlib import Path
 from optbench.catalog.data import _cifar
 from optbench.catalog.types import DataInfo, Splits
 
+#: where `optbench new` begins
+STARTER = {"target": 0.9, "batch_size": 128, "most_epochs": 100, "augment": {"crop": 4, "flip": True}}
+
 
 def describe(root: Path, *, validation: float = 0.1) -> DataInfo:
     """45,000 training, 5,000 validation and 10,000 test samples by default; touches no network.

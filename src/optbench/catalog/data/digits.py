@@ -6,6 +6,9 @@ from pathlib import Path
 
 from optbench.catalog.types import DataInfo, Split, Splits
 
+#: where `optbench new` begins
+STARTER = {"target": 0.97, "batch_size": 64, "most_epochs": 30}
+
 _SAMPLES = 1797
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 from optbench.catalog.types import DataInfo, Splits
 from optbench.errors import OptbenchError
 
+#: where `optbench new` begins
+STARTER = {"target": 0.75, "batch_size": 256, "most_epochs": 90, "augment": {"flip": True}}
+
 _FOLDER = "imagenet"
 
 

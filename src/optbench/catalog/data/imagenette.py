@@ -8,6 +8,9 @@ from typing import Literal
 from optbench.catalog.types import DataInfo, Splits
 from optbench.errors import OptbenchError
 
+#: where `optbench new` begins
+STARTER = {"target": 0.75, "batch_size": 64, "most_epochs": 60, "augment": {"flip": True}}
+
 _ARCHIVES = {"160": "imagenette2-160", "320": "imagenette2-320", "full": "imagenette2"}
 
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
+#: where `optbench new` begins
+STARTER = {"target": 0.5, "batch_size": 64, "most_epochs": 30}
+
 _HIDDEN = 8
 _CHUNK = 512  # samples rendered at a time: bounds the memory of large pictures
 

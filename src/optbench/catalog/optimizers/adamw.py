@@ -7,3 +7,5 @@ default is 0.01, not 0.
 """
 
 USE = "torch.optim.AdamW"
+#: where `optbench new` begins
+STARTER = {"lr": 1e-3, "weight_decay": 0.05}

@@ -7,3 +7,10 @@ the other parameters to another optimizer by a list of rules.
 """
 
 USE = "torch.optim.Muon"
+#: where `optbench new` begins
+STARTER = {
+    "use": [
+        {"parameters": "matrices", "use": "torch.optim.Muon", "lr": 0.02},
+        {"parameters": "rest", "use": "torch.optim.AdamW", "lr": 1e-3},
+    ]
+}

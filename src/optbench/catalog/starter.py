@@ -1,0 +1,173 @@
+"""A first suite, composed from a few answers. What is sensible for a data set or an optimizer stands in its own file (`STARTER`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from optbench.catalog import lookup, sources
+from optbench.catalog.signatures import UNKNOWN, signature
+from optbench.catalog.types import DataInfo
+from optbench.errors import OptbenchError
+from optbench.suite.types import Component
+from optbench.suite.yaml_source import resolves_to_text
+
+#: share of the time asked for that is planned as training steps; the rest is for starts, evaluations and a busy machine
+TRAINING_SHARE = 0.7
+#: of a step, where none could be timed
+ASSUMED_STEP_SECONDS = 0.02
+_LEAST_STEPS = 20
+_GENERIC = {"target": 0.8, "batch_size": 64, "most_epochs": 50}
+_PLAIN = re.compile(r"[A-Za-z0-9_./+-][A-Za-z0-9_./+: -]*(?<!:)(?<! )")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a trial trains: whole epochs or half ones; steps where an epoch takes too long."""
+
+    steps: int
+    text: str
+    every: str
+    """Between evaluations; empty for the default, an epoch."""
+    capped: bool
+    """More would fit into the time than is usual for the data."""
+
+
+def starter_of(data: Component, folder: Path) -> dict[str, Any]:
+    """Target, batch size, most epochs and augmentation that are usual for a data set."""
+    target = lookup.resolve("data", data.name, folder)
+    own = sources.constants(target.file).get("STARTER") if target.kind == "catalog" and target.file else None
+    return {**_GENERIC, **(own if isinstance(own, dict) else {})}
+
+
+def entry(name: str, arguments: Mapping[str, Any], folder: Path) -> tuple[str, dict[str, Any]]:
+    """Label and entry of an optimizer; its learning rate is always written, since it is the first thing to change."""
+    target = lookup.resolve("optimizers", name, folder)
+    use = name if target.kind == "file" else f"{target.module}.{target.attribute}"
+    settings: dict[str, Any] = {}
+    files = lookup.items("optimizers")
+    if name in files:
+        facts = sources.constants(files[name])
+        use, settings = str(facts["USE"]), dict(facts.get("STARTER", {}))
+    if "use" in settings and arguments:
+        raise OptbenchError(f"'{name}' is several rules here; write its arguments into the file that is made")
+    if "lr" not in settings and "use" not in settings:
+        rate = next((p.default for p in signature(target).parameters if p.name == "lr"), UNKNOWN)
+        settings |= {"lr": rate} if isinstance(rate, (int, float)) else {}
+    settings |= arguments
+    label = re.split(r"[.:]", use)[-1]
+    if label == "SGD" and settings.get("momentum"):
+        label = "SGD + Momentum"
+    if isinstance(settings.get("use"), list):
+        label += " + AdamW"
+    return label, {"use": use, **settings}
+
+
+def budget(
+    minutes: float, trials: int, step_seconds: float, steps_an_epoch: int, most_epochs: float
+) -> Budget:
+    """`TRAINING_SHARE` of the time over all trials; never more epochs than usual, never fewer than 20 steps."""
+    steps = minutes * 60 * TRAINING_SHARE / (trials * step_seconds)
+    epochs = steps / steps_an_epoch
+    if epochs >= most_epochs:
+        return Budget(ceil(most_epochs * steps_an_epoch), f"{most_epochs:g} epochs", "", True)
+    if epochs >= 1:
+        whole = int(epochs) if epochs >= 8 else int(epochs * 2) / 2
+        every = "" if whole >= 8 else "0.25 epochs" if steps_an_epoch >= 8 else "1 step"
+        text = "1 epoch" if whole == 1 else f"{whole:g} epochs"
+        return Budget(round(whole * steps_an_epoch), text, every, False)
+    count = max(_LEAST_STEPS, round(steps, -1 if steps < 1000 else -2))
+    return Budget(int(count), f"{int(count)} steps", f"{max(1, int(count) // 10)} steps", False)
+
+
+def compose(
+    model: Component,
+    data: Component,
+    entries: Mapping[str, Mapping[str, Any]],
+    info: DataInfo,
+    *,
+    length: Budget,
+    because: str,
+    seeds: int,
+    target: float,
+    starter: Mapping[str, Any],
+    file: str,
+) -> str:
+    """The suite as YAML, with comments for whoever reads one for the first time."""
+    batch = batch_size(starter, info)
+    is_image = len(info.shape) == 3
+    question = f"Which optimizer for {model.name} on {data.name}?"
+    lines = [
+        f"# {question}",
+        f"#   optbench check {file}    every mistake at once",
+        f"#   optbench plan {file}     what will run, and how long it takes",
+        f"#   optbench run {file}      runs it, or goes on where it stopped",
+        f"title: {scalar(question)}",
+        "",
+        "workload:  # what all optimizers share: the same weights at the start, the same batches in the same order",
+        f"  model: {flow(named(model))}  # others: optbench list models; yours: my_model.py:Net",
+        f"  data: {flow(named(data))}  # others: optbench list data",
+        f"  batch_size: {batch}",
+        f"  # {because}",
+        f"  budget: {length.text}  # every trial spends it; also the length of the schedule",
+        "  # Time to target is the first evaluation on the validation split that reaches it. This one is a first guess: after",
+        "  # a run, take a value that most entries reach in the middle of their budget.",
+        f"  target: {{metric: accuracy, at_least: {target:g}}}  # a fraction; a list of targets costs nothing more",
+    ]
+    if length.every:
+        lines.append(f"  evaluate: {{every: {length.every}}}  # times are known no finer than this")
+    if is_image and starter.get("augment"):
+        lines.append(f"  augment: {flow(starter['augment'])}  # random crops and mirror images in training")
+    lines += [
+        "",
+        "schedule: {name: cosine, warmup: 5%}  # of the learning rate; an entry may have its own",
+        f"seeds: {seeds}  # 0 to {seeds - 1}; with fewer than 5, tables are called preliminary",
+        "",
+        "# Usual values, not tuned ones: a comparison is only as fair as the hyperparameters that you give it.",
+        "optimizers:",
+    ]
+    width = max(len(scalar(label)) for label in entries) + 1
+    lines += [f"  {scalar(label) + ':':<{width}} {flow(settings)}" for label, settings in entries.items()]
+    lines += [
+        "",
+        "# How much does the learning rate matter? Remove the '# ' below: thirteen rates for every entry, beside the table.",
+        "# sensitivity:",
+        "#   lr: {log: [1e-4, 1], points: 13}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def batch_size(starter: Mapping[str, Any], info: DataInfo) -> int:
+    """The usual one; less for small data, so that an epoch has at least 8 steps."""
+    return max(1, min(int(starter["batch_size"]), info.train // 8 or 1))
+
+
+def named(component: Component) -> dict[str, Any]:
+    return {"name": component.name, **component.arguments}
+
+
+def flow(value: Any) -> str:
+    """As YAML writes it in one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{scalar(str(key))}: {flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(flow, value))}]"
+    return scalar(value)
+
+
+def scalar(value: Any) -> str:
+    """Quoted only where it would otherwise be read as something else."""
+    import json
+
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = str(value)
+    if isinstance(value, (int, float)) or (
+        _PLAIN.fullmatch(text) and ": " not in text and resolves_to_text(text)
+    ):
+        return text
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,101 @@
+"""What `optbench new` is told, read and refused at once with the nearest name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from optbench.errors import OptbenchError
+
+if TYPE_CHECKING:
+    from optbench.catalog.types import DataInfo
+    from optbench.suite.types import Component
+
+MOST_SEEDS = 1000
+N = TypeVar("N", int, float)
+
+
+def component(family: str, text: str, folder: Path) -> Component:
+    """`NAME` or `NAME(key=value)`, known and with arguments that fit."""
+    from optbench.catalog.check_component import component_findings
+    from optbench.suite.call import parse_call
+    from optbench.suite.types import Component
+
+    name, arguments = parse_call(text, "")
+    made = Component(name=name, arguments=arguments)
+    if wrong := [message for _, message in component_findings(family, made, folder, ())]:
+        raise OptbenchError(*wrong)
+    return made
+
+
+def dataset(text: str, model: Component, folder: Path, root: Path) -> tuple[Component, DataInfo]:
+    """A data set that is there and that the model can take."""
+    from optbench.catalog.check_workload import data_findings, model_findings
+
+    made = component("data", text, folder)
+    found, info = data_findings(made, folder, root, ())
+    if info is not None:
+        found += model_findings(model, folder, (), info, build=True)
+    if found or info is None:
+        raise OptbenchError(*(message for _, message in found))
+    return made, info
+
+
+def entries_of(text: str, folder: Path) -> dict[str, dict[str, Any]]:
+    """`sgd, my.py:Mine(lr=1)` -> entries by label, each with a label of its own."""
+    from optbench.catalog.starter import entry
+
+    found: dict[str, dict[str, Any]] = {}
+    for item in split(text):
+        made = component("optimizers", item, folder)
+        label, settings = entry(made.name, made.arguments, folder)
+        label = (
+            label if label not in found else f"{label}, {item.partition('(')[2].removesuffix(')') or 'again'}"
+        )
+        if label in found:
+            raise OptbenchError(f"'{item}' is given twice")
+        found[label] = settings
+    if not found:
+        raise OptbenchError("expected at least one optimizer, as in 'sgd, adamw'")
+    return found
+
+
+def split(text: str) -> list[str]:
+    """At the commas that stand in no parentheses."""
+    items, depth = [""], 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if character == "," and not depth:
+            items.append("")
+        else:
+            items[-1] += character
+    return [item.strip() for item in items if item.strip()]
+
+
+def minutes(text: str) -> float:
+    return _number(text, float, 0.1, 60 * 24 * 365, "minutes")
+
+
+def seeds(text: str) -> int:
+    return _number(text, int, 1, MOST_SEEDS, "a number of seeds")
+
+
+def target(text: str) -> float:
+    if match := re.fullmatch(r"([0-9.]+)\s*%?", text):
+        number = _number(match[1], float, 0.0, 100.0, "a fraction")
+        if text.endswith("%") or number > 1:
+            raise OptbenchError(f"expected a fraction; found '{text}': did you mean {number / 100:g}?")
+        return number
+    return _number(text, float, 0.0, 1.0, "a fraction")
+
+
+def _number(text: str, kind: Callable[[str], N], least: float, most: float, what: str) -> N:
+    try:
+        number = kind(text)
+    except ValueError:
+        raise OptbenchError(f"expected {what}; found '{text}'") from None
+    if not least <= number <= most:
+        raise OptbenchError(f"expected {what} between {least:g} and {most:g}; found {text}")
+    return number

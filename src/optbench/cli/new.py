@@ -1,0 +1,246 @@
+"""`optbench new`: a first suite, from a few answers or flags."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from optbench.cli import answers, completion
+from optbench.errors import OptbenchError, Problem
+
+if TYPE_CHECKING:
+    from optbench.catalog.types import DataInfo
+    from optbench.suite.types import Component
+
+app = typer.Typer(rich_markup_mode=None)
+
+T = TypeVar("T")
+
+
+@app.command()
+def new(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]", help="The suite to write; default: named after the data, as in digits.yaml."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="As in small_cnn, 'mlp(hidden=[64])', torchvision.models.resnet18 or my_model.py:Net.",
+            autocompletion=completion.catalog("models"),
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="DATA",
+            help="As in digits, cifar10 or 'image_folder(path=\"pictures\")'.",
+            autocompletion=completion.catalog("data"),
+        ),
+    ] = None,
+    optimizer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--optimizer",
+            metavar="NAME",
+            help="As in adamw, 'sgd(lr=0.1)' or my_opt.py:Mine; repeatable.",
+            autocompletion=completion.catalog("optimizers"),
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", metavar="N", help="How long all trials together may take; default 10."),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", metavar="N", help="Trials of each entry; default 5.")
+    ] = None,
+    target: Annotated[
+        float | None,
+        typer.Option(
+            "--target", metavar="ACCURACY", help="A fraction, as 0.97; default: usual for the data."
+        ),
+    ] = None,
+    root: Annotated[
+        str | None,
+        typer.Option(
+            "--data-root", metavar="DIR", help="Data root; default $OPTBENCH_DATA, else the cache folder."
+        ),
+    ] = None,
+) -> None:
+    """Write a first suite, by asking or from flags.
+
+    In a terminal it asks for what no flag tells. The budget follows from the time: a step of the model is timed here for about a
+    second, and the steps that fit into 70 % of the time are shared among the trials; the rest is for starts and evaluations. A
+    model that can't be timed is taken to need 0.02 s a step, and the file says so.
+
+    Examples:
+      optbench new
+      optbench new first.yaml --model small_cnn --data digits --optimizer sgd --optimizer adamw
+      optbench new --model 'mlp(hidden=[64])' --data digits --optimizer 'sgd(lr=0.1)' --optimizer adam --minutes 2 --seeds 3
+
+    Exit codes:
+      0    written, and it passes `optbench check`
+      2    bad input, missing flags without a terminal, or the file exists
+      130  stopped with Ctrl-C or Ctrl-D: nothing is written
+    """
+    given = Given(file, model, data, tuple(optimizer or ()), minutes, seeds, target)
+    from optbench.catalog.data_root import data_root
+
+    print(make(given, data_root(root), asks=sys.stdin.isatty()))
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the flags told; None or empty is not told."""
+
+    file: Path | None
+    model: str | None
+    data: str | None
+    optimizers: tuple[str, ...]
+    minutes: float | None
+    seeds: int | None
+    target: float | None
+
+
+def make(given: Given, root: Path, *, asks: bool) -> str:
+    """Write the suite; returns what to tell. Raises `OptbenchError` for answers that can't be used."""
+    from optbench.catalog import starter
+
+    if not asks:
+        _refuse_missing(given)
+    folder = given.file.parent if given.file else Path()
+    if given.file:
+        _refuse_existing(given.file)
+    model = _answer(
+        given.model, asks, "Model", "small_cnn", lambda text: answers.component("models", text, folder)
+    )
+    data, info = _answer(
+        given.data, asks, "Data", "digits", lambda text: answers.dataset(text, model, folder, root)
+    )
+    file = given.file or Path(f"{re.sub(r'[^A-Za-z0-9_-]+', '_', Path(data.name).stem)}.yaml")
+    if not given.file:
+        _refuse_existing(file)
+    usual = starter.starter_of(data, folder)
+    typed = ", ".join(given.optimizers) or None
+    entries = _answer(
+        typed, asks, "Optimizers", "sgd, adam, adamw, rmsprop", lambda text: answers.entries_of(text, folder)
+    )
+    quick = given.minutes is None and asks
+    minutes = _answer(_text(given.minutes, 10, quick), asks, "Minutes for all trials", "10", answers.minutes)
+    seeds = _answer(_text(given.seeds, 5, given.seeds is None and asks), asks, "Seeds", "5", answers.seeds)
+    asked = given.target is None and asks
+    goal = _answer(
+        _text(given.target, usual["target"], asked),
+        asks,
+        "Target accuracy",
+        f"{usual['target']:g}",
+        answers.target,
+    )
+
+    batch = starter.batch_size(usual, info)
+    trials, steps_an_epoch = len(entries) * seeds, -(-info.train // batch)
+    pace, timed = _pace(model, info, batch, folder)
+    length = starter.budget(minutes, trials, pace, steps_an_epoch, usual["most_epochs"])
+    because = (
+        f"{trials} trials of {length.steps:,} steps at {pace:.2g} s a step ({timed}): "
+        f"{'well within' if length.capped else 'planned for'} {minutes:g} minutes."
+    )
+    text = starter.compose(
+        model, data, entries, info, length=length, because=because, seeds=seeds, target=goal, starter=usual, file=str(file)
+    )  # fmt: skip
+    _write(file, text, root)
+    return (
+        f"{file}: {len(entries)} optimizers, {seeds} seeds, {length.text} each\n{because}\n"
+        f"Next: optbench plan {file}, then optbench run {file}"
+    )
+
+
+def _answer(told: str | None, asks: bool, question: str, default: str, read: Callable[[str], T]) -> T:
+    """What a flag told, or what is asked until it can be used."""
+    if told is not None or not asks:
+        try:
+            return read(told if told is not None else default)
+        except OptbenchError as error:
+            place = {
+                "Minutes for all trials": "--minutes",
+                "Target accuracy": "--target",
+                "Optimizers": "--optimizer",
+            }
+            where = place.get(question, f"--{question.lower()}")
+            raise OptbenchError(*(Problem(p.message, where) for p in error.problems)) from error
+    while True:
+        try:
+            line = input(f"{question} [{default}]: ").strip()
+        except EOFError:
+            print()
+            raise KeyboardInterrupt from None
+        try:
+            return read(line or default)
+        except OptbenchError as error:
+            print("\n".join(f"  {problem.message}" for problem in error.problems))
+
+
+def _text(told: float | None, default: float, asks: bool) -> str | None:
+    """None where it is to be asked for."""
+    return None if asks else f"{default if told is None else told}"
+
+
+def _refuse_missing(given: Given) -> None:
+    flags = {"--model": given.model, "--data": given.data, "--optimizer": given.optimizers}
+    if missing := [flag for flag, value in flags.items() if not value]:
+        raise OptbenchError(f"no terminal to ask in: give {', '.join(missing)}")
+
+
+def _refuse_existing(file: Path) -> None:
+    if file.suffix not in (".yaml", ".yml"):
+        raise OptbenchError(Problem("expected a name that ends with .yaml", file=str(file)))
+    if file.exists() or file.is_symlink():
+        raise OptbenchError(
+            Problem("is there already, and is not overwritten; give another FILE", file=str(file))
+        )
+    if not file.parent.is_dir():
+        raise OptbenchError(Problem("no such folder", file=str(file.parent)))
+
+
+def _pace(model: Component, info: DataInfo, batch: int, folder: Path) -> tuple[float, str]:
+    """Seconds a step, and where they come from."""
+    from optbench.catalog.starter import ASSUMED_STEP_SECONDS
+    from optbench.engine.pace import step_seconds
+
+    try:
+        return step_seconds(model, info.shape, info.classes, batch, folder), "timed here"
+    except (
+        Exception
+    ):  # somebody's own model may raise anything; out of memory here is no reason to write nothing
+        return ASSUMED_STEP_SECONDS, "assumed: it could not be timed"
+
+
+def _write(file: Path, text: str, root: Path) -> None:
+    """Only what passes the check stays. A file that somebody else made meanwhile is not overwritten."""
+    from optbench.catalog.check import examine
+
+    try:
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise OptbenchError(Problem(f"can't be written: {error.strerror}", file=str(file))) from None
+    problems: Sequence[Problem] = ()
+    try:
+        problems = examine(file, (), None, root)[1]
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
+    if problems:
+        file.unlink(missing_ok=True)
+        raise OptbenchError(*problems)

@@ -1,0 +1,191 @@
+"""`optbench new`: a suite that runs, from answers or flags; nothing is left where it stops."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from optbench.catalog import lookup
+from optbench.catalog.check import examine
+from optbench.catalog.data_root import data_root
+from optbench.catalog.starter import budget, scalar
+from optbench.cli import answers, new
+from optbench.errors import OptbenchError
+from optbench.suite.load import load
+
+FLAGS = ["--model", "mlp", "--data", "digits", "--optimizer", "sgd", "--minutes", "1"]
+MODELS, DATA = sorted(lookup.items("models")), sorted(lookup.items("data"))
+
+
+def optbench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "optbench", "new", *arguments],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+
+
+def written(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pace is not what is tested here."""
+    monkeypatch.setattr(new, "_pace", lambda *_: (0.01, "timed here"))
+
+
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("model", MODELS)
+def test_every_shipped_pair_that_fits_passes_the_check(model: str, data: str, tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    optimizers = tuple(sorted(lookup.items("optimizers")))
+    given = new.Given(file, model, data, optimizers, 10, 3, None)
+    try:
+        new.make(given, data_root(None), asks=False)
+    except OptbenchError as refused:  # the data aren't here, need a path, or the model can't take them
+        places = {problem.where for problem in refused.problems}
+    else:
+        assert examine(file, (), None, data_root(None))[1] == []
+        assert len(load(file).suite.optimizers) == len(optimizers)
+        places = set()
+    if places:
+        assert places == {"--data"}
+        assert (model, data) not in {(m, d) for m in MODELS for d in ("digits", "synthetic", "cifar10")}
+        assert written(tmp_path) == []
+
+
+def test_flags_make_a_suite_that_is_planned_and_says_what_its_budget_rests_on(tmp_path: Path) -> None:
+    done = optbench(*FLAGS, "--seeds", "3", "--target", "0.9", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "digits.yaml").read_text()
+    suite = load(tmp_path / "digits.yaml").suite
+    assert suite.workloads["digits"].target[0].value == 0.9
+    assert len(suite.seeds) == 3
+    assert "timed here" in text
+    assert "optbench run digits.yaml" in done.stdout
+
+
+def test_missing_flags_without_a_terminal_are_named(tmp_path: Path) -> None:
+    done = optbench("--model", "mlp", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "give --data, --optimizer" in done.stderr
+    assert written(tmp_path) == []
+
+
+def test_a_file_that_is_there_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "digits.yaml").write_text("mine")
+    done = optbench(*FLAGS, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "not overwritten" in done.stderr
+    assert (tmp_path / "digits.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("small_cn", "digits", "sgd"), "--model: unknown model 'small_cn'; did you mean 'small_cnn'?"),
+        (("mlp", "digit", "sgd"), "--data: unknown data set 'digit'; did you mean 'digits'?"),
+        (("mlp", "digits", "adamv"), "--optimizer: unknown optimizer 'adamv'; did you mean 'adam"),
+        (("mlp(hiden=3)", "digits", "sgd"), "'mlp' has no argument 'hiden'; did you mean 'hidden'?"),
+        (("small_cnn", "synthetic(shape=[8])", "sgd"), "--data: 'small_cnn' can't be built"),
+        (("mlp", "digits", "sgd(learning_rate=1)"), "did you mean 'lr'?"),
+    ],
+)
+def test_a_wrong_name_is_told_with_its_flag_and_the_nearest_one(
+    flags: tuple[str, str, str], words: str, tmp_path: Path
+) -> None:
+    given = new.Given(tmp_path / "s.yaml", flags[0], flags[1], (flags[2],), None, None, None)
+    with pytest.raises(OptbenchError) as caught:
+        new.make(given, tmp_path, asks=False)
+    assert words in str(caught.value)
+    assert written(tmp_path) == []
+
+
+def test_a_target_in_percent_gets_the_fraction_as_a_hint() -> None:
+    for text in ("97%", "97"):
+        with pytest.raises(OptbenchError, match=r"did you mean 0\.97"):
+            answers.target(text)
+    assert answers.target("0.97") == 0.97
+
+
+def test_own_files_are_found_beside_the_suite_and_labels_are_kept_apart(tmp_path: Path) -> None:
+    (tmp_path / "my_opt.py").write_text(
+        "import torch\nclass Mine(torch.optim.SGD):\n    def __init__(self, params, lr=0.1):\n"
+        "        super().__init__(params, lr=lr)\n"
+    )
+    optimizers = ("my_opt.py:Mine", "sgd(lr=0.1)", "sgd(lr=0.2)")
+    new.make(new.Given(tmp_path / "s.yaml", "mlp", "digits", optimizers, 1, 2, None), tmp_path, asks=False)
+    entries = load(tmp_path / "s.yaml").suite.optimizers
+    assert list(entries) == ["Mine", "SGD + Momentum", "SGD + Momentum, lr=0.2"]
+    assert entries["Mine"].rules[0].arguments == {"lr": 0.1}
+
+
+def test_the_budget_fills_seven_tenths_of_the_time_and_no_more() -> None:
+    made = budget(minutes=10, trials=20, step_seconds=0.02, steps_an_epoch=100, most_epochs=30)
+    assert made.text == "10 epochs"
+    assert 20 * made.steps * 0.02 <= 0.7 * 600
+    assert budget(10_000, 20, 0.02, 100, 30).text == "30 epochs"
+    assert budget(10, 20, 0.02, 10_000, 30).text.endswith("steps")
+    assert budget(0.1, 100, 10.0, 100, 30).text == "20 steps"
+
+
+@pytest.mark.parametrize(
+    "text", ["1e-3", "no", "a: b", "x #y", "null", "{a}", "SGD + Momentum", "ß 🚀", "a,b", "-"]
+)
+def test_text_is_quoted_where_yaml_would_read_something_else(text: str) -> None:
+    from optbench.suite.yaml_source import parse
+
+    assert parse(f"{{{scalar(text)}: {scalar(text)}}}", "s").data == {text: text}
+
+
+def in_terminal(folder: Path, typed: str, *flags: str) -> tuple[int, str]:
+    """Exit code and what the terminal showed."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(folder)
+        os.execv(sys.executable, [sys.executable, "-m", "optbench", "new", *flags])
+    shown = b""
+    os.write(terminal, typed.encode())
+    while True:
+        try:
+            part = os.read(terminal, 4096)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.decode()
+
+
+def test_in_a_terminal_it_asks_again_until_an_answer_can_be_used(tmp_path: Path) -> None:
+    code, shown = in_terminal(tmp_path, "mlpp\nmlp\n\nsgd, adam\n1\n2\n0.9\n")
+    assert code == 0, shown
+    assert "did you mean 'mlp'?" in shown
+    suite = load(tmp_path / "digits.yaml").suite
+    assert list(suite.optimizers) == ["SGD + Momentum", "Adam"]
+    assert len(suite.seeds) == 2
+
+
+def test_the_end_of_input_leaves_nothing(tmp_path: Path) -> None:
+    code, shown = in_terminal(tmp_path, "mlp\n\x04")
+    assert code == 130, shown
+    assert "Traceback" not in shown
+    assert written(tmp_path) == []
+
+
+def test_ctrl_c_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.input", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        new.make(new.Given(tmp_path / "s.yaml", "mlp", "digits", (), None, None, None), tmp_path, asks=True)
+    assert written(tmp_path) == []
