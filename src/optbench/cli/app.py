@@ -11,13 +11,13 @@ from typing import Annotated
 import typer
 
 from optbench import __version__
-from optbench.cli import importing, listing, verify
+from optbench.cli import importing, listing, new, verify
 from optbench.cli.commands import check, doctor, memory, plan, records, report, run, schema, verdicts, watch
 from optbench.cli.layout import Command, Group
 
 #: headings of `optbench --help`, and the modules of the commands under them
 SECTIONS = {
-    "Compare optimizers": (check, plan, run, watch),
+    "Compare optimizers": (new, check, plan, run, watch),
     "Read results": (report, records, verdicts),
     "Bring in and share": (importing,),
     "Look up": (listing, memory, schema),
