@@ -39,7 +39,8 @@ def curves_frame(results: Results) -> pd.DataFrame:
     learning_rate, gradient_norm and the like, whose split is ""); step, epoch, train_seconds (the median of the seeds
     there whose clock ran through; NaN if none did); median, low, high; band ("range": least to greatest, under 10 seeds;
     "10-90 %": quantiles; "": one seed, whose low and high are NaN); n (seeds that tell the series there), seeds (that tell
-    it anywhere), lost (of those not there any more, how many had ended in the worst outcome: they have left the curve).
+    it anywhere), worst (of those, how many ended in the worst outcome), lost (of these, how many have ended before this step:
+    they have left the curve).
 
     A seed counts up to its last finite value. Where seeds were evaluated at different steps, each is interpolated
     linearly between its own evaluations, and never beyond them.
@@ -52,7 +53,19 @@ def curves_frame(results: Results) -> pd.DataFrame:
                 by_series.setdefault((curve.metric, curve.split), []).append(curve)
         for (metric, split), curves in by_series.items():
             pieces.append((_names(row) | {"metric": metric, "split": split}, _over_seeds(curves)))
-    values = ("step", "epoch", "train_seconds", "median", "low", "high", "band", "n", "seeds", "lost")
+    values = (
+        "step",
+        "epoch",
+        "train_seconds",
+        "median",
+        "low",
+        "high",
+        "band",
+        "n",
+        "seeds",
+        "lost",
+        "worst",
+    )
     return _table(pieces, (*KEYS, "metric", "split", *values))
 
 
@@ -154,6 +167,7 @@ def _over_seeds(curves: list[_Curve]) -> dict[str, npt.NDArray[Any]]:
         "n": n,
         "seeds": np.full(len(grid), len(curves)),
         "lost": lost,
+        "worst": np.full(len(grid), sum(curve.worst for curve in curves)),
     }
     return {name: column[there] for name, column in columns.items()}
 

@@ -52,10 +52,13 @@ def check_format(format: str) -> None:
         raise OptbenchError(Problem(f"unknown format '{format}': {nearest(format, known)}"))
 
 
-def save(results: Results, folder: Path, formats: Sequence[str] = ("markdown", "csv")) -> tuple[Path, ...]:
+def save(
+    results: Results, folder: Path, formats: Sequence[str] = ("markdown", "csv"), *, figures: bool = False
+) -> tuple[Path, ...]:
     """Write `report.md`, `report.csv`, ...: each in one move; with CSV also `verdicts.csv` and the like, where there are any.
 
-    Raises `OptbenchError` if the disk refuses.
+    `figures` go to `figures/`, as SVG, PNG and PDF; those that are there already as they would be drawn are left alone.
+    Numbers are written first and Markdown, which shows the figures, last. Raises `OptbenchError` if the disk refuses.
     """
     from optbench.report.formats.csv import to_csv
     from optbench.report.model import build
@@ -63,12 +66,43 @@ def save(results: Results, folder: Path, formats: Sequence[str] = ("markdown", "
 
     report = build(results)
     make_folder(folder)
-    paths = []
-    for name in formats:
+    paths = {}
+    for name in sorted(formats, key=lambda name: name == "markdown"):
         module = import_module(f"optbench.report.formats.{name}")
-        paths.append(folder / f"report{module.SUFFIX}")
-        write_whole(paths[-1], module.render(report))
+        if name == "markdown" and figures:
+            report, drawn = _with_figures(report, results, folder)
+        paths[name] = folder / f"report{module.SUFFIX}"
+        write_whole(paths[name], module.render(report))
+    more = []
     for name, frame in report.more.items() if "csv" in formats else ():
-        paths.append(folder / f"{name}.csv")
-        write_whole(paths[-1], to_csv(frame))
-    return tuple(paths)
+        more.append(folder / f"{name}.csv")
+        write_whole(more[-1], to_csv(frame))
+    return (*(paths[name] for name in formats), *more, *(drawn if figures else ()))
+
+
+def save_everything(results: Results, folder: Path) -> tuple[Path, ...]:
+    """Every format and the figures. Raises `OptbenchError` if the disk refuses."""
+    return save(results, folder, tuple(known_formats()), figures=True)
+
+
+def _with_figures(report: Report, results: Results, folder: Path) -> tuple[Report, tuple[Path, ...]]:
+    """The report that shows them, and their files."""
+    from dataclasses import replace
+
+    from optbench.report.figures import drawings, written
+    from optbench.report.model import Picture
+
+    found = drawings(results, report.table, report.more.get("verdicts"))
+    paths = written(found, folder / "figures")
+    sections = tuple(
+        replace(
+            section,
+            pictures=tuple(
+                Picture(f"figures/{each.name}.svg", each.caption, each.main)
+                for each in found
+                if each.suite == suite.name
+            ),
+        )
+        for suite, section in zip(results.suites, report.sections, strict=True)
+    )
+    return replace(report, sections=sections), paths

@@ -47,6 +47,15 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A figure that lies beside the report: its path from there, as in "figures/finals.svg"."""
+
+    path: str
+    caption: str
+    main: bool  # shown; the others are linked
+
+
+@dataclass(frozen=True)
 class Section:
     """One suite."""
 
@@ -55,6 +64,7 @@ class Section:
     blocks: tuple[Block, ...]
     warnings: tuple[str, ...]
     command: str
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 
-from optbench.report.model import Block, Cell, Report, Section, Table
+from optbench.report.model import Block, Cell, Picture, Report, Section, Table
 
 SUFFIX = ".md"
+_MOST_SHOWN = 6
 
 
 def render(report: Report) -> str:
@@ -34,10 +36,22 @@ def _section(section: Section) -> list[str]:
     if not section.blocks:
         lines += ["Nothing has run yet.", ""]
     lines += _list([f"**Note:** {escaped(warning)}" for warning in section.warnings])
+    lines += _pictures(section.pictures)
     if section.command:
         fence = "`" * (1 + max((len(run) for run in re.findall("`+", section.command)), default=2))
         lines += ["Repeat with", "", f"{fence}sh", section.command, fence, ""]
     return lines
+
+
+def _pictures(pictures: tuple[Picture, ...]) -> list[str]:
+    """The main ones shown, as far as a page bears them; all linked."""
+    if not pictures:
+        return []
+    lines = ["## Figures", ""]
+    for picture in [picture for picture in pictures if picture.main][:_MOST_SHOWN]:
+        lines += [f"![{escaped(picture.caption)}]({quote(picture.path)})", ""]
+    links = [f"[{escaped(picture.caption)}]({quote(picture.path)})" for picture in pictures]
+    return [*lines, "As SVG (PNG and PDF beside it):", "", *_list(links)]
 
 
 def _block(block: Block) -> list[str]:

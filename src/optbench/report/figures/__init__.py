@@ -1,0 +1,146 @@
+"""Figures for papers and pages. A figure is a file here with `drawings(material) -> Iterator[Drawing]`; one without data yields none.
+
+`written` draws what has changed, each once, and saves it as SVG, PNG and PDF. The same results give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optbench.store import Results
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+_FOLDER = Path(__file__).parent
+FORMATS = ("svg", "png", "pdf")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure that can be drawn: `draw(*content)`. Content is frames and plain values, and nothing else decides the picture."""
+
+    name: str  # of its files, without an ending
+    caption: str  # plain text
+    suite: str
+    draw: Callable[..., Figure]
+    content: tuple[Any, ...]
+    main: bool = False  # shown in short reports; the others are linked
+
+
+def known_figures() -> tuple[str, ...]:
+    """The names of all figures, in the order in which reports show them."""
+    names = (file.stem for file in _FOLDER.glob("*.py"))
+    return tuple(sorted(name for name in names if not name.startswith("_")))
+
+
+def drawings(results: Results, table: pd.DataFrame, verdicts: pd.DataFrame | None) -> tuple[Drawing, ...]:
+    """All figures of these results, with names that are unique. Nothing is drawn yet, and matplotlib not imported.
+
+    `table`, `verdicts`: of `analysis.table.comparison` and `analysis.published.verdicts_frame` (None if nothing is published).
+    """
+    from optbench.report.figures._groups import Material
+
+    material = Material(results, table, verdicts)
+    found: dict[str, Drawing] = {}  # by name in lower case: not every disk tells the two cases apart
+    for name in known_figures():
+        for drawing in import_module(f"optbench.report.figures.{name}").drawings(material):
+            unique = drawing.name
+            while unique.lower() in found:
+                unique += "-2"
+            found[unique.lower()] = replace(drawing, name=unique)
+    return tuple(found.values())
+
+
+def written(drawings: Iterable[Drawing], folder: Path) -> tuple[Path, ...]:
+    """Paths of all files, drawn where they are not there as they should be. Raises `OptbenchError` if the disk refuses."""
+    from optbench.store.files import make_folder, write_whole
+
+    paths: list[Path] = []
+    for drawing in drawings:
+        files = {ending: folder / f"{drawing.name}.{ending}" for ending in FORMATS}
+        paths += files.values()
+        digest = _digest(drawing)
+        if not (all(file.is_file() for file in files.values()) and _digest_of(files["svg"]) == digest):
+            make_folder(folder)
+            for ending, content in rendered(drawing, digest).items():
+                write_whole(files[ending], content, sync=False)  # can be made again
+    return tuple(paths)
+
+
+def rendered(drawing: Drawing, digest: str = "") -> dict[str, bytes]:
+    """By file ending. Drawn once; no date and no random name in it."""
+    from optbench.report.figures._sheet import settings
+
+    metadata: dict[str, dict[str, Any]] = {
+        "png": {"Software": None},
+        "pdf": {"CreationDate": None, "Producer": None, "Creator": None, "Title": drawing.caption},
+        "svg": {"Date": None, "Creator": None, "Title": drawing.caption, "Identifier": digest},
+    }
+    with settings(), _quick_fonts():
+        figure = drawing.draw(*drawing.content)
+        found = {}
+        for ending in FORMATS:
+            file = io.BytesIO()
+            figure.savefig(file, format=ending, metadata=metadata[ending])
+            found[ending] = file.getvalue()
+    return found
+
+
+@contextmanager
+def _quick_fonts() -> Iterator[None]:
+    """A PDF places every glyph itself: leave out the font's tables about placing them, which take most of the time to cut."""
+    from fontTools.subset import Options
+
+    known = Options._drop_tables_default
+    Options._drop_tables_default = [*known, "GSUB", "GPOS", "GDEF", "kern"]
+    try:
+        yield
+    finally:
+        Options._drop_tables_default = known
+
+
+def _digest(drawing: Drawing) -> str:
+    """Of everything that decides the picture: its content, the code that draws it, the library."""
+    from pandas import DataFrame
+    from pandas.util import hash_pandas_object
+
+    found = hashlib.sha256(_code().encode())
+    found.update(repr((drawing.name, drawing.caption, drawing.draw.__module__)).encode())
+    for item in drawing.content:
+        if isinstance(item, DataFrame):
+            found.update(repr(list(item.columns)).encode())
+            found.update(hash_pandas_object(item, index=False).to_numpy().tobytes())
+        else:
+            found.update(repr(item).encode("utf-8", "backslashreplace"))
+    return f"optbench:{found.hexdigest()[:24]}"
+
+
+@cache
+def _code() -> str:
+    found = hashlib.sha256(importlib.metadata.version("matplotlib").encode())
+    for file in sorted([*_FOLDER.glob("*.py"), _FOLDER.parent / "colours.py", _FOLDER.parent / "text.py"]):
+        found.update(file.read_bytes())
+    return found.hexdigest()
+
+
+def _digest_of(svg: Path) -> str:
+    """What a file was drawn from; "" if it does not say."""
+    try:
+        with svg.open("rb") as file:
+            head = file.read(4000)
+    except OSError:
+        return ""
+    told = re.search(rb"<dc:identifier>(optbench:[0-9a-f]+)</dc:identifier>", head)
+    return told[1].decode() if told else ""

@@ -1,0 +1,153 @@
+"""What one figure shows: the rows that a report compares with each other, and the frames about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from optbench.analysis.costs import costs_frame
+from optbench.analysis.curves import curves_frame
+from optbench.analysis.entries import cells_compared, entry_names
+from optbench.analysis.finals import finals_frame
+from optbench.analysis.parts import memory_parts_frame, time_parts_frame
+from optbench.analysis.profile_curves import profile_frame
+from optbench.analysis.rows import TableRow, table_rows
+from optbench.analysis.survival import survival_frame
+from optbench.analysis.sweep_curves import sweep_curves_frame, sweep_grid_frame
+from optbench.report.colours import Style, styles
+from optbench.report.figures._sheet import Entry
+from optbench.report.text import clean
+from optbench.store import Results, SuiteResults
+from optbench.store.files import slug
+from optbench.suite.types import Target
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows of one workload, or the combinations of axes where a suite compares those."""
+
+    suite: SuiteResults
+    title: str  # of figures
+    stem: str  # that file names of its figures end in, "" where the suite has one group
+    workloads: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+    entries: tuple[Entry, ...]
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        return tuple(self.rows[0].trial.workload.target)
+
+    def of(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The rows of a frame that are about this group's, in its order."""
+        keys = [entry.key for entry in self.entries]
+        own = frame[frame["config_id"].isin(keys)]
+        order = own["config_id"].map({key: place for place, key in enumerate(keys)})
+        return own.assign(_order=order).sort_values("_order", kind="stable").drop(columns="_order")
+
+    def there(self, frame: pd.DataFrame) -> tuple[Entry, ...]:
+        """The entries that a frame tells of."""
+        told = set(frame["config_id"])
+        return tuple(entry for entry in self.entries if entry.key in told)
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that figures are made from; each frame is made when it is first asked for."""
+
+    results: Results
+    table: pd.DataFrame  # of `analysis.table.comparison`
+    verdicts: pd.DataFrame | None
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        return tuple(group for suite in self.results.suites for group in _groups(suite, self.several_suites))
+
+    @property
+    def several_suites(self) -> bool:
+        return len(self.results.suites) > 1
+
+    def styles_of(self, suite: str) -> Mapping[str, Style]:
+        found = next(own for own in self.results.suites if own.name == suite)
+        return styles(entry_names(found).values())
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        return curves_frame(self.results)
+
+    @cached_property
+    def survival(self) -> pd.DataFrame:
+        return survival_frame(self.results)
+
+    @cached_property
+    def finals(self) -> pd.DataFrame:
+        return finals_frame(self.results)
+
+    @cached_property
+    def costs(self) -> pd.DataFrame:
+        return costs_frame(self.results)
+
+    @cached_property
+    def memory(self) -> pd.DataFrame:
+        return memory_parts_frame(self.results)
+
+    @cached_property
+    def times(self) -> pd.DataFrame:
+        return time_parts_frame(self.results)
+
+    @cached_property
+    def profiles(self) -> pd.DataFrame:
+        return profile_frame(self.results)
+
+    @cached_property
+    def sweeps(self) -> pd.DataFrame:
+        return sweep_curves_frame(self.results)
+
+    @cached_property
+    def grids(self) -> pd.DataFrame:
+        return sweep_grid_frame(self.results)
+
+
+def file_stem(*parts: str) -> str:
+    """Of parts that are not empty; safe on every system."""
+    return "-".join(slug(part, 60) for part in parts if part)
+
+
+def seeds_text(counts: Any) -> str:
+    """ "5 seeds", "3 to 5 seeds", "1 seed"."""
+    numbers = sorted({int(count) for count in counts})
+    if not numbers:
+        return "no seeds"
+    if len(numbers) > 1:
+        return f"{numbers[0]} to {numbers[-1]} seeds"
+    return f"{numbers[0]} seed{'s' * (numbers[0] != 1)}"
+
+
+def some(names: list[str], most: int = 4) -> str:
+    """A list for a note."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _groups(suite: SuiteResults, several_suites: bool) -> list[Group]:
+    rows = table_rows(Results((suite,)))
+    names = entry_names(suite)
+    looks = styles(names.values())
+    prefix = suite.name if several_suites else ""
+
+    def group(title: str, stem: str, own: list[TableRow]) -> Group:
+        entries = tuple(
+            Entry(row.config_id, names[row.config_id], looks[names[row.config_id]]) for row in own
+        )
+        workloads = tuple(dict.fromkeys(row.trial.workload_name for row in own))
+        return Group(suite, clean(title), file_stem(prefix, stem), workloads, tuple(own), entries)
+
+    workloads = list(dict.fromkeys(row.trial.workload_name for row in rows))
+    if cells_compared(rows):
+        return [group(suite.name, "", rows)]
+    if len(workloads) == 1:
+        return [group(suite.name if several_suites else workloads[0], "", rows)]
+    return [group(name, name, [row for row in rows if row.trial.workload_name == name]) for name in workloads]

@@ -1,0 +1,121 @@
+"""Lines over training, with their bands, markers for grey print, and ranges that waste no space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from optbench.report.figures._sheet import Entry, plain_log, strokes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: with more entries bands and marks would hide each other
+FEW = 8
+#: an axis is logarithmic where what it has to show spans more than this
+_SPAN = 12.0
+#: the first part of a curve that an axis need not show
+_START = 0.15
+
+TITLES = {"epoch": "epochs", "step": "steps", "train_seconds": "seconds of training"}
+
+
+def lead(curves: pd.DataFrame) -> str:
+    """Epochs; steps where an imported log tells none."""
+    return "epoch" if curves["epoch"].notna().any() else "step"
+
+
+def draw_curves(
+    axes: Axes, curves: pd.DataFrame, entries: Sequence[Entry], x: str, scale: float = 1.0
+) -> None:
+    """`curves`: rows of `analysis.curves.curves_frame` of one series; `scale`: 100 for percent."""
+    for place, entry in enumerate(entries):
+        own = curves[(curves["config_id"] == entry.key) & curves[x].notna()]
+        if own.empty:
+            continue
+        at, middle = own[x].to_numpy(float), scale * own["median"].to_numpy(float)
+        every = max(1, len(own) // 5)
+        marks = (min(place % every, len(own) - 1), every)
+        axes.plot(at, middle, markevery=marks, zorder=3, **strokes(entry.style, place))
+        if len(entries) <= FEW and own["low"].notna().any():
+            low, high = scale * own["low"].to_numpy(float), scale * own["high"].to_numpy(float)
+            axes.fill_between(at, low, high, color=entry.style.light, alpha=0.13, linewidth=0, zorder=2)
+        if own["worst"].max() > 0:
+            fewer = own[own["lost"] > 0]
+            first = fewer.iloc[0] if len(fewer) else own.iloc[-1]
+            axes.plot(
+                [first[x]],
+                [scale * first["median"]],
+                marker="x",
+                markersize=6,
+                markeredgewidth=1.2,
+                color=entry.style.light,
+                zorder=5,
+            )
+
+
+def set_x(axes: Axes, curves: pd.DataFrame, x: str) -> None:
+    """From 0; logarithmic where one entry's run is many times as long as another's."""
+    known = curves[curves[x].notna()]
+    ends = known.groupby("config_id")[x].max()
+    starts = known.groupby("config_id")[x].min()
+    axes.set_xlabel(TITLES[x])
+    least, most = float(ends.min()), float(ends.max())
+    if least > 0 and most / least > _SPAN and starts.min() > 0:
+        axes.set_xscale("log")
+        axes.set_xlim(float(starts.min()), most * 1.05)
+        plain_log(axes.xaxis)
+    else:
+        axes.set_xlim(0, most * 1.02 if most > 0 else 1)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Of a y axis. `cuts`: some of a curve's first part is outside of it."""
+
+    low: float
+    high: float
+    is_log: bool
+    cuts: bool
+
+    def set(self, axes: Axes) -> None:
+        if self.is_log:
+            axes.set_yscale("log")
+        axes.set_ylim(self.low, self.high)
+        if self.is_log:
+            plain_log(axes.yaxis)
+
+
+def y_range(curves: pd.DataFrame, scale: float, levels: Sequence[float] = (), *, log: bool) -> Range:
+    """So that every curve is seen after its first part, and `levels` (targets) too; `log`: if what is seen spans so much."""
+    few = curves["config_id"].nunique() <= FEW
+    first = curves.groupby("config_id")["step"].transform("max") * _START
+    later = curves[curves["step"] >= first][["median", "low", "high"] if few else ["median"]]
+    values = scale * later.to_numpy(float).ravel()
+    values = np.concatenate([values[np.isfinite(values)], list(levels)])
+    whole = scale * curves["median"].to_numpy(float)
+    low, high = float(values.min()), float(values.max())
+    if log and low > 0 and max(high, whole.max()) / low > _SPAN:
+        return Range(low / 1.3, max(high, float(whole.max())) * 1.3, True, False)
+    pad = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+    low, high = low - pad, high + pad
+    return Range(low, high, False, bool(whole.min() < low or whole.max() > high))
+
+
+def band_note(curves: pd.DataFrame, entries: int) -> str:
+    """How the line and its band are to be read."""
+    from optbench.report.figures._groups import seeds_text
+
+    told = seeds_text(curves.groupby("config_id")["n"].max())
+    kinds: Any = [kind for kind in dict.fromkeys(curves["band"]) if kind]
+    if not kinds:
+        return f"{told} an entry; no band."
+    words = {"range": "least to greatest", "10-90 %": "10 to 90 % quantiles"}
+    band = "band: " + " or ".join(words[kind] for kind in kinds)
+    if entries > FEW:
+        band = f"bands are left out with more than {FEW} entries"
+    return f"Lines: median of {told}; {band}."

@@ -1,0 +1,206 @@
+"""The paper that figures are drawn on: sizes of a two-column paper, a title, panels, a legend that wraps, and a note below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from optbench.report.colours import Style
+from optbench.report.figures._text import FONT, fitted, shown, unique, width, wrapped
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: inches: one column of a two-column paper, and both
+SINGLE, DOUBLE = 3.3, 6.9
+#: points
+TITLE_SIZE, TEXT_SIZE, SMALL_SIZE = 8.0, 7.0, 6.0
+INK, FAINT, GRID = "#222222", "#6b6b6b", "#e4e4e4"
+_SETTINGS: dict[str, Any] = {
+    "font.family": FONT,
+    "font.size": TEXT_SIZE,
+    "axes.labelsize": TEXT_SIZE,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
+    "grid.color": GRID,
+    "grid.linewidth": 0.5,
+    "xtick.labelsize": SMALL_SIZE + 0.5,
+    "ytick.labelsize": SMALL_SIZE + 0.5,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.2,
+    "lines.markeredgewidth": 0.0,
+    "hatch.linewidth": 0.4,
+    "text.parse_math": False,  # a label may have a $
+    "svg.fonttype": "path",  # looks the same where the font is not installed
+    "svg.hashsalt": "optbench",
+    "pdf.fonttype": 42,  # TrueType, as journals ask
+    "savefig.dpi": 220,
+}
+_ROW = 0.135  # of a legend
+_SHORT = 1.75  # names in a legend of many
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a line or a row is of."""
+
+    key: str  # its config_id
+    name: str
+    style: Style
+
+
+@contextmanager
+def settings() -> Iterator[None]:
+    """matplotlib's own defaults and ours, whatever a matplotlibrc says; as before afterwards.
+
+    Nothing is said on standard error.
+    """
+    import logging
+    import warnings
+
+    import matplotlib
+
+    log = logging.getLogger("matplotlib")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), matplotlib.rc_context():
+            warnings.simplefilter("ignore")
+            matplotlib.rcdefaults()
+            parameters: Any = matplotlib.rcParams
+            parameters.update(_SETTINGS)
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def sheet(
+    title: str,
+    note: Sequence[str],
+    legend: Sequence[Any] = (),
+    *,
+    panels: int = 1,
+    size: tuple[float, float] = (SINGLE, 1.9),
+    left: float = 0.5,
+    right: float = 0.1,
+    gap: float = 0.22,
+    titled_panels: bool = False,
+    below: float = 0.4,
+) -> tuple[Figure, list[Axes]]:
+    """A figure of that width, as high as panels of `size[1]`, legend and note need. `legend`: handles with their labels."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    wide, high = size
+    room = wide - 0.2
+    lines = wrapped([shown(sentence) for sentence in note], SMALL_SIZE, room)
+    columns = _columns(legend, room)
+    rows = ceil(len(legend) / columns) if legend else 0
+    top = 0.27 + (0.17 if titled_panels else 0)
+    bottom = below + rows * _ROW + (0.06 if rows else 0) + len(lines) * 0.115 + 0.06
+    total = top + high + bottom
+    figure = Figure(figsize=(wide, total))
+    FigureCanvasAgg(figure)
+    each = (wide - left - right - gap * (panels - 1)) / panels
+    axes = [
+        figure.add_axes(((left + n * (each + gap)) / wide, bottom / total, each / wide, high / total))
+        for n in range(panels)
+    ]
+    head = fitted(shown(title), TITLE_SIZE, room / 1.12)
+    figure.text(
+        0.1 / wide, 1 - 0.06 / total, head, va="top", fontsize=TITLE_SIZE, fontweight="bold", color=INK
+    )
+    if legend:
+        place = (0.1 / wide, (bottom - below) / total)
+        figure.legend(
+            handles=list(legend),
+            loc="upper left",
+            bbox_to_anchor=place,
+            ncols=columns,
+            frameon=False,
+            fontsize=SMALL_SIZE + 0.5,
+            handlelength=2.8,
+            handletextpad=0.5,
+            columnspacing=1.2,
+            labelspacing=0.5,
+            borderpad=0,
+            borderaxespad=0,
+            labelcolor=INK,
+        )
+    figure.text(
+        0.1 / wide,
+        (len(lines) * 0.115 + 0.04) / total,
+        "\n".join(lines),
+        va="top",
+        fontsize=SMALL_SIZE,
+        color=FAINT,
+        linespacing=1.25,
+    )
+    return figure, axes
+
+
+def line_handles(entries: Sequence[Entry], inches: float = 3.0) -> list[Any]:
+    """For a legend: each entry's line as it is drawn. Long names are shortened where there are many."""
+    from matplotlib.lines import Line2D
+
+    most = inches if len(entries) <= 4 else min(inches, _SHORT)
+    names = unique([entry.name for entry in entries], SMALL_SIZE + 0.5, most)
+    return [
+        Line2D([], [], label=name, **strokes(entry.style)) for entry, name in zip(entries, names, strict=True)
+    ]
+
+
+def strokes(style: Style, place: int | None = None) -> dict[str, Any]:
+    """Of a line on white. With its place, the first are broader than those that may cover them."""
+    dash: Any = (0, style.dash) if style.dash else "-"
+    broad = {} if place is None else {"linewidth": max(1.0, 1.6 - 0.1 * place)}
+    return {"color": style.light, "linestyle": dash, "marker": style.marker} | broad
+
+
+def name_rows(axes: Axes, names: Sequence[str], inches: float) -> None:
+    """A row an entry, the first on top, with its name beside it."""
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), unique(names, TEXT_SIZE, inches), fontsize=TEXT_SIZE)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+
+
+def name_width(names: Sequence[str], most: float) -> float:
+    """Inches that the names of rows take, at most `most`."""
+    return min(most, max(width(shown(name, place), TEXT_SIZE) for place, name in enumerate(names)) + 0.02)
+
+
+def plain_log(axis: Any) -> None:
+    """Plain numbers at powers of ten and, where there are few, between them."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = sorted(axis.get_view_interval())
+    few = low > 0 and high / low < 60
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _columns(legend: Sequence[Any], room: float) -> int:
+    if not legend:
+        return 1
+    widest = max(width(str(handle.get_label()), SMALL_SIZE + 0.5) for handle in legend)
+    return max(1, min(len(legend), int((room + 0.1) / (widest + 0.42))))

@@ -1,0 +1,91 @@
+"""Text in figures: measured in inches, shortened in its middle, and without characters that the font does not have."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+from optbench.report.text import clean
+
+if TYPE_CHECKING:
+    from matplotlib.ft2font import FT2Font
+
+#: comes with matplotlib: the same widths on every machine
+FONT = "DejaVu Sans"
+MISSING = "□"
+
+
+def shown(text: str, place: int = 0) -> str:
+    """As it can be drawn. A name of which less than half can be is called by its place in the table."""
+    kept = [character for character in clean(text) if not _joins(character)]
+    drawn = "".join(character if _has(ord(character)) else MISSING for character in kept).strip()
+    lost = drawn.count(MISSING)
+    if kept and 2 * lost > len(kept):
+        return f"entry {place + 1}"
+    return drawn or f"entry {place + 1}"
+
+
+def fitted(text: str, size: float, inches: float) -> str:
+    """Shortened in its middle, where names differ least, until it is no wider. `size` in points."""
+    if width(text, size) <= inches:
+        return text
+    for kept in range(len(text) - 1, 1, -1):
+        head = (kept + 1) // 2
+        short = f"{text[:head].rstrip()}…{text[len(text) - (kept - head) :].lstrip()}"
+        if width(short, size) <= inches:
+            return short
+    return "…"
+
+
+def unique(names: Sequence[str], size: float, inches: float) -> list[str]:
+    """All of them, drawable and shortened; those that became the same get their place in the table."""
+    short = [fitted(shown(name, place), size, inches) for place, name in enumerate(names)]
+    return [
+        fitted(name, size, inches - 0.3) + f" #{place + 1}" if short.count(name) > 1 else name
+        for place, name in enumerate(short)
+    ]
+
+
+def wrapped(sentences: Sequence[str], size: float, inches: float) -> list[str]:
+    """Lines no wider than that; a word that is wider stands alone."""
+    lines: list[str] = []
+    for word in " ".join(sentences).split(" "):
+        if lines and width(f"{lines[-1]} {word}", size) <= inches:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def width(text: str, size: float) -> float:
+    """In inches."""
+    return sum(map(_advance, text)) * size / 72
+
+
+def _joins(character: str) -> bool:
+    """Joiners and variation selectors have no picture of their own."""
+    return unicodedata.category(character) == "Cf" or 0xFE00 <= ord(character) <= 0xFE0F
+
+
+@cache
+def _font() -> FT2Font:
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    return get_font(findfont(FontProperties(family=[FONT])))
+
+
+@cache
+def _has(code: int) -> bool:
+    return _font().get_char_index(code) != 0
+
+
+@cache
+def _advance(character: str) -> float:
+    """Of an em. Characters are taken one by one: kerning and shaping only make text narrower."""
+    from matplotlib.ft2font import LoadFlags
+
+    glyph = _font()
+    glyph.set_size(72, 72)
+    return float(glyph.load_char(ord(character), flags=LoadFlags.NO_HINTING).linearHoriAdvance) / 65536 / 72

@@ -1,0 +1,150 @@
+"""The metric against epochs and against seconds: median and band over seeds, the target, and when it was reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from optbench.report.figures import Drawing
+from optbench.report.figures._groups import Group, Material, file_stem, some
+from optbench.report.figures._lines import FEW, band_note, draw_curves, lead, set_x, y_range
+from optbench.report.figures._sheet import DOUBLE, INK, SINGLE, SMALL_SIZE, Entry, line_handles, sheet
+from optbench.report.text import is_share
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: columns of the comparison
+_PASSAGES = {"epoch": "epochs_to_target", "step": "steps_to_target", "train_seconds": "seconds_to_target"}
+
+
+def drawings(material: Material) -> Iterator[Drawing]:
+    for group in material.groups:
+        curves = group.of(material.curves)
+        known = curves[curves["split"] == "validation"]
+        wanted = [target.metric for target in group.targets] + [group.rows[0].trial.workload.metrics[0]]
+        for metric in dict.fromkeys(wanted):
+            own = known[known["metric"] == metric]
+            if len(own):
+                yield _drawing(group, own, metric, material.table, main=metric == wanted[0])
+
+
+def _drawing(group: Group, curves: pd.DataFrame, metric: str, table: pd.DataFrame, *, main: bool) -> Drawing:
+    targets = [target for target in group.targets if (target.metric, target.split) == (metric, "validation")]
+    levels = [
+        (str(target), float(target.at_least if target.at_least is not None else target.at_most or 0.0))
+        for target in targets
+    ]
+    passages = group.of(table[table["target"].isin([text for text, _ in levels])])
+    columns = ["config_id", "optimizer", "target", "reached", "trials", *_PASSAGES.values()]
+    content = (
+        f"{group.title}: validation {metric}",
+        metric,
+        curves[["config_id", *_PASSAGES, "median", "low", "high", "band", "n", "seeds", "lost", "worst"]],
+        passages[columns],
+        tuple(levels),
+        group.there(curves),
+    )
+    caption = f"Validation {metric} of {group.title} against epochs and seconds"
+    return Drawing(file_stem("curves", metric, group.stem), caption, group.suite.name, draw, content, main)
+
+
+def draw(
+    title: str,
+    metric: str,
+    curves: pd.DataFrame,
+    passages: pd.DataFrame,
+    targets: Sequence[tuple[str, float]],
+    entries: Sequence[Entry],
+) -> Figure:
+    units = [lead(curves)] + (["train_seconds"] if curves["train_seconds"].notna().any() else [])
+    scale = 100.0 if is_share(metric) else 1.0
+    size = (DOUBLE if len(units) > 1 else SINGLE, 2.1)
+    legend = line_handles(entries, size[0] - 0.8)
+    note = [band_note(curves, len(entries)), *_notes(curves, passages, targets, entries, metric)]
+    levels = [scale * value for _, value in targets]
+    seen = y_range(curves, scale, levels, log=scale == 1.0)
+    note += ["The first evaluations are outside of the axis."] if seen.cuts else []
+    figure, panels = sheet(title, note, legend, panels=len(units), size=size)
+    for axes, x in zip(panels, units, strict=True):
+        draw_curves(axes, curves, entries, x, scale)
+        set_x(axes, curves, x)
+        seen.set(axes)
+        for text, value in targets:
+            axes.axhline(scale * value, color=INK, linewidth=0.7, linestyle=(0, (1, 2)), zorder=1)
+            if len(entries) <= FEW:
+                own = passages[passages["target"] == text]
+                _marks(axes, own.set_index("config_id")[_PASSAGES[x]], scale * value, entries)
+        if axes is panels[0]:
+            axes.set_ylabel(f"validation {metric}" + (" (%)" if scale == 100.0 else ""))
+        else:
+            axes.tick_params(axis="y", labelleft=False)
+    return figure
+
+
+def _marks(axes: Axes, times: pd.Series, level: float, entries: Sequence[Entry]) -> None:
+    """On the target's line; those that would hide each other go below each other."""
+    from matplotlib.transforms import ScaledTranslation
+
+    figure: Any = axes.figure
+    placed: list[float] = []
+    for entry in entries:
+        at = float(times.get(entry.key, float("nan")))
+        if at != at:
+            continue
+        where = float(axes.transData.transform((at, level))[0])
+        apart = 0.05 * figure.dpi
+        row = sum(abs(where - other) < apart for other in placed)
+        placed.append(where)
+        down = ScaledTranslation(0, -row * 6.5 / 72, figure.dpi_scale_trans)
+        axes.plot(
+            [at],
+            [level],
+            marker=entry.style.marker,
+            markersize=5.5,
+            color=entry.style.light,
+            markeredgecolor=INK,
+            markeredgewidth=0.7,
+            transform=axes.transData + down,
+            zorder=6,
+            clip_on=False,
+        )
+
+
+def _notes(
+    curves: pd.DataFrame,
+    passages: pd.DataFrame,
+    targets: Sequence[tuple[str, float]],
+    entries: Sequence[Entry],
+    metric: str,
+) -> Iterator[str]:
+    from optbench.report.figures._text import fitted, shown
+
+    names = {
+        entry.key: fitted(shown(entry.name, place), SMALL_SIZE, 1.5) for place, entry in enumerate(entries)
+    }
+    if targets:
+        values = ", ".join(
+            f"{100 * value:g}\u00a0%" if is_share(metric) else f"{value:g}" for _, value in targets
+        )
+        text = f"Dotted: target {values}"
+        if len(entries) <= FEW:
+            text += "; outlined marks: median time to it (Kaplan-Meier), below each other where equal"
+        yield text + "."
+    for text, value in targets:
+        short = passages[(passages["target"] == text) & (passages["reached"] < passages["trials"])]
+        missed = [
+            f"{names[row['config_id']]} {row['trials'] - row['reached']} of {row['trials']}"
+            for row in short.to_dict("records")
+            if row["config_id"] in names
+        ]
+        if missed:
+            of = f" {100 * value:g}\u00a0%" if is_share(metric) and len(targets) > 1 else ""
+            yield f"Did not reach{of or ' it'} within the budget (censored): {some(missed)}."
+    ends = curves.groupby("config_id", sort=False).agg(worst=("worst", "max"), seeds=("seeds", "max"))
+    lost = [f"{names[str(key)]} {row.worst} of {row.seeds}" for key, row in ends.iterrows() if row["worst"]]
+    if lost:
+        yield f"x: here the first seeds left the curve, as they diverged or failed: {some(lost)}."

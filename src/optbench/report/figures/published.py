@@ -1,0 +1,128 @@
+"""Measured beside published: each claim that is a number, with its margin, and what was measured, with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from optbench.report.figures import Drawing
+from optbench.report.figures._groups import Material, file_stem, seeds_text
+from optbench.report.figures._sheet import (
+    DOUBLE,
+    FAINT,
+    INK,
+    SMALL_SIZE,
+    TEXT_SIZE,
+    name_rows,
+    name_width,
+    sheet,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_TITLES = {
+    "epochs_to_target": "epochs to target",
+    "steps_to_target": "steps to target",
+    "samples_to_target": "samples to target",
+    "seconds_to_target": "seconds to target",
+    "final_metric": "final metric",
+    "memory_overhead": "memory overhead (x)",
+}
+_COLOURS = {"reproduced": "#00aa66", "contradicted": "#994400"}
+_MARKS = {"reproduced": "o", "contradicted": "X"}
+
+
+def drawings(material: Material) -> Iterator[Drawing]:
+    verdicts = material.verdicts
+    if verdicts is None or verdicts.empty:
+        return
+    told = verdicts[verdicts["value"].notna() & verdicts["measured"].notna()]
+    told = told[told["column"].isin(_TITLES)]
+    for (suite, workload, source), own in told.groupby(["suite", "workload", "source"], sort=False):
+        several = told.loc[told["suite"] == suite, "workload"].nunique() > 1
+        sources = told.loc[(told["suite"] == suite) & (told["workload"] == workload), "source"]
+        number = list(dict.fromkeys(sources)).index(source) + 1
+        stem = file_stem(
+            "published",
+            str(suite) if material.several_suites else "",
+            str(workload) if several else "",
+            str(number) if sources.nunique() > 1 else "",
+        )
+        columns = [
+            "optimizer",
+            "column",
+            "unit",
+            "value",
+            "margin",
+            "measured",
+            "measured_low",
+            "measured_high",
+        ]
+        content = (f"{workload}: measured beside published", str(source), own[[*columns, "n", "verdict"]])
+        caption = f"Measured beside published on {workload}: {source}"
+        yield Drawing(stem, caption, str(suite), draw, content)
+
+
+def draw(title: str, source: str, verdicts: pd.DataFrame) -> Figure:
+    columns = list(dict.fromkeys(verdicts["column"]))
+    names = list(dict.fromkeys(verdicts["optimizer"]))
+    room = name_width(names, 1.4)
+    counts = verdicts.loc[verdicts["n"] > 0, "n"]
+    note = (
+        f"Diamond and shade: published by {source}, with the margin stated before the runs. Mark and line: measured "
+        f"({seeds_text(counts)}), with its 95\u00a0% interval; bytes are measured once. Circle: reproduced; cross: contradicted; "
+        "square: any other verdict, in words below it."
+    )
+    figure, panels = sheet(
+        title,
+        [note],
+        panels=len(columns),
+        size=(DOUBLE, max(0.5, 0.34 * len(names) + 0.1)),
+        left=room + 0.18,
+        right=0.15,
+        gap=0.25,
+        titled_panels=True,
+    )
+    for axes, column in zip(panels, columns, strict=True):
+        name_rows(axes, names, room)
+        if axes is not panels[0]:
+            axes.tick_params(axis="y", labelleft=False)
+        own = verdicts[verdicts["column"] == column]
+        scale = 100.0 if (own["unit"] == "fraction").all() else 1.0
+        axes.set_title(
+            _TITLES[column] + (" (%)" if scale == 100.0 else ""), fontsize=TEXT_SIZE, loc="left", pad=4
+        )
+        for row in own.to_dict("records"):
+            _row(axes, names.index(row["optimizer"]), row, scale)
+        low, high = axes.get_xlim()
+        axes.set_xlim(low - 0.08 * (high - low), high + 0.08 * (high - low))
+    return figure
+
+
+def _row(axes: Axes, place: int, row: dict[str, float | str], scale: float) -> None:
+    value, margin, measured = (scale * float(row[name]) for name in ("value", "margin", "measured"))
+    if margin == margin and margin > 0:
+        axes.barh([place], [2 * margin], left=[value - margin], height=0.5, color="#dfe3e6", zorder=1)
+    axes.plot([value], [place], marker="D", color="white", markeredgecolor=INK, markeredgewidth=0.8, zorder=4)
+    word = str(row["verdict"])
+    colour = _COLOURS.get(word, FAINT)
+    low, high = (scale * float(row[name]) for name in ("measured_low", "measured_high"))
+    below = place + 0.2
+    if low == low and high == high and abs(high) != float("inf"):
+        axes.plot([low, high], [below, below], color=colour, linewidth=1.0, zorder=3)
+    axes.plot([measured], [below], marker=_MARKS.get(word, "s"), markersize=4.5, color=colour, zorder=5)
+    if word not in _COLOURS:
+        axes.annotate(
+            word,
+            (measured, below),
+            xytext=(0, -3),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            fontsize=SMALL_SIZE - 0.5,
+            color=FAINT,
+        )

@@ -1,0 +1,167 @@
+"""The metric over the learning rate (or what else was swept first), with the basin of each entry; a map where two were swept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from optbench.analysis.sensitivity import MARGINS
+from optbench.report.colours import Style
+from optbench.report.figures import Drawing
+from optbench.report.figures._groups import Material, file_stem, seeds_text
+from optbench.report.figures._lines import FEW
+from optbench.report.figures._sheet import (
+    FAINT,
+    SINGLE,
+    SMALL_SIZE,
+    Entry,
+    line_handles,
+    plain_log,
+    sheet,
+    strokes,
+)
+from optbench.report.text import clean, is_share
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_LANE = 0.1  # inches, of a basin below the curves
+
+
+def drawings(material: Material) -> Iterator[Drawing]:
+    for (suite, workload), own in material.sweeps.groupby(["suite", "workload"], sort=False):
+        stem = _stem(material, own, str(suite), str(workload))
+        looks = material.styles_of(str(suite))
+        entries = tuple(
+            Entry(name, clean(name), _style(looks, name)) for name in dict.fromkeys(own["optimizer"])
+        )
+        content = (f"{workload}: sensitivity", own.drop(columns=["suite", "workload"]), entries)
+        name = str(own["hyperparameter"].iloc[0])
+        caption = f"Validation {own['metric'].iloc[0]} of {workload} over {name}, with basins"
+        yield Drawing(file_stem("sensitivity", stem), caption, str(suite), draw, content, main=True)
+    for (suite, workload, optimizer), own in material.grids.groupby(
+        ["suite", "workload", "optimizer"], sort=False
+    ):
+        stem = _stem(material, own, str(suite), str(workload))
+        frame = own.drop(columns=["suite", "workload", "optimizer"])
+        caption = f"Validation {own['metric'].iloc[0]} of {optimizer} on {workload} over two hyperparameters"
+        yield Drawing(
+            file_stem("map", stem, str(optimizer)),
+            caption,
+            str(suite),
+            draw_map,
+            (f"{workload}: {optimizer}", frame),
+        )
+
+
+def draw(title: str, sweeps: pd.DataFrame, entries: Sequence[Entry]) -> Figure:
+    metric = str(sweeps["metric"].iloc[0])
+    scale = 100.0 if is_share(metric) else 1.0
+    lanes = [
+        entry for entry in entries if sweeps.loc[sweeps["optimizer"] == entry.key, "basin_low"].notna().any()
+    ]
+    strip = _LANE * len(lanes) + 0.06 if lanes else 0.0
+    figure, (axes,) = sheet(
+        title, list(_notes(sweeps, entries, metric)), line_handles(entries, 2.3), size=(SINGLE, 1.9 + strip)
+    )
+    positive = bool((sweeps["value"] > 0).all())
+    for place, entry in enumerate(entries):
+        own = sweeps[sweeps["optimizer"] == entry.key]
+        axes.plot(own["value"], scale * own["mean"], zorder=3, **strokes(entry.style, place))
+        if len(entries) <= FEW and own["low"].notna().any():
+            ends = (scale * own["low"], scale * own["high"])
+            axes.fill_between(own["value"], *ends, color=entry.style.light, alpha=0.13, linewidth=0)
+    means = scale * sweeps["mean"]
+    low, high = float(means.min()), float(means.max())
+    span = (high - low) or 1.0
+    # Below the curves a lane an entry, in the same coordinates: no basin hides another.
+    share = strip / (1.9 + strip)
+    floor = low - 0.06 * span
+    top = high + 0.06 * span
+    bottom = floor - (top - floor) * share / (1 - share)
+    axes.set_ylim(bottom, top)
+    if positive:
+        axes.set_xscale("log")
+        plain_log(axes.xaxis)
+    _lanes(axes, sweeps, lanes, bottom, floor)
+    axes.set_yticks([tick for tick in axes.get_yticks() if floor <= tick <= top])
+    axes.set_ylabel(f"validation {metric}" + (" (%)" if scale == 100.0 else ""))
+    name = str(sweeps["hyperparameter"].iloc[0])
+    axes.set_xlabel("learning rate" if name.split(".")[-1] == "lr" else clean(name))
+    return figure
+
+
+def _lanes(axes: Axes, sweeps: pd.DataFrame, lanes: Sequence[Entry], bottom: float, floor: float) -> None:
+    if not lanes:
+        return
+    axes.axhline(floor, color=FAINT, linewidth=0.5)
+    each = (floor - bottom) / len(lanes)
+    for place, entry in enumerate(lanes):
+        own = sweeps[sweeps["optimizer"] == entry.key].iloc[0]
+        at = floor - (place + 0.5) * each
+        ends = [own["basin_low"], own["basin_high"]]
+        axes.plot(ends, [at, at], color=entry.style.light, linewidth=4, alpha=0.45, solid_capstyle="butt")
+        if own["own"] == own["own"]:
+            axes.plot([own["own"]], [at], marker=entry.style.marker, color=entry.style.light, zorder=4)
+
+
+def draw_map(title: str, grid: pd.DataFrame) -> Figure:
+    first = grid.iloc[0]
+    metric = str(first["metric"])
+    scale = 100.0 if is_share(metric) else 1.0
+    table = grid.pivot(index="y", columns="x", values="mean").sort_index() * scale
+    shape = table.shape
+    note = f"Mean of {seeds_text(grid['n'])} of the last validation {metric}; lighter is {'more' if first['higher'] else 'less'}."
+    figure, (axes,) = sheet(
+        title, [note], size=(SINGLE, max(0.8, min(6.0, 0.28 * shape[0]))), left=0.62, right=0.1
+    )
+    shade = "cividis" if first["higher"] else "cividis_r"
+    axes.imshow(table.to_numpy(float), origin="lower", aspect="auto", cmap=shade)
+    axes.grid(visible=False)
+    axes.set_xticks(
+        range(shape[1]), [f"{value:g}" for value in table.columns], rotation=45 if shape[1] > 7 else 0
+    )
+    axes.set_yticks(range(shape[0]), [f"{value:g}" for value in table.index])
+    axes.set_xlabel(clean(str(first["x_name"])))
+    axes.set_ylabel(clean(str(first["y_name"])))
+    if shape[1] <= 9:
+        _numbers(axes, table, higher=bool(first["higher"]))
+    return figure
+
+
+def _numbers(axes: Axes, table: pd.DataFrame, *, higher: bool) -> None:
+    values = table.to_numpy(float)
+    middle = (np.nanmin(values) + np.nanmax(values)) / 2
+    for y, row in enumerate(values):
+        for x, value in enumerate(row):
+            if value == value:
+                light = (value > middle) == higher
+                ink = "#111111" if light else "#ffffff"
+                axes.text(x, y, f"{value:.3g}", ha="center", va="center", fontsize=SMALL_SIZE, color=ink)
+
+
+def _notes(sweeps: pd.DataFrame, entries: Sequence[Entry], metric: str) -> Iterator[str]:
+    yield f"Mean of {seeds_text(sweeps['n'])}, last validation {metric}."
+    if len(entries) <= FEW and sweeps["low"].notna().any():
+        yield "Band: 95\u00a0% t interval."
+    if sweeps["basin_low"].notna().any():
+        within = f"{100 * MARGINS['width_1']:g} {'point' if is_share(metric) else '%'}"
+        yield f"Bars below: each entry's basin, within {within} of its best mean; mark: the entry as written."
+    failures = sweeps.drop_duplicates("optimizer")["failures"].sum()
+    if failures:
+        yield f"{failures} trial{'s' * (failures != 1)} diverged or failed and count as the worst outcome."
+
+
+def _stem(material: Material, own: pd.DataFrame, suite: str, workload: str) -> str:
+    frame: Any = material.sweeps
+    several = frame.loc[frame["suite"] == suite, "workload"].nunique() > 1
+    return file_stem(suite if material.several_suites else "", workload if several else "")
+
+
+def _style(looks: Mapping[str, Style], name: str) -> Style:
+    """A label with several horizons in the timed table is swept over one: it looks as the first."""
+    return looks.get(name) or next(look for key, look in looks.items() if key.startswith(name))
