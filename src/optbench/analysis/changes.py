@@ -1,0 +1,249 @@
+"""Two sets of results: what changed in what was measured, entry by entry, with its uncertainty."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from functools import partial
+
+import pandas as pd
+
+from optbench.analysis.compare import ALPHA, FEW_SEEDS
+from optbench.analysis.contrast import Contrast, contrast, size_contrast
+from optbench.analysis.frames import passages_frame
+from optbench.analysis.intervals import holm
+from optbench.analysis.matching import EntryPair, Matched, SuitePair, same_records, starts_alike
+from optbench.analysis.passages import passage_change
+from optbench.analysis.quantities import QUANTITIES, Quantity, by_seed, missing_seeds, worst_seeds
+from optbench.analysis.rows import TableRow, higher_is_better
+from optbench.analysis.table import final_values, worst_value
+from optbench.store import Results
+
+_Times = tuple[pd.DataFrame, pd.DataFrame]  # passages of a suite, before and after
+
+
+@dataclass(frozen=True)
+class Change:
+    """One quantity of one entry, after against before.
+
+    `change`, `low`, `high`: a difference, or a ratio minus 1 (0.05: 5 % more), with the 95 % interval. `method` is paired,
+    welch, exact (sizes that all seeds agree on), permutation (of restricted means, where seeds did not arrive), or "" if nothing
+    compares. `p_holm` is adjusted over the entries of the same quantity and target. `word` is empty unless
+    `told_apart`: the adjusted p is below 0.05, the interval (where there is one) leaves zero out, and no evaluation grid hides it.
+    """
+
+    suite: str
+    workload: str
+    horizon: str
+    target: str
+    optimizer: str
+    quantity: str
+    metric: str
+    ratio: bool
+    more_is_worse: bool
+    method: str
+    n_before: int
+    n_after: int
+    before: float
+    after: float
+    change: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    told_apart: bool
+    word: str
+    preliminary: bool
+    note: str
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A change with what a gate judges by: `evidence` is over the trials that ended well on both sides."""
+
+    change: Change
+    evidence: Contrast
+    unjudged: str  # why nothing may be concluded from it; "" if something may
+    words: tuple[str, str]
+
+
+def compared(matched: Matched) -> list[Compared]:
+    """Every quantity of every entry that is on both sides, in the order of the first."""
+    found: list[Compared] = []
+    for pair in matched.suites:
+        times = passages_frame(Results((pair.before,))), passages_frame(Results((pair.after,)))
+        found += [item for entry in pair.entries for item in _of_entry(pair, entry, times)]
+    adjusted = list(found)
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for index, item in enumerate(found):
+        of = item.change
+        groups.setdefault((of.suite, of.workload, of.target, of.quantity), []).append(index)
+    for indices in groups.values():
+        p = holm([found[index].change.p for index in indices])
+        for index, value in zip(indices, p, strict=True):
+            adjusted[index] = _worded(found[index], value)
+    return adjusted
+
+
+def changes_frame(items: Iterable[Compared]) -> pd.DataFrame:
+    """One row an entry and quantity that some trial tells, with the columns of `Change`."""
+    names = [field.name for field in fields(Change)]
+    told = [item.change for item in items if item.change.n_before or item.change.n_after]
+    return pd.DataFrame([vars(change) for change in told], columns=names)
+
+
+def _of_entry(pair: SuitePair, entry: EntryPair, times: _Times) -> list[Compared]:
+    paired = starts_alike(entry)
+    items = [_measured(entry, quantity, paired) for quantity in QUANTITIES]
+    items.append(_final(pair, entry, paired))
+    targets = {str(target): target for target in entry.after.trial.workload.target}
+    for target in entry.before.trial.workload.target:
+        if str(target) in targets:
+            for unit in ("epochs", "steps", "seconds"):
+                items.append(_to_target(entry, str(target), unit, times, paired))
+    told = [item for item in items if item.change.method or item.unjudged or item.change.note]
+    reason = _not_judged(entry)
+    return [replace(item, unjudged=reason or item.unjudged) for item in told]
+
+
+def _not_judged(entry: EntryPair) -> str:
+    """What forbids a gate to pass, whatever the numbers say."""
+    if same_records(entry):
+        return "the very same records on both sides: nothing was measured anew"
+    missing = missing_seeds(entry.after)
+    if missing:
+        return f"not all of it has run after: {_seeds(missing)} missing"
+    return ""
+
+
+def _measured(entry: EntryPair, quantity: Quantity, paired: bool) -> Compared:
+    before, after = by_seed(entry.before, quantity.of_trial), by_seed(entry.after, quantity.of_trial)
+    of_values = size_contrast if quantity.size else partial(contrast, ratio=True)
+    found = of_values(before, after, paired=paired)
+    worse = quantity.words != ("slower", "faster")
+    change = change_of(entry, quantity.name, found, ratio=True, more_is_worse=worse)
+    return Compared(change, found, few(found), quantity.words)
+
+
+def _final(pair: SuitePair, entry: EntryPair, paired: bool) -> Compared:
+    """Seeds that ended as the worst outcome on both sides tell nothing of a change; others forbid an interval."""
+    workload = entry.before.trial.workload
+    metric = workload.metrics[0]
+    if metric not in entry.after.trial.workload.metrics:
+        metric = next((name for name in workload.metrics if name in entry.after.trial.workload.metrics), "")
+    higher = bool(metric) and higher_is_better(pair.after, workload, metric)
+    sides = (entry.before, entry.after)
+    # one value for both sides: the worst seen by either
+    worst = max((worst_value([row], metric, higher=higher) for row in sides), default=math.nan)
+    values = [_finals(row, metric, higher=higher) for row in sides]
+    bad = [worst_seeds(row) for row in sides]
+    well = [{k: v for k, v in of.items() if k not in ends} for of, ends in zip(values, bad, strict=True)]
+    found = contrast(well[0], well[1], paired=paired, ratio=False)
+    change = change_of(entry, "final_metric", found, ratio=False, more_is_worse=not higher, metric=metric)
+    unjudged = few(found)
+    notes = []
+    if bad[0] or bad[1]:
+        notes.append(f"worst outcome: {_seeds(bad[0])} before, {_seeds(bad[1])} after")
+    if bad[0] != bad[1]:
+        filled = [
+            {**of, **dict.fromkeys(ends, worst)} if math.isfinite(worst) else of
+            for of, ends in zip(well, bad, strict=True)
+        ]
+        whole = contrast(filled[0], filled[1], paired=paired, ratio=False)
+        change = replace(change, before=whole.before, after=whole.after, change=whole.change)
+        change = replace(change, low=math.nan, high=math.nan, p=math.nan, method=whole.method)
+        if len(bad[1]) > len(bad[0]):
+            unjudged = f"{_seeds(bad[1] - bad[0])} ended as the worst outcome only after the change"
+    words = ("worse", "better") if higher else ("better", "worse")
+    return Compared(replace(change, note="; ".join(notes)), found, unjudged, words)
+
+
+def _finals(row: TableRow, metric: str, *, higher: bool) -> dict[int, float]:
+    if not metric:
+        return {}
+    known = final_values([row], metric, higher=higher)[row.config_id].dropna()
+    return dict(zip(known.index.tolist(), known.tolist(), strict=True))
+
+
+def _to_target(entry: EntryPair, target: str, unit: str, times: _Times, paired: bool) -> Compared:
+    ratio = unit == "seconds"
+    before, after = (
+        of[(of["config_id"] == row.config_id) & (of["target"] == target)]
+        for of, row in zip(times, (entry.before, entry.after), strict=True)
+    )
+    found = passage_change(before, after, unit, paired=paired)
+    change = change_of(
+        entry, f"{unit}_to_target", found.contrast, ratio=ratio, more_is_worse=True, target=target
+    )
+    change = replace(change, note=found.note, method=found.method, p=found.p)
+    words = ("faster", "slower") if ratio else ("fewer", "more")
+    return Compared(change, found.contrast, "", words)
+
+
+def change_of(
+    entry: EntryPair,
+    quantity: str,
+    found: Contrast,
+    *,
+    ratio: bool,
+    more_is_worse: bool,
+    metric: str = "",
+    target: str = "",
+) -> Change:
+    """The change as people read it: ratios minus 1. Not adjusted, no word yet."""
+    fewest = min(found.n_before, found.n_after)
+    return Change(
+        suite=entry.suite,
+        workload=entry.workload,
+        horizon=entry.horizon,
+        target=target,
+        optimizer=entry.optimizer,
+        quantity=quantity,
+        metric=metric,
+        ratio=ratio,
+        more_is_worse=more_is_worse,
+        method=found.method,
+        n_before=found.n_before,
+        n_after=found.n_after,
+        before=found.before,
+        after=found.after,
+        change=_shown(found.change, ratio),
+        low=_shown(found.low, ratio),
+        high=_shown(found.high, ratio),
+        p=found.p,
+        p_holm=math.nan,
+        told_apart=False,
+        word="",
+        preliminary=found.method != "exact" and fewest < FEW_SEEDS,
+        note="",
+    )
+
+
+def _shown(value: float, ratio: bool) -> float:
+    return value if not ratio else math.inf if value > 700 else math.expm1(value)
+
+
+def few(found: Contrast) -> str:
+    """Why a contrast tells nothing; "" if it has an interval."""
+    if found.has_interval:
+        return ""
+    fewest = min(found.n_before, found.n_after)
+    if fewest == 0:
+        return "no value on both sides"
+    return "one seed: no interval, so nothing to judge by" if fewest == 1 else "no interval"
+
+
+def _worded(item: Compared, p_holm: float) -> Compared:
+    change = replace(item.change, p_holm=p_holm)
+    apart = p_holm < ALPHA and change.change != 0 and not change.low <= 0 <= change.high
+    word = item.words[int(change.change > 0)] if apart else ""
+    return replace(item, change=replace(change, told_apart=apart, word=word))
+
+
+def _seeds(seeds: Iterable[int]) -> str:
+    named = sorted(seeds)
+    if not named:
+        return "no seed"
+    shown = ", ".join(map(str, named[:5])) + (", ..." if len(named) > 5 else "")
+    return f"seed{'s' * (len(named) > 1)} {shown}"

@@ -1,0 +1,123 @@
+"""Two sets of results, entry beside entry: what is in both, and what is in one only."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from optbench.analysis.rows import TableRow, table_rows
+from optbench.store import Results, SuiteResults, TrialLog
+
+_Key = TypeVar("_Key", bound=Hashable)
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class EntryPair:
+    """One optimizer entry of one workload and horizon, as it was measured before and after."""
+
+    suite: str
+    workload: str
+    horizon: str
+    optimizer: str
+    before: TableRow
+    after: TableRow
+
+
+@dataclass(frozen=True)
+class SuitePair:
+    """`only_before`, `only_after`: rows without a counterpart of the same workload, horizon and label."""
+
+    name: str
+    before: SuiteResults
+    after: SuiteResults
+    entries: tuple[EntryPair, ...]
+    only_before: tuple[TableRow, ...]
+    only_after: tuple[TableRow, ...]
+
+
+@dataclass(frozen=True)
+class Matched:
+    suites: tuple[SuitePair, ...]
+    only_before: tuple[SuiteResults, ...]
+    only_after: tuple[SuiteResults, ...]
+
+
+def match(before: Results, after: Results) -> Matched:
+    """By suite, workload, horizon and label. Where one suite (or workload) is left on each side, those are a pair too,
+    whatever their names: a renamed file is still the same question."""
+    pairs, left, right = _matched({s.name: s for s in before.suites}, {s.name: s for s in after.suites})
+    return Matched(tuple(_suite_pair(a, b) for a, b in pairs), tuple(left), tuple(right))
+
+
+def common_logs(pair: EntryPair) -> list[tuple[TrialLog, TrialLog]]:
+    """The trials of seeds that ran on both sides."""
+    after = {log.trial["seed"]: log for log in pair.after.logs}
+    return [(log, after[log.trial["seed"]]) for log in pair.before.logs if log.trial["seed"] in after]
+
+
+def starts_alike(pair: EntryPair) -> bool:
+    """Whether seeds ran on both sides, and each from the same initial weights: what makes pairs by seed."""
+    starts = [(a.started, b.started) for a, b in common_logs(pair) if a.started and b.started]
+    return bool(starts) and all(a.initial_weights == b.initial_weights for a, b in starts)
+
+
+def same_records(pair: EntryPair) -> bool:
+    """Whether both sides hold one and the same run: a copy, of which nothing was measured anew."""
+    common = common_logs(pair)
+    return bool(common) and all(_is_copy(a, b) for a, b in common)
+
+
+def _is_copy(a: TrialLog, b: TrialLog) -> bool:
+    # as text, which unlike == takes NaN for NaN; the ends first, as they nearly always tell
+    if repr((a.started, a.finished)) != repr((b.started, b.finished)):
+        return False
+    return repr(tuple(a.evaluations)) == repr(tuple(b.evaluations))
+
+
+def _suite_pair(before: SuiteResults, after: SuiteResults) -> SuitePair:
+    first, second = table_rows(Results((before,))), table_rows(Results((after,)))
+    names = _matched(_by_workload(first), _by_workload(second))[0]
+    entries: list[EntryPair] = []
+    for own, other in names:
+        alike, _, _ = _matched(_by_entry(own), _by_entry(other), single=False)
+        entries += [
+            EntryPair(before.name, a.trial.workload_name, a.horizon, a.trial.label, a, b) for a, b in alike
+        ]
+    paired = {id(row) for entry in entries for row in (entry.before, entry.after)}
+    return SuitePair(
+        before.name,
+        before,
+        after,
+        tuple(entries),
+        tuple(row for row in first if id(row) not in paired),
+        tuple(row for row in second if id(row) not in paired),
+    )
+
+
+def _by_workload(rows: Iterable[TableRow]) -> dict[str, list[TableRow]]:
+    found: dict[str, list[TableRow]] = {}
+    for row in rows:
+        found.setdefault(row.trial.workload_name, []).append(row)
+    return found
+
+
+def _by_entry(rows: Iterable[TableRow]) -> dict[tuple[str, str, int], TableRow]:
+    """Imported logs may hold several rows of one name: the first beside the first."""
+    found: dict[tuple[str, str, int], TableRow] = {}
+    for row in rows:
+        nth = sum(key[:2] == (row.horizon, row.trial.label) for key in found)
+        found[row.horizon, row.trial.label, nth] = row
+    return found
+
+
+def _matched(
+    before: dict[_Key, _Item], after: dict[_Key, _Item], *, single: bool = True
+) -> tuple[list[tuple[_Item, _Item]], list[_Item], list[_Item]]:
+    pairs = [(item, after[key]) for key, item in before.items() if key in after]
+    left = [item for key, item in before.items() if key not in after]
+    right = [item for key, item in after.items() if key not in before]
+    if single and len(left) == len(right) == 1:
+        return [*pairs, (left[0], right[0])], [], []
+    return pairs, left, right

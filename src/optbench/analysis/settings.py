@@ -1,0 +1,176 @@
+"""What differs between two sets of results besides what was measured: suites key by key, environments, entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pandas as pd
+
+from optbench.analysis.matching import EntryPair, Matched, SuitePair, same_records
+from optbench.analysis.quantities import missing_seeds, worst_seeds
+from optbench.analysis.rows import TableRow, table_rows
+from optbench.store import Results, SuiteResults, TrialLog
+
+#: facts of a start that tell when and how it was started, not where
+_OF_THE_MOMENT = {"started_at", "command"}
+_ABSENT = "–"
+
+
+def suite_changes_frame(matched: Matched) -> pd.DataFrame:
+    """Columns suite, key (dotted path in the resolved suite), before, after: text, "–" where a side has no such key."""
+    records = []
+    for pair in matched.suites:
+        before, after = _resolved(pair.before), _resolved(pair.after)
+        if not before or not after:
+            continue
+        before, after = {"name": pair.before.name, **before}, {"name": pair.after.name, **after}
+        keys = [*before, *(key for key in after if key not in before)]
+        records += [
+            {"suite": pair.name, "key": key, "before": _text(before, key), "after": _text(after, key)}
+            for key in keys
+            if before.get(key, _ABSENT) != after.get(key, _ABSENT)
+        ]
+    return pd.DataFrame(records, columns=["suite", "key", "before", "after"])
+
+
+def environment_changes_frame(matched: Matched) -> pd.DataFrame:
+    """Columns suite, key, before, after: facts of the machines and versions that differ; several of a side with commas."""
+    records = []
+    for pair in matched.suites:
+        before, after = _environment(pair.before), _environment(pair.after)
+        records += [
+            {
+                "suite": pair.name,
+                "key": key,
+                "before": ", ".join(before.get(key, [])) or _ABSENT,
+                "after": ", ".join(after.get(key, [])) or _ABSENT,
+            }
+            for key in dict.fromkeys([*before, *after])
+            if before.get(key) != after.get(key)
+        ]
+    return pd.DataFrame(records, columns=["suite", "key", "before", "after"])
+
+
+def one_sided_frame(matched: Matched) -> pd.DataFrame:
+    """Columns suite, workload, horizon, optimizer, only_in ("before" or "after"): what has no counterpart."""
+    sides = [
+        ("before", [row for pair in matched.suites for row in pair.only_before], matched.only_before),
+        ("after", [row for pair in matched.suites for row in pair.only_after], matched.only_after),
+    ]
+    records = [
+        {
+            "suite": row.suite,
+            "workload": row.trial.workload_name,
+            "horizon": row.horizon,
+            "optimizer": row.trial.label,
+            "only_in": side,
+        }
+        for side, rows, suites in sides
+        for row in [*rows, *_rows_of(suites)]
+    ]
+    return pd.DataFrame(records, columns=["suite", "workload", "horizon", "optimizer", "only_in"])
+
+
+def cautions_frame(matched: Matched) -> pd.DataFrame:
+    """One row a sentence that a reader must know: suite, workload, kind, message (the columns of `warnings_frame`)."""
+    records = [
+        {"suite": pair.name, "workload": workload, "kind": kind, "message": message}
+        for pair in matched.suites
+        for workload, kind, message in _cautions(pair)
+    ]
+    return pd.DataFrame(records, columns=["suite", "workload", "kind", "message"])
+
+
+def _cautions(pair: SuitePair) -> Iterator[tuple[str, str, str]]:
+    for side, suite in (("before", pair.before), ("after", pair.after)):
+        for problem in suite.warnings:
+            yield "", "file", f"{side}: {problem}"
+    for workload in dict.fromkeys(entry.workload for entry in pair.entries):
+        own = [entry for entry in pair.entries if entry.workload == workload]
+        yield from ((workload, kind, message) for kind, message in _of_workload(own))
+    devices = [_environment(suite).get("device_name", []) for suite in (pair.before, pair.after)]
+    if devices[0] != devices[1] and all(devices):
+        yield (
+            "",
+            "device",
+            "measured on different devices: seconds compare the machines too, not only what changed",
+        )
+
+
+def _of_workload(entries: list[EntryPair]) -> Iterator[tuple[str, str]]:
+    copies = [entry.optimizer for entry in entries if same_records(entry)]
+    if copies:
+        yield "copy", f"the very same records on both sides, so nothing was measured anew: {_named(copies)}"
+    for side, rows in (("before", [e.before for e in entries]), ("after", [e.after for e in entries])):
+        logs = [log for row in rows for log in row.logs]
+        resumed = sum(log.timings_interrupted for log in logs)
+        if resumed:
+            yield "resumed", f"{side}: seconds of {_trials(resumed)} left out: interrupted and resumed"
+        noisy = [log for log in logs if log.disturbed]
+        if noisy:
+            yield (
+                "disturbed",
+                f"{side}: seconds of {_trials(len(noisy))} were disturbed by other work: {_named(map(_name, noisy))}",
+            )
+        missing = [f"{row.trial.label} ({len(missing_seeds(row))})" for row in rows if missing_seeds(row)]
+        if missing:
+            yield "missing", f"{side}: trials that have not run, or did not end: {_named(missing)}"
+        worst = [f"{row.trial.label} ({len(worst_seeds(row))})" for row in rows if worst_seeds(row)]
+        if worst:
+            yield "worst", f"{side}: trials that diverged, ran out of memory or failed: {_named(worst)}"
+
+
+def _environment(suite: SuiteResults) -> dict[str, list[str]]:
+    facts: dict[str, list[str]] = {}
+    for log in (log for row in _rows_of((suite,)) for log in row.logs):
+        if log.started is None:
+            continue
+        begun = [log.started.environment | {"precision": log.started.precision}]
+        for environment in [*begun, *(event.environment for event in log.resumed)]:
+            for key, value in environment.items():
+                if key not in _OF_THE_MOMENT and value is not None and not isinstance(value, dict):
+                    known = facts.setdefault(key, [])
+                    known += [str(value)] if str(value) not in known else []
+    return {key: sorted(values) for key, values in facts.items()}
+
+
+def _rows_of(suites: Iterable[SuiteResults]) -> list[TableRow]:
+    return [row for suite in suites for row in table_rows(Results((suite,)))]
+
+
+def _resolved(suite: SuiteResults) -> dict[str, Any]:
+    return dict(_flat("", suite.plan.resolved)) if suite.plan is not None else {}
+
+
+def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _flat(f"{path}.{key}" if path else str(key), item)
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for index, item in enumerate(value):
+            yield from _flat(f"{path}.{index}", item)
+    else:
+        yield path, value
+
+
+def _text(side: dict[str, Any], key: str) -> str:
+    if key not in side:
+        return _ABSENT
+    value = side[key]
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _name(log: TrialLog) -> str:
+    return f"{log.trial['label']} seed {log.trial['seed']}"
+
+
+def _named(names: Iterable[str]) -> str:
+    every = list(names)
+    return ", ".join(every[:4]) + (f" and {len(every) - 4} more" if len(every) > 4 else "")
+
+
+def _trials(n: int) -> str:
+    return f"{n} trial" if n == 1 else f"{n} trials"

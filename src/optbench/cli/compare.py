@@ -1,0 +1,183 @@
+"""`optbench compare`: two sets of results, entry by entry, with gates for continuous integration."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from optbench.cli.options import Output
+from optbench.errors import OptbenchError, Problem
+
+if TYPE_CHECKING:
+    from optbench.analysis.gates import Gate, Judgement
+    from optbench.store import Results
+
+app = typer.Typer(rich_markup_mode=None)
+
+_ENDINGS = {".md": "markdown", ".csv": "csv", ".json": "json", ".txt": "terminal"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line said."""
+
+    format: str | None = None
+    output: Path | None = None
+    slower: str | None = None
+    worse: str | None = None
+    more_memory: str | None = None
+    strict: bool = False
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="A results root or a suite's folder.")],
+    after: Annotated[Path, typer.Argument(metavar="AFTER", help="What is held against it.")],
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="terminal, markdown, csv or json; default: what --output ends with.",
+        ),
+    ] = None,
+    output: Output = None,
+    slower: Annotated[
+        str | None,
+        typer.Option("--fail-if-slower", metavar="5%", help="Gate on training seconds per epoch."),
+    ] = None,
+    worse: Annotated[
+        str | None,
+        typer.Option(
+            "--fail-if-worse",
+            metavar="0.5%",
+            help="Gate on the final metric, in its own unit: 0.5% of an accuracy is half a point, 0.02 of a loss 0.02.",
+        ),
+    ] = None,
+    more_memory: Annotated[
+        str | None,
+        typer.Option(
+            "--fail-if-more-memory",
+            metavar="5%",
+            help="Gate on optimizer state, on the peak inside its step, and on a GPU's peak memory.",
+        ),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="An inconclusive gate fails too.")] = False,
+) -> None:
+    """Compare two sets of results, entry by entry, with intervals.
+
+    Two versions of torch, two machines, before and after a change: AFTER minus BEFORE for each suite, workload, horizon, target
+    and optimizer that both have; what changed in suite and environment; what is in one only. Paired by seed where both ran the
+    same seeds from the same weights, else as independent groups (Welch), and it says which. Under 5 seeds it is preliminary.
+
+    A gate fails only on evidence: if the near bound of the 95 % interval (Holm-adjusted over the entries) is past the
+    threshold. If the estimate is past it and the interval is not, it is inconclusive: a warning, and a failure with --strict. A
+    gate that can't be judged fails: no entry in common, no values, one seed, trials of AFTER that have not run, seeds that
+    diverged or failed only in AFTER, or the very same records on both sides. Sizes that all seeds agree on need no interval.
+
+    Examples:
+      optbench compare results-torch-2.11 results-torch-2.12
+      optbench compare baseline/digits results/digits --fail-if-slower 5% --fail-if-worse 0.5%
+      optbench compare baseline results --fail-if-more-memory 2% --strict --output changes.md
+
+    Exit codes:
+      0  compared, and every gate met
+      1  a gate was not met, or could not be judged
+      2  bad input
+    """
+    raise typer.Exit(run(before, after, Options(format, output, slower, worse, more_memory, strict)))
+
+
+def run(before: Path, after: Path, options: Options) -> int:
+    """Returns the exit code."""
+    from optbench import report as reports
+
+    format = options.format
+    if format is None:
+        format = _ENDINGS.get(options.output.suffix, "terminal") if options.output else "terminal"
+    reports.check_format(format)
+    gates = _gates(options)
+    first, second = _read(before, after)
+    from optbench.analysis.changes import compared
+    from optbench.analysis.gates import fails, judge
+    from optbench.analysis.matching import match
+    from optbench.cli import show
+    from optbench.report.changes import changes_report
+
+    matched = match(first, second)
+    items = compared(matched)
+    judgements = [judgement for gate in gates for judgement in judge(items, gate)]
+    report = changes_report(matched, items, judgements, (str(before), str(after)))
+    if format == "terminal" and options.output is None:
+        show.print_report(report)
+    else:
+        show.write(reports.render_report(report, format), options.output)
+    _tell(judgements)
+    return int(fails(judgements, strict=options.strict))
+
+
+def _read(before: Path, after: Path) -> tuple[Results, Results]:
+    from optbench.store import read
+
+    problems: list[Problem] = []
+    found = []
+    for path in (before, after):
+        try:
+            found.append(read([path]))
+        except OptbenchError as error:
+            problems += error.problems
+    if problems:
+        raise OptbenchError(*problems)
+    first, second = found
+    shared = {suite.path.resolve() for suite in first.suites} & {
+        suite.path.resolve() for suite in second.suites
+    }
+    if shared:
+        message = f"'{before}' and '{after}' are, or hold, the same folder: nothing to compare"
+        raise OptbenchError(Problem(message, file=str(min(shared))))
+    return first, second
+
+
+def _gates(options: Options) -> list[Gate]:
+    from optbench.analysis.gates import Gate
+
+    asked = [
+        Gate("slower", _threshold(options.slower, "--fail-if-slower"))
+        if options.slower is not None
+        else None,
+        Gate("worse", _threshold(options.worse, "--fail-if-worse")) if options.worse is not None else None,
+        Gate("more memory", _threshold(options.more_memory, "--fail-if-more-memory"))
+        if options.more_memory is not None
+        else None,
+    ]
+    return [gate for gate in asked if gate is not None]
+
+
+def _threshold(text: str, option: str) -> float:
+    """`5%` or `0.05`, from 0 on. Raises `OptbenchError`."""
+    number, scale = text.strip(), 1.0
+    if number.endswith("%"):
+        number, scale = number.removesuffix("%"), 0.01
+    try:
+        value = float(number) * scale
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise OptbenchError(Problem(f"expected 0 or more, as in 5% or 0.05; found '{text}'", where=option))
+    return value
+
+
+def _tell(judgements: list[Judgement]) -> None:
+    """What was not met, on standard error: for whoever reads a job's log from its end."""
+    from optbench.report.change_cells import judgement_text
+    from optbench.report.text import clean
+
+    for of in judgements:
+        if of.outcome != "passed":
+            entry = f"{clean(of.compared.change.optimizer)}: " if of.compared else ""
+            said = "warning: inconclusive" if of.outcome == "inconclusive" else of.outcome
+            print(f"{said}: {of.gate.kind}: {entry}{judgement_text(of)}", file=sys.stderr)

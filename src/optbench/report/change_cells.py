@@ -1,0 +1,128 @@
+"""How one change becomes the text of a cell."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from optbench.analysis.gates import Judgement
+from optbench.report.cells import Cell, Column, Record
+from optbench.report.text import clean, count, is_share, number, p_value
+
+_TITLES = {
+    "seconds_per_epoch": "seconds\nper epoch",
+    "seconds_per_step": "seconds\nper step",
+    "samples_per_second": "samples\nper second",
+    "seconds_to_target": "seconds\nto target",
+    "epochs_to_target": "epochs\nto target",
+    "steps_to_target": "steps\nto target",
+    "state_bytes": "optimizer\nstate",
+    "step_peak_bytes": "peak inside\nthe step",
+    "peak_memory_bytes": "peak\nmemory",
+}
+_METHODS = {
+    "paired": "{0} pairs",
+    "welch": "{0} and {1}, Welch",
+    "exact": "equal in all seeds",
+    "permutation": "{0} and {1}, permutation",
+    "": "–",
+}
+
+
+def title_of(quantity: str, metric: str) -> str:
+    if quantity == "final_metric":
+        return f"final\n{clean(metric)}" + (" (points)" if is_share(metric) else "")
+    return _TITLES[quantity]
+
+
+def change_cell(row: Record) -> Cell:
+    """`slower +8.2 % (+5.1 to +11.3)`; the word, and the mark, only where the two are told apart."""
+    if not row["method"] or math.isnan(row["change"]):
+        return Cell("–")
+    text = change_text(row).replace(" points", "")  # the column's title says so
+    text = f"{row['word']} {text}" if row["word"] else text
+    return Cell(text, bool(row["told_apart"]))
+
+
+def change_text(row: Record) -> str:
+    """The change with its interval, where there is one."""
+    if row["change"] == row["low"] == row["high"] == 0:
+        return "same"
+    text = _size(row["change"], row)
+    if math.isnan(row["low"]) or row["method"] == "exact":
+        return text
+    return f"{text} ({_bare(row['low'], row)} to {_bare(row['high'], row)})"
+
+
+def change_columns(several_horizons: bool) -> tuple[Column, ...]:
+    """A row an entry and quantity: everything."""
+    horizon = (
+        (Column("horizon", lambda row: Cell(str(row["horizon"])), text=True),) if several_horizons else ()
+    )
+    return (
+        Column("optimizer", lambda row: Cell(clean(str(row["optimizer"]))), text=True),
+        *horizon,
+        Column("quantity", lambda row: Cell(_quantity(row)), text=True),
+        Column("before", lambda row: Cell(_value(row["before"], row))),
+        Column("after", lambda row: Cell(_value(row["after"], row))),
+        Column("change", lambda row: Cell(change_text(row) if row["method"] else "–")),
+        Column("p (Holm)", lambda row: Cell(p_value(row["p_holm"]))),
+        Column("compared", lambda row: Cell(method_text(row)), text=True),
+        Column("note", lambda row: Cell(clean(str(row["note"]))), text=True),
+    )
+
+
+def method_text(row: Record) -> str:
+    return _METHODS[row["method"]].format(row["n_before"], row["n_after"])
+
+
+def judgement_text(of: Judgement) -> str:
+    """Why: the quantity and its change, or what was missing."""
+    if of.compared is None:
+        return of.why
+    row: dict[Any, Any] = vars(of.compared.change)
+    said = f"{_quantity(row)} {change_text(row)}" if row["method"] else _quantity(row)
+    limit = _size(of.gate.threshold, row).lstrip("+")
+    if of.outcome == "not judged":
+        return f"{_quantity(row)}: {clean(of.why)}"
+    ends = {
+        "failed": f"past {limit}, and so is the near bound",
+        "inconclusive": f"past {limit}, but the interval is not",
+        "passed": f"not past {limit}",
+    }
+    return f"{said}: {ends[of.outcome]}"
+
+
+def _quantity(row: Record) -> str:
+    if row["quantity"] == "final_metric":
+        return f"final {clean(str(row['metric']))}"
+    name = str(row["quantity"]).replace("_", " ")
+    return f"{name} ({clean(str(row['target']))})" if row["target"] else name
+
+
+def _size(value: float, row: Record) -> str:
+    return _bare(value, row) + (" %" if row["ratio"] and value < 1 else " points" if _points(row) else "")
+
+
+def _bare(value: float, row: Record) -> str:
+    if not row["ratio"]:
+        if _points(row):
+            return f"{100 * value:+.2f}"
+        return f"{'+' if value >= 0 else '-'}{number(abs(value))}"
+    if math.isinf(value):
+        return "from none" if value > 0 else "-100.0"
+    return f"{100 * value:+.1f}" if value < 1 else f"{1 + value:.3g}x"
+
+
+def _points(row: Record) -> bool:
+    return bool(row["quantity"] == "final_metric" and is_share(str(row["metric"])))
+
+
+def _value(value: float, row: Record) -> str:
+    if math.isnan(value):
+        return "–"
+    if _points(row):
+        return f"{100 * value:.2f} %"
+    if str(row["quantity"]).endswith("_bytes"):
+        return f"{value:,.0f}"
+    return count(value) if str(row["quantity"]) in ("epochs_to_target", "steps_to_target") else number(value)

@@ -1,0 +1,205 @@
+"""`optbench compare` as a report: what changed in the numbers, in the suite and in the environment, and the gates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from optbench.analysis.changes import Compared, changes_frame, compared
+from optbench.analysis.gates import Judgement, judgements_frame
+from optbench.analysis.matching import Matched
+from optbench.analysis.settings import (
+    cautions_frame,
+    environment_changes_frame,
+    one_sided_frame,
+    suite_changes_frame,
+)
+from optbench.report.cells import Cell, Column
+from optbench.report.change_cells import change_cell, change_columns, judgement_text, title_of
+from optbench.report.model import Block, Report, Section, Table
+from optbench.report.text import clean
+
+Rows = dict[str, dict[Any, Any]]  # of one entry, by quantity
+
+_TABLES = (
+    ("Time", ("seconds_per_epoch", "seconds_to_target", "epochs_to_target")),
+    ("Quality and memory", ("final_metric", "state_bytes", "step_peak_bytes", "peak_memory_bytes")),
+)
+_INSTEAD = {"seconds_per_epoch": "seconds_per_step", "epochs_to_target": "steps_to_target"}
+_NOTES = (
+    "After against before; in brackets the 95 % interval. Times and bytes are ratios (of geometric means), minus 100 %. A word "
+    "(faster, slower, ...) stands only where the data tell the two apart: the interval leaves zero out and p is below 0.05, "
+    "Holm-adjusted over the optimizers of a column.",
+    "Seconds count training only; those of resumed trials are left out. To target: where not all seeds arrived, means restricted "
+    "to the budget, by permutation test and without interval; nothing finer than one evaluation interval is told apart.",
+)
+
+
+def changes_report(
+    matched: Matched, items: Sequence[Compared], judgements: Sequence[Judgement], names: tuple[str, str]
+) -> Report:
+    """`items`: as `compared` gives them; `names`: what to call the folders before and after."""
+    frame = changes_frame(items)
+    more = {
+        "suite_changes": suite_changes_frame(matched),
+        "environment_changes": environment_changes_frame(matched),
+        "only_in_one": one_sided_frame(matched),
+        "gates": judgements_frame(judgements),
+    }
+    cautions = cautions_frame(matched)
+    sections = []
+    for pair in matched.suites:
+        own = frame[frame["suite"] == pair.name]
+        resolved = pair.after.plan.resolved if pair.after.plan else {}
+        blocks = [
+            _block(str(workload), table, cautions, alone=own["workload"].nunique() == 1)
+            for workload, table in own.groupby("workload", sort=False)
+        ]
+        blocks += _settings(pair.name, more)
+        title = clean(str(resolved.get("title") or pair.name))
+        warnings = cautions[(cautions["suite"] == pair.name) & (cautions["workload"] == "")]["message"]
+        sections.append(Section(title, _named(names), tuple(blocks), tuple(map(clean, warnings)), ""))
+    sections += _closing(matched, more["only_in_one"], judgements, names)
+    return Report(tuple(sections), frame, cautions, {k: v for k, v in more.items() if len(v)})
+
+
+def build_changes(matched: Matched, names: tuple[str, str]) -> Report:
+    """Without gates."""
+    return changes_report(matched, compared(matched), (), names)
+
+
+def _block(workload: str, frame: pd.DataFrame, cautions: pd.DataFrame, *, alone: bool) -> Block:
+    several = frame["horizon"].nunique() > 1
+    tables = []
+    targets = [target for target in dict.fromkeys(frame["target"]) if target]
+    for target in targets or [""]:
+        own = frame[frame["target"].isin(["", target])]
+        for caption, quantities in _TABLES:
+            if caption == "Time" or target in (targets or [""])[:1]:
+                said = f"{caption}, target: {clean(target)}" if target and caption == "Time" else caption
+                tables += _table(said, quantities, own, several)
+    tables.append(_detail(frame, several))
+    preliminary = bool(frame["preliminary"].any())
+    few = ("preliminary: fewer than 5 seeds on a side; an interval from so few is wide, and no conclusion",)
+    own = cautions[(cautions["suite"] == frame["suite"].iloc[0]) & (cautions["workload"] == workload)]
+    return Block(
+        heading="" if alone else clean(workload),
+        facts=f"{len(frame.groupby(['horizon', 'optimizer']))} entries on both sides, {_methods(frame)}",
+        tables=tuple(tables),
+        notes=_NOTES,
+        warnings=(*(few if preliminary else ()), *map(clean, own["message"])),
+        measured_on="",
+    )
+
+
+def _methods(frame: pd.DataFrame) -> str:
+    found = set(frame["method"])
+    if "welch" in found and "paired" in found:
+        return "paired by seed where both ran the same seeds from the same weights, else as independent groups (Welch)"
+    if "welch" in found:
+        return "as independent groups (Welch): not the same seeds from the same weights"
+    return "paired by seed: the same weights on both sides" if "paired" in found else "one value a side"
+
+
+def _table(caption: str, quantities: Iterable[str], frame: pd.DataFrame, several: bool) -> list[Table]:
+    shown = [name for name in (_told(name, frame) for name in quantities) if name]
+    if not shown:
+        return []
+    metric = next((text for text in frame["metric"] if text), "")
+    columns = [Column("optimizer", partial(_optimizer, several), text=True)]
+    columns += [Column(title_of(name, metric), partial(_of, name)) for name in shown]
+    columns.append(Column("seeds", partial(_seeds, tuple(shown))))
+    entries = [_by_quantity(own) for _, own in frame.groupby(["horizon", "optimizer"], sort=False)]
+    rows = tuple(tuple(column.cell(entry) for column in columns) for entry in entries)
+    return [Table(caption, tuple(columns), rows)]
+
+
+def _told(quantity: str, frame: pd.DataFrame) -> str:
+    for name in (quantity, _INSTEAD.get(quantity)):
+        if name is not None and (frame["quantity"] == name).any():
+            return name
+    return ""
+
+
+def _by_quantity(own: pd.DataFrame) -> Rows:
+    return {str(row["quantity"]): row for row in own.to_dict("records")}
+
+
+def _optimizer(several: bool, entry: Rows) -> Cell:
+    row = next(iter(entry.values()))
+    return Cell(clean(str(row["optimizer"])) + (f" ({row['horizon']})" if several else ""))
+
+
+def _of(quantity: str, entry: Rows) -> Cell:
+    return change_cell(entry[quantity]) if quantity in entry else Cell("–")
+
+
+def _seeds(quantities: tuple[str, ...], entry: Rows) -> Cell:
+    sizes = [(row["n_before"], row["n_after"]) for name, row in entry.items() if name in quantities]
+    before, after = max(sizes, default=(0, 0))
+    return Cell(str(before) if before == after else f"{before}, {after}")
+
+
+def _detail(frame: pd.DataFrame, several: bool) -> Table:
+    columns = change_columns(several)
+    rows = tuple(tuple(column.cell(row) for column in columns) for row in frame.to_dict("records"))
+    return Table("Every quantity, before and after", columns, rows, detail=True)
+
+
+def _settings(suite: str, more: dict[str, pd.DataFrame]) -> list[Block]:
+    blocks = []
+    for name, what in (("suite_changes", "suite"), ("environment_changes", "environment")):
+        own = more[name][more[name]["suite"] == suite]
+        if len(own):
+            facts = f"{len(own)} {'key differs' if len(own) == 1 else 'keys differ'}"
+            table = _plain(f"Changed in the {what}", ("key", "before", "after"), own)
+            blocks.append(Block(f"What changed in the {what}", facts, (table,), (), (), ""))
+        else:
+            blocks.append(Block(f"What changed in the {what}", "Nothing", (), (), (), ""))
+    return blocks
+
+
+def _closing(
+    matched: Matched, one_sided: pd.DataFrame, judgements: Sequence[Judgement], names: tuple[str, str]
+) -> list[Section]:
+    blocks = []
+    if len(one_sided):
+        sides = {"before": clean(names[0]), "after": clean(names[1])}
+        shown = one_sided.assign(only_in=one_sided["only_in"].map(sides))
+        columns = ("only_in", "suite", "workload", "horizon", "optimizer")
+        facts = f"{len(shown)} {'entry has' if len(shown) == 1 else 'entries have'} no counterpart of the same workload, horizon and label"
+        blocks.append(Block("Only in one", facts, (_plain("Not compared", columns, shown),), (), (), ""))
+    if judgements:
+        shown = pd.DataFrame(
+            [
+                {
+                    "gate": of.gate.kind,
+                    "optimizer": of.compared.change.optimizer if of.compared else "–",
+                    "outcome": of.outcome,
+                    "why": judgement_text(of),
+                }
+                for of in judgements
+            ]
+        )
+        table = _plain("Outcomes", ("gate", "optimizer", "outcome", "why"), shown)
+        facts = "Failed: the near bound of the interval (Holm-adjusted over entries) is past the threshold"
+        blocks.append(Block("Gates", facts, (table,), (), (), ""))
+    title = "Overall" if matched.suites else "Nothing in common"
+    return [Section(title, "", tuple(blocks), (), "")] if blocks else []
+
+
+def _plain(caption: str, keys: Sequence[str], frame: pd.DataFrame) -> Table:
+    def column(key: str) -> Column:
+        read: Callable[[dict[Any, Any]], Cell] = lambda row: Cell(clean(str(row[key])))  # noqa: E731
+        return Column(key.replace("_", " "), read, text=True)
+
+    columns = tuple(column(key) for key in keys)
+    rows = tuple(tuple(each.cell(row) for each in columns) for row in frame.to_dict("records"))
+    return Table(caption, columns, rows)
+
+
+def _named(names: tuple[str, str]) -> str:
+    return f"Before: {clean(names[0])}; after: {clean(names[1])}"
