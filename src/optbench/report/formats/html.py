@@ -1,0 +1,13 @@
+"""One interactive page that needs no network and no server, as in `report.html`."""
+
+from __future__ import annotations
+
+from optbench.report.model import Report
+
+SUFFIX = ".html"
+
+
+def render(report: Report) -> str:
+    from optbench.report.page.document import page
+
+    return page(report)

@@ -1,0 +1,117 @@
+// Shared by all that follows: the page's data, what is shown, elements, numbers as text, scales.
+const { entries: ENTRIES, figures: FIGURES } = JSON.parse(document.getElementById("data").textContent);
+const UNITS = { epoch: "epochs", step: "steps", seconds: "seconds of training" };
+const state = { unit: "epoch", hidden: new Set(), focus: null };
+const listeners = [];
+const changed = () => listeners.forEach((listener) => listener());
+const shown = (series) => series.filter((each) => !state.hidden.has(each.o));
+
+function make(kind, tag, attributes, children) {
+  const element = kind ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return element;
+}
+const svg = (tag, attributes, ...children) => make(true, tag, attributes, children);
+const html = (tag, attributes, ...children) => make(false, tag, attributes, children);
+
+// ---- how wide a text is, in the figures' letters
+const ruler = document.createElement("canvas").getContext("2d");
+ruler.font = `12px ${getComputedStyle(document.documentElement).getPropertyValue("--sans") || "sans-serif"}`;
+const widthOf = (text) => ruler.measureText(text).width;
+function shortened(text, room) {
+  const letters = [...text];
+  if (widthOf(text) <= room) return text;
+  while (letters.length > 1 && widthOf(`${letters.join("")}…`) > room) letters.pop();
+  return `${letters.join("").trimEnd()}…`;
+}
+
+// ---- numbers as people read them
+function decimal(value, digits = 3) {
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  if (size < 1e-4 || size >= 1e7) return value.toExponential(Math.max(0, digits - 1)).replace(/\.?0+e/, "e").replace("e+", "e");
+  const decimals = Math.max(0, digits - 1 - Math.floor(Math.log10(size)));
+  return value.toLocaleString("en", { maximumFractionDigits: Math.min(decimals, 12) }).replace(/^-/, "−");
+}
+function bytes(value) {
+  const powers = ["B", "kB", "MB", "GB", "TB"];
+  const power = value ? Math.min(4, Math.max(0, Math.floor(Math.log10(value) / 3))) : 0;
+  return `${decimal(value / 1000 ** power)} ${powers[power]}`;
+}
+const FORMATS = {
+  percent: { unit: " %", tick: (value) => decimal(100 * value, 6), full: (value) => `${(100 * value).toFixed(2)} %` },
+  share: { unit: "", tick: (value) => decimal(value, 6), full: (value) => decimal(value) },
+  number: { unit: "", tick: (value) => decimal(value, 6), full: (value) => decimal(value, 4) },
+  bytes: { unit: "", tick: bytes, full: bytes },
+};
+const formatX = (value) => decimal(value, 4);
+const withBand = (point, format) =>
+  point.lo === null || point.lo === undefined || point.hi === null || point.hi === undefined
+    ? format.full(point.y)
+    : `${format.full(point.y)} (${format.full(point.lo)} to ${format.full(point.hi)})`;
+const seeds = (n) => (n === undefined || n === null ? "" : `${n} seed${n === 1 ? "" : "s"}`);
+
+// ---- scales
+function linear([from, to], [start, end]) {
+  const scale = (value) => start + ((value - from) / (to - from || 1)) * (end - start);
+  scale.back = (place) => from + ((place - start) / (end - start || 1)) * (to - from);
+  scale.ticks = (wanted) => {
+    const raw = (to - from) / Math.max(1, wanted);
+    if (!(raw > 0)) return [from];
+    const power = 10 ** Math.floor(Math.log10(raw));
+    const step = [1, 2, 2.5, 5, 10].map((each) => each * power).find((each) => each >= raw * 0.999);
+    const ticks = [];
+    for (let index = Math.ceil(from / step - 1e-9); index * step <= to + step * 1e-9; index++) ticks.push(+(index * step).toPrecision(12));
+    return ticks;
+  };
+  return scale;
+}
+function logarithmic([from, to], range) {
+  const inner = linear([Math.log10(from), Math.log10(to)], range);
+  const scale = (value) => inner(Math.log10(value));
+  scale.back = (place) => 10 ** inner.back(place);
+  scale.ticks = (wanted) => {
+    const decades = Math.log10(to / from);
+    const within = (ticks) => ticks.filter((tick) => tick >= from * 0.999 && tick <= to * 1.001);
+    if (decades < 0.7) return linear([from, to], range).ticks(wanted);
+    const each = decades > 2.2 ? [1] : decades > 1.2 ? [1, 3] : [1, 2, 5];
+    const skip = Math.max(1, Math.ceil(decades / wanted));
+    const ticks = [];
+    for (let power = Math.floor(Math.log10(from)); power <= Math.ceil(Math.log10(to)); power++)
+      if (((power % skip) + skip) % skip === 0) for (const part of each) ticks.push(+(part * 10 ** power).toPrecision(6));
+    return within(ticks);
+  };
+  return scale;
+}
+
+// ---- looks of an entry
+const STAR = Array.from({ length: 10 }, (_, index) => {
+  const radius = index % 2 ? 0.5 : 1.25, angle = -Math.PI / 2 + (index * Math.PI) / 5;
+  return `${(radius * Math.cos(angle)).toFixed(3)},${(radius * Math.sin(angle)).toFixed(3)}`;
+});
+const PENTAGON = Array.from({ length: 5 }, (_, index) => {
+  const angle = -Math.PI / 2 + (index * 2 * Math.PI) / 5;
+  return `${(1.1 * Math.cos(angle)).toFixed(3)},${(1.1 * Math.sin(angle)).toFixed(3)}`;
+});
+const PLUS = "M-.38 -1H.38V-.38H1V.38H.38V1H-.38V.38H-1V-.38H-.38Z";
+const SHAPES = {
+  s: "M-.85 -.85H.85V.85H-.85Z", "^": "M0 -1.1L1.05 .8H-1.05Z", v: "M0 1.1L1.05 -.8H-1.05Z", D: "M0 -1.2L1.2 0L0 1.2L-1.2 0Z",
+  P: PLUS, X: PLUS, p: `M${PENTAGON.join("L")}Z`, "*": `M${STAR.join("L")}Z`,
+};
+function marker(o, x, y, size, attributes = {}) {
+  const shape = ENTRIES[o].marker, place = `translate(${x.toFixed(1)} ${y.toFixed(1)})`;
+  if (!SHAPES[shape]) return svg("circle", { transform: place, r: size, class: "point", ...attributes });
+  const turn = shape === "X" ? " rotate(45)" : "";
+  return svg("path", { transform: `${place}${turn} scale(${size})`, d: SHAPES[shape], class: "point", "vector-effect": "non-scaling-stroke", ...attributes });
+}
+const dash = (o, width = 1.9) => ENTRIES[o].dash.map((length) => length * width).join(" ") || null;
+function key(o) {
+  return svg("svg", { width: 26, height: 12, viewBox: "0 0 26 12", style: `--c:var(--o${o})`, "aria-hidden": "true", focusable: "false" },
+    svg("line", { x1: 0, x2: 26, y1: 6, y2: 6, stroke: "var(--c)", "stroke-width": 2, "stroke-dasharray": dash(o, 2) }),
+    marker(o, 13, 6, 4, { fill: "var(--c)", stroke: "var(--card)" }));
+}

@@ -1,0 +1,105 @@
+"""The figures of a page's groups: which there are, in which order, and their places in the page's data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from optbench.analysis.curves import curves_frame
+from optbench.analysis.finals import finals_frame
+from optbench.analysis.parts import memory_parts_frame, time_parts_frame
+from optbench.analysis.profile_curves import profile_frame
+from optbench.analysis.survival import survival_frame
+from optbench.analysis.sweep_curves import sweep_curves_frame
+from optbench.report.model import Report
+from optbench.report.page import figures
+from optbench.report.page.entries import Group
+from optbench.report.page.figures import Figure
+from optbench.report.page.markup import Html, el, join
+from optbench.store import Results, SuiteResults
+
+
+class Drawings:
+    """`contents` grows with every figure that is placed. Frames are made when first needed."""
+
+    def __init__(self, report: Report, places: dict[str, int]) -> None:
+        self._report, self._results = report, report.results or Results(())
+        self._places = places
+        self.contents: list[dict[str, Any]] = []
+
+    def of_group(self, suite: str, group: Group) -> Html:
+        """Everything that is drawn of a group; empty where nothing was measured."""
+
+        def own(frame: pd.DataFrame) -> pd.DataFrame:
+            if frame.empty:
+                return frame
+            within = frame["workload"] == group.workload if group.workload else True
+            return frame[(frame["suite"] == suite) & within]
+
+        table = own(self._report.table)
+        metrics, others = figures.curves(own(self._curves), table, group, figures.points_for(self._curves))
+        reached = figures.survival(own(self._survival), group)
+        finals = figures.finals(own(self._finals), table, group)
+        parts = (figures.memory(own(self._memory), group), figures.time(own(self._time), group))
+        swept = figures.sensitivity(own(self._sweeps), group)
+        narrow = [
+            *reached,
+            *(each for each in (finals, *parts) if each is not None),
+            *swept,
+            *others,
+        ]
+        drawn = [
+            self._figure([each], "span" if place == len(narrow) - 1 and place % 2 == 0 else "")
+            for place, each in enumerate(narrow)
+        ]
+        wide = [self._figure(metrics, "wide")] if metrics else []
+        return el("div", *wide, *drawn, class_="figures") if wide or drawn else Html("")
+
+    def of_suite(self, suite: SuiteResults) -> Html:
+        """What sums several workloads up. A leaderboard has rules of its own, and a table."""
+        if suite.plan is not None and "leaderboard" in suite.plan.provenance:
+            return Html("")
+        frame = self._profiles
+        drawn = figures.profile(frame[frame["suite"] == suite.name], Group("", "", {}, self._places))
+        return el("div", self._figure([drawn], "wide"), class_="figures") if drawn else Html("")
+
+    def _figure(self, choices: Sequence[Figure], size: str) -> Html:
+        """`size`: "wide", "span" (wide, no taller), or "" for half of the width."""
+        first = len(self.contents)
+        self.contents += [{"title": each.title, "note": each.note} | each.content for each in choices]
+        caption = join(
+            el("strong", choices[0].title, class_="title"), el("p", choices[0].note, class_="note")
+        )
+        places = ",".join(str(first + place) for place in range(len(choices)))
+        return el("figure", el("figcaption", caption), class_=f"figure {size} js", data_figures=places)
+
+    @cached_property
+    def _curves(self) -> pd.DataFrame:
+        return curves_frame(self._results)
+
+    @cached_property
+    def _survival(self) -> pd.DataFrame:
+        return survival_frame(self._results)
+
+    @cached_property
+    def _finals(self) -> pd.DataFrame:
+        return finals_frame(self._results)
+
+    @cached_property
+    def _memory(self) -> pd.DataFrame:
+        return memory_parts_frame(self._results)
+
+    @cached_property
+    def _time(self) -> pd.DataFrame:
+        return time_parts_frame(self._results)
+
+    @cached_property
+    def _sweeps(self) -> pd.DataFrame:
+        return sweep_curves_frame(self._results)
+
+    @cached_property
+    def _profiles(self) -> pd.DataFrame:
+        return profile_frame(self._results)

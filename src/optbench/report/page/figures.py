@@ -1,0 +1,311 @@
+"""The figures of a page as data: what `page.js` draws, entry by entry. No number is made here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from optbench.analysis.parts import MEMORY_PARTS, TIME_PARTS
+from optbench.analysis.thinning import kept
+from optbench.report.page.entries import Group
+from optbench.report.text import clean, is_share
+
+#: numbers of curves on a whole page: beyond, curves are thinned, so that the file stays small
+NUMBERS = 90_000
+#: fewest points a thinned curve keeps, and most that a screen can show apart
+LEAST_POINTS, MOST_POINTS = 24, 400
+UNITS = {"epoch": "epochs", "step": "steps", "seconds": "seconds"}
+_CLOCKS = {"epoch": "epoch", "step": "step", "seconds": "train_seconds"}
+_ROOM = {"train_loss": "Training loss", "learning_rate": "Learning rate", "gradient_norm": "Gradient norm"}
+_ROOM |= {
+    "gradient_norm_median": "Gradient norm, median since the last evaluation",
+    "gradient_norm_max": "Gradient norm, greatest since the last evaluation",
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """`content`: for the script. `choices` of one place share it, and a list to choose from."""
+
+    title: str
+    content: dict[str, Any]
+    note: str
+
+
+def curves(
+    frame: pd.DataFrame, table: pd.DataFrame, group: Group, most: int
+) -> tuple[list[Figure], list[Figure]]:
+    """Figures of metrics, to choose from, and of what happened meanwhile (train loss, learning rate, gradient norm).
+
+    `most`: points a curve is thinned to.
+    """
+    metrics: list[Figure] = []
+    others: list[Figure] = []
+    for (metric, split), own in frame.groupby(["metric", "split"], sort=False):
+        if own["median"].nunique() == 1 and metric == "learning_rate" and len(group.names) == 1:
+            continue
+        target = table[table["target"].str.startswith(f"{split} {metric} ")] if split else table[:0]
+        figure = _curve_figure(str(metric), str(split), own, target, group, most)
+        (others if metric in _ROOM else metrics).append(figure)
+    first = str(table["metric"].iloc[0]) if len(table) else ""
+    metrics.sort(
+        key=lambda figure: (figure.content["metric"] != first, figure.content["split"] != "validation")
+    )
+    return metrics, others
+
+
+def points_for(frame: pd.DataFrame) -> int:
+    """To how many points a curve is to be thinned, so that all of a page's stay within `NUMBERS`."""
+    found = len(frame.drop_duplicates(["config_id", "metric", "split"])) if len(frame) else 1
+    return max(LEAST_POINTS, min(MOST_POINTS, NUMBERS // (3 * max(found, 1))))
+
+
+def survival(frame: pd.DataFrame, group: Group) -> list[Figure]:
+    """A figure a target: share of seeds that are not there yet."""
+    figures = []
+    for target, of_target in frame.groupby("target", sort=False):
+        series = []
+        for config, own in of_target.groupby("config_id", sort=False):
+            units = {}
+            for unit, many in UNITS.items():
+                rows = own[own["unit"] == many]
+                if len(rows):
+                    columns = {"x": "time", "y": "survival", "lo": "low", "hi": "high", "k": "at_risk"}
+                    units[unit] = {key: numbers(rows[column]) for key, column in columns.items()}
+            if units:
+                rows = own[own["unit"] == own["unit"].iloc[0]]
+                counts = {"n": int(rows["at_risk"].iloc[0]), "r": int(rows["events"].sum())}
+                series.append(group.of(str(config)) | {"u": units} | counts)
+        n = count_of(entry["n"] for entry in series)
+        left = sum(entry["n"] - entry["r"] for entry in series)
+        figures.append(
+            Figure(
+                f"Seeds not yet at {_mathematical(clean(str(target)))}",
+                {"kind": "survival", "y": "share of seeds", "format": "share", "series": series},
+                f"Kaplan–Meier; the band is its pointwise 95 % interval, where there is one. {n} an entry; "
+                f"{left} {'seed' if left == 1 else 'seeds'} censored at the budget.",
+            )
+        )
+    return figures
+
+
+def finals(frame: pd.DataFrame, table: pd.DataFrame, group: Group) -> Figure | None:
+    """Dots, one a seed, with the mean and its interval."""
+    if frame.empty:
+        return None
+    metric = str(frame["metric"].iloc[0])
+    first = table.drop_duplicates("config_id").set_index("config_id")
+    rows = []
+    for config, own in frame.groupby("config_id", sort=False):
+        seen = own[~own["imputed"]]
+        facts = first.loc[config]
+        top = facts["best_group"]
+        rows.append(
+            group.of(str(config))
+            | {
+                "seeds": [int(seed) for seed in seen["seed"]],
+                "v": numbers(seen["value"]),
+                "mean": number(facts["final_metric"]),
+                "lo": number(facts["final_metric_low"]),
+                "hi": number(facts["final_metric_high"]),
+                "lost": int(own["imputed"].sum()),
+                "top": None if pd.isna(top) else bool(top),
+            }
+        )
+    n = count_of(len(row["v"]) + row["lost"] for row in rows)
+    lost = sum(row["lost"] for row in rows)
+    several = any(row["top"] is False for row in rows) and any(row["top"] for row in rows)
+    tied = (
+        "◆: not significantly worse than any other."
+        if several
+        else "No entry can be told apart from another."
+    )
+    failed = (
+        f" {lost} trials failed: they count as the worst outcome in the mean, and have no dot."
+        if lost
+        else ""
+    )
+    for row in rows:
+        row["top"] = bool(row["top"]) and several
+    return Figure(
+        f"Final {clean(metric)}, a dot a seed",
+        {"kind": "dots", "format": _format(metric), "y": clean(metric), "rows": rows},
+        f"Line: mean with its 95 % t interval. {n} an entry. {tied if len(rows) > 1 else ''}{failed}",
+    )
+
+
+def memory(frame: pd.DataFrame, group: Group) -> Figure | None:
+    """What training keeps, part by part, side by side in one bar."""
+    looks = ("solid", "light", "own", "hatch", "dots")
+    note = (
+        "The greatest over seeds, by real steps. The peak of a step and the activations are never there at the same "
+        "moment: the whole bar is more than training needs at any time."
+    )
+    return _bars(
+        "Memory", "bytes", "bytes", "memory", frame, group, dict(zip(MEMORY_PARTS, looks, strict=True)), note
+    )
+
+
+def time(frame: pd.DataFrame, group: Group) -> Figure | None:
+    """Where the seconds went; only training is in the times of tables."""
+    looks = ("own", "hatch", "solid", "light")
+    n = f" ({count_of(frame['n'])})" if len(frame) else ""
+    note = f"Mean over trials whose clock ran through{n}. Only training counts in the times of tables and curves."
+    parts = dict(zip(TIME_PARTS, looks, strict=True))
+    return _bars("Where the time went", "seconds", "number", "seconds of a trial", frame, group, parts, note)
+
+
+def sensitivity(frame: pd.DataFrame, group: Group) -> list[Figure]:
+    """A figure a hyperparameter: the last validation metric over the grid."""
+    figures = []
+    for name, own in frame.groupby("hyperparameter", sort=False) if len(frame) else ():
+        metric = str(own["metric"].iloc[0])
+        columns = {"x": "value", "y": "mean", "lo": "low", "hi": "high", "k": "n"}
+        series = []
+        for optimizer, rows in own.groupby("optimizer", sort=False):
+            entry = group.named(clean(str(optimizer)))
+            entry |= {key: numbers(rows[column]) for key, column in columns.items()}
+            entry["own"] = number(rows["own"].iloc[0])
+            if rows["basin_low"].notna().any():
+                entry["basin"] = numbers(rows[["basin_low", "basin_high"]].iloc[0])
+            series.append(entry)
+        content = {"kind": "sweep", "format": _format(metric), "x": clean(str(name)), "series": series}
+        failures = int(own.drop_duplicates("optimizer")["failures"].sum())
+        failed = f" {failures} trials failed: they count as the worst outcome." if failures else ""
+        note = (
+            f"Mean over seeds ({count_of(own['n'])}) with its 95 % t interval. Thick: within 1 point (or percent) of the "
+            f"entry's own top. Ring: the entry as written.{failed}"
+        )
+        title = f"Sensitivity to {clean(str(name))}"
+        figures.append(Figure(title, content | {"y": f"last validation {clean(metric)}"}, note))
+    return figures
+
+
+def profile(frame: pd.DataFrame, group: Group) -> Figure | None:
+    """Steps of the share of workloads within a multiple of the fastest."""
+    if frame.empty:
+        return None
+    series = []
+    for optimizer, own in frame.groupby("optimizer", sort=False):
+        units = {
+            unit: {"x": numbers(rows["ratio"]), "y": numbers(rows["share"])}
+            for unit, many in UNITS.items()
+            if len(rows := own[own["unit"] == many])
+        }
+        series.append(group.named(clean(str(optimizer))) | {"u": units})
+    return Figure(
+        "Performance profile",
+        {"kind": "profile", "format": "share", "y": "share of workloads", "series": series},
+        f"Share of the {int(frame['workloads'].iloc[0])} workloads on which the time to target (median over seeds; "
+        f"{int(frame['runs'].iloc[0])} trials in all) is within a multiple of the fastest entry's. Depends on the set of entries; "
+        "bands of the scores are in the table.",
+    )
+
+
+def _bars(
+    title: str,
+    column: str,
+    format: str,
+    label: str,
+    frame: pd.DataFrame,
+    group: Group,
+    looks: dict[str, str],
+    note: str,
+) -> Figure | None:
+    if frame.empty:
+        return None
+    kinds = [part for part in looks if (frame["part"] == part).any()]
+    wide = frame.pivot(index="config_id", columns="part", values=column).reindex(columns=kinds)
+    rows = [
+        group.of(str(config)) | {"parts": numbers(wide.loc[config])}
+        for config in dict.fromkeys(frame["config_id"])
+    ]
+    content = {"kind": "bars", "format": format, "y": label, "kinds": kinds, "rows": rows}
+    return Figure(title, content | {"looks": [looks[kind] for kind in kinds]}, note)
+
+
+def _curve_figure(
+    metric: str, split: str, own: pd.DataFrame, table: pd.DataFrame, group: Group, most: int
+) -> Figure:
+    series, clocks, thinned = [], [], 0
+    for config, rows in own.groupby("config_id", sort=False):
+        facts = table[table["config_id"] == config]
+        passages = {float(value) for value in facts["steps_to_target"].dropna()}
+        always = [int(np.searchsorted(rows["step"].to_numpy(), step)) for step in passages]
+        places = kept(rows["median"].to_numpy(dtype=float), most, always)
+        thinned += len(places) < len(rows)
+        rows = rows.iloc[places]
+        clock = {unit: numbers(rows[column]) for unit, column in _CLOCKS.items()}
+        clocks.append({unit: values for unit, values in clock.items() if any(v is not None for v in values)})
+        entry = group.of(str(config)) | {"c": clocks[-1], "y": numbers(rows["median"])}
+        if rows["low"].notna().any() and not rows["low"].equals(rows["high"]):
+            entry |= {"lo": numbers(rows["low"]), "hi": numbers(rows["high"])}
+        counts = [int(n) for n in rows["n"]]
+        entry["k"] = counts[0] if len(set(counts)) == 1 else counts
+        marks = [mark for record in facts.to_dict("records") if (mark := _mark(record)) is not None]
+        if marks:
+            entry["marks"] = marks
+        series.append(entry)
+    targets = [float(text.rsplit(" ", 1)[1]) for text in dict.fromkeys(table["target"])]
+    lost = int(own.groupby("config_id")["lost"].max().sum())
+    bands = [band for band in dict.fromkeys(own["band"]) if band]
+    band = {"range": "band: range over seeds", "10-90 %": "band: 10 % to 90 % of the seeds"}
+    parts = [
+        f"Median over seeds ({count_of(own['seeds'])})" if bands else "One seed",
+        *(band[each] for each in bands),
+        "marks: half of the seeds had reached the target"
+        if any("marks" in entry for entry in series)
+        else "",
+        f"{lost} {'seed' if lost == 1 else 'seeds'} failed and left the curves" if lost else "",
+        f"drawn from at most {most} evaluations a curve, extremes kept" if thinned else "",
+    ]
+    shown = _ROOM.get(metric) or f"{split} {clean(metric)}".strip().capitalize()
+    content = {
+        "kind": "lines",
+        "metric": metric,
+        "split": split,
+        "y": shown[0].lower() + shown[1:],
+        "format": _format(metric),
+        "targets": targets,
+        "series": series,
+    }
+    return Figure(shown, content, "; ".join(part for part in parts if part) + ".")
+
+
+def _mark(record: dict[Any, Any]) -> dict[str, Any] | None:
+    """Where half of the seeds had arrived, in every unit."""
+    found = {unit: number(record[f"{many}_to_target"]) for unit, many in UNITS.items()}
+    known = {unit: value for unit, value in found.items() if value is not None}
+    return known | {"y": float(str(record["target"]).rsplit(" ", 1)[1])} if known else None
+
+
+def numbers(values: Iterable[Any]) -> list[float | int | None]:
+    return [number(value) for value in values]
+
+
+def number(value: Any) -> float | int | None:
+    """Five digits are more than a screen shows; what is not known or not finite is null."""
+    if value is None or pd.isna(value) or not math.isfinite(value):
+        return None
+    short = float(f"{float(value):.5g}")
+    return int(short) if short.is_integer() and abs(short) < 1e15 else short
+
+
+def _format(metric: str) -> str:
+    return "percent" if is_share(metric) else "number"
+
+
+def _mathematical(target: str) -> str:
+    return target.replace(">=", "≥").replace("<=", "≤")
+
+
+def count_of(counts: Iterable[int] | Sequence[int]) -> str:
+    """How many seeds, in words."""
+    found = [int(count) for count in counts]
+    least, most = (min(found), max(found)) if found else (0, 0)
+    return f"{least} seed{'s' * (least != 1)}" if least == most else f"{least} to {most} seeds"

@@ -1,0 +1,131 @@
+"""One suite on the page: question, warnings, blocks with their figures, and where it all comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from optbench.report.model import Block, Report, Section
+from optbench.report.page.drawings import Drawings
+from optbench.report.page.entries import Group, groups
+from optbench.report.page.markup import Html, el, join, name
+from optbench.report.page.source import environments, exclusions, failures, suite_file
+from optbench.report.page.tables import MARK, table
+from optbench.store import SuiteResults
+
+#: blocks that sum up several workloads, behind which the profile stands
+_SUMMARIES = ("All workloads", "Leaderboard")
+
+
+def section(
+    content: Section, place: int, report: Report, drawings: Drawings, entries: dict[str, int]
+) -> Html:
+    suites = report.results.suites if report.results is not None else ()
+    suite = suites[place] if place < len(suites) else None
+    figures = _placed(content.blocks, suite, drawings, entries)
+    blocks = [
+        _block(block, f"s{place}b{number}", figures.get(number, Html("")), entries)
+        for number, block in enumerate(content.blocks)
+    ]
+    if not blocks:
+        blocks.append(el("p", "Nothing has run yet."))
+    head = [el("h1", name(content.title))]
+    if content.description:
+        head.append(el("p", name(content.description), class_="lead"))
+    return el(
+        "section",
+        *head,
+        _warnings(content.warnings),
+        _repeat(content.command),
+        *blocks,
+        *([_source(suite, f"s{place}source")] if suite is not None else []),
+        class_="suite",
+        id=f"s{place}",
+    )
+
+
+def _placed(
+    blocks: Sequence[Block], suite: SuiteResults | None, drawings: Drawings, entries: dict[str, int]
+) -> dict[int, Html]:
+    """Figures by the block that they stand in: a workload's in its own, else in the first."""
+    found: dict[int, Html] = {}
+    if suite is None or not blocks:
+        return found
+    headings = [block.heading for block in blocks]
+    for group in groups(suite, entries):
+        drawn = drawings.of_group(suite.name, group)
+        at = headings.index(group.title) if group.title in headings else 0
+        if group.title and group.title not in headings and drawn:
+            drawn = join(_heading(group), drawn)
+        found[at] = join(found.get(at, Html("")), drawn)
+    whole = drawings.of_suite(suite)
+    if whole:
+        at = next((number for number, heading in enumerate(headings) if heading in _SUMMARIES), 0)
+        found[at] = join(found.get(at, Html("")), whole)
+    return found
+
+
+def _heading(group: Group) -> Html:
+    return el("h3", name(group.title))
+
+
+def _block(block: Block, identifier: str, figures: Html, entries: dict[str, int]) -> Html:
+    head = [el("h2", name(block.heading))] if block.heading else []
+    shown = [table(each, entries) for each in block.tables if not each.detail]
+    details = [table(each, entries) for each in block.tables if each.detail]
+    notes = [el("li", name(note.replace("{mark}", f"{MARK} bold"))) for note in block.notes]
+    return el(
+        "section",
+        *head,
+        el("p", name(block.facts), class_="facts-line"),
+        _warnings(block.warnings),
+        *shown,
+        *([el("ul", *notes, class_="notes")] if notes else []),
+        figures,
+        *details,
+        *([el("p", f"Measured on {block.measured_on}.", class_="measured")] if block.measured_on else []),
+        class_="block",
+        id=identifier,
+    )
+
+
+def _warnings(messages: Sequence[str]) -> Html:
+    if not messages:
+        return Html("")
+    title = "Note" if len(messages) == 1 else "Notes"
+    items = el("ul", *(el("li", name(message)) for message in messages))
+    return el("aside", el("strong", title), items, class_="warning", aria_label="Warnings")
+
+
+def _repeat(command: str) -> Html:
+    if not command:
+        return Html("")
+    button = el("button", "Copy", type="button", class_="copy js", aria_label="Copy the command")
+    return el(
+        "div",
+        el("span", "Repeat with", class_="label"),
+        el("code", command, dir="ltr"),
+        button,
+        class_="repeat",
+    )
+
+
+def _source(suite: SuiteResults, identifier: str) -> Html:
+    failed, left_out = failures(suite), exclusions(suite)
+    revision = suite.plan.provenance.get("git_revision") if suite.plan is not None else None
+    parts = [
+        _details("Suite file, as resolved", suite_file(suite)),
+        _details("Environment", environments(suite)),
+        _details(
+            "Failed trials and exclusions",
+            failed or el("p", "Every trial completed."),
+            *([el("ul", *left_out)] if left_out else []),
+            opened=failed is not None,
+        ),
+    ]
+    if revision:
+        parts.insert(0, el("p", "Suite's revision: ", el("code", str(revision))))
+    return el("section", el("h2", "Where this comes from"), *parts, class_="source", id=identifier)
+
+
+def _details(title: str, *content: str, opened: bool = False) -> Html:
+    return el("details", el("summary", title), *content, open=opened)

@@ -1,0 +1,139 @@
+"""What a page repeats of where its numbers come from: the suite, the environments, trials that failed or are left out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+import yaml
+from pydantic import ValidationError
+
+from optbench.analysis.frames import trials_frame
+from optbench.analysis.rows import superseded
+from optbench.report.page.markup import Html, el, join, name, preformatted
+from optbench.store import Results, SuiteResults
+from optbench.suite.dump import dump_text
+from optbench.suite.types import Suite
+
+#: of what a failed trial said, the end
+_LINES, _CHARACTERS = 8, 1200
+#: facts that differ from trial to trial by nature, or that say nothing of the numbers
+_LEFT_OUT = {"command", "started_at", "study"}
+
+
+def suite_file(suite: SuiteResults) -> Html:
+    """As resolved: what was left to defaults is left out, what was given on the command line is in it."""
+    if suite.plan is None:
+        return el("p", "This folder has no plan: its suite is not known.")
+    try:
+        written = dump_text(Suite.model_validate(suite.plan.resolved))
+    except (
+        ValidationError,
+        yaml.YAMLError,
+        ValueError,
+    ):  # an imported one need not be a suite that could run
+        written = json.dumps(suite.plan.resolved, indent=2, ensure_ascii=False)
+    return preformatted(written, class_="code", tabindex="0", aria_label="Suite file")
+
+
+def environments(suite: SuiteResults) -> Html:
+    """Every fact with its values, and in how many trials each."""
+    facts: dict[str, dict[str, int]] = {}
+    for log in suite.logs:
+        for key, value in (log.started.environment if log.started is not None else {}).items():
+            if key not in _LEFT_OUT and value is not None:
+                of_key = facts.setdefault(key, {})
+                shown = _shown(value)
+                of_key[shown] = of_key.get(shown, 0) + 1
+    if not facts:
+        return el("p", "No trial told its environment.")
+    rows = [el("tr", el("th", key.replace("_", " "), scope="row"), _values(of)) for key, of in facts.items()]
+    caption = el("caption", f"As {len(suite.logs)} trial{'s' * (len(suite.logs) != 1)} told it")
+    grid = el("table", caption, el("tbody", *rows), class_="facts")
+    return el("div", grid, class_="scroll", role="region", aria_label="Environment", tabindex="0")
+
+
+def failures(suite: SuiteResults) -> Html | None:
+    """Trials that did not complete, alike ones together, with the last lines of what they said; None without any."""
+    trials = trials_frame(Results((suite,)))
+    if trials.empty:
+        return None
+    left = trials[~trials["status"].isin(["completed", "stopped"])].copy()
+    if left.empty:
+        return None
+    for column in ("detail", "at_fault"):
+        left[column] = left[column].fillna("") if column in left else ""
+    left["detail"] = left["detail"].map(_end)
+    keys = ["workload", "optimizer", "horizon", "status", "at_fault", "detail"]
+    groups = left.groupby(keys, sort=False)["seed"].apply(list).reset_index()
+    items = [_failure(row, several=trials["workload"].nunique() > 1) for row in groups.to_dict("records")]
+    counts = left["status"].value_counts().to_dict()
+    summary = ", ".join(f"{count} {str(status).replace('_', ' ')}" for status, count in counts.items())
+    lead = f"{len(left)} of {len(trials)} trials did not complete ({summary}). "
+    worst = int(left["worst"].fillna(False).astype(bool).sum())
+    rule = (
+        f"{worst} of them count as the worst outcome, since the optimizer was at fault; the others count as missing, "
+        "and the next run tries again."
+        if worst < len(left)
+        else "All count as the worst outcome: they are in every mean and every count."
+    )
+    return join(el("p", lead + rule), el("ul", *items, class_="failures"))
+
+
+def exclusions(suite: SuiteResults) -> list[Html]:
+    """What is in the folder, or was measured, but in no table."""
+    found = []
+    old = superseded(suite)
+    if old:
+        found.append(
+            el("li", f"{len(old)} trials of configurations that the suite no longer has are in no table.")
+        )
+    trials = trials_frame(Results((suite,)))
+    cut = trials.get("timings_interrupted", pd.Series(dtype=bool)).fillna(False).astype(bool)
+    if cut.any():
+        shown = ", ".join(
+            f"{row['optimizer']} seed {row['seed']}" for row in trials[cut].head(10).to_dict("records")
+        )
+        more = f" and {int(cut.sum()) - 10} more" if cut.sum() > 10 else ""
+        found.append(
+            el(
+                "li",
+                "Seconds of trials that went on after an interruption are in no time: ",
+                name(shown),
+                more,
+                ".",
+            )
+        )
+    return found
+
+
+def _failure(row: dict[Any, Any], *, several: bool) -> Html:
+    seeds = ", ".join(map(str, row["seed"]))
+    where = join(" on ", name(str(row["workload"]))) if several else Html("")
+    fault = f", at fault: {row['at_fault']}" if row["at_fault"] else ""
+    status = str(row["status"]).replace("_", " ")
+    head = el("p", el("strong", name(str(row["optimizer"]))), where, f": {status} (seeds {seeds}{fault})")
+    if not row["detail"]:
+        return el("li", head)
+    if "\n" not in row["detail"]:
+        return el("li", head, el("p", name(row["detail"]), class_="quiet"))
+    said = el(
+        "details", el("summary", "Last lines"), preformatted(row["detail"], class_="code", tabindex="0")
+    )
+    return el("li", head, said)
+
+
+def _end(detail: str) -> str:
+    lines = str(detail).strip().splitlines()[-_LINES:]
+    return "\n".join(lines)[-_CHARACTERS:]
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _values(found: dict[str, int]) -> Html:
+    if len(found) == 1:
+        return el("td", name(next(iter(found))))
+    return el("td", *(el("div", name(value), f" ({count} trials)") for value, count in found.items()))

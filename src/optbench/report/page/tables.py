@@ -1,0 +1,64 @@
+"""The report's tables as HTML: sortable by the page's script, readable without it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from optbench.report.model import Cell, Column, Table
+from optbench.report.page.markup import Html, el, join, name, text
+
+#: before the number of an entry that the test cannot tell from any that is ahead
+MARK = "◆"
+#: from so many rows on a filter box is worth its room
+_MANY = 8
+
+
+def table(content: Table, entries: Mapping[str, int]) -> Html:
+    """`entries`: place of an optimizer by its name in the first column, so that the legend can hide its row."""
+    head = el("tr", *(_head(column) for column in content.columns))
+    rows = [_row(row, content.columns, entries) for row in content.rows]
+    grid = el("table", el("caption", content.caption), el("thead", head), el("tbody", *rows), data_sort=True)
+    frame = el("div", grid, class_="scroll", role="region", aria_label=content.caption, tabindex="0")
+    if len(rows) < _MANY:
+        return el("div", frame, class_="table")
+    box = el(
+        "input",
+        type="search",
+        class_="filter",
+        placeholder="Filter rows",
+        aria_label=f"Filter rows of: {content.caption}",
+    )
+    count = el("span", f"{len(rows)} rows", class_="count", role="status")
+    return el("div", el("div", box, count, class_="tools js"), frame, class_="table")
+
+
+def place(shown: str, entries: Mapping[str, int]) -> int | None:
+    """Of the optimizer that a cell speaks of: names may have "(50 epochs)" or the like behind them."""
+    if shown in entries:
+        return entries[shown]
+    known = [entry for entry in entries if shown.startswith(f"{entry} (")]
+    return entries[max(known, key=len)] if known else None
+
+
+def _head(column: Column) -> Html:
+    title = column.title.replace("-\n", "").replace("\n", " ").strip()
+    return el("th", title, scope="col", class_="text" if column.text else None)
+
+
+def _row(cells: tuple[Cell, ...], columns: tuple[Column, ...], entries: Mapping[str, int]) -> Html:
+    first, *rest = zip(cells, columns, strict=True)
+    entry = place(first[0].text, entries)
+    swatch = (
+        [el("span", class_="swatch js", data_swatch=entry, aria_hidden="true")] if entry is not None else []
+    )
+    kind = "text" if first[1].text else None
+    written = [el("th", *swatch, name(first[0].text), scope="row", class_=kind)]
+    written += [_cell(cell, "text" if column.text else None) for cell, column in rest]
+    return el("tr", *written, data_o=entry)
+
+
+def _cell(cell: Cell, kind: str | None) -> Html:
+    if not cell.marked:
+        return el("td", name(cell.text) if kind else text(cell.text), class_=kind)
+    mark = el("span", f"{MARK} ", class_="mark", title="not significantly worse than any other")
+    return el("td", el("strong", join(mark, cell.text)), class_=kind)

@@ -1,0 +1,237 @@
+"""The page as a file: one file, nothing foreign in it, everything said without a script. How it behaves: tests/browser/."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from algoperf_builder import reaching as reaching_in_seconds
+from algoperf_builder import targets_file, trial
+from optbench.analysis.thinning import kept
+from optbench.importing.algoperf import import_algoperf
+from optbench.report import render
+from optbench.store import read
+from results_builder import a_suite, curve, diverged, evaluated, failed, finished, reaching, started, write
+
+HOSTILE = (
+    "</script><script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    'quote" onfocus="alert(1)',
+    "🚀 rocket 🔥",
+    "مُحسِّن آدم",
+    "AdamW with decoupled weight decay, betas 0.9 and 0.95, warmed",
+)
+VOID = {"meta", "input", "br"}
+
+
+class Document(HTMLParser):
+    """Elements with their attributes, text by element, and whether every element is closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text: dict[str, list[str]] = {}
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open:
+            self.text.setdefault(self.open[-1], []).append(data)
+
+    def words(self) -> str:
+        return " ".join(
+            part for tag, parts in self.text.items() if tag not in ("script", "style") for part in parts
+        )
+
+
+def page(tmp_path: Path, labels=("SGD", "Adam"), seeds: int = 3, events=None, **suite) -> str:
+    if events is None:
+        events = {
+            (label, seed): reaching(3 + place, 0.9 + place / 50 + seed / 1000)
+            for place, label in enumerate(labels)
+            for seed in range(seeds)
+        }
+    suite = {"title": "Which one?"} | suite
+    write(tmp_path, a_suite(labels=labels, seeds=seeds, **suite), events)
+    return render(read([tmp_path]), "html")
+
+
+def data(text: str) -> dict:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+def test_the_page_is_one_whole_document_without_references(tmp_path):
+    text = page(tmp_path)
+    document = Document(text)
+    assert document.open == []
+    names = {name for _, attributes in document.elements for name in attributes}
+    assert not names & {"src", "srcset", "action", "background"}
+    links = [attributes["href"] for _, attributes in document.elements if "href" in attributes]
+    identifiers = {attributes.get("id") for _, attributes in document.elements}
+    assert all(link and link[0] == "#" and link[1:] in identifiers for link in links)
+    assert not re.search(r"@import|url\((?!#)|fetch\(|XMLHttpRequest|WebSocket|import\(", text)
+    assert "default-src &#x27;none&#x27;" in text or "default-src 'none'" in text
+
+
+def test_without_a_script_tables_notes_warnings_and_sources_are_there(tmp_path):
+    words = Document(page(tmp_path)).words()
+    for expected in (
+        "Which one?",
+        "epochs to target",
+        "completed",
+        "optbench run digits",
+        "preliminary: 3 seeds",
+        "Kaplan-Meier median",
+        "small_cnn",
+        "Test CPU",
+        "How each number was computed",
+        "Every trial completed.",
+    ):
+        assert expected in words, expected
+
+
+def test_identifiers_are_unique(tmp_path):
+    identifiers = [a["id"] for _, a in Document(page(tmp_path)).elements if "id" in a]
+    assert len(identifiers) == len(set(identifiers))
+
+
+def test_the_same_results_give_the_same_page(tmp_path):
+    assert page(tmp_path) == render(read([tmp_path]), "html")
+
+
+def test_labels_are_text_and_never_markup(tmp_path):
+    text = page(tmp_path, HOSTILE, title="<b>bold</b>", description="a & b <i>")
+    document = Document(text)
+    assert document.open == []
+    tags = [tag for tag, _ in document.elements]
+    assert "img" not in tags
+    assert tags.count("script") == 3
+    assert not any(name.startswith("on") for _, attributes in document.elements for name in attributes)
+    assert [entry["name"] for entry in data(text)["entries"]] == list(HOSTILE)
+    assert all(label in document.words() for label in HOSTILE)
+
+
+def test_curves_are_the_median_and_the_range_over_seeds_with_n(tmp_path):
+    events = {("SGD", seed): curve([0.1 * (seed + 1), 0.95]) for seed in range(3)}
+    figures = data(page(tmp_path, ("SGD",), events=events))["figures"]
+    (accuracy,) = [f for f in figures if f.get("metric") == "accuracy"]
+    (series,) = accuracy["series"]
+    assert series["y"] == [0.2, 0.95]
+    assert (series["lo"], series["hi"]) == ([0.1, 0.95], [0.3, 0.95])
+    assert series["c"] == {"epoch": [1, 2], "step": [10, 20], "seconds": [0.5, 1]}
+    assert series["k"] == 3
+    assert series["marks"] == [{"epoch": 2, "step": 20, "seconds": 1, "y": 0.9}]
+    assert accuracy["targets"] == [0.9]
+    assert "Median over seeds (3 seeds); band: range over seeds" in accuracy["note"]
+
+
+def test_censored_seeds_are_counted_in_the_survival_figure(tmp_path):
+    events = {("SGD", 0): curve([0.5] * 10), ("SGD", 1): reaching(3), ("SGD", 2): reaching(4)}
+    figures = data(page(tmp_path, ("SGD",), events=events))["figures"]
+    (survival,) = [figure for figure in figures if figure["kind"] == "survival"]
+    assert "1 seed censored at the budget" in survival["note"]
+    assert survival["series"][0]["u"]["epoch"]["y"] == pytest.approx([0.66667, 0.33333, 0.33333])
+
+
+def test_failures_are_told_with_their_last_lines_and_have_no_dot(tmp_path):
+    long = "\n".join(f"line {number}" for number in range(100))
+    broken = [started(), finished(status="failed", epochs=0, detail=long)]
+    events = {("SGD", 0): reaching(3), ("SGD", 1): diverged(), ("SGD", 2): broken, ("Adam", 0): failed()}
+    text = page(tmp_path, events=events)
+    words = Document(text).words()
+    assert "line 99" in words
+    assert "line 91" not in words
+    assert "5 of 6 trials did not complete" in words
+    (dots,) = [figure for figure in data(text)["figures"] if figure["kind"] == "dots"]
+    assert [(len(row["v"]), row["lost"]) for row in dots["rows"]] == [(1, 2), (0, 1)]
+
+
+def test_only_entries_that_can_be_told_apart_are_marked(tmp_path):
+    apart = {
+        (label, seed): reaching(3, value + seed * step % 5 / 1000)
+        for label, value, step in (("SGD", 0.9, 1), ("Adam", 0.95, 2), ("AdamW", 0.95, 3))
+        for seed in range(5)
+    }
+    text = page(tmp_path / "apart", ("SGD", "Adam", "AdamW"), 5, apart)
+    assert text.count('class="mark"') == 2
+    (dots,) = [figure for figure in data(text)["figures"] if figure["kind"] == "dots"]
+    assert [row["top"] for row in dots["rows"]] == [False, True, True]
+    same = {(label, seed): reaching(3, 0.9 + seed / 100) for label in ("SGD", "Adam") for seed in range(5)}
+    tied = page(tmp_path / "tied", events=same, seeds=5)
+    assert 'class="mark"' not in tied
+    assert "No entry can be told apart" in tied
+
+
+def test_an_empty_plan_and_a_single_trial_have_a_page(tmp_path):
+    assert "not run" in Document(page(tmp_path / "none", events={})).words()
+    assert "one seed" in Document(page(tmp_path / "one", ("SGD",), 1)).words()
+
+
+def noisy(labels, seeds: int, evaluations: int) -> dict:
+    noise = np.random.default_rng(0).normal(0, 0.01, (len(labels), seeds, evaluations))
+    return {
+        (label, seed): [
+            started(),
+            *(evaluated(at + 1, float(0.5 + noise[place, seed, at])) for at in range(evaluations)),
+            finished(0.5, epochs=evaluations),
+        ]
+        for place, label in enumerate(labels)
+        for seed in range(seeds)
+    }
+
+
+def test_long_curves_are_thinned_and_say_so(tmp_path, monkeypatch):
+    assert "extremes kept" not in page(tmp_path / "short")
+    monkeypatch.setattr("optbench.report.page.figures.NUMBERS", 1000)
+    text = page(tmp_path / "long", ("SGD",), 2, noisy(("SGD",), 2, 300))
+    assert "drawn from at most 83 evaluations a curve, extremes kept" in text
+    assert (
+        max(len(line["y"]) for f in data(text)["figures"] if f["kind"] == "lines" for line in f["series"])
+        <= 85
+    )
+
+
+@pytest.mark.slow
+def test_forty_optimizers_of_ten_seeds_stay_under_two_megabytes(tmp_path):
+    labels = tuple(f"entry {number} with a label that is rather long" for number in range(40))
+    text = page(tmp_path, labels, 10, noisy(labels, 10, 200))
+    assert len(text.encode()) < 2_000_000
+    assert "extremes kept" in text
+
+
+def test_thinning_keeps_ends_extremes_and_what_it_is_told():
+    values = np.sin(np.arange(1000.0) / 7)
+    values[333] = 9.0
+    places = kept(values, 50, always=[501])
+    assert {0, 333, 501, 999} <= set(places)
+    assert len(places) <= 52
+    assert list(kept(values[:50], 50)) == list(range(50))
+
+
+def test_imported_results_have_a_page_with_their_leaderboard(tmp_path):
+    logs, targets = tmp_path / "logs", targets_file(tmp_path)
+    for submission, seconds in (("a", 5), ("b", 7)):
+        for workload in ("mnist", "wmt", "mnist_wide"):
+            for study in (1, 2):
+                trial(logs, submission, study, workload, 1, reaching_in_seconds(seconds + study))
+    import_algoperf(logs, targets, tmp_path / "results", "board")
+    text = render(read([tmp_path / "results"]), "html")
+    words = Document(text).words()
+    assert "Leaderboard" in words
+    assert "Imported AlgoPerf logs" in words
+    assert {figure["kind"] for figure in data(text)["figures"]} >= {"lines", "survival"}
