@@ -131,7 +131,8 @@ def _character(character: str) -> str:
         return _ASCII.get(character) or _SIGNS[character]
     if character.isascii():
         return character
-    base, *accents = unicodedata.normalize("NFD", character)
+    parts = unicodedata.normalize("NFD", character)
+    base, accents = parts[0], parts[1:]
     if len(accents) == 1 and base.isascii() and accents[0] in _ACCENTS:
         return f"\\{_ACCENTS[accents[0]]}{{{base}}}"
     name = (
@@ -156,7 +157,7 @@ def _table(block: Block, table: Table, number: int, *, first: bool) -> str:
         r"\centering",
         f"\\caption{{{escaped(caption)}. {escaped(block.facts)}.}}",
         f"\\label{{tab:optbench-{number}}}",
-        r"\small",
+        r"\small" if sum(_widths(table)) <= _PAGE else r"\footnotesize\setlength{\tabcolsep}{2.5pt}",
         f"\\begin{{tabular}}{{{_columns(table)}}}",
         r"\toprule",
         " & ".join(titles) + r" \\",
@@ -170,14 +171,7 @@ def _table(block: Block, table: Table, number: int, *, first: bool) -> str:
 
 def _columns(table: Table) -> str:
     """Numbers to the right; text that would run over the page gets a width of its own, in which it wraps."""
-    widest = [
-        max(
-            len(line)
-            for text in [column.title, *(row[place].text for row in table.rows)]
-            for line in text.split("\n")
-        )
-        for place, column in enumerate(table.columns)
-    ]
+    widest = _widths(table)
     wraps = [column.text and width > _SHORT for column, width in zip(table.columns, widest, strict=True)]
     room = _PAGE - sum(width for width, wrap in zip(widest, wraps, strict=True) if not wrap)
     if sum(widest) <= _PAGE or not any(wraps):
@@ -187,6 +181,18 @@ def _columns(table: Table) -> str:
         f"p{{{0.85 * each:.2f}\\linewidth}}" if wrap else "l" if column.text else "r"
         for column, wrap in zip(table.columns, wraps, strict=True)
     )
+
+
+def _widths(table: Table) -> list[int]:
+    """Characters of each column's longest line, as they are written here."""
+    return [
+        max(
+            len(line)
+            for text in [column.title, *(row[place].text for row in table.rows)]
+            for line in text.split("\n")
+        )
+        for place, column in enumerate(table.columns)
+    ]
 
 
 def _title(title: str, *, text: bool) -> str:
