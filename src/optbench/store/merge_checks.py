@@ -1,0 +1,215 @@
+"""Whether suites' folders fit together, and what their union is. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from optbench.errors import OptbenchError, Problem
+from optbench.events import FINGERPRINT, Started
+from optbench.store.folder import Plan
+from optbench.store.log import read_log
+from optbench.store.read import SuiteResults
+
+_SHOWN = 6  # differing keys that a message names
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One attempt's file."""
+
+    key: tuple[str, int]  # trial id, attempt
+    config_id: str
+    path: Path
+    in_a_sweep: bool
+    started: Started | None
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def content(self) -> bytes:
+        return self.path.read_bytes()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A suite's folder, found to be whole."""
+
+    path: Path
+    plan: Plan | None
+    trials: tuple[Trial, ...]
+    aside: tuple[Path, ...]
+
+
+def check_source(suite: SuiteResults) -> Source:
+    """Raises `OptbenchError` with every file that cannot be read, or was cut off while it was written."""
+    problems = [replace(p, message=p.message.removesuffix("; file left out")) for p in suite.warnings]
+    named = {problem.file for problem in problems}
+    trials = []
+    for path in sorted((suite.path / "trials").glob("*.jsonl")):
+        if str(path) in named:
+            continue
+        try:
+            log = read_log(path)
+            torn = not path.read_bytes().endswith(b"\n")
+        except OSError as error:
+            problems.append(Problem(f"cannot read: {error.strerror}", file=str(path)))
+            continue
+        except OptbenchError as error:
+            problems += error.problems
+            continue
+        if torn:
+            message = "its last record was cut off while it was written: `optbench run` there goes on with it"
+            problems.append(Problem(message, file=str(path)))
+        trials.append(
+            Trial((log.id, log.attempt), log.config_id, path, bool(log.trial.get("point")), log.started)
+        )
+    if problems:
+        raise OptbenchError(*problems)
+    return Source(
+        suite.path, suite.plan, tuple(trials), tuple(sorted((suite.path / "superseded").glob("*.jsonl")))
+    )
+
+
+def disagreements(sources: Sequence[Source], *, allow_mixed: bool) -> list[Problem]:
+    """Suites that are not one and the same but for their seeds, and environments that are not."""
+    planned = [(source, source.plan) for source in sources if source.plan is not None]
+    problems = []
+    for (first, ours), (source, theirs) in zip(planned[:1] * len(planned[1:]), planned[1:], strict=True):
+        unlike = _unlike_plans(ours, theirs)
+        if unlike:
+            message = f"not the same suite as in {first.path}: {'; '.join(unlike)}"
+            problems.append(Problem(message, file=str(source.path)))
+    if not allow_mixed:
+        problems += _mixed(sources)
+    return problems
+
+
+def chosen(sources: Sequence[Source]) -> tuple[list[Trial], list[Problem]]:
+    """Every attempt of every trial once: the longest of files of which each is the beginning of the next."""
+    found: dict[tuple[str, int], Trial] = {}
+    problems = []
+    for source in sources:
+        for trial in source.trials:
+            known = found.setdefault(trial.key, trial)
+            if known is trial:
+                continue
+            a, b = known.content(), trial.content()
+            if a.startswith(b):
+                continue
+            if b.startswith(a):
+                found[trial.key] = trial
+                continue
+            message = (
+                f"the same trial as {known.path}, with other records: it ran twice; set one of the two aside"
+            )
+            problems.append(Problem(message, file=str(trial.path)))
+    return list(found.values()), problems
+
+
+def joined_plan(name: str, sources: Sequence[Source]) -> Plan | None:
+    """The first plan with the rows and the seeds of all; `provenance.merged` says what came from where."""
+    plans = [source.plan for source in sources if source.plan is not None]
+    if not plans:
+        return None
+    first = plans[0]
+    seeds = tuple(dict.fromkeys(seed for plan in plans for seed in plan.seeds))
+    seeds = tuple(sorted(seeds)) if all(list(plan.seeds) == sorted(plan.seeds) for plan in plans) else seeds
+    rows = {row.config_id: row for plan in reversed(plans) for row in plan.rows}
+    order = dict.fromkeys(row.config_id for plan in plans for row in plan.rows)
+    resolved = first.resolved | ({"seeds": list(seeds)} if "seeds" in first.resolved else {})
+    commands = dict.fromkeys(plan.command for plan in plans if plan.command)
+    directions = {metric: up for plan in reversed(plans) for metric, up in plan.higher_is_better.items()}
+    origins = [origin for source in sources for origin in _origins(source)]
+    distinct = list({repr(origin): origin for origin in origins}.values())
+    provenance = first.provenance | ({"merged": distinct} if len(distinct) > 1 else {})
+    return replace(
+        first,
+        suite=name,
+        rows=tuple(rows[config_id] for config_id in order),
+        seeds=seeds,
+        resolved=resolved,
+        command=" && ".join(commands),
+        provenance=provenance,
+        higher_is_better=directions,
+    )
+
+
+def _origins(source: Source) -> Iterator[dict[str, Any]]:
+    plan = source.plan
+    if plan is None:
+        yield {"trials": len(source.trials)}
+        return
+    if "merged" in plan.provenance:
+        yield from plan.provenance["merged"]
+        return
+    started = next((trial.started for trial in source.trials if trial.started is not None), None)
+    facts = started.environment if started is not None else {}
+    machine = {key: facts[key] for key in ("host", *FINGERPRINT) if key in facts}
+    measured = {"command": plan.command, "seeds": list(plan.seeds), "trials": len(source.trials)}
+    yield {**measured, "environment": machine, **plan.provenance}
+
+
+def _unlike_plans(ours: Plan, theirs: Plan) -> list[str]:
+    told = _unlike("", _without_seeds(ours), _without_seeds(theirs))
+    known = {_entry(row.trial): row.config_id for row in ours.rows}
+    other = [row for row in theirs.rows if known.get(_entry(row.trial), row.config_id) != row.config_id]
+    if not told and other:
+        labels = ", ".join(dict.fromkeys(str(row.trial.get("label")) for row in other))
+        told = [f"{labels}: a file that it names, or its data, was another (the config ids differ)"]
+    origins = [plan.provenance.get("imported") for plan in (ours, theirs)]
+    if origins[0] != origins[1]:
+        told.append(f"imported from {origins[0]} there and {origins[1]} here")
+    more = [f"and {len(told) - _SHOWN} keys more"] if len(told) > _SHOWN else []
+    return told[:_SHOWN] + more
+
+
+def _without_seeds(plan: Plan) -> dict[str, Any]:
+    return {key: value for key, value in plan.resolved.items() if key != "seeds"}
+
+
+def _entry(trial: dict[str, Any]) -> str:
+    """Everything that names a row, and nothing of what its files hold."""
+    return repr([(key, trial.get(key)) for key in sorted(trial) if key not in ("sources", "seed")])
+
+
+def _unlike(path: str, ours: Any, theirs: Any) -> list[str]:
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        keys = dict.fromkeys([*ours, *theirs])
+        return [
+            told
+            for key in keys
+            for told in _unlike(f"{path}.{key}".lstrip("."), ours.get(key), theirs.get(key))
+        ]
+    if ours == theirs:
+        return []
+    if isinstance(ours, dict) or isinstance(theirs, dict):
+        return [
+            f"{path} is only {'there' if theirs is None else 'here' if ours is None else 'in another form'}"
+        ]
+    return [f"{path} is {ours!r} there and {theirs!r} here"]
+
+
+def _mixed(sources: Sequence[Source]) -> list[Problem]:
+    seen: dict[str, dict[str, Path]] = {}
+    for source in sources:
+        for trial in source.trials:
+            if trial.started is None:
+                continue
+            for key in FINGERPRINT:
+                # the points of a sweep run with one thread each
+                if key in trial.started.environment and not (key == "threads" and trial.in_a_sweep):
+                    value = repr(trial.started.environment[key])
+                    seen.setdefault(key, {}).setdefault(value, trial.path)
+    return [
+        Problem(
+            f"measured in different environments: {key} is "
+            + " and ".join(f"{value} ({path})" for value, path in values.items())
+            + ". Numbers of all would meet in one table: --allow-mixed accepts it (the report will say so)"
+        )
+        for key, values in seen.items()
+        if len(values) > 1
+    ]
