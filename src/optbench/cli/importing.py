@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="import",
-    help="Read logs that optbench did not write into its results; a second import of the same logs changes nothing.",
+    help="""Read logs that optbench did not write into its results.
+
+    A second import of the same logs changes nothing; a log that has grown replaces what was imported.
+
+    Examples:
+      optbench import algoperf --help
+      optbench import csv --help""",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -37,10 +43,23 @@ def algoperf(
     results: Results = Path("results"),
     name: Annotated[
         str | None,
-        typer.Option("--name", help="Name of the suite in the results; default: the folder's name."),
+        typer.Option(
+            "--name", metavar="NAME", help="Name of the suite in the results; default: the folder's name."
+        ),
     ] = None,
 ) -> None:
-    """The log folders of the AlgoPerf competition. Then: optbench report DIR --leaderboard."""
+    """Read the log folders of the AlgoPerf competition.
+
+    What is broken in them is worked around, counted and told. Afterwards `optbench report RESULTS --leaderboard` scores them.
+
+    Examples:
+      optbench import algoperf logs --targets workload_targets.json
+      optbench import algoperf logs/external_tuning --targets workload_targets.json --results results --name algoperf
+
+    Exit codes:
+      0  imported
+      2  bad input: no such logs, or nothing in them that can be read
+    """
     from optbench.importing.algoperf import import_algoperf
 
     found = import_algoperf(logs, targets, results, name)
@@ -85,10 +104,24 @@ def csv(
     results: Results = Path("results"),
     name: Annotated[
         str | None,
-        typer.Option("--name", help="Name of the suite in the results; default: the first file's."),
+        typer.Option(
+            "--name", metavar="NAME", help="Name of the suite in the results; default: the first file's."
+        ),
     ] = None,
 ) -> None:
-    """Anybody's tidy log: at least an optimizer, a run or seed, a step, epoch or seconds, and a metric."""
+    """Read anybody's tidy table: a row an evaluation.
+
+    At least an optimizer, a run or seed, a step, epoch or seconds, and a metric. Columns that have optbench's names need no --map.
+
+    Examples:
+      optbench import csv log.csv --target 'accuracy>=0.97'
+      optbench import csv wandb.csv --map optimizer=name --map step=_step --map validation.accuracy=val_acc --percent val_acc
+      optbench import csv run1.csv run2.csv --baseline SGD --name mine
+
+    Exit codes:
+      0  imported
+      2  bad input: a column is missing, or a value can't be read
+    """
     from optbench.importing.tidy import Asked, import_csv
 
     asked = Asked(tuple(maps or ()), tuple(targets or ()), tuple(percent or ()), baseline, name)

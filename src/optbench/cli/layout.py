@@ -114,7 +114,7 @@ def _row(param: Any, ctx: Any) -> tuple[str, str]:
         return param.metavar or param.name.upper(), _said(param, ctx)
     name = ", ".join([*param.opts, *param.secondary_opts])
     if not (param.is_flag or param.count):
-        name += f" {param.metavar or 'VALUE'}"
+        name += f" {param.metavar or param.opts[-1].lstrip('-').upper()}"
     return name, _said(param, ctx)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from optbench.cli.options import Device
 from optbench.errors import OptbenchError, Problem, nearest
 
 if TYPE_CHECKING:
@@ -57,11 +58,23 @@ def verify(
             "--allow", metavar="CHECK", help="A check that it is meant to fail, by name; repeatable."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
-    """Hold torch's optimizers on this machine to their equations; or check a plug-in optimizer.
+    """Hold torch's optimizers to their equations, or check a plug-in.
 
-    Exit code 0: all within tolerance, or no check failed; 1: not so; 2: bad input.
+    Without an argument, every optimizer that this machine's torch has is stepped beside its published equation. With one, it is tried
+    for what a training loop expects: odd shapes, checkpoints, changed learning rates, frozen parameters, and more.
+
+    Examples:
+      optbench verify
+      optbench verify my_opt.py:MyOpt --set lr=0.1
+      optbench verify my_opt.py:MyAdam --as adam
+      optbench verify torch.optim.SGD --set lr=0.1 --as sgd
+
+    Exit codes:
+      0  all within tolerance, and no check failed
+      1  not so
+      2  bad input
     """
     options = Options(tuple(sets or ()), equation, tuple(allow or ()), device)
     raise typer.Exit(verify_plugin(optimizer, options) if optimizer else verify_installed(options))
