@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo smoke test test-all torture lint format results gpu clean
+.PHONY: help install dev demo smoke test test-all torture lint format results gpu docs docs-pages clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -53,6 +53,17 @@ format: $(VENV)/.dev  ## Put the code into shape
 results: $(VENV)/.installed  ## Measure the results that the README shows (20 minutes on two cores)
 	$(BIN)/optbench run digits --seeds 5
 	$(BIN)/optbench run fashion_mnist
+
+$(VENV)/.docs: pyproject.toml $(VENV)/.installed
+	@$(PIP) install --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs  ## Build the documentation into site/, with figures drawn from results/
+	$(BIN)/python docs/generate.py figures
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-pages: $(VENV)/.installed  ## Write the generated pages of docs/ anew: suite reference, commands, outputs
+	$(BIN)/python docs/generate.py
 
 gpu: $(VENV)/.dev  ## Run the checks that need an NVIDIA GPU and write results/bench/gpu.json (under 10 minutes)
 	$(BIN)/python -m pytest tests/gpu -rs
