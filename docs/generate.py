@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 #: pages with figures take them from these
@@ -41,95 +43,8 @@ SECTIONS = {
     "Part": "",
     "Published": "An item of `published:`.",
 }
-#: what one would really write; for all else the default or a choice says enough
-EXAMPLES = {
-    "Suite.title": "Which optimizer for handwritten digits?",
-    "Suite.description": "Three epochs, to learn how it works.",
-    "Suite.workloads": "{digits: {model: mlp, data: digits, batch_size: 64, budget: 5 epochs}}",
-    "Suite.workload": "{model: mlp, data: digits, batch_size: 64, budget: 5 epochs}",
-    "Suite.optimizers": "{SGD: {use: torch.optim.SGD, lr: 0.1}, Mine: {use: 'my_opt.py:Mine', lr: 1e-3}}",
-    "Suite.seeds": "5",
-    "Suite.schedule": "{name: cosine, warmup: 5%}",
-    "Suite.init": "he_normal",
-    "Suite.clip": "{norm: 1}",
-    "Suite.ema": "{decay: 0.999}",
-    "Suite.no_weight_decay": "[norms, biases]",
-    "Suite.baseline": "SGD",
-    "Suite.margin": "0.002",
-    "Suite.axes": "{workload.batch_size: [32, 128, 512]}",
-    "Suite.horizons": "[5 epochs, 10 epochs, 20 epochs]",
-    "Suite.sensitivity": "{lr: {log: [1e-4, 1], points: 13}}",
-    "Suite.published": "[{source: 'A. Author 2020', optimizer: SGD, values: {memory_overhead: {kind: deterministic, value: 1, unit: x}}}]",
-    "Workload.model": "{name: small_cnn, width: 32}",
-    "Workload.data": "digits",
-    "Workload.batch_size": "64",
-    "Workload.budget": "30 epochs",
-    "Workload.target": "{metric: accuracy, at_least: 0.97}",
-    "Workload.init": "{name: orthogonal, gain: 1.4}",
-    "Workload.loss": "{name: cross_entropy, label_smoothing: 0.1}",
-    "Workload.metrics": "[accuracy, loss]",
-    "Workload.evaluate": "{every: 0.5 epochs}",
-    "Workload.augment": "{crop: 4, flip: true}",
-    "Workload.accumulate": "4",
-    "Workload.study": "[gradients, costs]",
-    "Workload.loss_bound": "1e4",
-    "Workload.relabel": "{every: 5 epochs}",
-    "Optimizer.use": "torch.optim.AdamW",
-    "Optimizer.arguments": "{schedule: mine}",
-    "Optimizer.schedule": "constant",
-    "Optimizer.clip": "{norm: 1}",
-    "Optimizer.ema": "{decay: 0.999}",
-    "Optimizer.no_weight_decay": "[norms, biases]",
-    "Optimizer.batch_size": "256",
-    "Optimizer.horizon": "20 epochs",
-    "Optimizer.horizons": "[5 epochs, 20 epochs]",
-    "Optimizer.closure": "true",
-    "Rule.parameters": "matrices",
-    "Rule.use": "torch.optim.Muon",
-    "Rule.arguments": "{parameters: all}",
-    "Component.name": "small_cnn",
-    "Component.arguments": "{name: mine}",
-    "Schedule.name": "cosine",
-    "Schedule.arguments": "{warmup: 3}",
-    "Schedule.warmup": "5%",
-    "Target.metric": "accuracy",
-    "Target.at_least": "0.97",
-    "Target.at_most": "0.1",
-    "Evaluate.every": "0.5 epochs",
-    "Augment.crop": "4",
-    "Augment.random_resized_crop": "[0.35, 1]",
-    "Clip.norm": "1",
-    "Clip.value": "0.5",
-    "Ema.decay": "0.999",
-    "Grid.factors": "[0.01, 0.1, 1, 10, 100]",
-    "Grid.values": "[0.01, 0.1, 1]",
-    "Grid.log": "[1e-4, 1]",
-    "Grid.points": "13",
-    "Published.source": "{text: 'A. Author 2020', url: 'https://example.org'}",
-    "Published.optimizer": "SGD",
-    "Published.label": "SGD with momentum",
-    "Published.scope": "{model: torchvision.models.resnet50, data: imagenet, budget: 90 epochs}",
-    "Published.protocol": "three seeds, the mean of the best epochs",
-    "Published.values": "{final_metric: {kind: numeric, value: 0.76, unit: fraction, margin: 0.002}}",
-    "Claim.kind": "numeric",
-    "Claim.over": "SGD",
-    "Claim.means": "{at_most: 1.05, because: no state to speak of}",
-    "Claim.words": "Low",
-    "Claim.margin": "0.002",
-    "Claim.value": "0.76",
-    "Claims.epochs_to_target": "{kind: numeric, value: 90, unit: epochs, margin: 2.5}",
-    "Claims.final_metric": "{kind: numeric, value: 0.76, unit: fraction, margin: 0.002}",
-    "Claims.memory_overhead": "{kind: deterministic, value: 2, unit: x}",
-    "Claims.sensitivity": "{kind: ladder, level: low}",
-    "Means.because": "the next higher rung begins at twice as much",
-    "Relabel.every": "5 epochs",
-    "Scope.model": "torchvision.models.resnet50",
-    "Scope.data": "imagenet",
-    "Scope.budget": "90 epochs",
-    "Scope.hardware": "NVIDIA A100",
-    "Source.text": "A. Author, Title, 2020",
-    "Source.url": "https://example.org/paper",
-}
+#: what one would really write, by section and key
+EXAMPLES: dict[str, dict[str, str]] = yaml.safe_load((DOCS / "examples.yaml").read_text(encoding="utf-8"))
 
 
 def suite_reference() -> str:
@@ -182,7 +97,7 @@ def _properties(shape: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 def example(name: str, key: str, field: dict[str, Any]) -> str:
     """As one would write it: given here, or another choice than the default."""
-    if given := EXAMPLES.get(f"{name}.{key}"):
+    if given := EXAMPLES.get(name, {}).get(key):
         return given
     if name == "Claims":
         return "{kind: ordering, over: SGD}"

@@ -168,7 +168,7 @@ def test_every_key_of_the_schema_has_a_meaning_and_an_example_that_the_schema_ta
             told = field.get("description") or "$ref" in field
             assert told, f"{name}.{key} has no description"
             example = generate.example(name, key, field)
-            assert example != "...", f"{name}.{key} has no example in docs/generate.py"
+            assert example != "...", f"{name}.{key} has no example in docs/examples.yaml"
             # PyYAML reads YAML 1.1, where 1e-4 is text
             mended = re.sub(r"(?<![\w.])(\d+e-?\d+)", lambda m: f"{float(m[1]):.10f}", example)
             value = yaml.safe_load(mended)

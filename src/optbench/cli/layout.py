@@ -37,6 +37,7 @@ class Command(TyperCommand):
     """A command with a manual page."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _take_as_typed(self, ctx)
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
@@ -57,6 +58,10 @@ class Command(TyperCommand):
 class Group(TyperGroup):
     """Several commands, under headings in the order of registration."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _take_as_typed(self, ctx)
+        return super().parse_args(ctx, args)
+
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         _paragraphs(self.help or "", formatter)
 
@@ -73,6 +78,13 @@ class Group(TyperGroup):
                 formatter.write_dl(
                     [(name.ljust(width), summary(command.help or "")) for name, command in rows]
                 )
+
+
+def _take_as_typed(command: Any, ctx: Any) -> None:
+    """For completion, which must answer at once: typer loads its validator to convert values, and nobody needs them converted."""
+    if ctx.resilient_parsing:
+        for param in command.get_params(ctx):
+            param.process_value = lambda ctx, value: value
 
 
 def _arguments_in_usage(command: Any, ctx: Any) -> list[str]:
