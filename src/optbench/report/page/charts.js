@@ -58,8 +58,8 @@ function drawLines(figure, view) {
     const own = series.own ? onLine(points, series.own) : null;
     if (own) group.append(svg("circle", { class: "ring", style: "fill:none", cx: x(own.x), cy: y(own.y), r: 7 }));
     for (const mark of series.marks || [])
-      if (mark[view.unit] !== undefined) group.append(svg("line", { x1: x(mark[view.unit]), x2: x(mark[view.unit]), y1: y(mark.y), y2: area.bottom, stroke: "var(--c)", "stroke-dasharray": "1 3" }),
-        svg("circle", { class: "ring mark", cx: x(mark[view.unit]), cy: y(mark.y), r: 5 }));
+      if (mark[view.unit] !== undefined) group.append(sets.length > 8 ? "" : svg("line", { x1: x(mark[view.unit]), x2: x(mark[view.unit]), y1: y(mark.y), y2: area.bottom, stroke: "var(--c)", "stroke-dasharray": "1 3" }),
+        svg("circle", { class: "ring mark", cx: x(mark[view.unit]), cy: y(mark.y), r: sets.length > 8 ? 3.2 : 5 }));
     layer.append(group);
   });
   root.append(overlay);
@@ -71,7 +71,7 @@ function drawLines(figure, view) {
       .sort((a, b) => b.point.y - a.point.y)
       .map(({ series, point }) => ({ o: series.o, name: series.n, value: withBand(point, FORMATS[figure.format]), more: figure.kind === "survival" ? `${point.k} at risk` : seeds(point.k) })),
   });
-  return { ...plan, stops, says, horizontal: true, cut };
+  return { ...plan, stops, says, horizontal: true, cut, banded };
 }
 // Where nearly all of a metric of shares lies within a small part of the axis, that part: the note says so, a button shows all.
 function cutOf(figure, sets) {

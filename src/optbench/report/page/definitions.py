@@ -5,7 +5,7 @@ from __future__ import annotations
 from optbench.report.model import Report
 from optbench.report.page.markup import Html, el
 
-#: term, definition, source, and a column of the comparison that has to be known for it ("" for always)
+#: term, definition, source, and a column of the comparison that has to be known for it, workloads more than one ("" for always)
 _TERMS = (
     (
         "Seeds",
@@ -68,7 +68,7 @@ _TERMS = (
         "Performance profile",
         "Share of workloads on which an entry's time is within a multiple of the fastest entry's. It depends on the set of entries.",
         "Dolan and Moré, Math. Program. 91 (2002)",
-        "reached",
+        "workload",
     ),
 )
 
@@ -78,6 +78,8 @@ def definitions(report: Report) -> Html:
     items = []
     for term, meaning, source, column in _TERMS:
         if column in report.table and not report.table[column].notna().any():
+            continue
+        if column == "workload" and report.table["workload"].nunique() < 2:
             continue
         said = [meaning] if not source else [meaning, " ", el("span", f"({source})", class_="quiet")]
         items += [el("dt", term), el("dd", *said)]

@@ -21,6 +21,9 @@ from optbench.report.page.figures import Figure
 from optbench.report.page.markup import Html, el, join
 from optbench.store import Results, SuiteResults
 
+#: from so many entries on, figures with a row for each are tall: they stand together, at the end
+_MANY = 14
+
 
 class Drawings:
     """`contents` grows with every figure that is placed. Frames are made when first needed."""
@@ -45,11 +48,12 @@ class Drawings:
         finals = figures.finals(own(self._finals), table, group)
         parts = (figures.memory(own(self._memory), group), figures.time(own(self._time), group))
         swept = figures.sensitivity(own(self._sweeps), group)
+        upper = [each for each in (finals, *parts) if each is not None]
+        lower, many = [*swept, *others], len(group.names) > _MANY
         narrow = [
             *reached,
-            *(each for each in (finals, *parts) if each is not None),
-            *swept,
-            *others,
+            *(lower if many else upper),
+            *(upper if many else lower),
         ]
         drawn = [
             self._figure([each], "span" if place == len(narrow) - 1 and place % 2 == 0 else "")

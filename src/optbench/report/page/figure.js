@@ -27,8 +27,8 @@ function setUpFigure(element) {
   element.append(alt);
 
   function view() {
-    const units = unitsOf(figure()), width = Math.max(260, plot.clientWidth || element.clientWidth - 34 || 640);
-    return { id, width, height: element.classList.contains("wide") ? (width < 560 ? 300 : 380) : 270, log: own.log, cut: own.cut, zoom: own.zoom, focus: state.focus, unit: units.includes(state.unit) ? state.unit : units[0] };
+    const units = unitsOf(figure()), width = state.print ? (element.matches(".wide, .span") ? 690 : 335) : Math.max(260, plot.clientWidth || element.clientWidth - 34 || 640);
+    return { id, width, height: element.classList.contains("wide") ? (width < 560 ? 300 : state.print ? 300 : 380) : state.print ? 220 : 270, log: own.log, cut: own.cut, zoom: own.zoom, focus: state.focus, unit: units.includes(state.unit) ? state.unit : units[0] };
   }
   function render() {
     const now = view(), chart = draw(figure(), now), positive = figure().kind === "lines" && figure().format === "number";
@@ -36,7 +36,7 @@ function setUpFigure(element) {
     plot.replaceChildren(chart ? chart.root : html("p", { class: "empty" }, "Nothing to show: every optimizer of this figure is hidden."));
     title.textContent = figure().title;
     const away = unitsOf(figure()).length && !unitsOf(figure()).includes(state.unit) ? ` Not known in ${UNITS[state.unit]}: shown in ${UNITS[now.unit]}.` : "";
-    note.textContent = figure().note + away + (chart && chart.horizontal && shown(figure().series).length > 6 && figure().series.some((each) => each.lo || each.u) ? " Bands are drawn with up to six entries, and of the one pointed at in the legend." : "");
+    note.textContent = figure().note + away + (chart && chart.banded === false && figure().series.some((each) => each.lo || each.u) ? " Bands are drawn where entries are few, and of the one pointed at in the legend." : "");
     if (chart?.cut) note.textContent += ` The axis starts at ${decimal(100 * chart.cut[0], 3)}${FORMATS[figure().format].unit}; the button shows it whole.`;
     tools.cut.hidden = !chart?.cut && own.cut; tools.cut.setAttribute("aria-pressed", !own.cut);
     tools.log.hidden = !positive; tools.log.setAttribute("aria-pressed", own.log);

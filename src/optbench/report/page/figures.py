@@ -47,8 +47,8 @@ def curves(
     metrics: list[Figure] = []
     others: list[Figure] = []
     for (metric, split), own in frame.groupby(["metric", "split"], sort=False):
-        if own["median"].nunique() == 1 and metric == "learning_rate" and len(group.names) == 1:
-            continue
+        if metric == "learning_rate" and own["median"].nunique() == 1:
+            continue  # it says so in the suite file
         target = table[table["target"].str.startswith(f"{split} {metric} ")] if split else table[:0]
         figure = _curve_figure(str(metric), str(split), own, target, group, most)
         (others if metric in _ROOM else metrics).append(figure)
@@ -119,14 +119,17 @@ def finals(frame: pd.DataFrame, table: pd.DataFrame, group: Group) -> Figure | N
         )
     n = count_of(len(row["v"]) + row["lost"] for row in rows)
     lost = sum(row["lost"] for row in rows)
-    several = any(row["top"] is False for row in rows) and any(row["top"] for row in rows)
-    tied = (
-        "◆: not significantly worse than any other."
-        if several
-        else "No entry can be told apart from another."
+    tops = [row["top"] for row in rows]
+    several = True in tops and False in tops
+    tied = "No entry can be told apart from another." if len(tops) > 1 and all(tops) else ""
+    marked = "◆: not significantly worse than any other." if several else tied
+    drawn = (
+        "Line: mean with its 95 % t interval, where no trial failed."
+        if lost
+        else "Line: mean with its 95 % t interval."
     )
     failed = (
-        f" {lost} trials failed: they count as the worst outcome in the mean, and have no dot."
+        f"{lost} trials failed and have no dot: they are the worst outcome in the table's mean."
         if lost
         else ""
     )
@@ -135,7 +138,7 @@ def finals(frame: pd.DataFrame, table: pd.DataFrame, group: Group) -> Figure | N
     return Figure(
         f"Final {clean(metric)}, a dot a seed",
         {"kind": "dots", "format": _format(metric), "y": clean(metric), "rows": rows},
-        f"Line: mean with its 95 % t interval. {n} an entry. {tied if len(rows) > 1 else ''}{failed}",
+        " ".join(part for part in (drawn, f"{n} an entry.", marked, failed) if part),
     )
 
 

@@ -15,6 +15,7 @@ function setHidden(hidden) {
 }
 function setFocus(o) {
   state.focus = o;
+  if (chips.length > 4) return requestAnimationFrame(() => { state.keepZoom = true; changed(); });  // bands come and go
   for (const element of document.querySelectorAll(".plot [data-o]")) element.classList.toggle("dim", o !== null && +element.dataset.o !== o);
 }
 for (const chip of chips) {
@@ -117,8 +118,12 @@ for (const button of document.querySelectorAll(".copy")) button.addEventListener
 
 // ---- printing: everything open
 let closed = [];
-addEventListener("beforeprint", () => { closed = [...document.querySelectorAll("main details:not([open]):not(.alt)")]; closed.forEach((each) => { each.open = true; }); });
-addEventListener("afterprint", () => closed.forEach((each) => { each.open = false; }));
+function setPrint(print) {
+  Object.assign(state, { print, keepZoom: true });
+  changed();
+}
+addEventListener("beforeprint", () => { closed = [...document.querySelectorAll("main details:not([open]):not(.alt)")]; closed.forEach((each) => { each.open = true; }); setPrint(true); });
+addEventListener("afterprint", () => { closed.forEach((each) => { each.open = false; }); setPrint(false); });
 
 // ---- the contents take little room where there is little
 if (innerWidth < 1180) document.querySelector(".contents details")?.removeAttribute("open");

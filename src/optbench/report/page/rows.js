@@ -1,10 +1,10 @@
 // Figures with a row an entry: dots of seeds, and bars of what memory and time are made of.
-function rowFrame(figure, view, domain, below = 0) {
+function rowFrame(figure, view, domain, below = 0, beside = 0) {
   const rows = shown(figure.rows), format = FORMATS[figure.format];
   if (!rows.length) return null;
   const title = (row) => (row.top ? `◆ ${row.n}` : row.n), high = Math.max(24, Math.min(46, (view.height - 60 - below) / rows.length));
   const left = Math.min(0.38 * view.width, 16 + Math.max(...rows.map((row) => widthOf(title(row)))));
-  const area = { left, right: view.width - 26, top: 8, bottom: 8 + rows.length * high };
+  const area = { left: left + beside, right: view.width - 26, top: 8, bottom: 8 + rows.length * high };
   const height = area.bottom + 42 + below;
   const x = linear(domain, [area.left, area.right]);
   const root = svg("svg", { viewBox: `0 0 ${view.width} ${height}`, width: view.width, height, "aria-hidden": "true", focusable: "false" });
@@ -21,18 +21,18 @@ function rowFrame(figure, view, domain, below = 0) {
   return { root, area, x, groups, height };
 }
 function drawDots(figure, view) {
-  const rows = shown(figure.rows), within = view.zoom?.x || extent(rows.flatMap((row) => [...row.v, row.lo, row.hi, row.lost && row.mean === null ? null : row.mean]));
+  const rows = shown(figure.rows), within = view.zoom?.x || extent(rows.flatMap((row) => [...row.v, row.lo, row.hi]));
   if (!within) return null;
   const pad = view.zoom ? 0 : (within[1] - within[0] || Math.abs(within[0]) || 1) * 0.06;
-  const frame = rowFrame(figure, view, [within[0] - pad, within[1] + pad]);
+  const frame = rowFrame(figure, view, [within[0] - pad, within[1] + pad], 0, rows.some((row) => row.lost) ? 66 : 0);
   const { x, area, root } = frame;
   const inside = (value) => value !== null && x(value) >= area.left - 4 && x(value) <= area.right + 4;
   for (const { row, middle, group } of frame.groups) {
     const bound = (value) => Math.max(area.left, Math.min(area.right, x(value)));
     if (row.lo !== null && row.hi !== null) group.append(svg("line", { class: "whisker", x1: bound(row.lo), x2: bound(row.hi), y1: middle, y2: middle }));
     row.v.forEach((value, index) => { if (inside(value)) group.append(marker(row.o, x(value), middle - 6.5 + (13 * ((index * 3) % 5)) / 4, 3.4, { class: "seed" })); });
-    if (inside(row.mean)) group.append(svg("line", { class: "whisker", x1: x(row.mean), x2: x(row.mean), y1: middle - 9, y2: middle + 9, "stroke-width": 2.4 }));
-    if (row.lost) group.append(svg("text", { x: area.left + 4, y: middle + 4 }, `✖ ${row.lost} failed`));
+    if (inside(row.mean) && !row.lost) group.append(svg("line", { class: "whisker", x1: x(row.mean), x2: x(row.mean), y1: middle - 9, y2: middle + 9, "stroke-width": 2.4 }));
+    if (row.lost) group.append(svg("text", { x: area.left - 60, y: middle + 4 }, `✖ ${row.lost} failed`));
   }
   const full = FORMATS[figure.format].full;
   const says = (at) => {

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from optbench.analysis.frames import trials_frame
 from optbench.analysis.rows import superseded
 from optbench.report.page.markup import Html, el, join, name, preformatted
-from optbench.store import Results, SuiteResults
+from optbench.store import Plan, Results, SuiteResults
 from optbench.suite.dump import dump_text
 from optbench.suite.types import Suite
 
@@ -27,7 +27,7 @@ def suite_file(suite: SuiteResults) -> Html:
     if suite.plan is None:
         return el("p", "This folder has no plan: its suite is not known.")
     try:
-        written = dump_text(Suite.model_validate(suite.plan.resolved))
+        written = dump_text(Suite.model_validate(_written(suite.plan)))
     except (
         ValidationError,
         yaml.YAMLError,
@@ -35,6 +35,20 @@ def suite_file(suite: SuiteResults) -> Html:
     ):  # an imported one need not be a suite that could run
         written = json.dumps(suite.plan.resolved, indent=2, ensure_ascii=False)
     return preformatted(written, class_="code", tabindex="0", aria_label="Suite file")
+
+
+def _written(plan: Plan) -> dict[str, Any]:
+    """The resolved suite without the nulls of its entries, but for those that switch off what the suite gives to all."""
+    trials = {row.trial["label"]: row.trial["entry"] for row in plan.rows}
+    entries = {
+        label: {
+            key: value
+            for key, value in entry.items()
+            if value is not None or (plan.resolved.get(key) and trials.get(label, {}).get(key, "") is None)
+        }
+        for label, entry in plan.resolved.get("optimizers", {}).items()
+    }
+    return plan.resolved | {"optimizers": entries}
 
 
 def environments(suite: SuiteResults) -> Html:

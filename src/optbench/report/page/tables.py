@@ -40,6 +40,16 @@ def place(shown: str, entries: Mapping[str, int]) -> int | None:
     return entries[max(known, key=len)] if known else None
 
 
+def _entry(cells: tuple[Cell, ...], columns: tuple[Column, ...], entries: Mapping[str, int]) -> int | None:
+    """By the name in the first cell, or by the values of axes in the first cells."""
+    values: list[str] = []
+    for cell, column in zip(cells, columns, strict=True):
+        values.append(f"{column.title}={cell.text}")
+        if (found := entries.get(", ".join(values))) is not None:
+            return found
+    return place(cells[0].text, entries)
+
+
 def _head(column: Column) -> Html:
     title = column.title.replace("-\n", "").replace("\n", " ").strip()
     return el("th", title, scope="col", class_="text" if column.text else None)
@@ -47,7 +57,7 @@ def _head(column: Column) -> Html:
 
 def _row(cells: tuple[Cell, ...], columns: tuple[Column, ...], entries: Mapping[str, int]) -> Html:
     first, *rest = zip(cells, columns, strict=True)
-    entry = place(first[0].text, entries)
+    entry = _entry(cells, columns, entries)
     swatch = (
         [el("span", class_="swatch js", data_swatch=entry, aria_hidden="true")] if entry is not None else []
     )
