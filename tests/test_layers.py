@@ -21,9 +21,21 @@ MAY_IMPORT = {
     "verify": {"suite", "catalog", "engine"},
     "analysis": {"suite", "store"},
     "report": {"suite", "store", "analysis"},
-    "cli": {"suite", "store", "catalog", "engine", "executor", "importing", "analysis", "report", "verify"},
+    "exporting": {"suite", "store", "analysis"},
+    "cli": {
+        "suite",
+        "store",
+        "catalog",
+        "engine",
+        "executor",
+        "importing",
+        "exporting",
+        "analysis",
+        "report",
+        "verify",
+    },
 }
-WITHOUT_TORCH = ("suite", "store", "analysis", "report", "cli", "importing")
+WITHOUT_TORCH = ("suite", "store", "analysis", "report", "cli", "importing", "exporting")
 
 
 def modules() -> list[Path]:

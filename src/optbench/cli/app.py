@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from optbench import __version__
-from optbench.cli import compare, importing, listing, merge, new, verify
+from optbench.cli import compare, export, importing, listing, merge, new, verify
 from optbench.cli.commands import check, doctor, memory, plan, records, report, run, schema, verdicts, watch
 from optbench.cli.layout import Command, Group
 
@@ -19,7 +19,7 @@ from optbench.cli.layout import Command, Group
 SECTIONS = {
     "Compare optimizers": (new, check, plan, run, watch),
     "Read results": (report, records, verdicts),
-    "Bring in and share": (compare, merge, importing),
+    "Bring in and share": (compare, merge, export, importing),
     "Look up": (listing, memory, schema),
     "Trust the machine and the code": (doctor, verify),
 }

@@ -1,0 +1,60 @@
+"""`optbench export`: results as the files of another tool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from optbench.cli.options import ResultPaths
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+def _tools() -> list[str]:
+    from optbench.exporting import known_tools
+
+    return list(known_tools())
+
+
+@app.command()
+def export(
+    tool: Annotated[
+        str,
+        typer.Argument(metavar="TOOL", help="tensorboard, wandb or mlflow.", autocompletion=_tools),
+    ],
+    paths: ResultPaths = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="DIR", help="Write below this folder; default: exported/TOOL."),
+    ] = None,
+) -> None:
+    """Write results as what TensorBoard, Weights & Biases or MLflow read.
+
+    Every trial is a run, with its settings, every evaluation, its final metrics and how it ended. Offline: nothing is sent. A
+    repeated export adds what is new and changes nothing else. Each tool is an extra, as in pip install 'optbench[tensorboard]'.
+
+    Examples:
+      optbench export tensorboard results/digits
+      optbench export wandb results --output shared
+      optbench export mlflow results
+
+    Exit codes:
+      0  written
+      2  bad input, or the tool's library is not installed
+    """
+    from optbench.exporting import exporter
+    from optbench.store import read
+
+    module = exporter(tool)
+    folder = output or Path("exported") / tool
+    if folder.exists() and not folder.is_dir():
+        from optbench.errors import OptbenchError, Problem
+
+        raise OptbenchError(Problem("a file: expected a folder", file=str(folder)))
+    from optbench.exporting._runs import runs_of
+
+    found = module.export(runs_of(read(paths or [Path("results")])), folder)
+    print(f"{folder}: {found.new} runs new, {found.same} as they were, {found.replaced} replaced")
+    print(f"Next: {module.next_step(folder)}")
