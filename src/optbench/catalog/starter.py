@@ -35,6 +35,8 @@ class Budget:
     """Between evaluations; empty for the default, an epoch."""
     capped: bool
     """More would fit into the time than is usual for the data."""
+    floored: bool = False
+    """The time is too short for even the fewest steps."""
 
 
 def starter_of(data: Component, folder: Path) -> dict[str, Any]:
@@ -81,7 +83,9 @@ def budget(
         text = "1 epoch" if whole == 1 else f"{whole:g} epochs"
         return Budget(round(whole * steps_an_epoch), text, every, False)
     count = max(_LEAST_STEPS, round(steps, -1 if steps < 1000 else -2))
-    return Budget(int(count), f"{int(count)} steps", f"{max(1, int(count) // 10)} steps", False)
+    return Budget(
+        int(count), f"{int(count)} steps", f"{max(1, int(count) // 10)} steps", False, steps < _LEAST_STEPS
+    )
 
 
 def compose(

@@ -15,6 +15,7 @@ from optbench.cli import answers, completion
 from optbench.errors import OptbenchError, Problem
 
 if TYPE_CHECKING:
+    from optbench.catalog.starter import Budget
     from optbench.catalog.types import DataInfo
     from optbench.suite.types import Component
 
@@ -152,10 +153,7 @@ def make(given: Given, root: Path, *, asks: bool) -> str:
     trials, steps_an_epoch = len(entries) * seeds, -(-info.train // batch)
     pace, timed = _pace(model, info, batch, folder)
     length = starter.budget(minutes, trials, pace, steps_an_epoch, usual["most_epochs"])
-    because = (
-        f"{trials} trials of {length.steps:,} steps at {pace:.2g} s a step ({timed}): "
-        f"{'well within' if length.capped else 'planned for'} {minutes:g} minutes."
-    )
+    because = f"{trials} trials of {length.steps:,} steps at {pace:.2g} s a step ({timed}): {_fits(length, minutes)}."
     text = starter.compose(
         model, data, entries, info, length=length, because=because, seeds=seeds, target=goal, starter=usual, file=str(file)
     )  # fmt: skip
@@ -189,6 +187,13 @@ def _answer(told: str | None, asks: bool, question: str, default: str, read: Cal
             return read(line or default)
         except OptbenchError as error:
             print("\n".join(f"  {problem.message}" for problem in error.problems))
+
+
+def _fits(length: Budget, minutes: float) -> str:
+    span = f"{minutes:g} minute{'s' * (minutes != 1)}"
+    if length.floored:
+        return f"longer than {span}, but fewer steps show nothing"
+    return f"well within {span}" if length.capped else f"planned for {span}"
 
 
 def _text(told: float | None, default: float, asks: bool) -> str | None:

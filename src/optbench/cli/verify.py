@@ -63,7 +63,7 @@ def verify(
     """Hold torch's optimizers to their equations, or check a plug-in.
 
     Without an argument, every optimizer that this machine's torch has is stepped beside its published equation. With one, it is tried
-    for what a training loop expects: odd shapes, checkpoints, changed learning rates, frozen parameters, and more.
+    for what a training loop expects: checkpoints, changed learning rates, missing gradients, closures, and more.
 
     Examples:
       optbench verify
