@@ -18,8 +18,8 @@ from optbench.cli.layout import Command, Group
 #: headings of `optbench --help`, and the modules of the commands under them
 SECTIONS = {
     "Compare optimizers": (new, check, plan, run, watch),
-    "Read results": (report, records, verdicts),
-    "Bring in and share": (compare, merge, export, importing),
+    "Read results": (report, records, compare, verdicts),
+    "Bring in and share": (merge, export, importing),
     "Look up": (listing, memory, schema),
     "Trust the machine and the code": (doctor, verify),
 }
