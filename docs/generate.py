@@ -193,8 +193,8 @@ def each_command() -> Iterator[tuple[tuple[str, ...], Any, Any]]:
             command,
             info_name=words[-1] if words else "optbench",
             parent=parent,
-            terminal_width=100,
-            max_content_width=100,
+            terminal_width=80,
+            max_content_width=80,
         )
         if words:
             yield words, command, context
