@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from optbench.cli.job import Job, Options
 from optbench.cli.signals import say
+from optbench.errors import OptbenchError
 
 if TYPE_CHECKING:
     from optbench.executor.local import Summary
@@ -25,10 +26,27 @@ def close(job: Job, options: Options, summary: Summary) -> None:
         from optbench.cli.show import print_tables
 
         print_tables(_asked_for(results, options))
-    say(f"\nResults: {job.folder.path}{os.sep} (report.md, report.csv, trials{os.sep})")
+    written = _write_reports(results, job)
+    say(f"\nResults: {job.folder.path}{os.sep} ({written}, trials{os.sep})")
     left = summary.left + summary.ended.get("interrupted", 0)
     if left:
         say(how_to_go_on(left))
+
+
+def _write_reports(results: Results, job: Job) -> str:
+    """Every format, and the figures unless OPTBENCH_FIGURES says `off`; what there is now. Reports that can't be made are no
+    reason to lose a run."""
+    from optbench.report import known_formats, save
+
+    figures = os.environ.get("OPTBENCH_FIGURES", "") != "off"
+    try:
+        save(results, job.folder.path, tuple(known_formats()), figures=figures)
+    except OptbenchError:
+        raise
+    except Exception as error:
+        say(f"note: not every report could be written: {type(error).__name__}: {error}")
+        return "report.md, report.csv"
+    return "report.html, report.md, report.csv" + (f", figures{os.sep}" if figures else "")
 
 
 def _asked_for(results: Results, options: Options) -> Results:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from optbench.cli.closing import close, command, how_to_go_on, measured_before
 from optbench.cli.job import Job, Options, directions_of, job_of, pending_of
 from optbench.cli.signals import say, undisturbed
+from optbench.cli.upkeep import kept_up_to_date
 from optbench.errors import OptbenchError, Problem
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _run_pending(job: Job, options: Options, settings: Settings, stop: StopReque
         at_once=at_once,
         as_json=options.json,
     ) as listen:
-        listener = listen if options.json else undisturbed(listen)
+        listener = kept_up_to_date(job.folder, listen if options.json else undisturbed(listen))
         summary.add(run(timed, job.folder, settings, listener, stop))
         if swept := [trial for trial in pending if trial.point]:
             summary.add(run_together(swept, job.folder, settings, listener, stop, at_once))
