@@ -302,7 +302,7 @@ def test_what_changed_in_suite_and_environment_and_what_is_in_one_only(tmp_path:
         "environment_changes"
     ]
     keys = {change["key"]: (change["before"], change["after"]) for change in content["suite_changes"]}
-    assert keys["workloads.main.batch_size"] == ("64", "128")
+    assert keys["workload.batch_size"] == ("64", "128")
     assert keys["optimizers.Lion.rules.0.use"] == ("–", "torch.optim.SGD")
     assert [(of["optimizer"], of["only_in"]) for of in content["only_in_one"]] == [
         ("Adam", "before"),

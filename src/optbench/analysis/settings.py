@@ -140,7 +140,15 @@ def _rows_of(suites: Iterable[SuiteResults]) -> list[TableRow]:
 
 
 def _resolved(suite: SuiteResults) -> dict[str, Any]:
-    return dict(_flat("", suite.plan.resolved)) if suite.plan is not None else {}
+    """Flat; a suite's only workload without its name, which is the suite's where nobody gave one."""
+    if suite.plan is None:
+        return {}
+    resolved = dict(suite.plan.resolved)
+    workloads = resolved.get("workloads")
+    if isinstance(workloads, dict) and len(workloads) == 1:
+        resolved["workload"] = next(iter(workloads.values()))
+        del resolved["workloads"]
+    return dict(_flat("", resolved))
 
 
 def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:

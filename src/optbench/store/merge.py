@@ -110,7 +110,7 @@ def _merge(name: str, suites: list[SuiteResults], folder: Path, *, allow_mixed: 
         raise OptbenchError(*problems)
     own = {trial.key: trial for trial in sources[0].trials} if there else {}
     copies = tuple(t for t in trials if t.key not in own or own[t.key].path != t.path)
-    read_in = sum(len(source.trials) for source in sources)
+    read_in = sum(len(source.trials) for source in sources[bool(there) :])
     aside = tuple(path for source in sources[bool(there) :] for path in source.aside)
     return Merge(
         name, folder, tuple(sources), joined_plan(name, sources), copies, read_in - len(copies), aside
