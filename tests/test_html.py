@@ -12,9 +12,12 @@ import pytest
 
 from algoperf_builder import reaching as reaching_in_seconds
 from algoperf_builder import targets_file, trial
+from optbench.analysis.power import seeds_frame
 from optbench.analysis.thinning import kept
 from optbench.importing.algoperf import import_algoperf
-from optbench.report import render
+from optbench.report import render, render_report
+from optbench.report.detect import detect_report
+from optbench.report.leaderboard import build_leaderboard
 from optbench.store import read
 from results_builder import a_suite, curve, diverged, evaluated, failed, finished, reaching, started, write
 
@@ -235,3 +238,17 @@ def test_imported_results_have_a_page_with_their_leaderboard(tmp_path):
     assert "Leaderboard" in words
     assert "Imported AlgoPerf logs" in words
     assert {figure["kind"] for figure in data(text)["figures"]} >= {"lines", "survival"}
+    alone = Document(render_report(build_leaderboard(read([tmp_path / "results"])), "html"))
+    assert alone.open == []
+    assert "Scores" in alone.words()
+    links = {attributes["href"][1:] for tag, attributes in alone.elements if tag == "a"}
+    assert links <= {attributes.get("id") for _, attributes in alone.elements}
+
+
+def test_a_report_without_results_is_a_page_of_its_tables(tmp_path):
+    write(tmp_path, a_suite(seeds=3), {("SGD", seed): reaching(3) for seed in range(3)})
+    document = Document(
+        render_report(detect_report("digits", seeds_frame(read([tmp_path]), 0.01), 0.01), "html")
+    )
+    assert document.open == []
+    assert "seeds" in document.words()

@@ -38,7 +38,7 @@ function drawLines(figure, view) {
   const plan = axes(figure, view, domainX, domainY, room, logX);
   const { x, y, root, area } = plan;
   const layer = svg("g", { "clip-path": `url(#${view.id})` }), overlay = svg("g");
-  root.append(svg("clipPath", { id: view.id }, svg("rect", { x: area.left, y: area.top - 4, width: area.right - area.left, height: area.bottom - area.top + 8 })), layer);
+  root.append(svg("clipPath", { id: view.id }, svg("rect", { x: area.left - 6, y: area.top - 6, width: area.right - area.left + 12, height: area.bottom - area.top + 12 })), layer);
   for (const target of figure.targets || []) {
     if (target < domainY[0] || target > domainY[1]) continue;
     const above = sets.filter(({ points }) => points.length && points[points.length - 1].y >= target).length * 2 >= sets.length;
@@ -75,9 +75,9 @@ function drawLines(figure, view) {
 }
 // Where nearly all of a metric of shares lies within a small part of the axis, that part: the note says so, a button shows all.
 function cutOf(figure, sets) {
-  if (figure.format !== "percent" || figure.kind !== "lines") return null;
+  if (figure.format !== "percent" || isStep(figure)) return null;
   const values = sets.flatMap(({ points }) => points.map((point) => point.y)).sort((a, b) => a - b), whole = extent(values);
-  if (values.length < 20) return null;
+  if (values.length < 10) return null;
   const least = Math.min(values[Math.floor(values.length * 0.12)], ...(figure.targets || [])), most = Math.max(whole[1], ...(figure.targets || []));
   const pad = (most - least) * 0.25;
   return most > least && (most - least + pad) * 2 < most - whole[0] ? [least - pad, Math.min(1 + pad * 0.1, most + pad * 0.4)] : null;

@@ -53,7 +53,7 @@ const formatX = (value) => decimal(value, 4);
 const withBand = (point, format) =>
   point.lo === null || point.lo === undefined || point.hi === null || point.hi === undefined
     ? format.full(point.y)
-    : `${format.full(point.y)} (${format.full(point.lo)} to ${format.full(point.hi)})`;
+    : `${format.full(point.y)} (${format.full(point.lo).replace(" %", "")} to ${format.full(point.hi).replace(" %", "")})`;
 const seeds = (n) => (n === undefined || n === null ? "" : `${n} seed${n === 1 ? "" : "s"}`);
 
 // ---- scales

@@ -25,12 +25,7 @@ def page(report: Report) -> str:
     main = el(
         "main",
         *(sections or [el("p", "No results.")]),
-        el(
-            "section",
-            el("h2", "How each number was computed", id="definitions"),
-            definitions(report),
-            class_="about",
-        ),
+        *_about(report),
         el(
             "footer",
             el(
@@ -49,6 +44,14 @@ def page(report: Report) -> str:
         _script(),
     )
     return f"<!doctype html>\n{el('html', _head(title, looks), body, lang='en')}\n"
+
+
+def _about(report: Report) -> list[Html]:
+    """Of suites' results. Other reports (a leaderboard, a comparison) say below their tables how to read them."""
+    if report.results is None:
+        return []
+    title = el("h2", "How each number was computed", id="definitions")
+    return [el("section", title, definitions(report), class_="about")]
 
 
 def _head(title: str, looks: dict[str, Style]) -> Html:
@@ -100,13 +103,10 @@ def _bar(looks: dict[str, Style]) -> Html:
     ]
     theme = el("button", "Theme", type="button", class_="theme", id="theme")
     shown = el("button", "Show all", type="button", id="all", class_="quiet-button", hidden=True)
-    legend_ = el(
-        "div", *chips, shown, class_="chips", role="group", aria_label="Optimizers shown", tabindex="-1"
-    )
+    legend_ = el("div", *chips, class_="chips", role="group", aria_label="Optimizers shown")
     along = el("div", *units, class_="segments", role="group", aria_label="Time axis of all figures")
-    tools = el(
-        "div", el("span", "Time in", class_="label", aria_hidden="true"), along, theme, class_="switches"
-    )
+    label = el("span", "Time in", class_="label", aria_hidden="true")
+    tools = el("div", shown, label, along, theme, class_="switches")
     return el("header", legend_ if chips else el("span"), tools, class_="bar js")
 
 
@@ -118,9 +118,11 @@ def _contents(report: Report) -> Html:
             for number, block in enumerate(content.blocks)
             if block.heading
         ]
-        blocks.append(el("li", el("a", "Where this comes from", href=f"#s{place}source")))
+        if report.results is not None:
+            blocks.append(el("li", el("a", "Where this comes from", href=f"#s{place}source")))
         links.append(el("li", el("a", name(content.title), href=f"#s{place}"), el("ul", *blocks)))
-    links.append(el("li", el("a", "How each number was computed", href="#definitions")))
+    if report.results is not None:
+        links.append(el("li", el("a", "How each number was computed", href="#definitions")))
     listed = el("details", el("summary", "Contents"), el("ul", *links), open=True)
     return el("nav", listed, aria_label="Contents", class_="contents")
 

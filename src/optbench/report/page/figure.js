@@ -1,5 +1,10 @@
 // A figure on the page: what is chosen in it, its zoom, its cursor, and the same as a table.
 let figureCount = 0;
+// The value in bold, its band behind it.
+function valued(text) {
+  const [value, band] = text.split(" (");
+  return [html("b", {}, value), band ? html("span", {}, ` (${band}`) : null];
+}
 const live = document.body.appendChild(html("div", { class: "sr", "aria-live": "polite" }));
 
 function setUpFigure(element) {
@@ -74,7 +79,7 @@ function setUpFigure(element) {
       ? { x1: place, x2: place, y1: chart.area.top, y2: chart.area.bottom }
       : { x1: chart.area.left - 5, x2: chart.area.left - 5, y1: chart.groups[stop].middle - 12, y2: chart.groups[stop].middle + 12, "stroke-width": 3 };
     chart.root.append(svg("line", { class: "cursor", ...line }));
-    const rows = many.map((row) => html("tr", {}, html("th", { scope: "row" }, row.o === undefined ? "" : html("span", { class: "key" }, key(row.o)), html("bdi", {}, row.name)), html("td", {}, html("b", {}, row.value)), html("td", { class: "quiet" }, row.more)));
+    const rows = many.map((row) => html("tr", {}, html("th", { scope: "row" }, row.o === undefined ? "" : html("span", { class: "key" }, key(row.o)), html("bdi", {}, row.name)), html("td", {}, valued(row.value)), html("td", { class: "quiet" }, row.more)));
     if (said.rows.length > many.length) rows.push(html("tr", {}, html("td", { colspan: 3 }, `and ${said.rows.length - many.length} more`)));
     readout.replaceChildren(html("bdi", {}, said.head), html("table", { role: "presentation" }, html("tbody", {}, rows)));
     readout.hidden = false;

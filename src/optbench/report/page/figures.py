@@ -181,7 +181,8 @@ def sensitivity(frame: pd.DataFrame, group: Group) -> list[Figure]:
         failures = int(own.drop_duplicates("optimizer")["failures"].sum())
         failed = f" {failures} trials failed: they count as the worst outcome." if failures else ""
         note = (
-            f"Mean over seeds ({count_of(own['n'])}) with its 95 % t interval. Thick: within 1 point (or percent) of the "
+            f"Mean over seeds ({count_of(own['n'])}) with its 95 % t interval, at each value the best over whatever else "
+            "is swept. Thick: within 1 point (or percent) of the "
             f"entry's own top. Ring: the entry as written.{failed}"
         )
         title = f"Sensitivity to {clean(str(name))}"
@@ -220,9 +221,10 @@ def _bars(
     looks: dict[str, str],
     note: str,
 ) -> Figure | None:
-    if frame.empty:
+    there = set(frame.loc[frame[column] > 0, "part"])
+    kinds = [part for part in looks if part in there]
+    if not kinds:
         return None
-    kinds = [part for part in looks if (frame["part"] == part).any()]
     wide = frame.pivot(index="config_id", columns="part", values=column).reindex(columns=kinds)
     rows = [
         group.of(str(config)) | {"parts": numbers(wide.loc[config])}

@@ -126,7 +126,7 @@ addEventListener("beforeprint", () => { closed = [...document.querySelectorAll("
 addEventListener("afterprint", () => { closed.forEach((each) => { each.open = false; }); setPrint(false); });
 
 // ---- the contents take little room where there is little
-if (innerWidth < 1180) document.querySelector(".contents details")?.removeAttribute("open");
+if (innerWidth < 1320) document.querySelector(".contents details")?.removeAttribute("open");
 
 // ---- how much room the bar takes
 const bar = document.querySelector(".bar");
