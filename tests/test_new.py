@@ -7,6 +7,7 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,11 @@ from optbench.suite.load import load
 
 FLAGS = ["--model", "mlp", "--data", "digits", "--optimizer", "sgd", "--minutes", "1"]
 MODELS, DATA = sorted(lookup.items("models")), sorted(lookup.items("data"))
+PAIRS = [
+    pytest.param(model, data, marks=() if data == "digits" or model == "mlp" else pytest.mark.slow)
+    for model in MODELS
+    for data in DATA
+]
 
 
 def optbench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -42,24 +48,40 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(new, "_pace", lambda *_: (0.01, "timed here"))
 
 
-@pytest.mark.parametrize("data", DATA)
-@pytest.mark.parametrize("model", MODELS)
-def test_every_shipped_pair_that_fits_passes_the_check(model: str, data: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("model", "data"), PAIRS)
+def test_every_shipped_pair_that_fits_passes_the_check(
+    model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[Path] = []
+
+    def counted(path: Path, *rest: Any) -> Any:
+        loaded, problems = examine(path, *rest)
+        assert problems == []
+        checked.append(path)
+        return loaded, problems
+
+    monkeypatch.setattr("optbench.catalog.check.examine", counted)
     file = tmp_path / "s.yaml"
-    optimizers = tuple(sorted(lookup.items("optimizers")))
-    given = new.Given(file, model, data, optimizers, 10, 3, None)
+    given = new.Given(file, model, data, ("sgd", "muon"), 10, 3, None)
     try:
         new.make(given, data_root(None), asks=False)
     except OptbenchError as refused:  # the data aren't here, need a path, or the model can't take them
         places = {problem.where for problem in refused.problems}
     else:
-        assert examine(file, (), None, data_root(None))[1] == []
-        assert len(load(file).suite.optimizers) == len(optimizers)
+        assert checked == [file]
         places = set()
     if places:
         assert places == {"--data"}
         assert (model, data) not in {(m, d) for m in MODELS for d in ("digits", "synthetic", "cifar10")}
         assert written(tmp_path) == []
+
+
+def test_every_shipped_optimizer_passes_the_check(tmp_path: Path) -> None:
+    optimizers = tuple(sorted(lookup.items("optimizers")))
+    file = tmp_path / "s.yaml"
+    new.make(new.Given(file, "mlp", "digits", optimizers, 10, 3, None), tmp_path, asks=False)
+    assert examine(file, (), None, tmp_path)[1] == []
+    assert len(load(file).suite.optimizers) == len(optimizers)
 
 
 def test_flags_make_a_suite_that_is_planned_and_says_what_its_budget_rests_on(tmp_path: Path) -> None:
@@ -82,7 +104,7 @@ def test_missing_flags_without_a_terminal_are_named(tmp_path: Path) -> None:
 
 def test_a_file_that_is_there_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "digits.yaml").write_text("mine")
-    done = optbench(*FLAGS, cwd=tmp_path)
+    done = optbench("digits.yaml", *FLAGS, cwd=tmp_path)
     assert done.returncode == 2
     assert "not overwritten" in done.stderr
     assert (tmp_path / "digits.yaml").read_text() == "mine"
