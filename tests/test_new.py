@@ -32,6 +32,7 @@ def optbench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "optbench", "new", *arguments],
         cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -174,6 +175,7 @@ def in_terminal(folder: Path, typed: str, *flags: str) -> tuple[int, str]:
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(folder)
+        os.environ["OMP_NUM_THREADS"] = "1"
         os.execv(sys.executable, [sys.executable, "-m", "optbench", "new", *flags])
     shown = b""
     os.write(terminal, typed.encode())
