@@ -21,11 +21,7 @@ from optbench.suite.load import load
 
 FLAGS = ["--model", "mlp", "--data", "digits", "--optimizer", "sgd", "--minutes", "1"]
 MODELS, DATA = sorted(lookup.items("models")), sorted(lookup.items("data"))
-PAIRS = [
-    pytest.param(model, data, marks=() if data == "digits" or model == "mlp" else pytest.mark.slow)
-    for model in MODELS
-    for data in DATA
-]
+PAIRS = [(model, data) for model in MODELS for data in DATA]
 
 
 def optbench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
