@@ -200,7 +200,7 @@ def noisy(labels, seeds: int, evaluations: int) -> dict:
 
 def test_long_curves_are_thinned_and_say_so(tmp_path, monkeypatch):
     assert "extremes kept" not in page(tmp_path / "short")
-    monkeypatch.setattr("optbench.report.page.figures.NUMBERS", 1000)
+    monkeypatch.setattr("optbench.report.page.curves.NUMBERS", 1000)
     text = page(tmp_path / "long", ("SGD",), 2, noisy(("SGD",), 2, 300))
     assert "drawn from at most 83 evaluations a curve, extremes kept" in text
     assert (

@@ -16,6 +16,7 @@ from optbench.analysis.survival import survival_frame
 from optbench.analysis.sweep_curves import sweep_curves_frame
 from optbench.report.model import Report
 from optbench.report.page import figures
+from optbench.report.page.curves import curves, points_for
 from optbench.report.page.entries import Group
 from optbench.report.page.figures import Figure
 from optbench.report.page.markup import Html, el, join
@@ -43,7 +44,7 @@ class Drawings:
             return frame[(frame["suite"] == suite) & within]
 
         table = own(self._report.table)
-        metrics, others = figures.curves(own(self._curves), table, group, figures.points_for(self._curves))
+        metrics, others = curves(own(self._curves), table, group, points_for(self._curves))
         reached = figures.survival(own(self._survival), group)
         finals = figures.finals(own(self._finals), table, group)
         parts = (figures.memory(own(self._memory), group), figures.time(own(self._time), group))
