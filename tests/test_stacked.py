@@ -10,7 +10,7 @@ import pytest
 from optbench.engine.stacked.loop import train_stack
 from optbench.events import Event
 from optbench.suite.types import Trial
-from trials import CPU, evaluations, finished, run, started, trials
+from trials import CPU, evaluations, finished, run, started, trials, untimed
 
 ENTRIES: dict[str, Any] = {
     "SGD": {"use": "torch.optim.SGD", "lr": 0.1},
@@ -66,3 +66,49 @@ def test_records_are_those_of_single_runs(tmp_path: Path, seeds: int) -> None:
     told = stacked(many, tmp_path)
     for trial in many:
         assert_agree(told[trial.id], run(trial, tmp_path))
+
+
+def test_one_that_diverges_ends_alone_and_leaves_the_others_as_they_were(tmp_path: Path) -> None:
+    wild = {"Wild": {"use": "torch.optim.SGD", "lr": 1e9}}
+    both = trials(tmp_path, optimizers={**ENTRIES, **wild})
+    told = stacked(both, tmp_path)
+    without = stacked(tuple(trial for trial in both if trial.label != "Wild"), tmp_path)
+    lost = next(trial for trial in both if trial.label == "Wild")
+    single = finished(run(lost, tmp_path))
+    assert finished(told[lost.id]).status == single.status == "diverged"
+    assert finished(told[lost.id]).detail == single.detail
+    for trial, events in without.items():
+        assert_agree(told[trial], events)
+
+
+def test_float64_agrees_over_the_whole_run(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import torch\nSTACKABLE = True\n"
+        "class Double(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.body = torch.nn.Sequential(torch.nn.Linear(12, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)).double()\n"
+        "    def forward(self, inputs):\n"
+        "        return self.body(inputs.double())\n"
+    )
+    chosen = {label: ENTRIES[label] for label in ("Momentum", "Adam", "RMSprop, all on")}
+    workload = {"model": {"name": "own.py:Double"}, "budget": {"epochs": 60}}
+    many = trials(tmp_path, optimizers=chosen, workload=workload)
+    told = stacked(many, tmp_path)
+    for trial in many:
+        assert_agree(told[trial.id], run(trial, tmp_path), relative=1e-6)
+
+
+def test_a_stopped_stack_goes_on_to_the_same_records(tmp_path: Path) -> None:
+    many = trials(tmp_path, optimizers={**ENTRIES, "Wild": {"use": "torch.optim.SGD", "lr": 1e9}})
+    whole = stacked(many, tmp_path)
+    looks = iter(range(1000))
+    checkpoint = tmp_path / "stack-x.pt"
+    first = stacked(many, tmp_path, checkpoint=checkpoint, should_stop=lambda: next(looks) >= 8)
+    left = tuple(trial for trial in many if finished(first[trial.id]).status == "interrupted")
+    assert {trial.label for trial in many} - {trial.label for trial in left} == {"Wild"}
+    second = stacked(left, tmp_path, checkpoint=checkpoint)
+    for trial in left:
+        gone = [untimed(event) for event in evaluations(first[trial.id]) + evaluations(second[trial.id])]
+        assert gone == [untimed(event) for event in evaluations(whole[trial.id])]
+        assert finished(second[trial.id]).final == finished(whole[trial.id]).final

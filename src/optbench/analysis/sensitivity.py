@@ -41,7 +41,8 @@ def sensitivity_frame(results: Results) -> pd.DataFrame:
     """One row an entry that was swept.
 
     suite, workload, optimizer, hyperparameters; metric; seeds (of which every point counts), points, points_a_decade, grid_low,
-    grid_high (of the learning rate, or of what is swept first), failures (trials), complete (bool); best_at (of the mean curve),
+    grid_high (of the learning rate, or of what is swept first), failures (trials), complete (bool), engine (that trained the
+    sweep); best_at (of the mean curve),
     own (the entry's value), edge ("", or which side of what the optimum lies at); and, each with _low and _high (95 %, over seeds):
     width_1, width_2 (decades; empty with a bracket in _low and _high where the grid is sparse; width_1_open if the basin runs
     over the grid's end), target_share, expected_best_<k>, lr_sensitivity (with lr_window, the decades covered),
@@ -188,6 +189,7 @@ def _record(sweep: Sweep) -> dict[str, Any]:
         "points": sweep.scores.shape[1],
         "failures": sweep.failures,
         "complete": sweep.complete,
+        "engine": " and ".join(sweep.engines),
         "own": sweep.own_values.get(sweep.main, math.nan),
     }
     if sweep.scores.empty:
@@ -233,7 +235,8 @@ def _of_width(sweep: Sweep, positions: Array) -> dict[str, Any]:
             found[f"{name}_low"] = max(0.0, found[f"{name}_low"])
         else:
             found = _interval(name, [basin_width(*curve) for curve in curves])
-            found[f"{name}_low"] = max(0.0, found[f"{name}_low"])
+            if not math.isnan(found[f"{name}_low"]):  # of one seed there is none
+                found[f"{name}_low"] = max(0.0, found[f"{name}_low"])
         record |= found | {f"{name}_open": is_open}
     low, high = record["width_1_low"], math.inf if record["width_1_open"] else record["width_1_high"]
     if math.isnan(low):  # one seed

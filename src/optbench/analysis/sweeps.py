@@ -13,7 +13,7 @@ from optbench.analysis.frames import counts, is_worst
 from optbench.analysis.rows import TableRow, higher_is_better, sweep_rows, table_rows
 from optbench.analysis.table import worst_value
 from optbench.store import Results, SuiteResults, TrialLog
-from optbench.suite.grids import Grid
+from optbench.suite.grids import MAX_EXTENSIONS, Grid
 from optbench.suite.sweep import own_point, points
 
 #: a point of the grid, comparable: names and values
@@ -40,6 +40,7 @@ class Sweep:
     reached: pd.DataFrame | None  # None without a target
     own: pd.Series
     own_values: dict[str, float]
+    engines: tuple[str, ...]  # that its trials ran on: more than one is a mix
     failures: int
     complete: bool  # nothing is left to run
 
@@ -71,6 +72,9 @@ def _of_suite(suite: SuiteResults) -> Iterator[Sweep]:
             None,
         )
         others = [row for row in (*swept, *timed) if row.trial.workload_name == workload]
+        if rows[0].trial.engine == "stacked":  # which ran the entry itself too: a curve is of one engine
+            own = _centre(suite, rows)
+            others = [row for row in swept if row.trial.workload_name == workload]
         yield _sweep(suite, rows, own, others)
 
 
@@ -81,8 +85,11 @@ def _sweep(suite: SuiteResults, rows: list[TableRow], own: TableRow | None, othe
     worst = worst_value(others, metric, higher=higher)
     on_grid = {_key(row.trial.point): row for row in rows}
     own_values = _own_values(suite, rows[0], own)
-    if own is not None and (key := _own_key(suite, own, own_values)) is not None:
+    key = _own_key(suite, own, own_values) if own is not None else None
+    if own is not None and key is not None:
         on_grid.setdefault(key, own)
+    elif own is not None and own.trial.point and not _is_extension(suite, own, list(on_grid)):
+        del on_grid[_key(own.trial.point)]
     keys = sorted(on_grid)
     scores = pd.DataFrame(
         {n: _scores(on_grid[key], metric, worst, higher=higher) for n, key in enumerate(keys)}
@@ -105,12 +112,38 @@ def _sweep(suite: SuiteResults, rows: list[TableRow], own: TableRow | None, othe
         reached=reached,
         own=_scores(own, metric, worst, higher=higher) if own is not None else pd.Series(dtype=float),
         own_values=own_values,
+        engines=_engines([*on_grid.values(), *([own] if own is not None else [])]),
         failures=sum(is_worst(log) for row in on_grid.values() for log in row.logs),
         complete=all(
             set(row.seeds) <= {log.trial["seed"] for log in row.logs if log.is_complete} for row in rows
         )
         and (own is None or set(own.seeds) <= {log.trial["seed"] for log in own.logs if log.is_complete}),
     )
+
+
+def _centre(suite: SuiteResults, rows: list[TableRow]) -> TableRow | None:
+    """The point that is the entry itself."""
+    own = _key(own_point(_grids(suite), rows[0].trial.entry))
+    return next((row for row in rows if _key(row.trial.point) == own), None)
+
+
+def _is_extension(suite: SuiteResults, own: TableRow, keys: list[Key]) -> bool:
+    """Whether the entry's own point lies where the grid was extended to."""
+    grids, mine = _grids(suite), _key(own.trial.point)
+    widest = dict.fromkeys(grids, (MAX_EXTENSIONS, MAX_EXTENSIONS))
+    reach = {_key(point) for point in points(grids, own.trial.entry, widest, with_own=True)}
+    others = [dict(key) for key in keys if key != mine]
+    within = all(
+        min(other[name] for other in others) < value < max(other[name] for other in others)
+        for name, value in mine
+        if others
+    )
+    return mine in reach and within
+
+
+def _engines(rows: list[TableRow]) -> tuple[str, ...]:
+    starts = [log.started for row in rows for log in row.logs if log.started is not None]
+    return tuple(sorted({str(start.environment.get("engine", "plain")) for start in starts}))
 
 
 def _key(point: dict[str, Any]) -> Key:

@@ -13,6 +13,7 @@ from optbench.analysis.implementations import compile_note, steps_ran
 from optbench.analysis.published import verdicts_frame
 from optbench.analysis.rows import TableRow, table_rows
 from optbench.analysis.sensitivity import sensitivity_frame
+from optbench.analysis.sweep_times import sweep_times_frame
 from optbench.analysis.table import comparison
 from optbench.analysis.warnings import warnings_frame
 from optbench.report.cells import Cell, Column, comparison_columns, difference_columns, passage_columns
@@ -92,6 +93,7 @@ def build(results: Results) -> Report:
     table = comparison(results)
     horizons = horizons_frame(results)
     verdicts, sensitivity = verdicts_frame(results), sensitivity_frame(results)
+    times = sweep_times_frame(results)
     warnings, costs = warnings_frame(results), costs_frame(results, table)
     sections = []
     for suite in results.suites:
@@ -119,7 +121,11 @@ def build(results: Results) -> Report:
         if len(horizons):
             blocks += tuple(horizon_blocks(horizons[horizons["suite"] == suite.name]))
         if len(sensitivity):
-            blocks += tuple(sensitivity_blocks(sensitivity[sensitivity["suite"] == suite.name]))
+            blocks += tuple(
+                sensitivity_blocks(
+                    sensitivity[sensitivity["suite"] == suite.name], times[times["suite"] == suite.name]
+                )
+            )
         blocks += tuple(published_blocks(verdicts[verdicts["suite"] == suite.name]))
         sections.append(_section(suite, blocks, _messages(warnings, suite.name, "")))
     more = {"horizons": horizons, "sensitivity": sensitivity, "verdicts": verdicts}

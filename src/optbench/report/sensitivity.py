@@ -11,6 +11,7 @@ import pandas as pd
 
 from optbench.analysis.compare import FEW_SEEDS
 from optbench.analysis.sensitivity import LEVEL_RULE, MARGINS
+from optbench.analysis.sweep_times import fastest
 from optbench.report.cells import Cell, Column
 from optbench.report.model import Block, Table
 from optbench.report.text import clean, is_share, number
@@ -18,16 +19,21 @@ from optbench.report.text import clean, is_share, number
 Row = Mapping[Any, Any]
 
 
-def sensitivity_blocks(table: pd.DataFrame) -> list[Block]:
-    """A block a workload. `table`: the rows of one suite (`analysis.sensitivity.sensitivity_frame`)."""
+def sensitivity_blocks(table: pd.DataFrame, times: pd.DataFrame | None = None) -> list[Block]:
+    """A block a workload. `table`: the rows of one suite (`analysis.sensitivity.sensitivity_frame`); `times` likewise
+    (`analysis.sweep_times.sweep_times_frame`)."""
     several = table["workload"].nunique() > 1 if len(table) else False
     return [
-        _block(own, f" on {clean(str(workload))}" if several else "")
+        _block(
+            own,
+            f" on {clean(str(workload))}" if several else "",
+            fastest(times[times["workload"] == workload]) if times is not None else pd.DataFrame(),
+        )
         for workload, own in (table.groupby("workload", sort=False) if len(table) else ())
     ]
 
 
-def _block(table: pd.DataFrame, on: str) -> Block:
+def _block(table: pd.DataFrame, on: str, times: pd.DataFrame) -> Block:
     names = ", ".join(dict.fromkeys(table["hyperparameters"]))
     metric = clean(str(table["metric"].iloc[0]))
     tables: tuple[Table, ...] = ()
@@ -36,11 +42,14 @@ def _block(table: pd.DataFrame, on: str) -> Block:
             _table("Basin of the learning rate", _basin_columns(table), table),
             _table(f"Validation {metric}, points of the grid drawn at random", _tuning_columns(table), table),
         )
+    if len(times):
+        tables += (_times_table(times),)
+    engine = "; its trials ran stacked, many as one program" if set(table["engine"]) == {"stacked"} else ""
     return Block(
         heading=f"Sensitivity{on}",
-        facts=clean(f"Swept: {names}; a sweep is no part of the timed table"),
+        facts=clean(f"Swept: {names}; a sweep is no part of the timed table{engine}"),
         tables=tables,
-        notes=tuple(_notes(table)) if tables else (),
+        notes=(*_notes(table), *([TIMES_NOTE] if len(times) else [])) if tables else (),
         warnings=tuple(_warnings(table)),
         measured_on="",
     )
@@ -50,6 +59,36 @@ def _table(caption: str, columns: list[Column], table: pd.DataFrame) -> Table:
     known = table[table["level"].notna()]
     rows = tuple(tuple(column.cell(row) for column in columns) for row in known.to_dict("records"))
     return Table(caption, tuple(columns), rows)
+
+
+TIMES_NOTE = (
+    "Fewest steps: of all points of the grid, so more favourable than any point chosen beforehand. Seconds to target (steps x step "
+    "time): swept trials share the machine; a step's time is that of the entry's timed trials, which ran alone, in turn. It holds for "
+    "points that change numbers in the update, and not what it computes; else, and without an undisturbed timed trial, there is none."
+)
+
+
+def _times_table(times: pd.DataFrame) -> Table:
+    columns = (
+        _optimizer(),
+        Column("fewest steps at", lambda row: Cell(_point(row["point"]))),
+        Column("reached", lambda row: Cell(f"{row['reached']}/{row['seeds']}")),
+        Column("steps\nto target", lambda row: Cell(f"{row['steps_to_target']:,.0f}")),
+        Column("ms a step,\nalone", lambda row: Cell(_number(1000 * row["step_seconds"]))),
+        Column("seconds to target\n(steps x step time)", lambda row: Cell(_number(row["seconds_to_target"]))),
+    )
+    rows = tuple(tuple(column.cell(row) for column in columns) for row in times.to_dict("records"))
+    return Table(f"Target: {clean(str(times['target'].iloc[0]))}, fewest steps of the grid", columns, rows)
+
+
+def _point(point: Mapping[str, Any]) -> str:
+    if len(point) == 1:
+        return number(float(next(iter(point.values()))))
+    return ", ".join(f"{clean(str(name))}={number(float(value))}" for name, value in point.items())
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else number(value, 3)
 
 
 def _basin_columns(table: pd.DataFrame) -> list[Column]:
@@ -122,6 +161,12 @@ def _warnings(table: pd.DataFrame) -> list[str]:
     left = table.loc[~table["complete"].astype(bool), "optimizer"]
     if len(left):
         found.append(f"sweep not complete for {', '.join(left)}: only seeds of which every point ran count")
+    engines = dict.fromkeys(engine for engine in table["engine"] if engine)
+    if len(engines) > 1 or any(" and " in engine for engine in engines):
+        found.append(
+            "engines mixed: some of the trials ran stacked and some by themselves, and they agree in distribution only; compare none "
+            "of these numbers closely (--fresh with --set engine=plain runs all of them by themselves)"
+        )
     if "edge" in table:
         edges = [
             f"{row['optimizer']} ({row['edge']})"
