@@ -95,11 +95,11 @@ def restricted_difference(
     n, size = len(times), len(times_a)
     if size == 0 or size == n:
         return RestrictedDifference(math.nan, math.nan)
-    chosen = _exchanges(n, size)
+    sides = _exchanges(n, size)
     differences = np.concatenate(
         [
             _differences(times, there, part, tau)
-            for part in np.array_split(chosen, 1 + len(chosen) * n // 500_000)
+            for part in np.array_split(sides, 1 + len(sides) * n // 500_000)
         ]
     )
     mean = float(differences[0])
@@ -107,34 +107,39 @@ def restricted_difference(
     return RestrictedDifference(mean, p)
 
 
-@lru_cache(maxsize=4)
-def _exchanges(n: int, size: int) -> npt.NDArray[np.int64]:
-    """Which trials count as the first side's, a row an exchange; the first row is how it was."""
+@lru_cache(maxsize=2)
+def _exchanges(n: int, size: int) -> npt.NDArray[np.float32]:
+    """1 where a trial counts as the first side's, else 0, a row an exchange; the first row is how it was."""
     if math.comb(n, size) <= _EXCHANGES:
-        return np.array(list(itertools.combinations(range(n), size)))
-    random = np.random.default_rng(0)
-    drawn = np.argsort(random.random((_EXCHANGES - 1, n)), axis=1)[:, :size]
-    return np.concatenate([np.arange(size)[None], drawn])
+        chosen = np.array(list(itertools.combinations(range(n), size)))
+    else:
+        random = np.random.default_rng(0)
+        drawn = np.argsort(random.random((_EXCHANGES - 1, n)), axis=1)[:, :size]
+        chosen = np.concatenate([np.arange(size)[None], drawn])
+    sides = np.zeros((len(chosen), n), dtype=np.float32)
+    np.put_along_axis(sides, chosen, 1, axis=1)
+    return sides
 
 
 def _differences(
-    times: npt.NDArray[np.float64], there: npt.NDArray[np.bool_], chosen: npt.NDArray[np.int64], tau: float
+    times: npt.NDArray[np.float64], there: npt.NDArray[np.bool_], sides: npt.NDArray[np.float32], tau: float
 ) -> npt.NDArray[np.float64]:
-    """Restricted mean of the chosen trials minus that of the others, one a row of `chosen`."""
-    first = np.zeros((len(chosen), len(times)))
-    np.put_along_axis(first, chosen, 1.0, axis=1)
+    """Restricted mean of the first side's trials minus that of the others, one a row of `sides`."""
     moments = np.unique(times[there & (times < tau)])
-    # As floats: numpy multiplies matrices of truth values many times slower.
-    at_risk = (times[:, None] >= moments).astype(float)
-    arriving = (there[:, None] & (times[:, None] == moments)).astype(float)
     steps = np.diff(np.concatenate([[0.0], moments, [tau]]))
+    at_risk = times[:, None] >= moments
+    arriving = there[:, None] & (times[:, None] == moments)
+    # Counts are exact in single precision, and counting is a product of matrices.
+    risk, arrived = (
+        (sides @ table.astype(np.float32)).astype(np.float64) for table in (at_risk, arriving)
+    )
 
-    def areas(members: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        survival = np.cumprod(1 - members @ arriving / np.maximum(members @ at_risk, 1), axis=1)
+    def areas(arrived: npt.NDArray[np.float64], risk: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        survival = np.cumprod(1 - arrived / np.maximum(risk, 1), axis=1)
         found: npt.NDArray[np.float64] = steps[0] + survival @ steps[1:]
         return found
 
-    return areas(first) - areas(1 - first)
+    return areas(arrived, risk) - areas(arriving.sum(axis=0) - arrived, at_risk.sum(axis=0) - risk)
 
 
 def median_interval(
