@@ -130,9 +130,7 @@ def _differences(
     at_risk = times[:, None] >= moments
     arriving = there[:, None] & (times[:, None] == moments)
     # Counts are exact in single precision, and counting is a product of matrices.
-    risk, arrived = (
-        (sides @ table.astype(np.float32)).astype(np.float64) for table in (at_risk, arriving)
-    )
+    risk, arrived = ((sides @ table.astype(np.float32)).astype(np.float64) for table in (at_risk, arriving))
 
     def areas(arrived: npt.NDArray[np.float64], risk: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         survival = np.cumprod(1 - arrived / np.maximum(risk, 1), axis=1)
