@@ -1,0 +1,220 @@
+"""Figures: which are drawn, what they say, that labels do no harm, and that the same results give the same bytes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from optbench.analysis.published import verdicts_frame
+from optbench.analysis.table import comparison
+from optbench.cli.show import report as report_command
+from optbench.report import save, save_everything
+from optbench.report.figures import Drawing, drawings, known_figures, rendered, written
+from optbench.report.figures._sheet import settings
+from optbench.report.figures._text import fitted, shown, unique, width, wrapped
+from optbench.store import Results, read
+from results_builder import a_suite, curve, diverged, reaching, write
+from test_report_formats import HOSTILE
+
+USUAL = {"curves-accuracy", "dynamics", "finals", "memory", "survival", "time"}
+
+
+def results(root: Path, events, seeds: int = 5, **changes) -> Results:
+    labels = tuple(dict.fromkeys(label for label, _ in events))
+    write(root, a_suite(labels=labels, seeds=seeds, **changes), events)
+    return read([root])
+
+
+def usual(root: Path, labels=("SGD", "Adam"), seeds: int = 3) -> Results:
+    return results(
+        root,
+        {
+            (label, s): reaching(3 + n % 5, 0.91 + s / 100)
+            for n, label in enumerate(labels)
+            for s in range(seeds)
+        },
+        seeds,
+    )
+
+
+def of(found: Results) -> dict[str, Drawing]:
+    return {each.name: each for each in drawings(found, comparison(found), verdicts_frame(found))}
+
+
+def texts(drawing: Drawing) -> list[str]:
+    """Everything that is written on a figure."""
+    from matplotlib.text import Text
+
+    with settings():
+        figure = drawing.draw(*drawing.content)
+        return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+def said(drawing: Drawing) -> str:
+    return " ".join(" ".join(texts(drawing)).split())
+
+
+def test_a_usual_suite_has_its_figures_and_no_empty_ones(tmp_path):
+    assert set(of(usual(tmp_path))) == USUAL
+    assert {"curves", "sensitivity", "profile", "published"} <= set(known_figures())
+
+
+def test_nothing_is_drawn_of_nothing(tmp_path):
+    write(tmp_path, a_suite(), {})
+    assert not of(read([tmp_path]))
+
+
+def test_a_target_that_nobody_met_has_no_survival_curve(tmp_path):
+    assert "survival" not in of(results(tmp_path, {("SGD", 0): curve([0.5] * 4)}, 1))
+
+
+def test_figures_say_seeds_bands_and_who_did_not_arrive(tmp_path):
+    events = {("SGD", s): reaching(3) for s in range(4)} | {("SGD", 4): curve([0.5] * 10)}
+    found = of(results(tmp_path, events))
+    curves = said(found["curves-accuracy"])
+    assert "median of 5 seeds; band: least to greatest" in curves
+    assert "SGD 1 of 5" in curves
+    assert "Kaplan-Meier, 5 seeds" in said(found["survival"])
+    assert "1 of 5 trials" in said(found["survival"])
+    assert "(5 seeds)" in said(found["finals"])
+
+
+def test_seeds_that_diverged_are_told_of_and_their_worst_is_no_dot(tmp_path):
+    events = {("Half", s): reaching(3) for s in range(3)} | {("Half", s): diverged() for s in (3, 4)}
+    found = of(results(tmp_path, events | {("SGD", s): reaching(2) for s in range(5)}))
+    assert "Half 2 of 5" in said(found["curves-accuracy"])
+    assert "2 of 5 ended early" in said(found["finals"])
+
+
+def test_only_what_can_be_told_apart_is_marked(tmp_path):
+    tied = {(label, s): reaching(3, 0.9 + s / 100) for label in ("SGD", "Adam") for s in range(5)}
+    assert "No entry is significantly worse" in said(of(results(tmp_path / "tied", tied))["finals"])
+    apart = {("SGD", s): reaching(3, 0.9 + (s * 7 % 5) / 1000) for s in range(5)}
+    apart |= {("Adam", s): reaching(3, 0.95 + (s * 8 % 5) / 1000) for s in range(5)}
+    names = texts(of(results(tmp_path / "apart", apart))["finals"])
+    assert "Adam *" in names
+    assert "SGD *" not in names
+
+
+def test_no_figure_ranks(tmp_path):
+    found = of(usual(tmp_path, seeds=5))
+    assert not any(
+        word in said(each).lower() for each in found.values() for word in ("winner", "fastest", "best")
+    )
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path):
+    drawing = of(usual(tmp_path))["finals"]
+    assert rendered(drawing) == rendered(drawing)
+
+
+def test_files_are_svg_png_and_pdf_with_fonts_that_a_journal_takes(tmp_path):
+    files = rendered(of(usual(tmp_path))["memory"])
+    assert files["png"].startswith(b"\x89PNG")
+    assert files["pdf"].startswith(b"%PDF")
+    assert b"/Type3" not in files["pdf"]
+    assert b"/FontFile2" in files["pdf"]
+    assert b"<svg" in files["svg"]
+    assert b"<text" not in files["svg"]  # looks the same without the font
+
+
+def test_what_is_drawn_already_is_left_alone_and_what_has_changed_is_not(tmp_path):
+    [one] = [each for name, each in of(usual(tmp_path / "a")).items() if name == "time"]
+    paths = written([one], tmp_path / "figures")
+    before = {path: path.stat().st_mtime_ns for path in paths}
+    assert {path.suffix for path in paths} == {".svg", ".png", ".pdf"}
+    assert {path: path.stat().st_mtime_ns for path in written([one], tmp_path / "figures")} == before
+    paths[1].unlink()
+    other = of(usual(tmp_path / "b", ("SGD", "Lion")))["time"]
+    written([one], tmp_path / "figures")
+    assert paths[1].is_file()
+    first = paths[0].read_bytes()
+    written([other], tmp_path / "figures")
+    assert paths[0].read_bytes() != first
+
+
+def test_hostile_labels_and_forty_entries_draw_without_a_word_on_standard_error(tmp_path, capfd):
+    rendered(of(usual(tmp_path / "hostile", tuple(HOSTILE)))["curves-accuracy"])
+    texts(of(usual(tmp_path / "forty", tuple(f"optimizer {n}" for n in range(40)), 1))["finals"])
+    assert capfd.readouterr().err == ""
+
+
+def test_matplotlib_settings_are_as_before(tmp_path):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    texts(of(usual(tmp_path))["finals"])
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_labels_of_a_legend_stay_on_the_sheet_and_do_not_overlap(tmp_path):
+    drawing = of(usual(tmp_path, tuple(HOSTILE)))["curves-accuracy"]
+    with settings():
+        figure = drawing.draw(*drawing.content)
+        figure.canvas.draw()
+        boxes = [text.get_window_extent() for text in figure.legends[0].get_texts()]
+        assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 for box in boxes)
+        assert not any(a.overlaps(b) for n, a in enumerate(boxes) for b in boxes[:n])
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("a $x$ b", "a $x$ b"), ("🚀", "entry 3"), ("漢字のオ", "entry 3")]
+)
+def test_names_that_the_font_lacks_are_called_by_their_place(name, expected):
+    assert shown(name, 2) == expected
+
+
+def test_long_names_are_shortened_in_their_middle_and_stay_different():
+    long = "AdamW with decoupled weight decay, betas 0.9 and 0.95, warmed"
+    short = fitted(long, 7, 1.2)
+    assert short.startswith("AdamW")
+    assert short.endswith("warmed")
+    assert width(short, 7) <= 1.2
+    assert len(set(unique([long, long.replace("0.95", "0.99"), long.replace("0.95", "0.98")], 7, 1.0))) == 3
+    assert all(width(line, 6) <= 2 for line in wrapped([long, long], 6, 2.0))
+
+
+# --- saving
+
+
+def test_saving_everything_links_the_figures_from_markdown(tmp_path):
+    paths = save_everything(usual(tmp_path / "results", ("SGD",), 1), tmp_path / "out")
+    names = {path.relative_to(tmp_path / "out").as_posix() for path in paths}
+    assert {"report.md", "report.csv", "report.tex", "report.json", "report.html"} <= names
+    text = (tmp_path / "out/report.md").read_text(encoding="utf-8")
+    assert "](figures/curves-accuracy.svg)" in text
+    assert {f"figures/{name}.svg" for name in USUAL} <= names
+    assert all(path.is_file() for path in paths)
+
+
+def test_without_figures_markdown_shows_none(tmp_path):
+    save(usual(tmp_path / "results", ("SGD",), 1), tmp_path / "out")
+    assert "figures/" not in (tmp_path / "out/report.md").read_text(encoding="utf-8")
+
+
+def test_an_output_that_is_a_folder_or_has_no_ending_takes_everything(tmp_path, monkeypatch, capsys):
+    from optbench import report
+
+    asked = []
+    monkeypatch.setattr(report, "save_everything", lambda results, folder: asked.append(folder) or ())
+    usual(tmp_path / "results", ("SGD",), 1)
+    (tmp_path / "there.d").mkdir()
+    for output in ("there.d", "new"):
+        report_command([tmp_path / "results"], None, tmp_path / output, None)
+    report_command([tmp_path / "results"], None, tmp_path / "table.tex", None)
+    assert [path.name for path in asked] == ["there.d", "new"]
+    assert "toprule" in (tmp_path / "table.tex").read_text(encoding="utf-8")
+
+
+def test_reports_without_figures_do_not_import_matplotlib(tmp_path):
+    usual(tmp_path, ("SGD",), 1)
+    code = (
+        "import sys; from pathlib import Path; from optbench.report import save; from optbench.store import read\n"
+        f"save(read([Path({str(tmp_path)!r})]), Path({str(tmp_path / 'out')!r}))\n"
+        "print('matplotlib' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
