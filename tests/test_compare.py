@@ -96,6 +96,12 @@ def test_other_initial_weights_are_not_paired(tmp_path: Path) -> None:
     assert row(frame, "seconds_per_epoch")["method"] == "welch"
 
 
+def test_unknown_initial_weights_as_of_imported_logs_are_not_paired(tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    frame = table(results(a, initial_weights=""), results(b, SLOWER, initial_weights=""))
+    assert row(frame, "seconds_per_epoch")["method"] == "welch"
+
+
 def test_no_word_where_the_interval_holds_zero(tmp_path: Path) -> None:
     frame = table(results(tmp_path / "a"), results(tmp_path / "b", NOISY))
     found = row(frame, "seconds_per_epoch")

@@ -60,7 +60,8 @@ def common_logs(pair: EntryPair) -> list[tuple[TrialLog, TrialLog]]:
 def starts_alike(pair: EntryPair) -> bool:
     """Whether seeds ran on both sides, and each from the same initial weights: what makes pairs by seed."""
     starts = [(a.started, b.started) for a, b in common_logs(pair) if a.started and b.started]
-    return bool(starts) and all(a.initial_weights == b.initial_weights for a, b in starts)
+    known = all(a.initial_weights for a, _ in starts)  # imported logs don't tell
+    return bool(starts) and known and all(a.initial_weights == b.initial_weights for a, b in starts)
 
 
 def same_records(pair: EntryPair) -> bool:
