@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo smoke test test-all torture lint format results gpu docs docs-pages clean
+.PHONY: help install dev demo smoke test test-all torture lint format results bench gpu docs docs-pages clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ format: $(VENV)/.dev  ## Put the code into shape
 results: $(VENV)/.installed  ## Measure the results that the README shows (20 minutes on two cores)
 	$(BIN)/optbench run digits --seeds 5
 	$(BIN)/optbench run fashion_mnist
+
+bench: $(VENV)/.dev  ## Measure what optbench costs and saves against plain loops, and write results/bench/ (half an hour, idle machine)
+	$(BIN)/python -m benchmarks
 
 $(VENV)/.docs: pyproject.toml $(VENV)/.installed
 	@$(PIP) install --editable '.[docs]'

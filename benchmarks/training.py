@@ -1,0 +1,125 @@
+"""One trial: against the best loop written by hand, against the usual loop, against constant input; evaluation; the allocator."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Iterator
+from functools import partial
+
+from benchmarks.running import Figure, loop, ratios, rounds, run, samples_per_second, timed
+from benchmarks.workloads import WORKLOADS, suite
+
+_THREADS = ("--threads", "2", "--device", "cpu")
+
+
+def _ours(name: str, *options: str) -> float:
+    work = WORKLOADS[name]
+    return samples_per_second(run(suite(work), *_THREADS, *options), work.batch)
+
+
+def _theirs(kind: str, name: str, steps: int | None = None) -> float:
+    return float(loop(kind, name, steps=steps or WORKLOADS[name].steps)["samples_per_second"])
+
+
+def overhead(count: int) -> Iterator[Figure]:
+    goals = {"cnn": "0.98", "cnn_bf16": "0.98", "mlp_128": "0.95"}
+    for name, goal in goals.items():
+        pairs = rounds(count, partial(_ours, name), partial(_theirs, "best", name))
+        yield Figure(
+            "overhead", f"{name}: samples/s, optbench run / best hand-written loop", goal, ratios(pairs)
+        )
+
+
+def start_up(count: int) -> Iterator[Figure]:
+    """From typing the command to the end of one step of the only trial, its evaluations included; the loop: its whole process."""
+    work = WORKLOADS["mlp_128"]
+    line = [sys.executable, "-m", "benchmarks.loops", "best", "mlp_128", "--steps", "1"]
+
+    def ours() -> float:
+        ran = run(suite(work, steps=1), *_THREADS)
+        return next(at for at, event in ran.events if event["event"] == "finished")
+
+    pairs = rounds(count, ours, lambda: timed(line)[0])
+    extra = [mine - other for mine, other in pairs]
+    facts: dict[str, float | str] = {
+        "seconds longer, median": statistics.median(extra),
+        "least": min(extra),
+        "most": max(extra),
+    }
+    yield Figure(
+        "start-up",
+        "optbench run to the end of one step, beyond a script that does the same",
+        "1 s",
+        facts=facts,
+    )
+
+
+def usual(count: int) -> Iterator[Figure]:
+    goals = {"cnn_bf16": "2.3", "cnn": "1.7", "mlp_128": "5.5", "mlp_512": "10"}
+    for name, goal in goals.items():
+        steps = 30 if name.startswith("cnn") else 60
+        pairs = rounds(count, partial(_ours, name), partial(_theirs, "usual", name, steps))
+        yield Figure("usual loop", f"{name}: samples/s, optbench run / DataLoader loop", goal, ratios(pairs))
+
+
+def accuracy(count: int) -> Iterator[Figure]:
+    """The same number of steps by both, over seeds."""
+    for name, steps in (("cnn_bf16", 120), ("mlp_128", 860)):
+        work = WORKLOADS[name]
+        seeds = list(range(max(3, count)))
+        ran = run(suite(work, steps=steps, seeds=seeds), *_THREADS)
+        ours = [event["final"]["last"]["accuracy"] for event in ran.of("finished")]
+        theirs = [loop("usual", name, steps=steps, seed=seed, accuracy=True)["accuracy"] for seed in seeds]
+        facts: dict[str, float | str] = {
+            "optbench, mean": statistics.mean(ours),
+            "sd": statistics.stdev(ours),
+            "usual loop, mean": statistics.mean(theirs),
+            "sd of it": statistics.stdev(theirs),
+            "seeds": float(len(seeds)),
+        }
+        yield Figure(
+            "accuracy", f"{name}: test accuracy after {steps} steps", "equal over seeds", facts=facts
+        )
+
+
+def data(count: int) -> Iterator[Figure]:
+    """The engine's batches against one batch used again and again, both by optbench's own parts and by the loop."""
+    for name in ("cnn", "cnn_bf16"):
+        pairs = rounds(count, partial(_ours, name), partial(_theirs, "constant", name))
+        yield Figure(
+            "data", f"{name}: samples/s, optbench run / constant input by hand", "0.97", ratios(pairs)
+        )
+
+
+def evaluation(count: int) -> Iterator[Figure]:
+    """Seconds of evaluating 10,000 test pictures over seconds of training on 60,000, each from the records of a whole epoch."""
+    for name in ("cnn", "cnn_bf16", "mlp_128"):
+        work = WORKLOADS[name]
+        shares = []
+        for _ in range(max(1, count // 2)):
+            told = suite(work, steps=2 * work.every)
+            ran = run(told, *_THREADS)
+            (end,) = ran.of("finished")
+            splits = ran.of("started")[0]["splits"]
+            evaluated = len(ran.of("evaluated")) * splits["validation"] + splits["test"]
+            per_sample = end["evaluation_seconds"] / evaluated
+            shares.append(per_sample * 10_000 / (end["train_seconds"] / (end["step"] * work.batch) * 60_000))
+        facts: dict[str, float | str] = {
+            "share of training, median": statistics.median(shares),
+            "most": max(shares),
+        }
+        yield Figure(
+            "evaluation", f"{name}: a test set of a sixth of the training set", "at most 0.06", facts=facts
+        )
+
+
+def allocator(count: int) -> Iterator[Figure]:
+    for name in ("cnn", "cnn_bf16"):
+        pairs = rounds(count, partial(_ours, name), partial(_ours, name, "--allocator", "default"))
+        yield Figure(
+            "allocator",
+            f"{name}: samples/s, glibc's thresholds set / as they are",
+            "up to 1.28",
+            ratios(pairs),
+        )
