@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,18 +99,51 @@ def _run_pending(job: Job, options: Options, settings: Settings, stop: StopReque
 
 @contextmanager
 def _held(folder: SuiteFolder) -> Iterator[None]:
-    """The suite's folder, locked; if the run is refused before anything is in it, what was made for it is gone again."""
-    made = [path for path in (*reversed(folder.path.parents), folder.path) if not path.exists()]
-    folder.create()
+    """The suite's folder, locked; if the run is refused before anything is in it, the folders made for it are gone again.
+
+    Only folders that this very call made are taken away, and only empty ones: what was there before stays.
+    """
+    made: list[Path] = []
+    try:
+        _make(folder, made)
+        folder.create()
+    except BaseException:
+        _take_away(made)
+        raise
     with folder.lock():
+        folder.create()  # another run that was refused may have taken it away before the lock was ours
+        began = False
         try:
             yield
+            began = (folder.path / "plan.json").exists()
         finally:
-            if made and not (folder.path / "plan.json").exists():
-                with contextlib.suppress(OSError):  # somebody else's files keep a folder
-                    (folder.path / "run.lock").unlink(missing_ok=True)
-                    for path in (folder.trials, folder.checkpoints, *reversed(made)):
-                        path.rmdir()
+            if not began:
+                inside = [path for path in made if path.parent == folder.path]
+                _take_away(inside)
+                if folder.path in made and not (folder.path / "plan.json").exists():
+                    with contextlib.suppress(OSError):
+                        (folder.path / "run.lock").unlink(missing_ok=True)
+                _take_away([path for path in made if path not in inside])
+
+
+def _make(folder: SuiteFolder, made: list[Path]) -> None:
+    """One folder after another, outermost first, as many as can be made; `made` gets those that were not there."""
+    for path in (*reversed(folder.path.parents), folder.path, folder.trials, folder.checkpoints):
+        if os.path.isdir(path):
+            continue
+        try:
+            path.mkdir()
+        except FileExistsError:  # somebody else was quicker
+            continue
+        except OSError:
+            return  # `SuiteFolder.create` says why
+        made.append(path)
+
+
+def _take_away(made: list[Path]) -> None:
+    for path in reversed(made):
+        with contextlib.suppress(OSError):  # something lies in it, and keeps it
+            path.rmdir()
 
 
 def _refuse_to_mix(job: Job, here: dict[str, object]) -> None:

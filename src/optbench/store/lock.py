@@ -22,13 +22,15 @@ def locked(path: Path) -> Iterator[None]:
     """Hold the lock file while the block runs. Raises `OptbenchError` naming the holder if there is one."""
     import fcntl  # here, so that reports work where there is no fcntl
 
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise explained(error, path) from error
+    descriptor = _opened(path)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            while not _is_at(descriptor, path):  # its holder took the file away before letting go of it
+                os.close(descriptor)
+                descriptor = -1
+                descriptor = _opened(path)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OptbenchError(Problem(_busy(path), file=str(path.parent))) from None
         except OSError as error:
@@ -44,11 +46,28 @@ def locked(path: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):  # a full disk: the name is for people, the lock holds without it
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(owner).encode(), 0)
-        yield
-        with contextlib.suppress(OSError):
-            os.ftruncate(descriptor, 0)
+        try:
+            yield
+        finally:  # only a process that was killed leaves its name
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, 0)
     finally:
-        os.close(descriptor)
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise explained(error, path) from error
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _busy(path: Path) -> str:
