@@ -12,7 +12,19 @@ import typer
 
 from optbench import __version__
 from optbench.cli import compare, export, importing, listing, merge, new, verify
-from optbench.cli.commands import check, doctor, memory, plan, records, report, run, schema, verdicts, watch
+from optbench.cli.commands import (
+    check,
+    doctor,
+    memory,
+    plan,
+    records,
+    report,
+    run,
+    schema,
+    steps,
+    verdicts,
+    watch,
+)
 from optbench.cli.layout import Command, Group
 
 #: headings of `optbench --help`, and the modules of the commands under them
@@ -20,7 +32,7 @@ SECTIONS = {
     "Compare optimizers": (new, check, plan, run, watch),
     "Read results": (report, records, compare, verdicts),
     "Bring in and share": (merge, export, importing),
-    "Look up": (listing, memory, schema),
+    "Look up": (listing, memory, steps, schema),
     "Trust the machine and the code": (doctor, verify),
 }
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optbench.cli.named import named_trials, parse_shape
 from optbench.errors import OptbenchError, Problem
-from optbench.suite.call import parse_call
-from optbench.suite.types import Component, Duration, Optimizer, Rule, Trial, Workload
+from optbench.suite.types import Trial, Workload
 
 if TYPE_CHECKING:
     from optbench.forecasts import Forecast
@@ -31,9 +31,6 @@ COMMON = {
     "Adagrad": "adagrad",
     "Adafactor": "adafactor",
 }
-Inputs = tuple[tuple[int, ...], int]  # shape, classes
-_IMAGENET: Inputs = (3, 224, 224), 1000  # for torchvision's models
-_CIFAR: Inputs = (3, 32, 32), 10
 
 
 @dataclass(frozen=True)
@@ -89,69 +86,18 @@ def _is_suite(text: str) -> bool:
 
 
 def _of_model(text: str, options: Options) -> Job:
-    from optbench.suite.overrides import parse_override
-
-    name, arguments = parse_call(text, "MODEL")
-    for override in map(parse_override, options.overrides):
-        arguments[override.path] = override.value.data
-    component = Component(name=name, arguments=arguments)
-    shape, classes = _IMAGENET if name.startswith("torchvision.") else _CIFAR
-    shape, classes = _shape(options.shape) or shape, options.classes or classes
-    rows = {typed: typed for typed in options.optimizers} or COMMON
-    _refuse_unfit(component, rows)
-    workload = Workload(
-        model=component,
-        data=Component(name="synthetic", arguments={"shape": list(shape), "classes": classes}),
+    named = named_trials(
+        text,
+        {typed: typed for typed in options.optimizers} or COMMON,
+        overrides=options.overrides,
+        shape=options.shape,
+        classes=options.classes,
         batch_size=options.batch_size or 32,
-        budget=Duration(value=1, unit="steps"),
+        precision=options.precision or "fp32",
+        implementation=options.implementation or "default",
+        hint=" (or a suite file, or the name of a shipped suite)",
     )
-    trials = [_trial(workload, label, _entry(typed), options) for label, typed in rows.items()]
-    return Job("", tuple(trials), shape, classes)
-
-
-def _refuse_unfit(model: Component, rows: dict[str, str]) -> None:
-    """Everything wrong with names and arguments, at once. Raises `OptbenchError`."""
-    from optbench.catalog.check_component import component_findings
-
-    found = [
-        Problem(_hint_of_suites(message) if path == ("name",) else message, "MODEL")
-        for path, message in component_findings("models", model, Path(), ())
-    ]
-    for typed in rows.values():
-        try:
-            name, arguments = parse_call(typed, "--optimizer")
-            asked = Component(name=name, arguments=arguments)
-            messages = component_findings("optimizers", asked, Path(), ())
-            found += [Problem(message, f"--optimizer {typed}") for _, message in messages]
-        except OptbenchError as error:
-            found += error.problems
-    if found:
-        raise OptbenchError(*found)
-
-
-def _hint_of_suites(message: str) -> str:
-    return f"{message} (or a suite file, or the name of a shipped suite)"
-
-
-def _entry(typed: str) -> Optimizer:
-    use, arguments = parse_call(typed, "--optimizer")
-    return Optimizer(rules=(Rule(use=use, arguments=arguments),))
-
-
-def _trial(workload: Workload, label: str, entry: Optimizer, options: Options) -> Trial:
-    return Trial.model_validate(
-        {
-            "suite": "memory",
-            "workload_name": "memory",
-            "workload": workload,
-            "label": label,
-            "entry": entry,
-            "seed": 0,
-            "precision": options.precision or "fp32",
-            "implementation": options.implementation or "default",
-            "folder": str(Path().resolve()),
-        }
-    )
+    return Job("", named.trials, named.shape, named.classes)
 
 
 def _of_suite(text: str, options: Options) -> list[Job]:
@@ -200,7 +146,7 @@ def _data_facts(
 ) -> tuple[tuple[int, ...], int]:
     from optbench.catalog.check_workload import data_findings
 
-    shape, classes = _shape(options.shape), options.classes
+    shape, classes = parse_shape(options.shape), options.classes
     if shape is None or classes is None:
         _, info = data_findings(workload.data, loaded.folder, root, ())
         if info is None:
@@ -233,18 +179,6 @@ def _with_batch(trial: Trial, batch_size: int) -> Trial:
             "entry": trial.entry.model_copy(update={"batch_size": None}),
         }
     )
-
-
-def _shape(text: str | None) -> tuple[int, ...] | None:
-    """`3,224,224` for images, `784` for vectors."""
-    if text is None:
-        return None
-    parts = text.replace("x", ",").split(",")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts) or len(parts) not in (1, 3):
-        raise OptbenchError(
-            Problem(f"expected C,H,W as in 3,224,224, or one number for vectors; found '{text}'", "--shape")
-        )
-    return tuple(int(part) for part in parts)
 
 
 def _forecasts(job: Job, options: Options) -> list[Forecast]:

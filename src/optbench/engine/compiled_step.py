@@ -33,7 +33,7 @@ class NotCompilable(Exception):
 class CompiledStep:
     """Runs in the place of `member.step` once `install` has put it there."""
 
-    def __init__(self, member: torch.optim.Optimizer, backend: str = "inductor") -> None:
+    def __init__(self, member: torch.optim.Optimizer, backend: Any = "inductor") -> None:
         """Raises `NotCompilable`."""
         self._plain, original, name = _update_of(member)
         self._compiled: Update = torch.compile(self._plain, fullgraph=True, dynamic=False, backend=backend)

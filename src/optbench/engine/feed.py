@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor
 from optbench.catalog.types import Split
 from optbench.engine import augment as augmenting
 from optbench.engine.augment import Draws
+from optbench.engine.memory import free_bytes
 from optbench.engine.prefetch import Prefetch
 from optbench.errors import OptbenchError
 from optbench.suite.types import Augment
@@ -221,19 +221,7 @@ def _resident(
     if inputs.ndim == 4:
         height, width = inputs.shape[2:]
         needed = needed * (height + 2 * padding) * (width + 2 * padding) // (height * width)
-    return "device" if needed <= _free_bytes(device) // 2 else "host"
-
-
-def _free_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    return 4 * 2**30  # not known on this system: a modest guess
+    return "device" if needed <= free_bytes(device) // 2 else "host"
 
 
 def _gatherer(inputs: Tensor, batch_size: int, seed: int, device: torch.device) -> Callable[[int], Tensor]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from optbench.engine.clock import Stopwatch
 from optbench.engine.compiled_step import CompiledStep, NotCompilable
 from optbench.engine.implementation import COMPILES
 from optbench.engine.memory import is_out_of_memory
+from optbench.engine.optimizers import Optimizers
 from optbench.engine.session import Session, SplitName
 
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"  # torch reads it whenever it compiles
@@ -51,21 +53,29 @@ def keep_compiled(data_root: Path) -> None:
             os.environ[_CACHE] = str(folder)
 
 
-def compile_steps(session: Session, backend: str = "inductor") -> None:
-    """Every optimizer whose step is not fused gets a compiled one; where that can't be, the plain one stays, with the reason."""
-    held = session.optimizers
+def compile_steps(session: Session, backend: Any = "inductor") -> None:
+    """Of a trial's optimizers, unless its schedule changes more than their rates."""
+    changed = _scheduled_beside_rate(session)
+    compile_members(session.optimizers, f"the schedule changes its {changed} too" if changed else "", backend)
+
+
+def compile_members(held: Optimizers, refusal: str = "", backend: Any = "inductor") -> None:
+    """Every optimizer whose step is not fused gets a compiled one; where that can't be, the plain one stays, with the reason.
+
+    `refusal`: a reason why none of them can be.
+    """
     for position, (member, groups) in enumerate(zip(held.members, held.implementations(), strict=True)):
         if all(runs.name == "fused" for runs in groups):
             continue
         try:
             if held.needs_closure:
                 raise NotCompilable("it evaluates the loss in its step")
-            if changed := _scheduled_beside_rate(session):
-                raise NotCompilable(f"the schedule changes its {changed} too")
+            if refusal:
+                raise NotCompilable(refusal)
             compiled = CompiledStep(member, backend)
             compiled.warm_up(member)
-        except NotCompilable as refusal:
-            held.note_implementation(position, compiled=False, note=f"not compiled: {refusal}")
+        except NotCompilable as why:
+            held.note_implementation(position, compiled=False, note=f"not compiled: {why}")
         except (
             Exception
         ) as error:  # no compiler here, or one that fails at this step: the plain step is as right

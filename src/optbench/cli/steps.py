@@ -1,0 +1,93 @@
+"""`steps`: measure, print the table, write it and its figure."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+#: label -> what is typed after `--optimizer` for the same
+COMMON = {
+    "SGD": "sgd",
+    "SGD + momentum": "sgd(momentum=0.9)",
+    "Nesterov + decay": "sgd(momentum=0.9, nesterov=True, weight_decay=5e-4)",
+    "Adam": "adam",
+    "AdamW": "adamw",
+    "Adagrad": "adagrad",
+    "RMSprop": "rmsprop",
+}
+_SUFFIXES = {"markdown": ".md", "csv": ".csv", "json": ".json"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line said; None and () are not said."""
+
+    optimizers: tuple[str, ...]
+    implementations: tuple[str, ...]
+    rounds: int
+    threads: int | None
+    shape: str | None
+    classes: int | None
+    device: str
+    data: str | None
+    format: str
+    save: Path | None
+
+
+def measure_steps(model: str, options: Options) -> int:
+    """Print the table on standard output, progress on standard error. Returns the exit code: 1 if nothing could be measured of
+    some optimizer. Raises `OptbenchError`."""
+    from optbench.catalog.data_root import data_root
+    from optbench.cli.named import named_trials
+    from optbench.cli.show import print_report
+    from optbench.report import check_format, render_report
+    from optbench.store.files import make_folder, write_whole
+
+    check_format(options.format)
+    rows = {typed: typed for typed in options.optimizers} or COMMON
+    named = named_trials(model, rows, shape=options.shape, classes=options.classes)
+    if options.save is not None:
+        make_folder(options.save)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    import torch
+
+    from optbench.engine.allocator import tune
+    from optbench.engine.devices import pick
+    from optbench.engine.step_times import IMPLEMENTATIONS, step_times
+    from optbench.engine.warm import keep_compiled
+    from optbench.report.steps import save_figure, steps_report
+
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    device = pick(options.device)
+    tune(device.type)
+    keep_compiled(data_root(options.data))
+    asked = tuple(dict.fromkeys(options.implementations)) or IMPLEMENTATIONS
+    try:
+        times = step_times(
+            named.trials, asked, named.shape, named.classes, device, options.rounds, tell=_tell
+        )
+    finally:
+        _tell("", 0, 0)
+    times = replace(times, model=model)  # with its arguments, as typed
+    report = steps_report(times)
+    if options.format == "terminal":
+        print_report(report)
+    else:
+        sys.stdout.write(render_report(report, options.format))
+    if options.save is not None:
+        for name, suffix in _SUFFIXES.items():
+            write_whole(options.save / f"steps{suffix}", render_report(report, name))
+        save_figure(times, options.save)
+    measured = {row.label for row in times.rows if not row.problem}
+    return int(any(row.label not in measured for row in times.rows))
+
+
+def _tell(text: str, done: int, of: int) -> None:
+    """One line that is written over, on a terminal only; an empty text clears it."""
+    if sys.stderr.isatty():
+        counted = f"[{done + 1}/{of}] {text}" if text else ""
+        sys.stderr.write(f"\r\033[K{counted[:78]}")
+        sys.stderr.flush()
