@@ -43,6 +43,8 @@ def why_plain(loaded: Loaded, workload_name: str) -> str:
         return "the suite says `engine: plain`"
     if suite.precision == "fp16":
         return "fp16 scales the gradients of each trial by itself"
+    if suite.implementation in ("compiled", "auto"):
+        return f"the suite says `implementation: {suite.implementation}`, and a stack compiles no steps"
     if reason := _of_workload(workload, folder):
         return reason
     for label, written in suite.optimizers.items():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from optbench.suite.types import Trial
 
 LARGEST = 32
-"""Trials in a stack, at most: measured on a multilayer perceptron, 16 to 64 are as fast as each other, and all shorter stacks slower."""
+"""Trials in a stack, at most: the largest of the sizes that were measured, 4 to 32."""
 LEAST = 8
 """No stack is cut below this only to give every core one."""
 

@@ -93,7 +93,7 @@ def run_one(
     """One trial in a process of its own, every event stored before it goes on; how it ended."""
     checkpoint = folder.checkpoint_path(trial) if attempt == 1 else None
     output = folder.path / "output" / f"{folder.trial_path(trial, attempt).stem}.log"
-    killed_before = _kills_for_memory()
+    killed_before = kills_for_memory()
     with (
         folder.open_trial(trial, attempt) as file,
         child(work, trial, settings, checkpoint, output) as process,
@@ -101,7 +101,7 @@ def run_one(
         end = _follow(trial, file, process, settings, listen, stop, output)
         if isinstance(end, Ended):
             process.end()
-            end = _told(end, file, output, out_of_memory=_kills_for_memory() > killed_before)
+            end = _told(end, file, output, out_of_memory=kills_for_memory() > killed_before)
             file.append(end)
             listen(trial, end)
     if file.is_complete and checkpoint is not None:
@@ -186,7 +186,7 @@ def _bound(output: Path) -> None:
                 file.truncate(0)
 
 
-def _kills_for_memory() -> int:
+def kills_for_memory() -> int:
     """How many processes the kernel has killed for want of memory; 0 where it does not tell."""
     try:
         words = Path("/proc/vmstat").read_text(encoding="ascii").split()

@@ -20,15 +20,15 @@ from typing import Literal
 
 from optbench.errors import OptbenchError, Problem
 from optbench.events import Event, Finished, Resumed, Started, Status
-from optbench.executor.local import Listener, StopRequest, _kills_for_memory
+from optbench.executor.local import Listener, StopRequest, kills_for_memory
 from optbench.executor.process import Child, Ended, child, receive
 from optbench.executor.worker import (
     Settings,
-    _exchange,
-    _flush_and_exit,
-    _live_alone,
-    _prepare,
-    _redirect_output,
+    exchange,
+    flush_and_exit,
+    live_alone,
+    redirect_output,
+    set_up,
 )
 from optbench.store import SuiteFolder, TrialFile
 from optbench.store.files import write_whole
@@ -87,8 +87,8 @@ def work(
     output: Path,
 ) -> None:
     """Entry point of a stack's process: as `worker.work`, but each message is a list of events with their trials' ids."""
-    stop = _live_alone(lifeline)
-    _redirect_output(output)
+    stop = live_alone(lifeline)
+    redirect_output(output)
     faulthandler.enable()
     if hasattr(faulthandler, "register"):
         faulthandler.register(signal.SIGUSR2, all_threads=True)
@@ -99,7 +99,7 @@ def work(
     try:
         from optbench.engine.stacked.loop import CHECKPOINT_SECONDS, train_stack
 
-        device = _prepare(settings, trials[0].folder)
+        device = set_up(settings, trials[0].folder)
         for told in train_stack(
             trials,
             device,
@@ -108,14 +108,14 @@ def work(
             should_stop=stop.is_set,
             checkpoint_seconds=float(os.environ.get("OPTBENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)),
         ):
-            if _exchange(connection, told):
+            if exchange(connection, told):
                 stop.set()
     except NoSpace as error:
         last = error.problems
     except Exception as error:
         last = _Unable(str(error), "smaller" if is_out_of_memory(error) else "plain")
-    _exchange(connection, last)
-    _flush_and_exit()
+    exchange(connection, last)
+    flush_and_exit()
 
 
 def run_stack(
@@ -130,7 +130,7 @@ def run_stack(
     if not stack.resumes:
         _begin_anew(stack.trials, folder)
         write_whole(stack.members(folder), json.dumps([trial.id for trial in stack.trials]) + "\n")
-    killed_before = _kills_for_memory()
+    killed_before = kills_for_memory()
     with contextlib.ExitStack() as files:
         opened = {trial.id: files.enter_context(folder.open_trial(trial)) for trial in stack.trials}
         follower = _Follower({trial.id: trial for trial in stack.trials}, opened, listen)
@@ -152,7 +152,7 @@ def run_stack(
     if left and isinstance(end, _Unable):
         then = end.then
     elif left and isinstance(end, Ended) and end.signal == signal.SIGKILL:
-        then = "smaller" if _kills_for_memory() > killed_before else "plain"
+        then = "smaller" if kills_for_memory() > killed_before else "plain"
     return StackEnd(list(follower.finished.values()), left, then)
 
 

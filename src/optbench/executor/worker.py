@@ -44,8 +44,8 @@ def work(
 ) -> None:
     """Entry point of a trial's process: send each event, read whether to stop, end with None, or with the problems because of
     which no further trial can run either (a full disk)."""
-    stop = _live_alone(lifeline)
-    _redirect_output(output)
+    stop = live_alone(lifeline)
+    redirect_output(output)
     faulthandler.enable()
     if hasattr(faulthandler, "register"):
         faulthandler.register(signal.SIGUSR2, all_threads=True)
@@ -53,7 +53,7 @@ def work(
     try:
         from optbench.engine.loop import CHECKPOINT_SECONDS, train
 
-        device = _prepare(settings, trial.folder)
+        device = set_up(settings, trial.folder)
         events = train(
             trial,
             device,
@@ -63,12 +63,12 @@ def work(
             checkpoint_seconds=float(os.environ.get("OPTBENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)),
         )
         for event in events:
-            if _exchange(connection, event):
+            if exchange(connection, event):
                 stop.set()
     except OptbenchError as error:
         last = error.problems
-    _exchange(connection, last)
-    _flush_and_exit()
+    exchange(connection, last)
+    flush_and_exit()
 
 
 def prepare(
@@ -77,7 +77,7 @@ def prepare(
     """Entry point of the process that goes first: every data set the trials name is loaded once, so that downloads and
     decoding are over before anything is timed. Sends lines of text meanwhile, then the environment that the trials will
     record, or the problems that prevent them."""
-    _live_alone(lifeline)
+    live_alone(lifeline)
     os.dup2(2, 1)  # standard output is for results
     from optbench.catalog.data_sets import load_data
     from optbench.engine.environment import environment
@@ -86,7 +86,7 @@ def prepare(
     logging.getLogger("optbench.data").setLevel(logging.INFO)
     problems: list[Problem] = []
     try:
-        device = _prepare(settings, trials[0].folder)
+        device = set_up(settings, trials[0].folder)
         for trial in {(t.workload.data.model_dump_json(), t.folder): t for t in trials}.values():
             try:
                 load_data(trial.workload.data, settings.data_root, trial.folder)
@@ -96,8 +96,8 @@ def prepare(
         answer: Any = tuple(problems) or environment(device, trials[0].folder)
     except OptbenchError as error:
         answer = error.problems
-    _exchange(connection, answer)
-    _flush_and_exit()
+    exchange(connection, answer)
+    flush_and_exit()
 
 
 class _Teller(logging.Handler):
@@ -108,10 +108,10 @@ class _Teller(logging.Handler):
         self._connection = connection
 
     def emit(self, record: logging.LogRecord) -> None:
-        _exchange(self._connection, record.getMessage())
+        exchange(self._connection, record.getMessage())
 
 
-def _exchange(connection: Connection, message: Any) -> bool:
+def exchange(connection: Connection, message: Any) -> bool:
     try:
         connection.send(message)
         return bool(connection.recv())
@@ -119,7 +119,7 @@ def _exchange(connection: Connection, message: Any) -> bool:
         _end_all()  # the parent is gone; what was measured is on disk
 
 
-def _live_alone(lifeline: Connection) -> threading.Event:
+def live_alone(lifeline: Connection) -> threading.Event:
     """In a session of its own, deaf to signals: the process that started this one decides. The event is set when it asks for a
     stop; when it is gone, so is this process with all that it started."""
     with contextlib.suppress(OSError):
@@ -148,7 +148,7 @@ def _end_all() -> NoReturn:
     os._exit(1)
 
 
-def _redirect_output(path: Path) -> None:
+def redirect_output(path: Path) -> None:
     """What a plug-in prints goes to a file, not into the live display; into nothing where no file can be made."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,7 +160,7 @@ def _redirect_output(path: Path) -> None:
     os.close(file)
 
 
-def _prepare(settings: Settings, folder: str) -> Any:
+def set_up(settings: Settings, folder: str) -> Any:
     """Threads and device as asked for. Raises `OptbenchError` for a device that is not there.
 
     A plug-in's file may import its neighbours, as in a script: the suite's folder comes last on the import path.
@@ -182,7 +182,7 @@ def _prepare(settings: Settings, folder: str) -> Any:
     return device
 
 
-def _flush_and_exit() -> None:
+def flush_and_exit() -> None:
     """Skips the interpreter's slow tear-down of torch."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):  # a plug-in may have closed it
