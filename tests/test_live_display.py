@@ -248,3 +248,19 @@ def test_json_lines_name_the_trial(capsys: pytest.CaptureFixture[str]) -> None:
         0,
         trial.id,
     )
+
+
+def test_a_curve_of_many_points_has_no_holes_and_ends_at_the_last() -> None:
+    for points in (41, 79, 80, 81, 160, 999):
+        board = board_of(["SGD"], seeds=1)
+        values = [(k + 1) / points for k in range(points)]
+        take(
+            board,
+            of(board, "SGD"),
+            [started(steps=points * 10), *(evaluated(k + 1, v) for k, v in enumerate(values))],
+        )
+        [row] = [line for line in shown(board, 200) if line.startswith(UNICODE.running)]
+        drawn = [sign for sign in row if sign in LEVELS]
+        assert len(drawn) == 40
+        assert drawn == sorted(drawn)
+        assert drawn[-1] == UNICODE.levels[-1]

@@ -102,7 +102,7 @@ def _curve(board: Board, rows: list[Row], glyphs: Glyphs, width: int) -> Column:
             value
             for row in board.rows.values()
             if row.workload == workload and row.last
-            for _, value in row.last.curve
+            for _, value in _thinned(row.last.curve)
             if math.isfinite(value)
         )
         if values:  # a few that ran away must not make all others look alike
@@ -113,10 +113,15 @@ def _curve(board: Board, rows: list[Row], glyphs: Glyphs, width: int) -> Column:
         if course is None or not course.curve or row.workload not in ranges:
             return ""
         whole = course.steps or (course.step / course.fraction if course.fraction else course.step) or 1
-        points = [(step / whole, value) for step, value in course.curve]
+        points = [(step / whole, value) for step, value in _thinned(course.curve)]
         return glyphs.curve(points, width, *ranges[row.workload], until=points[-1][0])
 
     return Column("curve", width, cell, 5, left=True)
+
+
+def _thinned(curve: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """As many points as a line has room for, the last among them."""
+    return curve[:: -(1 + len(curve) // (2 * _MOST_CURVE))][::-1]
 
 
 def _epoch(row: Row) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rich.cells import cell_len, set_cell_size
 
 #: what terminals and tables disagree on how wide it is: joiners, presentation selectors, skin tones
-_UNSTEADY = {0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, *range(0xFE00, 0xFE10), *range(0x1F3FB, 0x1F400)}
+_UNSTEADY = dict.fromkeys(
+    [0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, *range(0xFE00, 0xFE10), *range(0x1F3FB, 0x1F400)]
+)
 
 
 @dataclass(frozen=True)
@@ -32,18 +35,11 @@ class Glyphs:
 
     def fit(self, text: str, width: int) -> str:
         """Exactly `width` cells: padded, or cut with dots at the end."""
-        text = self.steady(text)
-        if cell_len(text) <= width:
-            return set_cell_size(text, width)
-        room = width - cell_len(self.dots)
-        return (
-            set_cell_size(set_cell_size(text, room).rstrip() + self.dots, width) if room > 0 else text[:width]
-        )
+        return _fitted(self.steady(text), width, self.dots)
 
     def steady(self, text: str) -> str:
         """Of a width on which all terminals agree, in signs that this one has."""
-        kept = "".join(character for character in text if ord(character) not in _UNSTEADY)
-        return kept.encode(self.encoding, "replace").decode(self.encoding)
+        return _steady(text, self.encoding)
 
     def bar(self, fraction: float, width: int) -> tuple[str, str]:
         """The part that is done and the rest."""
@@ -64,6 +60,19 @@ class Glyphs:
                 share = (value - low) / (high - low) if high > low else 0.5
                 cells[cell] = self.levels[min(len(self.levels) - 1, max(0, int(share * len(self.levels))))]
         return "".join(cells)
+
+
+@lru_cache(4096)  # names and headings, four times a second
+def _steady(text: str, encoding: str) -> str:
+    return text.translate(_UNSTEADY).encode(encoding, "replace").decode(encoding)
+
+
+@lru_cache(4096)
+def _fitted(text: str, width: int, dots: str) -> str:
+    if cell_len(text) <= width:
+        return set_cell_size(text, width)
+    room = width - cell_len(dots)
+    return set_cell_size(set_cell_size(text, room).rstrip() + dots, width) if room > 0 else text[:width]
 
 
 UNICODE = Glyphs("▸", "✓", "·", "✗", "━", "╌", "▁▂▃▄▅▆▇█", "…", "–", "utf-8")
