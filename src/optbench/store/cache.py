@@ -3,6 +3,9 @@
 Nothing depends on it. It may be deleted at any time, is rebuilt where it is damaged or of another version, and left alone where it
 can't be written. A file counts as known only if its name, size, times (also of its last change of any kind) and inode are what
 they were, and if it was not written just when it was read; else it is parsed again. `OPTBENCH_CACHE=off` does without.
+
+It is a pickle that runs nothing: only the few classes that a parsed file is made of are found when it is read, and it is read
+only if this user owns it and nobody else may write it.
 """
 
 from __future__ import annotations
@@ -27,6 +30,20 @@ _WORTH = 0.02  # share of the files that must be new for the cache to be written
 _SETTLED_NS = 2_000_000_000  # a file younger than this when it is read could change again without a trace
 _NOWHERE = Path()
 _VERSION = 1  # of what is pickled: raised when `TrialLog` or what it holds changes
+
+#: all that may be named in a cache; none of it does anything but hold values
+_HOLDERS = {
+    ("optbench.store.log", "TrialLog"),
+    ("optbench.store.evaluations", "Evaluations"),
+    ("optbench.events", "Started"),
+    ("optbench.events", "Resumed"),
+    ("optbench.events", "Finished"),
+    ("optbench.events", "Evaluated"),
+    ("array", "array"),
+    ("array", "_array_reconstructor"),
+    ("pathlib", "PosixPath"),
+    ("pathlib", "WindowsPath"),
+}
 
 #: size, modified, changed, inode
 Stamp = tuple[int, int, int, int]
@@ -93,15 +110,23 @@ def _signature() -> tuple[Any, ...]:
 def _load(place: Path) -> dict[str, tuple[Stamp, TrialLog]]:
     """Nothing if there is none that this user wrote, or if it is damaged, in whatever way."""
     try:
-        if hasattr(os, "getuid") and place.stat().st_uid != os.getuid():
-            return {}
         with place.open("rb") as file:
-            if pickle.load(file) != _signature():
+            facts = os.fstat(file.fileno())
+            if hasattr(os, "getuid") and (facts.st_uid != os.getuid() or facts.st_mode & 0o022):
                 return {}
-            found: dict[str, tuple[Stamp, TrialLog]] = pickle.load(file)
+            if _Reader(file).load() != _signature():
+                return {}
+            found: dict[str, tuple[Stamp, TrialLog]] = _Reader(file).load()
         return found if isinstance(found, dict) else {}
     except Exception:  # a pickle can fail with anything
         return {}
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _HOLDERS:
+            raise pickle.UnpicklingError(f"{module}.{name} is not part of a cache")
+        return super().find_class(module, name)
 
 
 def _save(place: Path, kept: dict[str, tuple[Stamp, TrialLog]]) -> None:
@@ -109,7 +134,7 @@ def _save(place: Path, kept: dict[str, tuple[Stamp, TrialLog]]) -> None:
     with contextlib.suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            with aside.open("wb") as file:
+            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 pickle.dump(_signature(), file, pickle.HIGHEST_PROTOCOL)
                 pickle.dump(kept, file, pickle.HIGHEST_PROTOCOL)
             os.replace(aside, place)
