@@ -120,7 +120,7 @@ def _caption(
     text = "One seed each" if seeds == [1] else f"Lines: median over {n} seeds, no band drawn"
     if len(shown) < entries:
         text += f"; the {len(shown)} of {entries} entries that end {'highest' if higher else 'lowest'}"
-    lost = sum(int(of["lost"].max()) for of in shown.values())
+    lost = sum(int(of["worst"].max()) for of in shown.values())  # also where the whole curve ends with them
     if lost:
         text += f"; {lost} trial{'s' * (lost != 1)} diverged or failed and left the curves"
     values = [value for each in series for value in each.y]
