@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 
+import algoperf_builder as algoperf
 from optbench.analysis.published import verdicts_frame
 from optbench.analysis.table import comparison
 from optbench.cli.show import report as report_command
-from optbench.report import save, save_everything
-from optbench.report.figures import Drawing, drawings, known_figures, rendered, written
+from optbench.importing.algoperf import import_algoperf
+from optbench.report import figures, save, save_everything
+from optbench.report.figures import FORMATS, Drawing, drawings, known_figures, rendered, written
 from optbench.report.figures._sheet import settings
 from optbench.report.figures._text import fitted, shown, unique, width, wrapped
 from optbench.store import Results, read
-from results_builder import a_suite, curve, diverged, reaching, write
+from optbench.suite.published import Published
+from results_builder import a_suite, curve, diverged, reaching, trials_of, write, write_trials
 from test_report_formats import HOSTILE
 
 USUAL = {"curves-accuracy", "dynamics", "finals", "memory", "survival", "time"}
@@ -71,6 +74,75 @@ def test_a_target_that_nobody_met_has_no_survival_curve(tmp_path):
     assert "survival" not in of(results(tmp_path, {("SGD", 0): curve([0.5] * 4)}, 1))
 
 
+def test_a_performance_profile_rises_where_an_entry_met_its_targets(tmp_path):
+    suite = a_suite(labels=("SGD", "Adam", "Never"), seeds=1)
+    main = suite.workloads["main"]
+    suite = suite.model_copy(update={"workloads": {"first": main, "second": main}})
+    epochs = {("SGD", "first"): 2, ("SGD", "second"): 6, ("Adam", "first"): 4, ("Adam", "second"): 2}
+    events = {
+        trial.id: reaching(epochs[trial.label, trial.workload_name])
+        if trial.label != "Never"
+        else curve([0.5] * 10)
+        for trial in trials_of(suite)
+    }
+    write_trials(tmp_path, suite, trials_of(suite), events)
+    drawing = of(read([tmp_path]))["profile"]
+    assert "2 workloads, 6 trials in all" in said(drawing)
+    with settings():
+        epochs_panel = drawing.draw(*drawing.content).axes[0]
+    assert epochs_panel.get_xlabel() == "multiple of the fewest epochs to target"
+    lines = [list(zip(*line.get_data(), strict=True)) for line in epochs_panel.lines]
+    assert lines == [
+        [(1.0, 0.5), (3.0, 1.0), (4.0, 1.0)],
+        [(1.0, 0.5), (2.0, 1.0), (4.0, 1.0)],
+        [(1.0, 0.0), (4.0, 0.0)],
+    ]
+
+
+def test_measured_beside_published_shows_all_that_was_measured_also_what_was_never_reached(tmp_path):
+    claims = {
+        "epochs_to_target": {"kind": "numeric", "value": 4, "unit": "epochs", "margin": 1},
+        "final_metric": {"kind": "numeric", "value": 0.95, "unit": "fraction", "margin": 0.02},
+        "memory_overhead": {"kind": "deterministic", "value": 2.0, "unit": "x"},
+        "sensitivity": {"kind": "ladder", "level": "low"},
+    }
+    rows = tuple(
+        Published.model_validate({"source": {"text": "A survey"}, "optimizer": label, "values": claims})
+        for label in ("SGD", "Never")
+    )
+    events = {("SGD", s): reaching(3, 0.95 + s / 1000) for s in range(6)}
+    events |= {("Never", s): curve([0.5] * 10) for s in range(6)}
+    drawing = of(results(tmp_path, events, 6, published=rows))["published"]
+    written = texts(drawing)
+    assert {"epochs to target", "final metric (%)", "memory overhead (x)", "SGD", "Never"} <= set(written)
+    assert "contradicted" in written  # beside the arrow
+    assert "published by A survey" in said(drawing)
+    assert "measured (6 seeds)" in said(drawing)
+    assert "Arrow: not more than half of the seeds reached it" in said(drawing)
+    with settings():
+        epochs, final, memory = drawing.draw(*drawing.content).axes
+    assert [line.get_xdata()[0] for line in epochs.lines if line.get_marker() == ">"] == [10]
+    assert (
+        len(epochs.patches) == len(final.patches) == len(memory.patches) == 2
+    )  # margins, the default one too
+    assert {line.get_marker() for line in final.lines} >= {"D", "o", "X"}
+
+
+def test_an_imported_leaderboard_has_figures_of_what_its_logs_tell(tmp_path):
+    targets = algoperf.targets_file(tmp_path)
+    for submission, seconds in (("alpha", 100.0), ("beta", 150.0)):
+        for study in (1, 2, 3):
+            for workload in ("mnist", "wmt"):
+                told = algoperf.reaching(seconds + study)
+                algoperf.trial(tmp_path / "logs", submission, study, workload, 1, told)
+    import_algoperf(tmp_path / "logs", targets, tmp_path / "results", "board")
+    found = of(read([tmp_path / "results"]))
+    assert {"curves-accuracy-mnist", "profile", "survival-mnist"} <= set(found)
+    assert not any(name.startswith(("memory", "published")) for name in found)
+    assert "2 workloads, 12 trials" in said(found["profile"])
+    assert "3 seeds" in said(found["survival-mnist"])
+
+
 def test_figures_say_seeds_bands_and_who_did_not_arrive(tmp_path):
     events = {("SGD", s): reaching(3) for s in range(4)} | {("SGD", 4): curve([0.5] * 10)}
     found = of(results(tmp_path, events))
@@ -112,7 +184,8 @@ def test_the_same_results_give_the_same_bytes(tmp_path):
 
 
 def test_files_are_svg_png_and_pdf_with_fonts_that_a_journal_takes(tmp_path):
-    files = rendered(of(usual(tmp_path))["memory"])
+    files = rendered(of(usual(tmp_path))["memory"], "optbench:0123")
+    assert b"<dc:identifier>optbench:0123</dc:identifier>" in files["svg"]
     assert files["png"].startswith(b"\x89PNG")
     assert files["pdf"].startswith(b"%PDF")
     assert b"/Type3" not in files["pdf"]
@@ -121,7 +194,7 @@ def test_files_are_svg_png_and_pdf_with_fonts_that_a_journal_takes(tmp_path):
     assert b"<text" not in files["svg"]  # looks the same without the font
 
 
-def test_what_is_drawn_already_is_left_alone_and_what_has_changed_is_not(tmp_path):
+def test_what_is_drawn_already_is_left_alone_and_what_has_changed_is_not(tmp_path, sketched):
     [one] = [each for name, each in of(usual(tmp_path / "a")).items() if name == "time"]
     paths = written([one], tmp_path / "figures")
     before = {path: path.stat().st_mtime_ns for path in paths}
@@ -136,6 +209,7 @@ def test_what_is_drawn_already_is_left_alone_and_what_has_changed_is_not(tmp_pat
     assert paths[0].read_bytes() != first
 
 
+@pytest.mark.slow
 def test_hostile_labels_and_forty_entries_draw_without_a_word_on_standard_error(tmp_path, capfd):
     rendered(of(usual(tmp_path / "hostile", tuple(HOSTILE)))["curves-accuracy"])
     texts(of(usual(tmp_path / "forty", tuple(f"optimizer {n}" for n in range(40)), 1))["finals"])
@@ -180,7 +254,17 @@ def test_long_names_are_shortened_in_their_middle_and_stay_different():
 # --- saving
 
 
-def test_saving_everything_links_the_figures_from_markdown(tmp_path):
+@pytest.fixture
+def sketched(monkeypatch):
+    """Files of figures that say what they are drawn from, and show nothing: quick."""
+
+    def sketch(drawing: Drawing, digest: str = "") -> dict[str, bytes]:
+        return dict.fromkeys(FORMATS, f"<dc:identifier>{digest}</dc:identifier>".encode())
+
+    monkeypatch.setattr(figures, "rendered", sketch)
+
+
+def test_saving_everything_links_the_figures_from_markdown(tmp_path, sketched):
     paths = save_everything(usual(tmp_path / "results", ("SGD",), 1), tmp_path / "out")
     names = {path.relative_to(tmp_path / "out").as_posix() for path in paths}
     assert {"report.md", "report.csv", "report.tex", "report.json", "report.html"} <= names
@@ -188,6 +272,15 @@ def test_saving_everything_links_the_figures_from_markdown(tmp_path):
     assert "](figures/curves-accuracy.svg)" in text
     assert {f"figures/{name}.svg" for name in USUAL} <= names
     assert all(path.is_file() for path in paths)
+    assert "report.txt" not in names  # what a terminal shows is no file unless it is asked for
+
+
+@pytest.mark.slow
+def test_saving_everything_draws_every_figure(tmp_path):
+    paths = save_everything(usual(tmp_path / "results", ("SGD",), 1), tmp_path / "out")
+    drawn = [path for path in paths if path.parent.name == "figures"]
+    assert len(drawn) == 3 * len(USUAL)
+    assert all(path.stat().st_size > 3000 for path in drawn)
 
 
 def test_without_figures_markdown_shows_none(tmp_path):

@@ -36,11 +36,13 @@ def close(job: Job, options: Options, summary: Summary) -> None:
 def _write_reports(results: Results, job: Job) -> str:
     """Every format, and the figures unless OPTBENCH_FIGURES says `off`; what there is now. Reports that can't be made are no
     reason to lose a run."""
-    from optbench.report import known_formats, save
+    from optbench.report import save, saved_formats
 
     figures = os.environ.get("OPTBENCH_FIGURES", "") != "off"
+    if figures:
+        say("\nAll of it is stored; drawing the figures (OPTBENCH_FIGURES=off leaves them out)")
     try:
-        save(results, job.folder.path, tuple(known_formats()), figures=figures)
+        save(results, job.folder.path, saved_formats(), figures=figures)
     except OptbenchError:
         raise
     except Exception as error:

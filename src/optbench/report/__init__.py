@@ -1,6 +1,6 @@
-"""Numbers -> what people read. A format is a file in `formats/` with `render(report) -> str` and `SUFFIX`.
+"""Numbers -> what people read. A format is a file in `formats/` with `render(report) -> str`.
 
-Nothing heavy is imported before something is rendered.
+With a `SUFFIX` it is among the files that a run writes and that `--save` asks for. Nothing heavy is imported before something is rendered.
 """
 
 from __future__ import annotations
@@ -52,6 +52,12 @@ def check_format(format: str) -> None:
         raise OptbenchError(Problem(f"unknown format '{format}': {nearest(format, known)}"))
 
 
+def saved_formats() -> tuple[str, ...]:
+    """The formats that a folder of reports has; the others are printed, or written where they are asked for by name."""
+    modules = {name: import_module(f"optbench.report.formats.{name}") for name in known_formats()}
+    return tuple(name for name, module in modules.items() if hasattr(module, "SUFFIX"))
+
+
 def save(
     results: Results, folder: Path, formats: Sequence[str] = ("markdown", "csv"), *, figures: bool = False
 ) -> tuple[Path, ...]:
@@ -81,8 +87,8 @@ def save(
 
 
 def save_everything(results: Results, folder: Path) -> tuple[Path, ...]:
-    """Every format and the figures. Raises `OptbenchError` if the disk refuses."""
-    return save(results, folder, tuple(known_formats()), figures=True)
+    """Every format that has files, and the figures. Raises `OptbenchError` if the disk refuses."""
+    return save(results, folder, saved_formats(), figures=True)
 
 
 def _with_figures(report: Report, results: Results, folder: Path) -> tuple[Report, tuple[Path, ...]]:

@@ -44,9 +44,11 @@ def draw(title: str, profiles: pd.DataFrame, entries: Sequence[Entry]) -> Figure
             rises = np.flatnonzero(np.diff(own["share"].to_numpy(float), prepend=-1.0)).tolist()
             look = strokes(entry.style, place) | {"drawstyle": "steps-post", "markevery": rises}
             axes.plot(own["ratio"], own["share"], zorder=3, **look)
-        axes.set_xlim(1, MAX_RATIO)
+        # marks at both ends are whole, and a rise at the last ratio is no part of the frame
+        axes.set_xlim(1 - 0.02 * (MAX_RATIO - 1), MAX_RATIO + 0.02 * (MAX_RATIO - 1))
+        axes.set_xticks(range(1, int(MAX_RATIO) + 1))
         axes.set_ylim(-0.03, 1.03)
-        axes.set_xlabel(f"multiple of the least {unit} to target")
+        axes.set_xlabel(f"multiple of the {'least' if unit == 'seconds' else 'fewest'} {unit} to target")
         if axes is panels[0]:
             axes.set_ylabel("share of workloads")
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -19,6 +20,8 @@ from optbench.report.figures._sheet import (
     name_width,
     sheet,
 )
+from optbench.report.figures._text import fitted
+from optbench.suite.published import DETERMINISTIC_MARGIN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,8 +43,15 @@ def drawings(material: Material) -> Iterator[Drawing]:
     verdicts = material.verdicts
     if verdicts is None or verdicts.empty:
         return
-    told = verdicts[verdicts["value"].notna() & verdicts["measured"].notna()]
+    told = verdicts[
+        verdicts["value"].notna() & (verdicts["measured"].notna() | verdicts["measured_low"].notna())
+    ]
     told = told[told["column"].isin(_TITLES)]
+    told = told.assign(
+        margin=told["margin"].mask(
+            told["kind"] == "deterministic", told["margin"].fillna(DETERMINISTIC_MARGIN)
+        )
+    )
     for (suite, workload, source), own in told.groupby(["suite", "workload", "source"], sort=False):
         several = told.loc[told["suite"] == suite, "workload"].nunique() > 1
         sources = told.loc[(told["suite"] == suite) & (told["workload"] == workload), "source"]
@@ -71,12 +81,19 @@ def draw(title: str, source: str, verdicts: pd.DataFrame) -> Figure:
     columns = list(dict.fromkeys(verdicts["column"]))
     names = list(dict.fromkeys(verdicts["optimizer"]))
     room = name_width(names, 1.4)
-    counts = verdicts.loc[verdicts["n"] > 0, "n"]
+    trained = verdicts[(verdicts["n"] > 0) & (verdicts["column"] != "memory_overhead")]
+    seeds = f" ({seeds_text(trained['n'])})" if len(trained) else ""
     note = (
-        f"Diamond and shade: published by {source}, with the margin stated before the runs. Mark and line: measured "
-        f"({seeds_text(counts)}), with its 95\u00a0% interval; bytes are measured once. Circle: reproduced; cross: contradicted; "
+        f"Diamond and shade: published by {source}, with the margin stated before the runs. Mark and line: measured{seeds}, "
+        "with its 95\u00a0% interval where one holds; bytes are measured once. Circle: reproduced; cross: contradicted; "
         "square: any other verdict, in words below it."
+        + (
+            " Arrow: not more than half of the seeds reached it within the budget."
+            if verdicts["measured"].isna().any()
+            else ""
+        )
     )
+    each = (DOUBLE - room - 0.33) / len(columns) - 0.25
     figure, panels = sheet(
         title,
         [note],
@@ -89,13 +106,14 @@ def draw(title: str, source: str, verdicts: pd.DataFrame) -> Figure:
     )
     for axes, column in zip(panels, columns, strict=True):
         name_rows(axes, names, room)
+        axes.set_ylim(len(names) - 0.3, -0.5)  # room for the words below the last
+        axes.locator_params(axis="x", nbins=max(2, min(6, int(each / 0.3))))
         if axes is not panels[0]:
             axes.tick_params(axis="y", labelleft=False)
         own = verdicts[verdicts["column"] == column]
         scale = 100.0 if (own["unit"] == "fraction").all() else 1.0
-        axes.set_title(
-            _TITLES[column] + (" (%)" if scale == 100.0 else ""), fontsize=TEXT_SIZE, loc="left", pad=4
-        )
+        head = _TITLES[column] + (" (%)" if scale == 100.0 else "")
+        axes.set_title(fitted(head, TEXT_SIZE, each + 0.15), fontsize=TEXT_SIZE, loc="left", pad=4)
         for row in own.to_dict("records"):
             _row(axes, names.index(row["optimizer"]), row, scale)
         low, high = axes.get_xlim()
@@ -112,13 +130,22 @@ def _row(axes: Axes, place: int, row: dict[str, float | str], scale: float) -> N
     colour = _COLOURS.get(word, FAINT)
     low, high = (scale * float(row[name]) for name in ("measured_low", "measured_high"))
     below = place + 0.2
-    if low == low and high == high and abs(high) != float("inf"):
+    if isfinite(low) and isfinite(high):
         axes.plot([low, high], [below, below], color=colour, linewidth=1.0, zorder=3)
-    axes.plot([measured], [below], marker=_MARKS.get(word, "s"), markersize=4.5, color=colour, zorder=5)
-    if word not in _COLOURS:
+    reached = isfinite(measured)
+    at = measured if reached else low
+    axes.plot(
+        [at],
+        [below],
+        marker=_MARKS.get(word, "s") if reached else ">",
+        markersize=4.5,
+        color=colour,
+        zorder=5,
+    )
+    if word not in _COLOURS or not reached:
         axes.annotate(
             word,
-            (measured, below),
+            (at, below),
             xytext=(0, -3),
             textcoords="offset points",
             ha="center",

@@ -14,7 +14,6 @@ from rich.text import Text
 from optbench.report.chart import Line
 from optbench.report.model import Block, Cell, Report, Section, Table
 
-SUFFIX = ".txt"
 MARK = "*"
 
 
