@@ -1,4 +1,4 @@
-"""A run that is refused leaves the disk as it found it: what it made is gone, what was there before is not touched."""
+"""A refused run leaves the disk as it found it; one that did little shows no table of what nobody asked for."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
+from optbench.cli.closing import _asked_for, close
+from optbench.cli.job import Job, Options
 from optbench.cli.measure import _held
+from optbench.cli.run import run_suites
 from optbench.errors import OptbenchError
-from optbench.store import SuiteFolder
+from optbench.executor.local import Summary
+from optbench.store import Results, SuiteFolder, read
+from results_builder import a_suite, curve, trials_of, write
+from trials import TINY
 
 
 def everything(root: Path) -> dict[str, bytes | None]:
@@ -136,3 +143,54 @@ def test_a_lock_whose_file_was_taken_away_meanwhile_is_taken_anew(
         assert len(calls) == 2
         with pytest.raises(OptbenchError, match="is running this suite"), folder.lock():
             pass
+
+
+def stored(root: Path) -> Results:
+    """SGD and Adam are planned with it as the baseline; only Adam ran."""
+    write(root, a_suite(seeds=1, baseline="SGD"), {("Adam", 0): curve([0.5, 0.95])})
+    return read([root])
+
+
+def test_only_shows_no_rows_that_nobody_asked_for(tmp_path: Path) -> None:
+    [suite] = _asked_for(stored(tmp_path), Options(only=("Adam",))).suites
+    assert suite.plan is not None
+    assert [row.trial["label"] for row in suite.plan.rows] == ["Adam"]
+    assert suite.plan.resolved["baseline"] is None  # its row is not there to be compared with
+
+
+def test_only_keeps_rows_that_ran_before(tmp_path: Path) -> None:
+    [suite] = _asked_for(stored(tmp_path), Options(only=("SGD",))).suites
+    assert suite.plan is not None
+    assert [row.trial["label"] for row in suite.plan.rows] == ["SGD", "Adam"]
+    assert suite.plan.resolved["baseline"] == "SGD"
+
+
+def test_without_only_every_row_is_shown(tmp_path: Path) -> None:
+    results = stored(tmp_path)
+    assert _asked_for(results, Options()) is results
+
+
+@pytest.mark.parametrize("ran", [False, True])
+def test_where_nothing_ran_there_is_no_empty_table(
+    tmp_path: Path, ran: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPTBENCH_FIGURES", "off")
+    suite = a_suite(seeds=1)
+    folder = write(tmp_path, suite, {("Adam", 0): curve([0.5, 0.95])} if ran else {})
+    trials = trials_of(suite)
+    job = Job(None, trials, trials, folder)  # type: ignore[arg-type]
+    close(job, Options(results=tmp_path), Summary(left=1 if ran else 2))
+    said = capsys.readouterr()
+    assert ("Adam" in said.out) == ran
+    assert bool(said.out.strip()) == ran
+    assert "to go on: " in said.err
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "nonsense", ""])
+def test_a_dry_run_refuses_a_device_that_is_not_there(tmp_path: Path, device: str) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    options = Options(device=device, results=tmp_path / "results")
+    with pytest.raises(OptbenchError, match="no such device here"):
+        run_suites([str(path)], options, dry_run=True)
+    assert not (tmp_path / "results").exists()
