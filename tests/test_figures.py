@@ -171,6 +171,7 @@ def test_only_what_can_be_told_apart_is_marked(tmp_path):
     assert "SGD *" not in names
 
 
+@pytest.mark.slow
 def test_no_figure_ranks(tmp_path):
     found = of(usual(tmp_path, seeds=5))
     assert not any(
@@ -179,7 +180,7 @@ def test_no_figure_ranks(tmp_path):
 
 
 def test_the_same_results_give_the_same_bytes(tmp_path):
-    drawing = of(usual(tmp_path))["finals"]
+    drawing = of(usual(tmp_path))["memory"]
     assert rendered(drawing) == rendered(drawing)
 
 
@@ -216,6 +217,7 @@ def test_hostile_labels_and_forty_entries_draw_without_a_word_on_standard_error(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_matplotlib_settings_are_as_before(tmp_path):
     import matplotlib
 
