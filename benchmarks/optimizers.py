@@ -13,7 +13,7 @@ from benchmarks.workloads import WORKLOADS, suite
 _COMPARED = (
     "torch.optim.Adam(lr=1e-3)",
     "torch.optim.AdamW(lr=1e-3, weight_decay=0.05)",
-    "torch.optim.SGD(lr=0.1, momentum=0.9, nesterov=true, weight_decay=5e-4)",
+    "torch.optim.SGD(lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)",
     "torch.optim.Adagrad(lr=0.01)",
     "torch.optim.RMSprop(lr=1e-3)",
 )
