@@ -7,7 +7,8 @@ import os
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OPTBENCH_FIGURES", "off")  # drawing after every run would take minutes; tests/test_figures.py draws
+# drawing after every run would take minutes; tests/test_figures.py draws
+os.environ.setdefault("OPTBENCH_FIGURES", "off")
 
 
 @pytest.fixture(autouse=True, scope="session")

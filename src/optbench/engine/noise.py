@@ -51,7 +51,9 @@ def _gradients(session: Session) -> tuple[float, list[Tensor], int]:
     squares: list[float] = []
     total = [torch.zeros_like(p) for p in session.parameters]
     for inputs, labels in session.batches("train"):
-        for some, their in zip(torch.split(inputs, SMALL), torch.split(session.labels(labels), SMALL), strict=True):
+        for some, their in zip(
+            torch.split(inputs, SMALL), torch.split(session.labels(labels), SMALL), strict=True
+        ):
             if len(their) < SMALL or len(squares) == BATCHES:
                 continue
             for parameter in session.parameters:
