@@ -33,7 +33,7 @@ smoke: $(VENV)/.installed  ## Run the smoke suite: tiny synthetic data, under 30
 	$(BIN)/optbench run smoke --fresh
 
 test: $(VENV)/.dev  ## Run the tests (under 10 minutes)
-	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m 'not slow'
 
 test-all: $(VENV)/.dev  ## Run every test, the slow ones too
 	$(BIN)/python -m pytest
