@@ -81,3 +81,15 @@ TextFormat = Annotated[
         autocompletion=completion.formats,
     ),
 ]
+InputShape = Annotated[
+    str | None,
+    typer.Option(
+        "--shape",
+        metavar="C,H,W",
+        help="Of one input; default 3,224,224 for torchvision's models, else 3,32,32.",
+    ),
+]
+Classes = Annotated[
+    int | None,
+    typer.Option("--classes", min=1, metavar="N", help="Default 1000 for torchvision's models, else 10."),
+]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from optbench.cli import completion
-from optbench.cli.options import Data, Set, TextFormat
+from optbench.cli.options import Classes, Data, InputShape, Set, TextFormat
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -51,18 +51,8 @@ def memory(
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", min=1, metavar="N", help="Default 32; of a suite its own.")
     ] = None,
-    shape: Annotated[
-        str | None,
-        typer.Option(
-            "--shape",
-            metavar="C,H,W",
-            help="Of one input; default 3,224,224 for torchvision's models, else 3,32,32.",
-        ),
-    ] = None,
-    classes: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Default 1000 for torchvision's models, else 10."),
-    ] = None,
+    shape: InputShape = None,
+    classes: Classes = None,
     precision: Annotated[
         ForecastPrecision | None,
         typer.Option(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from optbench.cli import completion
-from optbench.cli.options import Data, Device, TextFormat
+from optbench.cli.options import Classes, Data, Device, InputShape, TextFormat
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -56,18 +56,8 @@ def steps(
     threads: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="CPU threads; default: torch's own choice.")
     ] = None,
-    shape: Annotated[
-        str | None,
-        typer.Option(
-            "--shape",
-            metavar="C,H,W",
-            help="Of one input; default 3,224,224 for torchvision's models, else 3,32,32.",
-        ),
-    ] = None,
-    classes: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Default 1000 for torchvision's models, else 10."),
-    ] = None,
+    shape: InputShape = None,
+    classes: Classes = None,
     device: Device = "auto",
     data: Data = None,
     format: TextFormat = "terminal",
