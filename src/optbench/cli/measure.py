@@ -26,8 +26,6 @@ def run_job(job: Job, options: Options, stop: StopRequest) -> Summary:
     from optbench.catalog.data_root import data_root
     from optbench.executor.local import Summary
     from optbench.executor.worker import Settings
-    from optbench.report import save
-    from optbench.store import read
 
     settings = Settings(
         options.device, data_root(options.data), options.threads, command(), options.stall_seconds
@@ -45,7 +43,6 @@ def run_job(job: Job, options: Options, stop: StopRequest) -> Summary:
             if known >= {trial.id for trial in job.planned}:
                 break
             say("The best point of a sweep lies at the edge of its grid: the grid grows for all entries")
-        save(read([job.folder.path]), job.folder.path)
     close(job, options, summary)
     return summary
 

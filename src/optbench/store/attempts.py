@@ -9,11 +9,11 @@ of its workload until a second attempt gives it a share of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from optbench.events import FINGERPRINT, Evaluated
+from optbench.events import FINGERPRINT, Evaluated, Finished
 
 if TYPE_CHECKING:
     from optbench.store.log import TrialLog
@@ -31,12 +31,39 @@ def cpu_share(log: TrialLog) -> float | None:
     trials at once), over a restart, in a trial that did not run to its end, and where a log does not tell."""
     if log.started is None or log.finished is None or not log.is_complete or log.timings_interrupted:
         return None
-    facts, end = log.started.environment, log.finished
-    if facts.get("device") != "cpu" or log.trial.get("point") or end.status not in _WHOLE:
+    if log.trial.get("point"):
         return None
-    threads = facts.get("threads")
+    return share_told(log.started.environment, log.finished)
+
+
+def share_told(environment: Mapping[str, Any], end: Finished) -> float | None:
+    """CPU time over (wall time x threads) of a training on a CPU that ran to its end; None where its records don't tell."""
+    threads = environment.get("threads")
     wall = end.train_seconds * (threads if isinstance(threads, int) else 1)
-    return end.cpu_seconds / wall if wall > 0 and end.cpu_seconds >= 0 else None
+    if (
+        environment.get("device") != "cpu"
+        or end.status not in _WHOLE
+        or not (wall > 0 and end.cpu_seconds >= 0)
+    ):
+        return None
+    return end.cpu_seconds / wall
+
+
+class Calibration:
+    """What share of the processor each row can use, from the shares that its trials had, or its workload's had."""
+
+    def __init__(self) -> None:
+        self._of_row: dict[Any, list[float]] = {}
+        self._of_workload: dict[Any, float] = {}
+
+    def add(self, row: Any, workload: Any, share: float) -> None:
+        self._of_row.setdefault(row, []).append(share)
+        self._of_workload[workload] = max(share, self._of_workload.get(workload, 0.0))
+
+    def best(self, row: Any, workload: Any) -> float:
+        """Of a row and a workload that have shares."""
+        own = self._of_row[row]
+        return max(own) if len(own) > 1 else self._of_workload[workload]
 
 
 def settled(logs: Iterable[TrialLog]) -> tuple[TrialLog, ...]:
@@ -70,21 +97,16 @@ def disagreement(log: TrialLog) -> str:
 
 def _judge(logs: Sequence[TrialLog]) -> Callable[[TrialLog], bool]:
     shares = {id(log): share for log in logs if (share := cpu_share(log)) is not None}
-    rows: dict[Any, list[float]] = {}
-    workloads: dict[Any, float] = {}
+    calibration = Calibration()
     for log in logs:
         if (share := shares.get(id(log))) is not None:
-            rows.setdefault(_row(log), []).append(share)
-            workload = _workload(log)
-            workloads[workload] = max(share, workloads.get(workload, 0.0))
+            calibration.add(_row(log), _workload(log), share)
 
     def is_disturbed(log: TrialLog) -> bool:
         share = shares.get(id(log))
         if share is None:
             return False
-        own = rows[_row(log)]
-        best = max(own) if len(own) > 1 else workloads[_workload(log)]
-        return share < DISTURBED * best or _steal(log) > STEAL
+        return share < DISTURBED * calibration.best(_row(log), _workload(log)) or _steal(log) > STEAL
 
     return is_disturbed
 

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from optbench.cli.live.times import Known, seconds_left, seconds_of
-from optbench.cli.live.troubles import Shares, trouble_at_the_end, troubles_on_the_way
+from optbench.cli.live.troubles import disturbance, trouble_at_the_end, troubles_on_the_way
 from optbench.events import Evaluated, Event, Finished, Progressed, Resumed, Started
 from optbench.store import TrialLog
+from optbench.store.attempts import Calibration
 from optbench.suite.types import Trial
 
 #: what makes a row: workload, label, budget, and whether it is a sweep
@@ -102,7 +103,7 @@ class Board:
     courses: dict[str, Course] = field(default_factory=dict)  # by trial id
     troubles: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     """(trial, kind) -> (time of day, text), the latest last."""
-    shares: Shares = field(default_factory=Shares)
+    calibration: Calibration = field(default_factory=Calibration)
     began: float | None = field(default_factory=time.monotonic)  # None: not known
     _events: int = 0
 
@@ -224,7 +225,7 @@ class Board:
         name = f"{row.name}{point_of(trial)} seed {trial.seed}"
         return [
             *trouble_at_the_end(name, event, course.step / course.steps_per_epoch),
-            *(self.shares.disturbed(name, trial, course.environment, event) if final else ()),
+            *disturbance(self.calibration, name, trial, course.environment, event),
         ]
 
 

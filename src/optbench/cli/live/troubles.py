@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 
 from optbench.events import Evaluated, Finished
-from optbench.store.attempts import DISTURBED
+from optbench.store.attempts import DISTURBED, Calibration, share_told
 from optbench.suite.types import Trial
 
 
@@ -32,29 +31,18 @@ def trouble_at_the_end(name: str, event: Finished, epoch: float) -> Iterator[tup
         yield "memory", f"{name} ran out of memory{why}"
 
 
-@dataclass
-class Shares:
-    """CPU time over wall time and threads, of trials that ended: what else ran on the machine shows in it (decision 15)."""
-
-    of_row: dict[str, list[float]] = field(default_factory=dict)
-    of_workload: dict[str, float] = field(default_factory=dict)  # the greatest
-
-    def disturbed(
-        self, name: str, trial: Trial, environment: dict[str, object], end: Finished
-    ) -> Iterator[tuple[str, str]]:
-        threads = environment.get("threads")
-        wall = end.train_seconds * (threads if isinstance(threads, int) else 0)
-        if environment.get("device") != "cpu" or trial.point or not (wall > 0 and end.cpu_seconds >= 0):
-            return
-        share = end.cpu_seconds / wall
-        own = self.of_row.setdefault(trial.config_id, [])
-        own.append(share)
-        among = self.of_workload.get(trial.workload_name, 0.0)
-        self.of_workload[trial.workload_name] = max(share, among)
-        best = max(own) if len(own) > 1 else max(share, among)
-        if share < DISTURBED * best:
-            lost = 100 * (1 - share / best)
-            yield (
-                "disturbed",
-                f"{name} was disturbed: it got {lost:.0f} % less of the processor than another trial",
-            )
+def disturbance(
+    calibration: Calibration, name: str, trial: Trial, environment: Mapping[str, object], end: Finished
+) -> Iterator[tuple[str, str]]:
+    """Of a timed trial that ended, against those that ended before it; `calibration` gets its share."""
+    share = None if trial.point else share_told(environment, end)
+    if share is None:
+        return
+    calibration.add(trial.config_id, trial.workload_name, share)
+    best = calibration.best(trial.config_id, trial.workload_name)
+    if share < DISTURBED * best:
+        lost = 100 * (1 - share / best)
+        yield (
+            "disturbed",
+            f"{name} was disturbed: it got {lost:.0f} % less of the processor than another trial",
+        )
