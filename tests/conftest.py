@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # drawing after every run would take minutes; tests/test_figures.py draws
 os.environ.setdefault("OPTBENCH_FIGURES", "off")
+# A shell that starts pytest in the background has it ignore Ctrl-C, and so would the runs under test, which respect that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
