@@ -67,6 +67,15 @@ def test_a_disk_that_refuses_a_report_does_not_stop_the_run(folder, clock):
     assert (folder.path / "report.md").is_dir()
 
 
+def test_a_report_that_cannot_be_made_does_not_stop_the_run(folder, clock, monkeypatch):
+    asked = []
+    monkeypatch.setattr("optbench.report.save", lambda *_: asked.append(1) or {}["missing"])
+    told = kept_up_to_date(folder, lambda trial, event: None)
+    clock.seconds = 200.0
+    told(None, finished())
+    assert asked == [1]
+
+
 def test_the_end_shows_the_table_and_writes_every_format(folder, capsys):
     ended(folder, left=2)
     said = capsys.readouterr()

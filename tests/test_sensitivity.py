@@ -370,6 +370,16 @@ def test_every_format_has_the_sweep_in_a_table_of_its_own(tmp_path: Path) -> Non
     assert max(map(len, terminal.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("format", ["terminal", "markdown", "csv", "json", "latex", "html"])
+def test_a_sweep_of_which_no_seed_is_complete_yet_is_reported(format: str, tmp_path: Path) -> None:
+    own = {"SGD": 0.1, "Adam": 0.001}
+    found = results(
+        tmp_path, hill(0.7), seeds=2, without=lambda trial: trial.point.get("lr", 0) > 5 * own[trial.label]
+    )
+    assert sensitivity_frame(found)["seeds"].tolist() == [0, 0]
+    assert report.render(found, format)
+
+
 def test_the_engine_trains_at_the_point(tmp_path: Path) -> None:
     import torch
 

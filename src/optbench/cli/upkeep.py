@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable
 from time import monotonic
 
-from optbench.errors import OptbenchError
 from optbench.events import Event, Finished
 from optbench.store import SuiteFolder
 from optbench.suite.types import Trial
@@ -21,7 +20,7 @@ def kept_up_to_date(
 ) -> Callable[[Trial, Event], None]:
     """A listener that also writes them when a trial has ended, unless they have just been written.
 
-    A disk that refuses is told of at the end of the run, when they are written again.
+    What goes wrong is told of at the end of the run, when they are written again: no report is worth a run.
     """
     next_at = monotonic() + _LEAST_SECONDS
 
@@ -33,7 +32,7 @@ def kept_up_to_date(
             from optbench.store import read
 
             began = monotonic()
-            with contextlib.suppress(OptbenchError, OSError):
+            with contextlib.suppress(Exception):
                 save(read([folder.path]), folder.path)
             now = monotonic()
             next_at = now + max(_LEAST_SECONDS, (now - began) / _SHARE)

@@ -37,19 +37,22 @@ def _block(table: pd.DataFrame, on: str, times: pd.DataFrame) -> Block:
     names = ", ".join(dict.fromkeys(table["hyperparameters"]))
     metric = clean(str(table["metric"].iloc[0]))
     tables: tuple[Table, ...] = ()
-    if "level" in table:
+    notes: tuple[str, ...] = ()
+    if "level" in table:  # some entry has a seed of which every point ran
+        notes = tuple(_notes(table))
         tables = (
             _table("Basin of the learning rate", _basin_columns(table), table),
             _table(f"Validation {metric}, points of the grid drawn at random", _tuning_columns(table), table),
         )
     if len(times):
         tables += (_times_table(times),)
+        notes += (TIMES_NOTE,)
     engine = "; its trials ran stacked, many as one program" if set(table["engine"]) == {"stacked"} else ""
     return Block(
         heading=f"Sensitivity{on}",
         facts=clean(f"Swept: {names}; a sweep is no part of the timed table{engine}"),
         tables=tables,
-        notes=(*_notes(table), *([TIMES_NOTE] if len(times) else [])) if tables else (),
+        notes=notes,
         warnings=tuple(_warnings(table)),
         measured_on="",
     )
