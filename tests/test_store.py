@@ -310,6 +310,20 @@ def test_a_damaged_plan_is_an_error_that_names_it(folder):
         folder.read_plan()
 
 
+def test_a_plan_whose_entries_are_none_is_damaged(folder):
+    suite = a_suite()
+    folder.write_plan(make_plan("toy", suite, trials_of(suite)))
+    whole = json.loads((folder.path / "plan.json").read_text())
+    for place, key in ((whole["resolved"]["optimizers"], "SGD"), (whole["rows"][0]["trial"], "entry")):
+        kept, place[key] = place[key], "none"
+        (folder.path / "plan.json").write_text(json.dumps(whole))
+        with pytest.raises(OptbenchError, match=r"plan\.json: damaged"):
+            folder.read_plan()
+        place[key] = kept
+    (folder.path / "plan.json").write_text(json.dumps(whole))
+    assert folder.read_plan() is not None
+
+
 def test_a_file_where_the_folder_should_be_is_an_error(tmp_path):
     (tmp_path / "digits").write_text("")
     with pytest.raises(OptbenchError, match="a file is where a folder is expected"):

@@ -223,5 +223,11 @@ def _is_plan(content: dict[str, Any]) -> bool:
         *(isinstance(row["config_id"], str) and isinstance(row["trial"], dict) for row in content["rows"]),
         *(isinstance(seed, int) for seed in content["seeds"]),
         *(isinstance(content["resolved"].get(name, ""), (str, type(None))) for name in ("baseline", "final")),
+        *(_is_entry(row["trial"].get("entry"), row["trial"].get("label")) for row in content["rows"]),
+        *(_is_entry(entry, label) for label, entry in content["resolved"].get("optimizers", {}).items()),
     ]
     return all(kinds)
+
+
+def _is_entry(entry: Any, label: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(label, str)
