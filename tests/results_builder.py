@@ -8,6 +8,9 @@ from typing import Any
 
 from optbench.events import Evaluated, Event, Finished, Started, Status
 from optbench.store import SuiteFolder, make_plan
+from optbench.suite.dump import dump_text
+from optbench.suite.load import load
+from optbench.suite.plan import plan
 from optbench.suite.types import Optimizer, Rule, Suite, Trial
 
 STEPS_PER_EPOCH = 10
@@ -143,6 +146,21 @@ def write(
                 for event in events[trial.label, trial.seed]:
                     file.append(event)
     return folder
+
+
+def swept_twice(root: Path, labels: Sequence[str] = ("SGD", "Adam"), seeds: int = 2) -> SuiteFolder:
+    """A sweep of three rates by two momenta, better with more momentum; at the highest rate the last seed diverges."""
+    optimizers = {label: {"use": "sgd", "lr": 0.1, "momentum": 0.9} for label in labels}
+    grids = {"momentum": {"values": [0.0, 0.9]}, "lr": [0.1, 1, 10]}
+    suite = a_suite((), seeds, optimizers=optimizers, sensitivity=grids)
+    (root / "digits.yaml").write_text(dump_text(suite), encoding="utf-8")
+    trials = plan(load(root / "digits.yaml"))
+    events = {}
+    for trial in trials:
+        lost = trial.point.get("lr") == 1.0 and trial.seed == seeds - 1
+        accuracy = (0.9 if trial.point.get("momentum", 0.9) else 0.8) + trial.seed / 100
+        events[trial.id] = diverged() if lost else curve([0.5, accuracy])
+    return write_trials(root / "results", suite, trials, events)
 
 
 def write_trials(

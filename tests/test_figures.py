@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import algoperf_builder as algoperf
@@ -17,9 +19,10 @@ from optbench.report import figures, save, save_everything
 from optbench.report.figures import FORMATS, Drawing, drawings, known_figures, rendered, written
 from optbench.report.figures._sheet import settings
 from optbench.report.figures._text import fitted, shown, unique, width, wrapped
+from optbench.report.figures.sensitivity import draw_map
 from optbench.store import Results, read
 from optbench.suite.published import Published
-from results_builder import a_suite, curve, diverged, reaching, trials_of, write, write_trials
+from results_builder import a_suite, curve, diverged, reaching, swept_twice, trials_of, write, write_trials
 from test_report_formats import HOSTILE
 
 USUAL = {"curves-accuracy", "dynamics", "finals", "memory", "survival", "time"}
@@ -126,6 +129,48 @@ def test_measured_beside_published_shows_all_that_was_measured_also_what_was_nev
         len(epochs.patches) == len(final.patches) == len(memory.patches) == 2
     )  # margins, the default one too
     assert {line.get_marker() for line in final.lines} >= {"D", "o", "X"}
+
+
+def test_a_sweep_with_failed_trials_is_drawn_and_a_map_marks_them(tmp_path):
+    swept_twice(tmp_path)
+    found = of(read([tmp_path / "results"]))
+    assert "4 trials diverged or failed and count as the worst outcome" in said(found["sensitivity"])
+    drawn = said(found["map-SGD"])
+    assert "last validation accuracy (%)" in drawn
+    assert "80.5" in drawn
+    assert drawn.count("†") == 3  # two points, and the note
+    with settings():
+        axes = found["map-SGD"].draw(*found["map-SGD"].content).axes[0]
+    [frame] = axes.patches
+    assert (frame.get_x(), frame.get_y()) == (0.5, 0.5)  # the entry as written: rate 0.1, momentum 0.9
+
+
+def test_rates_below_a_map_stand_clear_of_each_other_and_of_the_note(tmp_path):
+    grid = pd.DataFrame(
+        {
+            "metric": "accuracy",
+            "x_name": "lr",
+            "y_name": "momentum",
+            "y": 0.0,
+            "x": [10.0**power for power in range(-9, 1)],
+            "mean": 0.5,
+            "low": 0.4,
+            "high": 0.6,
+            "n": 5,
+            "failures": 0,
+            "own": False,
+            "higher": True,
+        }
+    )
+    with settings():
+        figure = draw_map("main: SGD", grid)
+        figure.canvas.draw()
+        axes = figure.axes[0]
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+        note = figure.texts[-1].get_window_extent()
+        assert len(boxes) > 3
+        assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+        assert axes.xaxis.label.get_window_extent().y0 > note.y1
 
 
 def test_an_imported_leaderboard_has_figures_of_what_its_logs_tell(tmp_path):
@@ -237,7 +282,14 @@ def test_labels_of_a_legend_stay_on_the_sheet_and_do_not_overlap(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("a $x$ b", "a $x$ b"), ("🚀", "entry 3"), ("漢字のオ", "entry 3")]
+    ("name", "expected"),
+    [
+        ("a $x$ b", "a $x$ b"),
+        ("🚀", "entry 3"),
+        ("漢字のオ", "entry 3"),
+        ("Adam 🚀🏽 fast", "Adam fast"),
+        ("Adam 漢", "Adam □"),
+    ],
 )
 def test_names_that_the_font_lacks_are_called_by_their_place(name, expected):
     assert shown(name, 2) == expected

@@ -19,7 +19,18 @@ from optbench.report import render, render_report
 from optbench.report.detect import detect_report
 from optbench.report.leaderboard import build_leaderboard
 from optbench.store import read
-from results_builder import a_suite, curve, diverged, evaluated, failed, finished, reaching, started, write
+from results_builder import (
+    a_suite,
+    curve,
+    diverged,
+    evaluated,
+    failed,
+    finished,
+    reaching,
+    started,
+    swept_twice,
+    write,
+)
 
 HOSTILE = (
     "</script><script>alert(1)</script>",
@@ -106,6 +117,55 @@ def test_without_a_script_tables_notes_warnings_and_sources_are_there(tmp_path):
         "Every trial completed.",
     ):
         assert expected in words, expected
+
+
+def test_a_sweep_over_two_hyperparameters_is_a_map_an_entry_with_intervals_and_failures(tmp_path):
+    swept_twice(tmp_path)
+    [figure] = [
+        each
+        for each in data(render(read([tmp_path / "results"]), "html"))["figures"]
+        if each["kind"] == "maps"
+    ]
+    assert (figure["x"], figure["y"], figure["higher"]) == ("lr", "momentum", True)
+    assert [series["n"] for series in figure["series"]] == ["SGD", "Adam"]
+    first = figure["series"][0]
+    cells = list(zip(first["x"], first["y"], first["z"], first["failed"], first["k"], strict=True))
+    assert (0.01, 0, 0.805, 0, 2) in cells
+    assert [failed for rate, _, _, failed, _ in cells if rate == 1] == [1, 1]
+    assert (first["x"][first["own"]], first["y"][first["own"]]) == (0.1, 0.9)
+    assert first["lo"][first["own"]] < first["z"][first["own"]] < first["hi"][first["own"]]
+    assert "2 seeds" in figure["note"]
+
+
+def test_numbers_of_a_source_are_drawn_beside_what_was_measured_of_them(tmp_path):
+    claims = {
+        "epochs_to_target": {"kind": "numeric", "value": 3, "unit": "epochs", "margin": 1},
+        "final_metric": {"kind": "numeric", "value": 0.95, "unit": "fraction", "margin": 0.02},
+        "memory_overhead": {"kind": "deterministic", "value": 2.0, "unit": "x"},
+        "sensitivity": {"kind": "ladder", "level": "low"},
+    }
+    rows = [
+        {"source": {"text": source}, "optimizer": label, "values": claims}
+        for source, label in (("A survey", "SGD"), ("A survey", "Never"), ("A paper", "SGD"))
+    ]
+    events = {("SGD", seed): reaching(3, 0.95 + seed / 1000) for seed in range(6)}
+    events |= {("Never", seed): curve([0.5] * 10) for seed in range(6)}
+    text = page(tmp_path, ("SGD", "Never"), 6, events, published=rows)
+    drawn = [each for each in data(text)["figures"] if each["kind"] == "claims"]
+    assert [each["y"] for each in drawn] == 2 * [
+        "epochs to target",
+        "final metric",
+        "multiple of the parameters' bytes",
+    ]
+    sgd, never = drawn[0]["rows"]
+    assert (sgd["value"], sgd["margin"], sgd["mean"], sgd["k"]) == (3, 1, 3, 6)
+    assert (sgd["verdict"], never["verdict"]) == ("reproduced", "contradicted")
+    assert (never["mean"], never["lo"], never["o"]) == (None, 10, 1)
+    assert drawn[2]["rows"][0]["margin"] == 0.05  # the default, as a verdict takes it
+    assert "published by A survey" in drawn[0]["note"]
+    assert "6 seeds" in drawn[0]["note"]
+    assert "published by A paper" in drawn[3]["note"]
+    assert text.index("Source: A paper") < text.rindex('data-figures="')  # each behind its own table
 
 
 def test_identifiers_are_unique(tmp_path):

@@ -207,6 +207,14 @@ def test_a_budget_that_ends_before_the_claim_is_inconclusive_and_after_it_contra
     )
 
 
+def test_a_share_is_shown_in_percent_on_both_sides(tmp_path: Path) -> None:
+    final = {"final_metric": {"kind": "numeric", "value": 0.94, "unit": "fraction", "margin": 0.002}}
+    events = {("Adam", seed): reaching(3, value) for seed, value in enumerate(finals(0.95))}
+    judged(tmp_path, [row(final)], events)
+    text = report.render(read([tmp_path]), "markdown")
+    assert "| final metric % | 94.00 ± 0.2 | 95.00 (94.91–95.09) | contradicted |" in " ".join(text.split())
+
+
 def test_a_diverged_seed_leaves_no_interval_to_judge_by(tmp_path: Path) -> None:
     events = {("Adam", seed): reaching(3, value) for seed, value in enumerate(finals(0.95))}
     events["Adam", 0] = diverged()

@@ -10,7 +10,7 @@ import pytest
 
 from optbench.report import render
 from optbench.store import read
-from results_builder import a_suite, diverged, failed, reaching, write
+from results_builder import a_suite, diverged, failed, reaching, swept_twice, write
 
 pytestmark = pytest.mark.slow
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -204,6 +204,64 @@ def test_the_metric_is_chosen_and_the_figure_has_a_table(opened):
     assert figure.locator(".label-y").text_content().startswith("validation loss")
     figure.locator(".alt summary").click()
     assert figure.locator(".alt tbody tr").count() > 10
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory) -> str:
+    root = tmp_path_factory.mktemp("swept")
+    swept_twice(root, LABELS[:3])
+    path = root / "report.html"
+    path.write_text(render(read([root / "results"]), "html"), encoding="utf-8")
+    return path.as_uri()
+
+
+def test_a_map_is_read_by_arrow_keys_and_pointer_and_loses_what_is_hidden(browser, swept):
+    opened = Opened(browser, swept)
+    page = opened.page
+    figure = page.locator(".figure", has=page.locator(".cell"))
+    plot = figure.locator(".plot")
+    assert figure.locator(".tool:visible").count() == 0  # nothing to zoom
+    plot.focus()
+    said = page.locator("[aria-live]")
+    page.keyboard.press("Home")
+    assert said.inner_text().startswith("lr = 0.01, momentum = 0.9: SGD 90.50 %")
+    assert "2 seeds" in said.inner_text()
+    page.keyboard.press("ArrowDown")
+    assert said.inner_text().startswith("lr = 0.01, momentum = 0: SGD 80.50 %")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert "lr = 1, momentum = 0.9" in said.inner_text()
+    assert "1 failed" in said.inner_text()
+    plot.locator("rect[fill^=rgb]").first.hover(force=True)
+    assert figure.locator(".readout").inner_text().startswith("lr = 0.01, momentum = 0.9")
+    panels = plot.locator("g[data-o]").count()
+    page.locator(".chip").first.click()
+    assert plot.locator("g[data-o]").count() == panels - 1
+    assert opened.said == []
+
+
+def test_claims_say_what_is_published_what_was_measured_and_the_verdict(browser, tmp_path):
+    claim = {"kind": "numeric", "value": 3, "unit": "epochs", "margin": 1}
+    rows = [
+        {"source": {"text": "A survey"}, "optimizer": label, "values": {"epochs_to_target": claim}}
+        for label in ("SGD", "Adam")
+    ]
+    events = {(label, seed): reaching(3, 0.95) for label in ("SGD", "Adam") for seed in range(6)}
+    write(tmp_path, a_suite(seeds=6, published=rows), events)
+    path = tmp_path / "report.html"
+    path.write_text(render(read([tmp_path]), "html"), encoding="utf-8")
+    opened = Opened(browser, path.as_uri())
+    figure = opened.page.locator(".figure", has=opened.page.locator(".published"))
+    assert figure.locator(".plot text", has_text="✓ reproduced").count() == 2
+    figure.locator(".plot").focus()
+    opened.page.keyboard.press("ArrowRight")
+    said = opened.page.locator("[aria-live]").inner_text()
+    for part in ("SGD:", "published 3 ± 1", "measured 3 (", "6 seeds", "verdict reproduced"):
+        assert part in said
+    opened.page.locator(".chip").first.click()
+    assert figure.locator(".plot text", has_text="✓ reproduced").count() == 1
+    assert opened.said == []
 
 
 def test_a_filter_leaves_matching_rows(browser, tmp_path):

@@ -9,7 +9,7 @@ import pandas as pd
 
 from optbench.analysis.intervals import t_interval
 from optbench.analysis.sensitivity import basin_bracket, basin_ends, is_dense, margin_of
-from optbench.analysis.sweeps import Sweep, sweeps
+from optbench.analysis.sweeps import Sweep, is_point, sweeps
 from optbench.store import Results
 
 
@@ -30,17 +30,21 @@ def sweep_curves_frame(results: Results) -> pd.DataFrame:
 
 def sweep_grid_frame(results: Results) -> pd.DataFrame:
     """One row an entry and point of a sweep over exactly two hyperparameters: suite, workload, optimizer, metric, x_name,
-    y_name, x, y, mean (over seeds), n, higher (bool: greater is better)."""
+    y_name, x, y, mean, low, high (over seeds, 95 % t interval; empty for one seed), n (seeds of which every point counts),
+    failures (trials at this point that count as the worst outcome), own (bool: the entry as written), higher (bool: greater
+    is better)."""
     records: list[dict[str, Any]] = []
     for sweep in sweeps(results):
         if len(sweep.axes) == 2 and len(sweep.scores):
             x, y = sweep.axes
             sign = 1.0 if sweep.higher else -1.0
-            for point, score in zip(sweep.points, sweep.scores.mean(), strict=True):
+            for place, (point, failures) in enumerate(zip(sweep.points, sweep.failed, strict=True)):
+                found = t_interval((sign * sweep.scores[place]).tolist())
                 named = {"suite": sweep.suite, "workload": sweep.workload, "optimizer": sweep.optimizer}
                 own = {"metric": sweep.metric, "x_name": x, "y_name": y, "x": point[x], "y": point[y]}
-                own |= {"mean": sign * float(score), "n": len(sweep.scores), "higher": sweep.higher}
-                records.append(named | own)
+                own |= {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n}
+                own |= {"failures": failures, "own": is_point(sweep.own_values, point)}
+                records.append(named | own | {"higher": sweep.higher})
     columns = [
         "suite",
         "workload",
@@ -51,9 +55,10 @@ def sweep_grid_frame(results: Results) -> pd.DataFrame:
         "x",
         "y",
         "mean",
-        "n",
-        "higher",
+        "low",
+        "high",
     ]
+    columns += ["n", "failures", "own", "higher"]
     return pd.DataFrame(records, columns=columns)
 
 

@@ -41,7 +41,7 @@ class Sweep:
     own: pd.Series
     own_values: dict[str, float]
     engines: tuple[str, ...]  # that its trials ran on: more than one is a mix
-    failures: int
+    failed: tuple[int, ...]  # trials that count as the worst outcome, by point
     complete: bool  # nothing is left to run
 
     @property
@@ -49,10 +49,19 @@ class Sweep:
         """What basins are measured along."""
         return self.axes[0]
 
+    @property
+    def failures(self) -> int:
+        return sum(self.failed)
+
 
 def sweeps(results: Results) -> list[Sweep]:
     """In the order of suites, workloads and entries; those without a complete seed have empty `scores`."""
     return [sweep for suite in results.suites for sweep in _of_suite(suite)]
+
+
+def is_point(values: dict[str, float], point: dict[str, float]) -> bool:
+    """Whether these values of hyperparameters are those of a point."""
+    return _key(values) == _key(point)
 
 
 def _of_suite(suite: SuiteResults) -> Iterator[Sweep]:
@@ -113,7 +122,7 @@ def _sweep(suite: SuiteResults, rows: list[TableRow], own: TableRow | None, othe
         own=_scores(own, metric, worst, higher=higher) if own is not None else pd.Series(dtype=float),
         own_values=own_values,
         engines=_engines([*on_grid.values(), *([own] if own is not None else [])]),
-        failures=sum(is_worst(log) for row in on_grid.values() for log in row.logs),
+        failed=tuple(sum(map(is_worst, on_grid[key].logs)) for key in keys),
         complete=all(
             set(row.seeds) <= {log.trial["seed"] for log in row.logs if log.is_complete} for row in rows
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -13,7 +13,8 @@ from optbench.report.cells import Cell, Column
 from optbench.report.model import Block, Report, Section, Table
 from optbench.report.text import clean, count, number, seconds
 
-_TITLES = {
+CAPTION = "Measured beside published"
+TITLES = {
     "epochs_to_target": "epochs to target",
     "steps_to_target": "steps to target",
     "samples_to_target": "samples to target",
@@ -51,7 +52,7 @@ def _block(table: pd.DataFrame, on: str) -> Block:
     facts += [f"protocol: {first['protocol']}" if first["protocol"] else "", f"here: {first['measured_on']}"]
     columns = (
         Column("optimizer", lambda row: Cell(clean(row["optimizer"])), text=True),
-        Column("claim", lambda row: Cell(_TITLES[row["column"]]), text=True),
+        Column("claim", lambda row: Cell(_claim(row)), text=True),
         Column("published", lambda row: Cell(_published(row))),
         Column("measured", lambda row: Cell(_measured(row))),
         Column("verdict", lambda row: Cell(_verdict(row, reasons)), text=True),
@@ -60,19 +61,24 @@ def _block(table: pd.DataFrame, on: str) -> Block:
     return Block(
         heading=f"Published{on}",
         facts=clean("; ".join(fact for fact in facts if fact)),
-        tables=(Table("Measured beside published", columns, rows),),
+        tables=(Table(CAPTION, columns, rows),),
         notes=(*(f"({n}) {clean(reason)}." for n, reason in enumerate(reasons, start=1)), *_notes(table)),
         warnings=(),
         measured_on="",
     )
 
 
+def _claim(row: Mapping[Any, Any]) -> str:
+    return f"{TITLES[row['column']]} %" if row["unit"] == "fraction" else TITLES[row["column"]]
+
+
 def _published(row: Mapping[Any, Any]) -> str:
     margin = row["margin"]
     if math.isnan(margin) or not margin or row["kind"] not in ("numeric", "deterministic"):
         return clean(row["published"])
-    shown = f"{100 * margin:g} %" if row["unit"] == "fraction" else f"{margin:g}"
-    return f"{clean(row['published'])} ± {shown}"
+    if row["unit"] == "fraction":
+        return f"{_share(row['value'])} ± {100 * margin:g}"
+    return f"{clean(row['published'])} ± {margin:g}"
 
 
 def _measured(row: Mapping[Any, Any]) -> str:
@@ -81,34 +87,13 @@ def _measured(row: Mapping[Any, Any]) -> str:
     column, low, high = row["column"], row["measured_low"], row["measured_high"]
     if column == "memory_overhead":
         return f"{row['measured']:.2f}x"
-    show = _share if row["unit"] == "fraction" else seconds if column == "seconds_to_target" else count
-    show = (
-        _decades
-        if column == "sensitivity"
-        else (lambda value: number(value, 4))
-        if row["unit"] == "nats"
-        else show
-    )
-    show = _SHOWN.get(column, show)
-    text = show(row["measured"])
+    if column == "training_bytes":  # counted
+        return f"{number(row['measured'] / 1e3, 4)} kB"
+    show, unit = _SHOWN.get(column) or (_BY_UNIT.get(row["unit"], count), "")
+    text = f"{show(row['measured'])}{unit}"
     if math.isnan(low):
         return text
     return f"{text} ({show(low)}–{show(high) if math.isfinite(high) else ''})"
-
-
-def _kilobytes(value: float) -> str:
-    return f"{number(value / 1e3, 4)} kB"
-
-
-def _milliseconds(value: float) -> str:
-    return f"{number(value * 1e3)} ms"
-
-
-def _rising(value: float) -> str:
-    return f"{number(100 * value)} % rising"
-
-
-_SHOWN = {"training_bytes": _kilobytes, "seconds_per_update": _milliseconds, "loss_rises": _rising}
 
 
 def _share(value: float) -> str:
@@ -117,6 +102,16 @@ def _share(value: float) -> str:
 
 def _decades(value: float) -> str:
     return f"{value:.2f}"
+
+
+#: how a measured value is shown, and what stands behind it
+_SHOWN: dict[str, tuple[Callable[[float], str], str]] = {
+    "seconds_to_target": (seconds, ""),
+    "sensitivity": (_decades, ""),
+    "seconds_per_update": (lambda value: number(value * 1e3), " ms"),
+    "loss_rises": (lambda value: number(100 * value), " % rising"),
+}
+_BY_UNIT: dict[str, Callable[[float], str]] = {"fraction": _share, "nats": lambda value: number(value, 4)}
 
 
 def _verdict(row: Mapping[Any, Any], reasons: list[str]) -> str:

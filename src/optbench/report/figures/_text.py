@@ -18,13 +18,15 @@ MISSING = "□"
 
 
 def shown(text: str, place: int = 0) -> str:
-    """As it can be drawn. A name of which less than half can be is called by its place in the table."""
+    """As it can be drawn, without emoji. A name of which less than half can be is called by its place in the table."""
     kept = [character for character in clean(text) if not _joins(character)]
-    drawn = "".join(character if _has(ord(character)) else MISSING for character in kept).strip()
-    lost = drawn.count(MISSING)
-    if kept and 2 * lost > len(kept):
+    lost = [character for character in kept if not _has(ord(character))]
+    if 2 * len(lost) > len(kept):
         return f"entry {place + 1}"
-    return drawn or f"entry {place + 1}"
+    drawn = "".join(
+        "" if each in lost and _is_picture(each) else MISSING if each in lost else each for each in kept
+    )
+    return " ".join(drawn.split()) or f"entry {place + 1}"
 
 
 def fitted(text: str, size: float, inches: float) -> str:
@@ -67,6 +69,11 @@ def width(text: str, size: float) -> float:
 def _joins(character: str) -> bool:
     """Joiners and variation selectors have no picture of their own."""
     return unicodedata.category(character) == "Cf" or 0xFE00 <= ord(character) <= 0xFE0F
+
+
+def _is_picture(character: str) -> bool:
+    """A name is read without it; a letter that is lost leaves a mark."""
+    return unicodedata.category(character) in ("So", "Sk")
 
 
 @cache

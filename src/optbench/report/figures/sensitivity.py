@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from optbench.report.figures._groups import Material, file_stem, seeds_text
 from optbench.report.figures._lines import FEW
 from optbench.report.figures._sheet import (
     FAINT,
+    INK,
     SINGLE,
     SMALL_SIZE,
     Entry,
@@ -23,6 +25,7 @@ from optbench.report.figures._sheet import (
     sheet,
     strokes,
 )
+from optbench.report.figures._text import width
 from optbench.report.text import clean, is_share
 
 if TYPE_CHECKING:
@@ -110,30 +113,41 @@ def _lanes(axes: Axes, sweeps: pd.DataFrame, lanes: Sequence[Entry], bottom: flo
 
 
 def draw_map(title: str, grid: pd.DataFrame) -> Figure:
+    from matplotlib.patches import Rectangle
+
     first = grid.iloc[0]
     metric = str(first["metric"])
     scale = 100.0 if is_share(metric) else 1.0
     table = grid.pivot(index="y", columns="x", values="mean").sort_index() * scale
     shape = table.shape
-    note = f"Mean of {seeds_text(grid['n'])} of the last validation {metric}; lighter is {'more' if first['higher'] else 'less'}."
+    note = f"Mean of {seeds_text(grid['n'])} of the last validation {metric}{' (%)' if scale == 100.0 else ''}; lighter is better."
+    if grid["own"].any():
+        note += " Frame: the entry as written."
+    if grid["failures"].any():
+        note += " †: trials there diverged or failed, and count as the worst outcome."
     figure, (axes,) = sheet(
         title, [note], size=(SINGLE, max(0.8, min(6.0, 0.28 * shape[0]))), left=0.62, right=0.1
     )
     shade = "cividis" if first["higher"] else "cividis_r"
     axes.imshow(table.to_numpy(float), origin="lower", aspect="auto", cmap=shade)
     axes.grid(visible=False)
-    axes.set_xticks(
-        range(shape[1]), [f"{value:g}" for value in table.columns], rotation=45 if shape[1] > 7 else 0
-    )
+    values = [f"{value:g}" for value in table.columns]
+    widest = max(width(value, SMALL_SIZE + 0.5) for value in values) + 0.06
+    every = ceil(widest / ((SINGLE - 0.72) / shape[1]))
+    axes.set_xticks(range(0, shape[1], every), values[::every])
     axes.set_yticks(range(shape[0]), [f"{value:g}" for value in table.index])
     axes.set_xlabel(clean(str(first["x_name"])))
     axes.set_ylabel(clean(str(first["y_name"])))
     if shape[1] <= 9:
-        _numbers(axes, table, higher=bool(first["higher"]))
+        failures = grid.pivot(index="y", columns="x", values="failures").sort_index().to_numpy(float)
+        _numbers(axes, table, failures, higher=bool(first["higher"]))
+    for row in grid[grid["own"]].to_dict("records"):
+        corner = (list(table.columns).index(row["x"]) - 0.5, list(table.index).index(row["y"]) - 0.5)
+        axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=INK, linewidth=1.4, clip_on=False))
     return figure
 
 
-def _numbers(axes: Axes, table: pd.DataFrame, *, higher: bool) -> None:
+def _numbers(axes: Axes, table: pd.DataFrame, failures: Any, *, higher: bool) -> None:
     values = table.to_numpy(float)
     middle = (np.nanmin(values) + np.nanmax(values)) / 2
     for y, row in enumerate(values):
@@ -141,7 +155,8 @@ def _numbers(axes: Axes, table: pd.DataFrame, *, higher: bool) -> None:
             if value == value:
                 light = (value > middle) == higher
                 ink = "#111111" if light else "#ffffff"
-                axes.text(x, y, f"{value:.3g}", ha="center", va="center", fontsize=SMALL_SIZE, color=ink)
+                shown = f"{value:.3g}{'†' if failures[y][x] else ''}"
+                axes.text(x, y, shown, ha="center", va="center", fontsize=SMALL_SIZE, color=ink)
 
 
 def _notes(sweeps: pd.DataFrame, entries: Sequence[Entry], metric: str) -> Iterator[str]:
@@ -151,7 +166,7 @@ def _notes(sweeps: pd.DataFrame, entries: Sequence[Entry], metric: str) -> Itera
     if sweeps["basin_low"].notna().any():
         within = f"{100 * MARGINS['width_1']:g} {'point' if is_share(metric) else '%'}"
         yield f"Bars below: each entry's basin, within {within} of its best mean; mark: the entry as written."
-    failures = sweeps.drop_duplicates("optimizer")["failures"].sum()
+    failures = int(sweeps.drop_duplicates("optimizer")["failures"].sum())
     if failures:
         yield f"{failures} trial{'s' * (failures != 1)} diverged or failed and count as the worst outcome."
 

@@ -129,7 +129,7 @@ def _contents(report: Report) -> Html:
 
 def _script() -> Html:
     """In one block, so that nothing of it is a global name."""
-    parts = "".join(_asset(f"{part}.js") for part in ("core", "charts", "rows", "figure", "page"))
+    parts = "".join(_asset(f"{part}.js") for part in ("core", "charts", "rows", "maps", "figure", "page"))
     return Html(f'<script>"use strict";{{\n{parts}}}</script>')
 
 

@@ -13,7 +13,7 @@ from optbench.analysis.finals import finals_frame
 from optbench.analysis.parts import memory_parts_frame, time_parts_frame
 from optbench.analysis.profile_curves import profile_frame
 from optbench.analysis.survival import survival_frame
-from optbench.analysis.sweep_curves import sweep_curves_frame
+from optbench.analysis.sweep_curves import sweep_curves_frame, sweep_grid_frame
 from optbench.report.model import Report
 from optbench.report.page import figures
 from optbench.report.page.curves import curves, points_for
@@ -61,7 +61,30 @@ class Drawings:
             for place, each in enumerate(narrow)
         ]
         wide = [self._figure(metrics, "wide")] if metrics else []
+        drawn += [self._figure([each], "span") for each in figures.maps(own(self._grids), group)]
         return el("div", *wide, *drawn, class_="figures") if wide or drawn else Html("")
+
+    def of_published(self, suite: str) -> list[Html]:
+        """What was measured beside each source's numbers, in the order of the published blocks; empty where it has none."""
+        verdicts = self._report.more.get("verdicts")
+        if verdicts is None:
+            return []
+        own = verdicts[verdicts["suite"] == suite]
+        found = []
+        for _, claims in own.groupby(["workload", "source"], sort=False):
+            drawn = figures.published(claims, Group("", "", {}, self._places))
+            found.append(self._row(drawn) if drawn else Html(""))
+        return found
+
+    def _row(self, drawn: Sequence[Figure]) -> Html:
+        """Two beside each other; what is left over as wide as both."""
+        last = len(drawn) - 1
+        sizes = ("span" if place == last and place % 2 == 0 else "" for place in range(len(drawn)))
+        return el(
+            "div",
+            *(self._figure([each], size) for each, size in zip(drawn, sizes, strict=True)),
+            class_="figures",
+        )
 
     def of_suite(self, suite: SuiteResults) -> Html:
         """What sums several workloads up. A leaderboard has rules of its own, and a table."""
@@ -104,6 +127,10 @@ class Drawings:
     @cached_property
     def _sweeps(self) -> pd.DataFrame:
         return sweep_curves_frame(self._results)
+
+    @cached_property
+    def _grids(self) -> pd.DataFrame:
+        return sweep_grid_frame(self._results)
 
     @cached_property
     def _profiles(self) -> pd.DataFrame:

@@ -46,7 +46,8 @@ function setUpFigure(element) {
     tools.cut.hidden = !chart?.cut && own.cut; tools.cut.setAttribute("aria-pressed", !own.cut);
     tools.log.hidden = !positive; tools.log.setAttribute("aria-pressed", own.log);
     tools.reset.hidden = tools.out.hidden = !own.zoom;
-    plot.setAttribute("aria-label", `${figure().title}. Left and right arrow keys read values, plus and minus zoom, Escape resets.`);
+    tools.in.hidden = Boolean(chart && !chart.x);
+    plot.setAttribute("aria-label", `${figure().title}. ${chart?.box ? "Arrow keys read values." : "Left and right arrow keys read values, plus and minus zoom, Escape resets."}`);
   }
 
   // ---- zoom
@@ -58,7 +59,7 @@ function setUpFigure(element) {
     live.textContent = `Zoomed to ${formatX(x[0])} to ${formatX(x[1])}`;
   }
   function zoomBy(factor) {
-    if (!own.chart || (factor > 1 && !own.zoom)) return;
+    if (!own.chart?.x || (factor > 1 && !own.zoom)) return;
     const { area, x } = own.chart, at = own.cursor !== null && own.chart.horizontal ? x(own.chart.stops[own.cursor]) : (area.left + area.right) / 2;
     const half = ((area.right - area.left) / 2) * factor, next = [x.back(at - half), x.back(at + half)];
     if (factor > 1) {
@@ -75,17 +76,17 @@ function setUpFigure(element) {
     own.cursor = Math.max(0, Math.min(chart.stops.length - 1, index));
     const stop = chart.stops[own.cursor], said = chart.says(stop), many = said.rows.slice(0, 14);
     chart.root.querySelector(".cursor")?.remove();
-    const place = chart.horizontal ? chart.x(stop) : 0, line = chart.horizontal
+    const box = chart.box?.(stop), place = chart.horizontal ? chart.x(stop) : box ? box.x + box.width : 0, line = box ? null : chart.horizontal
       ? { x1: place, x2: place, y1: chart.area.top, y2: chart.area.bottom }
       : { x1: chart.area.left - 5, x2: chart.area.left - 5, y1: chart.groups[stop].middle - 12, y2: chart.groups[stop].middle + 12, "stroke-width": 3 };
-    chart.root.append(svg("line", { class: "cursor", ...line }));
+    chart.root.append(box ? svg("rect", { class: "cursor cell", ...box }) : svg("line", { class: "cursor", ...line }));
     const rows = many.map((row) => html("tr", {}, html("th", { scope: "row" }, row.o === undefined ? "" : html("span", { class: "key" }, key(row.o)), html("bdi", {}, row.name)), html("td", {}, valued(row.value)), html("td", { class: "quiet" }, row.more)));
     if (said.rows.length > many.length) rows.push(html("tr", {}, html("td", { colspan: 3 }, `and ${said.rows.length - many.length} more`)));
     readout.replaceChildren(html("bdi", {}, said.head), html("table", { role: "presentation" }, html("tbody", {}, rows)));
     readout.hidden = false;
     const scale = plot.clientWidth / view().width, left = place * scale, room = readout.offsetWidth;
-    readout.style.left = chart.horizontal ? `${left + room + 24 < plot.clientWidth ? left + 14 : Math.max(0, left - room - 14)}px` : `${Math.max(0, plot.clientWidth - room)}px`;
-    readout.style.top = chart.horizontal ? "26px" : `${chart.groups[stop].middle + 16}px`;
+    readout.style.left = chart.horizontal || box ? `${left + room + 24 < plot.clientWidth ? left + 14 : Math.max(0, left - room - 14)}px` : `${Math.max(0, plot.clientWidth - room)}px`;
+    readout.style.top = box ? `${(box.y + box.height) * scale + 6}px` : chart.horizontal ? "26px" : `${chart.groups[stop].middle + 16}px`;
     if (aloud) live.textContent = `${said.head}: ${said.rows.map((row) => `${row.name} ${row.value} ${row.more}`).join("; ")}`;
   }
   function leave() {
@@ -98,11 +99,20 @@ function setUpFigure(element) {
     return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
   }
   function nearest([x, y]) {
-    const distance = (stop) => (own.chart.horizontal ? Math.abs(own.chart.x(stop) - x) : Math.abs(own.chart.groups[stop].middle - y));
+    const away = ({ x: left, y: top, width: wide, height: high }) => Math.hypot(left + wide / 2 - x, top + high / 2 - y);
+    const distance = (stop) => (own.chart.box ? away(own.chart.box(stop)) : own.chart.horizontal ? Math.abs(own.chart.x(stop) - x) : Math.abs(own.chart.groups[stop].middle - y));
     return own.chart.stops.reduce((best, stop, index, stops) => (distance(stop) < distance(stops[best]) ? index : best), 0);
   }
+  // The stop below or above: of cells the next one in that direction.
+  function beyond(here, step) {
+    const { box, stops } = own.chart;
+    if (!box || here < 0) return here + step;
+    const from = box(stops[here]), far = (stop) => step * (box(stop).y - from.y);
+    const found = stops.filter((stop) => far(stop) > 1).sort((a, b) => far(a) - far(b) || Math.abs(box(a).x - from.x) - Math.abs(box(b).x - from.x));
+    return found.length ? stops.indexOf(found[0]) : here;
+  }
   plot.addEventListener("pointerdown", (event) => {
-    if (!own.chart || event.button !== 0) return;
+    if (!own.chart?.x || event.button !== 0) return;
     own.drag = { from: at(event), box: own.chart.root.appendChild(svg("rect", { class: "drag" })), tall: false };
     plot.setPointerCapture(event.pointerId);
   });
@@ -133,7 +143,7 @@ function setUpFigure(element) {
     const last = own.chart.stops.length - 1, here = own.cursor ?? -1, move = event.shiftKey ? 10 : 1;
     const actions = {
       ArrowRight: () => point(here + move, { aloud: true }), ArrowLeft: () => point(here < 0 ? last : here - move, { aloud: true }),
-      ArrowDown: own.chart.horizontal ? null : () => point(here + 1, { aloud: true }), ArrowUp: own.chart.horizontal ? null : () => point(here - 1, { aloud: true }),
+      ArrowDown: own.chart.horizontal ? null : () => point(beyond(here, 1), { aloud: true }), ArrowUp: own.chart.horizontal ? null : () => point(beyond(here, -1), { aloud: true }),
       Home: () => point(0, { aloud: true }), End: () => point(last, { aloud: true }),
       "+": () => zoomBy(0.5), "=": () => zoomBy(0.5), "-": () => zoomBy(2), Escape: () => { own.zoom = null; render(); live.textContent = "Zoom reset"; }, 0: () => { own.zoom = null; render(); },
     };

@@ -11,8 +11,12 @@ import pandas as pd
 
 from optbench.analysis.parts import MEMORY_PARTS, TIME_PARTS
 from optbench.report.page.entries import Group
+from optbench.report.published import CAPTION, TITLES
 from optbench.report.text import clean, is_share
+from optbench.suite.published import DETERMINISTIC_MARGIN
 
+#: of a cell of a map: where, what, its interval, seeds, and trials that failed
+_MAP = {"x": "x", "y": "y", "z": "mean", "lo": "low", "hi": "high", "k": "n", "failed": "failures"}
 UNITS = {"epoch": "epochs", "step": "steps", "seconds": "seconds"}
 
 
@@ -148,6 +152,83 @@ def sensitivity(frame: pd.DataFrame, group: Group) -> list[Figure]:
         title = f"Sensitivity to {clean(str(name))}"
         figures.append(Figure(title, content | {"y": f"last validation {clean(metric)}"}, note))
     return figures
+
+
+def maps(frame: pd.DataFrame, group: Group) -> list[Figure]:
+    """A figure a pair of hyperparameters: a panel an entry, all in one scale."""
+    figures = []
+    for (x, y), own in frame.groupby(["x_name", "y_name"], sort=False) if len(frame) else ():
+        metric = clean(str(own["metric"].iloc[0]))
+        series = []
+        for optimizer, cells in own.groupby("optimizer", sort=False):
+            entry = group.named(clean(str(optimizer)))
+            entry |= {key: numbers(cells[name]) for key, name in _MAP.items()}
+            written = cells["own"].to_numpy(bool)
+            series.append(entry | ({"own": int(written.argmax())} if written.any() else {}))
+        content: dict[str, Any] = {"kind": "maps", "format": format_of(metric), "series": series}
+        content |= {"x": clean(str(x)), "y": clean(str(y)), "higher": bool(own["higher"].iloc[0])}
+        failed = (
+            " †: trials there diverged or failed, and count as the worst outcome."
+            if own["failures"].any()
+            else ""
+        )
+        note = (
+            f"Mean over seeds ({count_of(own['n'])}) of the last validation {metric}; a value's 95 % t interval is shown where it is "
+            f"pointed at. One scale for all entries: lighter is better. Frame: the entry as written.{failed}"
+        )
+        title = f"Sensitivity to {content['x']} and {content['y']}: last validation {metric}"
+        figures.append(Figure(title, content, note))
+    return figures
+
+
+def published(frame: pd.DataFrame, group: Group) -> list[Figure]:
+    """A figure a kind of claim that is a number: a row a claim, with what was measured. `frame`: of one workload and source."""
+    numeric = frame["kind"].isin(["numeric", "deterministic"])
+    known = frame["measured"].notna() | frame["measured_low"].notna()
+    figures = []
+    for column, own in frame[numeric & known].groupby("column", sort=False):
+        rows = [_claim(row, group) for row in own.to_dict("records")]
+        title = TITLES[str(column)]
+        content = {
+            "kind": "claims",
+            "format": "percent" if own["unit"].eq("fraction").all() else "number",
+            "y": "multiple of the parameters' bytes" if column == "memory_overhead" else title,
+            "rows": rows,
+        }
+        seeds = (
+            ""
+            if column == "memory_overhead"
+            else f" ({count_of(own['n'])}), with its 95 % interval where one holds"
+        )
+        censored = (
+            " Arrow: not more than half of the seeds reached it within the budget."
+            if own["measured"].isna().any()
+            else ""
+        )
+        note = (
+            f"Diamond and shade: published by {clean(str(own['source'].iloc[0]))}, with the margin stated before the runs. Mark and "
+            f"line below it: measured{seeds}.{censored}"
+        )
+        figures.append(Figure(f"{CAPTION}: {title}", content, note))
+    return figures
+
+
+def _claim(row: dict[Any, Any], group: Group) -> dict[str, Any]:
+    default = DETERMINISTIC_MARGIN if row["kind"] == "deterministic" else 0.0
+    entry = clean(str(row["entry"]))
+    longest = [name for name in group.places if name == entry or name.startswith(f"{entry} (")]
+    return {
+        "o": group.places[longest[-1]] if longest else 0,
+        "n": clean(str(row["optimizer"])),
+        "value": number(row["value"]),
+        "margin": number(default if pd.isna(row["margin"]) else row["margin"]),
+        "mean": number(row["measured"]),
+        "lo": number(row["measured_low"]),
+        "hi": number(row["measured_high"]),
+        "k": 0 if row["column"] == "memory_overhead" else int(row["n"]),
+        "verdict": str(row["verdict"]),
+        "reason": clean(str(row["reason"])),
+    }
 
 
 def profile(frame: pd.DataFrame, group: Group) -> Figure | None:

@@ -1,9 +1,10 @@
-// Figures with a row an entry: dots of seeds, and bars of what memory and time are made of.
+// Figures with a row an entry: dots of seeds, bars of what memory and time are made of, and what was measured beside what is published.
+const judged = (row) => (row.verdict ? `${{ reproduced: "✓ ", contradicted: "✗ " }[row.verdict] || ""}${row.verdict}` : "");
 function rowFrame(figure, view, domain, below = 0, beside = 0) {
   const rows = shown(figure.rows), format = FORMATS[figure.format];
   if (!rows.length) return null;
-  const title = (row) => (row.top ? `◆ ${row.n}` : row.n), high = Math.max(24, Math.min(46, (view.height - 60 - below) / rows.length));
-  const left = Math.min(0.38 * view.width, 16 + Math.max(...rows.map((row) => widthOf(title(row)))));
+  const title = (row) => (row.top ? `◆ ${row.n}` : row.n), high = Math.max(rows.some((row) => row.verdict) ? 38 : 24, Math.min(46, (view.height - 60 - below) / rows.length));
+  const left = Math.min(0.38 * view.width, 16 + Math.max(...rows.flatMap((row) => [widthOf(title(row)), widthOf(judged(row))])));
   const area = { left: left + beside, right: view.width - 26, top: 8, bottom: 8 + rows.length * high };
   const height = area.bottom + 42 + below;
   const x = linear(domain, [area.left, area.right]);
@@ -14,7 +15,8 @@ function rowFrame(figure, view, domain, below = 0, beside = 0) {
   const groups = rows.map((row, index) => {
     const middle = area.top + (index + 0.5) * high;
     const group = svg("g", { "data-o": row.o, style: `--c:var(--o${row.o})`, class: view.focus !== null && view.focus !== row.o ? "dim" : null },
-      svg("text", { x: left - 12, y: middle + 4, "text-anchor": "end", class: "strong", "unicode-bidi": "plaintext" }, shortened(title(row), left - 14)));
+      svg("text", { x: left - 12, y: middle + (row.verdict ? -3 : 4), "text-anchor": "end", class: "strong", "unicode-bidi": "plaintext" }, shortened(title(row), left - 14)),
+      row.verdict ? svg("text", { x: left - 12, y: middle + 12, "text-anchor": "end" }, shortened(judged(row), left - 14)) : "");
     root.append(group);
     return { row, middle, group };
   });
@@ -71,4 +73,24 @@ function drawBars(figure, view) {
   const says = (at) => { const { row } = frame.groups[at]; return { head: row.n, rows: figure.kinds.map((kind, index) => ({ name: kind, value: row.parts[index] === null ? "not known" : FORMATS[figure.format].full(row.parts[index]), more: "" })) }; };
   return { ...frame, stops: frame.groups.map((_, index) => index), says, horizontal: false };
 }
-const draw = (figure, view) => (figure.kind === "dots" ? drawDots : figure.kind === "bars" ? drawBars : drawLines)(figure, view);
+function drawClaims(figure, view) {
+  const rows = shown(figure.rows), within = extent(rows.flatMap((row) => [row.value - row.margin, row.value + row.margin, row.mean, row.lo, row.hi]));
+  if (!within) return null;
+  const pad = (within[1] - within[0] || Math.abs(within[0]) || 1) * 0.08;
+  const frame = rowFrame(figure, view, view.zoom?.x || [within[0] - pad, within[1] + pad]), { x, area } = frame, { full, unit } = FORMATS[figure.format];
+  const bound = (value) => Math.max(area.left, Math.min(area.right, x(value))), inside = (value) => value !== null && x(value) >= area.left - 4 && x(value) <= area.right + 4;
+  for (const { row, middle, group } of frame.groups) {
+    const top = middle - 5, below = middle + 8, low = bound(row.value - row.margin), measured = row.mean ?? row.lo;
+    if (row.margin) group.append(svg("rect", { class: "margin", x: low, y: middle - 14, width: bound(row.value + row.margin) - low, height: 28 }));
+    if (inside(row.value)) group.append(svg("path", { class: "published", d: SHAPES.D, transform: `translate(${x(row.value).toFixed(1)} ${top}) scale(4.4)`, "vector-effect": "non-scaling-stroke" }));
+    if (row.lo !== null && row.hi !== null) group.append(svg("line", { class: "whisker", x1: bound(row.lo), x2: bound(row.hi), y1: below, y2: below }));
+    if (inside(measured)) group.append(row.mean === null ? svg("text", { x: x(measured) + 4, y: below + 4, class: "strong" }, "→") : marker(row.o, x(measured), below, 4.2));
+  }
+  const says = (at) => {
+    const { row } = frame.groups[at], known = row.mean === null ? `not by half of the seeds within ${full(row.lo)}` : row.k ? withBand({ y: row.mean, lo: row.lo, hi: row.hi }, FORMATS[figure.format]) : full(row.mean);
+    return { head: row.n, rows: [
+      { name: "published", value: full(row.value), more: row.margin ? `± ${decimal(row.margin * (unit ? 100 : 1))}${unit}` : "" },
+      { o: row.o, name: "measured", value: known, more: row.k ? seeds(row.k) : "" }, { name: "verdict", value: row.verdict, more: row.reason }] };
+  };
+  return { ...frame, stops: frame.groups.map((_, index) => index), says, horizontal: false };
+}

@@ -10,6 +10,7 @@ from optbench.report.page.entries import Group, groups
 from optbench.report.page.markup import Html, el, join, name
 from optbench.report.page.source import environments, exclusions, failures, suite_file
 from optbench.report.page.tables import MARK, table
+from optbench.report.published import CAPTION
 from optbench.store import SuiteResults
 
 #: blocks that sum up several workloads, behind which the profile stands
@@ -57,6 +58,10 @@ def _placed(
         if group.title and group.title not in headings and drawn:
             drawn = join(_heading(group), drawn)
         found[at] = join(found.get(at, Html("")), drawn)
+    beside = [
+        number for number, block in enumerate(blocks) if any(each.caption == CAPTION for each in block.tables)
+    ]
+    found |= dict(zip(beside, drawings.of_published(suite.name), strict=True))
     whole = drawings.of_suite(suite)
     if whole:
         at = next((number for number, heading in enumerate(headings) if heading in _SUMMARIES), 0)
