@@ -76,7 +76,7 @@ def run(suite: dict[str, Any], *options: str) -> Ran:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.yaml"
         path.write_text(yaml.safe_dump(suite, sort_keys=False))
-        line = [*OPTBENCH, "run", str(path), "--results", folder, "--json", *options]
+        line = [*OPTBENCH, "run", str(path), "--results", folder, "--json", "--reruns", "0", *options]
         began = time.perf_counter()
         child = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert child.stdout is not None

@@ -9,10 +9,11 @@ import pytest
 from optbench.analysis.frames import trials_frame
 from optbench.report import render
 from optbench.store import SuiteFolder, read
-from optbench.store.attempts import MOST_RERUNS, disagreement, to_run_again
+from optbench.store.attempts import disagreement, to_run_again
 from results_builder import ENVIRONMENT, a_suite, curve, finished, started, trials_of, write
 
 CALM, DISTURBED = 0.98, 0.6
+MOST_RERUNS = 2
 
 
 def events(share: float, accuracy: float = 0.95, **environment: object):
@@ -73,6 +74,20 @@ def test_steal_of_the_hypervisor_disturbs_whatever_the_share(tmp_path):
     told[-1] = finished(cpu_seconds=5.0 * CALM, resources={"cpu_steal": {"mean": 0.2}})
     log = the_log(results(tmp_path, told))
     assert (log.attempt, log.disturbed) == (1, True)
+
+
+def test_threads_that_waited_for_a_processor_disturb_also_where_all_trials_were_alike(tmp_path):
+    """A neighbour that is busy during a whole run leaves no trial to hold the others against."""
+    suite = a_suite()
+
+    def told(queued: float | None):
+        return [*events(DISTURBED)[:-1], finished(cpu_seconds=5.0 * DISTURBED, queued_seconds=queued)]
+
+    given = {(label, seed): told(5.0 * 0.4) for label in ("SGD", "Adam") for seed in range(3)}
+    write(tmp_path, suite, given | {("SGD", 1): told(5.0 * 0.01), ("SGD", 2): told(None)})
+    logs = read([tmp_path]).suites[0].logs
+    calm = [(log.trial["label"], log.trial["seed"]) for log in logs if not log.disturbed]
+    assert calm == [("SGD", 1), ("SGD", 2)]
 
 
 @pytest.mark.parametrize("facts", [{"device": "cuda"}, {"host": "elsewhere", "device_name": "alone"}])

@@ -60,8 +60,8 @@ FP16 = """
 """
 #: told by a clock or by the machine, so never the same twice
 TIMED = {
-    "train_seconds", "cpu_seconds", "evaluation_seconds", "setup_seconds", "data_wait_seconds", "step_peak_bytes", "resources",
-    "environment",
+    "train_seconds", "cpu_seconds", "evaluation_seconds", "setup_seconds", "data_wait_seconds",
+    "queued_seconds", "step_peak_bytes", "resources", "environment",
 }  # fmt: skip
 
 

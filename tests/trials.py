@@ -64,6 +64,7 @@ def untimed(event: Event) -> dict[str, Any]:
         "environment",
         "step_peak_bytes",
         "data_wait_seconds",
+        "queued_seconds",
         "resources",
     )
     return {key: value for key, value in vars(event).items() if key not in measured}

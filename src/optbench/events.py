@@ -109,6 +109,9 @@ class Finished:
     data_wait_seconds: float | None = (
         None  # part of the training clock in which steps waited for data from the host
     )
+    queued_seconds: float | None = (
+        None  # of training, summed over its threads: ready to run, without a processor
+    )
     resources: dict[str, dict[str, float]] = field(default_factory=dict)
     """What the machine did meanwhile, by quantity: {"mean", "least", "most"}. Of the last process that trained it."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optbench.cli.options import MOST_RERUNS
 from optbench.cli.signals import say
 from optbench.errors import OptbenchError, Problem, nearest
 from optbench.suite.types import Trial
@@ -32,6 +33,7 @@ class Options:
     json: bool = False
     stall_seconds: float = 1800.0
     jobs: int | None = None  # trials of a sweep at once
+    reruns: int = MOST_RERUNS  # of a timed trial that other work disturbed, at most
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optbench.cli.again import run_again
 from optbench.cli.closing import close, command, how_to_go_on, measured_before
 from optbench.cli.job import Job, Options, directions_of, job_of, pending_of
 from optbench.cli.signals import say, undisturbed
 from optbench.cli.upkeep import kept_up_to_date
 from optbench.errors import OptbenchError, Problem
+from optbench.machine import cores
 
 if TYPE_CHECKING:
     from optbench.executor.local import Summary
@@ -43,6 +45,7 @@ def run_job(job: Job, options: Options, stop: StopRequest) -> Summary:
             if known >= {trial.id for trial in job.planned}:
                 break
             say("The best point of a sweep lies at the edge of its grid: the grid grows for all entries")
+        run_again(job, options, settings, stop, summary)
     close(job, options, summary)
     return summary
 
@@ -51,7 +54,7 @@ def _run_pending(job: Job, options: Options, settings: Settings, stop: StopReque
     """Run what is not complete and add to the summary how it ended. False if a stop came before anything began."""
     from optbench.cli.live.display import display
     from optbench.executor.local import prepare, run
-    from optbench.executor.together import cores, run_together
+    from optbench.executor.together import run_together
     from optbench.store import make_plan
 
     pending = pending_of(job)

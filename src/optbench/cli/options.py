@@ -9,6 +9,9 @@ import typer
 
 from optbench.cli import completion
 
+MOST_RERUNS = 2
+"""Of a disturbed trial, unless a command line says otherwise."""
+
 Suites = Annotated[
     list[str],
     typer.Argument(

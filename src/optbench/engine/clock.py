@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
+from typing import Any
 
 import torch
+
+from optbench.machine import cores
 
 
 def synchronise(device: torch.device) -> None:
@@ -15,15 +19,36 @@ def synchronise(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
+def queued() -> dict[str, int] | None:
+    """Nanoseconds that each thread of this process was ready to run while others had the processors, by thread (Linux's
+    scheduler keeps count); None where the system does not tell."""
+    found = {}
+    try:
+        with os.scandir("/proc/self/task") as threads:
+            for thread in threads:
+                with open(f"{thread.path}/schedstat", "rb", buffering=0) as file:
+                    found[thread.name] = int(file.read().split()[1])
+    except (OSError, ValueError, IndexError):  # another system, or a thread that has just ended
+        return None
+    return found
+
+
 class Clock:
-    """Wall and process CPU seconds of training. The device is synchronised at `start` and `pause`, nowhere else."""
+    """Wall and process CPU seconds of training, and those in which its threads waited for a processor. The device is
+    synchronised at `start` and `pause`, nowhere else."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._wall = self._cpu = 0.0
+        # more threads than processors wait for each other, whatever else the machine does
+        alone = device.type == "cpu" and torch.get_num_threads() <= cores()
+        self._queued: float | None = 0.0 if alone else None
         self._since: tuple[float, float] | None = None
+        self._queued_since: dict[str, int] | None = None
 
     def start(self) -> None:
+        if self._queued is not None:
+            self._queued_since = queued()
         synchronise(self._device)
         self._since = (time.perf_counter(), time.process_time())
 
@@ -32,6 +57,16 @@ class Clock:
             synchronise(self._device)
             self._wall, self._cpu = self.train_seconds, self.cpu_seconds
             self._since = None
+            self._count_queued()
+
+    def _count_queued(self) -> None:
+        if self._queued is None:
+            return
+        before, after = self._queued_since, queued()
+        if before is None or after is None:
+            self._queued = None
+        else:
+            self._queued += sum(after[thread] - before.get(thread, 0) for thread in after) / 1e9
 
     @property
     def train_seconds(self) -> float:
@@ -42,11 +77,17 @@ class Clock:
     def cpu_seconds(self) -> float:
         return self._cpu + (time.process_time() - self._since[1] if self._since else 0.0)
 
-    def state(self) -> dict[str, float]:
-        return {"wall": self._wall, "cpu": self._cpu}
+    @property
+    def queued_seconds(self) -> float | None:
+        """Summed over threads, up to the last pause: from none, with a core for every thread, to threads x wall seconds. None
+        where the processors are not what is timed, or the system does not tell."""
+        return self._queued
 
-    def load_state(self, state: dict[str, float]) -> None:
-        self._wall, self._cpu = state["wall"], state["cpu"]
+    def state(self) -> dict[str, float | None]:
+        return {"wall": self._wall, "cpu": self._cpu, "queued": self._queued}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self._wall, self._cpu, self._queued = state["wall"], state["cpu"], state.get("queued")
 
 
 class Stopwatch:

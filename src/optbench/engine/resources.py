@@ -75,18 +75,20 @@ def _process() -> Sample:
 
 
 def _machine() -> Callable[[], Sample]:
-    """Share of all processors' time that was not idle since the sample before, from /proc/stat (Linux)."""
-    before: tuple[int, int] | None = None
+    """Shares of all processors' time since the sample before: not idle, and given to other machines by the hypervisor. From
+    /proc/stat (Linux)."""
+    before: tuple[int, int, int] | None = None
 
     def read() -> Sample:
         nonlocal before
         with open("/proc/stat", encoding="ascii") as lines:
             times = [int(number) for number in lines.readline().split()[1:9]]
-        idle, total = times[3] + times[4], sum(times)
-        last, before = before, (idle, total)
-        if last is None or total == last[1]:
+        now = times[3] + times[4], times[7], sum(times)
+        last, before = before, now
+        if last is None or now[2] == last[2]:
             return {}
-        return {"cpu_utilisation": 1 - (idle - last[0]) / (total - last[1])}
+        idle, stolen, total = (new - old for new, old in zip(now, last, strict=True))
+        return {"cpu_utilisation": 1 - idle / total, "cpu_steal": stolen / total}
 
     return read
 

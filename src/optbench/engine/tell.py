@@ -77,6 +77,7 @@ def finished(
         best_step=progress.best.step if progress.best else None,
         train_seconds=progress.clock.train_seconds,
         cpu_seconds=progress.clock.cpu_seconds,
+        queued_seconds=progress.clock.queued_seconds,
         evaluation_seconds=progress.evaluating.seconds,
         setup_seconds=setting_up.seconds,
         state_bytes=memory[0],

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from optbench.errors import OptbenchError
+from optbench.machine import cores
 
 _PROBE_BYTES = 64_000_000
 _ENOUGH_BYTES = 2_000_000_000
@@ -128,15 +129,14 @@ def processor() -> Iterator[Finding]:
     """Cores that this process may use, threads that trials will use, and who else is at work."""
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = torch.get_num_threads()
-    found = f"{cores} cores, {threads} threads a trial"
-    if threads > cores:
-        yield Finding("threads", "warning", found, f"more threads than cores: run with --threads {cores}")
+    available, threads = cores(), torch.get_num_threads()
+    found = f"{available} cores, {threads} threads a trial"
+    if threads > available:
+        yield Finding("threads", "warning", found, f"more threads than cores: run with --threads {available}")
     else:
         yield Finding("threads", "ok", found)
     with contextlib.suppress(OSError, AttributeError):
-        load = os.getloadavg()[0] / cores
+        load = os.getloadavg()[0] / available
         busy = load > _BUSY
         yield Finding(
             "load",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from optbench.errors import OptbenchError, Problem
@@ -66,10 +67,16 @@ def prepare(
 
 
 def run(
-    trials: Sequence[Trial], folder: SuiteFolder, settings: Settings, listen: Listener, stop: StopRequest
+    trials: Sequence[Trial],
+    folder: SuiteFolder,
+    settings: Settings,
+    listen: Listener,
+    stop: StopRequest,
+    attempts: Mapping[str, int] = MappingProxyType({}),
 ) -> Summary:
-    """Run every trial that is not complete, storing each event before the trial goes on. Hold the folder's lock.
+    """Run every trial, storing each event before the trial goes on. Hold the folder's lock.
 
+    By a trial's id, `attempts` says which attempt at it this is; else it is the first, which goes on from its checkpoint.
     Raises `OptbenchError` if the store can't be written; nothing measured before is lost.
     """
     summary = Summary()
@@ -77,7 +84,7 @@ def run(
         if stop.asked:
             summary.left = len(trials) - position
             break
-        status = run_one(trial, folder, settings, listen, stop)
+        status = run_one(trial, folder, settings, listen, stop, attempts.get(trial.id, 1))
         summary.ended[status] = summary.ended.get(status, 0) + 1
     return summary
 

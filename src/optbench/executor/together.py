@@ -5,7 +5,6 @@ Where the plan says so, a process trains a whole stack of trials.
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections.abc import Sequence
@@ -20,11 +19,6 @@ from optbench.store import SuiteFolder
 from optbench.suite.types import Trial
 
 Item = Trial | Stack
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_together(

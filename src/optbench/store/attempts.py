@@ -1,10 +1,15 @@
 """Which attempt of a trial counts: a timed trial that other work disturbed is measured again, and nothing measured is deleted.
 
-Disturbed (decision 15): a trial on the CPU that got less than 0.9 of the processor that its own calibration says it can use, or
-ran while a hypervisor gave much of the processor to others. The calibration of a row (the trials that differ only in their
-seed) is the highest share of CPU time over wall time x threads among its own trials and attempts on that machine: it is small
-for a model that can't use all threads, and then nothing more is asked for. A row with a single record is held against the best
-of its workload until a second attempt gives it a share of its own.
+Disturbed (decision 15): a trial on the CPU
+
+- whose threads were ready to run but without a processor for more than 0.05 of wall time x threads: the kernel keeps count, so
+  that work which disturbs a whole run is found too;
+- that got less than 0.9 of the processor that its own calibration says it can use;
+- or that ran while a hypervisor gave more than 0.05 of the processors to other machines.
+
+The calibration of a row (the trials that differ only in their seed) is the highest share of CPU time over wall time x threads
+among its own trials and attempts on that machine: it is small for a model that can't use all threads, and then nothing more is
+asked for. A row with a single record is held against the best of its workload until a second attempt gives it a share of its own.
 """
 
 from __future__ import annotations
@@ -19,9 +24,8 @@ if TYPE_CHECKING:
     from optbench.store.log import TrialLog
 
 DISTURBED = 0.9  # of the calibration
+QUEUED = 0.05  # of wall time x threads
 STEAL = 0.05  # of all processors' time, given to others by the hypervisor
-MOST_RERUNS = 2
-"""Attempts after the first, unless a run is told otherwise."""
 
 _WHOLE = ("completed", "stopped")
 
@@ -38,8 +42,7 @@ def cpu_share(log: TrialLog) -> float | None:
 
 def share_told(environment: Mapping[str, Any], end: Finished) -> float | None:
     """CPU time over (wall time x threads) of a training on a CPU that ran to its end; None where its records don't tell."""
-    threads = environment.get("threads")
-    wall = end.train_seconds * (threads if isinstance(threads, int) else 1)
+    wall = _thread_seconds(environment, end)
     if (
         environment.get("device") != "cpu"
         or end.status not in _WHOLE
@@ -47,6 +50,17 @@ def share_told(environment: Mapping[str, Any], end: Finished) -> float | None:
     ):
         return None
     return end.cpu_seconds / wall
+
+
+def queued_told(environment: Mapping[str, Any], end: Finished) -> float:
+    """The share of wall time x threads in which threads that could run had no processor; 0 where the records don't tell."""
+    wall = _thread_seconds(environment, end)
+    return end.queued_seconds / wall if end.queued_seconds is not None and wall > 0 else 0.0
+
+
+def _thread_seconds(environment: Mapping[str, Any], end: Finished) -> float:
+    threads = environment.get("threads")
+    return end.train_seconds * (threads if isinstance(threads, int) else 1)
 
 
 class Calibration:
@@ -106,7 +120,8 @@ def _judge(logs: Sequence[TrialLog]) -> Callable[[TrialLog], bool]:
         share = shares.get(id(log))
         if share is None:
             return False
-        return share < DISTURBED * calibration.best(_row(log), _workload(log)) or _steal(log) > STEAL
+        best = calibration.best(_row(log), _workload(log))
+        return share < DISTURBED * best or _queued(log) > QUEUED or _steal(log) > STEAL
 
     return is_disturbed
 
@@ -122,6 +137,10 @@ def _workload(log: TrialLog) -> tuple[Any, ...]:
 def _machine(log: TrialLog) -> tuple[Any, ...]:
     facts = log.started.environment if log.started is not None else {}
     return tuple(str(facts.get(name)) for name in ("host", "device_name", "threads"))
+
+
+def _queued(log: TrialLog) -> float:
+    return queued_told(log.started.environment, log.finished) if log.started and log.finished else 0.0
 
 
 def _steal(log: TrialLog) -> float:

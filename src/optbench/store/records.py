@@ -81,6 +81,7 @@ LATER_FIELDS: dict[type, dict[str, tuple[type, ...]]] = {
         "gradient_evaluations": (int, type(None)),
         "gradient_noise": _OPTIONAL,
         "data_wait_seconds": _OPTIONAL,
+        "queued_seconds": _OPTIONAL,
         "resources": (dict,),
     },
 }

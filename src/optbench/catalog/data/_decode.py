@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from optbench.catalog.data._split import channel_statistics
 from optbench.errors import OptbenchError, Problem
+from optbench.machine import cores
 
 _VERSION = 1  # of the cache: raised when a picture would be decoded differently
 _NAMED = 10  # offending files that an error lists
@@ -161,7 +162,7 @@ def _decode_all(files: Sequence[Path], geometry: Geometry, out: Pixels) -> None:
     """Fill `out`, all cores at work. Raises OptbenchError with the first ten corrupt files and the number of others."""
     corrupt: dict[int, str] = {}
     lock = threading.Lock()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    at_once = cores()
 
     def work(rows: range) -> int:
         for row in rows:
@@ -174,7 +175,7 @@ def _decode_all(files: Sequence[Path], geometry: Geometry, out: Pixels) -> None:
 
     from PIL import Image
 
-    with warnings.catch_warnings(), ThreadPoolExecutor(cores, thread_name_prefix="decode") as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(at_once, thread_name_prefix="decode") as pool:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # twice as large is an error
         starts = range(0, len(files), _CHUNK)
         _log(pool.map(work, (range(s, min(s + _CHUNK, len(files))) for s in starts)), len(files))

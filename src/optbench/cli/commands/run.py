@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from optbench.cli.options import Data, Device, Only, ResultsRoot, Seeds, Set, Suites
+from optbench.cli.options import MOST_RERUNS, Data, Device, Only, ResultsRoot, Seeds, Set, Suites
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -39,6 +39,16 @@ def run(
             min=1, metavar="N", help="Trials of a sweep at once; default: one a core, on a GPU one."
         ),
     ] = None,
+    reruns: Annotated[
+        int,
+        typer.Option(
+            "--reruns",
+            min=0,
+            metavar="N",
+            envvar="OPTBENCH_RERUNS",
+            help="Run a timed trial that other work disturbed again, at most so often.",
+        ),
+    ] = MOST_RERUNS,
     data: Data = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be run, and run nothing.")
@@ -74,7 +84,8 @@ def run(
     """Run a suite's trials, or go on with them, and print the table.
 
     A second run continues: finished trials are skipped, unfinished ones go on from their checkpoint. Ctrl-C writes a
-    checkpoint and says how to go on.
+    checkpoint and says how to go on. Timed trials on a CPU that other programs disturbed are run again once the others are
+    done; the first undisturbed attempt counts, and the report tells of all.
 
     Examples:
       optbench run digits
@@ -104,5 +115,6 @@ def run(
         json=json,
         stall_seconds=stall_timeout,
         jobs=jobs,
+        reruns=reruns,
     )
     raise typer.Exit(run_suites(suites, options, dry_run=dry_run))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from optbench.events import Evaluated, Finished
-from optbench.store.attempts import DISTURBED, Calibration, share_told
+from optbench.store.attempts import DISTURBED, QUEUED, Calibration, queued_told, share_told
 from optbench.suite.types import Trial
 
 
@@ -40,7 +40,10 @@ def disturbance(
         return
     calibration.add(trial.config_id, trial.workload_name, share)
     best = calibration.best(trial.config_id, trial.workload_name)
-    if share < DISTURBED * best:
+    queued = queued_told(environment, end)
+    if queued > QUEUED:
+        yield "disturbed", f"{name} was disturbed: it waited for a processor {100 * queued:.0f} % of the time"
+    elif share < DISTURBED * best:
         lost = 100 * (1 - share / best)
         yield (
             "disturbed",

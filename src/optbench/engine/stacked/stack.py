@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,11 @@ class ShareOfClock(Clock):
     def cpu_seconds(self) -> float:
         return self._before[1] + (self._clock.cpu_seconds - self._from[1]) / self._trials
 
-    def load_state(self, state: dict[str, float]) -> None:
+    @property
+    def queued_seconds(self) -> None:
+        return None
+
+    def load_state(self, state: dict[str, Any]) -> None:
         self._before = (state["wall"], state["cpu"])
         self._from = (self._clock.train_seconds, self._clock.cpu_seconds)
 
@@ -59,7 +64,7 @@ class ShareOfClock(Clock):
         self.load_state(self.state())
         self._trials = trials
 
-    def state(self) -> dict[str, float]:
+    def state(self) -> dict[str, float | None]:
         return {"wall": self.train_seconds, "cpu": self.cpu_seconds}
 
 

@@ -1,0 +1,135 @@
+"""A timed trial that other work disturbed is run again, as often as allowed, and the report says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optbench.cli.again import run_again
+from optbench.cli.job import Job, Options
+from optbench.executor import local
+from optbench.executor.process import StopRequest
+from optbench.executor.worker import Settings
+from optbench.store import SuiteFolder, TrialLog, read
+from optbench.suite.load import load
+from optbench.suite.plan import plan
+from real_runs import Run, a_suite
+from results_builder import ENVIRONMENT, curve, finished, started
+
+CALM, DISTURBED = 0.98, 0.6
+HERE = ENVIRONMENT | {"host": "here"}
+
+
+def told(share: float, environment: dict[str, Any] = HERE) -> list[Any]:
+    """A trial that got this share of the processor."""
+    return [
+        started(environment=environment),
+        *curve([0.95] * 10)[1:-1],
+        finished(0.95, cpu_seconds=5.0 * share),
+    ]
+
+
+class Bench:
+    """A stored suite of three trials, and a machine on which attempts go as foretold: shares, by seed."""
+
+    def __init__(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch, shares: dict[int, Sequence[float]]
+    ) -> None:
+        path = a_suite(root, {"SGD": "torch.optim.SGD"})
+        loaded = load(path, ("seeds=3",))
+        trials = plan(loaded)
+        folder = SuiteFolder.of(root / "results", "tiny")
+        folder.create()
+        self.job, self.shares, self.attempts = Job(loaded, trials, trials, folder), shares, []
+        for trial in trials:
+            with folder.open_trial(trial) as file:
+                for event in told(shares[trial.seed][0]):
+                    file.append(event)
+        monkeypatch.setattr("optbench.cli.again._HOST", {"host": "here"})
+        monkeypatch.setattr(local, "prepare", lambda *_: HERE)
+        monkeypatch.setattr(local, "run_one", self._run_one)
+
+    def _run_one(self, trial, folder, settings, listen, stop, attempt):
+        self.attempts.append((trial.seed, attempt))
+        with folder.open_trial(trial, attempt) as file:
+            for event in told(self.shares[trial.seed][attempt - 1]):
+                file.append(event)
+                listen(trial, event)
+        return "completed"
+
+    def run_again(self, **options: Any) -> None:
+        summary = local.Summary()
+        run_again(self.job, Options(**options), Settings(), StopRequest(), summary)
+        assert summary == local.Summary()
+
+    def logs(self) -> list[TrialLog]:
+        return sorted(read([self.job.folder.path]).suites[0].logs, key=lambda log: log.trial["seed"])
+
+
+def test_disturbed_trials_are_run_again_until_an_attempt_is_undisturbed(tmp_path, monkeypatch):
+    bench = Bench(tmp_path, monkeypatch, {0: [DISTURBED, CALM], 1: [CALM], 2: [DISTURBED, DISTURBED, CALM]})
+    bench.run_again()
+    assert bench.attempts == [(0, 2), (2, 2), (2, 3)]
+    assert [(log.attempt, log.disturbed) for log in bench.logs()] == [(2, False), (1, False), (3, False)]
+
+
+@pytest.mark.parametrize(("reruns", "attempts"), [(0, []), (1, [(0, 2), (2, 2)])])
+def test_no_more_often_than_allowed(tmp_path, monkeypatch, reruns, attempts):
+    shares = {0: [DISTURBED, CALM], 1: [CALM], 2: [DISTURBED] * 9}
+    bench = Bench(tmp_path, monkeypatch, shares)
+    bench.run_again(reruns=reruns)
+    assert bench.attempts == attempts
+
+
+def test_where_a_whole_round_comes_to_nothing_there_is_no_other(tmp_path, monkeypatch, capsys):
+    bench = Bench(tmp_path, monkeypatch, {0: [DISTURBED] * 9, 1: [CALM], 2: [DISTURBED] * 9})
+    bench.run_again(reruns=5)
+    assert bench.attempts == [(0, 2), (2, 2)]
+    assert "Other work goes on, so 2 trials stay disturbed" in capsys.readouterr().err
+
+
+def test_trials_of_another_machine_or_version_are_left_alone(tmp_path, monkeypatch):
+    bench = Bench(tmp_path, monkeypatch, {0: [DISTURBED] * 9, 1: [CALM], 2: [DISTURBED] * 9})
+    monkeypatch.setattr(local, "prepare", lambda *_: HERE | {"torch": "9.9"})
+    bench.run_again()
+    monkeypatch.setattr("optbench.cli.again._HOST", {"host": "elsewhere"})
+    monkeypatch.setattr(local, "prepare", lambda *_: pytest.fail("data are loaded for nothing"))
+    bench.run_again()
+    assert bench.attempts == []
+
+
+SLOWED = """
+import time
+from pathlib import Path
+import torch
+
+FIRST = Path(__file__).with_name("first")
+
+class Slowed(torch.optim.SGD):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.slow = not FIRST.exists()
+        FIRST.touch()
+
+    def step(self, closure=None):
+        time.sleep(0.02 * self.slow)  # as if another program had the processor
+        return super().step(closure)
+"""
+
+
+def test_a_real_run_repeats_it_bit_for_bit_and_says_so(tmp_path):
+    (tmp_path / "slowed.py").write_text(SLOWED)
+    suite = a_suite(tmp_path, {"Slowed": "slowed.py:Slowed"}, budget=10)
+    suite.write_text(suite.read_text().replace("seeds: 1", "seeds: 2"))
+    code, _, said = Run(tmp_path, ("run", "tiny.yaml", "--threads", "1", "--reruns", "1")).end()
+    assert (code, "Other work disturbed" in said) == (0, True), said
+    logs = read([tmp_path / "results"]).suites[0].logs
+    log = next(log for log in logs if log.trial["seed"] == 0)
+    ends = [each.finished for each in (log, *log.others)]
+    assert len(ends) == 2
+    assert ends[0].final == ends[1].final
+    assert min(end.train_seconds for end in ends) < 0.6 < max(end.train_seconds for end in ends)
+    assert "disturbed by other work and run again" in (tmp_path / "results/tiny/report.md").read_text()
