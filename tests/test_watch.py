@@ -152,6 +152,18 @@ def test_only_what_is_new_is_told(tmp_path: Path) -> None:
     assert told == [("SGD", 1, "evaluated"), ("SGD", 1, "finished")]
 
 
+def test_a_warning_is_told_once_where_a_trial_ends_between_two_looks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = half_way(tmp_path)
+    watcher = _Watcher(Follower(folder.path), 1.0, folder.path, lines=True)
+    before = watcher.follower.look()
+    watcher._tell(None, before)
+    write(tmp_path, a_suite(), {("SGD", 1): diverged()})
+    watcher._tell(before, watcher.follower.look())
+    assert capsys.readouterr().err.count("! SGD seed 1 diverged") == 1
+
+
 def test_a_finished_run_is_shown_and_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     suite = a_suite(seeds=1)
     write(tmp_path, suite, {("SGD", 0): curve([0.5, 0.95]), ("Adam", 0): curve([0.5, 0.6])})

@@ -87,11 +87,14 @@ class _Watcher:
                 say(clean(f"{_heading(now)}; {now.board.done} done"))
             else:
                 self._teller.board = now.board
+                untold = {
+                    key: text
+                    for key, (_, text) in now.board.troubles.items()
+                    if key not in before.board.troubles
+                }
                 for trial, event in new_events(before, now):
-                    kinds = {key for key in now.board.troubles if key[0] == trial.id} - set(
-                        before.board.troubles
-                    )
-                    self._teller.tell(trial, event, [now.board.troubles[key][1] for key in sorted(kinds)])
+                    own = sorted(key for key in untold if key[0] == trial.id)
+                    self._teller.tell(trial, event, [untold.pop(key) for key in own])
         state = _state(now, self.path, briefly=True)
         if state != self._said:
             self._said = state

@@ -45,7 +45,7 @@ def _of_final(table: pd.DataFrame) -> Iterator[str]:
     yield text + ("; mean over seeds ± half the 95 % t interval." if several else ".")
     if (table["imputed"].gt(0) & table["final_metric"].notna()).any():
         worst = "0" if is_share(metric) else "the worst outcome"
-        yield f"†: diverged and failed trials count as {worst}; no interval holds for such a mean."
+        yield f"†: diverged and failed trials count as {worst}; no interval holds for such a mean, and it gets no mark."
 
 
 def _of_groups(table: pd.DataFrame) -> Iterator[str]:

@@ -109,6 +109,8 @@ def _notes(survival: pd.DataFrame, unit: str, entries: Sequence[Entry], *, bande
         yield "Band: 95\u00a0%, pointwise (log-log)."
     missed = int((seeds - of["events"].sum()).sum())
     if missed:
-        yield f"Upright ticks: the budget ended first (censored), in all {missed} of {int(seeds.sum())} trials."
+        yield (
+            f"Upright ticks: censored at the budget, as are trials that diverged or failed: {missed} of {int(seeds.sum())} trials."
+        )
     if len(entries) > FEW:
         yield f"Bands are left out with more than {FEW} entries."

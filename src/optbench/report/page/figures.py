@@ -52,7 +52,7 @@ def survival(frame: pd.DataFrame, group: Group) -> list[Figure]:
                 f"Seeds not yet at {_mathematical(clean(str(target)))}",
                 {"kind": "survival", "y": "share of seeds", "format": "share", "series": series},
                 f"Kaplan–Meier; the band is its pointwise 95 % interval, where there is one. {n} an entry; "
-                f"{left} {'seed' if left == 1 else 'seeds'} censored at the budget.",
+                f"{left} {'seed' if left == 1 else 'seeds'} censored at the budget, as are those that diverged or failed.",
             )
         )
     return figures
@@ -93,7 +93,7 @@ def finals(frame: pd.DataFrame, table: pd.DataFrame, group: Group) -> Figure | N
         else "Line: mean with its 95 % t interval."
     )
     failed = (
-        f"{lost} trials failed and have no dot: they are the worst outcome in the table's mean."
+        f"{lost} trials failed and have no dot: they are the worst outcome in the table's mean, which gets no mark."
         if lost
         else ""
     )
