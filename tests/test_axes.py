@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from optbench.store import read
 from optbench.suite.dump import dump_text
 from optbench.suite.load import Loaded, load
 from optbench.suite.plan import plan
+from program import optbench
 from trials import TINY, trials
 
 AXES = {"workload.batch_size": [16, 32], "init": ["he_normal", "orthogonal"]}
@@ -165,8 +164,7 @@ def test_the_command_line_sets_axes_and_what_they_start_from(tmp_path: Path) -> 
 def test_tables_have_a_row_a_cell_with_the_axes_as_columns(tmp_path: Path) -> None:
     suite = {**TINY, "axes": {**AXES, "clip": [None, {"norm": 1}]}}
     (tmp_path / "which.yaml").write_text(yaml.safe_dump(suite, sort_keys=False))
-    line = [sys.executable, "-m", "optbench", "run", "which.yaml", "--device", "cpu", "--threads", "1"]
-    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
+    done = optbench("run", "which.yaml", "--device", "cpu", "--threads", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     table = comparison(read([tmp_path / "results"]))
     assert list(table.columns[:5]) == ["suite", "workload", "workload.batch_size", "init", "clip"]

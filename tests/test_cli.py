@@ -1,18 +1,21 @@
-"""The command line through its real entry point: a first run, a second one, overrides, faults, signals, bad input."""
+"""The command line through its entry point: a first run, a second one, overrides, faults, signals, bad input."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+
+from program import optbench
+from real_runs import Run
 
 SUITE = """
 title: Tiny
@@ -29,18 +32,6 @@ optimizers:
 """
 
 
-def optbench(*arguments: str | Path, cwd: Path, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "optbench", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "OPTBENCH_DATA": str(cwd / "data")},
-        **options,  # type: ignore[call-overload]
-    )
-
-
 def suite(folder: Path, text: str = SUITE, name: str = "tiny.yaml") -> Path:
     path = folder / name
     path.write_text(dedent(text))
@@ -54,11 +45,11 @@ def table(folder: Path, name: str = "tiny") -> dict[str, dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the tiny suite has been run once."""
+    """A folder in which the tiny suite has been run once, by a process of its own."""
     folder = tmp_path_factory.mktemp("ran")
-    done = optbench("run", suite(folder), cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert "SGD" in done.stdout
+    code, output, errors = Run(folder, ("run", str(suite(folder)))).end()
+    assert code == 0, errors
+    assert "SGD" in output
     return folder
 
 
@@ -138,7 +129,7 @@ def test_dry_run_says_what_would_run_and_writes_nothing(tmp_path: Path) -> None:
 
 def test_results_of_another_environment_are_not_mixed_in_silently(ran: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
-    subprocess.run(["cp", "-r", ran, folder], check=True)
+    shutil.copytree(ran, folder)
     for path in (folder / "results/tiny/trials").iterdir():
         path.write_text(path.read_text().replace('"threads": 1', '"threads": 7'))
     refused = optbench("run", "tiny.yaml", "--seeds", "3", cwd=folder)
@@ -193,34 +184,23 @@ def test_faults_are_results_and_the_suite_goes_on(tmp_path: Path) -> None:
     assert "about to raise" in printed
 
 
-def endless(folder: Path) -> subprocess.Popen[str]:
+def endless(folder: Path) -> Run:
     """A run that would take minutes, past its first evaluation."""
     path = suite(folder, SUITE.replace("3 epochs", "20000 epochs").replace("seeds: 2", "seeds: 1"))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "optbench", "run", str(path)],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 120
-    while not any('"evaluated"' in path.read_text() for path in folder.glob("results/tiny/trials/*.jsonl")):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return process
+    started = Run(folder, ("run", str(path)))
+    trials = folder / "results/tiny/trials"
+    started.until(lambda: any('"evaluated"' in path.read_text() for path in trials.glob("*.jsonl")))
+    return started
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_cleanly_keeps_everything_and_says_how_to_go_on(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
-    process = endless(tmp_path)
-    os.killpg(process.pid, number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == code
+    stopped = endless(tmp_path)
+    os.killpg(stopped.process.pid, number)
+    ended, _, errors = stopped.end()
+    assert ended == code
     assert "to go on: optbench run" in errors
     (path,) = (tmp_path / "results/tiny/trials").iterdir()
     assert json.loads(path.read_text().splitlines()[-1])["status"] == "interrupted"
@@ -228,14 +208,14 @@ def test_a_signal_stops_cleanly_keeps_everything_and_says_how_to_go_on(
 
 
 def test_a_second_run_on_the_same_folder_says_who_holds_it(tmp_path: Path) -> None:
-    process = endless(tmp_path)
+    first = endless(tmp_path)
     try:
         second = optbench("run", "tiny.yaml", cwd=tmp_path)
         assert second.returncode == 2
-        assert f"process {process.pid}" in second.stderr
+        assert f"process {first.process.pid}" in second.stderr
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        os.killpg(first.process.pid, signal.SIGKILL)
+        first.end()
 
 
 MISTAKES = """

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ from optbench.catalog.check import problems
 from optbench.engine.session import build_loss
 from optbench.suite.load import load
 from optbench.suite.types import Component
+from program import typed
 from trials import TINY
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,10 +36,7 @@ def test_commands_run_as_written(command: str, tmp_path: Path) -> None:
     """Suites that take minutes are planned only; what a command writes goes elsewhere."""
     for name in ("suites", "results"):
         (tmp_path / name).symlink_to(ROOT / name)
-    line = command.replace("optbench", f"{shlex.quote(sys.executable)} -m optbench", 1)
-    if command.startswith("optbench run"):
-        line += " --dry-run"
-    done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    done = typed(f"{command} --dry-run" if command.startswith("optbench run") else command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 

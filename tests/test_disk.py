@@ -17,6 +17,7 @@ import pytest
 from optbench.engine import checkpoint
 from optbench.engine.loop import train
 from optbench.errors import OptbenchError
+from program import optbench
 from real_runs import SUITE, Run, a_suite, ends
 from torture import TIMED
 from trials import CPU, finished, run, trials, untimed
@@ -66,7 +67,8 @@ def test_a_checkpoint_that_does_not_fit_stops_the_run_before_damage(
 ) -> None:
     disk = small_disk(4)
     suite = a_suite(tmp_path, {"Adam": "torch.optim.Adam", "SGD": "torch.optim.SGD"}, text=WIDE)
-    whole = Run(tmp_path, ("run", str(suite), "--results", "whole", "--threads", "1"))
+    whole = optbench("run", suite, "--results", "whole", "--threads", "1", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
     arguments = ("run", str(suite), "--results", str(disk), "--threads", "1")
     full = Run(tmp_path, arguments, OFTEN)
     code, _, errors = full.end()
@@ -80,7 +82,6 @@ def test_a_checkpoint_that_does_not_fit_stops_the_run_before_damage(
     small_disk(40)
     code, _, errors = Run(tmp_path, arguments, OFTEN).end()
     assert code == 0, errors
-    assert whole.end()[0] == 0
     assert measured(disk) == measured(tmp_path / "whole")
 
 
@@ -100,11 +101,10 @@ def test_a_disk_that_fills_up_meanwhile_loses_no_record(
     (path,) = disk.glob("tiny/trials/*.jsonl")
     assert path.read_bytes().endswith(b"\n")
     kept = len(path.read_bytes().splitlines())
-    report = Run(tmp_path, ("report", str(disk)))
-    assert report.end()[0] == 0
+    assert optbench("report", disk, cwd=tmp_path).returncode == 0
     filler.unlink()
-    code, _, errors = Run(tmp_path, arguments).end()
-    assert code == 0, errors
+    again = optbench(*arguments, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
     steps = [record["step"] for record in measured(disk)]
     assert steps == [*range(6, 2401, 6), 2400]
     assert kept < len(path.read_bytes().splitlines())
@@ -120,21 +120,20 @@ def test_a_disk_that_takes_nothing_is_told_before_anything_runs(
     else:
         small_disk(1, "ro")
     suite = a_suite(tmp_path, {"SGD": "torch.optim.SGD"})
-    code, _, errors = Run(tmp_path, ("run", str(suite), "--results", str(disk))).end()
-    assert code == 2
-    assert {"full": "full", "read-only": "read-only"}[state] in errors
-    assert "Traceback" not in errors
+    done = optbench("run", suite, "--results", disk, cwd=tmp_path)
+    assert done.returncode == 2
+    assert {"full": "full", "read-only": "read-only"}[state] in done.stderr
 
 
 def test_results_on_a_read_only_disk_are_reported(tmp_path: Path, small_disk: Callable[..., Path]) -> None:
     disk = small_disk(8)
     suite = a_suite(tmp_path, {"SGD": "torch.optim.SGD"})
-    assert Run(tmp_path, ("run", str(suite), "--results", str(disk))).end()[0] == 0
+    assert optbench("run", suite, "--results", disk, cwd=tmp_path).returncode == 0
     small_disk(8, "ro")
-    code, output, errors = Run(tmp_path, ("report", str(disk))).end()
-    assert code == 0, errors
-    assert "SGD" in output
-    assert Run(tmp_path, ("report", str(disk), "--output", str(disk / "x.md"))).end()[0] == 2
+    done = optbench("report", disk, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "SGD" in done.stdout
+    assert optbench("report", disk, "--output", disk / "x.md", cwd=tmp_path).returncode == 2
 
 
 def test_a_full_disk_is_never_the_optimizers_fault(tmp_path: Path) -> None:
@@ -155,7 +154,7 @@ def test_a_full_disk_is_never_the_optimizers_fault(tmp_path: Path) -> None:
 
 def test_results_cut_at_any_byte_are_reported_and_completed(tmp_path: Path) -> None:
     suite = a_suite(tmp_path, {"SGD": "torch.optim.SGD", "Adam": "torch.optim.Adam"})
-    assert Run(tmp_path, ("run", str(suite), "--threads", "1")).end()[0] == 0
+    assert optbench("run", suite, "--threads", "1", cwd=tmp_path).returncode == 0
     whole = measured(tmp_path / "results")
     chance = random.Random(5)
     paths = [p for p in (tmp_path / "results/tiny").rglob("*") if p.is_file()]
@@ -163,11 +162,11 @@ def test_results_cut_at_any_byte_are_reported_and_completed(tmp_path: Path) -> N
         for path in paths:
             if path.exists() and chance.random() < 0.8:
                 os.truncate(path, chance.randrange(path.stat().st_size + 1))
-        code, _, errors = Run(tmp_path, ("report",)).end()
-        assert code == 0, errors
-        code, _, errors = Run(tmp_path, ("run", str(suite), "--threads", "1")).end()
-        assert code == 0, errors
-        assert "note: " in errors
+        reported = optbench("report", cwd=tmp_path)
+        assert reported.returncode == 0, reported.stderr
+        completed = optbench("run", suite, "--threads", "1", cwd=tmp_path)
+        assert completed.returncode == 0, completed.stderr
+        assert "note: " in completed.stderr
         assert measured(tmp_path / "results") == whole
 
 
@@ -206,7 +205,7 @@ def test_what_a_killed_writer_left_is_swept_up(tmp_path: Path) -> None:
     trials_folder.mkdir(parents=True)
     left = trials_folder / ".some.jsonl.4194303.tmp"
     left.write_text("half a")
-    assert Run(tmp_path, ("run", str(suite))).end()[0] == 0
+    assert optbench("run", suite, cwd=tmp_path).returncode == 0
     assert not left.exists()
     assert [end["status"] for end in ends(tmp_path)] == ["completed"]
 

@@ -9,6 +9,7 @@ import pytest
 
 from optbench.executor import health
 from optbench.executor.health import Finding
+from program import optbench
 from real_runs import Run
 
 
@@ -35,11 +36,11 @@ def test_a_healthy_machine_is_ready_and_stays_as_it_was(tmp_path: Path) -> None:
 def test_what_would_fail_is_told_with_what_to_do(tmp_path: Path) -> None:
     blocked = tmp_path / "blocked"
     blocked.write_text("no folder")
-    code, output, _ = Run(tmp_path, ("doctor", "--results", str(blocked / "x"), "--device", "cuda:7")).end()
-    assert code == 1
-    assert "--results DIR" in output
-    assert "no such device here: 'cuda:7'" in output
-    assert "2 problems to mend" in output
+    done = optbench("doctor", "--results", blocked / "x", "--device", "cuda:7", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "--results DIR" in done.stdout
+    assert "no such device here: 'cuda:7'" in done.stdout
+    assert "2 problems to mend" in done.stdout
 
 
 def test_missing_and_old_packages_are_told_with_the_command_that_helps(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,11 @@ def test_a_schedule_reaches_every_group_at_its_own_rate(tmp_path: Path) -> None:
     assert [r.learning_rate for r in records] == pytest.approx([0.05, 0.05 * 7 / 12, 0.05 / 12])
 
 
-def test_a_compiled_model_gives_the_same_losses(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_a_compiled_model_gives_the_same_losses(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     plain = losses(events_of(tmp_path, workload={"budget": {"epochs": 1}}))
     compiled = events_of(tmp_path, workload={"budget": {"epochs": 1}, "compile": True})
     assert losses(compiled) == pytest.approx(plain, rel=1e-5)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from program import optbench
 from real_runs import Run, a_suite, ends, table
 
 FAULTY = """
@@ -151,13 +152,12 @@ def test_a_fault_of_the_program_is_not_run_again_and_one_of_the_machine_is(tmp_p
         "        os.kill(os.getpid(), signal.SIGSEGV)\n"
     )
     suite = a_suite(tmp_path, {"Once": "'faulty.py:Once'", "Never": "'faulty.py:Never'"})
-    assert Run(tmp_path, ("run", str(suite))).end()[0] == 1
+    assert optbench("run", suite, cwd=tmp_path).returncode == 1
     assert ends(tmp_path, "Once")[0]["at_fault"] == "infrastructure"
     assert "Segmentation fault" in ends(tmp_path, "Never")[0]["detail"]
     (tmp_path / "again").touch()
-    assert (
-        Run(tmp_path, ("run", str(suite))).end()[0] == 1
-    )  # what the program failed at stays failed, and is told again
+    again = optbench("run", suite, cwd=tmp_path)
+    assert again.returncode == 1  # what the program failed at stays failed, and is told again
     assert [end["status"] for end in ends(tmp_path, "Once")] == ["failed", "completed"]
     assert [end["status"] for end in ends(tmp_path, "Never")] == ["failed"]
 

@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.main import get_command
 
 from mutations import NASTY_TEXTS, as_json, changed_bytes, changed_value
 from optbench.catalog.check import problems
@@ -174,12 +175,18 @@ WORDS = [
 SAFE_COMMANDS = {"plan", "check", "report", "records", "list", "schema"}
 
 
-def invoke(arguments: list[str]) -> None:
-    """What `main` does with a command line. An error of the parser is a SystemExit with code 2."""
+@cache
+def program() -> Any:
+    """Every command, put together once: that takes longer than most command lines."""
     from optbench.cli.app import app
 
+    return get_command(app)
+
+
+def invoke(arguments: list[str]) -> None:
+    """What `main` does with a command line. An error of the parser is a SystemExit with code 2."""
     try:
-        app(arguments, standalone_mode=True)
+        program()(arguments, standalone_mode=True)
     except SystemExit as end:
         if end.code not in (0, 1, 2, None):
             raise AssertionError(f"exit code {end.code}") from None

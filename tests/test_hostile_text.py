@@ -13,6 +13,7 @@ import pytest
 from optbench.report import known_formats, render
 from optbench.report.records import records
 from optbench.store import read
+from program import optbench
 from real_runs import Run
 from results_builder import a_suite, reaching, write
 
@@ -92,14 +93,14 @@ def test_ids_in_tampered_records_are_never_paths(results: Path, tmp_path: Path) 
     for path in root.glob("*/trials/*.jsonl"):
         path.write_text(re.sub(r'"id": "[0-9a-f]+"', '"id": "../../../escaped"', path.read_text()))
     before = sorted(tmp_path.rglob("*"))
-    code, _, errors = Run(tmp_path, ("report", str(root), "--output", str(tmp_path / "report.md"))).end()
-    assert code == 0, errors
+    done = optbench("report", root, "--output", tmp_path / "report.md", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "report.md"])
 
 
 def test_error_messages_steer_no_terminal(tmp_path: Path) -> None:
     (tmp_path / "evil.yaml").write_text('workload: {"\\e[2Jmodel": 1}\n"\\e]0;owned\\a": 2\n')
-    code, _, errors = Run(tmp_path, ("check", "evil.yaml")).end()
-    assert code == 2
-    assert "\x1b" not in errors
-    assert "owned" in errors
+    done = optbench("check", "evil.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "\x1b" not in done.stderr
+    assert "owned" in done.stderr

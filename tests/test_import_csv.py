@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from optbench.importing.tidy import Asked, import_csv
 from optbench.report import render
 from optbench.report.records import records
 from optbench.store import read
+from program import optbench
 from results_builder import a_suite, curve, diverged, write
 
 MAPS = ("optimizer=opt", "seed=run", "epoch=ep", "accuracy=acc")
@@ -200,15 +199,6 @@ def test_the_command_line_imports_and_reports(tmp_path):
         ],
         ["report", "r", "--format", "csv"],
     ]
-    outputs = [
-        subprocess.run(
-            [sys.executable, "-m", "optbench", *step],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for step in steps
-    ]
+    outputs = [optbench(*step, cwd=tmp_path).stdout for step in steps]
     assert "2 trials new" in outputs[0]
     assert outputs[1].splitlines()[1].startswith("runs,workload,2 epochs,validation accuracy >= 0.9,Adam")

@@ -3,8 +3,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +26,7 @@ from optbench.importing.algoperf import import_algoperf
 from optbench.report import render_report
 from optbench.report.leaderboard import build_leaderboard
 from optbench.store import read
+from program import optbench
 from results_builder import a_suite, evaluated, finished, started
 from results_builder import reaching as reaching_epoch
 from results_builder import write as write_suite
@@ -309,16 +308,7 @@ def test_the_command_line_imports_and_prints_the_leaderboard(tmp_path):
         ["import", "algoperf", "logs", "--targets", str(targets), "--results", "r"],
         ["report", "r", "--leaderboard", "--format", "csv"],
     ]
-    outputs = [
-        subprocess.run(
-            [sys.executable, "-m", "optbench", *step],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for step in steps
-    ]
+    outputs = [optbench(*step, cwd=tmp_path).stdout for step in steps]
     assert "1 trials new, 0 as they were" in outputs[0]
     assert outputs[1].splitlines()[1].startswith("logs,x,0.5")
 

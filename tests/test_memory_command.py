@@ -6,9 +6,6 @@ import csv
 import io
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +23,7 @@ from optbench.errors import OptbenchError
 from optbench.forecasts import Forecast, ModelMemory, OptimizerMemory
 from optbench.suite.call import parse_call
 from optbench.suite.types import Trial
+from program import Done, optbench
 
 LOSS = nn.functional.cross_entropy
 MODEL = {"name": "mlp", "arguments": {"hidden": [64, 64]}}
@@ -395,16 +393,12 @@ def test_anything_but_names_and_literals_is_refused(text: str) -> None:
         parse_call(text, "--optimizer")
 
 
-def optbench(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "optbench", "memory", *arguments],
-        cwd=folder, capture_output=True, text=True, timeout=120,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-    )  # fmt: skip
+def memory(*arguments: str, folder: Path) -> Done:
+    return optbench("memory", *arguments, cwd=folder)
 
 
 def test_ten_optimizers_by_default(tmp_path: Path) -> None:
-    done = optbench("resnet20", "--format", "csv", folder=tmp_path)
+    done = memory("resnet20", "--format", "csv", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     rows = {row["optimizer"]: row for row in csv.DictReader(io.StringIO(done.stdout))}
     assert len(rows) == 10
@@ -417,7 +411,7 @@ def test_ten_optimizers_by_default(tmp_path: Path) -> None:
 
 
 def test_the_table_fits_80_columns_and_says_what_it_holds_for(tmp_path: Path) -> None:
-    done = optbench("mlp(hidden=[64])", "--optimizer", "adamw", "--optimizer", "sgd(momentum=0.9)", "--shape", "100",
+    done = memory("mlp(hidden=[64])", "--optimizer", "adamw", "--optimizer", "sgd(momentum=0.9)", "--shape", "100",
                     "--classes", "4", "--batch-size", "7", folder=tmp_path)  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert max(map(len, done.stdout.splitlines())) <= 80
@@ -429,7 +423,7 @@ def test_the_table_fits_80_columns_and_says_what_it_holds_for(tmp_path: Path) ->
 
 
 def test_markdown_has_whole_words(tmp_path: Path) -> None:
-    done = optbench("logistic_regression", "--optimizer", "adam", "--format", "markdown", folder=tmp_path)
+    done = memory("logistic_regression", "--optimizer", "adam", "--format", "markdown", folder=tmp_path)
     assert (
         "| optimizer | parameters | gradients | activations | state | x | step peak | x | total | x |"
         in done.stdout
@@ -437,7 +431,7 @@ def test_markdown_has_whole_words(tmp_path: Path) -> None:
 
 
 def test_json_has_every_byte(tmp_path: Path) -> None:
-    done = optbench("logistic_regression", "--optimizer", "adam", "--format", "json", folder=tmp_path)
+    done = memory("logistic_regression", "--optimizer", "adam", "--format", "json", folder=tmp_path)
     [row] = json.loads(done.stdout)["rows"]
     size = (3 * 32 * 32 + 1) * 10 * 4
     assert row["parameter_bytes"] == row["gradient_bytes"] == size
@@ -469,7 +463,7 @@ class Net(nn.Sequential):
 def test_a_suite_brings_its_workload_and_its_entries(plugins: Path) -> None:
     (plugins / "my_net.py").write_text(NET)
     (plugins / "suite.yaml").write_text(SUITE)
-    done = optbench("suite.yaml", "--format", "csv", "--set", "workload.model.width=9", folder=plugins)
+    done = memory("suite.yaml", "--format", "csv", "--set", "workload.model.width=9", folder=plugins)
     assert (done.returncode, done.stderr) == (0, "")
     mine, large = csv.DictReader(io.StringIO(done.stdout))
     assert (mine["optimizer"], mine["batch_size"], mine["precision"]) == ("Mine", "16", "bf16")
@@ -482,14 +476,14 @@ def test_a_suite_without_its_data_needs_shape_and_classes(tmp_path: Path) -> Non
         SUITE.replace("my_net.py:Net, width: 5", "mlp").replace("{name: synthetic, shape: [6], classes: 3, train: 96, "
         "validation: 32, test: 32}", "{name: image_folder, path: nowhere}").replace("odd.py:Factored", "sgd")
     )  # fmt: skip
-    alone = optbench("suite.yaml", folder=tmp_path)
+    alone = memory("suite.yaml", folder=tmp_path)
     assert alone.returncode == 2
     assert "--shape and --classes together do without the data" in alone.stderr
-    assert optbench("suite.yaml", "--shape", "6", "--classes", "3", folder=tmp_path).returncode == 0
+    assert memory("suite.yaml", "--shape", "6", "--classes", "3", folder=tmp_path).returncode == 0
 
 
 def test_an_optimizer_that_cannot_step_is_a_warning_and_exit_code_1(tmp_path: Path) -> None:
-    done = optbench("small_cnn", "--optimizer", "muon", "--optimizer", "sgd", folder=tmp_path)
+    done = memory("small_cnn", "--optimizer", "muon", "--optimizer", "sgd", folder=tmp_path)
     assert done.returncode == 1
     assert "! muon: ValueError: Muon only supports 2D parameters" in " ".join(done.stdout.split())
 
@@ -514,7 +508,7 @@ def test_an_optimizer_that_cannot_step_is_a_warning_and_exit_code_1(tmp_path: Pa
 def test_mistakes_end_with_their_place_and_exit_code_2(
     arguments: list[str], words: str, tmp_path: Path
 ) -> None:
-    done = optbench(*arguments, folder=tmp_path)
+    done = memory(*arguments, folder=tmp_path)
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr

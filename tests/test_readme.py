@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from program import typed
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -56,8 +58,7 @@ def test_commands_run(command: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", [c for c in commands() if c.startswith("optbench run")])
 def test_run_commands_plan(command: str, tmp_path: Path) -> None:
-    line = command.replace("optbench", f"{shlex.quote(sys.executable)} -m optbench", 1)
-    done = subprocess.run(f"{line} --dry-run", shell=True, cwd=tmp_path, capture_output=True, text=True)
+    done = typed(f"{command} --dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "trials" in done.stdout
 

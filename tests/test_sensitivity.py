@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +34,7 @@ from optbench.suite.load import load
 from optbench.suite.plan import plan
 from optbench.suite.sweep import points
 from optbench.suite.types import Optimizer, Rule, Trial
+from program import optbench
 from results_builder import a_suite, curve, diverged, write_trials
 
 # --- grids and points
@@ -409,14 +408,14 @@ def test_a_run_sweeps_many_at_once_widens_the_grid_and_goes_on_where_it_stopped(
         "sensitivity: {lr: [0.01, 0.1, 1]}\nseeds: 1\n"
         "optimizers: {SGD: {use: sgd, lr: 0.001}}\n"
     )
-    command = [sys.executable, "-m", "optbench", "run", "s.yaml", "--jobs", "2", "--threads", "1"]
-    first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    command = ("run", "s.yaml", "--jobs", "2", "--threads", "1")
+    first = optbench(*command, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     found = sensitivity_frame(read([tmp_path / "results"])).iloc[0]
     assert found["complete"]
     assert found["points"] >= 3
     logs = read([tmp_path / "results"]).suites[0].logs
     assert {log.started.environment["threads"] for log in logs if log.started is not None} == {1}
-    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    again = optbench(*command, cwd=tmp_path)
     assert "already" in again.stderr
     assert len(read([tmp_path / "results"]).suites[0].logs) == len(logs)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from optbench.verify.bed import Plugin
 from optbench.verify.conformance import CHECKS, bytes_per_parameter, conformance
 from optbench.verify.plugin import load_plugin
 from optbench.verify.references import REFERENCES, adam, rmsprop, sgd
+from program import optbench
 
 CPU = torch.device("cpu")
 
@@ -293,27 +292,21 @@ def test_the_network_by_hand_learns_what_no_line_separates() -> None:
     assert ((two_layer.probabilities(network, x) > 0.5) == y).all()
 
 
-def optbench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "optbench", "verify", *arguments], cwd=cwd, capture_output=True, text=True
-    )
-
-
 def test_the_command_names_the_fault_and_ends_with_1(tmp_path: Path) -> None:
     line, instead, _ = FAULTS["decays at rate 0"]
     (tmp_path / "my_opt.py").write_text(GOOD.replace(line, instead))
-    done = optbench("my_opt.py:Opt", "--set", "lr=0.1", cwd=tmp_path)
+    done = optbench("verify", "my_opt.py:Opt", "--set", "lr=0.1", cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     assert "lr-0               fail" in done.stdout
     assert "State: 4 bytes a parameter" in done.stdout
-    assert optbench("my_opt.py:Opt", "--allow", "lr-0", cwd=tmp_path).returncode == 0
+    assert optbench("verify", "my_opt.py:Opt", "--allow", "lr-0", cwd=tmp_path).returncode == 0
 
 
 def test_the_command_refuses_what_it_cannot_try(tmp_path: Path) -> None:
-    done = optbench("adam", "--set", "momentun=0.9", "--device", "cpu", cwd=tmp_path)
+    done = optbench("verify", "adam", "--set", "momentun=0.9", "--device", "cpu", cwd=tmp_path)
     assert done.returncode == 2
     assert "momentun" in done.stderr
-    done = optbench("adam", "--allow", "lr-zero", cwd=tmp_path)
+    done = optbench("verify", "adam", "--allow", "lr-zero", cwd=tmp_path)
     assert done.returncode == 2
     assert "lr-0" in done.stderr
-    assert optbench("adam", "--set", "lr=-1", cwd=tmp_path).returncode == 2
+    assert optbench("verify", "adam", "--set", "lr=-1", cwd=tmp_path).returncode == 2
