@@ -43,12 +43,7 @@ def kaplan_meier(times: Sequence[float], reached: Sequence[bool], level: float =
     The pointwise band is Greenwood's on the scale of log(-log S), which stays within 0 and 1 (Kalbfleisch and Prentice, The
     Statistical Analysis of Failure Time Data, 1980); there is none where all or none have arrived.
     """
-    observed = np.asarray(times, dtype=float)
-    event = np.asarray(reached, dtype=bool)
-    moments = np.unique(observed)
-    at_risk = np.array([(observed >= moment).sum() for moment in moments])
-    events = np.array([(event & (observed == moment)).sum() for moment in moments])
-    survival = np.cumprod(1.0 - events / at_risk) if len(moments) else np.array([])
+    moments, at_risk, events, survival = _curve(times, reached)
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = np.sqrt(np.cumsum(events / (at_risk * (at_risk - events)))) / np.log(survival)
         between = (survival > 0) & (survival < 1)
@@ -60,21 +55,35 @@ def kaplan_meier(times: Sequence[float], reached: Sequence[bool], level: float =
     return pd.DataFrame(curve | {"low": ends[0], "high": ends[1]})
 
 
+def _curve(
+    times: Sequence[float], reached: Sequence[bool]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """The curve without its band: moments, at risk, events, survival."""
+    observed = np.asarray(times, dtype=float)
+    event = np.asarray(reached, dtype=bool)
+    moments, places = np.unique(observed, return_inverse=True)
+    here = np.bincount(places, minlength=len(moments))
+    at_risk = here[::-1].cumsum()[::-1]
+    events = np.bincount(places[event], minlength=len(moments))
+    survival = np.cumprod(1.0 - events / at_risk) if len(moments) else np.array([])
+    return moments, at_risk, events, survival
+
+
 def median(times: Sequence[float], reached: Sequence[bool]) -> float:
     """First time at which at most half are left, NaN if at most half of the trials ever reached it."""
     if 2 * sum(map(bool, reached)) <= len(reached):
         return math.nan
-    curve = kaplan_meier(times, reached)
-    there = curve[curve["survival"] <= 0.5 + 1e-12]
-    return float(there["time"].iloc[0]) if len(there) else math.nan
+    moments, _, _, survival = _curve(times, reached)
+    there = moments[survival <= 0.5 + 1e-12]
+    return float(there[0]) if len(there) else math.nan
 
 
 def restricted_mean(times: Sequence[float], reached: Sequence[bool], tau: float) -> float:
     """Area under the Kaplan-Meier curve from 0 to `tau`: mean time spent before the target within that budget."""
-    curve = kaplan_meier(times, reached)
-    inside = curve[curve["time"] < tau]
-    edges = np.concatenate([[0.0], inside["time"], [tau]])
-    heights = np.concatenate([[1.0], inside["survival"]])
+    moments, _, _, survival = _curve(times, reached)
+    inside = moments < tau
+    edges = np.concatenate([[0.0], moments[inside], [tau]])
+    heights = np.concatenate([[1.0], survival[inside]])
     return float(np.sum(np.diff(edges) * heights))
 
 
@@ -96,13 +105,12 @@ def restricted_difference(
     if size == 0 or size == n:
         return RestrictedDifference(math.nan, math.nan)
     sides = _exchanges(n, size)
-    differences = np.concatenate(
-        [
-            _differences(times, there, part, tau)
-            for part in np.array_split(sides, 1 + len(sides) * n // 500_000)
-        ]
-    )
-    mean = float(differences[0])
+    mean = float(
+        _differences(times, there, sides[:8], tau)[0]
+    )  # a single row would be summed in another order
+    exchanged = _mean_differences if bool((there | (times >= tau)).all()) else _differences
+    chunks = np.array_split(sides, 1 + len(sides) * n // 500_000)
+    differences = np.concatenate([exchanged(times, there, part, tau) for part in chunks])
     p = float((np.abs(differences) >= abs(mean) - 1e-9 * tau).mean())
     return RestrictedDifference(mean, p)
 
@@ -112,13 +120,28 @@ def _exchanges(n: int, size: int) -> npt.NDArray[np.float32]:
     """1 where a trial counts as the first side's, else 0, a row an exchange; the first row is how it was."""
     if math.comb(n, size) <= _EXCHANGES:
         chosen = np.array(list(itertools.combinations(range(n), size)))
-    else:
-        random = np.random.default_rng(0)
-        drawn = np.argsort(random.random((_EXCHANGES - 1, n)), axis=1)[:, :size]
-        chosen = np.concatenate([np.arange(size)[None], drawn])
-    sides = np.zeros((len(chosen), n), dtype=np.float32)
-    np.put_along_axis(sides, chosen, 1, axis=1)
+        sides = np.zeros((len(chosen), n), dtype=np.float32)
+        np.put_along_axis(sides, chosen, 1, axis=1)
+        return sides
+    random = np.random.default_rng(0)
+    sides = np.zeros((_EXCHANGES, n), dtype=np.float32)
+    sides[0, :size] = 1
+    for part in np.array_split(sides[1:], 1 + _EXCHANGES * n // 500_000):  # views: filled in place
+        # The places of the `size` least: which they are, not their order.
+        drawn = np.argpartition(random.random(part.shape), size - 1, axis=1)[:, :size]
+        np.put_along_axis(part, drawn, 1, axis=1)
     return sides
+
+
+def _mean_differences(
+    times: npt.NDArray[np.float64], there: npt.NDArray[np.bool_], sides: npt.NDArray[np.float32], tau: float
+) -> npt.NDArray[np.float64]:
+    """As `_differences`, where nothing is censored before `tau`: the area under each curve is then the mean of the times."""
+    within = np.minimum(times, tau)
+    first = sides.astype(np.float64) @ within
+    size = float(sides[0].sum())
+    found: npt.NDArray[np.float64] = first / size - (within.sum() - first) / (len(times) - size)
+    return found
 
 
 def _differences(

@@ -50,9 +50,9 @@ def top_group(pairs: pd.DataFrame, *, higher_is_better: bool) -> dict[str, bool 
     compared = pairs[pairs["p_holm"].notna()]
     group: dict[str, bool | None] = dict.fromkeys([*pairs["a"], *pairs["b"]])
     group |= dict.fromkeys([*compared["a"], *compared["b"]], True)
-    for pair in compared[compared["p_holm"] < ALPHA].to_dict("records"):
-        a_is_better = (pair["difference"] > 0) == higher_is_better
-        group[pair["b"] if a_is_better else pair["a"]] = False
+    apart = compared[compared["p_holm"] < ALPHA]
+    for a, b, difference in zip(apart["a"], apart["b"], apart["difference"], strict=True):
+        group[b if (difference > 0) == higher_is_better else a] = False
     return group
 
 

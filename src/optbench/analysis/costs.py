@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from optbench.analysis.frames import plain_rows
 from optbench.analysis.rows import TableRow, batch_size, table_rows
 from optbench.analysis.table import comparison
 from optbench.store import Results, TrialLog
@@ -62,9 +63,10 @@ def costs_frame(results: Results, table: pd.DataFrame | None = None) -> pd.DataF
     for column in ("epochs_to_target", "steps_to_target"):
         frame[column] = first[column].reindex(frame["config_id"]).to_numpy()
     uses: dict[str, str] = {}
-    for (suite, workload, horizon), block in frame.groupby(["suite", "workload", "horizon"], sort=False):
-        told = _first_target(table, str(suite), str(workload), str(horizon))
-        uses |= zip(block["config_id"], _best_uses(block, told), strict=True)
+    blocks = ["suite", "workload", "horizon"]
+    told = dict(tuple(table.groupby(blocks, sort=False)))
+    for key, block in frame.groupby(blocks, sort=False):
+        uses |= zip(block["config_id"], _best_uses(block, _first_target(told[key])), strict=True)
     frame["best_use"] = frame["config_id"].map(uses)
     return frame
 
@@ -89,8 +91,12 @@ def _costs(row: TableRow) -> dict[str, Any]:
         "gradient_noise_start": mean(lambda log: log.started and log.started.gradient_noise),
         "gradient_noise_end": mean(lambda log: log.finished and log.finished.gradient_noise),
         "clipped": mean(_clipped) if row.trial.entry.clip is not None else math.nan,
-        "exploded_steps": _sum(log.evaluations[-1].exploded_steps for log in logs if log.evaluations),
-        "vanished_steps": _sum(log.evaluations[-1].vanished_steps for log in logs if log.evaluations),
+        "exploded_steps": _sum(
+            log.evaluations.column("exploded_steps")[-1] for log in logs if log.evaluations
+        ),
+        "vanished_steps": _sum(
+            log.evaluations.column("vanished_steps")[-1] for log in logs if log.evaluations
+        ),
         "data_wait": mean(_data_wait),
         **resources,
     }
@@ -145,12 +151,10 @@ def _training_bytes(log: TrialLog) -> int | None:
 
 
 def _rises(log: TrialLog) -> float | None:
-    last = log.evaluations[-1] if log.evaluations else None
-    return (
-        None
-        if last is None or last.loss_rises is None or last.step < 2
-        else last.loss_rises / (last.step - 1)
-    )
+    if not log.evaluations:
+        return None
+    rises, step = (log.evaluations.column(name)[-1] for name in ("loss_rises", "step"))
+    return None if rises is None or step < 2 else rises / (step - 1)
 
 
 _PER_TRIAL: dict[str, _Fact] = {
@@ -161,7 +165,10 @@ _PER_TRIAL: dict[str, _Fact] = {
 
 
 def _clipped(log: TrialLog) -> float | None:
-    return log.evaluations[-1].clipped_steps / log.evaluations[-1].step if log.evaluations else None
+    if not log.evaluations:
+        return None
+    clipped, step = (log.evaluations.column(name)[-1] for name in ("clipped_steps", "step"))
+    return float(clipped / step)
 
 
 def _data_wait(log: TrialLog) -> float | None:
@@ -184,10 +191,7 @@ def _sum(values: Iterable[int | None]) -> float:
     return float(sum(told)) if told else math.nan
 
 
-def _first_target(table: pd.DataFrame, suite: str, workload: str, horizon: str) -> pd.DataFrame:
-    own: pd.DataFrame = table[
-        (table["suite"] == suite) & (table["workload"] == workload) & (table["horizon"] == horizon)
-    ]
+def _first_target(own: pd.DataFrame) -> pd.DataFrame:
     first: pd.DataFrame = own[own["target"] == own["target"].iloc[0]]
     return first.set_index("config_id")
 
@@ -205,7 +209,7 @@ def _best_uses(costs: pd.DataFrame, told: pd.DataFrame) -> list[str]:
     least = {words: values[arrived[arrived].index].min() for words, values in columns.items()}
     apart = bool(told["best_group"].eq(False).fillna(False).any())
     found = []
-    for row in costs.to_dict("records"):
+    for row in plain_rows(costs):
         key = row["config_id"]
         if not arrived[key]:
             found.append("none here: not half of the seeds reached the target")

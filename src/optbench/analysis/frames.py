@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import fields
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import pandas as pd
 
 from optbench.analysis.rows import TableRow, all_rows, axis_values, batch_size, table_rows
 from optbench.events import Evaluated
-from optbench.store import Results, TrialLog
+from optbench.store import Results, SuiteResults, TrialLog
 from optbench.suite.types import Target
 
 KEYS = ["suite", "workload", "horizon", "optimizer", "config_id"]
@@ -58,19 +60,23 @@ def passages_frame(results: Results) -> pd.DataFrame:
     Trials that the infrastructure ended, or that are not complete, are missing, not censored. Seconds are empty
     where the clock was carried over a restart, and where a trial that ended early gives no pace to tell its budget.
     """
-    records = []
-    for row in table_rows(results):
-        for target in row.trial.workload.target:
-            for log in row.logs:
-                if counts(log):
-                    records.append(
-                        _names(row)
-                        | {"seed": log.trial["seed"], "trial_id": log.id, "target": str(target)}
-                        | _passage(log, target)
-                    )
+    records = [record for suite in results.suites for record in _passages(suite)]
     columns = [*KEYS, "seed", "trial_id", "target", "reached"]
     columns += [name for unit in UNITS for name in (unit, f"{unit}_low")]
     return pd.DataFrame(records, columns=columns)
+
+
+def plain_rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+    """What `to_dict("records")` gives, in a fraction of its time where there are few rows and many columns: a mapping of plain
+    values a row."""
+    columns = []
+    for _, column in frame.items():
+        values = column.tolist()
+        if column.dtype == object:
+            values = [value.item() if isinstance(value, np.generic) else value for value in values]
+        columns.append(values)
+    names = list(frame.columns)
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def counts(log: TrialLog) -> bool:
@@ -124,9 +130,11 @@ def _trial_record(row: TableRow, log: TrialLog | None) -> dict[str, Any]:
         "batch_size": batch_size(row),
     }
     if log.evaluations:
-        last = log.evaluations[-1]
-        record |= {"epochs": last.epoch, "steps": last.step, "samples": last.samples}
-        record |= {"train_seconds": last.train_seconds, "cpu_seconds": last.cpu_seconds}
+        record |= {
+            name: log.evaluations.column(of)[-1]
+            for name, of in (("epochs", "epoch"), ("steps", "step"), ("samples", "samples"))
+        }
+        record |= {name: log.evaluations.column(name)[-1] for name in ("train_seconds", "cpu_seconds")}
     if log.started is not None:
         facts = log.started
         record |= {"parameters": facts.parameters, "parameter_bytes": facts.parameter_bytes}
@@ -158,6 +166,24 @@ def _evaluations(log: TrialLog, name: dict[str, Any]) -> dict[str, list[Any]]:
     return columns
 
 
+_PASSAGES: WeakKeyDictionary[SuiteResults, list[dict[str, Any]]] = WeakKeyDictionary()
+
+
+def _passages(suite: SuiteResults) -> list[dict[str, Any]]:
+    """Found once a suite, as long as somebody holds it: several frames ask for them."""
+    if suite not in _PASSAGES:
+        _PASSAGES[suite] = [
+            names | {"seed": log.trial["seed"], "trial_id": log.id, "target": text} | _passage(log, target)
+            for row in table_rows(Results((suite,)))
+            for names in [_names(row)]
+            for target in row.trial.workload.target
+            for text in [str(target)]
+            for log in row.logs
+            if counts(log)
+        ]
+    return _PASSAGES[suite]
+
+
 def _passage(log: TrialLog, target: Target) -> dict[str, Any]:
     first = first_holding(log, target)
     zero = dict.fromkeys(UNITS, 0.0)
@@ -170,8 +196,10 @@ def _passage(log: TrialLog, target: Target) -> dict[str, Any]:
 
 def first_holding(log: TrialLog, target: Target) -> int | None:
     """Index of the first evaluation at which the target held; None where it never did."""
-    values = log.evaluations.metric(target.split, target.metric)
-    return next((index for index, value in enumerate(values) if target.holds(value)), None)
+    values = np.asarray(log.evaluations.metric(target.split, target.metric), dtype=float)
+    held = values >= target.value if target.at_least is not None else values <= target.value
+    index = int(held.argmax()) if len(held) else 0
+    return index if len(held) and held[index] else None
 
 
 def _clocks(log: TrialLog, index: int) -> dict[str, float]:

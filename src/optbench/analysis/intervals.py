@@ -49,12 +49,39 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Estimate:
     n = len(values)
     if n == 0:
         return Estimate(0, math.nan, math.nan, math.nan, math.nan)
-    mean = statistics.mean(values)  # exact: equal values have their value as mean, and no spread
+    mean, std = _moments(values)
     if n == 1:
         return Estimate(1, mean, math.nan, math.nan, math.nan)
-    std = statistics.stdev(values)
     half = float(stdtrit(n - 1, (1 + level) / 2)) * std / math.sqrt(n)
     return Estimate(n, mean, mean - half, mean + half, std)
+
+
+def _moments(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation, rounded once: equal values have their value as mean, and no spread.
+
+    What `statistics` gives, in a third of its time: floats are whole multiples of a power of two, and Python's whole numbers
+    have no limit.
+    """
+    n = len(values)
+    if not all(map(math.isfinite, values)):
+        return statistics.mean(values), statistics.stdev(values) if n > 1 else math.nan
+    ratios = [value.as_integer_ratio() for value in values]
+    unit = max(denominator for _, denominator in ratios)
+    whole = [numerator * (unit // denominator) for numerator, denominator in ratios]
+    total = sum(whole)
+    if n == 1:
+        return total / unit, math.nan
+    return total / (unit * n), _root(n * sum(w * w for w in whole) - total * total, n * (n - 1) * unit * unit)
+
+
+def _root(numerator: int, denominator: int) -> float:
+    """Square root of a ratio, rounded once: of its integer root to some 109 bits, with a last bit for what is left over."""
+    shift = (numerator.bit_length() - denominator.bit_length() - 109) // 2
+    up, down = (0, 2 * shift) if shift >= 0 else (-2 * shift, 0)
+    n, m = numerator << up, denominator << down
+    root = math.isqrt(n // m)
+    root |= root * root * m != n
+    return float(root << shift) if shift >= 0 else root / (1 << -shift)
 
 
 def paired_difference(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Difference:

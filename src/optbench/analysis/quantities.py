@@ -36,10 +36,12 @@ def seconds_per_step(log: TrialLog) -> float:
 
 
 def samples_per_second(log: TrialLog) -> float:
-    last = log.evaluations[-1] if log.evaluations else None
-    if last is None or not last.train_seconds > 0 or math.isnan(seconds_per_step(log)):
+    if not log.evaluations:
         return math.nan
-    return last.samples / last.train_seconds
+    samples, seconds = (log.evaluations.column(name)[-1] for name in ("samples", "train_seconds"))
+    if not seconds > 0 or math.isnan(seconds_per_step(log)):
+        return math.nan
+    return float(samples / seconds)
 
 
 def _bytes(name: str) -> Callable[[TrialLog], float]:

@@ -81,7 +81,7 @@ def _passage(log: TrialLog, row: TableRow) -> tuple[float, bool]:
     """The step of the first evaluation at which the target held; else the whole budget, censored."""
     index = first_holding(log, row.trial.workload.target[0])
     if index is not None:
-        return float(log.evaluations[index].step), True
+        return float(log.evaluations.column("step")[index]), True
     whole = log.started.steps if log.started is not None else None
     return float(whole or (log.finished.step if log.finished is not None else 0)), False
 

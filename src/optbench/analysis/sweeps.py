@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from optbench.analysis.frames import counts, is_worst
+from optbench.analysis.frames import counts, first_holding, is_worst
 from optbench.analysis.rows import TableRow, higher_is_better, sweep_rows, table_rows
 from optbench.analysis.table import worst_value
 from optbench.store import Results, SuiteResults, TrialLog
@@ -169,18 +169,15 @@ def _scores(row: TableRow, metric: str, worst: float, *, higher: bool) -> pd.Ser
 def _score(log: TrialLog, metric: str, worst: float) -> float:
     if is_worst(log) or not log.evaluations:
         return worst
-    value = log.evaluations[-1].metrics.get("validation", {}).get(metric, math.nan)
+    value = log.evaluations.metric("validation", metric)[-1]
     return value if math.isfinite(value) else worst
 
 
 def _reached(row: TableRow) -> pd.Series:
     target = row.trial.workload.target[0]
 
-    def holds(log: TrialLog) -> bool:
-        seen = (event.metrics.get(target.split, {}).get(target.metric, math.nan) for event in log.evaluations)
-        return any(target.holds(value) for value in seen)
-
-    return pd.Series({log.trial["seed"]: holds(log) for log in row.logs if counts(log)}, dtype=bool)
+    held = {log.trial["seed"]: first_holding(log, target) is not None for log in row.logs if counts(log)}
+    return pd.Series(held, dtype=bool)
 
 
 def _own_values(suite: SuiteResults, swept: TableRow, own: TableRow | None) -> dict[str, float]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from optbench.analysis.censoring import median, median_interval, restricted_difference, restricted_mean
 from optbench.analysis.compare import against, all_pairs, top_group
-from optbench.analysis.frames import UNITS, counts, is_worst, passages_frame
+from optbench.analysis.frames import UNITS, counts, is_worst, passages_frame, plain_rows
 from optbench.analysis.intervals import holm, t_interval
 from optbench.analysis.rows import TableRow, axis_values, batch_size, comparable, higher_is_better, table_rows
 from optbench.events import Status
@@ -19,6 +21,7 @@ from optbench.store import Results, TrialLog
 
 Record = dict[str, Any]
 
+_OF_PASSAGES = ("reached", *UNITS, *(f"{unit}_low" for unit in UNITS))
 _OF_TIME = ("", "_low", "_high", "_min", "_max")
 #: every table has these columns, what people look for first at the front; `final_<metric>` follows them
 COLUMNS = (
@@ -60,6 +63,7 @@ def comparison(results: Results) -> pd.DataFrame:
     not significantly worse only because some of its trials failed or did not arrive.
     """
     passages = passages_frame(results)
+    of_target = dict(tuple(passages.groupby(["suite", "target"], sort=False)))
     records: list[Record] = []
     for suite in results.suites:
         rows = table_rows(Results((suite,)))
@@ -72,7 +76,7 @@ def comparison(results: Results) -> pd.DataFrame:
                 shared |= _final_records(alike, metric, higher=higher)
             targets = dict.fromkeys(str(target) for row in block for target in row.trial.workload.target)
             for target in targets or [""]:
-                times = passages[(passages["suite"] == suite.name) & (passages["target"] == target)]
+                times = of_target.get((suite.name, target), passages[:0])
                 reached: dict[str, Record] = {}
                 for alike in comparable(block):
                     reached |= _target_records(alike, times)
@@ -144,7 +148,7 @@ def _final_records(block: list[TableRow], metric: str, *, higher: bool) -> dict[
     values = final_values(block, metric, higher=higher)
     best = top_group(all_pairs(values), higher_is_better=higher)
     baseline = next((row.config_id for row in block if row.baseline), block[0].config_id)
-    differences = against(values, baseline).set_index("a")
+    differences = {pair["a"]: pair for pair in plain_rows(against(values, baseline))}
     records = {}
     for row in block:
         seen = values[row.config_id].dropna().tolist()
@@ -168,8 +172,7 @@ def _final_records(block: list[TableRow], metric: str, *, higher: bool) -> dict[
             "best_group": group,
             f"final_{metric}": final.mean,
         }
-        if row.config_id in differences.index:
-            pair = differences.loc[row.config_id]
+        if (pair := differences.get(row.config_id)) is not None:
             whole = not imputed and not any(
                 is_worst(log) for other in block if other.baseline for log in other.logs
             )
@@ -232,17 +235,21 @@ def _target_records(block: list[TableRow], times: pd.DataFrame) -> dict[str, Rec
     times = times[times["config_id"].isin([row.config_id for row in block])]
     fastest = _fastest(times)
     tau = {unit: times[unit].max() for unit in UNITS}
+    columns = {name: times[name].to_numpy() for name in _OF_PASSAGES}
+    places = times.groupby("config_id", sort=False).indices
+    nowhere = np.array([], dtype=int)
     records = {}
     for row in block:
-        own = times[times["config_id"] == row.config_id]
-        record: Record = {"reached": int(own["reached"].sum()) if len(own) else 0}
+        here = places.get(row.config_id, nowhere)
+        own = {name: column[here] for name, column in columns.items()}
+        record: Record = {"reached": int(own["reached"].sum())}
         group = fastest.get(row.config_id)
-        if 2 * record["reached"] <= len(own):  # no median, no praise
+        if 2 * record["reached"] <= len(here):  # no median, no praise
             group = False if group is False else None
         record["fastest_group"] = group
         for unit in UNITS:
-            record |= _to_target(own.dropna(subset=[unit]), unit, tau[unit])
-        record["timed"] = int(own["seconds"].notna().sum())
+            record |= _to_target(own, unit, tau[unit])
+        record["timed"] = int((~pd.isna(own["seconds"])).sum())
         records[row.config_id] = record
     for config_id, more in _restricted_differences(block, times).items():
         records[config_id] |= more
@@ -256,10 +263,9 @@ def _restricted_differences(block: list[TableRow], times: pd.DataFrame) -> dict[
     if unit is None or times.empty:
         return {}
     tau = float(times[unit].max())
-    sides = {
-        config_id: (own[unit].tolist(), own["reached"].astype(bool).tolist())
-        for config_id, own in times.groupby("config_id", sort=False)
-    }
+    lengths, reached = times[unit].to_numpy(), times["reached"].to_numpy(dtype=bool)
+    places = times.groupby("config_id", sort=False).indices
+    sides = {config_id: (lengths[own].tolist(), reached[own].tolist()) for config_id, own in places.items()}
     others = [row.config_id for row in block if row.config_id in sides and row.config_id != baseline]
     if baseline not in sides or not others:
         return {}
@@ -270,22 +276,25 @@ def _restricted_differences(block: list[TableRow], times: pd.DataFrame) -> dict[
     }
 
 
-def _to_target(own: pd.DataFrame, unit: str, tau: float) -> Record:
+def _to_target(own: Mapping[str, npt.NDArray[Any]], unit: str, tau: float) -> Record:
+    """`own`: columns of the passages of one row of the table. As arrays: there are thousands of rows."""
+    known = ~pd.isna(own[unit])
+    high, there = own[unit][known], own["reached"][known].astype(bool)
+    times, reached = high.tolist(), there.tolist()
     name = f"{unit}_to_target"
-    reached = own["reached"].astype(bool).tolist()
-    middle = median(own[unit].tolist(), reached)
-    interval = median_interval(own[f"{unit}_low"].tolist(), own[unit].tolist(), reached)
-    known = not math.isnan(middle)
+    middle = median(times, reached)
+    interval = median_interval(own[f"{unit}_low"][known].tolist(), times, reached)
+    is_known = not math.isnan(middle)
     record: Record = {
         name: middle,
-        f"{name}_low": interval.low if known else math.nan,
-        f"{name}_high": interval.high if known and math.isfinite(interval.high) else math.nan,
-        f"{name}_min": own.loc[reached, unit].min() if any(reached) else math.nan,
-        f"{name}_max": own[unit].max() if reached and all(reached) else math.nan,
-        f"{unit}_budget": own[unit].where(~own["reached"].astype(bool)).median(),
-        f"{unit}_restricted_mean": restricted_mean(own[unit].tolist(), reached, tau) if reached else math.nan,
+        f"{name}_low": interval.low if is_known else math.nan,
+        f"{name}_high": interval.high if is_known and math.isfinite(interval.high) else math.nan,
+        f"{name}_min": high[there].min() if any(reached) else math.nan,
+        f"{name}_max": high.max() if reached and all(reached) else math.nan,
+        f"{unit}_budget": float(np.median(high[~there])) if not all(reached) else math.nan,
+        f"{unit}_restricted_mean": restricted_mean(times, reached, tau) if reached else math.nan,
     }
-    return record | ({"interval_note": interval.reason if known else ""} if unit == "epochs" else {})
+    return record | ({"interval_note": interval.reason if is_known else ""} if unit == "epochs" else {})
 
 
 def _fastest(times: pd.DataFrame) -> dict[str, bool | None]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -88,10 +87,12 @@ def _missing(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
 
 
 def _environment(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
+    logs = _logs(rows)
+    environments = [environment for log in logs for environment in _environments(log)]
     for name, words in _FACTS.items():
-        yield from _differ(rows, words, partial(_facts, name))
-    yield from _differ(rows, "precisions", lambda log: [log.started.precision] if log.started else [])
-    yield from _differ(rows, "implementations", lambda log: [log.trial.get("implementation")])
+        yield from _differ(words, (environment.get(name) for environment in environments))
+    yield from _differ("precisions", (log.started.precision for log in logs if log.started))
+    yield from _differ("implementations", (log.trial.get("implementation") for log in logs))
 
 
 def _settings(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
@@ -154,7 +155,7 @@ def _gradients(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     for word, of in (("exploded", "exploded_steps"), ("vanished", "vanished_steps")):
         found: dict[str, int] = {}
         for log in _logs(rows):
-            steps = getattr(log.evaluations[-1], of) if log.evaluations else None
+            steps = log.evaluations.column(of)[-1] if log.evaluations else None
             if steps:
                 found[log.trial["label"]] = found.get(log.trial["label"], 0) + steps
         if found:
@@ -174,10 +175,8 @@ _CHECKS: tuple[Callable[[list[TableRow]], Iterator[tuple[str, str]]], ...] = (
 )
 
 
-def _differ(
-    rows: list[TableRow], words: str, facts: Callable[[TrialLog], list[Any]]
-) -> Iterator[tuple[str, str]]:
-    found = sorted({str(value) for log in _logs(rows) for value in facts(log) if value is not None})
+def _differ(words: str, facts: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    found = sorted({str(value) for value in facts if value is not None})
     if len(found) > 1:
         yield "mixed", f"different {words} in one table: {', '.join(found)}"
 
@@ -186,10 +185,11 @@ def _logs(rows: list[TableRow]) -> list[TrialLog]:
     return [log for row in rows for log in row.logs]
 
 
-def _facts(name: str, log: TrialLog) -> list[Any]:
+def _environments(log: TrialLog) -> Iterator[dict[str, Any]]:
     """Of every process that trained the trial: one that went on elsewhere is mixed in itself."""
-    begun = [log.started.environment] if log.started is not None else []
-    return [environment.get(name) for environment in (*begun, *(event.environment for event in log.resumed))]
+    if log.started is not None:
+        yield log.started.environment
+    yield from (event.environment for event in log.resumed)
 
 
 def _trials(n: int) -> str:

@@ -23,10 +23,9 @@ _FOLDER = Path(__file__).parent / "formats"
 def known_formats() -> dict[str, str]:
     """Name of every format -> what it is for, read from the files without importing them."""
     found = {}
-    for file in sorted(_FOLDER.glob("*.py")):
-        if not file.stem.startswith("_"):
-            text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
-            found[file.stem] = text.partition("\n")[0]
+    for file in _files():
+        text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+        found[file.stem] = text.partition("\n")[0]
     return found
 
 
@@ -47,15 +46,21 @@ def render_report(report: Report, format: str = "terminal") -> str:
 
 def check_format(format: str) -> None:
     """Raises `OptbenchError` if there is no such format."""
-    known = known_formats()
+    known = [file.stem for file in _files()]
     if format not in known:
         raise OptbenchError(Problem(f"unknown format '{format}': {nearest(format, known)}"))
 
 
 def saved_formats() -> tuple[str, ...]:
     """The formats that a folder of reports has; the others are printed, or written where they are asked for by name."""
-    modules = {name: import_module(f"optbench.report.formats.{name}") for name in known_formats()}
+    modules = {
+        name: import_module(f"optbench.report.formats.{name}") for name in (file.stem for file in _files())
+    }
     return tuple(name for name, module in modules.items() if hasattr(module, "SUFFIX"))
+
+
+def _files() -> list[Path]:
+    return [file for file in sorted(_FOLDER.glob("*.py")) if not file.stem.startswith("_")]
 
 
 def save(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from optbench.analysis.frames import plain_rows
 from optbench.analysis.rows import TableRow
 from optbench.report.cells import Cell, Column, comparison_columns
 from optbench.report.model import Block, Table
@@ -23,7 +24,7 @@ def axes_block(rows: Sequence[TableRow], table: pd.DataFrame, warnings: Sequence
     if not (first["completed"] == first["planned"]).all():
         rest.append(status)
     columns = [*map(_axis, paths), *([entry] if first["optimizer"].nunique() > 1 else []), *rest]
-    cells = tuple(tuple(column.cell(record) for column in columns) for record in first.to_dict("records"))
+    cells = tuple(tuple(column.cell(record) for column in columns) for record in plain_rows(first))
     target = str(first["target"].iloc[0])
     shown = Table(f"Target: {clean(target)}" if target else "No target", tuple(columns), cells)
     notes = [

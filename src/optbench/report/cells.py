@@ -89,7 +89,7 @@ def shown_units(table: pd.DataFrame) -> list[str]:
     """Epochs and seconds; steps where an imported log tells no epochs, and no seconds where it tells none."""
 
     def told(unit: str) -> bool:
-        return bool(table[[f"{unit}_to_target", f"{unit}_budget"]].notna().any(axis=None))
+        return any(bool(table[f"{unit}_{name}"].notna().any()) for name in ("to_target", "budget"))
 
     if not table["trials"].any() or not any(map(told, ("epochs", "steps", "seconds"))):
         return ["epochs", "seconds"]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pandas as pd
 
 from optbench.analysis.costs import RULES
+from optbench.analysis.frames import plain_rows
 from optbench.analysis.rows import TableRow
 from optbench.report.axes import alone
 from optbench.report.cells import Cell, Column, Record
@@ -69,7 +70,7 @@ def cost_notes(costs: pd.DataFrame) -> Iterator[str]:
 def _table(
     caption: str, columns: tuple[Column, ...], costs: pd.DataFrame, *, detail: bool = False
 ) -> Iterator[Table]:
-    records = costs.to_dict("records")
+    records = plain_rows(costs)
     shown = [
         column
         for column in columns[1:]

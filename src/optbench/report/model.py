@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from optbench.analysis.costs import costs_frame
+from optbench.analysis.frames import plain_rows
 from optbench.analysis.horizons import horizons_frame
 from optbench.analysis.implementations import compile_note, steps_ran
 from optbench.analysis.published import verdicts_frame
@@ -190,7 +191,7 @@ def _imported(suite: SuiteResults) -> str:
 
 def _table(caption: str, columns: Iterable[Column], table: pd.DataFrame, *, detail: bool = False) -> Table:
     columns = tuple(columns)
-    rows = tuple(tuple(column.cell(record) for column in columns) for record in table.to_dict("records"))
+    rows = tuple(tuple(column.cell(record) for column in columns) for record in plain_rows(table))
     return Table(caption, columns, rows, detail)
 
 

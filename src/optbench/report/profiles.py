@@ -33,27 +33,31 @@ def summary_block(suite: SuiteResults) -> Block | None:
         return None if times.empty else leaderboard_block(suite, leaderboard(times, rules_of(suite)))
     if len({row.trial.workload_name for row in rows}) < 2:
         return None
-    passages = _named(passages_frame(Results((suite,))), rows)
-    baseline = next((_name(row, rows) for row in rows if row.baseline), "")
+    names = _names(rows)
+    passages = _named(passages_frame(Results((suite,))), rows, names)
+    baseline = next((names[row.config_id] for row in rows if row.baseline), "")
     lead = "epochs" if passages["epochs"].notna().any() else "steps"
     found = [of for unit in (lead, "seconds") if (of := profiles(passages, unit, baseline)) is not None]
     return _block(found) if found else None
 
 
-def _named(passages: pd.DataFrame, rows: list[TableRow]) -> pd.DataFrame:
+def _named(passages: pd.DataFrame, rows: list[TableRow], names: Mapping[str, str]) -> pd.DataFrame:
     """First targets only; entries with several horizons are several entries."""
     first = {row.config_id: str(row.trial.workload.target[0]) for row in rows}
-    names = {row.config_id: _name(row, rows) for row in rows}
     own = passages[passages["target"] == passages["config_id"].map(first)]
     return own.assign(optimizer=own["config_id"].map(names))
 
 
-def _name(row: TableRow, rows: list[TableRow]) -> str:
-    lengths = {
-        (other.trial.workload_name, other.horizon) for other in rows if other.trial.label == row.trial.label
+def _names(rows: list[TableRow]) -> dict[str, str]:
+    """By config_id."""
+    lengths: dict[str, set[tuple[str, str]]] = {}
+    for row in rows:
+        lengths.setdefault(row.trial.label, set()).add((row.trial.workload_name, row.horizon))
+    several = {label for label, of in lengths.items() if len(of) > len({workload for workload, _ in of})}
+    return {
+        row.config_id: f"{row.trial.label} ({row.horizon})" if row.trial.label in several else row.trial.label
+        for row in rows
     }
-    several = len(lengths) > len({workload for workload, _ in lengths})
-    return f"{row.trial.label} ({row.horizon})" if several else row.trial.label
 
 
 def _block(found: list[Profiles]) -> Block:
