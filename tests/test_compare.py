@@ -19,6 +19,7 @@ from optbench.analysis.changes import Change, Compared, changes_frame, compared
 from optbench.analysis.contrast import Contrast, contrast, size_contrast
 from optbench.analysis.gates import Gate, fails, judge
 from optbench.analysis.matching import match
+from optbench.analysis.settings import suite_changes_frame
 from optbench.cli.app import app
 from optbench.errors import OptbenchError
 from optbench.events import Evaluated, Event, Finished, Started
@@ -295,6 +296,24 @@ def test_sizes_from_nothing_and_to_nothing() -> None:
     assert size_contrast({0: 8.0}, {0: 0.0}, paired=True).evidence_above(0.0) == 1
 
 
+def test_an_optimizer_that_one_side_lacks_is_one_change_of_the_suite(tmp_path: Path) -> None:
+    write(tmp_path / "a", a_suite(("SGD", "Adam.v1")), {("SGD", 0): events(0)})
+    write(tmp_path / "b", a_suite(("SGD", "Adam.v2")), {("SGD", 0): events(0)})
+    changes = suite_changes_frame(match(read([tmp_path / "a"]), read([tmp_path / "b"])))
+    assert changes[["key", "before", "after"]].to_numpy().tolist() == [
+        ["optimizers.Adam.v1", "there", "–"],
+        ["optimizers.Adam.v2", "–", "there"],
+    ]
+
+
+def test_a_side_on_which_nothing_ran_is_said_to_have_no_values(tmp_path: Path) -> None:
+    results(tmp_path / "a")
+    write(tmp_path / "b", a_suite(seeds=SEEDS), {})
+    said = command(tmp_path / "a", tmp_path / "b")
+    assert said.exit_code == 0
+    assert "no measured value on one of them: nothing to compare yet" in " ".join(said.stdout.split())
+
+
 def test_what_changed_in_suite_and_environment_and_what_is_in_one_only(tmp_path: Path) -> None:
     suite = a_suite(["SGD", "Adam"], seeds=2)
     other = a_suite(["SGD", "Lion"], seeds=2, batch_size=128)
@@ -309,7 +328,7 @@ def test_what_changed_in_suite_and_environment_and_what_is_in_one_only(tmp_path:
     ]
     keys = {change["key"]: (change["before"], change["after"]) for change in content["suite_changes"]}
     assert keys["workload.batch_size"] == ("64", "128")
-    assert keys["optimizers.Lion.rules.0.use"] == ("–", "torch.optim.SGD")
+    assert keys["optimizers.Lion"] == ("–", "there")
     assert [(of["optimizer"], of["only_in"]) for of in content["only_in_one"]] == [
         ("Adam", "before"),
         ("Lion", "after"),

@@ -18,10 +18,13 @@ _ABSENT = "–"
 
 
 def suite_changes_frame(matched: Matched) -> pd.DataFrame:
-    """Columns suite, key (dotted path in the resolved suite), before, after: text, "–" where a side has no such key."""
+    """Columns suite, key (dotted path in the resolved suite), before, after: text, "–" where a side has no such key.
+
+    An optimizer or a workload that only one side has is one row, "there" and "–".
+    """
     records = []
     for pair in matched.suites:
-        before, after = _resolved(pair.before), _resolved(pair.after)
+        before, after = _resolved(pair.before, pair.after), _resolved(pair.after, pair.before)
         if not before or not after:
             continue
         before, after = {"name": pair.before.name, **before}, {"name": pair.after.name, **after}
@@ -139,16 +142,24 @@ def _rows_of(suites: Iterable[SuiteResults]) -> list[TableRow]:
     return [row for suite in suites for row in table_rows(Results((suite,)))]
 
 
-def _resolved(suite: SuiteResults) -> dict[str, Any]:
+def _resolved(suite: SuiteResults, other: SuiteResults) -> dict[str, Any]:
     """Flat; a suite's only workload without its name, which is the suite's where nobody gave one."""
-    if suite.plan is None:
-        return {}
-    resolved = dict(suite.plan.resolved)
+    resolved, beside = _written(suite), _written(other)
+    for family in ("optimizers", "workloads"):
+        if family in resolved and family in beside:
+            resolved[family] = {
+                name: value if name in beside[family] else "there" for name, value in resolved[family].items()
+            }
+    return dict(_flat("", resolved)) if resolved else {}
+
+
+def _written(suite: SuiteResults) -> dict[str, Any]:
+    resolved = dict(suite.plan.resolved) if suite.plan is not None else {}
     workloads = resolved.get("workloads")
     if isinstance(workloads, dict) and len(workloads) == 1:
         resolved["workload"] = next(iter(workloads.values()))
         del resolved["workloads"]
-    return dict(_flat("", resolved))
+    return resolved
 
 
 def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:

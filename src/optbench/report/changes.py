@@ -31,8 +31,8 @@ _TABLES = (
 _INSTEAD = {"seconds_per_epoch": "seconds_per_step", "epochs_to_target": "steps_to_target"}
 _NOTES = (
     "After against before; in brackets the 95 % interval. Times and bytes are ratios (of geometric means), minus 100 %. A word "
-    "(faster, slower, ...) stands only where the data tell the two apart: the interval leaves zero out and p is below 0.05, "
-    "Holm-adjusted over the optimizers of a column.",
+    "(faster, slower, ...) and a mark ({mark}) stand only where the data tell the two apart: the interval leaves zero out and p is "
+    "below 0.05, Holm-adjusted over the optimizers of a column.",
     "Seconds count training only; those of resumed trials are left out. To target: where not all seeds arrived, means restricted "
     "to the budget, by permutation test and without interval; nothing finer than one evaluation interval is told apart.",
 )
@@ -97,6 +97,8 @@ def _block(workload: str, frame: pd.DataFrame, cautions: pd.DataFrame, *, alone:
 
 def _methods(frame: pd.DataFrame) -> str:
     found = set(frame["method"])
+    if (frame["n_before"].eq(0) | frame["n_after"].eq(0)).all():
+        return "but no measured value on one of them: nothing to compare yet"
     if "welch" in found and "paired" in found:
         return "paired by seed where both ran the same seeds from the same weights, else as independent groups (Welch)"
     if "welch" in found:
