@@ -83,17 +83,21 @@ def test_tools_are_found_by_their_files() -> None:
         exporter("tensorbord")
 
 
-@pytest.mark.parametrize("tool", TOOLS)
-def test_a_missing_library_is_told_with_what_to_install(tool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("tool", "library"), [*((tool, tool) for tool in TOOLS), ("mlflow", "sqlalchemy")], ids=str
+)
+def test_a_missing_library_is_told_with_what_to_install(
+    tool: str, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = importlib.import_module
 
     def without(name: str, *rest: Any) -> Any:
-        if name == tool:
+        if name == library:
             raise ModuleNotFoundError(name)
-        return real(name, *rest)
+        return real(name, *rest) if name.startswith("optbench") else None
 
     monkeypatch.setattr("optbench.exporting.import_module", without)
-    with pytest.raises(OptbenchError, match=rf"pip install 'optbench\[{tool}\]'"):
+    with pytest.raises(OptbenchError, match=rf"needs {library}, .*pip install 'optbench\[{tool}\]'"):
         exporter(tool)
 
 

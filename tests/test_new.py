@@ -187,8 +187,9 @@ def in_terminal(folder: Path, typed: str, *flags: str) -> tuple[int, str]:
 
 
 def test_in_a_terminal_it_asks_again_until_an_answer_can_be_used(tmp_path: Path) -> None:
-    code, shown = in_terminal(tmp_path, "mlpp\nmlp\n\nsgd, adam\n1\n2\n0.9\n")
+    code, shown = in_terminal(tmp_path, "nonsense\nmlpp\nmlp\n\nsgd, adam\n1\n2\n0.9\n")
     assert code == 0, shown
+    assert "  resnet20, small_cnn, vit_tiny" in shown.splitlines()  # folded between words
     assert "did you mean 'mlp'?" in shown
     suite = load(tmp_path / "digits.yaml").suite
     assert list(suite.optimizers) == ["SGD + Momentum", "Adam"]

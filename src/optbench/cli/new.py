@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -186,7 +188,15 @@ def _answer(told: str | None, asks: bool, question: str, default: str, read: Cal
         try:
             return read(line or default)
         except OptbenchError as error:
-            print("\n".join(f"  {problem.message}" for problem in error.problems))
+            for problem in error.problems:
+                print(
+                    fill(
+                        problem.message,
+                        get_terminal_size().columns,
+                        initial_indent="  ",
+                        subsequent_indent="  ",
+                    )
+                )
 
 
 def _fits(length: Budget, minutes: float) -> str:

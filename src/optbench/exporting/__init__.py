@@ -1,6 +1,6 @@
-"""The store -> what other tools read. A tool is a file here: `LIBRARY`, `export(runs, output) -> Written` and `next_step(output)`.
+"""The store -> what other tools read. A tool is a file here: `LIBRARIES`, `export(runs, output) -> Written` and `next_step(output)`.
 
-The first line of its docstring says what it writes; the extra `optbench[<tool>]` installs its library, which is imported only when
+The first line of its docstring says what it writes; the extra `optbench[<tool>]` installs them; they are imported only when
 something is exported.
 """
 
@@ -27,14 +27,15 @@ def known_tools() -> dict[str, str]:
 
 
 def exporter(tool: str) -> Any:
-    """The tool's module. Raises `OptbenchError` if there is none of this name, or if its library is not installed."""
+    """The tool's module. Raises `OptbenchError` if there is none of this name, or if a library of it is not installed."""
     known = known_tools()
     if tool not in known:
         raise OptbenchError(Problem(f"unknown tool '{tool}': {nearest(tool, known)}"))
     module = import_module(f"optbench.exporting.{tool}")
-    try:
-        import_module(module.LIBRARY)
-    except ImportError as error:
-        message = f"needs {module.LIBRARY}, which is not installed here: pip install 'optbench[{tool}]'"
-        raise OptbenchError(Problem(message, where=f"export {tool}")) from error
+    for library in module.LIBRARIES:
+        try:
+            import_module(library)
+        except ImportError as error:
+            message = f"needs {library}, which is not installed here: pip install 'optbench[{tool}]'"
+            raise OptbenchError(Problem(message, where=f"export {tool}")) from error
     return module

@@ -13,7 +13,7 @@ from typing import Any
 from optbench.exporting._runs import Run, Written
 from optbench.store.files import make_folder
 
-LIBRARY = "mlflow"
+LIBRARIES = ("mlflow", "sqlalchemy", "alembic")  # mlflow-skinny has no database
 _DIGEST, _TRIAL = "optbench.digest", "optbench.trial_id"
 _AT_ONCE = 1000  # metrics that MLflow takes in one call
 _LONGEST = 6000  # characters of a parameter

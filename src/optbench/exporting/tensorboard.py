@@ -15,7 +15,7 @@ from typing import Any
 from optbench.exporting._runs import Run, Written
 from optbench.store.files import folder_name, make_folder, write_whole
 
-LIBRARY = "tensorboard"
+LIBRARIES = ("tensorboard",)
 #: what TensorBoard looks for in a file's name, and ours
 _FILE = "events.out.tfevents.0.optbench"
 

@@ -12,7 +12,7 @@ from typing import Any
 from optbench.exporting._runs import Run, Written
 from optbench.store.files import make_folder, write_whole
 
-LIBRARY = "wandb"
+LIBRARIES = ("wandb",)
 #: written into a run's folder when it is whole: by this a repeated export knows it
 _MARK = "optbench-digest"
 
