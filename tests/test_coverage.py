@@ -13,7 +13,9 @@ from optbench.catalog.check import problems
 from optbench.engine.session import build_loss
 from optbench.suite.load import load
 from optbench.suite.types import Component
+from optbench.verify.conformance import CHECKS
 from program import typed
+from test_verify import FAULTS
 from trials import TINY
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,6 +68,11 @@ def test_suites_that_show_a_technique_have_measured_results() -> None:
 
 def test_no_number_is_left_out() -> None:
     assert "@@" not in TEXT
+
+
+def test_faults_and_checks_are_as_many_as_it_says() -> None:
+    assert f"| {len(FAULTS)} deliberate faults caught by name" in TEXT
+    assert f"tries {len(CHECKS)} things" in TEXT
 
 
 def test_label_smoothing_is_torchs() -> None:

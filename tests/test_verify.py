@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from optbench.errors import OptbenchError
 from optbench.verify import equations, two_layer
 from optbench.verify.bed import Plugin
 from optbench.verify.conformance import CHECKS, bytes_per_parameter, conformance
@@ -119,6 +120,100 @@ FAULTS = {
         "p.as_strided((p.numel(),), (1,)).add_(state['buffer'].reshape(-1), alpha=-group['lr'])",
         "channels-last",
     ),
+    "takes no generator": ("super().__init__(params,", "len(params); super().__init__(params,", "trains"),
+    "goes the other way for large tensors": (
+        UPDATE,
+        UPDATE.replace("-group", "(1 if p.numel() > 4096 else -1) * group"),
+        "trains",
+    ),
+    "ascends in its second group": (
+        UPDATE,
+        UPDATE.replace("-group", "(-1 if group is self.param_groups[0] else 1) * group"),
+        "groups",
+    ),
+    "decays its first group only": (
+        DECAY,
+        DECAY.replace('group["weight_decay"]', '(group is self.param_groups[0]) * group["weight_decay"]'),
+        "groups",
+    ),
+    "trains the groups that it began with": (
+        "for group in self.param_groups:",
+        'for group in self.kept.setdefault("groups", list(self.param_groups)):',
+        "groups",
+    ),
+    "stops at a missing gradient": (SKIP, SKIP.replace("continue", "break"), "missing-gradients"),
+    "coasts on its momentum": (
+        SKIP,
+        'if p.grad is None:\n                    p.add_(self.state[p].get("buffer", torch.zeros(())), alpha=-group["lr"])\n'
+        "                    continue",
+        "missing-gradients",
+    ),
+    "decays what is frozen": (
+        SKIP,
+        f"if not p.requires_grad: p.mul_(0.9)\n                {SKIP}",
+        "missing-gradients",
+    ),
+    "needs a gradient somewhere": (
+        "self.count += 1",
+        'torch.stack([p.grad.norm() for g in self.param_groups for p in g["params"] if p.grad is not None])',
+        "missing-gradients",
+    ),
+    "loads its state without its rate": (
+        "        return loss\n",
+        "        return loss\n\n    def load_state_dict(self, given):\n        super().load_state_dict(given)\n"
+        '        self.param_groups[0]["lr"] = self.defaults["lr"]\n',
+        "state-dict",
+    ),
+    "saves what can't be read back": (BUFFER, f'{BUFFER}; state["object"] = object()', "state-dict"),
+    "has no state before its first step": (
+        "        return loss\n",
+        "        return loss\n\n    def state_dict(self):\n        list(self.state.values())[0]\n        return super().state_dict()\n",
+        "state-dict",
+    ),
+    "rounds a float32 state when loaded": (
+        'state["buffer"] = torch.zeros_like(p)',
+        'state["buffer"] = torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32))',
+        "state-dict-bf16",
+    ),
+    "lowers its own rate": (UPDATE, f'{UPDATE}; group["lr"] *= 0.9', "schedule"),
+    "ignores weight decay": (DECAY, "pass", "weight-decay"),
+    "decays away from 0": (DECAY, DECAY.replace("1 -", "1 +"), "weight-decay"),
+    "skips float64": (SKIP, SKIP.replace("is None", "is None or p.dtype == torch.float64"), "dtype"),
+    "skips one element": (SKIP, SKIP.replace("is None", "is None or p.numel() == 1"), "one-element"),
+    "skips scalars": (SKIP, SKIP.replace("is None", "is None or p.ndim == 0"), "scalar"),
+    "clears no gradient": (
+        "        return loss\n",
+        "        return loss\n\n    def zero_grad(self, set_to_none=True):\n        pass\n",
+        "zero-grad",
+    ),
+    "can't be told how to clear gradients": (
+        "        return loss\n",
+        "        return loss\n\n    def zero_grad(self):\n        super().zero_grad()\n",
+        "zero-grad",
+    ),
+    "keeps the gradient itself as its momentum": (
+        BUFFER,
+        'state["buffer"] = p.grad if not state["buffer"].any() else state["buffer"].mul(0.9).add_(p.grad)',
+        "zero-grad",
+    ),
+    "shares momentum between equal shapes": (
+        BUFFER,
+        f'state["buffer"] = self.kept.setdefault(p.shape, state["buffer"]); {BUFFER}',
+        "alike",
+    ),
+    "keeps every gradient": (
+        BUFFER,
+        f'{BUFFER}; self.kept.setdefault("all", []).append(p.grad.clone())',
+        "memory",
+    ),
+    "keeps the graph": (
+        BUFFER,
+        'with torch.enable_grad(): state["buffer"] = state["buffer"] * group["momentum"] + p.grad + 0 * p',
+        "memory",
+    ),
+    "sets the default type": ("self.count = 0", "torch.set_default_dtype(torch.float64)", "side-effects"),
+    "switches gradients off": ("self.count = 0", "torch.set_grad_enabled(False)", "side-effects"),
+    "seeds torch": ("self.count += 1", "torch.manual_seed(0)", "side-effects"),
 }
 
 
@@ -133,6 +228,80 @@ def test_a_fault_is_caught_by_the_check_of_its_name(fault: str, tmp_path: Path) 
     assert line in GOOD
     verdicts = {v.check: v for v in conformance(plugin(tmp_path, GOOD.replace(line, instead)))}
     assert verdicts[check].outcome == "fail", verdicts[check]
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "check", "told"),
+    [
+        (UPDATE, 'p.data = p.data - group["lr"] * state["buffer"]', "dtype", "into new memory"),
+        (
+            'state["buffer"] = torch.zeros_like(p)',
+            'state["buffer"] = torch.zeros_like(p, dtype=torch.float32)',
+            "dtype",
+            "parameters in float64 is in float32",
+        ),
+        (UPDATE, f'{UPDATE}; group["weight_decay"] *= 0.5', "schedule", "it changes weight_decay itself"),
+        (
+            UPDATE,
+            UPDATE.replace('group["lr"]', "0.01 * (group['lr'] > 0 or self.count > 3)"),
+            "lr-0",
+            "becomes 0 while",
+        ),
+    ],
+)
+def test_what_is_no_fault_but_worth_knowing_is_told(
+    line: str, instead: str, check: str, told: str, tmp_path: Path
+) -> None:
+    assert line in GOOD
+    verdict = next(v for v in conformance(plugin(tmp_path, GOOD.replace(line, instead))) if v.check == check)
+    assert (verdict.outcome, told in verdict.detail) == ("note", True), verdict
+
+
+def test_a_check_leaves_the_settings_of_the_process_alone(tmp_path: Path) -> None:
+    faulty = GOOD.replace("self.count = 0", "torch.set_default_dtype(torch.float64)")
+    conformance(plugin(tmp_path, faulty))
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_a_step_that_never_ends_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optbench.verify.conformance.SECONDS", 1)
+    endless = GOOD.replace("self.count += 1", "self.count += 1\n        while self.count > 30: pass")
+    verdict = next(v for v in conformance(plugin(tmp_path, endless)) if v.check == "trains")
+    assert verdict.outcome == "fail"
+    assert "not done after 1 s" in verdict.detail
+    assert "my_opt.py, line 21" in verdict.detail
+
+
+TWO_PASSES = """
+import torch
+
+
+class Opt(torch.optim.Optimizer):
+    def __init__(self, params, lr=0.05, rho=0.05, weight_decay=0.0):
+        super().__init__(params, {"lr": lr, "rho": rho, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure):
+        with torch.enable_grad():
+            loss = closure()
+        held = [(g, p) for g in self.param_groups for p in g["params"] if p.grad is not None]
+        norm = torch.stack([p.grad.norm() for _, p in held]).norm() + 1e-12
+        away = [p.grad * (g["rho"] / norm) for g, p in held]
+        for (_, p), shift in zip(held, away):
+            p.add_(shift)
+        with torch.enable_grad():
+            closure()
+        for (g, p), shift in zip(held, away):
+            p.sub_(shift)
+            p.add_(p.grad + g["weight_decay"] * p, alpha=-g["lr"])
+        return loss
+"""
+
+
+def test_sharpness_aware_minimization_has_no_fault(tmp_path: Path) -> None:
+    verdicts = {v.check: v for v in conformance(plugin(tmp_path, TWO_PASSES))}
+    assert [v for v in verdicts.values() if v.outcome == "fail"] == []
+    assert "up to 2 times a step" in verdicts["closure"].detail
 
 
 def test_changed_gradients_are_told(tmp_path: Path) -> None:
@@ -161,6 +330,8 @@ def test_a_good_plug_in_passes_every_check(tmp_path: Path) -> None:
             "adafactor",
             "muon",
             "lbfgs",
+            "adamax",
+            "asgd",
         ),
         *("schedulefree.AdamWScheduleFree", "schedulefree.SGDScheduleFree", "pytorch_optimizer.Lion"),
     ],
@@ -175,7 +346,7 @@ def test_known_good_optimizers_have_no_fault(name: str) -> None:
 
 def test_rprop_is_found_to_ignore_its_rate_after_the_first_step() -> None:
     found = conformance(load_plugin("rprop", {}, CPU, Path()), allow=["lr-0"])
-    assert {v.check: v.outcome for v in found if v.outcome != "pass"} == {
+    assert {v.check: v.outcome for v in found if v.outcome not in ("pass", "note")} == {
         "lr-0": "allowed",
         "schedule": "fail",
     }
@@ -310,3 +481,56 @@ def test_the_command_refuses_what_it_cannot_try(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "lr-0" in done.stderr
     assert optbench("verify", "adam", "--set", "lr=-1", cwd=tmp_path).returncode == 2
+    assert optbench("verify", "", cwd=tmp_path).returncode == 2
+
+
+BAD = """
+import torch
+
+
+class Raises(torch.optim.SGD):
+    def __init__(self, params, lr=0.1):
+        raise KeyError("device")
+
+
+class Exits(torch.optim.SGD):
+    def __init__(self, params, lr=0.1):
+        raise SystemExit(0)
+
+
+class Lacks:
+    def __init__(self, params, lr=0.1):
+        self.param_groups = [{"params": list(params), "lr": lr}]
+
+
+class Hangs(torch.optim.SGD):
+    def __init__(self, params, lr=0.1):
+        while True:
+            pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Raises", r"KeyError: 'device' \(.*bad.py, line 7\)"),
+        ("Exits", r"SystemExit: 0 \(.*bad.py, line 12\)"),
+        ("Lacks", r"it gave Lacks; expected a torch.optim.Optimizer, with param_groups and step\(\)"),
+        ("Hangs", r"not done after 1 s \(.*bad.py, line 2[23]\)"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_with_the_place(
+    name: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("optbench.verify.plugin.SECONDS", 1)
+    (tmp_path / "bad.py").write_text(BAD)
+    with pytest.raises(OptbenchError, match=told):
+        load_plugin(f"bad.py:{name}", {}, CPU, tmp_path)
+
+
+def test_what_a_plug_in_prints_is_told_below_the_table(tmp_path: Path) -> None:
+    (tmp_path / "my_opt.py").write_text(GOOD.replace("self.count = 0", "self.count = print('welcome') or 0"))
+    done = optbench("verify", "my_opt.py:Opt", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.count("welcome") == 1
+    assert "lines, first: welcome" in done.stdout

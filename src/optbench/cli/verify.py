@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -77,7 +79,7 @@ def verify(
       2  bad input
     """
     options = Options(tuple(sets or ()), equation, tuple(allow or ()), device)
-    raise typer.Exit(verify_plugin(optimizer, options) if optimizer else verify_installed(options))
+    raise typer.Exit(verify_installed(options) if optimizer is None else verify_plugin(optimizer, options))
 
 
 def verify_installed(options: Options) -> int:
@@ -110,14 +112,15 @@ def verify_plugin(typed: str, options: Options) -> int:
 
     _refuse_unknown("--allow", options.allow, CHECKS)
     _refuse_unknown("--as", (options.equation,) if options.equation else (), REFERENCES)
-    plugin = load_plugin(name, arguments, device, Path())
-    found = conformance(plugin, options.allow)
-    against = _against(plugin, options.equation) if options.equation else []
-    try:
-        size = bytes_per_parameter(plugin)
-    except Exception:  # it fails at what the checks have told already
-        size = None
-    _print(show.verdicts(typed, found, against, size))
+    with redirect_stdout(io.StringIO()) as printed:
+        plugin = load_plugin(name, arguments, device, Path())
+        found = conformance(plugin, options.allow)
+        against = _against(plugin, options.equation) if options.equation else []
+        try:
+            size = bytes_per_parameter(plugin)
+        except Exception:  # it fails at what the checks have told already
+            size = None
+    _print(show.verdicts(typed, found, against, size, printed.getvalue()))
     return int(any(v.outcome == "fail" for v in found) or not all(d.passed for d in against))
 
 

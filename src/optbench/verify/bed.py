@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 SHAPES: tuple[tuple[int, ...], ...] = ((8, 6), (10,), (4, 3, 2, 2))
+PATIENCE = 20  # steps in which every parameter must move: some wait for their first ten gradients
 MATRICES: tuple[tuple[int, ...], ...] = ((8, 6), (5, 5))
 
 
@@ -54,6 +59,16 @@ class Valley(nn.Module):
         ]
         return 0.5 * scale * torch.stack(parts).sum()
 
+    def as_twins(self) -> Valley:
+        """All tensors (of one shape) with the first one's start, curvature and targets."""
+        with torch.no_grad():
+            for weight in self.weights:
+                weight.copy_(self.weights[0])
+        count = len(self.weights)
+        self._curvature, self._target = [self._curvature[0]] * count, [self._target[0]] * count
+        self._shift = [self._shift[0]] * count
+        return self
+
     def _like(self, weight: Tensor, draw: Callable[..., Tensor]) -> Tensor:
         return draw(weight.shape, generator=self._draw).to(weight.device, weight.dtype)
 
@@ -73,12 +88,12 @@ class Plugin:
     def valley(self, dtype: torch.dtype = torch.float32, **changes: Any) -> Valley:
         return Valley(changes.pop("shapes", self.shapes), dtype, self.device, **changes)
 
-    def build(self, valley: Valley, groups: Sequence[Any] | None = None, **changes: Any) -> Any:
+    def build(self, valley: Valley, groups: Iterable[Any] | None = None, **changes: Any) -> Any:
         """The optimizer over all of the valley's parameters, or over `groups`; in training mode where it has modes."""
         arguments = {**self.arguments, **changes}
         offered = {"model": valley, "total_steps": 100}
         arguments |= {k: v for k, v in offered.items() if k in self.accepted and k not in arguments}
-        made = self.make(groups if groups is not None else list(valley.parameters()), **arguments)
+        made = self.make(list(valley.parameters()) if groups is None else groups, **arguments)
         if callable(getattr(made, "train", None)) and callable(getattr(made, "eval", None)):
             made.train()
         return made
@@ -92,15 +107,20 @@ class Plugin:
 
 
 def advance(
-    plugin: Plugin, valley: Valley, optimizer: Any, numbers: Sequence[int], *, without: Sequence[int] = ()
+    plugin: Plugin,
+    valley: Valley,
+    optimizer: Any,
+    numbers: Sequence[int],
+    *,
+    without: Sequence[int] = (),
+    scale: float = 1.0,
 ) -> None:
     """Train through the steps of these numbers, as the engine does."""
 
     @torch.enable_grad()
     def evaluated(number: int) -> Tensor:
-        for parameter in valley.parameters():
-            parameter.grad = None
-        loss: Tensor = valley(number, without)
+        clear_gradients(valley)
+        loss: Tensor = valley(number, without, scale)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
@@ -110,6 +130,11 @@ def advance(
         else:
             evaluated(number)
             optimizer.step()
+
+
+def clear_gradients(valley: Valley) -> None:
+    for parameter in valley.parameters():
+        parameter.grad = None
 
 
 def weights_of(valley: Valley) -> list[Tensor]:
@@ -127,6 +152,70 @@ def same(ones: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(ones, others, strict=True))
 
 
+def generators() -> tuple[Any, ...]:
+    """The state of the three generators that a seed sets: what has drawn leaves it changed."""
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), repr(np.random.get_state())
+
+
+def settings() -> dict[str, Any]:
+    """What torch holds for the whole process."""
+    return {
+        "the default type of new tensors": torch.get_default_dtype(),
+        "whether gradients are recorded": torch.is_grad_enabled(),
+        "the number of threads": torch.get_num_threads(),
+        "whether algorithms must be deterministic": torch.are_deterministic_algorithms_enabled(),
+        "the precision of matrix products": torch.get_float32_matmul_precision(),
+    }
+
+
+@contextmanager
+def settings_kept() -> Iterator[None]:
+    """What a plug-in changes for the whole process ends with the block."""
+    dtype, gradients, threads, deterministic, precision = settings().values()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(gradients)
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+        torch.set_float32_matmul_precision(precision)
+
+
+@contextmanager
+def limited(seconds: int) -> Iterator[None]:
+    """Raises `TimeoutError` in what is not done by then, where the system has such an alarm (not on Windows)."""
+    if not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_: Any) -> None:
+        raise TimeoutError(f"not done after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def located(error: BaseException) -> str:
+    """An exception in one line, with the place that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-2 if isinstance(error, TimeoutError) and len(frames) > 1 else -1]  # not the alarm's own
+    message = said(error)
+    kind = type(error).__name__
+    return f"{kind}{'' if message == kind else f': {message}'} ({last.filename}, line {last.lineno})"
+
+
 def said(error: BaseException) -> str:
-    """An exception's message in one line."""
-    return str(error).strip().partition("\n")[0]
+    """An exception's message in one line; its kind, where it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def refuses(error: Exception) -> bool:
+    """Whether it was raised on purpose (`raise`, `assert`), not by an operation that failed."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and (frames[-1].line or "").startswith(("raise ", "assert "))

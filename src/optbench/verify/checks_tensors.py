@@ -2,28 +2,73 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from optbench.verify.bed import Fault, Note, Plugin, Valley, advance, said, same, seed_everything, weights_of
+from optbench.verify.bed import (
+    PATIENCE,
+    Fault,
+    Note,
+    Plugin,
+    Valley,
+    advance,
+    said,
+    same,
+    seed_everything,
+    weights_of,
+)
 
 
 def keeps_dtype(plugin: Plugin) -> str:
     """Parameters stay the tensors that the model holds: type, device, shape, gradient wanted."""
     kinds = (torch.float32,) if plugin.device.type == "mps" else (torch.float32, torch.float64)
+    notes = []
     for dtype in kinds:
         valley = plugin.valley(dtype)
-        facts = _facts(valley)
-        advance(plugin, valley, plugin.build(valley), range(3))
+        facts, starts = _facts(valley), weights_of(valley)
+        places = [w.data_ptr() for w in valley.weights]
+        optimizer = plugin.build(valley)
+        advance(plugin, valley, optimizer, range(PATIENCE))
         for before, after in zip(facts, _facts(valley), strict=True):
             if before != after:
                 raise Fault(f"turns a parameter of {before} into one of {after}")
-    return f"parameters keep {' and '.join(str(kind).removeprefix('torch.') for kind in kinds)}, device and shape"
+        if any(torch.equal(a, b) for a, b in zip(starts, valley.weights, strict=True)):
+            raise Fault(f"does not move parameters in {_name(dtype)}")
+        if places != [w.data_ptr() for w in valley.weights]:
+            notes.append(
+                "puts parameters into new memory at every step: views of them, as in a sweep's stack, don't follow"
+            )
+        coarse = {_name(t.dtype) for t in _own_state(valley, optimizer) if t.dtype.itemsize < dtype.itemsize}
+        if coarse:
+            notes.append(f"its state for parameters in {_name(dtype)} is in {' and '.join(sorted(coarse))}")
+    if notes:
+        raise Note("; ".join(dict.fromkeys(notes)))
+    return f"parameters keep {' and '.join(map(_name, kinds))}, device and shape"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _own_state(valley: Valley, optimizer: Any) -> list[Tensor]:
+    """Of one float a weight: where rounding would be felt."""
+    shapes = {w.shape for w in valley.weights}
+    held = [
+        t
+        for state in getattr(optimizer, "state", {}).values()
+        if isinstance(state, dict)
+        for t in state.values()
+    ]
+    return [
+        t for t in held if isinstance(t, Tensor) and t.is_floating_point() and t.shape in shapes and t.dim()
+    ]
 
 
 def _facts(valley: Valley) -> list[str]:
     return [
-        f"{str(w.dtype).removeprefix('torch.')} on {w.device}, shape {tuple(w.shape)}"
+        f"{_name(w.dtype)} on {w.device}, shape {tuple(w.shape)}"
         + ("" if w.requires_grad and w.is_leaf else ", not trainable")
         for w in valley.weights
     ]
@@ -70,8 +115,11 @@ def _tiny(
         if fallback is not None:
             return _tiny(plugin, fallback, None, what)
         raise Note(f"refuses parameters of {what}, and says so: {said(error)}") from error
-    advance(plugin, valley, optimizer, range(5))
+    starts = weights_of(valley)
+    advance(plugin, valley, optimizer, range(PATIENCE))
     _finite(valley, f"of {what}")
+    if any(torch.equal(a, b) for a, b in zip(starts, valley.weights, strict=True)):
+        raise Fault(f"does not move parameters of {what}")
     return f"trains parameters of {what}"
 
 
@@ -133,7 +181,7 @@ def closure(plugin: Plugin) -> str:
         calls.append(float(loss.detach()))
         return loss
 
-    several = False
+    most = 1
     for number in range(4):
         calls.clear()
         seed_everything(number)
@@ -145,12 +193,13 @@ def closure(plugin: Plugin) -> str:
             calls[0]
         ):
             raise Fault("does not return the loss that the closure gave")
-        several = several or len(calls) > 1
+        most = max(most, len(calls))
         if not plugin.needs_closure:
             seed_everything(number)
             advance(plugin, plain, without, [number])
-    if plugin.needs_closure or several:
-        return "calls the closure, and returns its loss"
+    if plugin.needs_closure or most > 1:
+        times = f" up to {most} times a step" if most > 1 else ""
+        return f"calls the closure{times}, and returns its loss"
     if not same(weights_of(plain), weights_of(valley)):
         raise Fault("steps otherwise with a closure than without one")
     return "calls the closure, returns its loss, and steps as without one"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from optbench.engine.memory import state_bytes
-from optbench.verify import checks_tensors, checks_training
-from optbench.verify.bed import Fault, Note, Plugin, advance, said, seed_everything
+from optbench.verify import checks_manners, checks_tensors, checks_training
+from optbench.verify.bed import Fault, Note, Plugin, advance, limited, located, seed_everything, settings_kept
 
+SECONDS = 120  # after which a check has failed: all together take a second or two
 Outcome = Literal["pass", "fail", "note", "allowed"]
 
 
@@ -40,19 +40,15 @@ def _verdict(name: str, check: Callable[[Plugin], str], plugin: Plugin, allowed:
     outcome: Outcome = "pass"
     seed_everything(0)
     try:
-        detail = check(plugin)
+        with settings_kept(), limited(SECONDS):
+            detail = check(plugin)
     except Note as note:
         outcome, detail = "note", str(note)
     except Fault as fault:
         outcome, detail = "fail", str(fault)
-    except Exception as error:
-        outcome, detail = "fail", _raised(error)
+    except (Exception, SystemExit) as error:
+        outcome, detail = "fail", f"raises {located(error)}"
     return Verdict(name, "allowed" if outcome == "fail" and allowed else outcome, detail)
-
-
-def _raised(error: Exception) -> str:
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"raises {type(error).__name__}: {said(error)} ({last.filename}, line {last.lineno})"
 
 
 CHECKS: dict[str, Callable[[Plugin], str]] = {
@@ -60,9 +56,11 @@ CHECKS: dict[str, Callable[[Plugin], str]] = {
     "groups": checks_training.groups,
     "missing-gradients": checks_training.missing_gradients,
     "state-dict": checks_training.state_dict,
+    "state-dict-bf16": checks_training.state_dict_bf16,
     "deterministic": checks_training.deterministic,
     "lr-0": checks_training.lr_zero,
     "schedule": checks_training.schedule,
+    "weight-decay": checks_training.weight_decay,
     "dtype": checks_tensors.keeps_dtype,
     "zero-gradients": checks_tensors.zero_gradients,
     "one-element": checks_tensors.one_element,
@@ -71,4 +69,8 @@ CHECKS: dict[str, Callable[[Plugin], str]] = {
     "channels-last": checks_tensors.channels_last,
     "closure": checks_tensors.closure,
     "gradients": checks_tensors.gradients,
+    "zero-grad": checks_manners.zero_grad,
+    "alike": checks_manners.alike,
+    "memory": checks_manners.memory,
+    "side-effects": checks_manners.side_effects,
 }

@@ -41,9 +41,13 @@ def deviations(found: Sequence[Deviation], backward: float, device: torch.device
 
 
 def verdicts(
-    name: str, found: Sequence[Verdict], against: Sequence[Deviation], state_bytes: float | None
+    name: str,
+    found: Sequence[Verdict],
+    against: Sequence[Deviation],
+    state_bytes: float | None,
+    printed: str = "",
 ) -> RenderableType:
-    """A row a check."""
+    """A row a check. `printed`: what the plug-in wrote meanwhile."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("check", "", "what was found"):
         table.add_column(column, overflow="fold")
@@ -58,6 +62,8 @@ def verdicts(
         lines.append(
             f"State: {state_bytes:.3g} bytes a parameter, {state_bytes / 4:.3g}x parameters in float32 (measured on a 256 x 128 matrix)"
         )
+    if said := printed.strip().splitlines():
+        lines.append(Text(f"It printed {len(said)} line{'s' * (len(said) > 1)}, first: {said[0][:200]}"))
     return Group(*lines)
 
 
