@@ -28,6 +28,7 @@ TOPICS: dict[str, Callable[[int], Iterator[Figure]]] = {
     "compile": optimizers.compiling,
     "convnet-sweep": sweeps.convnet,
     "mlp-sweep": sweeps.mlp,
+    "gap": sweeps.gap,
     "commands": commands.quick,
     "plan": commands.planning,
     "report": commands.reports,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 
 from benchmarks.running import Figure, loop, ratios, rounds, run
@@ -22,12 +23,14 @@ def _rate(name: str, trials: int, steps: int, *options: str) -> float:
     return done * work.batch / (max(times) - min(times))
 
 
-def _usual(name: str, steps: int) -> float:
-    return float(loop("usual", name, steps=steps)["samples_per_second"])
+def _by_hand(kind: str, name: str, steps: int) -> float:
+    return float(loop(kind, name, steps=steps)["samples_per_second"])
 
 
 def convnet(count: int) -> Iterator[Figure]:
-    pairs = rounds(max(1, count // 2), lambda: _rate("cnn_bf16", 6, 60), lambda: _usual("cnn_bf16", 30))
+    pairs = rounds(
+        max(1, count // 2), lambda: _rate("cnn_bf16", 6, 60), lambda: _by_hand("usual", "cnn_bf16", 30)
+    )
     yield Figure(
         "sweeps",
         "convnet, 6 trials: samples/s, optbench run / DataLoader loop one by one",
@@ -42,12 +45,38 @@ def mlp(count: int) -> Iterator[Figure]:
         few,
         lambda: _rate("mlp_64", 16, 2000),
         lambda: _rate("mlp_64", 16, 2000, "--set", "engine=plain"),
-        lambda: _rate("mlp_64", 4, 2000, "--set", "engine=plain", "--jobs", "1", "--threads", "2"),
-        lambda: _usual("mlp_64", 60),
+        lambda: _by_hand("best", "mlp_64", 2000),
+        lambda: _by_hand("usual", "mlp_64", 60),
     )
     what = "MLP, 16 trials: samples/s,"
-    yield Figure("sweeps", f"{what} stacked engine / plain engine one by one", "3", ratios(pairs, over=2))
+    yield Figure(
+        "sweeps", f"{what} stacked engine / best hand-written loop one by one", "3", ratios(pairs, over=2)
+    )
     yield Figure("sweeps", f"{what} stacked engine / DataLoader loop one by one", "60", ratios(pairs, over=3))
     yield Figure(
         "sweeps", f"{what} a process a core / DataLoader loop one by one", "12", ratios(pairs, over=3, of=1)
+    )
+
+
+def gap(count: int) -> Iterator[Figure]:
+    """From the end of a swept trial to the moment when the next one, in a process of its own, is ready for its first step."""
+    told = suite(
+        WORKLOADS["mlp_64"], steps=20, engine="plain", sensitivity={"lr": {"factors": [0.5, 0.7, 1, 1.4, 2]}}
+    )
+    gaps = []
+    for _ in range(max(1, count // 2)):
+        swept = [(at, event) for at, event in run(told, *_CPU, "--jobs", "1").events if event.get("point")]
+        ends = [at for at, event in swept if event["event"] == "finished"]
+        starts = [at for at, event in swept if event["event"] == "started"]
+        gaps += [start - end for end, start in zip(ends, starts[1:], strict=False)]
+    facts: dict[str, float | str] = {
+        "ms, median": 1000 * statistics.median(gaps),
+        "least": 1000 * min(gaps),
+        "most": 1000 * max(gaps),
+    }
+    yield Figure(
+        "sweeps",
+        "between two swept trials: process, data, model, optimizer",
+        "50 ms for the process",
+        facts=facts,
     )

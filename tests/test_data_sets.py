@@ -260,7 +260,32 @@ def test_the_systems_fashion_mnist_is_used_without_a_network(
     check_promise(splits)
     assert splits.mean[0] / 255 == pytest.approx(0.2860, abs=0.001)
     assert splits.std[0] / 255 == pytest.approx(0.3530, abs=0.001)
-    assert not any(tmp_path.iterdir())
+
+
+def test_a_packed_file_is_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed, root = tmp_path / "system", tmp_path / "root"
+    monkeypatch.setattr(fashion_mnist, "_SYSTEM", packed)
+    for part, size in (("train", 60_000), ("t10k", 10_000)):
+        write_idx(packed, f"{part}-images-idx3-ubyte", np.full((size, 2, 2), 7, np.uint8), packed=True)
+        write_idx(packed, f"{part}-labels-idx1-ubyte", (np.arange(size) % 10).astype(np.uint8), packed=True)
+    first = fashion_mnist.load(root)
+    kept = sorted(path.name for path in (root / "FashionMNIST" / "raw").iterdir())
+    assert kept == sorted(fashion_mnist._FILES)
+    monkeypatch.setattr(gzip, "decompress", None)
+    second = fashion_mnist.load(root)
+    assert np.array_equal(first.train.inputs, second.train.inputs)
+    assert np.array_equal(first.test.labels, second.test.labels)
+
+
+def test_a_data_root_that_cannot_be_written_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fashion_mnist, "_SYSTEM", tmp_path)
+    for name, size in zip(fashion_mnist._FILES, (60_000, 60_000, 10_000, 10_000), strict=True):
+        shape = (size, 2, 2) if "images" in name else (size,)
+        write_idx(tmp_path, name, np.zeros(shape, np.uint8), packed=True)
+    (tmp_path / "file").touch()
+    assert len(fashion_mnist.load(tmp_path / "file").test.labels) == 10_000
 
 
 @pytest.mark.parametrize(

@@ -8,4 +8,6 @@ import os
 with contextlib.suppress(OSError):
     os.setsid()
 
+import torch._dynamo  # noqa: F401  torch.optim imports it with the first optimizer: a second, in every trial
+
 import optbench.engine.loop  # noqa: F401

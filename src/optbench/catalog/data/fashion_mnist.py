@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +47,7 @@ def load(root: Path, *, validation: float = 0.1) -> Splits:
         fetch(root, archives, _download)
     folder = _folder(root)
     assert folder is not None
-    images, labels, test_images, test_labels = (_read(folder / name) for name in _FILES)
+    images, labels, test_images, test_labels = (_read(folder / name, root) for name in _FILES)
     info = describe(root, validation=validation)
     return splits((images[:, None], labels), (test_images[:, None], test_labels), info, validation)
 
@@ -64,10 +66,11 @@ def _download(folder: Path) -> None:
     FashionMNIST(str(folder), download=True)
 
 
-def _read(path: Path) -> npt.NDArray[np.uint8]:
+def _read(path: Path, root: Path) -> npt.NDArray[np.uint8]:
     """An idx file of bytes: two zeros, the type 8, the number of dimensions, their sizes big-endian, then the data.
 
-    Read here and not by torchvision, whose reader takes no packed file and whose import costs a second a trial.
+    Read here and not by torchvision, whose reader takes no packed file and whose import costs a second a trial. A packed one is
+    kept unpacked below the data root, where the next trial finds it.
     """
     import gzip
     import zlib
@@ -81,8 +84,23 @@ def _read(path: Path) -> npt.NDArray[np.uint8]:
     try:
         raw: Any = path.read_bytes() if used is path else gzip.decompress(packed.read_bytes())
         shape = np.frombuffer(raw, ">u4", raw[3], 4)
-        return np.frombuffer(raw, np.uint8, int(shape.prod()), 4 + 4 * raw[3]).reshape(shape)
+        values = np.frombuffer(raw, np.uint8, int(shape.prod()), 4 + 4 * raw[3]).reshape(shape)
     except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
         raise OptbenchError(
             Problem(f"is no complete idx file ({error}); remove it, and it is fetched again", file=str(used))
         ) from error
+    if used is packed:
+        _keep(raw, root / "FashionMNIST" / "raw" / path.name)
+    return values
+
+
+def _keep(content: bytes, path: Path) -> None:
+    """Whole or not at all, whoever else writes it; a data root that can't be written goes without."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            aside.write_bytes(content)
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
