@@ -41,6 +41,27 @@ def equal(left: tuple[torch.Tensor, torch.Tensor], right: tuple[torch.Tensor, to
     return torch.equal(left[0], right[0]) and torch.equal(left[1], right[1])
 
 
+@pytest.mark.parametrize("residency", ["device", "host"])
+@pytest.mark.parametrize(
+    ("augment", "size"),
+    [(FLIP_CROP, None), (Augment(), None), (Augment(random_resized_crop=(0.4, 1.0)), (5, 5))],
+)
+def test_batches_at_one_place_in_memory_are_the_batches(
+    augment: Augment, size: tuple[int, int] | None, residency: str
+) -> None:
+    options = {"augment": augment, "size": size, "residency": residency, "memory_format": "channels_last"}
+    batches, other = feed(**options), feed(**options)
+    static = batches.static()
+    made = []
+    for step in (0, 1, 2, 3, 7, 1):  # over epochs, and back
+        static.move_to(step)
+        made.append(static.make())
+        assert equal(made[-1], other.batch(step))
+        assert made[-1][0].stride() == other.batch(step)[0].stride()
+    batches.close()
+    other.close()
+
+
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_flip_crop_and_normalise_equal_one_picture_at_a_time(memory_format: str, channels: int) -> None:

@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from optbench.catalog.stackable import why_plain
+from optbench.engine.stacked.columns import Uploads
 from optbench.engine.stacked.updates import StackedUpdate
 from optbench.suite.load import load
 from trials import TINY
@@ -67,12 +68,27 @@ def test_a_stacked_update_is_that_of_torch(
             assert not torch.equal(parameter, begin[name][row])
 
 
+def test_numbers_that_stay_go_to_the_device_once_and_those_not_used_are_forgotten() -> None:
+    uploads, like = Uploads(), torch.zeros(2, 3, dtype=torch.float64)
+    first = uploads.get([0.1, 0.2], like)
+    assert first.tolist() == [0.1, 0.2]
+    assert first.dtype == torch.float64
+    uploads.next_step()
+    assert uploads.get([0.1, 0.2], like) is first
+    assert uploads.get([0.1, 0.3], like).tolist() == [0.1, 0.3]
+    assert uploads.get([0.1, 0.2], like.float()).dtype == torch.float32
+    uploads.next_step()
+    uploads.next_step()
+    assert uploads.get([0.1, 0.2], like) is not first
+
+
 SGD: dict[str, Any] = {"use": "torch.optim.SGD", "lr": 0.1}
 PLAIN: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("engine", {"engine": "plain"}, {}, "engine: plain"),
     ("fp16", {"precision": "fp16"}, {}, "fp16"),
     ("compiled", {"implementation": "compiled"}, {}, "implementation: compiled"),
     ("auto", {"implementation": "auto"}, {}, "implementation: auto"),
+    ("graph", {"cuda_graph": "on"}, {}, "cuda_graph: on"),
     ("model", {}, {"model": {"name": "resnet18_cifar"}}, "not marked STACKABLE"),
     ("seconds", {}, {"budget": "5 seconds"}, "in seconds"),
     ("accumulate", {}, {"accumulate": 2}, "`accumulate`"),

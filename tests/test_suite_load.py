@@ -140,7 +140,7 @@ def test_all_mistakes_are_reported_at_once_in_the_files_order(tmp_path: Path) ->
         "s.yaml:5:15: workload.batch_size: expected a whole number of at least 1; found true",
         "s.yaml:6:20: workload.budget.epochs: expected a number above 0; found 'many'",
         "s.yaml:7:30: workload.target.at_lest: unknown key 'at_lest'; did you mean 'at_least'?",
-        "s.yaml:8:18: workload.memory_format: expected one of contiguous, channels_last; "
+        "s.yaml:8:18: workload.memory_format: expected one of auto, contiguous, channels_last; "
         "found 'channels-last'; did you mean 'channels_last'?",
         "s.yaml:9:12: precision: expected one of auto, fp32, bf16, fp16; found 'fp17'; did you mean 'fp16'?",
         "s.yaml:10:14: clip.norm: expected a number above 0; found 0",

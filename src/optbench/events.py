@@ -35,6 +35,7 @@ class Started:
     precision: str  # as run: fp32, bf16 or fp16
     activation_bytes: int | None = None  # kept for the backward pass of one batch; with `study: costs`
     step_flops: int | None = None  # of both passes over one batch; with `study: costs`
+    memory_format: str = ""  # as run: contiguous or channels_last
     gradient_noise: float | None = None  # noise scale in samples at the initial weights; with `study: noise`
 
 
@@ -112,6 +113,10 @@ class Finished:
     queued_seconds: float | None = (
         None  # of training, summed over its threads: ready to run, without a processor
     )
+    captured: str = (
+        ""  # of each step as a CUDA graph: step, gradients (all but the update), none; "" where nobody asked
+    )
+    capture_note: str = ""  # why no more was captured
     resources: dict[str, dict[str, float]] = field(default_factory=dict)
     """What the machine did meanwhile, by quantity: {"mean", "least", "most"}. Of the last process that trained it."""
 

@@ -9,6 +9,7 @@ from optbench.analysis.rows import TableRow
 
 #: classes of implementation: within one, seconds tell optimizers apart, across two they tell implementations apart
 _FAST = ("fused", "compiled")
+_SCOPES = {"step": "whole steps", "gradients": "both passes, without the update,", "none": "nothing"}
 _WORDS = {"forloop": "for-loop", "own": "the class's own"}
 
 
@@ -55,6 +56,41 @@ def compile_note(rows: list[TableRow]) -> Iterator[str]:
             f"Compiling took {median(seconds):.1f} s a trial in the median (at most {max(seconds):.1f} s), before the clock: "
             "no time in this table counts it."
         )
+
+
+def capture_note(rows: list[TableRow]) -> Iterator[str]:
+    """What of the steps ran as CUDA graphs, and why not more; nothing where no record tells."""
+    told: dict[tuple[str, str], list[str]] = {}
+    for scope, note, label in _captured(rows):
+        own = told.setdefault((scope, note), [])
+        own += [label] if label not in own else []
+    if told:
+        parts = [
+            f"{_SCOPES.get(scope, scope)} of {', '.join(labels)}" + (f" ({note})" if note else "")
+            for (scope, note), labels in told.items()
+        ]
+        yield f"Captured as CUDA graphs: {'; '.join(parts)}."
+
+
+def capture_warnings(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
+    """Kind and message, where only some of the steps in one table were launched as graphs."""
+    found = list(_captured(rows))
+    graphs = dict.fromkeys(label for scope, _, label in found if scope != "none")
+    plain = dict.fromkeys(label for scope, _, label in found if scope == "none")
+    if graphs and plain:
+        yield (
+            "implementation",
+            f"seconds compare ways to launch kernels too: CUDA graphs ({', '.join(graphs)}) beside one by one ({', '.join(plain)}); "
+            "`cuda_graph: off` makes them alike",
+        )
+
+
+def _captured(rows: list[TableRow]) -> Iterator[tuple[str, str, str]]:
+    """Scope, note and label of every trial that was asked."""
+    for row in rows:
+        for log in row.logs:
+            if log.finished is not None and log.finished.captured:
+                yield log.finished.captured, log.finished.capture_note, row.trial.label
 
 
 def _labels_by_implementation(rows: list[TableRow]) -> dict[str, list[str]]:

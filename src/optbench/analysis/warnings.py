@@ -9,7 +9,7 @@ import pandas as pd
 
 from optbench.analysis.compare import FEW_SEEDS
 from optbench.analysis.frames import counts
-from optbench.analysis.implementations import implementation_warnings
+from optbench.analysis.implementations import capture_warnings, implementation_warnings
 from optbench.analysis.rows import TableRow, batch_size, superseded, table_rows
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.store.attempts import disagreement
@@ -169,6 +169,7 @@ _CHECKS: tuple[Callable[[list[TableRow]], Iterator[tuple[str, str]]], ...] = (
     _same_start,
     _environment,
     implementation_warnings,
+    capture_warnings,
     _settings,
     _clock,
     _gradients,

@@ -45,6 +45,8 @@ def why_plain(loaded: Loaded, workload_name: str) -> str:
         return "fp16 scales the gradients of each trial by itself"
     if suite.implementation in ("compiled", "auto"):
         return f"the suite says `implementation: {suite.implementation}`, and a stack compiles no steps"
+    if suite.cuda_graph == "on":
+        return "the suite says `cuda_graph: on`, and a stack is not captured"
     if reason := _of_workload(workload, folder):
         return reason
     for label, written in suite.optimizers.items():

@@ -7,6 +7,7 @@ come from CPU generators named by (seed, purpose, epoch): the same on every devi
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -27,12 +28,27 @@ class Draws:
     boxes: Tensor | None = None  # (n, 4) int64: top, left, height, width to resize
 
     def to(self, device: torch.device) -> Draws:
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Draws(**{k: v.to(device, non_blocking=True) for k, v in moved.items() if v is not None})
+        """For a GPU from pinned memory: the copy neither waits for the device nor holds up what it is doing."""
+        pinned = device.type == "cuda"
+        return self._each(lambda v: (v.pin_memory() if pinned else v).to(device, non_blocking=True))
 
     def part(self, start: int, stop: int) -> Draws:
-        parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Draws(**{k: v[start:stop] for k, v in parts.items() if v is not None})
+        return self._each(lambda v: v[start:stop])
+
+    def at(self, places: Tensor) -> Draws:
+        """Of the samples at `places` (k,) of the epoch."""
+        return self._each(lambda v: v.index_select(0, places))
+
+    def copy_(self, other: Draws) -> None:
+        """Take over what another epoch drew, in the same memory."""
+        for f in fields(self):
+            own = getattr(self, f.name)
+            if own is not None:
+                own.copy_(getattr(other, f.name))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Draws:
+        held = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Draws(**{name: change(v) for name, v in held.items() if v is not None})
 
 
 def draw(seed: int, epoch: int, samples: int, augment: Augment, stored: tuple[int, int] = (1, 1)) -> Draws:

@@ -89,6 +89,18 @@ def random_state(device: torch.device) -> dict[str, Any]:
     return state
 
 
+def torch_generators(device: torch.device) -> list[Tensor]:
+    """The states of torch's own global generators, on the host and on the device."""
+    on_device = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    return [torch.get_rng_state(), *on_device]
+
+
+def restore_torch_generators(states: list[Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states[0])
+    for state in states[1:]:
+        torch.cuda.set_rng_state(state, device)
+
+
 def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["torch"])
     random.setstate(state["python"])

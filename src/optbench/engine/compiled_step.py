@@ -23,6 +23,7 @@ _REFUSED = {
     "Adafactor": "its step reads numbers back out of tensors",
     "Muon": "its iterations are in bfloat16 and round at other places when compiled",
 }
+_OURS = ("foreach", "fused", "capturable")  # options that are given here, whatever the member has
 _MOST_GROUPS = 256  # parameter groups with shapes of their own, each compiled for itself
 
 
@@ -42,13 +43,18 @@ class CompiledStep:
         self._exact: dict[tuple[int, torch.device], list[Tensor]] = {}
         self._known: set[tuple[Any, ...]] = set()
         self._learning = False
-        step = types.FunctionType(
+        stepped = types.FunctionType(
             original.__code__,
             {**original.__globals__, name: self._update},
             original.__name__,
             original.__defaults__,
             original.__closure__,
         )
+
+        def step(member: torch.optim.Optimizer, closure: Any = None) -> Any:
+            counts_beside_parameters(member)
+            return stepped(member, closure)
+
         self._step = torch.optim.Optimizer.profile_hook_step(torch.no_grad()(step))
 
     def install(self, member: torch.optim.Optimizer) -> None:
@@ -71,7 +77,7 @@ class CompiledStep:
         step that starts the state, gradients that are missing, hyperparameters that change on the way."""
         given = dict(zip(self._names, tensors, strict=False))
         fixed = {key: value for key, value in options.items() if key != "lr"}
-        key = (len(given["params"]), *fixed.values())
+        key = (len(given["params"]), *(value for name, value in fixed.items() if name not in _OURS))
         if _starts(given) or not given["params"] or not (self._learning or key in self._known):
             self._plain(*tensors, **options)
             return
@@ -87,7 +93,7 @@ class CompiledStep:
             self._compiled(*tensors, **fixed)
             return
         # As numbers in double precision, which they are outside the compiler: 1 - 0.999 ** step has few digits in single.
-        exact = self._counts(len(counts), counts[0].device)
+        exact = self._counts(len(counts), device)
         torch._foreach_copy_(exact, counts)
         self._compiled(*({**given, "state_steps": exact}.values()), **fixed)
         torch._foreach_copy_(counts, exact)
@@ -105,9 +111,31 @@ class CompiledStep:
         return self._exact[key]
 
 
+def counts_beside_parameters(member: torch.optim.Optimizer) -> None:
+    """Counts (0-d tensors of the state) on the parameters' device: torch keeps them on the host, and a step that is compiled for a GPU
+    would wait for each of them. A checkpoint may bring them back to the host, so that every step looks; one look is enough."""
+    first: dict[str, Any] = next((state for state in member.state.values() if state), {})
+    parameter = next(iter(member.state), None)
+    if parameter is None or parameter.device.type == "cpu" or not any(_is_count(v) for v in first.values()):
+        return
+    for held, state in member.state.items():
+        for name, value in state.items():
+            if _is_count(value):
+                state[name] = value.to(held.device)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dim() == 0 and value.device.type == "cpu"
+
+
 def _starts(given: dict[str, Any]) -> bool:
-    """SGD makes its momentum out of the first gradients."""
-    return any(buffer is None for buffer in given.get("momentum_buffer_list", ()))
+    """SGD makes its momentum out of the first gradients; and state that has just been made counts on the host."""
+    if any(buffer is None for buffer in given.get("momentum_buffer_list", ())):
+        return True
+    return any(
+        c.device != p.device
+        for p, c in zip(given["params"][:1], given.get("state_steps", ())[:1], strict=False)
+    )
 
 
 def scratch_copy(member: torch.optim.Optimizer) -> torch.optim.Optimizer:

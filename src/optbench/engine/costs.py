@@ -25,11 +25,12 @@ class StepCosts:
 
 
 def step_costs(
-    model: nn.Module, workload: Workload, info: DataInfo, batch_size: int, *, loss: Loss, precision: Precision
-) -> StepCosts:
+    model: nn.Module, workload: Workload, info: DataInfo, batch_size: int, *,
+    loss: Loss, precision: Precision, device: torch.device,
+) -> StepCosts:  # fmt: skip
     """Matrix products and convolutions, as `torch.utils.flop_counter` counts them (a multiplication and an addition are two)."""
     memory = model_memory(
-        model, workload, info.shape, info.classes, batch_size, loss=loss, precision=precision
+        model, workload, info.shape, info.classes, batch_size, loss=loss, precision=precision, device=device
     )
     try:
         flops = _flops(model, workload, info.shape, batch_size, loss)

@@ -74,16 +74,27 @@ class Feed:
         """Batch `step`, from 0 over all epochs: inputs (batch, ...) float32, labels (batch,) int64."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            self._epoch = epoch
-            self._draws = augmenting.draw(self._seed, epoch, self.samples, self._augment, self._stored).to(
-                self._device
-            )
+            self._epoch, self._draws = epoch, self._drawn(epoch)
         draws = self._draws.part(position * self.batch_size, (position + 1) * self.batch_size)
-        labels = self._labels.index_select(0, draws.order)
         if self.residency == "device":
+            return self._assembled(draws)
+        return self._assembled(draws, self._gathered(step).to(self._device, non_blocking=True))
+
+    def static(self) -> StaticBatch:
+        """The batches at one place in memory, for steps that are captured."""
+        return StaticBatch(self)
+
+    def _drawn(self, epoch: int) -> Draws:
+        made = augmenting.draw(self._seed, epoch, self.samples, self._augment, self._stored)
+        return made.to(self._device)
+
+    def _assembled(self, draws: Draws, gathered: Tensor | None = None) -> Batch:
+        """The batch of these draws; `gathered` are its samples as they are stored, where the data set is not on the device."""
+        labels = self._labels.index_select(0, draws.order)
+        if gathered is None:
             return self._finish(self._inputs, draws.order, draws), labels
-        inputs = self._laid_out(self._gathered(step).to(self._device, non_blocking=True))
-        return self._finish(inputs, torch.arange(len(labels), device=self._device), draws), labels
+        rows = torch.arange(len(labels), device=self._device)
+        return self._finish(self._laid_out(gathered), rows, draws), labels
 
     @property
     def data_wait_seconds(self) -> float:
@@ -124,6 +135,35 @@ class Feed:
         if draws.flip is not None:
             images = augmenting.flip(images, draws.flip)
         return augmenting.normalise(images, self._mean, self._std).contiguous(memory_format=self._format)
+
+
+class StaticBatch:
+    """A feed's batches made by the same operations on the same memory at every step, as a captured graph needs them.
+
+    `make()` is what `feed.batch(step)` gives, bit for bit, after `move_to(step)`: the only part that differs from step to step.
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed, self._epoch = feed, 0
+        self._draws = feed._drawn(0)
+        self._places = torch.arange(feed.batch_size, device=feed._device)
+        self._first = torch.zeros((), dtype=torch.int64, device=feed._device)
+        self._gathered: Tensor | None = None
+        if feed.residency == "host":
+            self._gathered = torch.zeros_like(feed._inputs[: feed.batch_size], device=feed._device)
+
+    def move_to(self, step: int) -> None:
+        feed = self._feed
+        epoch, position = divmod(step, feed.steps_per_epoch)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._draws.copy_(feed._drawn(epoch))
+        self._first.fill_(position * feed.batch_size)
+        if self._gathered is not None:
+            self._gathered.copy_(feed._gathered(step), non_blocking=True)
+
+    def make(self) -> Batch:
+        return self._feed._assembled(self._draws.at(self._first + self._places), self._gathered)
 
 
 class EvaluationBatches:
@@ -236,6 +276,9 @@ def _gatherer(inputs: Tensor, batch_size: int, seed: int, device: torch.device) 
             order, order_epoch = augmenting.draw(seed, epoch, samples, Augment()).order, epoch
         rows = order[position * batch_size : (position + 1) * batch_size]
         batch = inputs.index_select(0, rows)
-        return batch.pin_memory() if pinned else batch
+        if not pinned:
+            return batch
+        with torch.cuda.device(device):  # a thread begins with the first GPU as its own
+            return batch.pin_memory()
 
     return gather

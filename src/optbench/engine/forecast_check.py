@@ -15,6 +15,7 @@ from optbench.engine import precision as precisions
 from optbench.engine.activations import checkpoint_activations
 from optbench.engine.averaging import MovingAverage
 from optbench.engine.forecast_model import backward
+from optbench.engine.layout import laid_out, memory_format
 from optbench.engine.memory import is_out_of_memory, peak_of
 from optbench.engine.models import build_model
 from optbench.engine.session import build_loss
@@ -70,8 +71,8 @@ def _train(
     trial: Trial, source: torch.nn.Module, shape: tuple[int, ...], classes: int, device: torch.device
 ) -> None:
     workload = trial.workload
-    layout = torch.channels_last if workload.memory_format == "channels_last" else torch.preserve_format
-    model = copy.deepcopy(source).to(device).to(memory_format=layout)
+    layout = memory_format(workload, source, device)
+    model = laid_out(copy.deepcopy(source).to(device), layout)
     if workload.activation_checkpointing:
         checkpoint_activations(model)
     held = optimizers.build(trial, model, STEPS)
@@ -80,7 +81,7 @@ def _train(
     loss = build_loss(workload.loss, trial.folder)
     size = trial.samples_a_step(0)
     inputs = torch.empty(size, *shape, device=device).normal_()
-    if workload.memory_format == "channels_last":
+    if layout == "channels_last":
         inputs = inputs.to(memory_format=torch.channels_last)
     labels = torch.randint(classes, (size,), device=device)
 

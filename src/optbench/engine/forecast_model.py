@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from optbench.engine.activations import checkpoint_activations
+from optbench.engine.layout import GPU, memory_format
 from optbench.engine.precision import Precision
 from optbench.forecasts import ModelMemory
 from optbench.suite.types import Workload
@@ -61,9 +62,10 @@ class AllocationTracker(TorchDispatchMode):
 
 def model_memory(
     model: nn.Module, workload: Workload, shape: tuple[int, ...], classes: int, batch_size: int, *,
-    loss: Loss, precision: Precision,
+    loss: Loss, precision: Precision, device: torch.device = GPU,
 ) -> ModelMemory:  # fmt: skip
-    """Follow one training batch of `batch_size` inputs of `shape` through both passes. `model` is neither run nor changed.
+    """Follow one training batch of `batch_size` inputs of `shape` through both passes, laid out as on `device`. `model` is neither
+    run nor changed.
 
     Activations are exact for what the CPU's kernels keep: everything alive at the end of the forward pass but parameters,
     buffers and the batch. Honours accumulation, activation checkpointing, memory format and autocast (a type of two bytes is
@@ -78,7 +80,15 @@ def model_memory(
         "batch_bytes": batch_size * (torch.Size(shape).numel() * 4 + 8),
     }
     try:
-        sizes = _follow(model, workload, shape, batch_size, loss, precision)
+        sizes = _follow(
+            model,
+            workload,
+            shape,
+            batch_size,
+            loss,
+            precision,
+            memory_format(workload, model, device) == "channels_last",
+        )
     except Exception as error:  # a model in somebody's own file may do anything
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         return ModelMemory(
@@ -120,10 +130,10 @@ def _follow(
     batch_size: int,
     loss: Loss,
     precision: Precision,
+    last: bool,
 ) -> tuple[int, int, int]:
     """Activations, gradients and peak, in bytes."""
     with FakeTensorMode(allow_non_fake_inputs=True):
-        last = workload.memory_format == "channels_last"
         fake = without_data(model, channels_last=last)
         layout = torch.channels_last if last else torch.contiguous_format
         inputs = torch.empty(batch_size, *shape, memory_format=layout)

@@ -24,7 +24,7 @@ from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.progress import Progress
 from optbench.engine.resources import Monitor
 from optbench.engine.session import prepare
-from optbench.engine.step import training_step
+from optbench.engine.stepper import Stepper
 from optbench.engine.warm import compile_outside_the_clock
 from optbench.errors import OptbenchError
 from optbench.events import Event, Fault, Finished, Metrics, Progressed, Resumed, Status
@@ -125,7 +125,8 @@ class _Run:
 
     def _set_up(self, data_root: Path, state: dict[str, Any] | None) -> bool:
         """A new session, at the checkpoint's state if one is given. False if that state is not one of this trial."""
-        session = self.session = prepare(self.trial, self.device, data_root)
+        session = prepare(self.trial, self.device, data_root)
+        self.session, self.stepper = session, Stepper(session)
         self.progress = Progress.of(self.trial, self.device)
         self.compile_seconds = compile_outside_the_clock(session, data_root)
         if state is None:
@@ -190,10 +191,15 @@ class _Run:
 
     def _step(self) -> None:
         session, progress = self.session, self.progress
+        if progress.moved and self.stepper.ready:
+            progress.clock.pause()
+            with self.setting_up:
+                self.stepper.capture()
+            progress.clock.start()
         before = snapshot(session, progress)
         ahead = self._evaluation_due(progress.step + 1) or progress.step + 1 == session.steps
         want_norm = ahead or "gradients" in self.trial.workload.study
-        facts = training_step(session, progress.step, progress.step - progress.skipped, want_norm)
+        facts = self.stepper.step(progress.step, progress.step - progress.skipped, want_norm)
         progress.tally.add(facts)
         progress.step += 1
         if before is not None:
@@ -215,6 +221,7 @@ class _Run:
         """Yields the record; returns how the trial ended if it ended here."""
         session, progress = self.session, self.progress
         interval = progress.tally.read()
+        progress.note_peak(self.device)  # a trial may end here, and what measures its step begins anew
         if interval.bad_step is not None:
             bound = self.trial.workload.loss_bound
             detail = f"training loss not finite or above {bound:g} at step {interval.bad_step + 1}"
@@ -304,6 +311,8 @@ class _Run:
         final: dict[str, dict[str, float]] | None = None,
         memory: tuple[int | None, int | None] = (None, None),
     ) -> Finished:
+        if status in ("out_of_memory", "failed", "interrupted") and hasattr(self, "session"):
+            self.progress.note_peak(self.device)
         told = tell.finished(
             self.progress, self.setting_up, status, detail, at_fault=at_fault, final=final, memory=memory
         )
@@ -316,6 +325,8 @@ class _Run:
             gradient_noise=self.final_noise,
             compile_seconds=self.compile_seconds or None,
             data_wait_seconds=self.progress.data_wait + self.session.feed.data_wait_seconds,
+            captured=self.stepper.scope,
+            capture_note=self.stepper.note,
             resources=self.monitor.summary(),
         )
 

@@ -23,6 +23,7 @@ from optbench.engine.averaging import MovingAverage
 from optbench.engine.costs import StepCosts, step_costs
 from optbench.engine.feed import EvaluationBatches, Feed
 from optbench.engine.initialise import initialise
+from optbench.engine.layout import Layout, laid_out, memory_format
 from optbench.engine.models import build_model
 from optbench.engine.randomness import derive
 from optbench.engine.relabel import Relabelling
@@ -50,6 +51,7 @@ class Session:
     rates: schedule.Rates
     steps: int | None  # the budget; None when it is in seconds
     initial_weights: str
+    memory_format: Layout = "contiguous"  # as run
     relabel: Relabelling | None = None
     costs: StepCosts = field(default_factory=StepCosts)
     gradient_evaluations: int = 0  # forward and backward passes so far
@@ -65,7 +67,7 @@ class Session:
                 self.splits.std,
                 batch_size=max(256, min(self.feed.batch_size, 1024)),
                 device=self.device,
-                memory_format=self.trial.workload.memory_format,
+                memory_format=self.memory_format,
             )
         return self._batches[split]
 
@@ -89,8 +91,8 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
     fingerprint = weights_hash(model)
     costs = _costs(trial, model, splits, device) if "costs" in workload.study else StepCosts()
     seed_everything(derive(trial.seed, "training"))
-    layout = torch.channels_last if workload.memory_format == "channels_last" else torch.preserve_format
-    model = model.to(device).to(memory_format=layout)
+    layout = memory_format(workload, model, device)
+    model = laid_out(model.to(device), layout)
     if workload.activation_checkpointing:
         checkpoint_activations(model)
     feed = Feed(
@@ -101,7 +103,7 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
         batch_size=trial.samples_a_step(splits.info.train),
         seed=trial.seed,
         device=device,
-        memory_format=workload.memory_format,
+        memory_format=layout,
         size=(shape[1], shape[2]) if len(shape) == 3 else None,
     )
     steps = None if workload.budget.unit == "seconds" else workload.budget.steps(feed.steps_per_epoch)
@@ -132,6 +134,7 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
         ),
         steps=steps,
         initial_weights=fingerprint,
+        memory_format=layout,
         relabel=_relabelling(trial, splits, feed, device),
         costs=costs,
     )
@@ -152,6 +155,7 @@ def _costs(trial: Trial, model: nn.Module, splits: Splits, device: torch.device)
         trial.samples_a_step(splits.info.train),
         loss=build_loss(trial.workload.loss, trial.folder),
         precision=precision.resolve(trial.precision, device),
+        device=device,
     )
 
 

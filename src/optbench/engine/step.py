@@ -32,20 +32,36 @@ def training_step(session: Session, step: int, schedule_step: int, want_norm: bo
     if session.relabel is not None:
         session.relabel.move_to(step)
         labels = session.relabel(labels)
-    optimizers = session.optimizers
     session.rates.apply(schedule_step)
-    if optimizers.needs_closure:
-        facts = _closure_step(session, inputs, labels)
-    else:
-        optimizers.zero_grad()
-        loss = _backward(session, inputs, labels)
-        skipped = _unscale(session)
-        norm, clipped = _clip(session, want_norm)
-        _update(session)
-        facts = StepFacts(loss, norm, skipped, clipped)
+    if not session.optimizers.needs_closure:
+        facts = gradients(session, inputs, labels, want_norm)
+        update(session)
+        return facts
+    facts = _closure_step(session, inputs, labels)
     if session.average is not None:
         session.average.update()
     return facts
+
+
+def gradients(session: Session, inputs: Tensor, labels: Tensor, want_norm: bool) -> StepFacts:
+    """The first half of a step: both passes; leaves every parameter its gradient, unscaled and clipped."""
+    session.optimizers.zero_grad()
+    loss = _backward(session, inputs, labels)
+    skipped = _unscale(session)
+    norm, clipped = _clip(session, want_norm)
+    return StepFacts(loss, norm, skipped, clipped)
+
+
+def update(session: Session) -> None:
+    """The second half: the optimizers' step, and the moving average's."""
+    if session.scaler is None:
+        session.optimizers.step()
+    else:
+        for member in session.optimizers.members:
+            session.scaler.step(member)
+        session.scaler.update()
+    if session.average is not None:
+        session.average.update()
 
 
 def _backward(session: Session, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -87,6 +103,8 @@ def _unscale(session: Session) -> Tensor | None:
 def _clip(session: Session, want_norm: bool) -> Clipped:
     """The gradient's norm before clipping, where it is wanted or known, and whether clipping changes the gradient."""
     clip = session.trial.entry.clip
+    if clip is None and not want_norm:
+        return None, None
     gradients = [p.grad for p in session.parameters if p.grad is not None]
     if clip is not None and clip.norm is not None:
         before = clip_grad_norm_(session.parameters, clip.norm)
@@ -97,15 +115,6 @@ def _clip(session: Session, want_norm: bool) -> Clipped:
     largest = get_total_norm(gradients, norm_type=math.inf)
     clip_grad_value_(session.parameters, clip.value)
     return norm, largest > clip.value
-
-
-def _update(session: Session) -> None:
-    if session.scaler is None:
-        session.optimizers.step()
-        return
-    for member in session.optimizers.members:
-        session.scaler.step(member)
-    session.scaler.update()
 
 
 @dataclass

@@ -29,6 +29,7 @@ def started(session: Session, device: torch.device, gradient_noise: float | None
         precision=session.precision.name,
         activation_bytes=session.costs.activation_bytes,
         step_flops=session.costs.flops,
+        memory_format=session.memory_format,
         gradient_noise=gradient_noise,
     )
 

@@ -55,7 +55,7 @@ def keep_compiled(data_root: Path) -> None:
 
 def compile_steps(session: Session, backend: Any = "inductor") -> None:
     """Of a trial's optimizers, unless its schedule changes more than their rates."""
-    changed = _scheduled_beside_rate(session)
+    changed = scheduled_beside_rate(session)
     compile_members(session.optimizers, f"the schedule changes its {changed} too" if changed else "", backend)
 
 
@@ -94,7 +94,8 @@ def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"[:200]
 
 
-def _scheduled_beside_rate(session: Session) -> str:
+def scheduled_beside_rate(session: Session) -> str:
+    """What else than the learning rate the schedule changes, if anything."""
     schedule = session.trial.entry.schedule
     name = schedule.name.rpartition(".")[2] if schedule else ""
     cycles = schedule is not None and schedule.arguments.get("cycle_momentum", True)

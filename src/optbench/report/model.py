@@ -10,7 +10,7 @@ import pandas as pd
 from optbench.analysis.costs import costs_frame
 from optbench.analysis.frames import plain_rows
 from optbench.analysis.horizons import horizons_frame
-from optbench.analysis.implementations import compile_note, steps_ran
+from optbench.analysis.implementations import capture_note, compile_note, steps_ran
 from optbench.analysis.published import verdicts_frame
 from optbench.analysis.rows import TableRow, table_rows
 from optbench.analysis.sensitivity import sensitivity_frame
@@ -175,7 +175,7 @@ def _block(
         heading="" if alone else clean(rows[0].trial.workload_name),
         facts=clean(imported or ", ".join(facts)),
         tables=tuple(tables),
-        notes=(*notes(first, imported=bool(imported)), *compile_note(rows)),
+        notes=(*notes(first, imported=bool(imported)), *compile_note(rows), *capture_note(rows)),
         warnings=warnings,
         measured_on=_measured_on(rows),
     )

@@ -68,6 +68,7 @@ LATER_FIELDS: dict[type, dict[str, tuple[type, ...]]] = {
     Started: {
         "activation_bytes": (int, type(None)),
         "step_flops": (int, type(None)),
+        "memory_format": (str,),
         "gradient_noise": _OPTIONAL,
     },
     Evaluated: {
@@ -84,6 +85,8 @@ LATER_FIELDS: dict[type, dict[str, tuple[type, ...]]] = {
         "gradient_noise": _OPTIONAL,
         "data_wait_seconds": _OPTIONAL,
         "queued_seconds": _OPTIONAL,
+        "captured": (str,),
+        "capture_note": (str,),
         "resources": (dict,),
     },
 }
@@ -91,7 +94,10 @@ _BY_KIND: dict[str, tuple[type, dict[str, tuple[type, ...]]]] = {
     cls.kind: (cls, types)  # type: ignore[attr-defined]
     for cls, types in TYPES.items()
 }
-_TEXT = frozenset({"detail", "status", "at_fault", "environment", "initial_weights", "precision"})
+_TEXT = frozenset(
+    {"detail", "status", "at_fault", "environment", "initial_weights", "precision", "memory_format"}
+    | {"captured", "capture_note"}
+)
 
 
 class Corrupt(ValueError):

@@ -206,8 +206,8 @@ class Workload(Strict):
     """Recompute activations in the backward pass to save memory."""
     compile: Flag = False
     """Run the model through torch.compile."""
-    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
-    """Layout of images and convolution weights."""
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    """Layout of images and convolution weights. auto: channels_last for convolutional networks on a GPU, else contiguous."""
     study: tuple[Literal["gradients", "costs", "noise"], ...] = ()
     """More to measure: `gradients` (their norm at every step), `costs` (FLOPs and activations of a step), `noise` (the
     gradient noise scale at start and end). Only the first takes training time."""

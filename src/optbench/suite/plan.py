@@ -149,6 +149,7 @@ def _row(
         seed=suite.seeds[0],
         precision=suite.precision,
         implementation=suite.implementation,
+        cuda_graph=suite.cuda_graph,
         sources=hashes.of(workload_name, workload, label, entry),
         folder=str(loaded.folder.resolve()),
     )

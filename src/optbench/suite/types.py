@@ -147,6 +147,7 @@ def _different(horizons: tuple[Duration, ...]) -> tuple[Duration, ...]:
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Implementation = Literal["default", "forloop", "foreach", "fused", "compiled", "auto"]
+CudaGraph = Literal["auto", "on", "off"]
 Text = Annotated[str, Field(coerce_numbers_to_str=True)]
 
 
@@ -168,6 +169,9 @@ class Suite(Strict):
     implementation: Implementation = "default"
     """Of the optimizers' steps: one of torch's, `compiled`, or `auto`: fused where torch has it, else compiled. A class that
     hasn't got the one asked for keeps its default, and the report says so."""
+    cuda_graph: CudaGraph = "auto"
+    """Of training steps on an NVIDIA GPU: launched as one captured graph instead of kernel by kernel. auto: where launching, not
+    the GPU, sets the pace; on: wherever it can be done. What stays uncaptured, and why, is in the report."""
     schedule: Schedule = Schedule(name="constant")
     """Shared by all entries that have none of their own."""
     init: Component = Component(name="model")
@@ -261,6 +265,7 @@ class Trial(Strict):
     seed: int
     precision: Precision = "auto"
     implementation: Implementation = "default"
+    cuda_graph: CudaGraph = "auto"
     point: dict[str, Any] = Field(default_factory=dict)
     """Hyperparameters that a sweep overrides, by argument name (`0.lr`, `1.lr` in an entry of several rules). A trial
     that has some feeds the sweep and is no part of the timed table."""
@@ -297,6 +302,7 @@ class Trial(Strict):
                 "sources": self.sources,
             }
             | ({"engine": self.engine} if self.engine != "plain" else {})
+            | ({"cuda_graph": self.cuda_graph} if self.cuda_graph != "auto" else {})
         )
 
     @property

@@ -36,6 +36,8 @@ def restore(stack: Stack, state: dict[str, Any]) -> list[Tensor] | None:
         for member in stack.members:
             own = state["members"][member.trial.id]
             member.progress.restore(member.session, own)
+            if not isinstance(own["own_random"], list | None):
+                return None
             member.random = own["own_random"]
         int(state["step"])
         stack.adopt()

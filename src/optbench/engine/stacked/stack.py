@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from optbench.engine import optimizers, schedule
+from optbench.engine.checkpoint import restore_torch_generators, torch_generators
 from optbench.engine.clock import Clock
 from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.progress import Progress
@@ -76,7 +77,7 @@ class Member:
     session: Session
     progress: Progress
     kind: tuple[object, ...] | None  # of its optimizer, where it is stepped with others of its kind
-    random: Tensor | None = None  # the state of torch's generator, of a trial whose optimizer steps by itself
+    random: list[Tensor] | None = None  # of torch's generators, of a trial whose optimizer steps by itself
 
     def step_alone(self, gradients: dict[str, Tensor]) -> None:
         """The trial's own optimizer, on its row. Raises `OptimizerFault` for what it raises."""
@@ -87,13 +88,13 @@ class Member:
 
     @contextmanager
     def own_randomness(self) -> Iterator[None]:
-        """Torch's generator where this trial alone would have it."""
+        """Torch's generators where this trial alone would have it."""
         if self.random is None:
             yield
             return
-        torch.set_rng_state(self.random)
+        restore_torch_generators(self.random, self.session.device)
         yield
-        self.random = torch.get_rng_state()
+        self.random = torch_generators(self.session.device)
 
 
 class Stack:
@@ -187,7 +188,7 @@ class Stack:
         progress.clock = ShareOfClock(self.clock, 1)
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         kind = structure(held.members[0], names) if len(held.members) == 1 else None
-        return Member(trial, session, progress, kind, None if kind else torch.get_rng_state())
+        return Member(trial, session, progress, kind, None if kind else torch_generators(self.device))
 
     def _arrange(self) -> None:
         """Passes and updates for the rows as they are now."""

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: a number where all rows agree, else (rows,)
-Column = float | Tensor
+from optbench.engine.stacked.columns import Column, Hyper, Uploads
+
 State = dict[str, Tensor]
 _STATE = {
     torch.optim.SGD: ("momentum_buffer",),
@@ -61,15 +61,17 @@ class StackedUpdate:
         self._groups = [[names[id(p)] for p in group["params"]] for group in first.param_groups]
         self.state: dict[str, State] = {name: {} for name in self.parameters}
         self.steps = 0
+        self._uploads = Uploads()
         self._adopt()
 
     @torch.no_grad()
     def step(self, gradients: Mapping[str, Tensor]) -> None:
         """`gradients` are (rows, *shape); left as they are."""
         self.steps += 1
+        self._uploads.next_step()
         for position, names in enumerate(self._groups):
             groups = [optimizer.param_groups[position] for optimizer in self.optimizers]
-            hyper = _Hyper(groups)
+            hyper = Hyper(groups, self._uploads)
             for name in names:
                 parameter, gradient = self.parameters[name], gradients[name]
                 if hyper.flag("maximize"):
@@ -108,27 +110,6 @@ class StackedUpdate:
         ]
 
 
-class _Hyper:
-    """The rows' hyperparameters of one group, as columns that broadcast over (rows, *shape)."""
-
-    def __init__(self, groups: Sequence[Mapping[str, Any]]) -> None:
-        self.groups = groups
-
-    def flag(self, name: str) -> bool:
-        return bool(self.groups[0].get(name))
-
-    def numbers(self, name: str, index: int | None = None) -> list[float]:
-        return [float(g[name] if index is None else g[name][index]) for g in self.groups]
-
-
-def column(numbers: Sequence[float], like: Tensor) -> Column:
-    """One number if all are the same, else (rows, 1, ...) on the device of `like`."""
-    if all(number == numbers[0] for number in numbers):
-        return numbers[0]
-    made = torch.tensor(numbers, dtype=like.dtype, device=like.device)
-    return made.view(-1, *[1] * (like.dim() - 1))
-
-
 def _add_scaled(target: Tensor, source: Tensor, factor: Column) -> Tensor:
     """target += factor x source, in place."""
     if isinstance(factor, Tensor):
@@ -136,12 +117,11 @@ def _add_scaled(target: Tensor, source: Tensor, factor: Column) -> Tensor:
     return target.add_(source, alpha=factor)
 
 
-def _decayed(p: Tensor, g: Tensor, hyper: _Hyper) -> Tensor:
+def _decayed(p: Tensor, g: Tensor, hyper: Hyper) -> Tensor:
     """The gradient with L2 weight decay."""
-    decay = hyper.numbers("weight_decay")
-    if not any(decay):
+    if not hyper.any("weight_decay"):
         return g
-    factor = column(decay, p)
+    factor = hyper.column("weight_decay", lambda: hyper.numbers("weight_decay"), p)
     return torch.addcmul(g, p, factor) if isinstance(factor, Tensor) else g.add(p, alpha=factor)
 
 
@@ -149,74 +129,98 @@ def _rest(numbers: Sequence[float]) -> list[float]:
     return [1 - number for number in numbers]
 
 
-def _sgd(p: Tensor, g: Tensor, state: State, hyper: _Hyper, step: int) -> None:
+def _kept(hyper: Hyper) -> list[float]:
+    """What decoupled weight decay leaves of a weight."""
+    pairs = zip(hyper.numbers("lr"), hyper.numbers("weight_decay"), strict=True)
+    return [1 - rate * decay for rate, decay in pairs]
+
+
+def _sgd(p: Tensor, g: Tensor, state: State, hyper: Hyper, step: int) -> None:
     g = _decayed(p, g, hyper)
-    if any(hyper.numbers("momentum")):
-        momentum = column(hyper.numbers("momentum"), p)
+    if hyper.any("momentum"):
+        momentum = hyper.column("momentum", lambda: hyper.numbers("momentum"), p)
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = buffer = g.clone()
         else:
             buffer = state["momentum_buffer"]
-            _add_scaled(buffer.mul_(momentum), g, column(_rest(hyper.numbers("dampening")), p))
+            rest = hyper.column("1 - dampening", lambda: _rest(hyper.numbers("dampening")), p)
+            _add_scaled(buffer.mul_(momentum), g, rest)
         g = _add_scaled(g.clone(), buffer, momentum) if hyper.flag("nesterov") else buffer
-    _add_scaled(p, g, column([-rate for rate in hyper.numbers("lr")], p))
+    _add_scaled(p, g, hyper.column("-lr", lambda: [-rate for rate in hyper.numbers("lr")], p))
 
 
-def _adam(p: Tensor, g: Tensor, state: State, hyper: _Hyper, step: int) -> None:
-    rates = hyper.numbers("lr")
+def _adam(p: Tensor, g: Tensor, state: State, hyper: Hyper, step: int) -> None:
     if hyper.flag("decoupled_weight_decay"):
-        decay = hyper.numbers("weight_decay")
-        if any(decay):
-            p.mul_(column([1 - rate * part for rate, part in zip(rates, decay, strict=True)], p))
+        if hyper.any("weight_decay"):
+            p.mul_(hyper.column("1 - lr x decay", lambda: _kept(hyper), p))
     else:
         g = _decayed(p, g, hyper)
     if "exp_avg" not in state:
         state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
         if hyper.flag("amsgrad"):
             state["max_exp_avg_sq"] = torch.zeros_like(p)
-    first, second = hyper.numbers("betas", 0), hyper.numbers("betas", 1)
+
+    def first() -> list[float]:
+        return hyper.numbers("betas", 0)
+
+    def second() -> list[float]:
+        return hyper.numbers("betas", 1)
+
     mean, square = state["exp_avg"], state["exp_avg_sq"]
-    mean.lerp_(g, column(_rest(first), p))
-    _add_square(square.mul_(column(second, p)), g, column(_rest(second), p))
+    mean.lerp_(g, hyper.column("1 - beta1", lambda: _rest(first()), p))
+    square.mul_(hyper.column("beta2", second, p))
+    _add_square(square, g, hyper.column("1 - beta2", lambda: _rest(second()), p))
     if hyper.flag("amsgrad"):
         square = torch.maximum(state["max_exp_avg_sq"], square, out=state["max_exp_avg_sq"])
-    denominator = square.sqrt().div_(column([math.sqrt(1 - beta**step) for beta in second], p))
-    denominator.add_(column(hyper.numbers("eps"), p))
-    size = column([-rate / (1 - beta**step) for rate, beta in zip(rates, first, strict=True)], p)
+    bias = hyper.column("bias of the square", lambda: [math.sqrt(1 - beta**step) for beta in second()], p)
+    denominator = square.sqrt().div_(bias)
+    denominator.add_(hyper.column("eps", lambda: hyper.numbers("eps"), p))
+
+    def sizes() -> list[float]:
+        return [-rate / (1 - beta**step) for rate, beta in zip(hyper.numbers("lr"), first(), strict=True)]
+
+    size = hyper.column("-lr / bias", sizes, p)
     _add_quotient(p, mean, denominator, size)
 
 
-def _rmsprop(p: Tensor, g: Tensor, state: State, hyper: _Hyper, step: int) -> None:
+def _rmsprop(p: Tensor, g: Tensor, state: State, hyper: Hyper, step: int) -> None:
     g = _decayed(p, g, hyper)
-    momentum = hyper.numbers("momentum")
+    momentum = hyper.any("momentum")
     if "square_avg" not in state:
         state["square_avg"] = torch.zeros_like(p)
-        if any(momentum):
+        if momentum:
             state["momentum_buffer"] = torch.zeros_like(p)
         if hyper.flag("centered"):
             state["grad_avg"] = torch.zeros_like(p)
-    alpha, square = hyper.numbers("alpha"), state["square_avg"]
-    _add_square(square.mul_(column(alpha, p)), g, column(_rest(alpha), p))
+    square = state["square_avg"]
+    square.mul_(hyper.column("alpha", lambda: hyper.numbers("alpha"), p))
+    rest = hyper.column("1 - alpha", lambda: _rest(hyper.numbers("alpha")), p)
+    _add_square(square, g, rest)
     if hyper.flag("centered"):
-        mean = state["grad_avg"].lerp_(g, column(_rest(alpha), p))
+        mean = state["grad_avg"].lerp_(g, rest)
         root = torch.addcmul(square, mean, mean, value=-1).sqrt_()
     else:
         root = square.sqrt()
-    root.add_(column(hyper.numbers("eps"), p))
-    size = column([-rate for rate in hyper.numbers("lr")], p)
-    if any(momentum):
-        buffer = state["momentum_buffer"].mul_(column(momentum, p)).addcdiv_(g, root)
+    root.add_(hyper.column("eps", lambda: hyper.numbers("eps"), p))
+    size = hyper.column("-lr", lambda: [-rate for rate in hyper.numbers("lr")], p)
+    if momentum:
+        kept = hyper.column("momentum", lambda: hyper.numbers("momentum"), p)
+        buffer = state["momentum_buffer"].mul_(kept).addcdiv_(g, root)
         _add_scaled(p, buffer, size)
     else:
         _add_quotient(p, g, root, size)
 
 
-def _adagrad(p: Tensor, g: Tensor, state: State, hyper: _Hyper, step: int) -> None:
+def _adagrad(p: Tensor, g: Tensor, state: State, hyper: Hyper, step: int) -> None:
     g = _decayed(p, g, hyper)
     total = state["sum"].addcmul_(g, g)
-    root = total.sqrt().add_(column(hyper.numbers("eps"), p))
-    pairs = zip(hyper.numbers("lr"), hyper.numbers("lr_decay"), strict=True)
-    _add_quotient(p, g, root, column([-rate / (1 + (step - 1) * decay) for rate, decay in pairs], p))
+    root = total.sqrt().add_(hyper.column("eps", lambda: hyper.numbers("eps"), p))
+
+    def sizes() -> list[float]:
+        pairs = zip(hyper.numbers("lr"), hyper.numbers("lr_decay"), strict=True)
+        return [-rate / (1 + (step - 1) * decay) for rate, decay in pairs]
+
+    _add_quotient(p, g, root, hyper.column("-lr", sizes, p))
 
 
 def _add_square(target: Tensor, g: Tensor, factor: Column) -> None:
@@ -235,7 +239,7 @@ def _add_quotient(p: Tensor, above: Tensor, below: Tensor, factor: Column) -> No
         p.addcdiv_(above, below, value=factor)
 
 
-_RULES: dict[type, Callable[[Tensor, Tensor, State, _Hyper, int], None]] = {
+_RULES: dict[type, Callable[[Tensor, Tensor, State, Hyper, int], None]] = {
     torch.optim.SGD: _sgd,
     torch.optim.Adam: _adam,
     torch.optim.AdamW: _adam,
