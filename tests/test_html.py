@@ -137,6 +137,14 @@ def test_a_sweep_over_two_hyperparameters_is_a_map_an_entry_with_intervals_and_f
     assert "2 seeds" in figure["note"]
 
 
+def test_trials_of_a_sweep_that_failed_are_told_where_failures_are(tmp_path):
+    swept_twice(tmp_path)
+    words = " ".join(Document(render(read([tmp_path / "results"]), "html")).words().split())
+    assert "4 of 24 trials did not complete (4 diverged)" in words
+    assert "diverged (2 trials of the sweep, at fault: optimizer)" in words
+    assert "Every trial completed." not in words
+
+
 def test_numbers_of_a_source_are_drawn_beside_what_was_measured_of_them(tmp_path):
     claims = {
         "epochs_to_target": {"kind": "numeric", "value": 3, "unit": "epochs", "margin": 1},

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pandas as pd
 
-from optbench.analysis.rows import TableRow, all_rows, axis_values, batch_size, table_rows
+from optbench.analysis.rows import TableRow, all_rows, axis_values, batch_size, sweep_rows, table_rows
 from optbench.events import Evaluated
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.suite.types import Target
@@ -30,6 +30,11 @@ def trials_frame(results: Results) -> pd.DataFrame:
     precision, initial_weights; <estimand>_<metric> of the test split for each estimand (last, best_validation).
     """
     return pd.DataFrame([record for row in table_rows(results) for record in _row_records(row)])
+
+
+def sweep_trials_frame(results: Results) -> pd.DataFrame:
+    """The same of the trials of sweeps."""
+    return pd.DataFrame([record for row in sweep_rows(results) for record in _row_records(row)])
 
 
 def evaluations_frame(results: Results) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 import yaml
 from pydantic import ValidationError
 
-from optbench.analysis.frames import trials_frame
+from optbench.analysis.frames import sweep_trials_frame, trials_frame
 from optbench.analysis.rows import superseded
 from optbench.report.page.markup import Html, el, join, name, preformatted
 from optbench.store import Plan, Results, SuiteResults
@@ -70,7 +70,8 @@ def environments(suite: SuiteResults) -> Html:
 
 def failures(suite: SuiteResults) -> Html | None:
     """Trials that did not complete, alike ones together, with the last lines of what they said; None without any."""
-    trials = trials_frame(Results((suite,)))
+    timed, swept = trials_frame(Results((suite,))), sweep_trials_frame(Results((suite,)))
+    trials = pd.concat([timed.assign(swept=False), swept.assign(swept=True)], ignore_index=True)
     if trials.empty:
         return None
     left = trials[~trials["status"].isin(["completed", "stopped"])].copy()
@@ -79,7 +80,7 @@ def failures(suite: SuiteResults) -> Html | None:
     for column in ("detail", "at_fault"):
         left[column] = left[column].fillna("") if column in left else ""
     left["detail"] = left["detail"].map(_end)
-    keys = ["workload", "optimizer", "horizon", "status", "at_fault", "detail"]
+    keys = ["workload", "optimizer", "horizon", "status", "at_fault", "detail", "swept"]
     groups = left.groupby(keys, sort=False)["seed"].apply(list).reset_index()
     items = [_failure(row, several=trials["workload"].nunique() > 1) for row in groups.to_dict("records")]
     counts = left["status"].value_counts().to_dict()
@@ -123,11 +124,13 @@ def exclusions(suite: SuiteResults) -> list[Html]:
 
 
 def _failure(row: dict[Any, Any], *, several: bool) -> Html:
-    seeds = ", ".join(map(str, row["seed"]))
+    which = f"seeds {', '.join(map(str, row['seed']))}"
+    if row["swept"]:
+        which = f"{len(row['seed'])} trial{'s' * (len(row['seed']) != 1)} of the sweep"
     where = join(" on ", name(str(row["workload"]))) if several else Html("")
     fault = f", at fault: {row['at_fault']}" if row["at_fault"] else ""
     status = str(row["status"]).replace("_", " ")
-    head = el("p", el("strong", name(str(row["optimizer"]))), where, f": {status} (seeds {seeds}{fault})")
+    head = el("p", el("strong", name(str(row["optimizer"]))), where, f": {status} ({which}{fault})")
     if not row["detail"]:
         return el("li", head)
     if "\n" not in row["detail"]:
