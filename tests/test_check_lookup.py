@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
@@ -97,7 +97,7 @@ def test_a_missing_attribute_is_named_with_the_nearest() -> None:
 
 
 def entry_points_are(monkeypatch: pytest.MonkeyPatch, *points: EntryPoint) -> None:
-    monkeypatch.setattr(lookup, "entry_points", lambda group: [p for p in points if p.group == group])
+    monkeypatch.setattr(lookup, "_installed", lambda: EntryPoints(points))
     lookup._points.cache_clear()
     monkeypatch.setattr(lookup, "_points", lookup._points.__wrapped__)
 

@@ -10,7 +10,7 @@ from typing import Any
 from optbench.catalog.model_facts import NAMES
 from optbench.catalog.signatures import UNKNOWN, Parameter, Signature
 from optbench.errors import nearest
-from optbench.suite.amounts import shown
+from optbench.suite.quoting import shown
 
 TypedPath = tuple[str | int, ...]
 #: where in the suite, and what is wrong there

@@ -83,7 +83,8 @@ def _no_such_name(target: Target, name: str, public: list[str]) -> str:
 
 def _offered(found: Definition, family: str) -> Signature | None:
     """Of a class that offers the family's function as a method (`load` of a data set), that function's signature."""
-    method = _method(found, FAMILIES[family][1], 0)
+    name = FAMILIES[family][1]
+    method = _method(found, name, 0) if name else None
     if method is None:
         return None
     parameters = [p for p in _parameters(method[1]) if p.name not in ("self", "cls")]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +66,7 @@ def locate(dotted: str) -> tuple[str, str, Path | None]:
     parts = dotted.split(".")
     if not all(part.isidentifier() for part in parts):
         return "", dotted, None
-    try:
-        spec = importlib.util.find_spec(parts[0])
-    except (ImportError, ValueError):
-        spec = None
+    spec = _spec(parts[0], tuple(sys.path))
     if spec is None:
         return "", dotted, None
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
@@ -82,6 +81,15 @@ def locate(dotted: str) -> tuple[str, str, Path | None]:
     return ".".join(parts[:known]), ".".join(parts[known:]), file
 
 
+@lru_cache(maxsize=64)
+def _spec(name: str, _path: tuple[str, ...]) -> ModuleSpec | None:
+    """Where a top-level module lies, on the path as it is."""
+    try:
+        return importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+
+
 def _inside(folder: Path, part: str) -> tuple[Path | None, list[Path]] | None:
     if (folder / part / "__init__.py").is_file():
         return folder / part / "__init__.py", [folder / part]
@@ -94,11 +102,11 @@ def _inside(folder: Path, part: str) -> tuple[Path | None, list[Path]] | None:
 
 def define(module: str, file: Path, name: str, hops: int = 0) -> Definition | None:
     """The class or function that `name` is in a file, through `from x import y` in other files. None if unclear."""
-    if hops > _MAX_HOPS or not _mentions(file, name):
+    if hops > _MAX_HOPS:
         return None
     found: Definition | None = None
     stars: list[ast.ImportFrom] = []
-    for node in statements(parse(file)):
+    for node in _naming(file, name):
         if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == name:
             if not _is_overload(node):
                 found = Definition(node, module, file)
@@ -175,13 +183,51 @@ def _assigns(node: ast.Assign, name: str) -> bool:
     )
 
 
-def _mentions(file: Path, name: str) -> bool:
-    """A cheap look before the file is parsed."""
+def _naming(file: Path, name: str) -> list[ast.stmt]:
+    """The module-level statements that may say what `name` is. Only those parts of a file that mention it are parsed: most of a
+    library's file is about something else, and parsing takes most of the time of a check."""
+    mention = re.compile(rf"\b{re.escape(name)}\b|import \*")
+    found: list[ast.stmt] = []
     try:
-        text = file.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    return bool(re.search(rf"\b{re.escape(name)}\b|import \*", text))
+        for line, part in _parts(file, file.stat().st_mtime_ns):
+            if mention.search(part):
+                found += statements(ast.parse("\n" * line + part))  # so that its lines are the file's
+    except (OSError, SyntaxError, ValueError, RecursionError):  # not where statements begin, after all
+        return list(statements(parse(file)))
+    return found
+
+
+@lru_cache(maxsize=256)
+def _parts(file: Path, changed: int) -> tuple[tuple[int, str], ...]:
+    """A file cut where top-level statements begin, each part with the number of lines before it. A cut within a text over several
+    lines is none: its quotes would not be closed."""
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    starts = list(_starts(lines))
+    parts: list[tuple[int, str]] = []
+    begun = 0
+    for end in [*starts[1:], len(lines)] if starts else [len(lines)]:
+        text = "".join(lines[begun:end])
+        if (text.count('"""') % 2 or text.count("'''") % 2) and end < len(lines):
+            continue
+        parts.append((begun, text))
+        begun = end
+    return tuple(parts)
+
+
+#: a line that begins a statement of a module, or goes on with none that could stand alone
+_BEGINS = re.compile(
+    r"(?:@|(?:class|def|async|from|import|if|try|with|for|while)\b|(?!(?:else|finally|except)\b)\w+ *[=:])"
+)
+
+
+def _starts(lines: list[str]) -> Iterator[int]:
+    """A decorated definition begins with its first decorator."""
+    decorated = False
+    for number, line in enumerate(lines):
+        if _BEGINS.match(line):
+            if not decorated:
+                yield number
+            decorated = line.startswith("@")
 
 
 def _is_overload(node: ast.ClassDef | Function) -> bool:
@@ -202,7 +248,7 @@ def _absolute(node: ast.ImportFrom, module: str, file: Path) -> str:
 
 def _imported(name: str, module: str, file: Path) -> str:
     """The dotted path that a name was imported as, in a file."""
-    for node in statements(parse(file)):
+    for node in _naming(file, name):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.asname == name:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # a suite is checked without it
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True)

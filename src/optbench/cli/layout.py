@@ -38,6 +38,7 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _take_as_typed(self, ctx)
+        _take_plain_values(self, ctx)
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
@@ -60,6 +61,7 @@ class Group(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _take_as_typed(self, ctx)
+        _take_plain_values(self, ctx)
         return super().parse_args(ctx, args)
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
@@ -85,6 +87,21 @@ def _take_as_typed(command: Any, ctx: Any) -> None:
     if ctx.resilient_parsing:
         for param in command.get_params(ctx):
             param.process_value = lambda ctx, value: value
+
+
+def _take_plain_values(command: Any, ctx: Any) -> None:
+    """Text and flags need no conversion, and typer's validator takes longer to load than a list takes to print."""
+    for param in command.get_params(ctx):
+        kind = getattr(getattr(param, "type_descriptor", None), "annotation", None)
+        if kind is str or (kind is bool and param.is_flag):
+            param._runtime_param = _Plain()
+
+
+class _Plain:
+    """Stands where typer keeps what converts a parameter's values."""
+
+    def coerce(self, value: Any, **_: Any) -> Any:
+        return value
 
 
 def _arguments_in_usage(command: Any, ctx: Any) -> list[str]:

@@ -53,12 +53,12 @@ def list_(
 
 def _suites() -> Iterator[str]:
     from optbench.suite.find import shipped
-    from optbench.suite.load import load
+    from optbench.suite.yaml_source import read
 
     found = shipped()
     width = max(map(len, found), default=0)
     for name, path in found.items():
-        yield f"{name:<{width}}  {load(path).suite.title}"
+        yield f"{name:<{width}}  {read(path).data.get('title', '')}"
 
 
 def _items(family: str, width: int) -> Iterator[str]:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
+from optbench.suite.quoting import shown
+
 #: strict, so that neither `true` nor '3' passes for a number
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Whole = Annotated[int, Field(strict=True)]
@@ -31,9 +33,9 @@ BatchSize = Annotated[
 
 
 class Strict(BaseModel):
-    """Frozen; an unknown key is an error; the text under a field is its description."""
+    """Frozen; an unknown key is an error; the text under a field is its description (read where it is asked for: `descriptions`)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 def _amount(raw: Any, units: dict[str, str], example: str) -> Any:
@@ -57,20 +59,6 @@ def _amount(raw: Any, units: dict[str, str], example: str) -> Any:
     if raw is not None and not isinstance(raw, (str, int, float, list)):
         return raw  # already typed
     raise ValueError(f"expected a number and a unit ({known}), as in '{example}'; found {shown(raw)}")
-
-
-def shown(value: Any) -> str:
-    """A value as an error message quotes it: short, and in YAML's words."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        return "a mapping" if value else "an empty mapping"
-    if isinstance(value, (list, tuple)):
-        return "a list" if value else "an empty list"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _whole_steps(value: float, unit: str) -> None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from optbench.errors import OptbenchError, Problem
-from optbench.suite.amounts import shown
 from optbench.suite.overrides import Override, apply
+from optbench.suite.quoting import shown
 from optbench.suite.yaml_source import Keys, Source
 
 MAX_CELLS = 1000

@@ -14,8 +14,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from optbench.errors import Problem, nearest
-from optbench.suite.amounts import shown
+from optbench.suite.descriptions import describe_all
 from optbench.suite.grids import rounded
+from optbench.suite.quoting import shown
 from optbench.suite.types import Suite, Workload
 from optbench.suite.yaml_source import Keys, Source
 
@@ -102,6 +103,7 @@ def _message(kind: str, location: tuple[int | str, ...], found: Any, details: Er
     if kind == "missing":
         if hint := _other_word(str(location[-1]), found):
             return hint
+        describe_all()
         what = next((field.description for field in fields if field.description), "")
         return f"missing: {what[:1].lower()}{what[1:].rstrip('.')}" if what else "missing"
     if kind == "float_type" and isinstance(found, str) and (share := _PERCENT.fullmatch(found)):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from optbench.errors import OptbenchError, nearest
-from optbench.suite.amounts import shown
+from optbench.suite.quoting import shown
 
 RULES = ("linear", "sqrt")
 _KEYS = ("base", "per_batch", "rule")

@@ -6,6 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 from optbench.suite.amounts import Duration, Part
+from optbench.suite.descriptions import describe_all
 from optbench.suite.grids import Grid
 from optbench.suite.parts import Component, Schedule
 from optbench.suite.types import MAX_SEEDS, Optimizer, Rule, Suite
@@ -19,6 +20,7 @@ _NUMBER = r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?"
 
 def json_schema() -> Schema:
     """A new copy of the schema (draft 2020-12). Arguments of plug-ins are the only free keys."""
+    describe_all()
     raw = Suite.model_json_schema()
     shapes = raw.pop("$defs")
     shapes["Duration"] = _amount(Duration, {"epochs": "epochs?", "steps": "steps?", "seconds": "s|seconds?"})

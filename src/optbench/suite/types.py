@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from optbench.suite.amounts import BatchSize, Duration, Flag, Number, Part, Strict, Whole, shown
+from optbench.suite.amounts import BatchSize, Duration, Flag, Number, Part, Strict, Whole
 from optbench.suite.grids import Grid
 from optbench.suite.parts import (
     Augment,
@@ -29,6 +29,7 @@ from optbench.suite.parts import (
     gather,
 )
 from optbench.suite.published import Published
+from optbench.suite.quoting import shown
 
 __all__ = [
     "Augment",

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from optbench.catalog.data._split import carve, carved_size, channel_statistics
 from optbench.catalog.types import DataInfo, Split, Splits
 from optbench.errors import OptbenchError
 
-Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]
+if TYPE_CHECKING:  # a suite is checked without it
+    import numpy as np
+    import numpy.typing as npt
+
+    Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]
 
 
 def described(info: DataInfo, validation: float) -> DataInfo:
@@ -26,6 +27,8 @@ def described(info: DataInfo, validation: float) -> DataInfo:
 
 def splits(train: Arrays, test: Arrays, info: DataInfo, validation: float) -> Splits:
     """`info` is the described one. Inputs are uint8 (n, channels, height, width)."""
+    import numpy as np
+
     inputs, labels = train[0], train[1].astype(np.int64)
     kept, taken = carve(labels, validation)
     training = inputs[kept]

@@ -15,20 +15,22 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from optbench.catalog.data._split import channel_statistics
 from optbench.errors import OptbenchError, Problem
 from optbench.machine import cores
 
+if TYPE_CHECKING:  # a suite is checked without it
+    import numpy as np
+    import numpy.typing as npt
+
+    Pixels = npt.NDArray[np.uint8]
+
 _VERSION = 1  # of the cache: raised when a picture would be decoded differently
 _NAMED = 10  # offending files that an error lists
 _CHUNK = 32  # pictures a thread takes at a time
 _LOG = logging.getLogger("optbench.data")
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ def pictures(root: Path, files: Sequence[Path], geometry: Geometry) -> Pictures:
     The cache is written aside and put in place at once, so two writers do no harm. Where it cannot be written, the
     pictures are decoded into memory, with a warning. Raises OptbenchError that names the pictures which are corrupt.
     """
+    import numpy as np
+
     if not files:
         return Pictures(np.empty(_shape(files, geometry), np.uint8), (), ())
     place = root / "cache" / _key(files, geometry)
@@ -91,6 +95,7 @@ def picture(path: Path, geometry: Geometry) -> Pixels:
     Transparent parts are laid on white, 16-bit greys keep their upper 8 bits. Raises OSError, ValueError, SyntaxError or
     PIL's DecompressionBombError for what cannot be decoded.
     """
+    import numpy as np
     from PIL import Image
 
     with Image.open(path) as opened:
@@ -122,6 +127,8 @@ def _key(files: Sequence[Path], geometry: Geometry) -> str:
 
 def _read(place: Path, samples: int) -> Pictures | None:
     """None if nothing whole is there."""
+    import numpy as np
+
     try:
         about = json.loads((place / "about.json").read_text())
         pixels = np.load(place / "pixels.npy", mmap_mode="r")
@@ -131,6 +138,8 @@ def _read(place: Path, samples: int) -> Pictures | None:
 
 
 def _write(aside: Path, files: Sequence[Path], geometry: Geometry) -> None:
+    import numpy as np
+
     shape = _shape(files, geometry)
     pixels = np.lib.format.open_memmap(aside / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
     if hasattr(os, "posix_fallocate"):  # a full disk is an OSError here, and a killed process in a sparse map
@@ -144,6 +153,8 @@ def _write(aside: Path, files: Sequence[Path], geometry: Geometry) -> None:
 
 
 def _in_memory(files: Sequence[Path], geometry: Geometry, folder: Path, error: OSError) -> Pictures:
+    import numpy as np
+
     _LOG.warning(
         "decoding into memory, for this run only: %s cannot be written (%s); choose another data root",
         folder,

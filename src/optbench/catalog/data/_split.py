@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from optbench.errors import OptbenchError
 
-Labels = npt.NDArray[np.int64]
+if TYPE_CHECKING:  # a suite is checked without it
+    import numpy as np
+    import numpy.typing as npt
+
+    Labels = npt.NDArray[np.int64]
 
 
 def carved_size(samples: int, fraction: float) -> int:
@@ -30,6 +31,8 @@ def carve(labels: Labels, fraction: float, seed: int = 0) -> tuple[Labels, Label
 
     Whole samples are shared out by largest remainder, so every class is within one sample of its share.
     """
+    import numpy as np
+
     wanted = carved_size(len(labels), fraction)
     classes, counts = np.unique(labels, return_counts=True)
     shares = counts * (wanted / max(1, len(labels)))
@@ -51,6 +54,8 @@ def channel_statistics(
 
     From exact histograms, so the values do not depend on the order of summation. Constant channels get std 1.
     """
+    import numpy as np
+
     histogram = np.zeros((images.shape[1], 256), dtype=np.int64)
     for start in range(0, len(images), chunk):
         part = images[start : start + chunk]

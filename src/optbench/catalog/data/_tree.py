@@ -7,13 +7,15 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from optbench.catalog.data._decode import Geometry, pictures
-from optbench.catalog.data._split import Labels, carve
+from optbench.catalog.data._split import carve
 from optbench.catalog.types import DataInfo, Split, Splits
 from optbench.errors import OptbenchError, Problem, nearest
+
+if TYPE_CHECKING:
+    from optbench.catalog.data._split import Labels
 
 #: those of torchvision's ImageFolder, and .gif
 EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"))
@@ -208,6 +210,8 @@ def _check_same(
 
 def _listed(place: Path, chosen: tuple[str, ...]) -> tuple[Files, int]:
     """All pictures of the chosen classes, at any depth, in the order of their names; and the number of other files."""
+    import numpy as np
+
     paths: list[Path] = []
     labels: list[int] = []
     others, problems = 0, []
@@ -239,6 +243,8 @@ def _raise(problems: list[Problem]) -> None:
 
 
 def _thinned(files: Files, limit: int) -> Files:
+    import numpy as np
+
     if limit < 1:
         raise OptbenchError(f"images_per_class: expected at least 1; found {limit}")
     random = np.random.RandomState(0)
