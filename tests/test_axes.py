@@ -174,3 +174,10 @@ def test_tables_have_a_row_a_cell_with_the_axes_as_columns(tmp_path: Path) -> No
     assert table["baseline"].all()
     assert "By axes" in done.stdout
     assert "batch_size=16" not in done.stdout.split("By axes")[0]
+
+
+@pytest.mark.parametrize("path", ["", ".", "workload."])
+def test_an_axis_that_is_no_path_is_refused(path: Any, tmp_path: Path) -> None:
+    (tmp_path / "suite.yaml").write_text(yaml.safe_dump({**TINY, "axes": {path: [1, 2]}}))
+    with pytest.raises(OptbenchError, match="expected the dotted path of a setting; found"):
+        load(tmp_path / "suite.yaml")

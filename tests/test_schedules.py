@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from optbench.catalog.check import problems
+from optbench.catalog.schedules import step as step_schedule
 from optbench.engine import session as sessions
 from optbench.engine.optimizers import Optimizers
 from optbench.engine.schedule import rates
@@ -200,3 +201,27 @@ def test_check_knows_the_arguments_of_schedulers(tmp_path: Path) -> None:
         found = problems(load(path), tmp_path)
         assert len(found) == len(wrong)
         assert all(words in str(problem) for words, problem in zip(wrong, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "told"),
+    [
+        ("{name: warmup_stable_decay, decay: 0}", "from 1e-06 to 1; found 0"),
+        ("{name: exponential, final: -1}", "from 1e-12 to 1; found -1"),
+        ("{name: step, at: [0.5, 60]}", "expected numbers from 0 to 1; found 60"),
+        ("{name: reduce_on_plateau, patience: -1}", "of at least 0; found -1"),
+        ("{name: one_cycle, rise: 1.5}", "from 0 to 1; found 1.5"),
+    ],
+)
+def test_arguments_out_of_range_are_refused_before_anything_runs(
+    schedule: str, told: str, tmp_path: Path
+) -> None:
+    (tmp_path / "suite.yaml").write_text(yaml.safe_dump(TINY))
+    loaded = load(tmp_path / "suite.yaml", [f"schedule={schedule}"])
+    assert told in str([problem.message for problem in problems(loaded, tmp_path)])
+
+
+@pytest.mark.parametrize(("fraction", "steps", "first"), [(0.07, 100, 7), (0.14, 50, 7), (0.29, 100, 29)])
+def test_a_step_falls_at_the_step_that_its_fraction_means(fraction: float, steps: int, first: int) -> None:
+    values = [step_schedule.multiplier(step, steps, at=[fraction]) for step in range(steps)]
+    assert values.index(0.1) == first

@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from optbench.catalog import lookup
+from optbench.catalog import lookup, sources
 from optbench.catalog.arguments import Finding, TypedPath, unfit
 from optbench.catalog.signatures import signature
 from optbench.errors import OptbenchError, Problem
 from optbench.suite.types import Component
 
+#: least and greatest value, None where there is none
+Ends = tuple[float | None, float | None]
+
 
 def component_findings(family: str, component: Component, folder: Path, path: TypedPath) -> Iterator[Finding]:
     """An unknown name, or arguments that don't fit it."""
     try:
-        read = signature(lookup.resolve(family, component.name, folder))
+        target = lookup.resolve(family, component.name, folder)
+        read = signature(target)
     except OptbenchError as error:
         yield from (((*path, "name"), said(problem)) for problem in error.problems)
         return
     yield from unfit(family, read, component.arguments, (*path, "arguments"), component.name)
+    if target.kind == "catalog" and target.file:
+        ranges = sources.constants(target.file).get("RANGES", {})
+        yield from _outside(ranges, component.arguments, (*path, "arguments"))
+
+
+def _outside(ranges: Mapping[str, Ends], arguments: Mapping[str, Any], path: TypedPath) -> Iterator[Finding]:
+    """Numbers that the item's own file (`RANGES`) does not allow; None is an open end."""
+    for name in ranges.keys() & arguments.keys():
+        low, high = ranges[name]
+        value = arguments[name]
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, bool) or not isinstance(number, (int, float)):
+                continue  # told already
+            if (low is not None and number < low) or (high is not None and number > high):
+                ends = f"from {low:g} to {high:g}" if None not in (low, high) else f"of at least {low:g}"
+                yield (
+                    (*path, name),
+                    f"expected {'numbers' if isinstance(value, list) else 'a number'} {ends}; found {number}",
+                )
 
 
 def said(problem: Problem) -> str:

@@ -101,7 +101,9 @@ def _mistakes(axes: Any, source: Source) -> list[Problem]:
         ]
     found = []
     for path, values in axes.items():
-        if not isinstance(values, list) or not values:
+        if not all(path.split(".")):
+            found.append(at(("axes",), f"expected the dotted path of a setting; found {shown(path)}"))
+        elif not isinstance(values, list) or not values:
             found.append(at(("axes", path), f"expected a list of values; found {shown(values)}"))
         elif len({repr(value) for value in values}) < len(values):
             found.append(at(("axes", path), "expected every value once; found one twice"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+RANGES = {"std": (0, None)}
+
 
 def fill(weight: Tensor, *, std: float = 0.01) -> None:
     """Normal with standard deviation `std`, whatever the layer's size."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import nn
 
+RANGES = {"label_smoothing": (0, 1)}
+
 
 def build(*, label_smoothing: float = 0.0) -> nn.Module:
     """Takes outputs (n, classes) and labels (n,). `label_smoothing` is a fraction from 0 to 1."""

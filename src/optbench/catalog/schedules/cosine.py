@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+RANGES = {"final": (0, 1)}
+
 
 def multiplier(step: int, steps: int, *, final: float = 0.0) -> float:
     """Falls from 1 at the first step to `final` (a fraction of the peak) just after the last, along half a cosine."""

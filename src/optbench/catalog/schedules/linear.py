@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+RANGES = {"final": (0, 1)}
+
 
 def multiplier(step: int, steps: int, *, final: float = 0.0) -> float:
     """Falls from 1 at the first step to `final` (a fraction of the peak) just after the last."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 
+RANGES = {"rise": (0, 1), "start": (0, 1), "final": (0, 1)}
+
 
 def multiplier(
     step: int, steps: int, *, rise: float = 0.3, start: float = 0.04, final: float = 4e-6
 ) -> float:
     """Rises from `start` to 1 over the first `rise` of the horizon, then falls to `final`; all are fractions.
 
-    The defaults are those of `torch.optim.lr_scheduler.OneCycleLR` (div_factor 25, final_div_factor 1e4). Momentum is left alone.
+    `final` is reached just after the last step; torch's class peaks and ends one step earlier. The defaults are those of
+    `torch.optim.lr_scheduler.OneCycleLR` (div_factor 25, final_div_factor 1e4). Momentum is left alone.
     """
     peak = rise * steps
     if step < peak:

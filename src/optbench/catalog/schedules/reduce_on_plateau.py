@@ -5,6 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+RANGES = {
+    "factor": (0, 1),
+    "patience": (0, None),
+    "threshold": (0, 1),
+    "cooldown": (0, None),
+    "final": (0, 1),
+}
+
 
 def multiplier(
     step: int,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+RANGES = {"decay": (1e-6, 1), "final": (0, 1)}
+
 
 def multiplier(step: int, steps: int, *, decay: float = 0.2, final: float = 0.0) -> float:
     """1 until the last `decay` (a fraction of the horizon above 0), then linear to `final`. Use `warmup:` for the rise."""
