@@ -176,6 +176,16 @@ def test_tables_have_a_row_a_cell_with_the_axes_as_columns(tmp_path: Path) -> No
     assert "batch_size=16" not in done.stdout.split("By axes")[0]
 
 
+@pytest.mark.parametrize(
+    "axes", [{"clip.norm": [1, 2], "clip": [None]}, {"clip": [{"norm": 3}], "clip.norm": [1, 2]}]
+)
+def test_an_axis_inside_another_is_refused(axes: dict[str, Any], tmp_path: Path) -> None:
+    """One of the two would set what the other has set, and cells of different names would be the same."""
+    (tmp_path / "suite.yaml").write_text(yaml.safe_dump({**TINY, "axes": axes}))
+    with pytest.raises(OptbenchError, match=r"axes.clip.norm: 'clip' is an axis too"):
+        load(tmp_path / "suite.yaml")
+
+
 @pytest.mark.parametrize("path", ["", ".", "workload."])
 def test_an_axis_that_is_no_path_is_refused(path: Any, tmp_path: Path) -> None:
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump({**TINY, "axes": {path: [1, 2]}}))

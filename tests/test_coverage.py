@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 
@@ -68,6 +69,23 @@ def test_suites_that_show_a_technique_have_measured_results() -> None:
 
 def test_no_number_is_left_out() -> None:
     assert "@@" not in TEXT
+
+
+def test_the_variants_table_is_that_of_the_results() -> None:
+    with (ROOT / "results/gradient_descent/report.csv").open() as file:
+        measured = {row["optimizer"]: row for row in csv.DictReader(file)}
+    told = dict(
+        re.findall(r"^\| ([^|]+) \| `\{use: [^|]+\| [^|]+ \| (\d+ epochs, \d+ updates);", TEXT, re.MULTILINE)
+    )
+    assert told == {
+        label: f"{float(row['epochs_to_target']):g} epochs, {float(row['steps_to_target']):g} updates"
+        for label, row in measured.items()
+    }
+    report = (ROOT / "results/gradient_descent/report.md").read_text()
+    costs = re.findall(r"^\| ([^|]+) \| `\{use: .*; ([\d.]+) ms, ([\d.]+ [kM]B) of", TEXT, re.MULTILINE)
+    assert len(costs) == len(measured)
+    for label, time, unit in costs:
+        assert re.search(rf"^\| {re.escape(label)} \|.*\| {unit} \| {time}0? \|", report, re.MULTILINE), label
 
 
 def test_faults_and_checks_are_as_many_as_it_says() -> None:

@@ -107,6 +107,10 @@ def _mistakes(axes: Any, source: Source) -> list[Problem]:
             found.append(at(("axes", path), f"expected a list of values; found {shown(values)}"))
         elif len({repr(value) for value in values}) < len(values):
             found.append(at(("axes", path), "expected every value once; found one twice"))
+        elif outer := next((other for other in axes if path.startswith(f"{other}.")), None):
+            found.append(
+                at(("axes", path), f"'{outer}' is an axis too, and sets this as well: keep one of them")
+            )
         elif path.partition(".")[0] in ("axes", "seeds", "title", "description", "baseline", "published"):
             found.append(
                 at(
