@@ -68,7 +68,8 @@ docs: $(VENV)/.docs  ## Build the documentation into site/, with figures drawn f
 docs-pages: $(VENV)/.installed  ## Write the generated pages of docs/ anew: suite reference, commands, outputs
 	$(BIN)/python docs/generate.py
 
-gpu: $(VENV)/.dev  ## Run the checks that need an NVIDIA GPU and write results/bench/gpu.json (under 10 minutes)
+gpu: $(VENV)/.dev  ## On an NVIDIA GPU: measure, write results/bench/gpu.json and gpu.md, and run its checks (under 10 minutes)
+	$(BIN)/python -m benchmarks.gpu
 	$(BIN)/python -m pytest tests/gpu -rs
 
 clean:  ## Remove the environment and everything that can be made again (results stay)
