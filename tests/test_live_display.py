@@ -142,6 +142,24 @@ def test_warnings_are_shown_with_their_reason() -> None:
     assert "Adam seed 1: gradients exploded at 3 steps by epoch 1" in lines
 
 
+def test_a_long_name_leaves_room_for_the_reason_of_its_warning() -> None:
+    board = board_of([LONG], seeds=1)
+    take(board, of(board, LONG), diverged())
+    [line] = [line for line in shown(board, 80) if line.startswith("!")]
+    assert "seed 0 diverged at epoch 2: loss is not finite" in line
+
+
+def test_a_done_trial_that_is_measured_once_more_is_said_to_be_with_the_time_it_takes(tmp_path: Path) -> None:
+    folder = write(tmp_path, a_suite(seeds=1), {(label, 0): curve([0.5, 0.95]) for label in ("SGD", "Adam")})
+    trials = trials_of(a_suite(seeds=1))
+    board = Board.of(trials, trials[:1])
+    for trial in trials:
+        board.replay(trial, read_log(folder.trial_path(trial)))
+    assert "2/2 trials, 1 once more, about 1 s left" in shown(board)[1]
+    take(board, trials[0], curve([0.5, 0.95]))
+    assert "2/2 trials (" in shown(board)[1]
+
+
 def test_many_warnings_keep_to_their_part_of_the_screen(busy: Board) -> None:
     lines = shown(busy)
     told = [line for line in lines if line.startswith("!")]

@@ -126,8 +126,14 @@ class Board:
     def running(self) -> list[Course]:
         return [self.courses[name] for row in self.rows.values() for name in row.running]
 
+    @property
+    def again(self) -> int:
+        """Trials to come that are done already, and are measured once more."""
+        return sum(trial.id in self.courses and self.courses[trial.id].counted for trial in self.pending)
+
     def replay(self, trial: Trial, log: TrialLog) -> None:
-        """Take what is stored of a trial: of an unfinished one all but its end, so that it can go on."""
+        """Take what is stored of a trial: of an unfinished one all but its end, so that it can go on. What is pending stays so."""
+        pending = self.pending
         if log.started is not None:
             self.take(trial, log.started, clock="")
         for event in log.evaluations:
@@ -137,6 +143,7 @@ class Board:
             self.take(trial, log.finished, clock="")
         elif trial.id in row.running:
             row.running.remove(trial.id)
+        self.pending = pending
 
     def goes_on(self, trial: Trial, seconds_ago: float) -> None:
         """A replayed trial is under way; its last sign of life was so long ago."""

@@ -50,6 +50,8 @@ def frame(board: Board, around: Surroundings, width: int, height: int, glyphs: G
 def _progress(board: Board, width: int, glyphs: Glyphs) -> Line:
     left = board.seconds_left()
     words = f" {board.done}/{board.planned} trials"
+    if board.again:
+        words += f", {board.again} once more"
     if left is not None and board.pending:
         words += f", about {duration(left)} left"
     if width >= 70 and board.began is not None:
@@ -100,12 +102,21 @@ def _summary(rest: Sequence[Row], glyphs: Glyphs) -> str:
     return f"{glyphs.dots} and {len(rest)} more: {told}"
 
 
+def _shorter(text: str, board: Board, width: int, glyphs: Glyphs) -> str:
+    """With its name cut rather than its reason."""
+    longest = max((row.name for row in board.rows.values() if row.name in text), key=len, default="")
+    if len(text) <= width or not longest:
+        return text
+    room = max(16, len(longest) - (len(text) - width))
+    return text.replace(longest, glyphs.fit(longest, room).rstrip(), 1) if room < len(longest) else text
+
+
 def _troubles(board: Board, width: int, most: int, glyphs: Glyphs) -> list[Line]:
     found = list(board.troubles.values())
     shown = found if len(found) <= most else found[len(found) - max(1, most - 1) :]
     lines: list[Line] = []
     if len(found) > len(shown) and most > 1:
         lines.append([(glyphs.fit(f"! {len(found) - len(shown)} warnings before these", width), "yellow")])
-    for clock, text in shown:
+    for clock, text in ((clock, _shorter(text, board, width - 11, glyphs)) for clock, text in shown):
         lines.append([(glyphs.fit(f"! {clock} {text}" if clock else f"! {text}", width), "yellow")])
     return lines
