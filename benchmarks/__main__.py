@@ -24,6 +24,7 @@ TOPICS: dict[str, Callable[[int], Iterator[Figure]]] = {
     "data": training.data,
     "evaluation": training.evaluation,
     "allocator": training.allocator,
+    "neighbour": training.neighbour,
     "steps": optimizers.steps,
     "compile": optimizers.compiling,
     "convnet-sweep": sweeps.convnet,

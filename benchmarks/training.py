@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -122,4 +124,34 @@ def allocator(count: int) -> Iterator[Figure]:
             f"{name}: samples/s, glibc's thresholds set / as they are",
             "up to 1.28",
             ratios(pairs),
+        )
+
+
+def neighbour(count: int) -> Iterator[Figure]:
+    """A timed trial with another program busy on one core, against the same trial alone; and what its record says of it."""
+    work = WORKLOADS["mlp_128"]
+    for threads in (2, 1):
+        queued: dict[bool, list[float]] = {True: [], False: []}
+
+        def side(busy: bool, threads: int = threads, queued: dict[bool, list[float]] = queued) -> float:
+            line = [sys.executable, "-c", "while True: pass"]
+            with subprocess.Popen(line) if busy else contextlib.nullcontext() as other:
+                ran = run(suite(work), "--threads", str(threads), "--device", "cpu")
+                if other is not None:
+                    other.kill()
+            (end,) = ran.of("finished")
+            queued[busy].append(end["queued_seconds"] / end["train_seconds"] / threads)
+            return samples_per_second(ran, work.batch)
+
+        pairs = rounds(max(1, count // 2), partial(side, True), partial(side, False))
+        facts: dict[str, float | str] = {
+            "queued share": statistics.median(queued[True]),
+            "alone": statistics.median(queued[False]),
+        }
+        yield Figure(
+            "neighbour",
+            f"mlp_128, {threads} thread{'s' * (threads > 1)}: samples/s beside a busy program / alone",
+            "flagged above a queued share of 0.05",
+            ratios(pairs),
+            facts,
         )
