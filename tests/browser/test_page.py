@@ -203,6 +203,7 @@ def test_the_metric_is_chosen_and_the_figure_has_a_table(opened):
     figure.locator("select").select_option(index=1)
     assert figure.locator(".label-y").text_content().startswith("validation loss")
     figure.locator(".alt summary").click()
+    figure.locator(".alt tbody tr").first.wait_for()  # a browser tells of what was opened a moment later
     assert figure.locator(".alt tbody tr").count() > 10
 
 
@@ -233,7 +234,8 @@ def test_a_map_is_read_by_arrow_keys_and_pointer_and_loses_what_is_hidden(browse
     page.keyboard.press("ArrowRight")
     assert "lr = 1, momentum = 0.9" in said.inner_text()
     assert "1 failed" in said.inner_text()
-    plot.locator("rect[fill^=rgb]").first.hover(force=True)
+    cell = plot.locator("rect[fill^=rgb]").first
+    plot.hover(position={side: float(cell.get_attribute(side)) + 5 for side in ("x", "y")})
     assert figure.locator(".readout").inner_text().startswith("lr = 0.01, momentum = 0.9")
     panels = plot.locator("g[data-o]").count()
     page.locator(".chip").first.click()
