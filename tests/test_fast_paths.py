@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import math
+import os
+import pickle
 import random
 import re
 import statistics
@@ -21,12 +23,16 @@ from optbench.analysis import censoring
 from optbench.analysis.frames import first_holding, plain_rows
 from optbench.analysis.intervals import t_interval
 from optbench.catalog import sources
+from optbench.catalog.lookup import resolve
+from optbench.catalog.signatures import signature
 from optbench.events import Evaluated
 from optbench.store.evaluations import Evaluations
 from optbench.store.log import TrialLog
 from optbench.store.records import Corrupt, from_json
+from optbench.suite import types
 from optbench.suite.find import shipped
 from optbench.suite.load import load
+from optbench.suite.plan import plan
 from optbench.suite.types import Target
 from optbench.suite.yaml_source import read
 
@@ -214,3 +220,32 @@ def test_commands_load_only_what_they_need(arguments, unneeded):
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.stdout.endswith("loaded: []\n"), ran.stdout + ran.stderr
+
+
+def test_a_trial_of_another_seed_is_a_validated_copy_with_the_rows_hash(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "workload: {model: mlp, data: digits, batch_size: 64, budget: 1 epochs}\n"
+        "optimizers: {Ä: {use: sgd, lr: 0.1}}\nseeds: [3]\n"
+    )
+    [first] = plan(load(path))
+    assert first.id == types._digest({"config": first.config_id, "seed": 3})
+    made = first.with_seed(7)
+    slow = first.model_copy(update={"seed": 7})
+    assert made == slow
+    assert made.model_fields_set == slow.model_fields_set
+    assert made.model_dump() == slow.model_dump()
+    assert (made.config_id, made.id) == (slow.config_id, slow.id)
+    assert made.id != first.id
+    assert pickle.loads(pickle.dumps(made)) == made
+    assert made.model_copy(update={"label": "B"}).id != made.id
+
+
+def test_a_signature_is_read_again_when_its_file_has_changed(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("class Mine:\n    def __init__(self, params, lr=1): pass\n")
+    target = resolve("optimizers", "mine.py:Mine", tmp_path)
+    assert signature(target).names == ("params", "lr")
+    file.write_text("class Mine:\n    def __init__(self, params, momentum=1): pass\n")
+    os.utime(file, ns=(1, 1))
+    assert signature(target).names == ("params", "momentum")

@@ -29,10 +29,14 @@ def describe_data(component: Component, root: Path, folder: str | Path = ".") ->
 def identified_by_data(trials: Sequence[Trial], root: Path) -> tuple[Trial, ...]:
     """The trials, with the fingerprints of data that may change under the same name (a folder of pictures) among their sources."""
     known: dict[str, str] = {}
+    keys: dict[int, str] = {}  # by object: the trials of a row share theirs
     made = []
     for trial in trials:
         data = trial.workload.data
-        key = f"{data.model_dump_json()}{trial.folder}" if "path" in data.arguments else ""
+        key = keys.get(id(data))
+        if key is None:
+            key = f"{data.model_dump_json()}{trial.folder}" if "path" in data.arguments else ""
+            keys[id(data)] = key
         if key and key not in known:
             known[key] = describe_data(data, root, trial.folder).fingerprint
         found = known.get(key, "")

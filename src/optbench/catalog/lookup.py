@@ -14,7 +14,7 @@ import importlib.util
 import sys
 import traceback
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -63,6 +63,11 @@ def names(family: str) -> dict[str, str]:
 def items(family: str) -> dict[str, Path]:
     """Name -> file of the family's catalog items."""
     folder = Path(__file__).parent / family
+    return dict(_items(folder, folder.stat().st_mtime_ns))
+
+
+@lru_cache(maxsize=64)
+def _items(folder: Path, changed: int) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")}
 
 

@@ -6,6 +6,7 @@ import ast
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from optbench.catalog import lookup, sources
@@ -52,6 +53,17 @@ def signature(target: Target) -> Signature:
     `**kwargs` that are passed on are followed (`resnet50(**kwargs)` takes what `ResNet` takes). Raises `OptbenchError` if
     there is no such name, or if the module had to be imported and failed.
     """
+    return _signature(target, sources.changed(target.file))
+
+
+def requires_closure(target: Target) -> bool:
+    """Whether the class's `step` can't be called without a closure. False where the source doesn't tell."""
+    return _requires_closure(target, sources.changed(target.file))
+
+
+@lru_cache(maxsize=1024)
+def _signature(target: Target, changed: int) -> Signature:
+    """Read once, however many combinations of a suite's axes ask."""
     name = target.attribute or FAMILIES[target.family][1]
     found = None
     if target.file is not None and name and "." not in name:
@@ -64,8 +76,8 @@ def signature(target: Target) -> Signature:
     return _imported(target)
 
 
-def requires_closure(target: Target) -> bool:
-    """Whether the class's `step` can't be called without a closure. False where the source doesn't tell."""
+@lru_cache(maxsize=1024)
+def _requires_closure(target: Target, changed: int) -> bool:
     if target.file is None or not target.attribute:
         return False
     found = sources.define(target.module, target.file, target.attribute)

@@ -26,6 +26,14 @@ class Definition:
     file: Path
 
 
+def changed(path: Path | None) -> int:
+    """When a file was changed last, in nanoseconds: what is remembered of it holds until then."""
+    try:
+        return path.stat().st_mtime_ns if path is not None else 0
+    except OSError:
+        return 0
+
+
 def parse(path: Path) -> ast.Module:
     """The syntax tree of a file; an empty one if it can't be read or parsed (importing it will say why)."""
     try:

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import unicodedata
+from functools import lru_cache
 from pathlib import Path
 
 from optbench.errors import OptbenchError, Problem
@@ -106,6 +107,7 @@ def sync_all() -> None:
         os.sync()
 
 
+@lru_cache(maxsize=10_000)
 def slug(text: str, length: int = 40) -> str:
     """A readable part of a file name. Not unique: pair it with an id.
 

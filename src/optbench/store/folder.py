@@ -59,6 +59,12 @@ def make_plan(
     return Plan(name, rows, suite.seeds, resolved, command, provenance or {}, higher_is_better or {})
 
 
+def trial_name(trial: Trial, attempt: int = 1) -> str:
+    """Of a trial's file. Most of it is for people; the id, and the number of a repeated attempt, make the file unique."""
+    stem = f"{slug(trial.workload_name, 30)}--{slug(trial.label, 40)}--seed{trial.seed}--{trial.id}"
+    return f"{stem}{f'--attempt{attempt}' if attempt > 1 else ''}.jsonl"
+
+
 @dataclass(frozen=True)
 class SuiteFolder:
     """Paths and whole files below `<results>/<suite>/`. Making one touches nothing."""
@@ -97,9 +103,7 @@ class SuiteFolder:
             yield
 
     def trial_path(self, trial: Trial, attempt: int = 1) -> Path:
-        """The names are for people; the id, and the number of a repeated attempt, make the file unique."""
-        stem = f"{slug(trial.workload_name, 30)}--{slug(trial.label, 40)}--seed{trial.seed}--{trial.id}"
-        return self.trials / f"{stem}{f'--attempt{attempt}' if attempt > 1 else ''}.jsonl"
+        return self.trials / trial_name(trial, attempt)
 
     def checkpoint_path(self, trial: Trial) -> Path:
         return self.checkpoints / f"{trial.id}.pt"

@@ -88,7 +88,7 @@ def _in_order(rows: Mapping[str, Sequence[Trial]], seeds: Sequence[int]) -> Iter
     for position, seed in enumerate(seeds):
         for row in rows.values():
             for first in row if position % 2 == 0 else reversed(row):
-                yield _with_seed(first, seed)
+                yield first.with_seed(seed)
 
 
 def _rows(loaded: Loaded, workload_name: str, hashes: _Hashes) -> list[Trial]:
@@ -161,13 +161,6 @@ def _unhashed(first: Trial, **changes: Any) -> Trial:
     trial = first.model_copy(update=changes)
     trial.__dict__.pop("config_id", None)
     assert trial.config_id
-    return trial
-
-
-def _with_seed(first: Trial, seed: int) -> Trial:
-    """A copy that keeps the row's `config_id`, of which the seed is no part."""
-    trial = first.model_copy(update={"seed": seed})
-    trial.__dict__["config_id"] = first.config_id
     return trial
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 from optbench.cli.live.board import Key, key_of
@@ -80,14 +81,18 @@ def count(trials: Sequence[Trial]) -> str:
 
 def stored_logs(folder: SuiteFolder, wanted: Sequence[Trial]) -> dict[str, TrialLog]:
     """What there is of these trials, by id; without files that can't be read."""
+    from optbench.store.folder import trial_name
     from optbench.store.read import read_log
 
+    try:
+        there = set(os.listdir(folder.trials))
+    except OSError:
+        there = set()
     found = {}
-    for trial in wanted:
-        path = folder.trial_path(trial)
-        if path.exists():
+    for trial in wanted if there else ():
+        if (name := trial_name(trial)) in there:
             try:
-                found[trial.id] = read_log(path)
+                found[trial.id] = read_log(folder.trials / name)
             except OptbenchError:
                 continue  # the run tells, when it comes to this trial
     return found
