@@ -69,7 +69,7 @@ class Stepper:
             return training_step(self._session, step, schedule_step, want_norm)
         self._seen += 1
         aside, session = self._graphs.aside, self._session
-        if self._seen <= WARM_STEPS or session.trial.cuda_graph == "on":
+        if self._seen <= WARM_STEPS or self.ready or session.trial.cuda_graph == "on":
             return aside(lambda: training_step(session, step, schedule_step, want_norm))
         synchronise(session.device)
         asked, done = Stopwatch(), Stopwatch()
@@ -83,8 +83,8 @@ class Stepper:
     @property
     def ready(self) -> bool:
         """Whether it is time to capture."""
-        wanted = WARM_STEPS + (0 if self._session.trial.cuda_graph == "on" else MEASURED_STEPS)
-        return self._open and not self._replays and self._seen >= wanted
+        measured = len(self._waiting) >= MEASURED_STEPS or self._session.trial.cuda_graph == "on"
+        return self._open and not self._replays and self._seen >= WARM_STEPS and measured
 
     def capture(self) -> None:
         """Capture the next steps, or note why not. Weights, state, generators and data stay as they are; call it outside the clock."""
