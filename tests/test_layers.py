@@ -92,9 +92,11 @@ def test_torch_is_not_imported_at_module_level(path: Path) -> None:
         ["check", "digits"],
         ["plan", "digits"],
         ["schema"],
+        ["run", "smoke", "--only", "Adam", "--seeds", "1", "--set", "workload.budget.epochs=1"],
     ],
+    ids=lambda arguments: " ".join(arguments[:2]),
 )
-def test_reading_commands_do_not_load_torch(arguments: list[str], tmp_path: Path) -> None:
+def test_nothing_but_the_trials_processes_loads_torch(arguments: list[str], tmp_path: Path) -> None:
     code = (
         "import sys; from optbench.cli.app import app\n"
         f"try: app({arguments!r}, standalone_mode=False)\n"
