@@ -211,6 +211,15 @@ def test_curves_are_the_median_and_the_range_over_seeds_with_n(tmp_path):
     assert "Median over seeds (3 seeds); band: range over seeds" in accuracy["note"]
 
 
+@pytest.mark.parametrize(
+    ("seeds", "note"),
+    [(1, "mean, without an interval. 1 seed"), (3, "mean with its 95 % t interval. 3 seeds")],
+)
+def test_no_interval_is_claimed_of_one_seed(tmp_path, seeds, note):
+    figures = data(page(tmp_path, seeds=seeds))["figures"]
+    assert note in next(figure["note"] for figure in figures if figure["kind"] == "dots")
+
+
 def test_censored_seeds_are_counted_in_the_survival_figure(tmp_path):
     events = {("SGD", 0): curve([0.5] * 10), ("SGD", 1): reaching(3), ("SGD", 2): reaching(4)}
     figures = data(page(tmp_path, ("SGD",), events=events))["figures"]

@@ -87,11 +87,9 @@ def finals(frame: pd.DataFrame, table: pd.DataFrame, group: Group) -> Figure | N
     several = True in tops and False in tops
     tied = "No entry can be told apart from another." if len(tops) > 1 and all(tops) else ""
     marked = "◆: not significantly worse than any other." if several else tied
-    drawn = (
-        "Line: mean with its 95 % t interval, where no trial failed."
-        if lost
-        else "Line: mean with its 95 % t interval."
-    )
+    has_interval = any(row["lo"] is not None for row in rows)
+    drawn = "Line: mean with its 95 % t interval" if has_interval else "Line: mean, without an interval"
+    drawn += ", where no trial failed." if lost and has_interval else "."
     failed = (
         f"{lost} trials failed and have no dot: they are the worst outcome in the table's mean, which gets no mark."
         if lost
