@@ -246,18 +246,17 @@ def pages() -> dict[Path, str]:
 
 def figures() -> None:
     """The figures of the pages, from the committed results."""
-    from optbench.cli.app import app
+    from optbench.report.figures import drawings, rendered
+    from optbench.report.model import build
+    from optbench.store import read
 
     for name in RESULTS:
-        folder = DOCS / "figures" / name
-        with contextlib.redirect_stdout(io.StringIO()):
-            app(
-                ["report", str(ROOT / "results" / name), "--save", str(folder)],
-                standalone_mode=False,
-            )
-        for path in folder.rglob("*"):
-            if path.is_file() and path.suffix != ".svg":
-                path.unlink()
+        results = read([ROOT / "results" / name])
+        report = build(results)
+        folder = DOCS / "figures" / name / "figures"
+        folder.mkdir(parents=True, exist_ok=True)
+        for drawing in drawings(results, report.table, report.more.get("verdicts")):
+            (folder / f"{drawing.name}.svg").write_bytes(rendered(drawing, formats=("svg",))["svg"])
 
 
 if __name__ == "__main__":

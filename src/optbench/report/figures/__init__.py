@@ -9,7 +9,7 @@ import hashlib
 import importlib.metadata
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -79,7 +79,7 @@ def written(drawings: Iterable[Drawing], folder: Path) -> tuple[Path, ...]:
     return tuple(paths)
 
 
-def rendered(drawing: Drawing, digest: str = "") -> dict[str, bytes]:
+def rendered(drawing: Drawing, digest: str = "", formats: Sequence[str] = FORMATS) -> dict[str, bytes]:
     """By file ending. Drawn once; no date and no random name in it."""
     from optbench.report.figures._sheet import settings
 
@@ -91,7 +91,7 @@ def rendered(drawing: Drawing, digest: str = "") -> dict[str, bytes]:
     with settings(), _quick_fonts():
         figure = drawing.draw(*drawing.content)
         found = {}
-        for ending in FORMATS:
+        for ending in formats:
             file = io.BytesIO()
             figure.savefig(file, format=ending, metadata=metadata[ending])
             found[ending] = file.getvalue()
