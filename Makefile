@@ -32,8 +32,8 @@ demo: $(VENV)/.installed  ## Compare four optimizers on handwritten digits and p
 smoke: $(VENV)/.installed  ## Run the smoke suite: tiny synthetic data, under 30 seconds
 	$(BIN)/optbench run smoke --fresh
 
-test: $(VENV)/.dev  ## Run the tests (under 10 minutes)
-	$(BIN)/python -m pytest -m 'not slow'
+test: $(VENV)/.dev  ## Run the tests (under 10 minutes; JOBS=2 runs them in two processes)
+	$(BIN)/python -m pytest -m 'not slow' -n $(or $(JOBS),0) --dist worksteal
 
 test-all: $(VENV)/.dev  ## Run every test, the slow ones too
 	$(BIN)/python -m pytest

@@ -12,8 +12,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPTBENCH_FIGURES", "off")
 # whatever disturbs the tests' trials, they run once; tests/test_reruns.py runs them again
 os.environ.setdefault("OPTBENCH_RERUNS", "0")
-# whatever disturbs the tests' trials, they run once; tests/test_reruns.py runs them again
-os.environ.setdefault("OPTBENCH_RERUNS", "0")
 # A shell that starts pytest in the background has it ignore Ctrl-C, and so would the runs under test, which respect that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
