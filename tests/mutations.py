@@ -69,7 +69,7 @@ def changed_value(value: Any, chance: random.Random) -> Any:
     for _ in range(chance.choice([1, 1, 1, 2, 4])):
         known = places(value)
         if not known:
-            return chance.choice(NASTY_VALUES)
+            return nasty_value(chance)
         path = chance.choice(known)
         holder = value
         for key in path[:-1]:
@@ -87,8 +87,13 @@ def changed_value(value: Any, chance: random.Random) -> Any:
         elif kind == 3:
             holder[path[-1]] = chance.choice(sorted(_DEEP))
         else:
-            holder[path[-1]] = chance.choice(NASTY_VALUES)
+            holder[path[-1]] = nasty_value(chance)
     return value
+
+
+def nasty_value(chance: random.Random) -> Any:
+    """One of its own: what is put inside it later belongs to this input alone, and never leads back to itself."""
+    return copy.deepcopy(chance.choice(NASTY_VALUES))
 
 
 def as_json(value: Any) -> bytes:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -235,6 +236,39 @@ def test_a_damaged_line_leaves_out_its_trial_and_no_other(tmp_path, line, messag
         TrialFile.open(damaged)
 
 
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    ("record", "values", "message"),
+    [
+        ("trial", {"id": "a", "trial": {"seed": HUGE}}, "'trial'"),
+        ("trial", {"attempt": HUGE}, "beyond 64 bits"),
+        ("started", {"splits": {"train": {}}}, "expected a number in 'splits', at 'train'"),
+        ("started", {"steps_per_epoch": 0}, "expected at least 1 in 'steps_per_epoch'; found 0"),
+        ("started", {"environment": {"threads": HUGE}}, "beyond 64 bits"),
+        ("evaluated", {"step": HUGE}, "beyond 64 bits"),
+        ("evaluated", {"train_seconds": -HUGE}, "beyond 64 bits"),
+        ("evaluated", {"metrics": {"validation": {"accuracy": HUGE}}}, "beyond 64 bits"),
+        ("finished", {"train_seconds": HUGE}, "beyond 64 bits"),
+        ("finished", {"final": {"last": {"accuracy": HUGE}}}, "beyond 64 bits"),
+        ("finished", {"resources": {"cpu_steal": {"mean": HUGE}}}, "beyond 64 bits"),
+    ],
+)
+def test_a_value_that_nothing_can_be_computed_from_leaves_out_its_trial(tmp_path, record, values, message):
+    folder = write(tmp_path, a_suite(seeds=1), {("SGD", 0): reaching(3), ("Adam", 0): reaching(4)})
+    damaged = folder.trial_path(trials_of(a_suite(seeds=1))[0])
+    lines = damaged.read_text().splitlines()
+    number = next(n for n, line in enumerate(lines, start=1) if f'"record": "{record}"' in line)
+    lines[number - 1] = json.dumps(json.loads(lines[number - 1]) | values)
+    damaged.write_text("\n".join(lines) + "\n")
+    (suite,) = read([tmp_path]).suites
+    assert [log.trial["label"] for log in suite.logs] == ["Adam"]
+    (warning,) = suite.warnings
+    assert (warning.file, warning.line) == (str(damaged), number)
+    assert message in warning.message
+
+
 def test_a_newer_format_is_refused_with_advice(tmp_path, folder):
     with folder.open_trial(TRIAL) as file:
         file.append(started())
@@ -322,6 +356,19 @@ def test_a_plan_whose_entries_are_none_is_damaged(folder):
         place[key] = kept
     (folder.path / "plan.json").write_text(json.dumps(whole))
     assert folder.read_plan() is not None
+
+
+@pytest.mark.parametrize(
+    "grids", ["none", {"lr": "none"}, {"lr": {"factors": {}}}, {"lr": {"values": [10**400]}}]
+)
+def test_a_plan_whose_grids_are_none_is_damaged(folder, grids):
+    suite = a_suite()
+    plan = make_plan("toy", suite, trials_of(suite))
+    folder.write_plan(replace(plan, resolved=plan.resolved | {"sensitivity": {"lr": {"factors": [0.1, 1]}}}))
+    assert folder.read_plan() is not None
+    folder.write_plan(replace(plan, resolved=plan.resolved | {"sensitivity": grids}))
+    with pytest.raises(OptbenchError, match=r"plan\.json: damaged"):
+        folder.read_plan()
 
 
 def test_a_file_where_the_folder_should_be_is_an_error(tmp_path):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, overload
 
 from optbench.events import Evaluated
-from optbench.store.records import LATER_FIELDS, NON_FINITE, TYPES
+from optbench.store.records import LATER_FIELDS, NON_FINITE, TYPES, Corrupt, fitting
 
 _FIELDS = {name: kinds for name, kinds in TYPES[Evaluated].items() if name != "metrics"}
 _LATER = LATER_FIELDS[Evaluated]
@@ -53,7 +53,7 @@ class Evaluations(Sequence[Evaluated]):
             metrics = _by_name(
                 [content["metrics"] for content in contents], lambda values: _checked(values, _NUMBERS)
             )
-        except (KeyError, TypeError, AttributeError):
+        except (KeyError, TypeError, AttributeError, Corrupt):
             return None
         return None if metrics is None else cls(len(contents), packed, metrics)
 
@@ -129,8 +129,10 @@ class Evaluations(Sequence[Evaluated]):
 
 
 def _checked(values: list[Any], allowed: tuple[type, ...]) -> list[Any]:
-    """With the names of non-finite numbers read. Raises KeyError or TypeError for what is not allowed."""
+    """With the names of non-finite numbers read. Raises KeyError, TypeError or `Corrupt` for what is not allowed."""
     kinds = set(map(type, values))
+    if int in kinds:
+        fitting([min(values), max(values)] if kinds == {int} else values)
     if kinds <= set(allowed):
         return values
     if float not in allowed or not kinds <= {*allowed, str}:

@@ -14,7 +14,8 @@ from optbench.events import Event
 from optbench.store.files import explained, folder_name, make_folder, slug, sweep, sync_folder, write_whole
 from optbench.store.journal import TrialFile, whole_text
 from optbench.store.lock import locked
-from optbench.store.records import FORMAT, Corrupt, check_format, from_json, to_line
+from optbench.store.records import FORMAT, Corrupt, check_format, fitting, from_json, to_line
+from optbench.suite.grids import Grid
 from optbench.suite.types import Suite, Trial
 
 
@@ -187,7 +188,7 @@ class SuiteFolder:
             content = from_json(path.read_text(encoding="utf-8"))
             check_format(content, str(path))
             rows = tuple(Row(row["config_id"], row["trial"]) for row in content["rows"])
-            if not _is_plan(content):
+            if not _is_plan(fitting(content)):
                 raise Corrupt("a field that is not what `optbench run` writes")
             return Plan(
                 suite=content["suite"],
@@ -229,8 +230,14 @@ def _is_plan(content: dict[str, Any]) -> bool:
         *(isinstance(content["resolved"].get(name, ""), (str, type(None))) for name in ("baseline", "final")),
         *(_is_entry(row["trial"].get("entry"), row["trial"].get("label")) for row in content["rows"]),
         *(_is_entry(entry, label) for label, entry in content["resolved"].get("optimizers", {}).items()),
+        *(_is_grid(grid) for grid in content["resolved"].get("sensitivity", {}).values()),
     ]
     return all(kinds)
+
+
+def _is_grid(grid: Any) -> bool:
+    Grid.model_validate(grid)  # raises a ValueError
+    return True
 
 
 def _is_entry(entry: Any, label: Any) -> bool:

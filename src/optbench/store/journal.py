@@ -11,7 +11,16 @@ from typing import Any
 from optbench.errors import OptbenchError, Problem
 from optbench.events import Evaluated, Event, Finished, Progressed, Resumed, Started
 from optbench.store.files import explained, write_whole
-from optbench.store.records import FORMAT, Corrupt, check_format, event_line, from_json, to_event, to_line
+from optbench.store.records import (
+    FORMAT,
+    Corrupt,
+    check_format,
+    event_line,
+    fitting,
+    from_json,
+    to_event,
+    to_line,
+)
 from optbench.suite.types import Trial
 
 _TRIAL_FIELDS = {"workload_name": str, "workload": dict, "label": str, "entry": dict, "seed": int}
@@ -150,7 +159,7 @@ def read_header(line: bytes, file: str) -> dict[str, Any]:
     known = known and type(attempt) is int and attempt >= 1
     if not known or not isinstance(header.get("id"), str) or not isinstance(header.get("config_id"), str):
         raise Corrupt("'trial' record with a missing or unreadable field")
-    return header
+    return fitting(header)
 
 
 def _header_line(trial: Trial, attempt: int = 1) -> str:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import fields
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pydantic_core
 
 from optbench.errors import OptbenchError, Problem
 from optbench.events import STATUSES, Evaluated, Event, Finished, Resumed, Started
 
+T = TypeVar("T")
+
 #: Version of what is on disk. A reader refuses what is newer than itself.
 FORMAT = 1
 
 #: how JSON lines write what JSON has no number for
 NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_BEYOND = 1 << 64
 _NUMBER = (int, float)
 _OPTIONAL = (int, float, type(None))
 #: fields of each record, with the types that JSON may give them
@@ -153,13 +156,13 @@ def to_event(content: Any) -> Started | Evaluated | Resumed | Finished:
             value = content[name]
             if type(value) not in allowed:
                 value = NON_FINITE[value] if float in allowed else _reject(name, value)
-            values[name] = value
+            values[name] = fitting(value)
         for name, allowed in LATER_FIELDS[cls].items():
             if name in content:
                 value = content[name]
                 if type(value) not in allowed:
                     value = NON_FINITE[value] if float in allowed else _reject(name, value)
-                values[name] = value
+                values[name] = fitting(value)
             elif name == "resources":
                 values[name] = {}
     except (KeyError, TypeError):
@@ -174,6 +177,9 @@ def to_event(content: Any) -> Started | Evaluated | Resumed | Finished:
         if values["status"] not in STATUSES:
             raise Corrupt(f"unknown status {values['status']!r}; known: {', '.join(STATUSES)}")
     elif cls is Started:
+        values["splits"] = _numbers(values["splits"], "splits")
+        if values["steps_per_epoch"] < 1:
+            raise Corrupt(f"expected at least 1 in 'steps_per_epoch'; found {values['steps_per_epoch']}")
         values["hyperparameters"] = _restored(values["hyperparameters"])
     return cast(Started | Evaluated | Resumed | Finished, event)
 
@@ -194,6 +200,27 @@ def check_format(content: dict[str, Any], file: str) -> None:
         )
 
 
+def fitting(value: T) -> T:
+    """The very same, none of whose whole numbers is beyond 64 bits: no machine wrote those, and no float holds them.
+
+    Raises `Corrupt` if one is.
+    """
+    _check_fits(value)
+    return value
+
+
+def _check_fits(value: Any) -> None:
+    if type(value) is int:
+        if not -_BEYOND < value < _BEYOND:
+            raise Corrupt("a whole number beyond 64 bits")
+    elif type(value) is dict:
+        for item in value.values():
+            _check_fits(item)
+    elif type(value) is list:
+        for item in value:
+            _check_fits(item)
+
+
 def _numbers(values: Any, name: str) -> dict[str, float]:
     if type(values) is not dict:
         raise Corrupt(f"expected numbers by name in '{name}'")
@@ -202,7 +229,7 @@ def _numbers(values: Any, name: str) -> dict[str, float]:
             if type(value) is not str or value not in NON_FINITE:
                 raise Corrupt(f"expected a number in '{name}', at '{key}'")
             values[key] = NON_FINITE[value]
-    return values
+    return fitting(values)
 
 
 def _reject(name: str, value: Any) -> Any:
