@@ -25,7 +25,9 @@ def environment(device: torch.device, folder: str) -> dict[str, Any]:
         "optbench": __version__,
         "code": _code(),
         "python": platform.python_version(),
-        "torch": str(torch.__version__),  # a class of its own, for whose sake a reader of the pickle would import torch
+        "torch": str(
+            torch.__version__
+        ),  # a class of its own, for whose sake a reader of the pickle would import torch
         "torchvision": _version("torchvision"),
         "numpy": _version("numpy"),
         "platform": platform.platform(),
