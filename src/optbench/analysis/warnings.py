@@ -114,10 +114,11 @@ def _clock(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     again = [log for log in _logs(rows) if log.attempts > 1]
     if again:
         calm = sum(not log.disturbed for log in again)
+        calm_ones = "it" if calm == len(again) == 1 else "all" if calm == len(again) else calm or "none"
         yield (
             "run_again",
             f"{_trials(len(again))} {'was' if len(again) == 1 else 'were'} disturbed by other work and run again: "
-            f"{'it' if calm == len(again) == 1 else 'all' if calm == len(again) else calm or 'none'} undisturbed then",
+            f"{calm_ones} {'was' if calm == 1 else 'were'} undisturbed then",
         )
     noisy = [log for log in _logs(rows) if log.disturbed]
     if noisy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import Any
@@ -26,11 +27,14 @@ def queued() -> dict[str, int] | None:
     try:
         with os.scandir("/proc/self/task") as threads:
             for thread in threads:
-                with open(f"{thread.path}/schedstat", "rb", buffering=0) as file:
+                with (
+                    contextlib.suppress(FileNotFoundError, ProcessLookupError),  # one that has just ended
+                    open(f"{thread.path}/schedstat", "rb", buffering=0) as file,
+                ):
                     found[thread.name] = int(file.read().split()[1])
-    except (OSError, ValueError, IndexError):  # another system, or a thread that has just ended
+    except (OSError, ValueError, IndexError):  # another system
         return None
-    return found
+    return found or None
 
 
 class Clock:
