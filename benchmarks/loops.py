@@ -1,7 +1,7 @@
 """The rivals, as plain PyTorch: the best loop we can write by hand for the same work, and the loop that people write.
 
-`python -m benchmarks.loops best|usual|constant WORKLOAD --steps N ...` trains in a process of its own and prints one line of
-JSON: train_seconds, cpu_seconds, samples_per_second, setup_seconds, accuracy (of the test split; null where not asked for).
+`python -m benchmarks.loops best|usual WORKLOAD --steps N ...` trains in a process of its own and prints one line of JSON:
+train_seconds, cpu_seconds, samples_per_second, setup_seconds, accuracy (of the test split; null where not asked for).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def model_of(work: Bench) -> nn.Module:
     return nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10))
 
 
-def best(work: Bench, steps: int, seed: int, *, constant: bool) -> tuple[nn.Module, float, float]:
+def best(work: Bench, steps: int, seed: int) -> tuple[nn.Module, float, float]:
     """Data in memory as bytes, augmented a batch at a time, fused step, no waiting, norm of the gradient every `work.every` steps."""
     layout = torch.channels_last if work.channels_last else torch.contiguous_format
     (pictures, labels), _ = images()
@@ -64,7 +64,6 @@ def best(work: Bench, steps: int, seed: int, *, constant: bool) -> tuple[nn.Modu
             picked = torch.where(flip[:, None, None, None], picked.flip(3), picked)
         return ((picked.float() - mean) / std).contiguous(memory_format=layout)
 
-    fixed = (batch(torch.arange(work.batch)), wanted[: work.batch]) if constant else None
     total, order = torch.zeros(()), torch.arange(0)
     start, cpu = time.perf_counter(), time.process_time()
     for step in range(steps):
@@ -72,7 +71,7 @@ def best(work: Bench, steps: int, seed: int, *, constant: bool) -> tuple[nn.Modu
         if position == 0:
             order = torch.randperm(len(data), generator=generator)
         rows = order[position * work.batch : (position + 1) * work.batch]
-        inputs, targets = fixed or (batch(rows), wanted[rows])
+        inputs, targets = batch(rows), wanted[rows]
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16, enabled=work.bf16):
             loss = nn.functional.cross_entropy(model(inputs), targets)
@@ -141,7 +140,7 @@ def accuracy(model: nn.Module) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["best", "usual", "constant"])
+    parser.add_argument("kind", choices=["best", "usual"])
     parser.add_argument("workload", choices=sorted(WORKLOADS))
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--threads", type=int, default=2)
@@ -157,7 +156,7 @@ def main() -> None:
     if asked.kind == "usual":
         model, seconds, cpu = usual(work, asked.steps, asked.seed)
     else:
-        model, seconds, cpu = best(work, asked.steps, asked.seed, constant=asked.kind == "constant")
+        model, seconds, cpu = best(work, asked.steps, asked.seed)
     told = {
         "train_seconds": seconds,
         "cpu_seconds": cpu,

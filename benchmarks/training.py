@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
 
-from benchmarks.running import Figure, loop, ratios, rounds, run, samples_per_second, timed
+from benchmarks.running import ROOT, Figure, loop, ratios, rounds, run, samples_per_second, timed
 from benchmarks.workloads import WORKLOADS, suite
 
 _THREADS = ("--threads", "2", "--device", "cpu")
@@ -86,27 +87,32 @@ def accuracy(count: int) -> Iterator[Figure]:
 
 
 def data(count: int) -> Iterator[Figure]:
-    """The engine's batches against one batch used again and again, both by optbench's own parts and by the loop."""
+    """The engine's own steps on its feed, against the same steps on one batch again and again."""
     for name in ("cnn", "cnn_bf16"):
-        pairs = rounds(count, partial(_ours, name), partial(_theirs, "constant", name))
+        line = [sys.executable, "-m", "benchmarks.feeding", name, "--rounds", str(2 * count)]
+        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
+        told = json.loads(done.stdout)
+        facts: dict[str, float | str] = {"ms a batch, alone": 1000 * told["batch_seconds"]}
         yield Figure(
-            "data", f"{name}: samples/s, optbench run / constant input by hand", "0.97", ratios(pairs)
+            "data",
+            f"{name}: samples/s, the engine on its feed / on one batch",
+            "0.97",
+            tuple(told["ratios"]),
+            facts,
         )
 
 
 def evaluation(count: int) -> Iterator[Figure]:
-    """Seconds of evaluating 10,000 test pictures over seconds of training on 60,000, each from the records of a whole epoch."""
+    """Seconds of evaluating 10,000 test pictures over seconds of training on 60,000, both from a trial's own records."""
     for name in ("cnn", "cnn_bf16", "mlp_128"):
         work = WORKLOADS[name]
         shares = []
         for _ in range(max(1, count // 2)):
-            told = suite(work, steps=2 * work.every)
-            ran = run(told, *_THREADS)
-            (end,) = ran.of("finished")
-            splits = ran.of("started")[0]["splits"]
-            evaluated = len(ran.of("evaluated")) * splits["validation"] + splits["test"]
-            per_sample = end["evaluation_seconds"] / evaluated
-            shares.append(per_sample * 10_000 / (end["train_seconds"] / (end["step"] * work.batch) * 60_000))
+            ran = run(suite(work, steps=2 * work.every), *_THREADS)
+            last, size = ran.of("evaluated")[-1], ran.of("started")[0]["splits"]["validation"]
+            evaluated = last["evaluation_seconds"] / (2 * size)
+            trained = last["train_seconds"] / (last["step"] * work.batch)
+            shares.append(10_000 * evaluated / (60_000 * trained))
         facts: dict[str, float | str] = {
             "share of training, median": statistics.median(shares),
             "most": max(shares),

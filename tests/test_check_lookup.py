@@ -97,7 +97,7 @@ def test_a_missing_attribute_is_named_with_the_nearest() -> None:
 
 
 def entry_points_are(monkeypatch: pytest.MonkeyPatch, *points: EntryPoint) -> None:
-    monkeypatch.setattr(lookup, "_installed", lambda: EntryPoints(points))
+    monkeypatch.setattr(lookup, "installed", lambda: EntryPoints(points))
     lookup._points.cache_clear()
     monkeypatch.setattr(lookup, "_points", lookup._points.__wrapped__)
 

@@ -209,7 +209,7 @@ def test_a_fraction_of_a_tiny_set_is_one_sample_and_none_only_if_asked() -> None
 def test_channel_statistics_are_those_of_numpy_and_never_zero() -> None:
     images = np.random.RandomState(0).randint(0, 256, (70, 3, 5, 4)).astype(np.uint8)
     images[:, 2] = 9
-    mean, std = channel_statistics(images, chunk=32)
+    mean, std = channel_statistics(images)
     assert mean == pytest.approx(images.mean((0, 2, 3)))
     assert std[:2] == pytest.approx(images.std((0, 2, 3))[:2])
     assert std[2] == 1

@@ -116,7 +116,7 @@ def _points(family: str) -> dict[str, EntryPoint]:
     """Items of other packages. Raises `OptbenchError` if one name has two meanings."""
     known = {name: f"the catalog's {path.name}" for name, path in items(family).items()}
     points = {}
-    for point in _installed().select(group=f"optbench.{family}"):
+    for point in installed().select(group=f"optbench.{family}"):
         if point.name in known:
             who = f"{point.value} ({point.dist.name if point.dist else 'unknown package'})"
             raise OptbenchError(
@@ -128,8 +128,8 @@ def _points(family: str) -> dict[str, EntryPoint]:
 
 
 @cache
-def _installed() -> Any:  # of a type of its own until Python 3.12
-    """Of all packages: read once, whatever the number of families that are asked for."""
+def installed() -> Any:  # of a type of its own until Python 3.12
+    """Entry points of all packages: read once, whatever the number of families that are asked for."""
     return entry_points()
 
 

@@ -33,7 +33,9 @@ class Draws:
         return self._each(lambda v: (v.pin_memory() if pinned else v).to(device, non_blocking=True))
 
     def part(self, start: int, stop: int) -> Draws:
-        return self._each(lambda v: v[start:stop])
+        """Entries `start` to `stop`: asked for at every step, so written out."""
+        held = (self.flip, self.top, self.left, self.boxes)
+        return Draws(self.order[start:stop], *(None if v is None else v[start:stop] for v in held))
 
     def at(self, places: Tensor) -> Draws:
         """Of the samples at `places` (k,) of the epoch."""

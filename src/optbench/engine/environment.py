@@ -22,15 +22,7 @@ from optbench.engine import allocator
 def environment(device: torch.device, folder: str) -> dict[str, Any]:
     """Versions, device, threads, settings, revision of the suite's repository, command. All values are plain JSON."""
     facts: dict[str, Any] = {
-        "optbench": __version__,
-        "code": _code(),
-        "python": platform.python_version(),
-        "torch": str(
-            torch.__version__
-        ),  # a class of its own, for whose sake a reader of the pickle would import torch
-        "torchvision": _version("torchvision"),
-        "numpy": _version("numpy"),
-        "platform": platform.platform(),
+        **software(),
         "host": platform.node(),
         "device": device.type,
         "device_name": _device_name(device),
@@ -53,6 +45,22 @@ def environment(device: torch.device, folder: str) -> dict[str, Any]:
     return facts
 
 
+@cache
+def software() -> dict[str, Any]:
+    """Versions of what runs, and a hash of its sources: the same for all trials that one process or its children run."""
+    return {
+        "optbench": __version__,
+        "code": _code(),
+        "python": platform.python_version(),
+        "torch": str(
+            torch.__version__
+        ),  # a class of its own, for whose sake a reader of the pickle would import torch
+        "torchvision": _version("torchvision"),
+        "numpy": _version("numpy"),
+        "platform": platform.platform(),
+    }
+
+
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
@@ -60,7 +68,6 @@ def _version(package: str) -> str | None:
         return None
 
 
-@cache
 def _code() -> str:
     """Hash of the sources that decide what is measured: tells revisions of one version apart."""
     package = Path(__file__).resolve().parents[1]

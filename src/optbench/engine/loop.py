@@ -281,7 +281,13 @@ class _Run:
         with self._evaluating(), evaluation_mode(session):
             final["last"] = measure(session, "test", self._look_up)
         memory = self._memory()
-        if progress.best is not None:
+        if (
+            progress.best is not None
+            and progress.best.step == progress.step
+            and not session.optimizers.has_modes
+        ):
+            final["best_validation"] = dict(final["last"])  # the same weights
+        elif progress.best is not None:
             session.model.load_state_dict(progress.best.weights)
             session.model.eval()
             with self._evaluating():

@@ -1,4 +1,5 @@
-"""Imported by the server that forks the trials' processes, and by nothing else: loads torch once, for all of them."""
+"""Imported by the server that forks the trials' processes, and by nothing else: loads torch once, for all of them, and reads
+once what every trial would read of the installed packages."""
 
 import contextlib
 import os
@@ -11,3 +12,8 @@ with contextlib.suppress(OSError):
 import torch._dynamo  # noqa: F401  torch.optim imports it with the first optimizer: a second, in every trial
 
 import optbench.engine.loop  # noqa: F401
+from optbench.catalog import lookup
+from optbench.engine.environment import software
+
+lookup.installed()
+software()

@@ -39,6 +39,8 @@ def describe(root: Path, *, validation: float = 0.1) -> DataInfo:
 
 def load(root: Path, *, validation: float = 0.1) -> Splits:
     """From `root` (torchvision's layout), else the system's copy, else downloaded. arXiv:1708.07747."""
+    import numpy as np
+
     from optbench.catalog.data._carved import splits
     from optbench.catalog.data._download import fetch
 
@@ -49,7 +51,7 @@ def load(root: Path, *, validation: float = 0.1) -> Splits:
     assert folder is not None
     images, labels, test_images, test_labels = (_read(folder / name, root) for name in _FILES)
     info = describe(root, validation=validation)
-    return splits((images[:, None], labels), (test_images[:, None], test_labels), info, validation)
+    return splits((images[:, None], labels), (np.array(test_images)[:, None], test_labels), info, validation)
 
 
 def _folder(root: Path) -> Path | None:
@@ -70,7 +72,7 @@ def _read(path: Path, root: Path) -> npt.NDArray[np.uint8]:
     """An idx file of bytes: two zeros, the type 8, the number of dimensions, their sizes big-endian, then the data.
 
     Read here and not by torchvision, whose reader takes no packed file and whose import costs a second a trial. A packed one is
-    kept unpacked below the data root, where the next trial finds it.
+    kept unpacked below the data root, where the next trial finds it; an unpacked one is a map of the file, to be copied from.
     """
     import gzip
     import zlib
@@ -82,7 +84,7 @@ def _read(path: Path, root: Path) -> npt.NDArray[np.uint8]:
     packed = path.with_name(path.name + ".gz")
     used = path if path.is_file() else packed
     try:
-        raw: Any = path.read_bytes() if used is path else gzip.decompress(packed.read_bytes())
+        raw: Any = np.memmap(path, np.uint8, "r") if used is path else gzip.decompress(packed.read_bytes())
         shape = np.frombuffer(raw, ">u4", raw[3], 4)
         values = np.frombuffer(raw, np.uint8, int(shape.prod()), 4 + 4 * raw[3]).reshape(shape)
     except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
