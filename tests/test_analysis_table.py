@@ -12,6 +12,7 @@ from optbench.analysis.frames import evaluations_frame, passages_frame, trials_f
 from optbench.analysis.table import COLUMNS, comparison
 from optbench.analysis.warnings import warnings_frame
 from optbench.events import Resumed
+from optbench.report.records import records
 from optbench.store import Results, read
 from results_builder import (
     ENVIRONMENT,
@@ -70,6 +71,21 @@ def test_evaluations_frame_has_a_row_an_evaluation(tmp_path):
     assert found["step"].tolist() == [10, 20]
     assert found["validation_accuracy"].tolist() == [0.5, 0.7]
     assert found["optimizer"].tolist() == ["SGD", "SGD"]
+
+
+def test_what_only_some_trials_tell_stays_a_whole_number_and_is_empty_in_the_others(tmp_path):
+    watched = [
+        started(),
+        evaluated(1, 0.5, exploded_steps=3, gradient_norm=0.25),
+        evaluated(2, 0.7),
+        finished(),
+    ]
+    events = {("SGD", 0): curve([0.5]), ("Adam", 0): watched}
+    found = results(tmp_path, a_suite(seeds=1), events)
+    told = evaluations_frame(found)[["optimizer", "exploded_steps", "gradient_norm"]]
+    assert told["exploded_steps"].tolist() == [None, 3, None]
+    assert records(found).splitlines()[2].split(",").count("3") == 1
+    assert told["gradient_norm"].isna().tolist() == [True, False, True]
 
 
 def test_results_without_evaluations_give_empty_frames_with_their_columns(tmp_path):

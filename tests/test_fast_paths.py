@@ -35,6 +35,7 @@ from optbench.suite.load import load
 from optbench.suite.plan import plan
 from optbench.suite.types import Target
 from optbench.suite.yaml_source import read
+from results_builder import evaluated
 
 
 def passages(seed: int, n: int, tau: float, *, early: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -117,6 +118,19 @@ def test_rows_of_a_frame_are_those_of_pandas():
         list(map(type, row.values())) for row in theirs
     ]
     assert plain_rows(frame[:0]) == []
+
+
+def test_copies_are_found_without_making_events():
+    def told(**changes):
+        known = [evaluated(1, math.nan, train_loss=math.inf), evaluated(2, 0.5, gradient_norm=0.1, **changes)]
+        return Evaluations.of(known)
+
+    assert told().is_copy_of(told())
+    assert told() != told()  # NaN is not NaN, so that == can't tell
+    other = {"validation": {"accuracy": 0.5}}
+    for changes in ({"train_loss": 0.5000001}, {"skipped_steps": 1}, {"step": 21}, {"metrics": other}):
+        assert told(**changes).is_copy_of(told()) is False
+    assert not told().is_copy_of(Evaluations.of([evaluated(1, math.nan, train_loss=math.inf)]))
 
 
 @pytest.mark.parametrize("bound", ["at_least", "at_most"])

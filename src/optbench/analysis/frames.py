@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import chain
+from math import nan
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,6 +19,7 @@ from optbench.suite.types import Target
 
 KEYS = ["suite", "workload", "horizon", "optimizer", "config_id"]
 UNITS = ("epochs", "steps", "samples", "seconds")
+_FIELDS = [field.name for field in fields(Evaluated) if field.name != "metrics"]
 
 
 def trials_frame(results: Results) -> pd.DataFrame:
@@ -44,16 +48,15 @@ def evaluations_frame(results: Results) -> pd.DataFrame:
     (cumulative), train_loss, learning_rate, gradient_norm, clipped_steps, skipped_steps, <split>_<metric> (of the test
     split only at the last step, where it is read once); of sweeps also point_<hyperparameter>, empty in timed trials.
     """
-    frames = []
-    for row in all_rows(results):
-        for log in row.logs:
-            if log.evaluations:
-                name = _names(row) | {"seed": log.trial["seed"], "trial_id": log.id}
-                name |= {f"point_{key}": value for key, value in row.trial.point.items()}
-                frames.append(pd.DataFrame(_evaluations(log, name)))
-    if not frames:
+    told = [_Told.of(row, log) for row in all_rows(results) for log in row.logs if log.evaluations]
+    if not told:
         return pd.DataFrame(columns=[*KEYS, "seed", "trial_id", "step", "epoch", "samples", "train_seconds"])
-    return pd.concat(frames, ignore_index=True)
+    columns: dict[str, pd.Series[Any]] = {}
+    for name in dict.fromkeys(chain.from_iterable(trial.columns() for trial in told)):
+        values = list(chain.from_iterable(trial.column(name) for trial in told))
+        counted = {int, type(None)} <= set(map(type, values))  # numbers that would turn into fractions
+        columns[name] = pd.Series(values, dtype=object if counted else None)
+    return pd.DataFrame(columns, copy=False)
 
 
 def passages_frame(results: Results) -> pd.DataFrame:
@@ -155,20 +158,39 @@ def _trial_record(row: TableRow, log: TrialLog | None) -> dict[str, Any]:
     return record
 
 
-def _evaluations(log: TrialLog, name: dict[str, Any]) -> dict[str, list[Any]]:
-    """Columns of one trial's evaluations."""
-    events = log.evaluations
-    columns: dict[str, list[Any]] = {key: [value] * len(events) for key, value in name.items()}
-    columns |= {
-        field.name: list(events.column(field.name)) for field in fields(Evaluated) if field.name != "metrics"
-    }
-    for split, metrics in events.metrics().items():
-        columns |= {f"{split}_{metric}": list(events.metric(split, metric)) for metric in metrics}
-    if log.finished and log.finished.step == events.column("step")[-1]:
-        for metric, value in log.finished.final.get("last", {}).items():
-            told = columns.setdefault(f"test_{metric}", [float("nan")] * len(events))
-            told[-1] = value
-    return columns
+@dataclass(frozen=True)
+class _Told:
+    """What one trial's evaluations tell, a column at a time: a million rows at once would take gigabytes."""
+
+    names: dict[str, Any]  # the same in all rows
+    metrics: dict[str, tuple[str, str]]  # split and metric, by column
+    final: dict[str, float]  # known at the last step only, by column
+    log: TrialLog
+
+    @classmethod
+    def of(cls, row: TableRow, log: TrialLog) -> _Told:
+        names = _names(row) | {"seed": log.trial["seed"], "trial_id": log.id}
+        names |= {f"point_{key}": value for key, value in row.trial.point.items()}
+        named = log.evaluations.metrics().items()
+        metrics = {f"{split}_{metric}": (split, metric) for split, known in named for metric in known}
+        ended = log.finished is not None and log.finished.step == log.evaluations.column("step")[-1]
+        last = log.finished.final.get("last", {}) if log.finished and ended else {}
+        return cls(names, metrics, {f"test_{metric}": value for metric, value in last.items()}, log)
+
+    def columns(self) -> Iterator[str]:
+        yield from self.names
+        yield from _FIELDS
+        yield from self.metrics
+        yield from self.final
+
+    def column(self, name: str) -> Sequence[Any]:
+        events = self.log.evaluations
+        if name in self.names:
+            return [self.names[name]] * len(events)
+        if name in _FIELDS:
+            return events.column(name)
+        told = events.metric(*self.metrics[name]) if name in self.metrics else [nan] * len(events)
+        return [*told[:-1], self.final[name]] if name in self.final else told
 
 
 _PASSAGES: WeakKeyDictionary[SuiteResults, list[dict[str, Any]]] = WeakKeyDictionary()

@@ -74,7 +74,7 @@ def _is_copy(a: TrialLog, b: TrialLog) -> bool:
     # as text, which unlike == takes NaN for NaN; the ends first, as they nearly always tell
     if repr((a.started, a.finished)) != repr((b.started, b.finished)):
         return False
-    return repr(tuple(a.evaluations)) == repr(tuple(b.evaluations))
+    return a.evaluations.is_copy_of(b.evaluations)
 
 
 def _suite_pair(before: SuiteResults, after: SuiteResults) -> SuitePair:

@@ -10,6 +10,8 @@ _BIDI_CONTROLS = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F
 
 def clean(text: str) -> str:
     """Without characters that steer a terminal or turn the text around; line breaks become spaces."""
+    if text.isprintable():  # most text; then none of them is in it
+        return text
     spaced = "".join(
         " " if character in "\t\n\r\x0b\x0c\x85\u2028\u2029" else character for character in text
     )

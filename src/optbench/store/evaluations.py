@@ -77,6 +77,11 @@ class Evaluations(Sequence[Evaluated]):
                 found.setdefault(split, {}).update(dict.fromkeys(names))
         return {split: list(names) for split, names in found.items()}
 
+    def is_copy_of(self, other: Evaluations) -> bool:
+        """Whether both tell the very same, NaN for NaN; without making an event."""
+        mine, their = (self._columns, self._metrics), (other._columns, other._metrics)
+        return self._length == other._length and _same(mine, their)
+
     def _unpacked(self, column: _Column) -> Sequence[Any]:
         return column if isinstance(column, (array, tuple)) else (column,) * self._length
 
@@ -126,6 +131,18 @@ class Evaluations(Sequence[Evaluated]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Evaluations, (self._length, self._columns, self._metrics)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, array):
+        return bool(one.typecode == other.typecode and one.tobytes() == other.tobytes())
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return repr(one) == repr(other)  # unlike ==, it takes NaN for NaN
 
 
 def _checked(values: list[Any], allowed: tuple[type, ...]) -> list[Any]:

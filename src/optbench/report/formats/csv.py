@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from optbench.report.model import Report
 from optbench.report.text import clean
@@ -19,8 +20,9 @@ def to_csv(table: pd.DataFrame) -> str:
     characters that steer a terminal are left out."""
     safe = table.rename(columns=_harmless)
     for column in safe.columns:
-        if safe[column].map(lambda value: isinstance(value, str)).any():
-            safe[column] = safe[column].map(_harmless)
+        known = safe[column]
+        if not is_numeric_dtype(known):
+            safe[column] = pd.Series([_harmless(value) for value in known], known.index, known.dtype)
     text: str = safe.to_csv(index=False, lineterminator="\n")
     return text
 
