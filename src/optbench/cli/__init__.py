@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -13,6 +14,7 @@ def main() -> None:
     """Run `optbench`. A user's mistake ends with its place and exit code 2, never with a traceback."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error: no label is worth a traceback
+    gc.set_threshold(100_000, 20, 100)  # a report makes a million objects, and few of them in cycles
     try:
         from optbench.cli.app import app
 
