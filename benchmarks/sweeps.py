@@ -5,27 +5,29 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from multiprocessing.connection import Connection
 
 import torch
 
 from benchmarks.running import Figure, loop, ratios, rounds, run
-from benchmarks.workloads import WORKLOADS, suite
+from benchmarks.workloads import WORKLOADS, Bench, suite
 from optbench.executor.process import StopRequest, child, receive
 from optbench.executor.worker import exchange, flush_and_exit, live_alone
 
 _CPU = ("--device", "cpu")
 
 
-def _rate(name: str, trials: int, steps: int, *options: str) -> float:
-    """Samples a second of a sweep over `trials` learning rates, from the first swept trial's start to the last one's end."""
-    work = WORKLOADS[name]
-    factors = [round(10 ** (number / trials - 0.5), 4) for number in range(trials)]
-    told = suite(work, steps=steps, sensitivity={"lr": {"factors": factors}})
-    ran = run(told, *_CPU, *options)
-    swept = [(at, event) for at, event in ran.events if event.get("point")]
-    times = [at for at, event in swept if event["event"] in ("started", "finished")]
-    done: int = sum(event["step"] for _, event in swept if event["event"] == "finished")
+def _rate(trials: int, work: Bench, *options: str) -> float:
+    """Samples a second of a sweep over `trials` learning rates, an even number, from the first swept trial's start to the last
+    one's end, evaluations included. What a grid is extended by is left out."""
+    factors = [round(10 ** ((number + 0.5) / trials - 0.5), 4) for number in range(trials)]
+    told = suite(work, sensitivity={"lr": {"factors": factors}})
+    swept = [(at, event) for at, event in run(told, *_CPU, *options).events if event.get("point")]
+    started = [event["point"] for _, event in swept if event["event"] == "started"][:trials]
+    mine = [(at, event) for at, event in swept if event["point"] in started]
+    times = [at for at, event in mine if event["event"] in ("started", "finished")]
+    done: int = sum(event["step"] for _, event in mine if event["event"] == "finished")
     return done * work.batch / (max(times) - min(times))
 
 
@@ -34,9 +36,8 @@ def _by_hand(kind: str, name: str, steps: int) -> float:
 
 
 def convnet(count: int) -> Iterator[Figure]:
-    pairs = rounds(
-        max(1, count // 2), lambda: _rate("cnn_bf16", 6, 60), lambda: _by_hand("usual", "cnn_bf16", 30)
-    )
+    work = replace(WORKLOADS["cnn_bf16"], steps=150, every=150, rate=0.5)  # a grid with its best inside
+    pairs = rounds(max(1, count // 2), lambda: _rate(6, work), lambda: _by_hand("usual", "cnn_bf16", 30))
     yield Figure(
         "sweeps",
         "convnet, 6 trials: samples/s, optbench run / DataLoader loop one by one",
@@ -46,13 +47,13 @@ def convnet(count: int) -> Iterator[Figure]:
 
 
 def mlp(count: int) -> Iterator[Figure]:
-    few = max(1, count // 2)
+    work = WORKLOADS["mlp_64_crop"]
     pairs = rounds(
-        few,
-        lambda: _rate("mlp_64", 16, 2000),
-        lambda: _rate("mlp_64", 16, 2000, "--set", "engine=plain"),
-        lambda: _by_hand("best", "mlp_64", 2000),
-        lambda: _by_hand("usual", "mlp_64", 60),
+        max(1, count // 2),
+        lambda: _rate(16, work),
+        lambda: _rate(16, work, "--set", "engine=plain"),
+        lambda: _by_hand("best", "mlp_64_crop", work.steps),
+        lambda: _by_hand("usual", "mlp_64_crop", 60),
     )
     what = "MLP, 16 trials: samples/s,"
     yield Figure(

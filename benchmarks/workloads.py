@@ -36,6 +36,9 @@ WORKLOADS = {
     "mlp_128": Bench("mlp", 128, 2000, 0.05, (256, 256), every=400),
     "mlp_512": Bench("mlp", 512, 800, 0.1, (256, 256), every=200),
     "mlp_64": Bench("mlp", 128, 2000, 0.05, (64, 64), every=400),
+    "mlp_128_crop": Bench("mlp", 128, 2000, 0.05, (256, 256), crop=2, every=400),
+    "mlp_512_crop": Bench("mlp", 512, 800, 0.1, (256, 256), crop=2, every=200),
+    "mlp_64_crop": Bench("mlp", 128, 2000, 0.05, (64, 64), crop=2, every=400),
 }
 
 

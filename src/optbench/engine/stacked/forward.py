@@ -56,31 +56,35 @@ def _is_dense(model: nn.Module) -> bool:
 def _dense(
     layers: list[tuple[str, nn.Module]], shared: bool, parameters: Mapping[str, Tensor], inputs: Tensor
 ) -> Tensor:
+    """Weight times inputs, samples last: so that a weight's gradient has the weight's own layout, as its update needs it."""
     models = next(iter(parameters.values())).shape[0]
     values = inputs.expand(models, *inputs.shape) if shared else inputs
+    samples_last = False
     for name, layer in layers:
         if isinstance(layer, nn.Flatten):
-            values = values.flatten(2)
+            values = values.flatten(2)  # of what a linear layer gave, nothing is left to flatten
         elif isinstance(layer, nn.Linear):
-            weights = parameters[f"{name}.weight"].transpose(1, 2)
-            bias = parameters.get(f"{name}.bias")
+            if not samples_last:
+                values, samples_last = values.transpose(1, 2), True
+            weights, bias = parameters[f"{name}.weight"], parameters.get(f"{name}.bias")
             values = (
-                torch.bmm(values, weights)
+                torch.bmm(weights, values)
                 if bias is None
-                else torch.baddbmm(bias.unsqueeze(1), values, weights)
+                else torch.baddbmm(bias.unsqueeze(2), weights, values)
             )
         else:
             values = layer(values)
-    return values
+    return values.transpose(1, 2) if samples_last else values
 
 
 def _cross_entropy(loss: nn.CrossEntropyLoss, outputs: Tensor, labels: Tensor) -> Tensor:
-    models, batch, classes = outputs.shape
+    """With the samples last in memory: a softmax over ten classes that lie side by side takes three times as long."""
+    models, batch, _ = outputs.shape
     each = torch.nn.functional.cross_entropy(
-        outputs.reshape(models * batch, classes),
-        labels.expand(models, batch).reshape(-1),
+        outputs.transpose(1, 2).contiguous(),
+        labels.expand(models, batch),
         ignore_index=loss.ignore_index,
         label_smoothing=loss.label_smoothing,
         reduction="none",
     )
-    return each.view(models, batch).mean(1)
+    return each.mean(1)

@@ -259,11 +259,13 @@ class _Run:
             last = measure(stack, "test")
         stack.publish()
         held = [state_bytes(member) for member in stack.members]
-        with watch:
-            for member in stack.members:
-                if member.progress.best is not None:
-                    member.session.model.load_state_dict(member.progress.best.weights)
-            best = measure(stack, "test")
+        best = last
+        if any(m.progress.best is not None and m.progress.best.step != self.step for m in stack.members):
+            with watch:
+                for member in stack.members:
+                    if member.progress.best is not None:
+                        member.session.model.load_state_dict(member.progress.best.weights)
+                best = measure(stack, "test")
         told: Told = []
         for row, member in enumerate(stack.members):
             member.progress.evaluating.seconds += watch.seconds / len(stack.members)
