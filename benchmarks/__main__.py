@@ -1,6 +1,8 @@
-"""Measure everything, or the topics named, and write `results/bench/bench.json` and `bench.md`.
+"""Measure everything, or the topics named, and write `results/bench/bench.json` and `bench.md`, topic by topic.
 
 python -m benchmarks [TOPIC...] [--rounds N] [--output DIR]
+
+Other topics that the file has, of this machine and these versions, stay as they were measured.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from benchmarks import commands, optimizers, sweeps, training
 from benchmarks.running import ROOT, Figure
@@ -49,33 +52,49 @@ def main() -> None:
     unknown = sorted(set(asked.topics) - set(TOPICS))
     if unknown:
         parser.error(f"no topic {', '.join(unknown)}; expected some of {', '.join(TOPICS)}")
-    began, figures = time.time(), []
-    for name in asked.topics or TOPICS:
-        for figure in TOPICS[name](asked.rounds):
-            print(_line(figure), flush=True)
-            figures.append(figure)
     asked.output.mkdir(parents=True, exist_ok=True)
     machine = _machine()
-    content = {
-        "machine": machine,
-        "minutes": (time.time() - began) / 60,
-        "figures": [f.as_dict() for f in figures],
-    }
-    (asked.output / "bench.json").write_text(json.dumps(content, indent=1) + "\n")
-    (asked.output / "bench.md").write_text(_page(figures, machine))
+    known = _known(asked.output / "bench.json", machine)
+    for name in asked.topics or TOPICS:
+        began, figures = time.time(), []
+        for figure in TOPICS[name](asked.rounds):
+            print(_line(figure), flush=True)
+            figures.append(figure.as_dict())
+        known[name] = {"minutes": (time.time() - began) / 60, "figures": figures}
+        _write(asked.output, machine, {name: known[name] for name in TOPICS if name in known})
     print(f"{asked.output}/bench.json, bench.md")
 
 
+def _known(path: Path, machine: dict[str, str]) -> dict[str, Any]:
+    """What was measured before, here and with these versions."""
+    if not path.is_file():
+        return {}
+    content = json.loads(path.read_text())
+    topics: dict[str, Any] = content["topics"] if content["machine"] == machine else {}
+    return topics
+
+
+def _write(folder: Path, machine: dict[str, str], topics: dict[str, Any]) -> None:
+    content = {"machine": machine, "topics": topics}
+    (folder / "bench.json").write_text(json.dumps(content, indent=1) + "\n")
+    figures = [figure for topic in topics.values() for figure in topic["figures"]]
+    (folder / "bench.md").write_text(_page(figures, machine))
+
+
 def _line(figure: Figure) -> str:
-    facts = ", ".join(f"{name} {_number(value)}" for name, value in figure.facts.items())
-    return f"{figure.what}: {', '.join(filter(None, (figure.shown, facts)))}  [goal {figure.goal}]"
+    return f"{figure.what}: {_measured(figure.as_dict())}  [goal {figure.goal}]"
+
+
+def _measured(figure: dict[str, Any]) -> str:
+    facts = (f"{name} {_number(value)}" for name, value in figure["facts"].items())
+    return ", ".join(filter(None, (figure["shown"], *facts)))
 
 
 def _number(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:.4g}"
 
 
-def _page(figures: list[Figure], machine: dict[str, str]) -> str:
+def _page(figures: list[dict[str, Any]], machine: dict[str, str]) -> str:
     lines = [
         "# What optbench costs and saves",
         "",
@@ -85,10 +104,7 @@ def _page(figures: list[Figure], machine: dict[str, str]) -> str:
         "| topic | what | goal | measured |",
         "| :-- | :-- | :-- | :-- |",
     ]
-    for figure in figures:
-        facts = ", ".join(f"{name} {_number(value)}" for name, value in figure.facts.items())
-        measured = "; ".join(filter(None, (figure.shown, facts)))
-        lines.append(f"| {figure.topic} | {figure.what} | {figure.goal} | {measured} |")
+    lines += [f"| {f['topic']} | {f['what']} | {f['goal']} | {_measured(f)} |" for f in figures]
     return "\n".join(lines) + "\n"
 
 

@@ -38,7 +38,7 @@ class Figure:
         return f"{middle:.3g} x ({min(self.ratio):.3g}–{max(self.ratio):.3g}, n={len(self.ratio)})"
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"median": statistics.median(self.ratio) if self.ratio else None}
+        return asdict(self) | {"shown": self.shown}
 
 
 def loop(

@@ -67,11 +67,11 @@ def steps(*arguments: str) -> Any:
     )
 
 
-def test_each_implementation_has_a_time_a_round_and_a_copy_of_as_many_bytes() -> None:
+def test_each_implementation_has_a_time_a_round_and_a_pass_over_as_many_bytes() -> None:
     times = measured("adam", implementations=("forloop", "foreach", "fused"))
     assert [r.implementation for r in times.rows] == ["forloop", "foreach", "fused"]
     assert all(
-        len(r.milliseconds) == len(r.copy_milliseconds) == 3 and min(r.milliseconds) > 0 for r in times.rows
+        len(r.milliseconds) == len(r.pass_milliseconds) == 3 and min(r.milliseconds) > 0 for r in times.rows
     )
 
 
@@ -84,11 +84,12 @@ def test_moved_bytes_are_gradients_once_and_parameters_and_state_twice(typed: st
     assert only.moved_bytes == 4 * PARAMETERS * (3 + 2 * tensors)
 
 
-def test_the_copy_moves_as_many_bytes_as_the_update() -> None:
+def test_the_floor_moves_as_many_bytes_as_the_update_in_place() -> None:
     sizes = {4 * PARAMETERS * 3, 4 * PARAMETERS * 7}
-    for size, copy in measuring._copies(sizes, CPU).items():
-        copied = copy.step()
-        assert abs(2 * copied.numel() * copied.element_size() - size) < 8
+    for size, once in measuring._passes(sizes, CPU).items():
+        moved = once.step()
+        assert abs(2 * moved.numel() * moved.element_size() - size) < 8
+        assert once.step().data_ptr() == moved.data_ptr()
 
 
 def test_the_state_of_one_is_not_the_state_of_another() -> None:
@@ -135,7 +136,7 @@ def test_contestants_take_turns_forwards_and_backwards(monkeypatch: pytest.Monke
     monkeypatch.setattr(measuring._Contestant, "time", noted)
     measured("sgd", "adam", rounds=2)
     assert turns[: len(turns) // 2] == turns[len(turns) // 2 :][::-1]
-    assert {"copy", "sgd", "adam"} == set(turns)
+    assert {"pass", "sgd", "adam"} == set(turns)
 
 
 def test_a_compiled_step_runs_the_compiled_update(monkeypatch: pytest.MonkeyPatch) -> None:

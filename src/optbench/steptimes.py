@@ -13,7 +13,9 @@ class StepTime:
     label: str
     implementation: str  # as run: forloop, foreach, fused, compiled, own
     milliseconds: tuple[float, ...] = ()  # a step, one number a round
-    copy_milliseconds: tuple[float, ...] = ()  # a plain copy that moves as many bytes, in the same rounds
+    pass_milliseconds: tuple[
+        float, ...
+    ] = ()  # a pass over memory that moves as many bytes, in the same rounds
     moved_bytes: int | None = (
         None  # read and written by the update: gradients once, parameters and state twice
     )
@@ -29,8 +31,8 @@ class StepTime:
 
     @property
     def floor(self) -> float:
-        """Milliseconds that memory traffic alone takes: median of the copies; NaN if nothing was measured."""
-        return median(self.copy_milliseconds) if self.copy_milliseconds else float("nan")
+        """Milliseconds that memory traffic alone takes: median of the passes; NaN if nothing was measured."""
+        return median(self.pass_milliseconds) if self.pass_milliseconds else float("nan")
 
 
 @dataclass(frozen=True)

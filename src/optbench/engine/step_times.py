@@ -1,4 +1,4 @@
-"""How long `step()` takes, for several optimizers and implementations on one model's parameters, against plain copies of memory.
+"""How long `step()` takes, for several optimizers and implementations on one model's parameters, against plain passes over memory.
 
 All contestants are measured in turns within each round, forwards and backwards by turns, so that a machine that drifts drifts
 for all. They share parameters and gradients (random ones, which stay) and hold their own state.
@@ -81,15 +81,15 @@ def step_times(
         tell(f"preparing {trial.label}, {name}", number, len(trials) * len(implementations))
         entered.append(_enter(trial, name, model, held, size, device))
     running = [each for each in entered if isinstance(each, _Contestant)]
-    copies = _copies({each.row.moved_bytes or 0 for each in running}, device)
-    for each in (*running, *copies.values()):
+    passes = _passes({each.row.moved_bytes or 0 for each in running}, device)
+    for each in (*running, *passes.values()):
         _fill_turn(each, device)
-    everybody = [*copies.values(), *running]
+    everybody = [*passes.values(), *running]
     for number in range(rounds):
         tell(f"round {number + 1} of {rounds}", number, rounds)
         for each in everybody[:: 1 if number % 2 == 0 else -1]:
             each.time(device)
-    rows = tuple(dict.fromkeys(_row(each, copies, device) for each in entered))
+    rows = tuple(dict.fromkeys(_row(each, passes, device) for each in entered))
     facts = environment(device, first.folder)
     return StepTimes(
         first.workload.model.name,
@@ -145,16 +145,16 @@ def _step_of(built: Optimizers) -> Callable[[], Any]:
     return built.members[0].step if len(built.members) == 1 else built.step
 
 
-def _copies(sizes: set[int], device: torch.device) -> dict[int, _Contestant]:
-    """For each number of bytes moved, a copy of half as many: it reads them and writes them."""
-    most = max(sizes, default=0) // 8 + 1
-    source, target = (torch.ones(most, device=device) for _ in range(2))
+def _passes(sizes: set[int], device: torch.device) -> dict[int, _Contestant]:
+    """For each number of bytes moved, half as many negated in place: read and written, as an update does. A copy would be no floor:
+    a processor reads also what it is about to overwrite."""
+    numbers = torch.ones(max(sizes, default=0) // 8 + 1, device=device)
 
-    def copy(size: int) -> Callable[[], Tensor]:
-        start, end = source[: size // 8], target[: size // 8]
-        return lambda: end.copy_(start)
+    def negation(size: int) -> Callable[[], Tensor]:
+        some = numbers[: size // 8]
+        return lambda: some.neg_()
 
-    return {size: _Contestant(StepTime("copy", "copy"), copy(size)) for size in sizes}
+    return {size: _Contestant(StepTime("pass", "pass"), negation(size)) for size in sizes}
 
 
 def _fill_turn(each: _Contestant, device: torch.device) -> None:
@@ -178,7 +178,7 @@ def _seconds(step: Callable[[], Any], times: int, device: torch.device) -> float
     return watch.seconds
 
 
-def _row(each: StepTime | _Contestant, copies: dict[int, _Contestant], device: torch.device) -> StepTime:
+def _row(each: StepTime | _Contestant, passes: dict[int, _Contestant], device: torch.device) -> StepTime:
     if isinstance(each, StepTime):
         return each
     if each.row.problem:
@@ -186,7 +186,7 @@ def _row(each: StepTime | _Contestant, copies: dict[int, _Contestant], device: t
     return replace(
         each.row,
         milliseconds=tuple(each.times),
-        copy_milliseconds=tuple(copies[each.row.moved_bytes or 0].times),
+        pass_milliseconds=tuple(passes[each.row.moved_bytes or 0].times),
         step_peak_bytes=peak_of(each.step, device, rehearsals=1),
     )
 

@@ -75,7 +75,7 @@ def save_figure(times: StepTimes, folder: Path) -> tuple[Path, ...]:
         place += 0.8
     for name in names:
         axes.barh(0, 0, color=LIGHT[_ORDER.index(name)], label=name)
-    axes.plot([], [], color="#222222", linewidth=1.4, label="floor: a copy of as many bytes")
+    axes.plot([], [], color="#222222", linewidth=1.4, label="floor: one pass over as many bytes")
     axes.set_yticks(ticks, [_shortened(label) for label in labels], fontsize=7, parse_math=False)
     axes.invert_yaxis()
     axes.tick_params(axis="x", labelsize=7)
@@ -151,8 +151,8 @@ def _columns() -> list[Column]:
 
 def _notes(times: StepTimes) -> list[str]:
     notes = [
-        f"Median and range over {times.rounds} interleaved rounds. The floor is a plain copy that moves as many bytes, measured in the "
-        "same rounds; an update reads more than it writes, so it may be faster.",
+        f"Median and range over {times.rounds} interleaved rounds. The floor is one pass over memory that moves as many bytes, measured in "
+        "the same rounds; an update reads more than it writes, so it may be faster.",
         "Moved: gradients read once, parameters and state read and written. Peak: what a step allocates for a moment, over "
         "the parameters' bytes.",
     ]

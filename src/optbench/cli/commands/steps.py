@@ -67,8 +67,8 @@ def steps(
 ) -> None:
     """Measure `step()` of optimizers against the memory traffic it takes.
 
-    Each optimizer is measured on the model's parameters in each implementation that it has, in turns. The floor is a plain copy
-    that moves as many bytes as the update reads and writes.
+    Each optimizer is measured on the model's parameters in each implementation that it has, in turns. The floor is one pass over
+    memory that moves as many bytes as the update reads and writes.
 
     Examples:
       optbench steps
