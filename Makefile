@@ -54,7 +54,7 @@ results: $(VENV)/.installed  ## Measure the results that the README shows (20 mi
 	$(BIN)/optbench run digits --seeds 5
 	$(BIN)/optbench run fashion_mnist
 
-bench: $(VENV)/.dev  ## Measure what optbench costs and saves against plain loops, and write results/bench/ (half an hour, idle machine)
+bench: $(VENV)/.dev  ## Measure what optbench costs and saves against plain loops, and write results/bench/ (an hour, idle machine)
 	$(BIN)/python -m benchmarks
 
 $(VENV)/.docs: pyproject.toml $(VENV)/.installed

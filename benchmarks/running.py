@@ -35,6 +35,8 @@ class Figure:
         if not self.ratio:
             return ""
         middle = statistics.median(self.ratio)
+        if len(self.ratio) == 1:
+            return f"{middle:.3g} x"
         return f"{middle:.3g} x ({min(self.ratio):.3g}–{max(self.ratio):.3g}, n={len(self.ratio)})"
 
     def as_dict(self) -> dict[str, Any]:
@@ -111,15 +113,27 @@ def ratios(pairs: Sequence[tuple[float, ...]], over: int = 1, of: int = 0) -> tu
     return tuple(values[of] / values[over] for values in pairs)
 
 
+_WATCHED = """
+import resource, subprocess, sys, time
+began = time.perf_counter()
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+sys.exit(done.returncode)
+"""
+
+
 def timed(line: Sequence[str], *, env: dict[str, str] | None = None) -> tuple[float, float]:
-    """Wall seconds of a command, and MiB of its greatest resident set."""
-    began = time.perf_counter()
-    child = subprocess.Popen(
-        line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | (env or {})
+    """Wall seconds of a command, and MiB of its greatest resident set. It is watched by a process that is small itself: a child counts
+    what its parent held."""
+    done = subprocess.run(
+        [sys.executable, "-c", _WATCHED, *line],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | (env or {}),
     )
-    _, status, used = os.wait4(child.pid, 0)
-    seconds = time.perf_counter() - began
-    if status:
-        errors = child.stderr.read().decode() if child.stderr else ""
-        raise RuntimeError(f"{' '.join(line)}\n{errors}")
-    return seconds, used.ru_maxrss / 1024
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(line)}\n{done.stderr}")
+    seconds, used = map(float, done.stdout.split())
+    return seconds, used

@@ -6,14 +6,11 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from multiprocessing.connection import Connection
 
-import torch
-
+from benchmarks.answering import answer
 from benchmarks.running import Figure, loop, ratios, rounds, run
 from benchmarks.workloads import WORKLOADS, Bench, suite
 from optbench.executor.process import StopRequest, child, receive
-from optbench.executor.worker import exchange, flush_and_exit, live_alone
 
 _CPU = ("--device", "cpu")
 
@@ -65,17 +62,11 @@ def mlp(count: int) -> Iterator[Figure]:
     )
 
 
-def _answer(connection: Connection, lifeline: Connection) -> None:
-    live_alone(lifeline)
-    exchange(connection, torch.get_num_threads())
-    flush_and_exit()
-
-
 def _process() -> float:
     """Seconds of a process with torch loaded that only says something, from nothing to nothing."""
     began = time.perf_counter()
-    with child(_answer) as started:
-        assert receive(started, StopRequest(), patience=60)
+    with child(answer) as started:
+        assert receive(started, StopRequest(), patience=60) is True
         started.answer(False)
     return time.perf_counter() - began
 

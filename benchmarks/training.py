@@ -142,7 +142,7 @@ def neighbour(count: int) -> Iterator[Figure]:
         def side(busy: bool, threads: int = threads, queued: dict[bool, list[float]] = queued) -> float:
             line = [sys.executable, "-c", "while True: pass"]
             with subprocess.Popen(line) if busy else contextlib.nullcontext() as other:
-                ran = run(suite(work), "--threads", str(threads), "--device", "cpu")
+                ran = run(suite(work, steps=200), "--threads", str(threads), "--device", "cpu")
                 if other is not None:
                     other.kill()
             (end,) = ran.of("finished")

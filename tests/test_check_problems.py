@@ -185,6 +185,24 @@ def test_a_budget_in_seconds_needs_a_schedule_without_length(tmp_path: Path) -> 
     assert found(tmp_path, "  A: {use: adam, schedule: {name: constant, warmup: 3 steps}}\n", seconds) == []
 
 
+@pytest.mark.parametrize(
+    ("warmup", "more", "steps"),
+    [
+        ("2 epochs", (), "32 steps is longer than the 16 steps of 1 epoch"),
+        ("17 steps", (), "17 steps is longer than the 16 steps of 1 epoch"),
+        ("2 epochs", ("workload.batch_size=full",), "2 steps is longer than the 1 steps of 1 epoch"),
+        ("16 steps", (), ""),
+        ("100%", (), ""),
+        ("2 epochs", ("workload.budget=60 seconds",), ""),
+    ],
+)
+def test_a_warmup_that_never_ends_is_found(tmp_path, warmup, more, steps):
+    own = f"  A: {{use: adam, schedule: {{name: constant, warmup: {warmup}}}}}\n"
+    shared = found(tmp_path, "  A: adam\n", f"schedule={{name: constant, warmup: {warmup}}}", *more)
+    for told in (found(tmp_path, own, *more), shared):
+        assert [steps in line and "schedule.warmup" in line for line in told] == [True] * bool(steps)
+
+
 def test_rules_that_get_no_parameters_are_found(tmp_path: Path) -> None:
     entries = """\
   A:

@@ -6,7 +6,8 @@ No GPU here: a graph is a function that is called again. What only a GPU can tel
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from torch import nn
 
 from optbench.analysis.implementations import capture_note, capture_warnings
 from optbench.engine import capturable as rules
+from optbench.engine import graphs as graphs_module
 from optbench.engine import stepper
 from optbench.engine.capturable import capturable, is_launch_bound
 from optbench.engine.compiled_step import counts_beside_parameters
@@ -486,3 +488,105 @@ def test_the_report_says_what_was_captured_and_warns_of_a_mix() -> None:
     assert "CUDA graphs (SGD, Adam, AdamW) beside one by one (Own)" in warning
     assert list(capture_warnings(rows[:3])) == []
     assert list(capture_note([row("On a CPU", "")])) == []
+
+
+class Driver:
+    """Stands in for `torch.cuda`, and notes in which order it is asked for what."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.pools = 0
+        self.main = self._stream("main")
+
+    def _stream(self, name: str) -> Any:
+        return SimpleNamespace(
+            name=name, wait_stream=lambda other: self.calls.append(f"{name} waits for {other.name}")
+        )
+
+    def Stream(self, device: torch.device) -> Any:
+        self.note("new stream")
+        return self._stream(f"side {self.calls.count('new stream')}")
+
+    def note(self, call: str) -> bool:
+        self.calls.append(call)
+        return True
+
+    def current_stream(self, device: torch.device) -> Any:
+        return self.main
+
+    def set_stream(self, stream: Any) -> None:
+        self.note(f"on {stream.name} again")
+
+    def graph_pool_handle(self) -> str:
+        self.pools += 1
+        return f"pool {self.pools}"
+
+    def CUDAGraph(self) -> Any:
+        return SimpleNamespace(replay=lambda: self.note("replay"))
+
+    def empty_cache(self) -> None:
+        self.note("cache emptied")
+
+    @contextmanager
+    def stream(self, stream: Any) -> Iterator[None]:
+        self.note(f"on {stream.name}")
+        yield
+
+    @contextmanager
+    def device(self, device: torch.device) -> Iterator[None]:
+        yield
+
+    @contextmanager
+    def graph(self, graph: Any, *, pool: str, stream: Any, capture_error_mode: str) -> Iterator[None]:
+        self.note(f"capture into {pool} on {stream.name}, {capture_error_mode}")
+        yield
+        self.note("captured")
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
+    made = Driver()
+    released = SimpleNamespace(
+        _cuda_endAllocateToPool=lambda index, pool: made.note(f"end of {pool} on GPU {index}"),
+        _cuda_releasePool=lambda index, pool: made.note(f"release of {pool}"),
+    )
+    monkeypatch.setattr(graphs_module, "torch", SimpleNamespace(cuda=made, _C=released))
+    return made
+
+
+def test_what_is_done_aside_waits_for_what_came_before_and_is_waited_for(driver: Driver) -> None:
+    graphs = graphs_module.CudaGraphs(torch.device("cuda", 1))
+    assert graphs.aside(lambda: driver.note("action")) is True
+    assert driver.calls[1:] == ["side 1 waits for main", "on side 1", "action", "main waits for side 1"]
+
+
+def test_a_capture_runs_its_action_once_and_replays_give_the_same_tensors(driver: Driver) -> None:
+    graphs = graphs_module.CudaGraphs(torch.device("cuda", 1))
+    ran: list[object] = []
+
+    def action() -> object:
+        ran.append(object())
+        return ran[-1]
+
+    first, second = graphs.capture(action), graphs.capture(action)
+    assert len(ran) == 2
+    assert (first(), first(), second()) == (ran[0], ran[0], ran[1])
+    assert len(ran) == 2
+    assert driver.calls.count("replay") == 3
+    assert driver.calls.count("capture into pool 1 on side 1, thread_local") == 2  # they share their memory
+
+
+def test_a_failed_capture_gives_its_memory_back_and_the_next_begins_anew(driver: Driver) -> None:
+    graphs = graphs_module.CudaGraphs(torch.device("cuda", 1))
+
+    def refused() -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    with pytest.raises(RuntimeError, match="not permitted"):
+        graphs.capture(refused)
+    after = driver.calls[driver.calls.index("capture into pool 1 on side 1, thread_local") + 1 :]
+    assert after == ["on main again", "end of pool 1 on GPU 1", "release of pool 1", "new stream"]
+    assert graphs.capture(lambda: 3)() == 3
+    assert "capture into pool 2 on side 2, thread_local" in driver.calls
+    graphs.leave()
+    assert driver.calls[-1] == "cache emptied"

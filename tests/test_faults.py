@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from optbench.executor.process import StopRequest, child, receive
+from optbench.executor.worker import exchange, flush_and_exit, live_alone
 from program import optbench
 from real_runs import Run, a_suite, ends, table
 
@@ -204,3 +207,17 @@ def is_leaf(pid: int, run: Run) -> bool:
         except OSError:
             continue
     return pid not in parents
+
+
+def _standing(connection: Connection, lifeline: Connection) -> None:
+    live_alone(lifeline)
+    exchange(connection, (os.getsid(0), os.getpgid(0) == os.getpid()))
+    flush_and_exit()
+
+
+def test_a_trial_leads_a_group_in_the_session_of_its_run() -> None:
+    """A group ends as one. A session of its own would share processors as one, however many threads it has."""
+    with child(_standing) as started:
+        told = receive(started, StopRequest(), patience=60)
+        started.answer(False)
+    assert told == (os.getsid(0), True)

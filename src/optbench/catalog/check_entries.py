@@ -32,6 +32,7 @@ def entry_findings(
     if entry.schedule is not None:
         yield from component_findings("schedules", entry.schedule, folder, (*path, "schedule"))
     yield from _horizon(suite, entry, label)
+    yield from _warmup(suite, entry, label, infos)
     yield from _batch(suite, entry, path, infos)
 
 
@@ -107,6 +108,31 @@ def _horizon(suite: Suite, entry: Optimizer, label: str) -> Iterator[Finding]:
                 path,
                 f"the schedule '{schedule.name}' needs a length in steps, which a budget in seconds doesn't give; "
                 "add 'horizon: 10 epochs' to the optimizers, or use 'schedule: constant'",
+            )
+            return
+
+
+def _warmup(
+    suite: Suite, entry: Optimizer, label: str, infos: Mapping[str, DataInfo | None]
+) -> Iterator[Finding]:
+    """A warmup that never ends: the learning rate would not get to its value."""
+    schedule = merged(suite, entry).schedule
+    if schedule is None or schedule.warmup is None:
+        return
+    path: TypedPath = ("optimizers", label, "schedule") if entry.schedule is not None else ("schedule",)
+    for name, workload in suite.workloads.items():
+        whole, info = entry.horizon or workload.budget, infos.get(name)
+        if whole.unit == "seconds" or info is None:
+            continue
+        size = entry.batch_size or workload.batch_size
+        per_epoch = max(1, info.train // (info.train if size == "full" else size))
+        total = whole.steps(per_epoch)
+        warm = schedule.warmup.steps(total, per_epoch)
+        if warm > total:
+            yield (
+                (*path, "warmup"),
+                f"a warmup of {warm:,} steps is longer than the {total:,} steps of {whole}: the learning rate would never get to "
+                "its value; expected less, as in 5%",
             )
             return
 

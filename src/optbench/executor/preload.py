@@ -7,11 +7,12 @@ import os
 # Ctrl-C and the signals of a scheduler go to the whole process group. They are for the run, which decides; its server must
 # not die of them while a trial writes its checkpoint. It ends with the last process that it serves.
 with contextlib.suppress(OSError):
-    os.setsid()
+    os.setpgid(0, 0)
 
 import torch._dynamo  # noqa: F401  torch.optim imports it with the first optimizer: a second, in every trial
 
-import optbench.engine.loop  # noqa: F401
+import optbench.engine.loop
+import optbench.executor.worker  # noqa: F401
 from optbench.catalog import lookup
 from optbench.engine.environment import software
 

@@ -1,6 +1,6 @@
 """One child process and the two lines to it: what it tells, and a lifeline. However it ends, this process finds out and goes on.
 
-The child leads a session of its own, so that ending it ends also what a plug-in forked. When the lifeline is cut (this process
+The child leads a process group of its own, so that ending it ends also what a plug-in forked. When the lifeline is cut (this process
 died, in whatever way) the child ends itself.
 """
 
@@ -77,7 +77,7 @@ class Child:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
-        if self.process.exitcode is None:  # not yet the leader of its session
+        if self.process.exitcode is None:  # not yet the leader of its group
             self.process.kill()
         self.process.join(10)
 
