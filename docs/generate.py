@@ -1,6 +1,7 @@
 """Writes what the documentation can't be trusted to say by hand: the suite reference, the commands, and every command's output.
 
-    python docs/generate.py            # write docs/suite-reference.md, docs/commands.md, and the console blocks of all pages
+    python docs/generate.py            # write docs/suite-reference.md, docs/commands.md, the table of docs/speed.md, and the
+                                       # console blocks of all pages
     python docs/generate.py figures    # draw the figures of the pages from results/, into docs/figures/ (not committed)
 
 A test holds the committed pages to what this would write.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import shlex
@@ -235,9 +237,38 @@ def output(line: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+MEASURED = re.compile(r"(<!-- measured -->\n).*?(<!-- end -->)", flags=re.DOTALL)
+
+
+def with_measurements(page: str) -> str:
+    """The page, with a table of what `make bench` found, from the committed results."""
+    content = json.loads((ROOT / "results" / "bench" / "bench.json").read_text(encoding="utf-8"))
+    lines = [
+        f"Measured on {', '.join(content['machine'].values())}. A ratio is the median of interleaved rounds, with their range; above 1 is "
+        "in optbench's favour.",
+        "",
+        "| What | Goal | Measured |",
+        "| :-- | :-- | :-- |",
+    ]
+    for topic in content["topics"].values():
+        lines += [f"| {f['what']} | {f['goal']} | {_measured(f)} |" for f in topic["figures"]]
+    table = "\n".join(lines)
+    return MEASURED.sub(lambda m: f"{m[1]}{table}\n{m[2]}", page)
+
+
+def _measured(figure: dict[str, Any]) -> str:
+    facts = (
+        f"{name} {value if isinstance(value, str) else format(value, '.3g')}"
+        for name, value in figure["facts"].items()
+    )
+    return ", ".join(filter(None, (figure["shown"], *facts)))
+
+
 def pages() -> dict[Path, str]:
     """What every generated page, and every page with console blocks, should hold."""
     made = {DOCS / "suite-reference.md": suite_reference(), DOCS / "commands.md": commands()}
+    speed = DOCS / "speed.md"
+    made[speed] = with_measurements(speed.read_text(encoding="utf-8"))
     for path in sorted(DOCS.glob("*.md")):
         if path not in made and CONSOLE.search(text := path.read_text(encoding="utf-8")):
             made[path] = with_outputs(text)
