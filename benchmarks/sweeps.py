@@ -4,28 +4,45 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from benchmarks.answering import answer
 from benchmarks.running import Figure, loop, ratios, rounds, run
 from benchmarks.workloads import WORKLOADS, Bench, suite
 from optbench.executor.process import StopRequest, child, receive
+from optbench.machine import cores
 
-_CPU = ("--device", "cpu")
 
+@dataclass
+class _Sweep:
+    """A sweep over `trials` learning rates, an even number. What a grid is extended by is left out."""
 
-def _rate(trials: int, work: Bench, *options: str) -> float:
-    """Samples a second of a sweep over `trials` learning rates, an even number, from the first swept trial's start to the last
-    one's end, evaluations included. What a grid is extended by is left out."""
-    factors = [round(10 ** ((number + 0.5) / trials - 0.5), 4) for number in range(trials)]
-    told = suite(work, sensitivity={"lr": {"factors": factors}})
-    swept = [(at, event) for at, event in run(told, *_CPU, *options).events if event.get("point")]
-    started = [event["point"] for _, event in swept if event["event"] == "started"][:trials]
-    mine = [(at, event) for at, event in swept if event["point"] in started]
-    times = [at for at, event in mine if event["event"] in ("started", "finished")]
-    done: int = sum(event["step"] for _, event in mine if event["event"] == "finished")
-    return done * work.batch / (max(times) - min(times))
+    trials: int
+    work: Bench
+    options: tuple[str, ...] = ()
+    trained: list[float] = field(
+        default_factory=list
+    )  # samples a second without evaluations and starts, a number a run
+
+    def rate(self) -> float:
+        """Samples a second, from the first swept trial's start to the last one's end, evaluations included."""
+        count = self.trials
+        factors = [round(10 ** ((number + 0.5) / count - 0.5), 4) for number in range(count)]
+        told = suite(self.work, sensitivity={"lr": {"factors": factors}})
+        events = run(told, "--device", "cpu", *self.options).events
+        least, most = (0.999 * factors[0] * self.work.rate, 1.001 * factors[-1] * self.work.rate)
+        swept = [(at, event) for at, event in events if event.get("point")]
+        mine = [(at, event) for at, event in swept if least <= event["point"]["lr"] <= most]
+        times = [at for at, event in mine if event["event"] in ("started", "finished")]
+        ends = [event for _, event in mine if event["event"] == "finished"]
+        samples: int = sum(end["step"] for end in ends) * self.work.batch
+        self.trained.append(samples * cores() / sum(end["train_seconds"] for end in ends))
+        return samples / (max(times) - min(times))
+
+    def against(self, rival: Sequence[float]) -> dict[str, float | str]:
+        apart = statistics.median(ours / other for ours, other in zip(self.trained, rival, strict=True))
+        return {"evaluations and starts apart": f"{apart:.3g} x"}
 
 
 def _by_hand(kind: str, name: str, steps: int) -> float:
@@ -33,33 +50,41 @@ def _by_hand(kind: str, name: str, steps: int) -> float:
 
 
 def convnet(count: int) -> Iterator[Figure]:
-    work = replace(WORKLOADS["cnn_bf16"], steps=150, every=150, rate=0.5)  # a grid with its best inside
-    pairs = rounds(max(1, count // 2), lambda: _rate(6, work), lambda: _by_hand("usual", "cnn_bf16", 30))
+    """A grid with its best inside, so that it is not extended."""
+    sweep = _Sweep(6, replace(WORKLOADS["cnn_bf16"], steps=150, every=150, rate=0.5))
+    pairs = rounds(max(1, count // 2), sweep.rate, lambda: _by_hand("usual", "cnn_bf16", 30))
     yield Figure(
         "sweeps",
         "convnet, 6 trials: samples/s, optbench run / DataLoader loop one by one",
         "3.2",
         ratios(pairs),
+        sweep.against([usual for _, usual in pairs]),
     )
 
 
 def mlp(count: int) -> Iterator[Figure]:
     work = WORKLOADS["mlp_64_crop"]
+    stacked, plain = _Sweep(16, work), _Sweep(16, work, ("--set", "engine=plain"))
     pairs = rounds(
         max(1, count // 2),
-        lambda: _rate(16, work),
-        lambda: _rate(16, work, "--set", "engine=plain"),
+        stacked.rate,
+        plain.rate,
         lambda: _by_hand("best", "mlp_64_crop", work.steps),
         lambda: _by_hand("usual", "mlp_64_crop", 60),
     )
-    what = "MLP, 16 trials: samples/s,"
-    yield Figure(
-        "sweeps", f"{what} stacked engine / best hand-written loop one by one", "3", ratios(pairs, over=2)
-    )
-    yield Figure("sweeps", f"{what} stacked engine / DataLoader loop one by one", "60", ratios(pairs, over=3))
-    yield Figure(
-        "sweeps", f"{what} a process a core / DataLoader loop one by one", "12", ratios(pairs, over=3, of=1)
-    )
+    best, usual = ([values[side] for values in pairs] for side in (2, 3))
+    for what, goal, sweep, rival, (over, of) in (
+        ("stacked engine / best hand-written loop", "3", stacked, best, (2, 0)),
+        ("stacked engine / DataLoader loop", "60", stacked, usual, (3, 0)),
+        ("a process a core / DataLoader loop", "12", plain, usual, (3, 1)),
+    ):
+        yield Figure(
+            "sweeps",
+            f"MLP, 16 trials: samples/s, {what} one by one",
+            goal,
+            ratios(pairs, over=over, of=of),
+            sweep.against(rival),
+        )
 
 
 def _process() -> float:
@@ -81,7 +106,11 @@ def gap(count: int) -> Iterator[Figure]:
     )
     gaps = []
     for _ in range(max(1, count // 2)):
-        swept = [(at, event) for at, event in run(told, *_CPU, "--jobs", "1").events if event.get("point")]
+        swept = [
+            (at, event)
+            for at, event in run(told, "--device", "cpu", "--jobs", "1").events
+            if event.get("point")
+        ]
         ends = [at for at, event in swept if event["event"] == "finished"]
         starts = [at for at, event in swept if event["event"] == "started"]
         gaps += [start - end for end, start in zip(ends, starts[1:], strict=False)]
