@@ -73,5 +73,5 @@ gpu: $(VENV)/.dev  ## On an NVIDIA GPU: measure, write results/bench/gpu.json an
 	$(BIN)/python -m pytest tests/gpu -rs
 
 clean:  ## Remove the environment and everything that can be made again (results stay)
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) build dist site docs/figures .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
