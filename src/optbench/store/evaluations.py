@@ -167,7 +167,7 @@ def _packed(values: list[Any]) -> _Column:
         if kinds == {int}:
             return array("q", values)
     except OverflowError:
-        pass  # beyond 64 bits
+        pass  # from 2^63 on: kept as they are
     return tuple(values)
 
 

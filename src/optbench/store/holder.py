@@ -40,8 +40,8 @@ def _is_alive(pid: int, since: float) -> bool:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:
-        pass  # somebody else's
+    except PermissionError:
+        pass  # there is one, somebody else's: its age decides, as for any other
     began = _began(pid)
     return began is None or began <= since + 2
 

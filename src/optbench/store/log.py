@@ -80,8 +80,8 @@ def _contents(lines: list[bytes], path: Path) -> list[Any]:
         contents = from_json(b"[" + b",".join(lines[1:]) + b"]")
         if len(contents) == len(lines) - 1:
             return list(contents)
-    except ValueError:
-        pass  # again, line by line, to say where
+    except Corrupt:
+        pass  # parsed again below, line by line: that raises, and says where
     contents = []
     for number, line in enumerate(lines[1:], start=2):
         try:

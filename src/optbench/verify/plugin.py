@@ -35,9 +35,8 @@ def load_plugin(name: str, arguments: dict[str, Any], device: torch.device, fold
     with _told(name):
         try:
             return _stepped(plugin)
-        except ValueError:
-            pass  # perhaps of the shapes; if not, it raises the same again
-        return _stepped(plugin.with_shapes(MATRICES))
+        except ValueError:  # perhaps of the shapes; if not, it is raised again
+            return _stepped(plugin.with_shapes(MATRICES))
 
 
 @contextmanager
