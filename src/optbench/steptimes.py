@@ -13,9 +13,7 @@ class StepTime:
     label: str
     implementation: str  # as run: forloop, foreach, fused, compiled, own
     milliseconds: tuple[float, ...] = ()  # a step, one number a round
-    pass_milliseconds: tuple[
-        float, ...
-    ] = ()  # a pass over memory that moves as many bytes, in the same rounds
+    pass_milliseconds: tuple[float, ...] = ()  # a pass over as many bytes, in the same rounds
     moved_bytes: int | None = (
         None  # read and written by the update: gradients once, parameters and state twice
     )

@@ -173,8 +173,8 @@ class _Told:
         names |= {f"point_{key}": value for key, value in row.trial.point.items()}
         named = log.evaluations.metrics().items()
         metrics = {f"{split}_{metric}": (split, metric) for split, known in named for metric in known}
-        ended = log.finished is not None and log.finished.step == log.evaluations.column("step")[-1]
-        last = log.finished.final.get("last", {}) if log.finished and ended else {}
+        end, step = log.finished, log.evaluations.column("step")[-1]
+        last = end.final.get("last", {}) if end is not None and end.step == step else {}
         return cls(names, metrics, {f"test_{metric}": value for metric, value in last.items()}, log)
 
     def columns(self) -> Iterator[str]:
