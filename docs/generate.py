@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import re
 import shlex
@@ -241,27 +240,9 @@ MEASURED = re.compile(r"(<!-- measured -->\n).*?(<!-- end -->)", flags=re.DOTALL
 
 
 def with_measurements(page: str) -> str:
-    """The page, with a table of what `make bench` found, from the committed results."""
-    content = json.loads((ROOT / "results" / "bench" / "bench.json").read_text(encoding="utf-8"))
-    lines = [
-        f"Measured on {', '.join(content['machine'].values())}. A ratio is the median of interleaved rounds, with their range; above 1 is "
-        "in optbench's favour.",
-        "",
-        "| What | Goal | Measured |",
-        "| :-- | :-- | :-- |",
-    ]
-    for topic in content["topics"].values():
-        lines += [f"| {f['what']} | {f['goal']} | {_measured(f)} |" for f in topic["figures"]]
-    table = "\n".join(lines)
-    return MEASURED.sub(lambda m: f"{m[1]}{table}\n{m[2]}", page)
-
-
-def _measured(figure: dict[str, Any]) -> str:
-    facts = (
-        f"{name} {value if isinstance(value, str) else format(value, '.3g')}"
-        for name, value in figure["facts"].items()
-    )
-    return ", ".join(filter(None, (figure["shown"], *facts)))
+    """The page, with the committed table of what `make bench` found."""
+    _, _, table = (ROOT / "results" / "bench" / "bench.md").read_text(encoding="utf-8").partition("\n\n")
+    return MEASURED.sub(lambda m: f"{m[1]}{table}{m[2]}", page)
 
 
 def pages() -> dict[Path, str]:
