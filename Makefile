@@ -50,9 +50,12 @@ format: $(VENV)/.dev  ## Put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-results: $(VENV)/.installed  ## Measure the results that the README shows (20 minutes on two cores)
-	$(BIN)/optbench run digits --seeds 5
-	$(BIN)/optbench run fashion_mnist
+results: $(VENV)/.installed  ## Measure all committed results again (half an hour; idle machine, no uncommitted changes)
+	@git diff --quiet HEAD -- . ':!results' || { echo "Commit or stash your changes first: committed results come from one revision."; exit 1; }
+	$(BIN)/optbench run digits --seeds 5 --fresh
+	$(BIN)/optbench run fashion_mnist --fresh
+	$(BIN)/optbench run gradient_descent changing_objective which_batch_size which_initialisation \
+		with_or_without_checkpointing with_or_without_clipping --threads 1 --fresh
 
 bench: $(VENV)/.dev  ## Measure what optbench costs and saves against plain loops, and write results/bench/ (an hour, idle machine)
 	$(BIN)/python -m benchmarks

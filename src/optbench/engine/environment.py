@@ -89,17 +89,27 @@ def _device_name(device: torch.device) -> str:
 
 
 def _revision(folder: str) -> dict[str, Any]:
-    """Git revision of the repository that holds the suite, and whether it had uncommitted changes; empty outside one."""
+    """Git revision of the repository that holds the suite, and whether tracked files had uncommitted changes; empty outside one.
+
+    Results folders (those with a plan) don't count as changes: a run writes them, and they do not influence what is measured.
+    """
 
     def git(*arguments: str) -> str:
         return subprocess.run(
             ["git", "-C", folder or ".", *arguments], capture_output=True, text=True, timeout=5, check=True
-        ).stdout.strip()
+        ).stdout
 
     try:
+        top = Path(git("rev-parse", "--show-toplevel").rstrip("\n"))
+        changed = git("diff", "--name-only", "--no-renames", "-z", "HEAD").split("\0")
         return {
-            "git_revision": git("rev-parse", "HEAD"),
-            "git_modified": bool(git("status", "--porcelain", "-uno")),
+            "git_revision": git("rev-parse", "HEAD").strip(),
+            "git_modified": any(name and not _in_results(top / name, top) for name in changed),
         }
     except (OSError, subprocess.SubprocessError):
         return {}
+
+
+def _in_results(path: Path, top: Path) -> bool:
+    inside = path.relative_to(top).parents
+    return any((top / folder / "plan.json").is_file() for folder in inside)

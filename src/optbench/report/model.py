@@ -225,4 +225,16 @@ def _measured_on(rows: list[TableRow]) -> str:
     words = {"threads": "{} thread(s)", "torch": "torch {}", "optbench": "optbench {}"}
     parts = [words.get(name, "{}").format(" and ".join(values)) for name, values in facts.items()]
     parts += [ran] if (ran := steps_ran(rows)) else []
+    parts += [revision] if (revision := _revision(rows)) else []
     return clean(", ".join(parts)).replace("1 thread(s)", "1 thread").replace("thread(s)", "threads")
+
+
+def _revision(rows: list[TableRow]) -> str:
+    """Git revisions of the suite's repository during the trials, and how many trials ran with uncommitted changes."""
+    found = [log.started.environment for row in rows for log in row.logs if log.started is not None]
+    revisions = dict.fromkeys(str(facts["git_revision"])[:8] for facts in found if facts.get("git_revision"))
+    if not revisions:
+        return ""
+    modified = sum(bool(facts.get("git_modified")) for facts in found)
+    changes = f" with uncommitted changes ({modified} of {len(found)} trials)" if modified else ""
+    return f"revision {' and '.join(revisions)}{changes}"
