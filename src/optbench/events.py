@@ -6,7 +6,9 @@ The engine yields these, the executor carries them between processes, the store 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from itertools import dropwhile
 from typing import Any, ClassVar, Literal
 
 Status = Literal["completed", "stopped", "diverged", "out_of_memory", "failed", "interrupted"]
@@ -120,11 +122,40 @@ class Finished:
     resources: dict[str, dict[str, float]] = field(default_factory=dict)
     """What the machine did meanwhile, by quantity: {"mean", "least", "most"}. Of the last process that trained it."""
 
+    @property
+    def reason(self) -> str:
+        """Return `detail` in one line."""
+        return reason_of(self.detail)
+
 
 Event = Started | Progressed | Evaluated | Resumed | Finished
 EVENT_TYPES: dict[str, type[Started | Progressed | Evaluated | Resumed | Finished]] = {
     cls.kind: cls for cls in (Started, Progressed, Evaluated, Resumed, Finished)
 }
+
+_TRACEBACK = re.compile(r"\s*(\+ Exception Group )?Traceback \(most recent call last\):")
+_CHAINED = re.compile(
+    r"^\n(?:The above exception was the direct cause of the following exception"
+    r"|During handling of the above exception, another exception occurred):\n\n",
+    re.MULTILINE,
+)
+_MAX_REASON = 300
+
+
+def reason_of(detail: str) -> str:
+    """Return the line of a `Finished.detail` that says what happened.
+
+    Of a traceback this is the type of the last exception and the first line of its message, of anything else the first
+    line: what follows it is output of the process.
+    """
+    if _TRACEBACK.match(detail):
+        last = _CHAINED.split(detail)[-1]
+        unindented = (line.removeprefix("  | ") for line in last.lstrip().splitlines()[1:])
+        detail = "\n".join(dropwhile(lambda line: line.startswith(" ") or not line, unindented)) or last
+    lines = [line.strip() for line in detail.splitlines() if line.strip()]
+    reason = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
+    return reason if len(reason) <= _MAX_REASON else f"{reason[: _MAX_REASON - 3]}..."
+
 
 #: keys of `Started.environment` that must agree within one table
 FINGERPRINT = ("optbench", "torch", "device", "device_name", "threads", "cuda", "float32_matmul_precision")

@@ -84,8 +84,8 @@ def tell_failures(job: Job) -> bool:
         and log.finished.status in ("failed", "out_of_memory")
     ]
     for log, end in failed[:5]:
-        said = (end.detail.strip().splitlines() or [end.status])[-1]
-        say(f"{end.status}: {log.trial['label']} seed {log.trial['seed']}: {said} (all of it in {log.path})")
+        reason = end.reason or "no reason is recorded"
+        say(f"{end.status}: {log.trial['label']} seed {log.trial['seed']}: {reason} (details: {log.path})")
     if failed:
         more = f"{len(failed) - 5} more failed. " if len(failed) > 5 else ""
         say(

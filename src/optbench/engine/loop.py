@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -32,7 +31,6 @@ from optbench.suite.types import Trial
 
 CHECKPOINT_SECONDS = 30.0  # between checkpoints; resuming is exact wherever they fall
 PROGRESS_SECONDS = 0.25
-_MAX_TRACEBACK = 20_000
 EVALUATION_SECONDS = (
     3.0  # how long a stop waits for an evaluation under way; one that takes longer is done again
 )
@@ -58,7 +56,7 @@ def train(
     try:
         yield from run.events(data_root)
     except OptimizerFault as fault:
-        yield run.finished("failed", _told(fault.__cause__ or fault), at_fault="optimizer")
+        yield run.finished("failed", tell.format_traceback(fault.__cause__ or fault), at_fault="optimizer")
     except checkpoints.NoSpace as error:
         yield run.finished("interrupted", str(error), "infrastructure")
         raise
@@ -74,12 +72,7 @@ def train(
             ) from error
         else:
             blame: Fault = "infrastructure" if isinstance(error, OSError) else ""
-            yield run.finished("failed", _told(error), at_fault=blame)
-
-
-def _told(error: BaseException) -> str:
-    """The traceback; of one that is endless, the end."""
-    return "".join(traceback.format_exception(error))[-_MAX_TRACEBACK:]
+            yield run.finished("failed", tell.format_traceback(error), at_fault=blame)
 
 
 class _Abandoned(Exception):

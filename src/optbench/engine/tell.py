@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from statistics import median
 
 import torch
@@ -12,6 +13,21 @@ from optbench.engine.progress import Progress
 from optbench.engine.session import Session
 from optbench.engine.tally import Interval
 from optbench.events import Evaluated, Fault, Finished, Metrics, Started, Status
+
+_MAX_TRACEBACK, _MAX_PART = 20_000, 4_000
+
+
+def format_traceback(error: BaseException) -> str:
+    """Return the traceback in at most about 20,000 characters: the last frames, and the beginning of a long message."""
+    parts = [
+        part if len(part) <= _MAX_PART else f"{part[:_MAX_PART]}...\n"
+        for part in traceback.format_exception(error)
+    ]
+    text = "".join(parts)
+    if len(text) <= _MAX_TRACEBACK:
+        return text
+    end = text[-_MAX_TRACEBACK:].partition("\n")[2]
+    return f"Traceback (most recent call last):\n  ...\n{end}"
 
 
 def started(session: Session, device: torch.device, gradient_noise: float | None) -> Started:

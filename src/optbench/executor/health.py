@@ -217,9 +217,8 @@ def training(data_root: Path, device: str) -> Iterator[Finding]:
         (log,) = read([folder.path]).suites[0].logs
     end, start = log.finished, log.started
     if end is None or start is None or summary.ended.get("completed") != 1:
-        lines = end.detail.strip().splitlines() if end else []
         yield Finding(
-            "training", "bad", f"a tiny trial failed: {lines[-1] if lines else 'no word'}", "see above"
+            "training", "bad", f"a tiny trial failed: {end.reason if end else 'no result'}", "see above"
         )
         return
     where = start.environment.get("device_name")

@@ -65,5 +65,4 @@ def _result(trial: Trial, event: Finished) -> str:
     if "last" in event.final:
         metric = trial.workload.metrics[0]
         return f", test {metric} {event.final['last'][metric]:.4f}, {event.train_seconds:.1f} s of training"
-    first = event.detail.strip().splitlines()
-    return f" ({first[-1]})" if first else ""
+    return f" ({event.reason})" if event.reason else ""

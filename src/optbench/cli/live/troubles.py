@@ -19,8 +19,7 @@ def troubles_on_the_way(name: str, event: Evaluated) -> Iterator[tuple[str, str]
 
 
 def trouble_at_the_end(name: str, event: Finished, epoch: float) -> Iterator[tuple[str, str]]:
-    words = (event.detail.strip().splitlines() or [""])[-1]
-    why = f": {words}" if words else ""
+    why = f": {event.reason}" if event.reason else ""
     if event.at_fault == "infrastructure":
         yield "lost", f"{name} was lost{why}; the next run does it again"
     elif event.status == "diverged":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +26,6 @@ from optbench.suite.types import Trial
 
 CHECKPOINT_SECONDS = 30.0
 PROGRESS_SECONDS = 0.25
-_MAX_TRACEBACK = 20_000
 
 #: what some of the trials tell, each with the trial's id
 Told = list[tuple[str, Event]]
@@ -167,7 +165,7 @@ class _Run:
             self._faulty(row, fault)
 
     def _faulty(self, row: int, fault: OptimizerFault) -> None:
-        told = "".join(traceback.format_exception(fault.__cause__ or fault))[-_MAX_TRACEBACK:]
+        told = tell.format_traceback(fault.__cause__ or fault)
         member = self.stack.members[row]
         self.ended.append((member.trial.id, self._finished(member, "failed", told, at_fault="optimizer")))
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from optbench.analysis.frames import sweep_trials_frame, trials_frame
 from optbench.analysis.rows import superseded
+from optbench.events import reason_of
 from optbench.report.page.markup import Html, el, join, name, preformatted
 from optbench.store import Plan, Results, SuiteResults
 from optbench.suite.dump import dump_text
@@ -69,7 +70,7 @@ def environments(suite: SuiteResults) -> Html:
 
 
 def failures(suite: SuiteResults) -> Html | None:
-    """Trials that did not complete, alike ones together, with the last lines of what they said; None without any."""
+    """Trials that did not complete, alike ones together, with the reason and the last lines of their records; None without any."""
     timed, swept = trials_frame(Results((suite,))), sweep_trials_frame(Results((suite,)))
     trials = pd.concat([timed.assign(swept=False), swept.assign(swept=True)], ignore_index=True)
     if trials.empty:
@@ -79,8 +80,8 @@ def failures(suite: SuiteResults) -> Html | None:
         return None
     for column in ("detail", "at_fault"):
         left[column] = left[column].fillna("") if column in left else ""
-    left["detail"] = left["detail"].map(_end)
-    keys = ["workload", "optimizer", "horizon", "status", "at_fault", "detail", "swept"]
+    left["reason"], left["detail"] = left["detail"].map(reason_of), left["detail"].map(_end)
+    keys = ["workload", "optimizer", "horizon", "status", "at_fault", "reason", "detail", "swept"]
     groups = left.groupby(keys, sort=False)["seed"].apply(list).reset_index()
     items = [_failure(row, several=trials["workload"].nunique() > 1) for row in groups.to_dict("records")]
     counts = left["status"].value_counts().to_dict()
@@ -133,12 +134,13 @@ def _failure(row: dict[Any, Any], *, several: bool) -> Html:
     head = el("p", el("strong", name(str(row["optimizer"]))), where, f": {status} ({which}{fault})")
     if not row["detail"]:
         return el("li", head)
+    reason = el("p", name(row["reason"]), class_="quiet")
     if "\n" not in row["detail"]:
-        return el("li", head, el("p", name(row["detail"]), class_="quiet"))
-    said = el(
+        return el("li", head, reason)
+    last_lines = el(
         "details", el("summary", "Last lines"), preformatted(row["detail"], class_="code", tabindex="0")
     )
-    return el("li", head, said)
+    return el("li", head, reason, last_lines)
 
 
 def _end(detail: str) -> str:
