@@ -256,6 +256,18 @@ def test_piped_output_is_one_plain_line_an_end_or_warning() -> None:
     assert "\x1b" not in out.getvalue()
 
 
+def test_a_swept_trial_is_reported_by_its_validation_metric(capsys: pytest.CaptureFixture[str]) -> None:
+    board = board_of(["SGD"], seeds=1)
+    trial = board.pending[0].model_copy(update={"point": {"lr": 1.0}})
+    board, out = Board.of([trial], [trial]), io.StringIO()
+    lines = Lines(board, out)
+    for event in curve([0.5, 0.95], final=0.77):
+        lines.take(trial, event)
+        json_line(trial, event)
+    assert "SGD (sweep) lr=1 seed 0: completed, validation accuracy 0.9500" in out.getvalue()
+    assert "0.77" not in out.getvalue() + capsys.readouterr().out
+
+
 def test_json_lines_name_the_trial(capsys: pytest.CaptureFixture[str]) -> None:
     trial = board_of().pending[0]
     json_line(trial, evaluated(1, 0.5))

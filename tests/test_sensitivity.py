@@ -28,6 +28,7 @@ from optbench.analysis.sensitivity import (
 )
 from optbench.analysis.table import comparison
 from optbench.errors import OptbenchError
+from optbench.exporting._runs import runs_of
 from optbench.store import Results, read
 from optbench.suite.grids import Grid
 from optbench.suite.load import load
@@ -271,6 +272,17 @@ def test_a_sweep_is_no_part_of_the_timed_table(tmp_path: Path) -> None:
     points_told = evaluations_frame(found)["point_lr"]
     assert points_told.notna().sum() == 2 * 2 * 12 * 2
     assert points_told.isna().sum() == 2 * 2 * 2
+
+
+def test_records_and_exports_of_a_sweep_leave_the_test_split_out(tmp_path: Path) -> None:
+    found = results(tmp_path, hill(1), seeds=2)
+    records = evaluations_frame(found)
+    assert records.loc[records["point_lr"].notna(), "test_accuracy"].isna().all()
+    assert records.loc[records["point_lr"].isna(), "test_accuracy"].notna().any()
+    for run in runs_of(found):
+        shown = {*run.final, *(name for point in run.points for name in point.values)}
+        is_swept = any(setting.startswith("point.") for setting in run.settings)
+        assert is_swept != any(name.startswith(("test/", "last/")) for name in shown)
 
 
 def test_seeds_without_every_point_are_left_out_and_told(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def assert_agree(mine: list[Event], theirs: list[Event], relative: float = 1e-5)
         )
         assert one.metrics["validation"]["accuracy"] == other.metrics["validation"]["accuracy"]
         assert (one.epoch, one.samples, one.loss_rises) == (other.epoch, other.samples, other.loss_rises)
+        assert one.gradient_evaluations == other.gradient_evaluations == one.step
     end, single = finished(mine), finished(theirs)
     assert (end.status, end.step, end.best_step) == (single.status, single.step, single.best_step)
     assert end.state_bytes == single.state_bytes

@@ -80,6 +80,15 @@ def test_numbers_that_are_not_finite_survive(tmp_path, folder):
     assert math.isnan(log.evaluations[0].metrics["validation"]["accuracy"])
 
 
+@pytest.mark.parametrize(("total", "counts"), [(20, [10, 20]), (40, [None, None]), (None, [None, None])])
+def test_gradient_evaluations_missing_from_older_records_are_the_steps_only_if_each_used_one(
+    tmp_path, folder, total, counts
+):
+    end = finished(epochs=2, gradient_evaluations=total)
+    folder.write_trial(TRIAL, [started(), evaluated(1, 0.5), evaluated(2, 0.6), end])
+    assert list(only_log(tmp_path).gradient_evaluations) == counts
+
+
 def test_every_record_is_on_disk_before_append_returns(folder):
     with folder.open_trial(TRIAL) as file:
         for epoch in range(1, 4):

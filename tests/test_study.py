@@ -142,6 +142,17 @@ def test_gradient_evaluations_are_steps_or_calls_of_the_closure(tmp_path: Path) 
     assert 18 < counted <= 18 * 7
 
 
+def test_gradient_evaluations_are_recorded_at_each_evaluation(tmp_path: Path) -> None:
+    told = events(tmp_path, workload={"accumulate": 4})
+    assert [event.gradient_evaluations for event in evaluations(told)] == [6, 12, 18]  # a batch counts once
+    entry = {"L": {"use": "torch.optim.LBFGS", "lr": 0.1, "max_iter": 5}}
+    told = events(tmp_path, optimizers=entry)
+    counts = [event.gradient_evaluations for event in evaluations(told)]
+    assert counts == sorted(counts)  # type: ignore[type-var]
+    assert counts[0] > 6  # type: ignore[operator]
+    assert counts[-1] == finished(told).gradient_evaluations
+
+
 def test_a_study_survives_a_resume(tmp_path: Path) -> None:
     (trial,) = trials(tmp_path, workload={"study": ["gradients", "noise"]})
     whole = run(trial, tmp_path)

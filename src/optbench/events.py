@@ -74,6 +74,7 @@ class Evaluated:
     gradient_norm_max: float | None = None
     exploded_steps: int | None = None  # so far, of steps whose gradient was far above the running median
     vanished_steps: int | None = None  # so far, of steps whose gradient was gone before anything was learned
+    gradient_evaluations: int | None = None  # so far: forward and backward passes over the batch of a step
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ def evaluations_frame(results: Results) -> pd.DataFrame:
 
     Columns: those that name the trial, then step, epoch, samples, train_seconds, cpu_seconds, evaluation_seconds
     (cumulative), train_loss, learning_rate, gradient_norm, clipped_steps, skipped_steps, <split>_<metric> (of the test
-    split only at the last step, where it is read once); of sweeps also point_<hyperparameter>, empty in timed trials.
+    split only at the last step, where it is read once, and never of swept trials); of sweeps also
+    point_<hyperparameter>, empty in timed trials.
     """
     told = [_Told.of(row, log) for row in all_rows(results) for log in row.logs if log.evaluations]
     if not told:
@@ -172,9 +173,15 @@ class _Told:
         names = _names(row) | {"seed": log.trial["seed"], "trial_id": log.id}
         names |= {f"point_{key}": value for key, value in row.trial.point.items()}
         named = log.evaluations.metrics().items()
-        metrics = {f"{split}_{metric}": (split, metric) for split, known in named for metric in known}
+        is_swept = bool(row.trial.point)  # tuning never uses the test split
+        metrics = {
+            f"{split}_{metric}": (split, metric)
+            for split, known in named
+            for metric in known
+            if split != "test" or not is_swept
+        }
         end, step = log.finished, log.evaluations.column("step")[-1]
-        last = end.final.get("last", {}) if end is not None and end.step == step else {}
+        last = end.final.get("last", {}) if end is not None and end.step == step and not is_swept else {}
         return cls(names, metrics, {f"test_{metric}": value for metric, value in last.items()}, log)
 
     def columns(self) -> Iterator[str]:
@@ -188,7 +195,7 @@ class _Told:
         if name in self.names:
             return [self.names[name]] * len(events)
         if name in _FIELDS:
-            return events.column(name)
+            return self.log.gradient_evaluations if name == "gradient_evaluations" else events.column(name)
         told = events.metric(*self.metrics[name]) if name in self.metrics else [nan] * len(events)
         return [*told[:-1], self.final[name]] if name in self.final else told
 

@@ -71,6 +71,7 @@ def evaluated(session: Session, progress: Progress, interval: Interval, metrics:
         gradient_norm_max=max(interval.norms) if watch and interval.norms else None,
         exploded_steps=watch.exploded if watch else None,
         vanished_steps=watch.vanished if watch else None,
+        gradient_evaluations=session.gradient_evaluations,
     )
 
 

@@ -94,12 +94,13 @@ def _run(row: TableRow, log: TrialLog, name: str) -> Run:
 
 def _points(log: TrialLog) -> Iterator[Point]:
     names = [field.name for field in fields(Evaluated) if field.name not in _NOT_SERIES]
-    last = len(log.evaluations) - 1
+    last, is_swept = len(log.evaluations) - 1, bool(log.trial.get("point"))
     for index, event in enumerate(log.evaluations):
         values = {name: getattr(event, name) for name in names}
         for split, metrics in event.metrics.items():
-            values |= {f"{split}/{metric}": value for metric, value in metrics.items()}
-        if index == last and log.finished is not None and log.finished.step == event.step:
+            if split != "test" or not is_swept:
+                values |= {f"{split}/{metric}": value for metric, value in metrics.items()}
+        if index == last and log.finished is not None and log.finished.step == event.step and not is_swept:
             told = log.finished.final.get("last", {})
             values |= {f"test/{metric}": value for metric, value in told.items()}
         yield Point(event.step, event.train_seconds, {k: v for k, v in values.items() if v is not None})
@@ -109,8 +110,9 @@ def _final(log: TrialLog) -> dict[str, float]:
     end = log.finished
     if end is None:
         return {}
+    final = {} if log.trial.get("point") else end.final  # tuning never uses the test split
     found: dict[str, float] = {
-        f"{estimand}/{metric}": value for estimand, of in end.final.items() for metric, value in of.items()
+        f"{estimand}/{metric}": value for estimand, of in final.items() for metric, value in of.items()
     }
     sizes = ("state_bytes", "step_peak_bytes", "peak_memory_bytes", "train_seconds", "setup_seconds")
     found |= {name: value for name in sizes if (value := getattr(end, name)) is not None}

@@ -29,7 +29,7 @@ _LEAST_BYTES = 4_000_000  # of trials' files in a folder; less is read as fast w
 _WORTH = 0.02  # share of the files that must be new for the cache to be written again
 _SETTLED_NS = 2_000_000_000  # a file younger than this when it is read could change again without a trace
 _NOWHERE = Path()
-_VERSION = 1  # of what is pickled: raised when `TrialLog` or what it holds changes
+_VERSION = 2  # of what is pickled: raised when `TrialLog` or what it holds changes
 
 #: all that may be named in a cache; none of it does anything but hold values
 _HOLDERS = {

@@ -42,6 +42,19 @@ class TrialLog:
     def is_complete(self) -> bool:
         return is_final(self.finished)
 
+    @property
+    def gradient_evaluations(self) -> Sequence[int | None]:
+        """The count at each evaluation.
+
+        Older records have the total alone: where it equals the number of steps, every step used one gradient. Otherwise None.
+        """
+        recorded: Sequence[int | None] = self.evaluations.column("gradient_evaluations")
+        end = self.finished
+        if end is None or end.gradient_evaluations is None or end.gradient_evaluations != end.step:
+            return recorded
+        steps: Sequence[int] = self.evaluations.column("step")
+        return [step if count is None else count for step, count in zip(steps, recorded, strict=True)]
+
 
 def read_log(path: Path) -> TrialLog:
     """One trial's file. A torn last line is skipped. Raises `OptbenchError` if it is damaged or newer."""

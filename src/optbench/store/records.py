@@ -80,6 +80,7 @@ LATER_FIELDS: dict[type, dict[str, tuple[type, ...]]] = {
         "gradient_norm_max": _OPTIONAL,
         "exploded_steps": (int, type(None)),
         "vanished_steps": (int, type(None)),
+        "gradient_evaluations": (int, type(None)),
     },
     Resumed: {},
     Finished: {

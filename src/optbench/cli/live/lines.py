@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import asdict
 from typing import TextIO
 
 from optbench.cli.live.board import Board, key_of, point_of
 from optbench.cli.live.times import duration
-from optbench.events import Event, Finished
+from optbench.events import Evaluated, Event, Finished
 from optbench.report.text import clean
 from optbench.suite.types import Trial
 
@@ -31,7 +32,7 @@ class Lines:
         row = self.board.rows[key_of(trial)]
         name = f"{row.name}{point_of(trial)} seed {trial.seed}"
         if isinstance(event, Finished):
-            self.say(f"{name}: {event.status}{_result(trial, event)}")
+            self.say(f"{name}: {event.status}{self._result(trial, event)}")
         elif time.monotonic() - self._last > SIGN_OF_LIFE_SECONDS and row.last is not None:
             latest = "" if row.latest is None else f", {row.metric} {row.latest:.4g}"
             self.say(f"{name}: epoch {row.last.step / row.last.steps_per_epoch:.1f}{latest}")
@@ -45,9 +46,25 @@ class Lines:
         head = f"{time.strftime('%H:%M:%S')} [{self.board.done}/{self.board.planned}]"
         print(f"{head} {clean(text)}{tail}", file=self._stream, flush=True)
 
+    def _result(self, trial: Trial, event: Finished) -> str:
+        """Return the final test metric; for a sweep the last validation metric, as tuning never uses the test split."""
+        if "last" not in event.final:
+            return f" ({event.reason})" if event.reason else ""
+        metric = trial.workload.metrics[0]
+        split, value = "test", event.final["last"][metric]
+        if trial.point:
+            course = self.board.courses.get(trial.id)
+            split, value = "validation", course.curve[-1][1] if course and course.curve else math.nan
+        return f", {split} {metric} {value:.4f}, {event.train_seconds:.1f} s of training"
+
 
 def json_line(trial: Trial, event: Event) -> None:
-    """On standard output."""
+    """Print the event on standard output; of a swept trial without its metrics on the test split."""
+    values = asdict(event)
+    if trial.point and isinstance(event, Evaluated):
+        values["metrics"].pop("test", None)
+    elif trial.point and isinstance(event, Finished):
+        values["final"] = {}
     line = {
         "event": event.kind,
         "suite": trial.suite,
@@ -56,13 +73,6 @@ def json_line(trial: Trial, event: Event) -> None:
         "seed": trial.seed,
         "trial": trial.id,
         **({"point": trial.point} if trial.point else {}),
-        **asdict(event),
+        **values,
     }
     print(json.dumps(line), flush=True)
-
-
-def _result(trial: Trial, event: Finished) -> str:
-    if "last" in event.final:
-        metric = trial.workload.metrics[0]
-        return f", test {metric} {event.final['last'][metric]:.4f}, {event.train_seconds:.1f} s of training"
-    return f" ({event.reason})" if event.reason else ""
