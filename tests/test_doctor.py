@@ -40,7 +40,7 @@ def test_what_would_fail_is_told_with_what_to_do(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "--results DIR" in done.stdout
     assert "no such device here: 'cuda:7'" in done.stdout
-    assert "2 problems to mend" in done.stdout
+    assert "2 problems to fix" in done.stdout
 
 
 def test_missing_and_old_packages_are_told_with_the_command_that_helps(

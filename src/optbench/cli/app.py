@@ -1,7 +1,7 @@
-"""Every command, in the order in which a user meets them. A command is a module with an `app` of its own; this registers it.
+"""Registers all commands, in the order of `optbench --help`. Each command is a module with its own `app`.
 
-A module here is imported at every start, so its own imports are light: what is heavy is imported where it is used. Options of
-commands whose work needs heavy modules are in `commands/`.
+These modules are imported at every start, so heavy imports are deferred to where they are used. Commands that need many of them
+have their options in `commands/`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from optbench.cli.commands import (
 )
 from optbench.cli.layout import Command, Group
 
-#: headings of `optbench --help`, and the modules of the commands under them
+#: headings of `optbench --help`, with the modules of their commands
 SECTIONS = {
     "Compare optimizers": (new, check, plan, run, watch),
     "Read results": (report, records, compare, verdicts),
-    "Bring in and share": (merge, export, importing),
+    "Import and share": (merge, export, importing),
     "Look up": (listing, memory, steps, schema),
-    "Trust the machine and the code": (doctor, verify),
+    "Check the installation": (doctor, verify),
 }
 
 app = typer.Typer(

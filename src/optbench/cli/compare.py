@@ -1,4 +1,4 @@
-"""`optbench compare`: two sets of results, entry by entry, with gates for continuous integration."""
+"""`optbench compare`: compare two sets of results per entry, with gates for continuous integration."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ class Options:
 
 @app.command()
 def compare(
-    before: Annotated[Path, typer.Argument(metavar="BEFORE", help="A results root or a suite's folder.")],
-    after: Annotated[Path, typer.Argument(metavar="AFTER", help="What is held against it.")],
+    before: Annotated[
+        Path, typer.Argument(metavar="BEFORE", help="Results folder, or a folder that contains results.")
+    ],
+    after: Annotated[Path, typer.Argument(metavar="AFTER", help="Results to compare with BEFORE.")],
     format: Annotated[
         str | None,
         typer.Option(
@@ -48,14 +50,18 @@ def compare(
     output: Output = None,
     slower: Annotated[
         str | None,
-        typer.Option("--fail-if-slower", metavar="5%", help="Gate on training seconds per epoch."),
+        typer.Option(
+            "--fail-if-slower",
+            metavar="5%",
+            help="Fail if training seconds per epoch increase by more than this.",
+        ),
     ] = None,
     worse: Annotated[
         str | None,
         typer.Option(
             "--fail-if-worse",
             metavar="0.5%",
-            help="Gate on the final metric, in its own unit: 0.5% of an accuracy is half a point, 0.02 of a loss 0.02.",
+            help="Fail if the final metric is worse by more than this, in the metric's unit: 0.5% of accuracy is half a point.",
         ),
     ] = None,
     more_memory: Annotated[
@@ -63,21 +69,22 @@ def compare(
         typer.Option(
             "--fail-if-more-memory",
             metavar="5%",
-            help="Gate on optimizer state, on the peak inside its step, and on a GPU's peak memory.",
+            help="Fail if optimizer state, peak memory of step() or peak GPU memory increase by more than this.",
         ),
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="An inconclusive gate fails too.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Also fail on inconclusive gates.")] = False,
 ) -> None:
-    """Compare two sets of results, entry by entry, with intervals.
+    """Compare two sets of results per entry, with intervals.
 
-    Two versions of torch, two machines, before and after a change: AFTER minus BEFORE for each suite, workload, horizon, target
-    and optimizer that both have; what changed in suite and environment; what is in one only. Paired by seed where both ran the
-    same seeds from the same weights, else as independent groups (Welch), and it says which. Under 5 seeds it is preliminary.
+    For example two versions of torch, two machines, or before and after a change. Reports AFTER minus BEFORE for each suite,
+    workload, horizon, target and optimizer in both, the differences in suite and environment, and entries in only one of them.
+    The comparison is paired by seed where both ran the same seeds from the same weights, otherwise the groups are independent
+    (Welch's test). With fewer than 5 seeds it is preliminary.
 
-    A gate fails only on evidence: if the near bound of the 95 % interval (Holm-adjusted over the entries) is past the
-    threshold. If the estimate is past it and the interval is not, it is inconclusive: a warning, and a failure with --strict. A
-    gate that can't be judged fails: no entry in common, no values, one seed, trials of AFTER that have not run, seeds that
-    diverged or failed only in AFTER, or the very same records on both sides. Sizes that all seeds agree on need no interval.
+    A gate fails if the nearer bound of the 95 % interval (Holm-adjusted over the entries) exceeds the threshold. If only the
+    estimate exceeds it, the gate is inconclusive: a warning, or a failure with --strict. A gate that cannot be evaluated fails:
+    no common entry, no values, one seed, trials of AFTER that have not run, seeds that diverged or failed only in AFTER, or
+    identical records on both sides. Sizes that are equal for all seeds need no interval.
 
     Examples:
       optbench compare results-torch-2.11 results-torch-2.12
@@ -85,8 +92,8 @@ def compare(
       optbench compare baseline results --fail-if-more-memory 2% --strict --output changes.md
 
     Exit codes:
-      0  compared, and every gate met
-      1  a gate was not met, or could not be judged
+      0  compared, and all gates passed
+      1  a gate failed or could not be evaluated
       2  bad input
     """
     raise typer.Exit(run(before, after, Options(format, output, slower, worse, more_memory, strict)))

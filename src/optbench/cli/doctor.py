@@ -1,4 +1,4 @@
-"""`doctor`: is everything here that runs need?"""
+"""`doctor`: check that this machine can run suites."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _SIGNS = {"ok": "ok", "warning": "!", "bad": "x"}
 
 
 def doctor(results: Path, data: str | None, device: str) -> int:
-    """Print every finding as it is known, with what to do; exit code 1 if runs would fail."""
+    """Print each finding with its fix. Returns exit code 1 if runs would fail."""
     from optbench.catalog.data_root import data_root
     from optbench.executor.health import examine
     from optbench.report.text import clean
@@ -21,7 +21,7 @@ def doctor(results: Path, data: str | None, device: str) -> int:
             print(clean(f"{'':<17} -> {finding.advice}"), flush=True)
     bad, warned = states.count("bad"), states.count("warning")
     if bad:
-        print(f"\n{bad} problem{'s' * (bad > 1)} to mend before a run can succeed")
+        print(f"\n{bad} problem{'s' * (bad > 1)} to fix before a run can succeed")
     elif warned:
         print(f"\nReady to run, with {warned} warning{'s' * (warned > 1)}")
     else:

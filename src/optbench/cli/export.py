@@ -1,4 +1,4 @@
-"""`optbench export`: results as the files of another tool."""
+"""`optbench export`: write results in the file format of another tool."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def export(
     paths: ResultPaths = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="DIR", help="Write below this folder; default: exported/TOOL."),
+        typer.Option("--output", metavar="DIR", help="Folder to write to. Default: exported/TOOL."),
     ] = None,
 ) -> None:
-    """Write results as what TensorBoard, Weights & Biases or MLflow read.
+    """Write results as files for TensorBoard, Weights & Biases or MLflow.
 
-    Every trial is a run, with its settings, every evaluation, its final metrics and how it ended. Offline: nothing is sent. A
-    repeated export adds what is new and changes nothing else. Each tool is an extra, as in pip install 'optbench[tensorboard]'.
+    Each trial becomes a run with its settings, evaluations, final metrics and status. Nothing is uploaded. Exporting again adds
+    new trials and leaves existing runs unchanged. Each tool needs an extra, for example pip install 'optbench[tensorboard]'.
 
     Examples:
       optbench export tensorboard results/digits

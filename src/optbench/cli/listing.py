@@ -1,4 +1,4 @@
-"""`optbench list`: what a suite can name, and what each takes."""
+"""`optbench list`: list the names that a suite can use, with their arguments."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def list_(
         ),
     ],
 ) -> None:
-    """List what a suite can name, and the arguments it takes.
+    """List the names that a suite can use, with their arguments.
 
-    Arguments are shown as a suite writes them, with their defaults. Import paths (torchvision.models.resnet50) and files
-    (my_model.py:Net) can be named too.
+    Arguments are shown in the syntax of a suite, with their defaults. A suite can also use import paths
+    (torchvision.models.resnet50) and files (my_model.py:Net).
 
     Examples:
       optbench list models

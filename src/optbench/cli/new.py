@@ -1,4 +1,4 @@
-"""`optbench new`: a first suite, from a few answers or flags."""
+"""`optbench new`: write a first suite, from answers or options."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def new(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[FILE]", help="The suite to write; default: named after the data, as in digits.yaml."
+            metavar="[FILE]",
+            help="Suite file to write. Default: named after the data, for example digits.yaml.",
         ),
     ] = None,
     model: Annotated[
@@ -39,7 +40,7 @@ def new(
         typer.Option(
             "--model",
             metavar="MODEL",
-            help="As in small_cnn, 'mlp(hidden=[64])', torchvision.models.resnet18 or my_model.py:Net.",
+            help="For example small_cnn, 'mlp(hidden=[64])', torchvision.models.resnet18 or my_model.py:Net.",
             autocompletion=completion.catalog("models"),
         ),
     ] = None,
@@ -48,7 +49,7 @@ def new(
         typer.Option(
             "--data",
             metavar="DATA",
-            help="As in digits, cifar10 or 'image_folder(path=\"pictures\")'.",
+            help="For example digits, cifar10 or 'image_folder(path=\"pictures\")'.",
             autocompletion=completion.catalog("data"),
         ),
     ] = None,
@@ -57,35 +58,39 @@ def new(
         typer.Option(
             "--optimizer",
             metavar="NAME",
-            help="As in adamw, 'sgd(lr=0.1)' or my_opt.py:Mine; repeatable.",
+            help="For example adamw, 'sgd(lr=0.1)' or my_opt.py:Mine. Repeatable.",
             autocompletion=completion.catalog("optimizers"),
         ),
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option("--minutes", metavar="N", help="How long all trials together may take; default 10."),
+        typer.Option("--minutes", metavar="N", help="Total time of all trials. Default: 10."),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option("--seeds", metavar="N", help="Trials of each entry; default 5.")
+        int | None, typer.Option("--seeds", metavar="N", help="Seeds per entry. Default: 5.")
     ] = None,
     target: Annotated[
         float | None,
         typer.Option(
-            "--target", metavar="ACCURACY", help="A fraction, as 0.97; default: usual for the data."
+            "--target",
+            metavar="ACCURACY",
+            help="Target accuracy as a fraction, for example 0.97. Default: a usual value for the data.",
         ),
     ] = None,
     root: Annotated[
         str | None,
         typer.Option(
-            "--data-root", metavar="DIR", help="Data root; default $OPTBENCH_DATA, else the cache folder."
+            "--data-root",
+            metavar="DIR",
+            help="Data folder. Default: $OPTBENCH_DATA, or the user cache folder.",
         ),
     ] = None,
 ) -> None:
-    """Write a first suite, by asking or from flags.
+    """Write a first suite, from questions or options.
 
-    In a terminal it asks for what no flag tells. The budget follows from the time: a step of the model is timed here for about a
-    second, and the steps that fit into 70 % of the time are shared among the trials; the rest is for starts and evaluations. A
-    model that can't be timed is taken to need 0.02 s a step, and the file says so.
+    In a terminal it asks for values that no option gives. The budget follows from the time: a training step of the model is timed
+    for about a second, and the steps that fit into 70 % of the time are divided among the trials; the rest is for start-up and
+    evaluation. If the model cannot be timed, 0.02 s per step are assumed, and the file says so.
 
     Examples:
       optbench new
@@ -93,9 +98,9 @@ def new(
       optbench new --model 'mlp(hidden=[64])' --data digits --optimizer 'sgd(lr=0.1)' --optimizer adam --minutes 2 --seeds 3
 
     Exit codes:
-      0    written, and it passes `optbench check`
-      2    bad input, missing flags without a terminal, or the file exists
-      130  stopped with Ctrl-C or Ctrl-D: nothing is written
+      0    written, and `optbench check` passes
+      2    invalid input, missing options without a terminal, or the file exists
+      130  stopped with Ctrl-C or Ctrl-D; nothing is written
     """
     given = Given(file, model, data, tuple(optimizer or ()), minutes, seeds, target)
     from optbench.catalog.data_root import data_root

@@ -10,7 +10,7 @@ import typer
 from optbench.cli import completion
 
 MOST_RERUNS = 2
-"""Of a disturbed trial, unless a command line says otherwise."""
+"""Default maximum number of reruns of a disturbed trial."""
 
 Suites = Annotated[
     list[str],
@@ -25,7 +25,7 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Override a value of the suite, as in workload.budget.epochs=1; repeatable.",
+        help="Override a value of the suite, for example workload.budget.epochs=1. Repeatable.",
         autocompletion=completion.keys,
     ),
 ]
@@ -34,12 +34,12 @@ Only = Annotated[
     typer.Option(
         "--only",
         metavar="LABEL",
-        help="Only this optimizer entry; repeatable.",
+        help="Run only this optimizer entry. Repeatable.",
         autocompletion=completion.labels,
     ),
 ]
 Seeds = Annotated[
-    int | None, typer.Option("--seeds", min=1, metavar="N", help="Seeds 0 to N-1, whatever the suite says.")
+    int | None, typer.Option("--seeds", min=1, metavar="N", help="Use seeds 0 to N-1 instead of the suite's.")
 ]
 ResultsRoot = Annotated[
     Path,
@@ -54,14 +54,14 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="DIR",
-        help="Data root; default $OPTBENCH_DATA, else the platform's cache folder.",
+        help="Data folder. Default: $OPTBENCH_DATA, or the user cache folder.",
     ),
 ]
 ResultPaths = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="[RESULTS]...",
-        help="A results root or a suite's folder in it; default ./results.",
+        help="Results folders, or a folder that contains them. Default: ./results.",
         autocompletion=completion.results,
     ),
 ]
@@ -89,10 +89,15 @@ InputShape = Annotated[
     typer.Option(
         "--shape",
         metavar="C,H,W",
-        help="Of one input; default 3,224,224 for torchvision's models, else 3,32,32.",
+        help="Shape of one input. Default: 3,224,224 for torchvision models, otherwise 3,32,32.",
     ),
 ]
 Classes = Annotated[
     int | None,
-    typer.Option("--classes", min=1, metavar="N", help="Default 1000 for torchvision's models, else 10."),
+    typer.Option(
+        "--classes",
+        min=1,
+        metavar="N",
+        help="Number of classes. Default: 1000 for torchvision models, otherwise 10.",
+    ),
 ]

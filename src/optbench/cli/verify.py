@@ -1,4 +1,4 @@
-"""`optbench verify`: are the optimizers here what their equations say, and is a plug-in what a training loop expects?"""
+"""`optbench verify`: check torch's optimizers against reference implementations, and plug-ins for conformance."""
 
 from __future__ import annotations
 
@@ -39,33 +39,34 @@ def verify(
         str | None,
         typer.Argument(
             metavar="[OPTIMIZER]",
-            help="A plug-in to check, as in my_opt.py:MyOpt; without it torch's own are held to their equations.",
+            help="Optimizer to check, for example my_opt.py:MyOpt. Default: torch's optimizers against reference implementations.",
         ),
     ] = None,
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="An argument of the optimizer, as in lr=0.1."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="An argument of the optimizer, for example lr=0.1. Repeatable."
+        ),
     ] = None,
     equation: Annotated[
         str | None,
         typer.Option(
             "--as",
             metavar="NAME",
-            help="Hold the plug-in to the equation of sgd, adagrad, rmsprop, adam or adamw too.",
+            help="Also compare with the reference implementation of sgd, adagrad, rmsprop, adam or adamw.",
         ),
     ] = None,
     allow: Annotated[
         list[str] | None,
-        typer.Option(
-            "--allow", metavar="CHECK", help="A check that it is meant to fail, by name; repeatable."
-        ),
+        typer.Option("--allow", metavar="CHECK", help="Name of a check that may fail. Repeatable."),
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Hold torch's optimizers to their equations, or check a plug-in.
+    """Check torch's optimizers against reference implementations, or a plug-in.
 
-    Without an argument, every optimizer that this machine's torch has is stepped beside its published equation. With one, it is tried
-    for what a training loop expects: checkpoints, changed learning rates, missing gradients, closures, and more.
+    Without an argument, each optimizer of the installed torch is compared with an implementation of its published equations. With
+    one, that optimizer is tested for what a training loop needs: checkpoints, changed learning rates, missing gradients, closures
+    and more.
 
     Examples:
       optbench verify
@@ -74,8 +75,8 @@ def verify(
       optbench verify torch.optim.SGD --set lr=0.1 --as sgd
 
     Exit codes:
-      0  all within tolerance, and no check failed
-      1  not so
+      0  all within tolerance, and all checks passed
+      1  a deviation, or a failed check
       2  bad input
     """
     options = Options(tuple(sets or ()), equation, tuple(allow or ()), device)

@@ -51,7 +51,7 @@ def examine(data_root: Path, results: Path, device: str = "auto") -> Iterator[Fi
         try:
             yield from check()
         except OptbenchError as error:
-            yield Finding(topic, "bad", "; ".join(map(str, error.problems)), "mend it, or choose otherwise")
+            yield Finding(topic, "bad", "; ".join(map(str, error.problems)), "fix it or choose another")
         except Exception as error:  # a broken installation can raise anything, and this is who must tell
             yield Finding(topic, "bad", f"{type(error).__name__}: {error}", "install optbench anew")
 

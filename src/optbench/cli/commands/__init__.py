@@ -1,1 +1,1 @@
-"""Commands whose work lies in a module of the same name one folder up: here are only their options and help."""
+"""Options and help of commands that are implemented in the module of the same name one folder up."""

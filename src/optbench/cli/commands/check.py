@@ -1,4 +1,4 @@
-"""`optbench check`: every mistake in a suite before anything runs."""
+"""`optbench check`: validate suites without running them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.command()
 def check(suites: Suites, sets: Set = None, seeds: Seeds = None, data: Data = None) -> None:
-    """Check suites: every mistake at once, with file and line.
+    """Check suites and report all errors at once, with file and line.
 
-    Nothing runs, and neither torch nor a data set is loaded: unknown names come with the nearest known one.
+    Nothing is run, and neither torch nor a data set is loaded. For an unknown name the nearest valid name is shown.
 
     Examples:
       optbench check digits
@@ -21,8 +21,8 @@ def check(suites: Suites, sets: Set = None, seeds: Seeds = None, data: Data = No
       optbench check digits --set optimizers.Adam.lr=0.01
 
     Exit codes:
-      0  every suite can run
-      2  some suite has a mistake
+      0  all suites are valid
+      2  at least one suite has an error
     """
     from optbench.cli.run import checked
 

@@ -1,4 +1,4 @@
-"""`optbench doctor`: is everything here that runs need?"""
+"""`optbench doctor`: check that this machine can run suites."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.command()
 def doctor(results: ResultsRoot = Path("results"), data: Data = None, device: Device = "auto") -> None:
-    """Check the installation, the device and a first training.
+    """Check the installation, the device and a short training run.
 
-    GPU, processor, data root, results folder, disk: every finding with what to do about it.
+    Checks GPU, processor, data folder, results folder and disk. Each problem is shown with a fix.
 
     Examples:
       optbench doctor
       optbench doctor --device cuda:1 --results /scratch/results
 
     Exit codes:
-      0  runs will work
-      1  something must be mended first
+      0  ready to run
+      1  a problem must be fixed first
       2  bad input
     """
     from optbench.cli.doctor import doctor as examine

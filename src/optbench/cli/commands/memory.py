@@ -1,4 +1,4 @@
-"""`optbench memory`: what training would take, before it is tried."""
+"""`optbench memory`: estimate the memory that training needs, without training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 class ForecastPrecision(StrEnum):
-    """What `memory` can follow."""
+    """Precisions that `memory` supports."""
 
     fp32 = "fp32"
     bf16 = "bf16"
@@ -35,7 +35,7 @@ def memory(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="A model, as in resnet20 or 'mlp(hidden=[512])'; or a suite, for its entries.",
+            help="A model, for example resnet20 or 'mlp(hidden=[512])', or a suite, for its model and optimizers.",
             autocompletion=completion.models_and_suites,
         ),
     ],
@@ -44,12 +44,15 @@ def memory(
         typer.Option(
             "--optimizer",
             metavar="NAME",
-            help="An optimizer, as in adamw or 'torch.optim.SGD(momentum=0.9)'; repeatable; default: ten common ones.",
+            help="An optimizer, for example adamw or 'torch.optim.SGD(momentum=0.9)'. Repeatable. Default: ten common ones.",
             autocompletion=completion.catalog("optimizers"),
         ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, metavar="N", help="Default 32; of a suite its own.")
+        int | None,
+        typer.Option(
+            "--batch-size", min=1, metavar="N", help="Batch size. Default: the suite's, or 32 for a model."
+        ),
     ] = None,
     shape: InputShape = None,
     classes: Classes = None,
@@ -57,29 +60,33 @@ def memory(
         ForecastPrecision | None,
         typer.Option(
             metavar="PRECISION",
-            help="fp32 or bf16; default fp32; of a suite its own, where auto is bf16 as on a GPU.",
+            help="fp32 or bf16. Default: the suite's (auto means bf16, as on a GPU), or fp32 for a model.",
         ),
     ] = None,
     implementation: Annotated[
         StepImplementation | None,
         typer.Option(
             metavar="NAME",
-            help="Of the step: default, forloop, foreach or fused; default is what torch takes on a GPU, mostly foreach.",
+            help="Implementation of step(): default, forloop, foreach or fused. default is torch's choice on a GPU, usually foreach.",
         ),
     ] = None,
     steps: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Take at least so many steps, for state that comes late.")
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Minimum number of steps, for optimizers that allocate state late."
+        ),
     ] = 3,
     sets: Set = None,
     data: Data = None,
     format: TextFormat = "terminal",
     check: Annotated[
-        bool, typer.Option("--check", help="Compare with the real allocator's peak; needs an NVIDIA GPU.")
+        bool,
+        typer.Option("--check", help="Compare the estimate with the measured peak. Needs an NVIDIA GPU."),
     ] = False,
 ) -> None:
-    """Forecast the memory of training a model, without training it.
+    """Estimate the memory needed to train a model, without training it.
 
-    Parameters, gradients, activations and the state of several optimizers; no GPU is needed.
+    Reports parameters, gradients, activations and optimizer state for several optimizers. No GPU is needed.
 
     Examples:
       optbench memory resnet20
@@ -88,8 +95,8 @@ def memory(
       optbench memory digits --format csv
 
     Exit codes:
-      0  told for every optimizer
-      1  some optimizer can't step on this model
+      0  estimated for all optimizers
+      1  at least one optimizer cannot train this model
       2  bad input
     """
     from optbench.cli.memory import Options

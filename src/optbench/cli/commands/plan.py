@@ -1,4 +1,4 @@
-"""`optbench plan`: what a run would do."""
+"""`optbench plan`: list the trials of a suite without running them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def plan(
         str | None,
         typer.Option(
             metavar="DELTA",
-            help="Also say how many seeds would show this difference of the final metric, as in 0.5%.",
+            help="Also report the number of seeds needed to detect this difference of the final metric, for example 0.5%.",
         ),
     ] = None,
 ) -> None:
-    """Say which trials a suite makes and how long the rest takes.
+    """List the trials of a suite and estimate the remaining time.
 
-    The same as `run --dry-run`. Times are learned from the trials that are done.
+    Same as `run --dry-run`. The estimate uses the times of finished trials.
 
     Examples:
       optbench plan digits
@@ -38,7 +38,7 @@ def plan(
       optbench plan digits --detect 0.5%
 
     Exit codes:
-      0  the suite can run
+      0  the suite is valid
       2  bad input
     """
     from optbench.cli.run import Options, run_suites

@@ -1,4 +1,4 @@
-"""`optbench run`: a suite's trials, from the first or from where they stopped."""
+"""`optbench run`: run the trials of suites, or resume them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 class Allocator(StrEnum):
-    """Of the C library's memory."""
+    """Settings of the C library's memory allocator."""
 
     tuned = "tuned"
     default = "default"
@@ -31,12 +31,14 @@ def run(
     device: Device = "auto",
     threads: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="CPU threads of a trial; default: torch's own choice."),
+        typer.Option(min=1, metavar="N", help="CPU threads per trial. Default: torch's choice."),
     ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Trials of a sweep at once; default: one a core, on a GPU one."
+            min=1,
+            metavar="N",
+            help="Sweep trials to run in parallel. Default: one per CPU core, one on a GPU.",
         ),
     ] = None,
     reruns: Annotated[
@@ -46,26 +48,31 @@ def run(
             min=0,
             metavar="N",
             envvar="OPTBENCH_RERUNS",
-            help="Run a timed trial that other work disturbed again, at most so often.",
+            help="Maximum reruns of a timed trial affected by other load.",
         ),
     ] = MOST_RERUNS,
     data: Data = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be run, and run nothing.")
+        bool, typer.Option("--dry-run", help="Show what would run, without running it.")
     ] = False,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Set earlier results of these trials aside and run them anew.")
+        bool,
+        typer.Option(
+            "--fresh", help="Move earlier results of these trials to superseded/ and run the trials again."
+        ),
     ] = False,
     allow_mixed: Annotated[
         bool,
-        typer.Option("--allow-mixed", help="Go on though earlier trials ran on another device or version."),
+        typer.Option(
+            "--allow-mixed", help="Continue even if earlier trials ran on another device or software version."
+        ),
     ] = False,
     allocator: Annotated[
         Allocator,
         typer.Option(
             "--allocator",
             envvar="OPTBENCH_ALLOCATOR",
-            help="Memory of CPU trials: tuned keeps what is freed, default leaves the C library alone.",
+            help="Memory allocator for CPU trials: tuned (keeps freed memory for reuse) or default (C library settings).",
         ),
     ] = Allocator.tuned,
     stall_timeout: Annotated[
@@ -74,18 +81,18 @@ def run(
             "--stall-timeout",
             min=1,
             metavar="SECONDS",
-            help="A trial without a sign of life for so long is taken to hang, and ended.",
+            help="Kill a trial that reports no progress for this long.",
         ),
     ] = 1800,
     json: Annotated[
-        bool, typer.Option("--json", help="Print one event a line as JSON, and no table.")
+        bool, typer.Option("--json", help="Print events as JSON, one per line, instead of the table.")
     ] = False,
 ) -> None:
-    """Run a suite's trials, or go on with them, and print the table.
+    """Run the trials of suites, or resume them, and print the table.
 
-    A second run continues: finished trials are skipped, unfinished ones go on from their checkpoint. Ctrl-C writes a
-    checkpoint and says how to go on. Timed trials on a CPU that other programs disturbed are run again once the others are
-    done; the first undisturbed attempt counts, and the report tells of all.
+    Running the same command again resumes: finished trials are skipped, unfinished ones continue from their checkpoint.
+    Ctrl-C writes a checkpoint and shows the command to resume. Timed CPU trials that were slowed down by other programs
+    are rerun after the others. The first undisturbed attempt counts; the report lists all attempts.
 
     Examples:
       optbench run digits
@@ -94,10 +101,10 @@ def run(
       optbench run suites/digits.yaml --results /tmp/results --dry-run
 
     Exit codes:
-      0    all trials ran (a diverged one is an outcome, not an error)
-      1    some trial failed or ran out of memory
-      2    bad input, or no room to write
-      130  stopped with Ctrl-C; 143 by a scheduler
+      0    all trials ran (a diverged trial is a result, not an error)
+      1    at least one trial failed or ran out of memory
+      2    invalid input, or no disk space left
+      130  stopped with Ctrl-C (143: by a scheduler)
     """
     from optbench.cli.run import Options, run_suites
 

@@ -1,4 +1,4 @@
-"""`optbench schema`: the grammar of suite files, for editors."""
+"""`optbench schema`: print the JSON Schema of suite files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ app = typer.Typer(rich_markup_mode=None)
 def schema() -> None:
     """Print the JSON Schema of suite files, for editors.
 
-    Editors then complete keys and underline mistakes. For VS Code's YAML extension, put this line at the top of a
+    Editors use it to complete keys and to mark errors. For the YAML extension of VS Code, add this line at the top of a
     suite: `# yaml-language-server: $schema=suite.schema.json`.
 
     Examples:

@@ -1,4 +1,4 @@
-"""`optbench steps`: what a step of each optimizer costs on this machine."""
+"""`optbench steps`: measure the time of `step()` for each optimizer on this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 class MeasuredImplementation(StrEnum):
-    """Of a step."""
+    """Implementations of `step()` that can be measured."""
 
     forloop = "forloop"
     foreach = "foreach"
@@ -29,7 +29,7 @@ def steps(
         str,
         typer.Argument(
             metavar="[MODEL]",
-            help="Whose parameters are updated, as in resnet20 or 'mlp(hidden=[512])'.",
+            help="The model whose parameters are updated, for example resnet20 or 'mlp(hidden=[512])'.",
             autocompletion=completion.catalog("models"),
         ),
     ] = "torchvision.models.resnet18",
@@ -38,7 +38,7 @@ def steps(
         typer.Option(
             "--optimizer",
             metavar="NAME",
-            help="An optimizer, as in adamw or 'sgd(momentum=0.9)'; repeatable; default: seven common ones.",
+            help="An optimizer, for example adamw or 'sgd(momentum=0.9)'. Repeatable. Default: seven common ones.",
             autocompletion=completion.catalog("optimizers"),
         ),
     ] = None,
@@ -47,14 +47,17 @@ def steps(
         typer.Option(
             "--implementation",
             metavar="NAME",
-            help="forloop, foreach, fused or compiled; repeatable; default: all.",
+            help="forloop, foreach, fused or compiled. Repeatable. Default: all.",
         ),
     ] = None,
     rounds: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Interleaved rounds; the median over them is told.")
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Number of interleaved rounds. The median over rounds is reported."
+        ),
     ] = 9,
     threads: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="CPU threads; default: torch's own choice.")
+        int | None, typer.Option(min=1, metavar="N", help="CPU threads. Default: torch's choice.")
     ] = None,
     shape: InputShape = None,
     classes: Classes = None,
@@ -62,13 +65,14 @@ def steps(
     data: Data = None,
     format: TextFormat = "terminal",
     save: Annotated[
-        Path | None, typer.Option("--save", metavar="DIR", help="Also write the tables and a figure there.")
+        Path | None,
+        typer.Option("--save", metavar="DIR", help="Also write the tables and a figure to this folder."),
     ] = None,
 ) -> None:
-    """Measure `step()` of optimizers against the memory traffic it takes.
+    """Measure the time of `step()` and compare it with its memory traffic.
 
-    Each optimizer is measured on the model's parameters in each implementation that it has, in turns. The floor is one pass over
-    memory that moves as many bytes as the update reads and writes.
+    Each optimizer is measured on the model's parameters with each available implementation, in interleaved rounds. The
+    floor is the time of one pass over memory that moves as many bytes as the update reads and writes.
 
     Examples:
       optbench steps
@@ -76,8 +80,8 @@ def steps(
       optbench steps --implementation fused --implementation compiled --save steps
 
     Exit codes:
-      0    every optimizer was measured
-      1    of some optimizer nothing could be measured; its rows say why
+      0    all optimizers were measured
+      1    at least one optimizer could not be measured; its rows say why
       2    bad input
       130  stopped with Ctrl-C
     """

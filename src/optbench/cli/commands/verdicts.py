@@ -1,4 +1,4 @@
-"""`optbench verdicts`: what others published beside what was measured."""
+"""`optbench verdicts`: compare published values with measured ones."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def verdicts(
     data: Data = None,
     format: TextFormat = "terminal",
 ) -> None:
-    """Set a suite's published rows beside what was measured.
+    """Compare a suite's published values with measured ones.
 
-    Optimizer state is measured at once, by real steps on the model, where no trial has told it; nothing is trained.
+    Where no trial has measured the optimizer state, it is measured now by a few steps on the model. Nothing is trained.
 
     Examples:
       optbench verdicts resnet50
@@ -38,7 +38,7 @@ def verdicts(
       optbench verdicts resnet50 --format markdown
 
     Exit codes:
-      0  every row has its verdict
+      0  each row has a verdict
       2  bad input, or no published rows
     """
     from optbench.cli.verdicts import verdicts as judge

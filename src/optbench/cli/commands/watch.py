@@ -1,4 +1,4 @@
-"""`optbench watch`: the view that a run has of itself, for those who look on from elsewhere."""
+"""`optbench watch`: show the progress of a run in another process."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ app = typer.Typer(rich_markup_mode=None)
 def watch(
     path: Annotated[
         Path,
-        typer.Argument(metavar="[RESULTS]", help="A suite's folder, or a results root; default ./results."),
+        typer.Argument(
+            metavar="[RESULTS]",
+            help="A results folder, or a folder that contains results. Default: ./results.",
+        ),
     ] = Path("results"),
     every: Annotated[
         float,
-        typer.Option("--every", metavar="SECONDS", min=0.1, help="Between two looks at the files."),
+        typer.Option("--every", metavar="SECONDS", min=0.1, help="Seconds between two reads of the files."),
     ] = 1.0,
 ) -> None:
-    """Follow a run that another process or machine is doing, from its files alone.
+    """Follow a run in another process or on another machine, by reading its files.
 
-    Shows what the run itself shows, and ends with the table when it is over. Nothing is written, and Ctrl-C leaves the
-    run alone. Waits for a run that has not begun, and for one that was killed to go on. Of a results root, the suite
-    that is running is followed.
+    Shows the same display as the run, and prints the table when the run has finished. Writes nothing; Ctrl-C does not
+    affect the run. Waits for a run that has not started, and for a killed run to be resumed. In a folder with several
+    results, the suite that is running is followed.
 
     Examples:
       optbench watch
@@ -33,9 +36,9 @@ def watch(
       optbench watch /mnt/cluster/results --every 10 | tee log.txt
 
     Exit codes:
-      0    the run is over
-      2    bad input: results of a newer optbench
-      130  left with Ctrl-C; the run goes on
+      0    the run has finished
+      2    invalid input, or results of a newer optbench
+      130  stopped with Ctrl-C; the run continues
     """
     from optbench.cli.watch import watch as follow
 
