@@ -50,6 +50,16 @@ def message(found: Results, kind: str) -> str:
 # --- frames
 
 
+@pytest.mark.parametrize("bound", ["at_least", "at_most"])
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_a_value_that_is_not_finite_reaches_no_target(tmp_path, bound, value):
+    suite = a_suite(seeds=1, target={"metric": "accuracy", bound: 0.9})
+    finite = 0.95 if bound == "at_least" else 0.05
+    events = {("SGD", 0): curve([0.5 if bound == "at_least" else 0.99, value, finite])}
+    found = passages_frame(results(tmp_path, suite, events))
+    assert found["epochs"].tolist() == [3]
+
+
 def test_trials_frame_has_a_row_a_planned_trial_run_or_not(tmp_path):
     found = trials_frame(results(tmp_path, a_suite(seeds=2), {("SGD", 0): reaching(3), ("SGD", 1): failed()}))
     assert found["status"].tolist() == ["completed", "failed", "not run", "not run"]

@@ -225,6 +225,13 @@ def test_for_metrics_that_should_be_small_infinity_reaches_nothing(tmp_path, log
     assert seconds(tmp_path) == [10.0]
 
 
+@pytest.mark.parametrize("metric", ["inf", "Infinity", "1e999"])
+def test_infinity_reaches_no_target_of_a_metric_that_should_be_large(tmp_path, logs, metric):
+    trial(logs, "adam", 0, "mnist_jax", 1, [(10, 5.0, "NaN"), (20, 10.0, metric), (30, 15.0, 0.95)])
+    do_import(tmp_path)
+    assert seconds(tmp_path) == [15.0]
+
+
 def test_columns_may_come_in_any_order_with_others_among_them(tmp_path, logs):
     content = "new,validation/accuracy,global_step,accumulated_submission_time\nx,0.95,10,7.5\n"
     trial(logs, "adam", 0, "mnist_jax", 1, content)

@@ -231,7 +231,8 @@ def _passage(log: TrialLog, target: Target) -> dict[str, Any]:
 def first_holding(log: TrialLog, target: Target) -> int | None:
     """Index of the first evaluation at which the target held; None where it never did."""
     values = np.asarray(log.evaluations.metric(target.split, target.metric), dtype=float)
-    held = values >= target.value if target.at_least is not None else values <= target.value
+    meets = values >= target.value if target.at_least is not None else values <= target.value
+    held = meets & np.isfinite(values)
     index = int(held.argmax()) if len(held) else 0
     return index if len(held) and held[index] else None
 

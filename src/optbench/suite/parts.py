@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -166,7 +167,9 @@ class Target(Strict):
         return bound
 
     def holds(self, value: float) -> bool:
-        """NaN never holds."""
+        """Return whether the value is finite and meets the bound: NaN and infinity meet no target."""
+        if not math.isfinite(value):
+            return False
         return value >= self.value if self.at_least is not None else value <= self.value
 
     def __str__(self) -> str:

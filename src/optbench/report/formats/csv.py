@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from optbench.formulas import escape
 from optbench.report.model import Report
 from optbench.report.text import clean
 
@@ -16,8 +17,11 @@ def render(report: Report) -> str:
 
 
 def to_csv(table: pd.DataFrame) -> str:
-    """Numbers as they are, unknown ones empty. Text that a spreadsheet would run as a formula gets a leading quote;
-    characters that steer a terminal are left out."""
+    """Return the table as CSV text; unknown numbers are empty cells.
+
+    Text that a spreadsheet would run as a formula gets a leading apostrophe, which `optbench import csv` removes.
+    Control characters are left out.
+    """
     safe = table.rename(columns=_harmless)
     for column in safe.columns:
         known = safe[column]
@@ -28,8 +32,4 @@ def to_csv(table: pd.DataFrame) -> str:
 
 
 def _harmless(value: object) -> object:
-    """https://owasp.org/www-community/attacks/CSV_Injection"""
-    if not isinstance(value, str):
-        return value
-    text = clean(value)
-    return f"'{text}" if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+    return escape(clean(value)) if isinstance(value, str) else value
