@@ -223,12 +223,20 @@ def test_a_difference_below_the_evaluation_grid_is_never_significant():
     assert all_pairs(values, "sign_flip", resolution=1.0)["p"].item() == 1
 
 
-def test_comparisons_with_the_baseline_are_adjusted_among_themselves_only():
+@pytest.mark.parametrize("baseline", list("abcd"))
+def test_differences_from_a_baseline_are_adjusted_over_all_pairs(baseline):
     noise = np.random.default_rng(3).normal(0, 0.01, (4, 5))
     values = pd.DataFrame({name: 0.9 + noise[i] for i, name in enumerate("abcd")})
-    found = against(values, "a")
-    assert found["a"].tolist() == ["b", "c", "d"]
-    assert found["p_holm"].tolist() == pytest.approx(holm(found["p"].tolist()))
+    pairs = all_pairs(values)
+    found = against(pairs, baseline)
+    assert found["a"].tolist() == [name for name in "abcd" if name != baseline]
+    for pair in found.to_dict("records"):
+        same = pairs[pairs["a"].isin([pair["a"], baseline]) & pairs["b"].isin([pair["a"], baseline])].iloc[0]
+        assert pair["p_holm"] == same["p_holm"]
+        estimate = t_interval((values[pair["a"]] - values[baseline]).tolist())
+        assert (pair["difference"], pair["low"], pair["high"]) == pytest.approx(
+            (estimate.mean, estimate.low, estimate.high)
+        )
 
 
 @pytest.mark.filterwarnings("ignore:The confidence interval is undefined")

@@ -276,7 +276,28 @@ def test_an_optimizer_that_never_finished_a_trial_is_in_no_best_group(tmp_path):
     table = comparison(results(tmp_path, a_suite(seeds=5), events))
     assert row(table, "SGD")["best_group"]
     assert not row(table, "Adam")["best_group"]
-    assert math.isnan(row(table, "Adam")["final_metric"])
+
+
+def test_the_final_metric_of_an_entry_that_always_diverged_is_what_its_difference_uses(tmp_path):
+    events = {("SGD", seed): reaching(3, 0.9 + seed / 100) for seed in range(5)}
+    events |= {("Adam", seed): diverged() for seed in range(5)}
+    table = comparison(results(tmp_path, a_suite(seeds=5), events))
+    adam, sgd = row(table, "Adam"), row(table, "SGD")
+    assert adam["final_metric"] == 0
+    assert adam["difference"] == pytest.approx(adam["final_metric"] - sgd["final_metric"])
+
+
+def test_no_p_value_of_a_difference_contradicts_the_group(tmp_path):
+    """With four entries: A - SGD has p = 0.040 adjusted over three comparisons, and 0.079 over all six pairs."""
+    gains = {"SGD": [0.0] * 5, "A": [1, 2, 3, 4, 5], "B": [1, -1, 0, 2, -2], "C": [0, 1, -1, 1, -1]}
+    events = {
+        (label, seed): reaching(3, 0.9 + 0.001 * gain + 0.0001 * seed * (label == "B"))
+        for label, of in gains.items()
+        for seed, gain in enumerate(of)
+    }
+    table = comparison(results(tmp_path, a_suite(labels=list(gains), seeds=5), events))
+    assert not (table["difference_p"] < 0.05).any()
+    assert not table["best_group"].eq(False).any()
 
 
 def test_entries_of_one_configuration_are_never_told_apart(tmp_path):

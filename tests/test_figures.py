@@ -203,7 +203,7 @@ def test_seeds_that_diverged_are_told_of_and_their_worst_is_no_dot(tmp_path):
     events = {("Half", s): reaching(3) for s in range(3)} | {("Half", s): diverged() for s in (3, 4)}
     found = of(results(tmp_path, events | {("SGD", s): reaching(2) for s in range(5)}))
     assert "Half 2 of 5" in said(found["curves-accuracy"])
-    assert "2 of 5 ended early" in said(found["finals"])
+    assert "2 of 5 diverged" in said(found["finals"])
 
 
 def test_only_what_can_be_told_apart_is_marked(tmp_path):

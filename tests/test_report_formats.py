@@ -147,7 +147,7 @@ def test_failures_are_rows_and_counts_never_gaps(tmp_path):
     }
     suite = a_suite(labels=["Dud", "Half", "Broken", "Later"], seeds=2)
     text = render(results(tmp_path, suite, events), "markdown")
-    assert cells(text, "Dud")[3:] == ["–", "2.00x", "0/2", "diverged"]
+    assert cells(text, "Dud")[3:] == ["0.0 †", "2.00x", "0/2", "diverged"]
     assert cells(text, "Half")[3] == "47.5 †"
     assert cells(text, "Half")[6] == "1 of 2 diverged"
     assert cells(text, "Broken")[6] == "failed"

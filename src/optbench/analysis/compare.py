@@ -36,13 +36,16 @@ def all_pairs(
     return pairs
 
 
-def against(values: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Every other column against the baseline's: as `all_pairs`, adjusted over these comparisons only; b is the baseline."""
-    columns = _columns(values)
-    records = [_pair(columns, entry, baseline, "paired_t", 0.0) for entry in columns if entry != baseline]
-    pairs = pd.DataFrame(records, columns=COLUMNS)
-    pairs["p_holm"] = holm(pairs["p"].tolist())
-    return pairs
+def against(pairs: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Return the rows of `all_pairs` that include the baseline, as differences from it: b is the baseline.
+
+    p_holm stays adjusted over all pairs, so that a table of differences and the top group never contradict each other.
+    """
+    second = pairs[pairs["b"] == baseline]
+    first = pairs[pairs["a"] == baseline]
+    turned = first.assign(a=first["b"], b=first["a"])
+    turned = turned.assign(difference=-first["difference"], low=-first["high"], high=-first["low"])
+    return pd.concat([second, turned]).sort_index()
 
 
 def top_group(pairs: pd.DataFrame, *, higher_is_better: bool) -> dict[str, bool | None]:

@@ -18,6 +18,7 @@ from optbench.suite.types import Target
 COLUMNS = (
     *("suite", "workload", "target", "optimizer", "horizon", "length", "metric", "estimand", "seeds"),
     *(
+        "imputed",
         "final_metric",
         "final_metric_low",
         "final_metric_high",
@@ -32,7 +33,8 @@ COLUMNS = (
 def horizons_frame(results: Results) -> pd.DataFrame:
     """One row a target, optimizer and horizon, for workloads that ran with several; each is a full run of its own.
 
-    Columns: suite, workload, target, optimizer, horizon (text), length (its number); metric (the target's), estimand, seeds;
+    Columns: suite, workload, target, optimizer, horizon (text), length (its number); metric (the target's), estimand, seeds,
+    imputed (trials that count as the worst outcome);
     final_metric with its 95 % t interval (of the test split; none where trials diverged); meets (its mean meets the target),
     surely (the whole interval does); shortest and shortest_surely: the least horizon of the optimizer that does.
     """
@@ -61,7 +63,8 @@ def _of_block(block: list[TableRow], target: Target, *, higher: bool) -> Iterato
     values = final_values(block, target.metric, higher=higher)
     for row in block:
         found = t_interval(values[row.config_id].dropna().tolist())
-        whole = not any(is_worst(log) for log in row.logs)
+        imputed = sum(is_worst(log) for log in row.logs)
+        whole = not imputed
         budget = row.trial.workload.budget
         yield {
             "suite": row.suite,
@@ -73,6 +76,7 @@ def _of_block(block: list[TableRow], target: Target, *, higher: bool) -> Iterato
             "metric": target.metric,
             "estimand": row.estimand,
             "seeds": found.n,
+            "imputed": imputed,
             "final_metric": found.mean,
             "final_metric_low": found.low if whole else math.nan,
             "final_metric_high": found.high if whole else math.nan,

@@ -49,11 +49,12 @@ def comparison(results: Results) -> pd.DataFrame:
     interval <unit>_to_target_low, _high (open end empty), over seeds _min, _max (empty if one never arrived),
     <unit>_budget (at which those that did not arrive are censored: their median) and <unit>_restricted_mean;
     restricted_difference (restricted mean time minus the baseline's, in restricted_unit: epochs, or the first unit that all
-    tell), restricted_difference_p (permutation test, Holm-adjusted);
+    tell), restricted_difference_p (permutation test, Holm-adjusted over the
+    comparisons with the baseline);
     interval_note; timed (trials whose seconds count); fastest_group;
     metric, estimand, final_metric (mean), final_metric_low, _high (95 % t interval), _std, imputed (trials that count
     as the worst outcome), best_group; difference, difference_low, difference_high, difference_p (paired with the
-    baseline; Holm-adjusted), difference_n; final_<metric> again under the metric's own name;
+    baseline; Holm-adjusted over all pairs of entries, as the groups are), difference_n; final_<metric> again under the metric's own name;
     memory_overhead (greatest optimizer state over parameter bytes), step_peak_overhead (likewise, transient);
     train_seconds (mean of the timed), batch_size, parameters.
 
@@ -146,14 +147,15 @@ def _final(log: TrialLog, estimand: str, metric: str, worst: float) -> float:
 def _final_records(block: list[TableRow], metric: str, *, higher: bool) -> dict[str, Record]:
     """By config_id: everything that does not depend on a target."""
     values = final_values(block, metric, higher=higher)
-    best = top_group(all_pairs(values), higher_is_better=higher)
+    pairs = all_pairs(values)
+    best = top_group(pairs, higher_is_better=higher)
     baseline = next((row.config_id for row in block if row.baseline), block[0].config_id)
-    differences = {pair["a"]: pair for pair in plain_rows(against(values, baseline))}
+    differences = {pair["a"]: pair for pair in plain_rows(against(pairs, baseline))}
     records = {}
     for row in block:
         seen = values[row.config_id].dropna().tolist()
         imputed = sum(is_worst(log) for log in row.logs)
-        final = t_interval(seen if imputed < len(seen) else [])
+        final = t_interval(seen)
         group = best.get(row.config_id)
         if imputed:  # a mean of measured and filled-in values is not normal: no interval, and no praise
             final = replace(final, low=math.nan, high=math.nan)

@@ -10,6 +10,7 @@ from optbench.analysis.frames import plain_rows
 from optbench.analysis.rows import TableRow
 from optbench.report.cells import Cell, Column, comparison_columns
 from optbench.report.model import Block, Table
+from optbench.report.outcomes import WORST, worst_value_text
 from optbench.report.text import clean
 from optbench.suite.axes import as_text
 
@@ -32,6 +33,8 @@ def axes_block(rows: Sequence[TableRow], table: pd.DataFrame, warnings: Sequence
     ]
     if alone(rows):
         notes += ["Final metric: mean over seeds ± half the 95 % t interval, where there is one."]
+    if first["imputed"].any():
+        notes += [f"†: trials that {WORST} count as {worst_value_text(str(first['metric'].iloc[0]))}."]
     return Block("By axes", _facts(rows, paths), (shown,), tuple(notes), tuple(warnings), "")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from optbench.report.outcomes import status_text
 from optbench.report.text import clean, count, is_share, number, p_value, seconds
 
 Record = dict[Any, Any]
@@ -41,7 +42,7 @@ def comparison_columns(table: pd.DataFrame) -> list[Column]:
     if shows_memory(table):
         columns.append(Column("memory\noverhead", lambda row: Cell(_multiple(row["memory_overhead"]))))
     columns.append(_seeds(table))
-    columns.append(Column("status", lambda row: Cell(_status(row)), text=True))
+    columns.append(Column("status", lambda row: Cell(status_text(row)), text=True))
     return columns
 
 
@@ -59,7 +60,7 @@ def difference_columns(table: pd.DataFrame) -> list[Column]:
     def difference(row: Record) -> Cell:
         if math.isnan(row["difference"]):
             return Cell("–")
-        return Cell(show(row["difference"]))
+        return Cell(show(row["difference"]) + (" †" if row["imputed"] else ""))
 
     def interval(row: Record) -> Cell:
         if math.isnan(row["difference_low"]):
@@ -78,6 +79,12 @@ def difference_columns(table: pd.DataFrame) -> list[Column]:
 def told_apart(table: pd.DataFrame, group: str) -> bool:
     """Whether a group means anything: some entry is in it and some other is not."""
     return bool((table[group].eq(False).fillna(False)).any() and (table[group].eq(True).fillna(False)).any())
+
+
+def none_worse(table: pd.DataFrame) -> bool:
+    """Return whether final metrics were compared and no entry is significantly worse than another."""
+    group = table["best_group"]
+    return bool(group.notna().any() and not group.eq(False).fillna(False).any())
 
 
 def shows_interval(table: pd.DataFrame) -> bool:
@@ -175,19 +182,3 @@ def _seeds(table: pd.DataFrame) -> Column:
     if not table["target"].iloc[0]:
         return Column("seeds", lambda row: Cell(str(row["trials"])))
     return Column("seeds\nreached", lambda row: Cell(f"{row['reached']}/{row['trials']}"))
-
-
-def _status(row: Record) -> str:
-    names = {
-        "diverged": "diverged",
-        "out_of_memory": "out of memory",
-        "failed": "failed",
-        "stopped": "stopped",
-        "missing": "missing",
-    }
-    found = [(words, row[name]) for name, words in names.items() if row[name]]
-    if not found:
-        return "completed"
-    if len(found) == 1 and found[0][1] == row["planned"]:
-        return "not run" if row["missing"] else found[0][0]
-    return ", ".join(f"{n} of {row['planned']} {words}" for words, n in found)

@@ -12,6 +12,7 @@ from optbench.analysis.entries import entry_names
 from optbench.analysis.rows import TableRow, higher_is_better, table_rows
 from optbench.report.chart import Axes, Line, Series, chart
 from optbench.report.colours import styles
+from optbench.report.outcomes import WORST
 from optbench.report.text import clean, is_share, number
 from optbench.store import Results, SuiteResults
 
@@ -122,7 +123,7 @@ def _caption(
         text += f"; the {len(shown)} of {entries} entries that end {'highest' if higher else 'lowest'}"
     lost = sum(int(of["worst"].max()) for of in shown.values())  # also where the whole curve ends with them
     if lost:
-        text += f"; {lost} trial{'s' * (lost != 1)} diverged or failed and left the curves"
+        text += f"; {lost} trial{'s' * (lost != 1)} {WORST} and left the curves"
     values = [value for each in series for value in each.y]
     edge = axes.low if higher else axes.high
     if values and (min(values) < axes.low or max(values) > axes.high):

@@ -11,6 +11,7 @@ import pandas as pd
 
 from optbench.report.cells import Cell, Column
 from optbench.report.model import Block, Table
+from optbench.report.outcomes import WORST, worst_value_text
 from optbench.report.text import clean, is_share, number
 
 Rows = Mapping[str, Mapping[Any, Any]]  # of one optimizer, by horizon
@@ -38,10 +39,13 @@ def _block(table: pd.DataFrame, on: str) -> Block:
         entries = [of.set_index("horizon").to_dict("index") for _, of in own.groupby("optimizer", sort=False)]
         rows = tuple(tuple(column.cell(entry) for column in columns) for entry in entries)
         tables.append(Table(f"Final metric, target {clean(str(target))}", columns, rows))
-    notes = (
+    notes: tuple[str, ...] = (
         "Every horizon is a full run of its own, schedule and all. Shortest: the least horizon whose final metric on the test "
         "split meets the target, in its mean over seeds; for sure: with its whole 95 % t interval.",
     )
+    if table["imputed"].any():
+        metric = str(table["metric"].iloc[0])
+        notes += (f"†: trials that {WORST} count as {worst_value_text(metric)}.",)
     return Block(
         f"Horizons{on}",
         "Time to target does not compare across horizons; this does",
@@ -65,7 +69,7 @@ def _final(horizon: str, rows: Rows) -> Cell:
     if not math.isnan(row["final_metric_low"]):
         half = (row["final_metric_high"] - row["final_metric_low"]) / 2
         text += f" ± {100 * half:.1f}" if share else f" ± {number(half, 2)}"
-    return Cell(text)
+    return Cell(text + (" †" if row["imputed"] else ""))
 
 
 def _shortest(name: str, rows: Rows) -> Cell:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from optbench.report.cells import shown_units, shows_interval, shows_memory, told_apart
-from optbench.report.text import clean, is_share
+from optbench.report.cells import none_worse, shown_units, shows_interval, shows_memory, told_apart
+from optbench.report.outcomes import WORST, worst_value_text
+from optbench.report.text import clean
 
 _WEIGHTS = {"last": "the last weights", "best_validation": "the weights that were best on validation"}
 
@@ -44,8 +45,11 @@ def _of_final(table: pd.DataFrame) -> Iterator[str]:
     several = table["final_metric_low"].notna().any()
     yield text + ("; mean over seeds ± half the 95 % t interval." if several else ".")
     if (table["imputed"].gt(0) & table["final_metric"].notna()).any():
-        worst = "0" if is_share(metric) else "the worst outcome"
-        yield f"†: diverged and failed trials count as {worst}; no interval holds for such a mean, and it gets no mark."
+        worst = worst_value_text(metric)
+        yield (
+            f"†: trials that {WORST} count as {worst}, in means and in differences; no interval holds for such a mean, "
+            "and it gets no mark."
+        )
 
 
 def _of_groups(table: pd.DataFrame) -> Iterator[str]:
@@ -53,8 +57,21 @@ def _of_groups(table: pd.DataFrame) -> Iterator[str]:
         return
     final, times = told_apart(table, "best_group"), told_apart(table, "fastest_group")
     if final or times:
-        tests = ["paired t test" if final else "", "sign-flip test" if times else ""]
-        which = ", ".join(test for test in tests if test)
-        yield f"{{mark}}: not significantly worse than any other ({which}, Holm-adjusted at 5 %)."
-    elif table["best_group"].notna().any():
-        yield "No entry's final metric is significantly worse than another's (paired t test, Holm-adjusted)."
+        tests = [
+            "paired t tests of the final metric" if final else "",
+            "sign-flip tests of the times" if times else "",
+        ]
+        which = " and ".join(test for test in tests if test)
+        yield (
+            f"{{mark}}: not significantly worse than any other entry ({which}, Holm-adjusted over all pairs of entries at 5 %)."
+        )
+    if none_worse(table):
+        yield (
+            "No entry's final metric is significantly worse than another's (paired t tests, Holm-adjusted over all pairs of "
+            "entries at 5 %)."
+        )
+    if table["difference_p"].notna().any():
+        yield (
+            "Differences: p from the same tests, adjusted over all pairs of entries; each 95 % interval is of one difference, "
+            "not adjusted."
+        )

@@ -14,6 +14,7 @@ from optbench.analysis.sensitivity import LEVEL_RULE, MARGINS
 from optbench.analysis.sweep_times import fastest
 from optbench.report.cells import Cell, Column
 from optbench.report.model import Block, Table
+from optbench.report.outcomes import WORST
 from optbench.report.text import clean, is_share, number
 
 Row = Mapping[Any, Any]
@@ -103,7 +104,7 @@ def _basin_columns(table: pd.DataFrame) -> list[Column]:
     columns.append(Column("best at", lambda row: Cell(_best(row))))
     if "target_share" in table:
         columns.append(Column("reach\ntarget %", lambda row: Cell(_shown(row, "target_share", _percent))))
-    columns.append(Column("failed", lambda row: Cell(str(row["failures"]))))
+    columns.append(Column("worst", lambda row: Cell(str(row["failures"]))))
     columns.append(Column("sensitivity", lambda row: Cell(row["level"]), text=True))
     return columns
 
@@ -195,7 +196,7 @@ def _notes(table: pd.DataFrame) -> list[str]:
         )
     )
     notes = [
-        f"Grids: {grid}. Values over seeds ± half the 95 % t interval; points that diverged count as the worst outcome.",
+        f"Grids: {grid}. Values over seeds ± half the 95 % t interval; trials that {WORST} ('worst') count as the worst outcome.",
         "Decades: width of the stretch around the best rate that stays within the margin of it, interpolated.",
         f"Sensitivity: {LEVEL_RULE}.",
         "Expected best of k: of k points drawn uniform over this grid (unbiased; Dodge et al. 2019, Tang et al. 2020). Default "

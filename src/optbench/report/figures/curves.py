@@ -11,6 +11,7 @@ from optbench.report.figures import Drawing
 from optbench.report.figures._groups import Group, Material, file_stem, some
 from optbench.report.figures._lines import FEW, band_note, draw_curves, lead, set_x, y_range
 from optbench.report.figures._sheet import DOUBLE, INK, SINGLE, SMALL_SIZE, Entry, line_handles, sheet
+from optbench.report.outcomes import WORST
 from optbench.report.text import is_share
 
 if TYPE_CHECKING:
@@ -147,4 +148,4 @@ def _notes(
     ends = curves.groupby("config_id", sort=False).agg(worst=("worst", "max"), seeds=("seeds", "max"))
     lost = [f"{names[str(key)]} {row.worst} of {row.seeds}" for key, row in ends.iterrows() if row["worst"]]
     if lost:
-        yield f"x: here the first seeds left the curve, as they diverged or failed: {some(lost)}."
+        yield f"x: here the first seeds left the curve, as they {WORST}: {some(lost)}."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from optbench.report.cells import told_apart
+from optbench.report.cells import none_worse, told_apart
 from optbench.report.figures import Drawing
 from optbench.report.figures._groups import Material, file_stem, seeds_text
 from optbench.report.figures._sheet import (
@@ -21,6 +21,7 @@ from optbench.report.figures._sheet import (
     name_width,
     sheet,
 )
+from optbench.report.outcomes import WORST, worst_text, worst_value_text
 from optbench.report.text import is_share
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def drawings(material: Material) -> Iterator[Drawing]:
         "final_metric_high",
         "best_group",
         "imputed",
-        "trials",
+        "planned",
+        "diverged",
+        "out_of_memory",
     ]
     for group in material.groups:
         finals = group.of(material.finals)
@@ -123,10 +126,9 @@ def _row(axes: Axes, place: int, entry: Entry, finals: pd.DataFrame, row: pd.Ser
     if not row["imputed"]:
         mean = scale * row["final_metric"]
         axes.plot([mean, mean], [place - 0.28, place + 0.28], color=INK, linewidth=1.2, zorder=5)
-    lost = int(finals["imputed"].sum())
-    if lost:
+    if ended := worst_text(row.to_dict()):
         axes.annotate(
-            f"◂ {lost} of {len(finals)} ended early",
+            f"◂ {ended}",
             (0, place),
             xytext=(3, 0),
             xycoords=("axes fraction", "data"),
@@ -148,11 +150,11 @@ def _notes(
     else:
         yield "Upright: mean."
     if finals["imputed"].any():
-        worst = "0" if is_share(metric) else "the worst outcome"
-        yield f"◂: seeds that diverged or failed count as {worst} in the tables; such means have no interval and are not drawn."
+        worst = worst_value_text(metric)
+        yield f"◂: trials that {WORST} count as {worst} in the tables; such means have no interval and are not drawn."
     if apart:
-        yield "*: not significantly worse than any other (paired t test, Holm-adjusted at 5\u00a0%)."
-    elif comparable and len(table) > 1 and table["best_group"].notna().any():
-        yield "No entry is significantly worse than another (paired t test, Holm-adjusted at 5\u00a0%)."
+        yield "*: not significantly worse than any other (paired t tests, Holm-adjusted over all pairs at 5\u00a0%)."
+    elif comparable and len(table) > 1 and none_worse(table):
+        yield "No entry is significantly worse than another (paired t tests, Holm-adjusted over all pairs at 5\u00a0%)."
     elif len(table) > 1:
         yield "Nothing here ranks the entries." if comparable else "No test compares the combinations."

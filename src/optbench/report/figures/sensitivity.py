@@ -26,6 +26,7 @@ from optbench.report.figures._sheet import (
     strokes,
 )
 from optbench.report.figures._text import width
+from optbench.report.outcomes import WORST
 from optbench.report.text import clean, is_share
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def draw_map(title: str, grid: pd.DataFrame) -> Figure:
     if grid["own"].any():
         note += " Frame: the entry as written."
     if grid["failures"].any():
-        note += " †: trials there diverged or failed, and count as the worst outcome."
+        note += f" †: trials there {WORST}, and count as the worst outcome."
     figure, (axes,) = sheet(
         title, [note], size=(SINGLE, max(0.8, min(6.0, 0.28 * shape[0]))), left=0.62, right=0.1
     )
@@ -168,7 +169,7 @@ def _notes(sweeps: pd.DataFrame, entries: Sequence[Entry], metric: str) -> Itera
         yield f"Bars below: each entry's basin, within {within} of its best mean; mark: the entry as written."
     failures = int(sweeps.drop_duplicates("optimizer")["failures"].sum())
     if failures:
-        yield f"{failures} trial{'s' * (failures != 1)} diverged or failed and count as the worst outcome."
+        yield f"{failures} trial{'s' * (failures != 1)} {WORST} and count{'s' * (failures == 1)} as the worst outcome."
 
 
 def _stem(material: Material, own: pd.DataFrame, suite: str, workload: str) -> str:

@@ -12,6 +12,7 @@ from optbench.report.figures import Drawing
 from optbench.report.figures._groups import Group, Material, file_stem, seeds_text
 from optbench.report.figures._lines import FEW
 from optbench.report.figures._sheet import DOUBLE, SINGLE, Entry, line_handles, plain_log, sheet, strokes
+from optbench.report.outcomes import WORST
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,7 +111,7 @@ def _notes(survival: pd.DataFrame, unit: str, entries: Sequence[Entry], *, bande
     missed = int((seeds - of["events"].sum()).sum())
     if missed:
         yield (
-            f"Upright ticks: censored at the budget, as are trials that diverged or failed: {missed} of {int(seeds.sum())} trials."
+            f"Upright ticks: censored at the budget, as are trials that {WORST}: {missed} of {int(seeds.sum())} trials."
         )
     if len(entries) > FEW:
         yield f"Bands are left out with more than {FEW} entries."

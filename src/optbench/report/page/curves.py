@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from optbench.analysis.thinning import kept
+from optbench.report.outcomes import WORST
 from optbench.report.page.entries import Group
 from optbench.report.page.figures import UNITS, Figure, count_of, format_of, number, numbers
 from optbench.report.text import clean
@@ -84,7 +85,7 @@ def _curve_figure(
         "marks: half of the seeds had reached the target"
         if any("marks" in entry for entry in series)
         else "",
-        f"{lost} {'seed' if lost == 1 else 'seeds'} failed and left the curves" if lost else "",
+        f"{lost} {'seed' if lost == 1 else 'seeds'} {WORST} and left the curves" if lost else "",
         f"drawn from at most {most} evaluations a curve, extremes kept" if thinned else "",
     ]
     shown = _ROOM.get(metric) or f"{split} {clean(metric)}".strip().capitalize()

@@ -46,7 +46,8 @@ _TERMS = (
     ),
     (
         "Difference",
-        "From the baseline, paired by seed: mean, 95 % t interval and the p of the paired t test, adjusted by Holm.",
+        "From the baseline, paired by seed: mean, 95 % t interval of this difference alone, and the p of the paired t test, "
+        "adjusted by Holm over all pairs of entries, as for the top group.",
         "",
         "difference",
     ),

@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 
 from optbench.analysis.parts import MEMORY_PARTS, TIME_PARTS
+from optbench.report.cells import none_worse
+from optbench.report.outcomes import WORST, worst_text, worst_value_text
 from optbench.report.page.entries import Group
 from optbench.report.published import CAPTION, TITLES
 from optbench.report.text import clean, is_share
@@ -52,7 +54,7 @@ def survival(frame: pd.DataFrame, group: Group) -> list[Figure]:
                 f"Seeds not yet at {_mathematical(clean(str(target)))}",
                 {"kind": "survival", "y": "share of seeds", "format": "share", "series": series},
                 f"Kaplan–Meier; the band is its pointwise 95 % interval, where there is one. {n} an entry; "
-                f"{left} {'seed' if left == 1 else 'seeds'} censored at the budget, as are those that diverged or failed.",
+                f"{left} {'seed' if left == 1 else 'seeds'} censored at the budget, as are those that {WORST}.",
             )
         )
     return figures
@@ -78,6 +80,7 @@ def finals(frame: pd.DataFrame, table: pd.DataFrame, group: Group) -> Figure | N
                 "lo": number(facts["final_metric_low"]),
                 "hi": number(facts["final_metric_high"]),
                 "lost": int(own["imputed"].sum()),
+                "ended": worst_text(facts.to_dict()),
                 "top": None if pd.isna(top) else bool(top),
             }
         )
@@ -85,13 +88,14 @@ def finals(frame: pd.DataFrame, table: pd.DataFrame, group: Group) -> Figure | N
     lost = sum(row["lost"] for row in rows)
     tops = [row["top"] for row in rows]
     several = True in tops and False in tops
-    tied = "No entry can be told apart from another." if len(tops) > 1 and all(tops) else ""
+    tied = "No entry is significantly worse than another." if len(tops) > 1 and none_worse(first) else ""
     marked = "◆: not significantly worse than any other." if several else tied
     has_interval = any(row["lo"] is not None for row in rows)
     drawn = "Line: mean with its 95 % t interval" if has_interval else "Line: mean, without an interval"
-    drawn += ", where no trial failed." if lost and has_interval else "."
+    drawn += ", where every trial counts as measured." if lost and has_interval else "."
     failed = (
-        f"{lost} trials failed and have no dot: they are the worst outcome in the table's mean, which gets no mark."
+        f"{lost} {'trial' if lost == 1 else 'trials'} {WORST} and {'has' if lost == 1 else 'have'} no dot: in the table's mean "
+        f"{'it counts' if lost == 1 else 'they count'} as {worst_value_text(metric)}, and the mean gets no mark."
         if lost
         else ""
     )
@@ -141,7 +145,12 @@ def sensitivity(frame: pd.DataFrame, group: Group) -> list[Figure]:
             series.append(entry)
         content = {"kind": "sweep", "format": format_of(metric), "x": clean(str(name)), "series": series}
         failures = int(own.drop_duplicates("optimizer")["failures"].sum())
-        failed = f" {failures} trials failed: they count as the worst outcome." if failures else ""
+        failed = (
+            f" {failures} {'trial' if failures == 1 else 'trials'} {WORST}, and {'counts' if failures == 1 else 'count'} as the "
+            "worst outcome."
+            if failures
+            else ""
+        )
         note = (
             f"Mean over seeds ({count_of(own['n'])}) with its 95 % t interval, at each value the best over whatever else "
             "is swept. Thick: within 1 point (or percent) of the "
@@ -165,11 +174,7 @@ def maps(frame: pd.DataFrame, group: Group) -> list[Figure]:
             series.append(entry | ({"own": int(written.argmax())} if written.any() else {}))
         content: dict[str, Any] = {"kind": "maps", "format": format_of(metric), "series": series}
         content |= {"x": clean(str(x)), "y": clean(str(y)), "higher": bool(own["higher"].iloc[0])}
-        failed = (
-            " †: trials there diverged or failed, and count as the worst outcome."
-            if own["failures"].any()
-            else ""
-        )
+        failed = f" †: trials there {WORST}, and count as the worst outcome." if own["failures"].any() else ""
         note = (
             f"Mean over seeds ({count_of(own['n'])}) of the last validation {metric}; a value's 95 % t interval is shown where it is "
             f"pointed at. One scale for all entries: lighter is better. Frame: the entry as written.{failed}"

@@ -43,7 +43,7 @@ function drawMaps(figure, view) {
   for (const [name, value] of Object.entries({ viewBox: `0 0 ${view.width} ${line + 8}`, width: view.width, height: line + 8 })) root.setAttribute(name, value);
   const says = (at) => {
     const { series, index } = cells[at], failed = series.failed[index], value = withBand({ y: series.z[index], lo: series.lo[index], hi: series.hi[index] }, FORMATS[figure.format]);
-    return { head: `${figure.x} = ${formatX(series.x[index])}, ${figure.y} = ${formatX(series.y[index])}`, rows: [{ o: series.o, name: series.n, value, more: seeds(series.k[index]) + (failed ? `, ${failed} failed` : "") }] };
+    return { head: `${figure.x} = ${formatX(series.x[index])}, ${figure.y} = ${formatX(series.y[index])}`, rows: [{ o: series.o, name: series.n, value, more: seeds(series.k[index]) + (failed ? `, ${failed} counted as the worst outcome` : "") }] };
   };
   return { root, stops: [...cells.keys()], box: (at) => cells[at].box, says, horizontal: false };
 }

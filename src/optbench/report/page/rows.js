@@ -26,7 +26,7 @@ function drawDots(figure, view) {
   const rows = shown(figure.rows), within = view.zoom?.x || extent(rows.flatMap((row) => [...row.v, row.lo, row.hi]));
   if (!within) return null;
   const pad = view.zoom ? 0 : (within[1] - within[0] || Math.abs(within[0]) || 1) * 0.06;
-  const frame = rowFrame(figure, view, [within[0] - pad, within[1] + pad], 0, rows.some((row) => row.lost) ? 66 : 0);
+  const frame = rowFrame(figure, view, [within[0] - pad, within[1] + pad], 0, Math.max(0, ...rows.map((row) => (row.lost ? widthOf(`✖ ${row.ended}`) + 10 : 0))));
   const { x, area, root } = frame;
   const inside = (value) => value !== null && x(value) >= area.left - 4 && x(value) <= area.right + 4;
   for (const { row, middle, group } of frame.groups) {
@@ -34,12 +34,12 @@ function drawDots(figure, view) {
     if (row.lo !== null && row.hi !== null) group.append(svg("line", { class: "whisker", x1: bound(row.lo), x2: bound(row.hi), y1: middle, y2: middle }));
     row.v.forEach((value, index) => { if (inside(value)) group.append(marker(row.o, x(value), middle - 6.5 + (13 * ((index * 3) % 5)) / 4, 3.4, { class: "seed" })); });
     if (inside(row.mean) && !row.lost) group.append(svg("line", { class: "whisker", x1: x(row.mean), x2: x(row.mean), y1: middle - 9, y2: middle + 9, "stroke-width": 2.4 }));
-    if (row.lost) group.append(svg("text", { x: area.left - 60, y: middle + 4 }, `✖ ${row.lost} failed`));
+    if (row.lost) group.append(svg("text", { x: area.left - widthOf(`✖ ${row.ended}`) - 6, y: middle + 4 }, `✖ ${row.ended}`));
   }
   const full = FORMATS[figure.format].full;
   const says = (at) => {
     const { row } = frame.groups[at], found = [];
-    if (row.mean !== null) found.push({ o: row.o, name: row.lost ? "mean, failed ones as worst" : "mean", value: withBand({ y: row.mean, lo: row.lo, hi: row.hi }, FORMATS[figure.format]), more: seeds(row.v.length + row.lost) });
+    if (row.mean !== null) found.push({ o: row.o, name: row.lost ? `mean, ${row.ended} as worst` : "mean", value: withBand({ y: row.mean, lo: row.lo, hi: row.hi }, FORMATS[figure.format]), more: seeds(row.v.length + row.lost) });
     row.v.forEach((value, index) => found.push({ name: `seed ${row.seeds[index]}`, value: full(value), more: "" }));
     return { head: row.n, rows: found };
   };

@@ -1,0 +1,46 @@
+"""How the trials of a row ended, in words: one rule for tables, figures and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from optbench.report.text import is_share
+
+#: collective words for the ends that count as the worst outcome (decision 9), running out of memory included
+WORST = "diverged or failed"
+_WORDS = {
+    "diverged": "diverged",
+    "out_of_memory": "out of memory",
+    "failed": "failed",
+    "stopped": "stopped",
+    "missing": "missing",
+}
+
+
+def status_text(row: Mapping[Any, Any]) -> str:
+    """Return `completed`, `diverged` or `1 of 5 diverged, 1 of 5 missing`, of a row of `analysis.table.comparison`."""
+    counts = {words: int(row[name]) for name, words in _WORDS.items() if row[name]}
+    if not counts:
+        return "completed"
+    if counts == {"missing": row["planned"]}:
+        return "not run"
+    return _counted(counts, row["planned"])
+
+
+def worst_text(row: Mapping[Any, Any]) -> str:
+    """Return the same of the trials that count as the worst outcome; "" if none does."""
+    counts = {_WORDS[name]: int(row[name]) for name in ("diverged", "out_of_memory")}
+    counts["failed"] = int(row["imputed"]) - sum(counts.values())  # others failed through the infrastructure
+    return _counted({words: n for words, n in counts.items() if n}, row["planned"])
+
+
+def worst_value_text(metric: str) -> str:
+    """Return what such a trial counts as."""
+    return "0" if is_share(metric) else "the worst value measured (0 where higher is better)"
+
+
+def _counted(counts: Mapping[str, int], planned: int) -> str:
+    if len(counts) == 1 and planned in counts.values():
+        return next(iter(counts))
+    return ", ".join(f"{n} of {planned} {words}" for words, n in counts.items())
