@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -334,6 +335,41 @@ def test_what_changed_in_suite_and_environment_and_what_is_in_one_only(tmp_path:
         ("Lion", "after"),
     ]
     assert "preliminary" in command(tmp_path / "a", tmp_path / "b").stdout
+
+
+def test_a_comparison_that_matches_nothing_names_the_setting_that_differs(tmp_path: Path) -> None:
+    write(tmp_path / "a", a_suite(["SGD"], seeds=1, budget={"epochs": 20}), {("SGD", 0): events(0)})
+    write(tmp_path / "b", a_suite(["SGD"], seeds=1, budget={"epochs": 30}), {("SGD", 0): events(0)})
+    done = command(tmp_path / "a", tmp_path / "b", "--fail-if-slower", "5%")
+    assert done.exit_code == 1
+    text = " ".join(done.output.split())
+    assert "Nothing was compared: workload.budget: 20 epochs vs 30 epochs" in text
+    assert "are needed on both sides (workload.budget: 20 epochs vs 30 epochs)" in text
+    assert "workload.budget.value" not in text
+
+
+def test_a_change_and_its_interval_share_one_unit(tmp_path: Path) -> None:
+    wide = command(results(tmp_path / "a"), results(tmp_path / "b", (2.5, 0.7, 1.0, 2.2, 0.3)))
+    assert "1.03x (0.349x to 3.03x)" in wide.output
+    narrow = command(tmp_path / "a", results(tmp_path / "c", NOISY))
+    assert re.search(r"\+\d+\.\d % \(-\d+\.\d to \+\d+\.\d\)", narrow.output)
+
+
+@pytest.mark.parametrize(
+    ("limit", "meaning"),
+    [("50%", "All passed"), ("5%", "Inconclusive: the estimate is past the threshold, the interval is not")],
+)
+def test_only_outcomes_that_occur_are_explained_under_gates(tmp_path: Path, limit: str, meaning: str) -> None:
+    done = command(
+        results(tmp_path / "a"),
+        results(tmp_path / "b", NOISY),
+        "--fail-if-slower",
+        limit,
+        "--format",
+        "markdown",
+    )
+    assert meaning in done.output
+    assert "Failed: the near bound" not in done.output
 
 
 @pytest.mark.parametrize("format", ["terminal", "markdown", "csv", "json"])

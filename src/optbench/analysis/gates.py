@@ -48,11 +48,14 @@ class Judgement:
     why: str = ""
 
 
-def judge(items: Sequence[Compared], gate: Gate) -> list[Judgement]:
-    """One judgement an entry (and size, for memory), in order; one "not judged" if there is nothing in common."""
+def judge(items: Sequence[Compared], gate: Gate, difference: str = "") -> list[Judgement]:
+    """Return one judgement per entry (and size, for memory), in order; one "not judged" if there is nothing in common.
+
+    `difference`: the settings that keep the entries of both sides from matching, for the message.
+    """
     looked_at = _looked_at(items, gate.kind)
     if not looked_at:
-        return [Judgement(gate, "not judged", None, _nothing(items, gate.kind))]
+        return [Judgement(gate, "not judged", None, _nothing(items, gate.kind, difference))]
     limits = [_limit(item, gate) for item in looked_at]
     p = [
         math.nan if item.unjudged else item.evidence.evidence_above(limit, _sign(item))
@@ -109,9 +112,10 @@ def _looked_at(items: Sequence[Compared], kind: Kind) -> list[Compared]:
     return found
 
 
-def _nothing(items: Sequence[Compared], kind: Kind) -> str:
+def _nothing(items: Sequence[Compared], kind: Kind, difference: str) -> str:
     if not items:
-        return "no entry is in both: the same suite, workload, horizon and label are needed on both sides"
+        needed = "the same suite, workload, horizon and label are needed on both sides"
+        return f"no entry is in both: {needed}" + (f" ({difference})" if difference else "")
     return {
         "slower": "no trial tells its seconds",
         "worse": "no trial tells a final metric",

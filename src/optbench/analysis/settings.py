@@ -11,10 +11,12 @@ from optbench.analysis.matching import EntryPair, Matched, SuitePair, same_recor
 from optbench.analysis.quantities import missing_seeds, worst_seeds
 from optbench.analysis.rows import TableRow, table_rows
 from optbench.store import Results, SuiteResults, TrialLog
+from optbench.suite.types import Duration
 
 #: facts of a start that tell when and how it was started, not where
 _OF_THE_MOMENT = {"started_at", "command"}
 _ABSENT = "–"
+_NO_SUITE = "suite: only on this side"
 
 
 def suite_changes_frame(matched: Matched) -> pd.DataFrame:
@@ -56,7 +58,16 @@ def environment_changes_frame(matched: Matched) -> pd.DataFrame:
 
 
 def one_sided_frame(matched: Matched) -> pd.DataFrame:
-    """Columns suite, workload, horizon, optimizer, only_in ("before" or "after"): what has no counterpart."""
+    """Return the entries without a counterpart: suite, workload, horizon, optimizer, only_in ("before" or "after"), difference.
+
+    `difference` names the setting that keeps an entry from its counterpart, as in "workload.budget: 20 epochs vs 30 epochs".
+    """
+    unpaired = {
+        id(row): (row, other)
+        for pair in matched.suites
+        for rows, other in ((pair.only_before, pair.after), (pair.only_after, pair.before))
+        for row in rows
+    }
     sides = [
         ("before", [row for pair in matched.suites for row in pair.only_before], matched.only_before),
         ("after", [row for pair in matched.suites for row in pair.only_after], matched.only_after),
@@ -68,11 +79,40 @@ def one_sided_frame(matched: Matched) -> pd.DataFrame:
             "horizon": row.horizon,
             "optimizer": row.trial.label,
             "only_in": side,
+            "difference": _difference(row, unpaired[id(row)][1], side) if id(row) in unpaired else _NO_SUITE,
         }
         for side, rows, suites in sides
         for row in [*rows, *_rows_of(suites)]
     ]
-    return pd.DataFrame(records, columns=["suite", "workload", "horizon", "optimizer", "only_in"])
+    columns = ["suite", "workload", "horizon", "optimizer", "only_in", "difference"]
+    return pd.DataFrame(records, columns=columns)
+
+
+def differences(one_sided: pd.DataFrame, most: int = 3) -> str:
+    """Return the settings that keep entries from matching, as one text; the first `most` of them."""
+    texts = list(dict.fromkeys(one_sided["difference"]))
+    return "; ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
+
+
+def _difference(row: TableRow, other: SuiteResults, side: str) -> str:
+    """Return the first setting on which the entry and those of `other` do not match."""
+    rows, label, workload = table_rows(Results((other,))), row.trial.label, row.trial.workload_name
+    is_only = len({each.trial.workload_name for each in rows}) == 1
+    of_workload = [each for each in rows if is_only or each.trial.workload_name == workload]
+    if not of_workload:
+        return f"workload: no '{workload}' on the other side"
+    alike = [each for each in of_workload if each.trial.label == label]
+    if not alike:
+        return f"optimizers: no '{label}' on the other side"
+    horizons = dict.fromkeys(each.horizon for each in alike)
+    if row.horizon in horizons:
+        return f"optimizers.{label}: fewer entries of this label on the other side"
+    ends = row.horizon, ", ".join(horizons)
+    before, after = ends if side == "before" else ends[::-1]
+    key = "workload.budget" if is_only else f"workloads.{workload}.budget"
+    if any(each.trial.entry.horizon for each in (row, *alike)):
+        key = f"optimizers.{label}.horizon"
+    return f"{key}: {before} vs {after}"
 
 
 def cautions_frame(matched: Matched) -> pd.DataFrame:
@@ -163,7 +203,9 @@ def _written(suite: SuiteResults) -> dict[str, Any]:
 
 
 def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
+    if isinstance(value, dict) and value.keys() == {"value", "unit"}:
+        yield path, str(Duration.model_validate(value))
+    elif isinstance(value, dict) and value:
         for key, item in value.items():
             yield from _flat(f"{path}.{key}" if path else str(key), item)
     elif isinstance(value, list) and any(isinstance(item, dict) for item in value):

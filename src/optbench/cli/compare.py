@@ -112,12 +112,14 @@ def run(before: Path, after: Path, options: Options) -> int:
     from optbench.analysis.changes import compared
     from optbench.analysis.gates import fails, judge
     from optbench.analysis.matching import match
+    from optbench.analysis.settings import differences, one_sided_frame
     from optbench.cli import show
     from optbench.report.changes import changes_report
 
     matched = match(first, second)
     items = compared(matched)
-    judgements = [judgement for gate in gates for judgement in judge(items, gate)]
+    difference = differences(one_sided_frame(matched))
+    judgements = [judgement for gate in gates for judgement in judge(items, gate, difference)]
     report = changes_report(matched, items, judgements, (str(before), str(after)))
     if format == "terminal" and options.output is None:
         show.print_report(report)

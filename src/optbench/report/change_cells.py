@@ -54,6 +54,11 @@ def change_text(row: Record) -> str:
     return f"{text} ({_bare(row['low'], row)} to {_bare(row['high'], row)})"
 
 
+def _as_multiples(row: Record) -> bool:
+    """Whether the change and its interval are written as multiples: all in one unit, as a percentage above 100 is hard to read."""
+    return any(row[name] >= 1 for name in ("change", "low", "high"))
+
+
 def change_columns(several_horizons: bool) -> tuple[Column, ...]:
     """A row an entry and quantity: everything."""
     horizon = (
@@ -101,7 +106,8 @@ def _quantity(row: Record) -> str:
 
 
 def _size(value: float, row: Record) -> str:
-    return _bare(value, row) + (" %" if row["ratio"] and value < 1 else " points" if _points(row) else "")
+    unit = " %" if row["ratio"] and not _as_multiples(row) else " points" if _points(row) else ""
+    return _bare(value, row) + unit
 
 
 def _bare(value: float, row: Record) -> str:
@@ -111,7 +117,7 @@ def _bare(value: float, row: Record) -> str:
         return f"{'+' if value >= 0 else '-'}{number(abs(value))}"
     if math.isinf(value):
         return "from none" if value > 0 else "-100.0"
-    return f"{100 * value:+.1f}" if value < 1 else f"{1 + value:.3g}x"
+    return f"{1 + value:.3g}x" if _as_multiples(row) else f"{100 * value:+.1f}"
 
 
 def _points(row: Record) -> bool:

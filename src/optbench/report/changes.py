@@ -13,6 +13,7 @@ from optbench.analysis.gates import Judgement, judgements_frame
 from optbench.analysis.matching import Matched
 from optbench.analysis.settings import (
     cautions_frame,
+    differences,
     environment_changes_frame,
     one_sided_frame,
     suite_changes_frame,
@@ -29,8 +30,14 @@ _TABLES = (
     ("Quality and memory", ("final_metric", "state_bytes", "step_peak_bytes", "peak_memory_bytes")),
 )
 _INSTEAD = {"seconds_per_epoch": "seconds_per_step", "epochs_to_target": "steps_to_target"}
+_OUTCOMES = {
+    "failed": "failed: the near bound of the interval (Holm-adjusted over entries) is past the threshold",
+    "inconclusive": "inconclusive: the estimate is past the threshold, the interval is not",
+    "not judged": "not judged: there is nothing to judge by, which counts as failing",
+}
 _NOTES = (
-    "After against before; in brackets the 95 % interval. Times and bytes are ratios (of geometric means), minus 100 %. A word "
+    "After against before; in brackets the 95 % interval. Times and bytes are ratios (of geometric means), in percent of change, or as "
+    "multiples (0.46x to 2.52x) where a value is at least doubled. A word "
     "(faster, slower, ...) and a mark ({mark}) stand only where the data tell the two apart: the interval leaves zero out and p is "
     "below 0.05, Holm-adjusted over the optimizers of a column.",
     "Seconds count training only; those of resumed trials are left out. To target: where not all seeds arrived, means restricted "
@@ -171,26 +178,34 @@ def _closing(
     if len(one_sided):
         sides = {"before": clean(names[0]), "after": clean(names[1])}
         shown = one_sided.assign(only_in=one_sided["only_in"].map(sides))
-        columns = ("only_in", "suite", "workload", "horizon", "optimizer")
+        columns = ("only_in", "suite", "workload", "horizon", "optimizer", "difference")
         facts = f"{len(shown)} {'entry has' if len(shown) == 1 else 'entries have'} no counterpart of the same workload, horizon and label"
+        if not any(pair.entries for pair in matched.suites):
+            facts = f"Nothing was compared: {clean(differences(one_sided))}"
         blocks.append(Block("Only in one", facts, (_plain("Not compared", columns, shown),), (), (), ""))
     if judgements:
-        shown = pd.DataFrame(
-            [
-                {
-                    "gate": of.gate.kind,
-                    "optimizer": of.compared.change.optimizer if of.compared else "–",
-                    "outcome": of.outcome,
-                    "why": judgement_text(of),
-                }
-                for of in judgements
-            ]
-        )
-        table = _plain("Outcomes", ("gate", "optimizer", "outcome", "why"), shown)
-        facts = "Failed: the near bound of the interval (Holm-adjusted over entries) is past the threshold"
-        blocks.append(Block("Gates", facts, (table,), (), (), ""))
+        blocks.append(_gates(judgements))
     title = "Overall" if matched.suites else "Nothing in common"
     return [Section(title, "", tuple(blocks), (), "")] if blocks else []
+
+
+def _gates(judgements: Sequence[Judgement]) -> Block:
+    shown = pd.DataFrame(
+        [
+            {
+                "gate": of.gate.kind,
+                "optimizer": of.compared.change.optimizer if of.compared else "–",
+                "outcome": of.outcome,
+                "why": judgement_text(of),
+            }
+            for of in judgements
+        ]
+    )
+    table = _plain("Outcomes", ("gate", "optimizer", "outcome", "why"), shown)
+    outcomes = set(shown["outcome"])
+    meanings = [meaning for outcome, meaning in _OUTCOMES.items() if outcome in outcomes]
+    facts = "All passed" if outcomes == {"passed"} else "; ".join(meanings)
+    return Block("Gates", facts[0].upper() + facts[1:], (table,), (), (), "")
 
 
 def _plain(caption: str, keys: Sequence[str], frame: pd.DataFrame) -> Table:
