@@ -331,3 +331,53 @@ optimizers: {Adam: adam, RMSprop: rmsprop}
     judge(str(tmp_path / "s.yaml"), (), tmp_path / "results", None, "csv")
     out = capsys.readouterr().out.splitlines()
     assert [line.split(",")[-2] for line in out[1:]] == ["reproduced", "contradicted"]
+
+
+# --- claims that nothing was observed of
+
+
+EARLIER = {"epochs_to_target": {"kind": "ordering", "over": "SGD", "margin": 1}}
+
+
+def test_no_order_of_times_is_concluded_where_neither_entry_reached_the_target(tmp_path: Path) -> None:
+    events = {(label, seed): curve([0.5] * 10) for seed in range(6) for label in ("SGD", "Adam")}
+    found = judged(tmp_path, [row(EARLIER)], events)
+    assert found["verdict"].item() == "inconclusive"
+    assert "neither entry reached the target" in found["reason"].item()
+
+
+@pytest.mark.parametrize(
+    ("arrived", "word"), [(0, "inconclusive"), (3, "inconclusive"), (4, "no difference")]
+)
+def test_no_difference_of_times_needs_a_time_in_more_than_half_of_the_pairs(
+    tmp_path: Path, arrived: int, word: str
+) -> None:
+    events = {
+        (label, seed): reaching(3) if seed < arrived else curve([0.5] * 10)
+        for seed in range(6)
+        for label in ("SGD", "Adam")
+    }
+    assert judged(tmp_path, [row(EARLIER)], events)["verdict"].item() == word
+
+
+def test_an_entry_that_never_arrived_is_later_than_one_that_did(tmp_path: Path) -> None:
+    events = {("SGD", seed): curve([0.5] * 10) for seed in range(6)}
+    events |= {("Adam", seed): reaching(3) for seed in range(6)}
+    assert judged(tmp_path, [row(EARLIER)], events)["verdict"].item() == "reproduced"
+
+
+def test_an_order_over_the_rows_own_entry_is_refused_by_check(tmp_path: Path) -> None:
+    from optbench.catalog.check import problems
+
+    (tmp_path / "s.yaml").write_text(SUITE.replace("over: SGD", "over: Adam"))
+    [problem] = problems(load(tmp_path / "s.yaml"), tmp_path)
+    assert str(problem).endswith(
+        "published.0.values.final_metric.over: expected another entry than the row's own 'Adam': one of SGD"
+    )
+
+
+def test_a_stored_order_over_the_rows_own_entry_is_inconclusive(tmp_path: Path) -> None:
+    itself = {name: {"kind": "ordering", "over": "Adam"} for name in ("final_metric", "epochs_to_target")}
+    found = judged(tmp_path, [row(itself)], {("Adam", seed): reaching(3) for seed in range(6)})
+    assert set(found["verdict"]) == {"inconclusive"}
+    assert set(found["reason"]) == {"it compares the entry with itself"}

@@ -16,7 +16,8 @@ import pytest
 
 from optbench.errors import OptbenchError
 from optbench.events import Progressed, Resumed
-from optbench.store import SuiteFolder, TrialFile, make_plan, read
+from optbench.report import render
+from optbench.store import Results, SuiteFolder, TrialFile, make_plan, read
 from results_builder import (
     a_suite,
     diverged,
@@ -378,6 +379,48 @@ def test_a_plan_whose_grids_are_none_is_damaged(folder, grids):
     folder.write_plan(replace(plan, resolved=plan.resolved | {"sensitivity": grids}))
     with pytest.raises(OptbenchError, match=r"plan\.json: damaged"):
         folder.read_plan()
+
+
+DAMAGE = {
+    "resolved.title": 3,
+    "resolved.description": {"a": 1},
+    "resolved.workloads": [1],
+    "resolved.published": {"0": "none"},
+    "resolved.published.0.values.memory_overhead": "none",
+    "resolved.published.0.values.memory_overhead.kind": "guess",
+    "resolved.published.0.source": 3,
+    "provenance.findings": 3,
+    "provenance.imported": ["csv"],
+    "provenance.leaderboard": {"base": "digits"},
+    "provenance.merged": "all",
+    "higher_is_better": {"accuracy": "often"},
+    "rows.0": "none",
+    "rows.0.trial.label": 3,
+    "seeds": ["one"],
+}
+
+
+@pytest.mark.parametrize("place", DAMAGE)
+def test_a_plan_with_a_damaged_field_is_reported_with_its_place_and_the_rest_is_shown(folder, place):
+    claim = {"kind": "deterministic", "value": 2, "unit": "x"}
+    row = {"source": "A table", "optimizer": "SGD", "values": {"memory_overhead": claim}}
+    suite = a_suite(published=[row])
+    folder.write_plan(make_plan("digits", suite, trials_of(suite), provenance={"imported": "csv"}))
+    with folder.open_trial(trials_of(suite)[0]) as file:
+        for event in reaching(3):
+            file.append(event)
+    whole = json.loads((folder.path / "plan.json").read_text())
+    *path, last = place.split(".")
+    content = whole
+    for name in path:
+        content = content[int(name)] if isinstance(content, list) else content[name]
+    content[int(last) if isinstance(content, list) else last] = DAMAGE[place]
+    (folder.path / "plan.json").write_text(json.dumps(whole))
+    [suite] = read([folder.path]).suites
+    assert re.search(rf"damaged \('{re.escape(place)}", suite.warnings[0].message)
+    assert suite.plan is None
+    for format in ("terminal", "markdown", "html", "json", "csv", "latex"):
+        assert "SGD" in render(Results((suite,)), format)
 
 
 def test_a_file_where_the_folder_should_be_is_an_error(tmp_path):

@@ -31,7 +31,10 @@ class MedianInterval:
 
 @dataclass(frozen=True)
 class RestrictedDifference:
-    """Difference of two restricted means, a - b, and the two-sided p of a permutation test (NaN if a side is empty)."""
+    """Difference of two restricted means, a - b, and the two-sided p of a permutation test.
+
+    Both are NaN if a side is empty, or if no trial of either side reached the target: then no time was observed.
+    """
 
     mean: float
     p: float
@@ -102,7 +105,7 @@ def restricted_difference(
     times = np.concatenate([np.asarray(times_a, dtype=float), np.asarray(times_b, dtype=float)])
     there = np.concatenate([np.asarray(reached_a, dtype=bool), np.asarray(reached_b, dtype=bool)])
     n, size = len(times), len(times_a)
-    if size == 0 or size == n:
+    if size == 0 or size == n or not there.any():
         return RestrictedDifference(math.nan, math.nan)
     sides = _exchanges(n, size)
     mean = float(

@@ -14,7 +14,7 @@ from optbench.analysis.censoring import median, median_interval
 from optbench.analysis.compare import FEW_SEEDS
 from optbench.analysis.costs import costs_frame, per_trial
 from optbench.analysis.frames import is_worst, passages_frame
-from optbench.analysis.intervals import EXACT_TEST_SEEDS, paired_difference, t_interval
+from optbench.analysis.intervals import EXACT_TEST_SEEDS, Difference, paired_difference, t_interval
 from optbench.analysis.rows import TableRow, comparable, higher_is_better, table_rows
 from optbench.analysis.scope import elsewhere, scope_text
 from optbench.analysis.sensitivity import widths
@@ -153,6 +153,8 @@ def _judged(
     own = block.row(row.optimizer)
     if own is None:
         return Measured(), Verdict("not tested here", "no entry of this suite")
+    if claim.over is not None and claim.over == row.optimizer:
+        return Measured(), Verdict("inconclusive", "it compares the entry with itself")
     if claim.kind == "words":
         return Measured(), _said(column, block.uses.get(own.config_id))
     there = elsewhere(row.scope, own, column)
@@ -213,37 +215,58 @@ def _ordered(row: TableRow, other: TableRow, column: str, claim: Claim, block: _
         return verdicts.ordering(Measured(n, gain, gain, gain), least, least)
     if column == "sensitivity":
         return _by_width({other.trial.label: 1, row.trial.label: 0}, row.trial.label, block)
+    if column.endswith("_to_target"):
+        return _earlier(row, other, column.removesuffix("_to_target"), margin, block)
     if column == "final_metric":
         values = final_values(block.rows, block.metric, higher=block.higher)
-        sign, resolution = (1.0 if block.higher else -1.0), 0.0
+        sign = 1.0 if block.higher else -1.0
         whole = not any(is_worst(log) for each in (row, other) for log in each.logs)
-    elif column in _COSTS:
-        values, resolution, sign, whole = per_trial(column, block.rows), 0.0, -1.0, True
     else:
-        values, resolution = _restricted(column.removesuffix("_to_target"), block)
-        sign, whole = -1.0, True
-    if row.config_id not in values or other.config_id not in values:
+        values, sign, whole = per_trial(column, block.rows), -1.0, True
+    found = _gain(row, other, sign * values)
+    if found is None:
         return Verdict("not tested here", "not run")
-    common = values[[row.config_id, other.config_id]].dropna()
-    found = paired_difference(
-        (sign * common[row.config_id]).tolist(), (sign * common[other.config_id]).tolist()
-    )
     if not whole:
         return verdicts.ordering(
             Measured(found.n, reason="some trials diverged or failed: no interval holds"), margin
         )
-    if column not in ("final_metric", *_COSTS) and 0 < found.n < EXACT_TEST_SEEDS:
-        return Verdict("inconclusive", f"{found.n} seeds; restricted times need {EXACT_TEST_SEEDS}")
-    return verdicts.ordering(Measured(found.n, found.mean, found.low, found.high), margin, resolution)
+    return verdicts.ordering(Measured(found.n, found.mean, found.low, found.high), margin)
 
 
-def _restricted(unit: str, block: _Block) -> tuple[pd.DataFrame, float]:
-    """Times to target within the common budget, a row a seed and a column a config_id; and the evaluation interval."""
+def _gain(row: TableRow, other: TableRow, values: pd.DataFrame) -> Difference | None:
+    """Paired difference of two columns of `values`; None if either entry has none."""
+    if row.config_id not in values or other.config_id not in values:
+        return None
+    common = values[[row.config_id, other.config_id]].dropna()
+    return paired_difference(common[row.config_id].tolist(), common[other.config_id].tolist())
+
+
+def _earlier(row: TableRow, other: TableRow, unit: str, margin: float, block: _Block) -> Verdict:
+    """Whether `row` reaches the target before `other`, by times within the common budget, paired by seed.
+
+    A pair of which neither trial reached the target has a difference of 0 that nobody observed: "no difference" needs a time in
+    more than half of the pairs.
+    """
     times = block.passages
     restricted = times.assign(time=times[unit].where(times["reached"], times[unit].max()))
     values = restricted.pivot(index="seed", columns="config_id", values="time").astype(float)
+    found = _gain(row, other, -values)
+    if found is None or found.n == 0:
+        return Verdict("not tested here", "not run")
+    seeds = values[[row.config_id, other.config_id]].dropna().index
+    ours = times[times["config_id"].isin([row.config_id, other.config_id]) & times["seed"].isin(seeds)]
+    unseen = found.n - ours.loc[ours["reached"].astype(bool), "seed"].nunique()
+    if unseen == found.n:
+        return Verdict("inconclusive", "neither entry reached the target in any trial: no time was observed")
+    if found.n < EXACT_TEST_SEEDS:
+        seeds_text = f"{found.n} seed{'s' * (found.n != 1)}"
+        return Verdict("inconclusive", f"{seeds_text}; restricted times need {EXACT_TEST_SEEDS}")
     steps = (times[unit] - times[f"{unit}_low"])[times["reached"].astype(bool)]
-    return values, float(steps.max()) if len(steps) else 0.0
+    measured = Measured(found.n, found.mean, found.low, found.high)
+    verdict = verdicts.ordering(measured, margin, float(steps.max()))
+    if verdict.word == "no difference" and 2 * unseen >= found.n:
+        return Verdict("inconclusive", f"in {unseen} of {found.n} pairs neither entry reached the target")
+    return verdict
 
 
 def _ladder(

@@ -49,7 +49,7 @@ def comparison(results: Results) -> pd.DataFrame:
     interval <unit>_to_target_low, _high (open end empty), over seeds _min, _max (empty if one never arrived),
     <unit>_budget (at which those that did not arrive are censored: their median) and <unit>_restricted_mean;
     restricted_difference (restricted mean time minus the baseline's, in restricted_unit: epochs, or the first unit that all
-    tell), restricted_difference_p (permutation test, Holm-adjusted over the
+    tell; empty where neither entry reached the target), restricted_difference_p (permutation test, Holm-adjusted over the
     comparisons with the baseline);
     interval_note; timed (trials whose seconds count); fastest_group;
     metric, estimand, final_metric (mean), final_metric_low, _high (95 % t interval), _std, imputed (trials that count

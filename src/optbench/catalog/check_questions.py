@@ -30,9 +30,15 @@ def _published(suite: Suite) -> Iterator[Finding]:
             message = f"no entry '{row.optimizer}'; {hint} (a row of no entry has a 'label' instead)"
             yield ("published", position, "optimizer"), message
         for column, claim in row.values.given.items():
-            if claim.over is not None and claim.over not in suite.optimizers:
-                path = ("published", position, "values", column, "over")
-                yield path, f"no entry '{claim.over}'; {nearest(claim.over, suite.optimizers)}"
+            if claim.over is None:
+                continue
+            path = ("published", position, "values", column, "over")
+            others = [label for label in suite.optimizers if label != row.optimizer]
+            if claim.over == row.optimizer:
+                message = f"expected another entry than the row's own '{claim.over}'"
+                yield path, f"{message}: one of {', '.join(others)}" if others else message
+            elif claim.over not in suite.optimizers:
+                yield path, f"no entry '{claim.over}'; {nearest(claim.over, others)}"
 
 
 def _horizons(suite: Suite) -> Iterator[Finding]:

@@ -14,8 +14,8 @@ from optbench.events import Event
 from optbench.store.files import explained, folder_name, make_folder, slug, sweep, sync_folder, write_whole
 from optbench.store.journal import TrialFile, whole_text
 from optbench.store.lock import locked
-from optbench.store.records import FORMAT, Corrupt, check_format, fitting, from_json, to_line
-from optbench.suite.grids import Grid
+from optbench.store.plan_content import check_plan
+from optbench.store.records import FORMAT, Corrupt, check_format, from_json, to_line
 from optbench.suite.types import Suite, Trial
 
 
@@ -187,12 +187,10 @@ class SuiteFolder:
         try:
             content = from_json(path.read_text(encoding="utf-8"))
             check_format(content, str(path))
-            rows = tuple(Row(row["config_id"], row["trial"]) for row in content["rows"])
-            if not _is_plan(fitting(content)):
-                raise Corrupt("a field that is not what `optbench run` writes")
+            check_plan(content)
             return Plan(
                 suite=content["suite"],
-                rows=rows,
+                rows=tuple(Row(row["config_id"], row["trial"]) for row in content["rows"]),
                 seeds=tuple(content["seeds"]),
                 resolved=content["resolved"],
                 command=content.get("command", ""),
@@ -216,29 +214,3 @@ class SuiteFolder:
         """Write a whole file of the folder (`report.md`) in one move."""
         write_whole(self.path / name, text)
         return self.path / name
-
-
-def _is_plan(content: dict[str, Any]) -> bool:
-    """Whether the fields hold what they should, as far as anything is derived from them."""
-    fields = {"suite": str, "seeds": list, "resolved": dict}
-    own = {"command": str, "provenance": dict, "higher_is_better": dict}
-    kinds = [
-        *(isinstance(content[name], kind) for name, kind in fields.items()),
-        *(isinstance(content.get(name, kind()), kind) for name, kind in own.items()),
-        *(isinstance(row["config_id"], str) and isinstance(row["trial"], dict) for row in content["rows"]),
-        *(isinstance(seed, int) for seed in content["seeds"]),
-        *(isinstance(content["resolved"].get(name, ""), (str, type(None))) for name in ("baseline", "final")),
-        *(_is_entry(row["trial"].get("entry"), row["trial"].get("label")) for row in content["rows"]),
-        *(_is_entry(entry, label) for label, entry in content["resolved"].get("optimizers", {}).items()),
-        *(_is_grid(grid) for grid in content["resolved"].get("sensitivity", {}).values()),
-    ]
-    return all(kinds)
-
-
-def _is_grid(grid: Any) -> bool:
-    Grid.model_validate(grid)  # raises a ValueError
-    return True
-
-
-def _is_entry(entry: Any, label: Any) -> bool:
-    return isinstance(entry, dict) and isinstance(label, str)
