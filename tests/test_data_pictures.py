@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 from optbench.catalog.data import _decode, image_folder
 from optbench.catalog.data._decode import Geometry, picture, pictures
-from optbench.catalog.data_sets import describe_data
+from optbench.catalog.data_sets import describe_data, load_data
 from optbench.catalog.types import Splits
 from optbench.errors import OptbenchError
 from optbench.suite.types import Component
@@ -109,7 +109,7 @@ def test_other_files_are_counted_and_hidden_ones_ignored(tmp_path: Path) -> None
     save(folder / "train" / "dog" / ".hidden.png")
     info = image_folder.describe(tmp_path, path="animals")
     assert (info.train, info.classes) == (27, 3)
-    assert info.source == f"{folder} (1 other files ignored)"
+    assert info.source == f"{folder} (1 other file ignored)"
 
 
 def test_pictures_in_deeper_folders_and_capital_extensions_count(tmp_path: Path) -> None:
@@ -252,13 +252,13 @@ def test_the_cache_is_used_again_and_only_while_nothing_changed(
     first = pictures(tmp_path, paths, geometry)
     assert isinstance(first.pixels, np.memmap)
     decoded: list[Path] = []
-    real = _decode.picture
+    real = _decode._opened
 
-    def counting(path: Path, geometry: Geometry) -> Any:
+    def counting(path: Path, channels: int) -> Any:
         decoded.append(path)
-        return real(path, geometry)
+        return real(path, channels)
 
-    monkeypatch.setattr(_decode, "picture", counting)
+    monkeypatch.setattr(_decode, "_opened", counting)
     again = pictures(tmp_path, paths, geometry)
     assert not decoded
     assert np.array_equal(again.pixels, first.pixels)
@@ -328,3 +328,104 @@ def test_the_cache_is_for_others_to_read(tmp_path: Path) -> None:
     before = os.umask(0)
     os.umask(before)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~before
+
+
+# pictures that are not stored as viewers show them
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_as_their_exif_orientation_says(
+    tmp_path: Path, suffix: str, orientation: int
+) -> None:
+    upright = np.zeros((24, 16, 3), np.uint8)
+    upright[:12, :8], upright[:12, 8:], upright[12:, :8] = (250, 10, 10), (10, 250, 10), (10, 10, 250)
+    turns = Image.Transpose
+    stored_by = {2: turns.FLIP_LEFT_RIGHT, 3: turns.ROTATE_180, 4: turns.FLIP_TOP_BOTTOM}
+    stored_by |= {5: turns.TRANSPOSE, 6: turns.ROTATE_90, 7: turns.TRANSVERSE, 8: turns.ROTATE_270}
+    image = Image.fromarray(upright)
+    if orientation in stored_by:
+        image = image.transpose(stored_by[orientation])
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    image.save(tmp_path / f"a{suffix}", exif=tags, quality=100)
+    expected = picture(save_array(tmp_path / "plain.png", upright), Geometry(16, 16))
+    difference = picture(tmp_path / f"a{suffix}", Geometry(16, 16)).astype(int) - expected
+    assert np.abs(difference).mean() < 20
+
+
+def save_array(path: Path, array: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+    return path
+
+
+@pytest.mark.parametrize(("dtype", "words"), [(np.int32, "32-bit integers"), (np.float32, "32-bit floats")])
+def test_pictures_without_a_known_range_are_refused_by_name(tmp_path: Path, dtype: Any, words: str) -> None:
+    folder = grow(tmp_path / "animals", train=10, val=4)
+    save_array(folder / "train" / "cat" / "deep.tif", np.arange(400, dtype=dtype).reshape(20, 20))
+    with pytest.raises(
+        OptbenchError, match=rf"train/cat/deep\.tif: cannot be decoded: {words} have no known"
+    ):
+        load(folder)
+
+
+def test_a_16_bit_pgm_keeps_its_upper_8_bits(tmp_path: Path) -> None:
+    grey = (np.arange(400).reshape(20, 20) * 160).astype(">u2")
+    (tmp_path / "a.pgm").write_bytes(b"P5\n20 20\n65535\n" + grey.tobytes())
+    assert np.array_equal(picture(tmp_path / "a.pgm", Geometry(20, 20))[0], grey // 256)
+
+
+# links
+
+
+@pytest.mark.parametrize("link", ["train/cat/again -> .", "train/cat/0b.png -> 0.png", "train/cat/x/y -> .."])
+def test_a_link_to_what_the_class_has_already_is_ignored_and_reported(tmp_path: Path, link: str) -> None:
+    folder = grow(tmp_path / "animals", train=10, val=4)
+    make_link(folder, link)
+    assert sizes(load(folder)) == (27, 3, 12)
+    assert "1 link ignored" in image_folder.describe(tmp_path, path="animals").source
+    assert any("1 link ignored" in note for note in load(folder).notes)
+
+
+@pytest.mark.parametrize(
+    ("link", "words"),
+    [
+        ("train/dog/x.png -> ../cat/0.png", r"train/dog/x\.png: is the same as .*train/cat/0\.png"),
+        ("train/dog/x.png -> ../../val/cat/0.png", r"train/dog/x\.png: is the same as .*val/cat/0\.png"),
+        ("val/dog/more -> ../../train/dog", r"val/dog/more: is the same as .*train/dog"),
+        ("train/cat/all -> ..", r"train/cat/all/dog"),
+        ("test -> val", r"test/cat: is the same as .*val/cat"),
+        ("train/cat/x.png -> nowhere", r"train/cat/x\.png: is a link to a missing file"),
+    ],
+)
+def test_a_link_to_another_class_or_split_is_refused(tmp_path: Path, link: str, words: str) -> None:
+    folder = grow(tmp_path / "animals", train=10, val=4)
+    make_link(folder, link)
+    with pytest.raises(OptbenchError, match=words):
+        image_folder.describe(tmp_path, path="animals")
+
+
+def make_link(folder: Path, link: str) -> None:
+    name, _, target = link.partition(" -> ")
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).symlink_to(target)
+
+
+def test_links_to_pictures_elsewhere_are_followed(tmp_path: Path) -> None:
+    folder = grow(tmp_path / "animals", train=10, val=4)
+    make_link(folder, f"train/cat/x.png -> {save(tmp_path / 'pool' / 'x.png', seed=999)}")
+    assert image_folder.describe(tmp_path, path="animals").train == 28
+
+
+def test_the_same_picture_in_two_splits_is_reported_whatever_their_sizes(tmp_path: Path) -> None:
+    folder = tmp_path / "animals"
+    for label, name in enumerate(("cat", "dog")):
+        for i in range(10):
+            save(folder / "train" / name / f"{i}.png", seed=100 * label + i)
+        save(folder / "val" / name / "0.png", seed=50 + label)
+    save(folder / "val" / "cat" / "1.bmp", seed=3)
+    save(folder / "val" / "cat" / "2.png", seed=103)
+    data = Component(name="image_folder", arguments={"path": "animals", "size": 8, "train_size": 10})
+    found = load_data(data.model_copy(update={"arguments": {**data.arguments, "validation": 0.05}}), tmp_path)
+    assert found.notes == ("2 of 4 test samples are also training samples (1 with another label)",)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from optbench.analysis.warnings import warnings_frame
 from optbench.catalog.data import digits, fashion_mnist, synthetic
 from optbench.catalog.data._download import fetch
 from optbench.catalog.data._split import carve, channel_statistics
@@ -25,7 +26,11 @@ from optbench.catalog.data_sets import describe_data, load_data
 from optbench.catalog.lookup import items
 from optbench.catalog.types import Split, Splits
 from optbench.errors import OptbenchError
+from optbench.store import read
+from optbench.suite.load import load as load_suite
 from optbench.suite.types import Component
+from results_builder import write_trials
+from trials import run, started, trials
 
 SYSTEM_COPY = Path("/usr/share/datasets/fashion-mnist")
 
@@ -472,3 +477,114 @@ def test_an_own_module_has_load_and_describe(tmp_path: Path) -> None:
 def test_own_data_of_another_kind_are_explained(tmp_path: Path, returned: str, words: str) -> None:
     with pytest.raises(OptbenchError, match=words):
         own(tmp_path, f"def letters(root):\n    return {returned}\n")
+
+
+# checks of the values
+
+
+def values(body: str, splits: str = "(x, y), (x + 1, y), (x + 2, y)") -> str:
+    """The source of an own data set of 6 rows of 4 numbers; `body` changes x or y."""
+    return (
+        "def letters(root):\n"
+        "    x, y = np.random.RandomState(0).randn(6, 4).astype(np.float32), np.arange(6) % 3\n"
+        f"    {body}\n"
+        f"    return {splits}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("x[3, 1] = np.nan", r"1 value of the training inputs is not finite \(row 3\)"),
+        ("x[3, :2] = np.inf", r"2 values of the training inputs are not finite \(row 3\)"),
+        ("x = x.astype(float); x[2:4] = 1e300", r"8 values of the test inputs are not finite \(rows 2, 3\)"),
+        ("y = y.astype(float)", r"training: expected 6 labels, whole numbers from 0; found float64 \(6,\)"),
+        ("y = y.astype(object)", r"training: expected 6 labels, whole numbers from 0; found object \(6,\)"),
+        ("y = np.eye(6, 3)", r"training: expected 6 labels, whole numbers from 0; found float64 \(6, 3\)"),
+        ("y[2] = 1000", "expected labels from 0 to the number of classes - 1; found 1000"),
+        ("x = x.astype(object)", r"training: expected images as uint8 .* found object \(6, 4\)"),
+        ("x = x.astype(np.int64)", r"training: expected images as uint8 .* found int64 \(6, 4\)"),
+        ("x = torch.tensor(x, requires_grad=True)", "three pairs"),
+        ("raise KeyError('letters.csv')", r"mine\.py:6: data mine\.py:letters: load raises KeyError"),
+    ],
+)
+def test_data_that_would_make_every_optimizer_fail_are_refused_with_their_row(
+    tmp_path: Path, body: str, words: str
+) -> None:
+    with pytest.raises(OptbenchError, match=words):
+        own(tmp_path, values(body))
+
+
+SPLITS = """
+from optbench.catalog.types import DataInfo, Split, Splits
+def letters(root):
+    x, y = np.arange(24, dtype=np.float32).reshape(6, 4), np.arange(6) % 3
+    info = DataInfo(6, 6, 6, (4,), 3)
+    return {returned}
+"""
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (
+            "Splits(Split(x.astype(float), y), Split(x, y), Split(x, y), info)",
+            r"expected training inputs as uint8 .*found float64 \(6, 4\)",
+        ),
+        (
+            "Splits(Split(x, y), Split(x, y[:5]), Split(x, y), info)",
+            "expected as many validation labels as inputs, 6; found 5",
+        ),
+        (
+            "Splits(Split(x, y), Split(x, y), Split(x, y + 1), info)",
+            r"expected test labels from 0 to 2; found 3 \(rows 2, 5\)",
+        ),
+        (
+            "Splits(Split(x, y - 1), Split(x, y), Split(x, y), info)",
+            r"expected training labels from 0 to 2; found -1 \(rows 0, 3\)",
+        ),
+        (
+            "Splits(Split(x, y), Split(x[:4], y[:4]), Split(x, y), info)",
+            "expected the 6 validation samples of its description; found 4",
+        ),
+        (
+            "Splits(Split(x, y), Split(x[:, :3], y), Split(x, y), info)",
+            r"expected validation inputs of shape \(4,\); found \(3,\)",
+        ),
+        ("Splits(Split(x, y), Split(x, y), Split(x, y), info, (1.0,), (1.0,))", "expected 'mean' with 0"),
+    ],
+)
+def test_own_splits_are_checked_against_their_description(tmp_path: Path, returned: str, words: str) -> None:
+    with pytest.raises(OptbenchError, match=words):
+        own(tmp_path, SPLITS.replace("{returned}", returned))
+
+
+def test_samples_in_two_splits_are_counted(tmp_path: Path) -> None:
+    splits = "(x, y), (x[:2] + 1, y[:2]), (np.concatenate([x[:2], x[3:4], x + 2]), np.r_[y[:3], y])"
+    assert own(tmp_path, values("y[3] = 1", splits)).notes == (
+        "3 of 9 test samples are also training samples (1 with another label)",
+    )
+
+
+def test_a_class_without_training_samples_is_reported(tmp_path: Path) -> None:
+    assert own(tmp_path, values("y[y == 1] = 2")).notes == ("1 of 3 classes has no training samples",)
+
+
+def test_views_with_negative_strides_are_taken(tmp_path: Path) -> None:
+    assert own(tmp_path, values("x = x[:, ::-1]")).train.inputs.flags.c_contiguous
+
+
+def test_the_built_in_data_have_nothing_to_report(tmp_path: Path) -> None:
+    for name in ("digits", "synthetic"):
+        assert load_data(Component(name=name), tmp_path).notes == ()
+
+
+def test_duplicates_reach_the_records_and_the_warnings_of_a_report(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import numpy as np\n" + values("", "(x, y), (x, y), (x + 1, y)"))
+    (trial,) = trials(tmp_path, workload={"data": {"name": "mine.py:letters"}, "batch_size": 2})
+    events = run(trial, tmp_path)
+    assert started(events).data_notes == "6 of 6 validation samples are also training samples"
+    suite = load_suite(tmp_path / "suite.yaml").suite
+    folder = write_trials(tmp_path / "results", suite, (trial,), {trial.id: events})
+    frame = warnings_frame(read([folder.path]))
+    assert "data: 6 of 6 validation samples are also training samples" in frame["message"].tolist()

@@ -164,9 +164,17 @@ def _gradients(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
             yield f"gradients_{word}", f"gradients {word}: {where}"
 
 
+def _data(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
+    """What the data set's own checks found, once per workload."""
+    notes = (log.started.data_notes.splitlines() for log in _logs(rows) if log.started is not None)
+    for note in dict.fromkeys(note for lines in notes for note in lines):
+        yield "data", f"data: {note}"
+
+
 _CHECKS: tuple[Callable[[list[TableRow]], Iterator[tuple[str, str]]], ...] = (
     _few_seeds,
     _missing,
+    _data,
     _same_start,
     _environment,
     implementation_warnings,

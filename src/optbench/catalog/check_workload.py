@@ -81,9 +81,9 @@ def size_findings(workload: Workload, path: TypedPath, info: DataInfo | None) ->
     if size is not None and size > info.train:
         message = f"a batch of {size} is larger than the training split ({info.train} samples)"
         yield (*path, "batch_size"), message
-    for split, samples in (("validation", info.validation), ("test", info.test)):
+    for split, samples in (("training", info.train), ("validation", info.validation), ("test", info.test)):
         if samples < 1:
-            message = f"leaves no {split} samples ({info.train} for training): targets and the final metric need some"
+            message = f"has no {split} samples; expected some in each of training, validation and test"
             yield (*path, "data"), message
     for setting in sorted(workload.augment.model_fields_set) if len(info.shape) == 1 else ():
         if getattr(workload.augment, setting):

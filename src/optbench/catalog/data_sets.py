@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from optbench.catalog import lookup
+from optbench.catalog.data_checks import checked
 from optbench.catalog.types import DataInfo, Split, Splits
 from optbench.errors import OptbenchError
 from optbench.suite.types import Component, Trial
@@ -15,7 +16,7 @@ from optbench.suite.types import Component, Trial
 
 def describe_data(component: Component, root: Path, folder: str | Path = ".") -> DataInfo:
     """Sizes, shape and classes. An own data set without `describe` is loaded to know them."""
-    found = _found(component, folder)
+    found = lookup.load(lookup.resolve("data", component.name, folder))
     if not hasattr(found, "describe"):
         return load_data(component, root, folder).info
     made = _called(component, found.describe, root, folder)
@@ -47,17 +48,22 @@ def identified_by_data(trials: Sequence[Trial], root: Path) -> tuple[Trial, ...]
 
 
 def load_data(component: Component, root: Path, folder: str | Path = ".") -> Splits:
-    """The samples; `folder` is the suite's. Raises OptbenchError for what is missing or not of the promised kind."""
-    found = _found(component, folder)
+    """Return the samples, checked; `folder` is the suite's.
+
+    Raises OptbenchError for what is missing, cannot be read, or is not as `optbench.catalog.data` says.
+    """
+    target = lookup.resolve("data", component.name, folder)
+    found = lookup.load(target)
     load = getattr(found, "load", found)
     if not callable(load):
         raise OptbenchError(f"data {component.name}: expected a module with 'load', or a function")
-    made = _called(component, load, root, folder)
-    return made if isinstance(made, Splits) else _from_pairs(component.name, made)
-
-
-def _found(component: Component, folder: str | Path) -> Any:
-    return lookup.load(lookup.resolve("data", component.name, folder))
+    try:
+        made = _called(component, load, root, folder)
+    except (OptbenchError, MemoryError, OSError):
+        raise
+    except Exception as error:  # a data set in somebody's own file may raise anything
+        raise OptbenchError(lookup.raised(target, error, f"data {component.name}: load")) from error
+    return checked(component.name, made if isinstance(made, Splits) else _from_pairs(component.name, made))
 
 
 def _called(component: Component, function: Callable[..., Any], root: Path, folder: str | Path) -> Any:
@@ -81,8 +87,10 @@ def _from_pairs(name: str, made: Any) -> Splits:
     from optbench.catalog.data._split import channel_statistics
 
     try:
-        (train, validation, test) = (_split(name, *pair) for pair in made)
-    except (TypeError, ValueError) as error:
+        first, second, third = made
+        train, validation = _split(name, "training", *first), _split(name, "validation", *second)
+        test = _split(name, "test", *third)
+    except (TypeError, ValueError, RuntimeError) as error:  # of torch: a tensor that numpy cannot read
         raise OptbenchError(
             f"data {name}: expected Splits, or three pairs (inputs, labels) for training, validation and test: {error}"
         ) from error
@@ -90,23 +98,29 @@ def _from_pairs(name: str, made: Any) -> Splits:
     if len(shapes) > 1:
         raise OptbenchError(f"data {name}: expected one shape in all splits; found {sorted(shapes)}")
     classes = 1 + max(int(part.labels.max(initial=0)) for part in (train, validation, test))
+    samples = sum(len(part.labels) for part in (train, validation, test))
+    if classes > max(2, samples):
+        raise OptbenchError(
+            f"data {name}: expected labels from 0 to the number of classes - 1; found {classes - 1}"
+        )
     shape = train.inputs.shape[1:]
     info = DataInfo(len(train.labels), len(validation.labels), len(test.labels), shape, classes, name)
     mean, std = channel_statistics(train.inputs) if len(shape) == 3 else ((), ())
     return Splits(train, validation, test, info, mean, std)
 
 
-def _split(name: str, inputs: Any, labels: Any) -> Split:
+def _split(name: str, title: str, inputs: Any, labels: Any) -> Split:
     import numpy as np
 
     inputs, labels = np.asarray(inputs), np.asarray(labels)
     if inputs.dtype == np.uint8 and inputs.ndim == 3:
         inputs = inputs[:, None]
     if inputs.dtype.kind == "f" and inputs.ndim == 2:
-        inputs = inputs.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, which is an error
+            inputs = inputs.astype(np.float32, copy=False)
     elif inputs.dtype != np.uint8 or inputs.ndim != 4:
         raise OptbenchError(
-            f"data {name}: expected images as uint8 (n, channels, height, width) or vectors as floats (n, features); "
+            f"data {name}: {title}: expected images as uint8 (n, channels, height, width) or vectors as floats (n, features); "
             f"found {inputs.dtype} {inputs.shape}"
         )
     if (
@@ -116,7 +130,7 @@ def _split(name: str, inputs: Any, labels: Any) -> Split:
         or labels.min(initial=0) < 0
     ):
         raise OptbenchError(
-            f"data {name}: expected {len(inputs)} labels, whole numbers from 0; found {labels.dtype} {labels.shape}"
-            + (f" from {labels.min()}" if labels.size else "")
+            f"data {name}: {title}: expected {len(inputs)} labels, whole numbers from 0; found {labels.dtype} {labels.shape}"
+            + (f" from {labels.min()}" if labels.size and labels.dtype.kind in "iuf" else "")
         )
-    return Split(inputs, labels.astype(np.int64))
+    return Split(np.ascontiguousarray(inputs), labels.astype(np.int64))

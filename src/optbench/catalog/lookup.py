@@ -194,6 +194,13 @@ def _load_file(path: Path) -> ModuleType:
     return module
 
 
+def raised(target: Target, error: BaseException, action: str) -> Problem:
+    """The problem for an exception that a target's code raised; `action` says in which call. Names the line in its file."""
+    line = _line(error, target.file) if target.file else None
+    file = str(target.file) if line is not None else ""
+    return Problem(f"{action} raises {_said(error)}", file=file, line=line)
+
+
 def _line(error: BaseException, path: Path) -> int | None:
     """The line of the user's file that failed, however deep the failure was."""
     if isinstance(error, SyntaxError) and error.filename == str(path):

@@ -30,6 +30,8 @@ class Split:
 
     inputs: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
+    digests: npt.NDArray[np.int64] | None = None
+    """A hash of each original input, (n,), where it is known from decoding; equal inputs have equal hashes in all splits."""
 
 
 @dataclass(frozen=True)
@@ -43,3 +45,4 @@ class Splits:
     info: DataInfo
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    notes: tuple[str, ...] = ()  # what a reader of the results must know about the data, one sentence each

@@ -88,10 +88,14 @@ def prepare(
     try:
         device = set_up(settings, trials[0].folder)
         for trial in {(t.workload.data.model_dump_json(), t.folder): t for t in trials}.values():
+            where = f"data of workload '{trial.workload_name}'"
             try:
-                load_data(trial.workload.data, settings.data_root, trial.folder)
+                splits = load_data(trial.workload.data, settings.data_root, trial.folder)
+                for note in splits.notes:
+                    exchange(connection, f"note: {where}: {note}")
+            except OSError as error:
+                problems.append(Problem(f"cannot be read: {error}", where=where))
             except OptbenchError as error:
-                where = f"data of workload '{trial.workload_name}'"
                 problems += [replace(problem, where=problem.where or where) for problem in error.problems]
         answer: Any = tuple(problems) or environment(device, trials[0].folder)
     except OptbenchError as error:

@@ -13,4 +13,9 @@ An item has two functions with the same keyword arguments, which are what a suit
 Either may return, in place of `Splits`, three pairs (inputs, labels) of arrays or tensors, for training, validation and
 test: images as uint8 (n, channels, height, width) or (n, height, width), vectors as floats (n, features), labels as whole
 numbers from 0.
+
+Data are checked each time they are loaded (`optbench.catalog.data_checks`): types, shapes, lengths, labels, and that every number
+is finite. `optbench run` loads each data set before the first trial, so that a fault ends the run with exit code 2. Samples that
+occur in two splits, and classes without training samples, are reported as warnings. Inputs are compared by a hash of their bytes,
+pictures by a hash of their decoded pixels; arrays of more than 4 GB in all are not compared.
 """

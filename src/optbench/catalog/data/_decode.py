@@ -24,11 +24,14 @@ from optbench.machine import cores
 if TYPE_CHECKING:  # a suite is checked without it
     import numpy as np
     import numpy.typing as npt
+    from PIL import Image
 
     Pixels = npt.NDArray[np.uint8]
+    Digests = npt.NDArray[np.int64]
 
-_VERSION = 1  # of the cache: raised when a picture would be decoded differently
+_VERSION = 2  # of the cache: raised when a picture would be decoded differently
 _NAMED = 10  # offending files that an error lists
+_16_BITS_AS_32 = ("PNG", "PPM")  # formats whose 16-bit greys Pillow gives as 32-bit integers
 _CHUNK = 32  # pictures a thread takes at a time
 _LOG = logging.getLogger("optbench.data")
 
@@ -44,9 +47,13 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Pictures:
-    """`pixels` is uint8 (n, channels, size, size), a read-only memory map where the cache could be written."""
+    """`pixels` is uint8 (n, channels, size, size), a read-only memory map where the cache could be written.
+
+    `digests` (n,) are hashes of the pictures in their original size.
+    """
 
     pixels: Pixels
+    digests: Digests
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -60,7 +67,7 @@ def pictures(root: Path, files: Sequence[Path], geometry: Geometry) -> Pictures:
     import numpy as np
 
     if not files:
-        return Pictures(np.empty(_shape(files, geometry), np.uint8), (), ())
+        return Pictures(np.empty(_shape(files, geometry), np.uint8), np.empty(0, np.int64), (), ())
     place = root / "cache" / _key(files, geometry)
     if (found := _read(place, len(files))) is not None:
         return found
@@ -90,17 +97,28 @@ def pictures(root: Path, files: Sequence[Path], geometry: Geometry) -> Pictures:
 
 
 def picture(path: Path, geometry: Geometry) -> Pixels:
-    """One file as uint8 (channels, size, size), as torchvision's Resize and CenterCrop give it.
+    """Return one file as uint8 (channels, size, size), as torchvision's Resize and CenterCrop give it.
 
-    Transparent parts are laid on white, 16-bit greys keep their upper 8 bits. Raises OSError, ValueError, SyntaxError or
-    PIL's DecompressionBombError for what cannot be decoded.
+    The picture is turned as its EXIF orientation says. Transparent parts become white, 16-bit greys keep their upper 8 bits.
+    Raises OSError, ValueError, SyntaxError or PIL's DecompressionBombError for what cannot be decoded.
     """
+    return _fitted(_opened(path, geometry.channels), geometry)
+
+
+def _opened(path: Path, channels: int) -> Image.Image:
+    """The picture in its own size, in mode L or RGB."""
     import numpy as np
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     with Image.open(path) as opened:
         opened.load()
         image: Image.Image = opened
+        if image.mode == "F" or (image.mode == "I" and image.format not in _16_BITS_AS_32):
+            raise ValueError(
+                f"32-bit {'floats' if image.mode == 'F' else 'integers'} have no known range of values; "
+                "expected 8 or 16 bits per channel: convert the picture"
+            )
+        ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I"):
             image = Image.fromarray((np.asarray(image).astype(np.int64) // 256).clip(0, 255).astype(np.uint8))
         elif image.has_transparency_data:
@@ -108,13 +126,26 @@ def picture(path: Path, geometry: Geometry) -> Pixels:
             white = Image.new("RGB", image.size, "white")
             white.paste(image, mask=image.getchannel("A"))
             image = white
-        image = image.convert("L" if geometry.channels == 1 else "RGB")
+        return image.convert("L" if channels == 1 else "RGB")
+
+
+def _fitted(image: Image.Image, geometry: Geometry) -> Pixels:
+    import numpy as np
+    from PIL import Image
+
     short = min(image.size)
     wide, tall = (geometry.resize * side // short for side in image.size)
     image = image.resize((wide, tall), Image.Resampling.BILINEAR)
     left, top = round((wide - geometry.size) / 2), round((tall - geometry.size) / 2)
     image = image.crop((left, top, left + geometry.size, top + geometry.size))
     return np.asarray(image).reshape(geometry.size, geometry.size, geometry.channels).transpose(2, 0, 1)
+
+
+def _digest(image: Image.Image) -> int:
+    """64 bits of a hash of size and pixels."""
+    digest = hashlib.blake2b(repr(image.size).encode(), digest_size=8)
+    digest.update(image.tobytes())
+    return int.from_bytes(digest.digest(), "little", signed=True)
 
 
 def _key(files: Sequence[Path], geometry: Geometry) -> str:
@@ -132,9 +163,12 @@ def _read(place: Path, samples: int) -> Pictures | None:
     try:
         about = json.loads((place / "about.json").read_text())
         pixels = np.load(place / "pixels.npy", mmap_mode="r")
+        digests = np.load(place / "digests.npy")
     except (OSError, ValueError, EOFError):
         return None
-    return Pictures(pixels, tuple(about["mean"]), tuple(about["std"])) if len(pixels) == samples else None
+    if not len(pixels) == len(digests) == samples:
+        return None
+    return Pictures(pixels, digests, tuple(about["mean"]), tuple(about["std"]))
 
 
 def _write(aside: Path, files: Sequence[Path], geometry: Geometry) -> None:
@@ -145,8 +179,9 @@ def _write(aside: Path, files: Sequence[Path], geometry: Geometry) -> None:
     if hasattr(os, "posix_fallocate"):  # a full disk is an OSError here, and a killed process in a sparse map
         with (aside / "pixels.npy").open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
-    _decode_all(files, geometry, pixels)
+    digests = _decode_all(files, geometry, pixels)
     pixels.flush()
+    np.save(aside / "digests.npy", digests)
     mean, std = channel_statistics(pixels)
     about = {"pictures": len(files), "first": str(files[0]), **asdict(geometry), "mean": mean, "std": std}
     (aside / "about.json").write_text(json.dumps(about, indent=1))
@@ -161,16 +196,22 @@ def _in_memory(files: Sequence[Path], geometry: Geometry, folder: Path, error: O
         error.strerror or error,
     )
     pixels = np.empty(_shape(files, geometry), np.uint8)
-    _decode_all(files, geometry, pixels)
-    return Pictures(pixels, *channel_statistics(pixels))
+    digests = _decode_all(files, geometry, pixels)
+    return Pictures(pixels, digests, *channel_statistics(pixels))
 
 
 def _shape(files: Sequence[Path], geometry: Geometry) -> tuple[int, int, int, int]:
     return (len(files), geometry.channels, geometry.size, geometry.size)
 
 
-def _decode_all(files: Sequence[Path], geometry: Geometry, out: Pixels) -> None:
-    """Fill `out`, all cores at work. Raises OptbenchError with the first ten corrupt files and the number of others."""
+def _decode_all(files: Sequence[Path], geometry: Geometry, out: Pixels) -> Digests:
+    """Fill `out` on all cores and return the hash of each picture.
+
+    Raises OptbenchError with the first ten corrupt files and the number of others.
+    """
+    import numpy as np
+
+    digests = np.empty(len(files), np.int64)
     corrupt: dict[int, str] = {}
     lock = threading.Lock()
     at_once = cores()
@@ -178,7 +219,9 @@ def _decode_all(files: Sequence[Path], geometry: Geometry, out: Pixels) -> None:
     def work(rows: range) -> int:
         for row in rows:
             try:
-                out[row] = picture(files[row], geometry)
+                image = _opened(files[row], geometry.channels)
+                digests[row] = _digest(image)
+                out[row] = _fitted(image, geometry)
             except Exception as error:  # whatever a decoder raises on damaged bytes
                 with lock:
                     corrupt[row] = _reason(error)
@@ -198,13 +241,14 @@ def _decode_all(files: Sequence[Path], geometry: Geometry, out: Pixels) -> None:
         if len(rows) > _NAMED:
             problems.append(f"and {len(rows) - _NAMED} more pictures that cannot be decoded")
         raise OptbenchError(*problems)
+    return digests
 
 
 def _reason(error: Exception) -> str:
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        return "it is no picture, whatever its name says"
+        return "Pillow does not recognise it as a picture"
     return str(error) or type(error).__name__
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optbench.catalog.data._decode import Geometry, pictures
+from optbench.catalog.data._listing import EXTENSIONS, Lister, raise_first
 from optbench.catalog.data._split import carve
 from optbench.catalog.types import DataInfo, Split, Splits
 from optbench.errors import OptbenchError, Problem, nearest
@@ -17,10 +18,7 @@ from optbench.errors import OptbenchError, Problem, nearest
 if TYPE_CHECKING:
     from optbench.catalog.data._split import Labels
 
-#: those of torchvision's ImageFolder, and .gif
-EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"))
 _VALIDATION = ("val", "valid", "validation")
-_NAMED = 10  # offending folders that an error lists
 
 
 @dataclass(frozen=True)
@@ -36,13 +34,17 @@ class Files:
 
 @dataclass(frozen=True)
 class Tree:
-    """The files of each split; `others` counts files that are no pictures by their extension."""
+    """The files of each split.
+
+    `others` counts files that are no pictures by their extension, `repeated` links to what the same class has already.
+    """
 
     train: Files
     validation: Files
     test: Files
     classes: tuple[str, ...]
     others: int
+    repeated: int
 
 
 def tree(
@@ -69,27 +71,31 @@ def tree(
     for part in (held, tested):
         if part is not None:
             _check_same(known, chosen, _folders(part), folder / "train", part, everything=classes is None)
-    train, others = _listed(folder / "train", chosen)
+    lister = Lister()
+    train = _listed(folder / "train", chosen, lister)
     parts = {}
     for name, place in (("held", held), ("tested", tested)):
         if place is not None:
-            parts[name], more = _listed(place, chosen)
-            others += more
+            parts[name] = _listed(place, chosen, lister)
+    lister.raise_problems()
     if images_per_class is not None:
         train = _thinned(train, images_per_class)
     final = parts.pop("tested", None) or parts.pop("held", None)
     if final is None:
         train, final = _split(train, test, "test")
     if "held" in parts:
-        return Tree(train, parts["held"], final, chosen, others)
+        return Tree(train, parts["held"], final, chosen, lister.others, lister.repeated)
     train, carved = _split(train, validation, "validation")
-    return Tree(train, carved, final, chosen, others)
+    return Tree(train, carved, final, chosen, lister.others, lister.repeated)
 
 
 def described(found: Tree, shape: tuple[int, int, int], folder: Path) -> DataInfo:
-    ignored = f" ({found.others} other files ignored)" if found.others else ""
+    others = (
+        f"{found.others} other {'file' if found.others == 1 else 'files'} ignored" if found.others else ""
+    )
+    ignored = ", ".join(text for text in (others, _repeated(found)) if text)
     train, validation, test = (len(part.paths) for part in (found.train, found.validation, found.test))
-    source = f"{folder}{ignored}"
+    source = f"{folder} ({ignored})" if ignored else str(folder)
     return DataInfo(train, validation, test, shape, len(found.classes), source, _fingerprint(found, folder))
 
 
@@ -117,12 +123,13 @@ def decoded(found: Tree, info: DataInfo, root: Path, training: Geometry, evaluat
         raise OptbenchError(*problems)
     train, validation, test = made
     return Splits(
-        Split(train.pixels, found.train.labels),
-        Split(validation.pixels, found.validation.labels),
-        Split(test.pixels, found.test.labels),
+        Split(train.pixels, found.train.labels, train.digests),
+        Split(validation.pixels, found.validation.labels, validation.digests),
+        Split(test.pixels, found.test.labels, test.digests),
         info,
         train.mean,
         train.std,
+        notes=(_repeated(found),) if found.repeated else (),
     )
 
 
@@ -205,41 +212,35 @@ def _check_same(
     problems += [
         Problem(f"has a class folder '{name}', and {train} has not", file=str(part)) for name in surplus
     ]
-    _raise(problems)
+    raise_first(problems, "folders")
 
 
-def _listed(place: Path, chosen: tuple[str, ...]) -> tuple[Files, int]:
-    """All pictures of the chosen classes, at any depth, in the order of their names; and the number of other files."""
+def _listed(place: Path, chosen: tuple[str, ...], lister: Lister) -> Files:
+    """All pictures of the chosen classes. Raises OptbenchError for classes without any."""
     import numpy as np
 
     paths: list[Path] = []
-    labels: list[int] = []
-    others, problems = 0, []
-    for label, name in enumerate(chosen):
-        before = len(paths)
-        for folder, inner, names in os.walk(place / name, followlinks=True):
-            inner[:] = sorted(i for i in inner if not i.startswith("."))
-            for file in sorted(n for n in names if not n.startswith(".")):
-                if os.path.splitext(file)[1].lower() in EXTENSIONS:
-                    paths.append(Path(folder, file))
-                else:
-                    others += 1
-        if len(paths) == before:
+    counts, problems = [], []
+    for name in chosen:
+        found = lister.pictures(place / name)
+        if not found:
             expected = ", ".join(sorted(EXTENSIONS))
             problems.append(
                 Problem(f"has no pictures; expected files that end in {expected}", file=str(place / name))
             )
-        labels += [label] * (len(paths) - before)
-    _raise(problems)
-    return Files(tuple(paths), np.array(labels, dtype=np.int64)), others
-
-
-def _raise(problems: list[Problem]) -> None:
-    if len(problems) > _NAMED:
-        more = len(problems) - _NAMED
-        raise OptbenchError(*problems[:_NAMED], f"and {more} more folders like these")
+        paths += found
+        counts.append(len(found))
     if problems:
-        raise OptbenchError(*problems)
+        lister.raise_problems()  # they explain why a folder looks empty
+    raise_first(problems, "folders")
+    return Files(tuple(paths), np.repeat(np.arange(len(chosen), dtype=np.int64), counts))
+
+
+def _repeated(found: Tree) -> str:
+    """What was skipped, empty if nothing was."""
+    if found.repeated == 1:
+        return "1 link ignored: its class has the picture or folder already"
+    return f"{found.repeated} links ignored: their class has the pictures already" if found.repeated else ""
 
 
 def _thinned(files: Files, limit: int) -> Files:
