@@ -134,7 +134,7 @@ def test_results_of_another_environment_are_not_mixed_in_silently(ran: Path, tmp
         path.write_text(path.read_text().replace('"threads": 1', '"threads": 7'))
     refused = optbench("run", "tiny.yaml", "--seeds", "3", cwd=folder)
     assert refused.returncode == 2
-    assert "threads was 7 and is 1 now" in refused.stderr
+    assert "threads was 7, now 1" in refused.stderr
     accepted = optbench("run", "tiny.yaml", "--seeds", "3", "--allow-mixed", cwd=folder)
     assert accepted.returncode == 0, accepted.stderr
     assert table(folder)["SGD"]["trials"] == "3"
@@ -201,7 +201,7 @@ def test_a_signal_stops_cleanly_keeps_everything_and_says_how_to_go_on(
     os.killpg(stopped.process.pid, number)
     ended, _, errors = stopped.end()
     assert ended == code
-    assert "to go on: optbench run" in errors
+    assert "To resume: optbench run" in errors
     (path,) = (tmp_path / "results/tiny/trials").iterdir()
     assert json.loads(path.read_text().splitlines()[-1])["status"] == "interrupted"
     assert len(list((tmp_path / "results/tiny/checkpoints").glob("*.pt"))) == 1

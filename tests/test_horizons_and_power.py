@@ -171,7 +171,8 @@ def test_one_seed_has_no_spread_to_plan_by(tmp_path: Path) -> None:
 
 
 def test_plan_detect_prints_the_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from optbench.cli.run import Options, run_suites
+    from optbench.cli.run import show_plans
+    from optbench.run.options import RunOptions
 
     suite = a_suite(seeds=3)
     (tmp_path / "digits.yaml").write_text(dump_text(suite))
@@ -179,9 +180,8 @@ def test_plan_detect_prints_the_seeds(tmp_path: Path, capsys: pytest.CaptureFixt
     scale = {"SGD": 0.01, "Adam": 0.02}
     events = {trial.id: curve([0.9 + scale[trial.label] * trial.seed]) for trial in planned}
     write_trials(tmp_path / "results", suite, planned, events)
-    assert (
-        run_suites([str(tmp_path / "digits.yaml")], Options(results=tmp_path / "results"), True, "0.5%") == 0
-    )
+    options = RunOptions(results=tmp_path / "results")
+    assert show_plans([str(tmp_path / "digits.yaml")], options, "0.5%") == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "Seeds to see a difference of 0.50 points in the final accuracy from SGD" in out
     assert f"1.00 points {seeds_needed(0.01, 0.005)} " in out

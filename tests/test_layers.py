@@ -22,8 +22,10 @@ MAY_IMPORT = {
     "analysis": {"suite", "store"},
     "report": {"suite", "store", "analysis"},
     "exporting": {"suite", "store", "analysis"},
+    "run": {"suite", "store", "catalog", "executor", "analysis", "report"},
     "cli": {
         "suite",
+        "run",
         "store",
         "catalog",
         "engine",
@@ -35,7 +37,7 @@ MAY_IMPORT = {
         "verify",
     },
 }
-WITHOUT_TORCH = ("suite", "store", "analysis", "report", "cli", "importing", "exporting")
+WITHOUT_TORCH = ("suite", "store", "analysis", "report", "run", "cli", "importing", "exporting")
 
 
 def modules() -> list[Path]:

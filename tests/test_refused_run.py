@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from optbench.cli.closing import _asked_for, close
-from optbench.cli.job import Job, Options
-from optbench.cli.measure import _held
-from optbench.cli.run import run_suites
+from optbench.cli.run import show_plans
+from optbench.cli.run_summary import show_end
 from optbench.errors import OptbenchError
 from optbench.executor.local import Summary
+from optbench.run.final_reports import requested_rows
+from optbench.run.job import Job
+from optbench.run.options import RunOptions
+from optbench.run.results_folder import locked_folder
+from optbench.run.suite_run import JobEnd
 from optbench.store import Results, SuiteFolder, read
 from results_builder import a_suite, curve, trials_of, write
 from trials import TINY
@@ -30,7 +33,7 @@ def refuse(folder: SuiteFolder, *files: str) -> None:
     """Begin a run, in which somebody writes `files`, and refuse it."""
 
     def begin() -> None:
-        with _held(folder):
+        with locked_folder(folder):
             for name in files:
                 (folder.path / name).write_text("theirs")
             raise OptbenchError("not this one")
@@ -99,22 +102,22 @@ def test_what_others_put_into_a_new_folder_keeps_it(here: Path) -> None:
 def test_a_folder_that_cannot_be_made_leaves_no_half_of_it(here: Path) -> None:
     (here / "file").write_text("not a folder")
     folder = SuiteFolder.of(Path("new/../file/results"), "tiny")
-    with pytest.raises(OptbenchError), _held(folder):
+    with pytest.raises(OptbenchError), locked_folder(folder):
         pytest.fail("there is no such folder")
     assert everything(here) == {"file": b"not a folder"}
 
 
 def test_a_run_that_is_not_refused_keeps_its_folder(here: Path) -> None:
     folder = SuiteFolder.of(Path("results"), "tiny")
-    with _held(folder):
+    with locked_folder(folder):
         folder.write_text("plan.json", "{}")
     assert {"plan.json", "trials", "checkpoints", "run.lock"} == set(os.listdir(folder.path))
 
 
 def test_the_second_run_is_refused_and_the_first_keeps_its_folder(here: Path) -> None:
     folder = SuiteFolder.of(Path("results"), "tiny")
-    with _held(folder):
-        with pytest.raises(OptbenchError, match=f"process {os.getpid()}"), _held(folder):
+    with locked_folder(folder):
+        with pytest.raises(OptbenchError, match=f"process {os.getpid()}"), locked_folder(folder):
             pytest.fail("two runs in one folder")
         assert folder.trials.is_dir()
         folder.write_text("plan.json", "{}")
@@ -152,14 +155,14 @@ def stored(root: Path) -> Results:
 
 
 def test_only_shows_no_rows_that_nobody_asked_for(tmp_path: Path) -> None:
-    [suite] = _asked_for(stored(tmp_path), Options(only=("Adam",))).suites
+    [suite] = requested_rows(stored(tmp_path), ("Adam",)).suites
     assert suite.plan is not None
     assert [row.trial["label"] for row in suite.plan.rows] == ["Adam"]
     assert suite.plan.resolved["baseline"] is None  # its row is not there to be compared with
 
 
 def test_only_keeps_rows_that_ran_before(tmp_path: Path) -> None:
-    [suite] = _asked_for(stored(tmp_path), Options(only=("SGD",))).suites
+    [suite] = requested_rows(stored(tmp_path), ("SGD",)).suites
     assert suite.plan is not None
     assert [row.trial["label"] for row in suite.plan.rows] == ["SGD", "Adam"]
     assert suite.plan.resolved["baseline"] == "SGD"
@@ -167,7 +170,7 @@ def test_only_keeps_rows_that_ran_before(tmp_path: Path) -> None:
 
 def test_without_only_every_row_is_shown(tmp_path: Path) -> None:
     results = stored(tmp_path)
-    assert _asked_for(results, Options()) is results
+    assert requested_rows(results, ()) is results
 
 
 @pytest.mark.parametrize("ran", [False, True])
@@ -179,18 +182,19 @@ def test_where_nothing_ran_there_is_no_empty_table(
     folder = write(tmp_path, suite, {("Adam", 0): curve([0.5, 0.95])} if ran else {})
     trials = trials_of(suite)
     job = Job(None, trials, trials, folder)  # type: ignore[arg-type]
-    close(job, Options(results=tmp_path), Summary(left=1 if ran else 2))
+    end = JobEnd(Summary(left=1 if ran else 2), read([folder.path]))
+    show_end(job, RunOptions(command="optbench run s"), end, table=True)
     said = capsys.readouterr()
     assert ("Adam" in said.out) == ran
     assert bool(said.out.strip()) == ran
-    assert "to go on: " in said.err
+    assert "To resume: optbench run s" in said.err
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "nonsense", ""])
 def test_a_dry_run_refuses_a_device_that_is_not_there(tmp_path: Path, device: str) -> None:
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY))
-    options = Options(device=device, results=tmp_path / "results")
+    options = RunOptions(device=device, results=tmp_path / "results")
     with pytest.raises(OptbenchError, match="no such device here"):
-        run_suites([str(path)], options, dry_run=True)
+        show_plans([str(path)], options)
     assert not (tmp_path / "results").exists()

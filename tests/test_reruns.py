@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from optbench.cli.again import run_again
-from optbench.cli.job import Job, Options
 from optbench.executor import local
 from optbench.executor.process import StopRequest
 from optbench.executor.worker import Settings
+from optbench.run.job import Job
+from optbench.run.options import RunOptions
+from optbench.run.reruns import rerun_disturbed
 from optbench.store import SuiteFolder, TrialLog, read
 from optbench.suite.load import load
 from optbench.suite.plan import plan
@@ -44,11 +46,12 @@ class Bench:
         folder = SuiteFolder.of(root / "results", "tiny")
         folder.create()
         self.job, self.shares, self.attempts = Job(loaded, trials, trials, folder), shares, []
+        self.messages: list[str] = []
         for trial in trials:
             with folder.open_trial(trial) as file:
                 for event in told(shares[trial.seed][0]):
                     file.append(event)
-        monkeypatch.setattr("optbench.cli.again._HOST", {"host": "here"})
+        monkeypatch.setattr("optbench.run.reruns._HOST", {"host": "here"})
         monkeypatch.setattr(local, "prepare", lambda *_: HERE)
         monkeypatch.setattr(local, "run_one", self._run_one)
 
@@ -62,8 +65,15 @@ class Bench:
 
     def run_again(self, **options: Any) -> None:
         summary = local.Summary()
-        run_again(self.job, Options(**options), Settings(), StopRequest(), summary)
+        rerun_disturbed(self.job, RunOptions(**options), Settings(), StopRequest(), self, summary)
         assert summary == local.Summary()
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+    @contextmanager
+    def round(self, *_: Any, **__: Any) -> Iterator[Any]:
+        yield lambda trial, event: None
 
     def logs(self) -> list[TrialLog]:
         return sorted(read([self.job.folder.path]).suites[0].logs, key=lambda log: log.trial["seed"])
@@ -84,18 +94,18 @@ def test_no_more_often_than_allowed(tmp_path, monkeypatch, reruns, attempts):
     assert bench.attempts == attempts
 
 
-def test_where_a_whole_round_comes_to_nothing_there_is_no_other(tmp_path, monkeypatch, capsys):
+def test_where_a_whole_round_comes_to_nothing_there_is_no_other(tmp_path, monkeypatch):
     bench = Bench(tmp_path, monkeypatch, {0: [DISTURBED] * 9, 1: [CALM], 2: [DISTURBED] * 9})
     bench.run_again(reruns=5)
     assert bench.attempts == [(0, 2), (2, 2)]
-    assert "Other work goes on, so 2 trials stay disturbed" in capsys.readouterr().err
+    assert bench.messages[-1] == "Other load continues: 2 trials stay disturbed"
 
 
 def test_trials_of_another_machine_or_version_are_left_alone(tmp_path, monkeypatch):
     bench = Bench(tmp_path, monkeypatch, {0: [DISTURBED] * 9, 1: [CALM], 2: [DISTURBED] * 9})
     monkeypatch.setattr(local, "prepare", lambda *_: HERE | {"torch": "9.9"})
     bench.run_again()
-    monkeypatch.setattr("optbench.cli.again._HOST", {"host": "elsewhere"})
+    monkeypatch.setattr("optbench.run.reruns._HOST", {"host": "elsewhere"})
     monkeypatch.setattr(local, "prepare", lambda *_: pytest.fail("data are loaded for nothing"))
     bench.run_again()
     assert bench.attempts == []
@@ -125,7 +135,7 @@ def test_a_real_run_repeats_it_bit_for_bit_and_says_so(tmp_path):
     suite = a_suite(tmp_path, {"Slowed": "slowed.py:Slowed"}, budget=10)
     suite.write_text(suite.read_text().replace("seeds: 1", "seeds: 2"))
     code, _, said = Run(tmp_path, ("run", "tiny.yaml", "--threads", "1", "--reruns", "1")).end()
-    assert (code, "Other work disturbed" in said) == (0, True), said
+    assert (code, "Other load disturbed" in said) == (0, True), said
     logs = read([tmp_path / "results"]).suites[0].logs
     log = next(log for log in logs if log.trial["seed"] == 0)
     ends = [each.finished for each in (log, *log.others)]

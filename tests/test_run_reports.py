@@ -6,13 +6,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from optbench.cli import upkeep
-from optbench.cli.closing import close
-from optbench.cli.job import Options
-from optbench.cli.upkeep import kept_up_to_date
+from optbench.cli.run_summary import show_end
 from optbench.errors import OptbenchError
 from optbench.executor.local import Summary
 from optbench.report import figures
+from optbench.run import intermediate_reports
+from optbench.run.intermediate_reports import with_intermediate_reports
+from optbench.run.options import RunOptions
+from optbench.run.suite_run import JobEnd
+from optbench.store import read
 from results_builder import a_suite, evaluated, finished, reaching, write
 
 NUMBERS = ("report.csv", "report.html", "report.json", "report.tex")
@@ -26,12 +28,14 @@ def folder(tmp_path):
 @pytest.fixture
 def clock(monkeypatch):
     now = SimpleNamespace(seconds=0.0)
-    monkeypatch.setattr(upkeep, "monotonic", lambda: now.seconds)
+    monkeypatch.setattr(intermediate_reports, "monotonic", lambda: now.seconds)
     return now
 
 
 def ended(folder, left: int = 0) -> None:
-    close(SimpleNamespace(folder=folder), Options(), Summary(left=left))
+    job = SimpleNamespace(folder=folder, wanted=())
+    end = JobEnd(Summary(left=left), read([folder.path]))
+    show_end(job, RunOptions(command="optbench run digits"), end, table=True)
 
 
 def drawing_with(monkeypatch, draw) -> None:
@@ -41,7 +45,7 @@ def drawing_with(monkeypatch, draw) -> None:
 
 def test_reports_are_written_when_a_trial_has_ended_and_not_all_the_time(folder, clock):
     heard = []
-    told = kept_up_to_date(folder, lambda trial, event: heard.append(event))
+    told = with_intermediate_reports(folder, lambda trial, event: heard.append(event))
     report = folder.path / "report.md"
     told(None, finished())
     assert not report.exists()  # the run has only begun
@@ -61,7 +65,7 @@ def test_reports_are_written_when_a_trial_has_ended_and_not_all_the_time(folder,
 def test_a_disk_that_refuses_a_report_does_not_stop_the_run(folder, clock):
     (folder.path / "report.md").mkdir()
     clock.seconds = 100.0
-    told = kept_up_to_date(folder, lambda trial, event: None)
+    told = with_intermediate_reports(folder, lambda trial, event: None)
     clock.seconds = 200.0
     told(None, finished())
     assert (folder.path / "report.md").is_dir()
@@ -70,7 +74,7 @@ def test_a_disk_that_refuses_a_report_does_not_stop_the_run(folder, clock):
 def test_a_report_that_cannot_be_made_does_not_stop_the_run(folder, clock, monkeypatch):
     asked = []
     monkeypatch.setattr("optbench.report.save", lambda *_: asked.append(1) or {}["missing"])
-    told = kept_up_to_date(folder, lambda trial, event: None)
+    told = with_intermediate_reports(folder, lambda trial, event: None)
     clock.seconds = 200.0
     told(None, finished())
     assert asked == [1]
@@ -81,16 +85,16 @@ def test_the_end_shows_the_table_and_writes_every_format(folder, capsys):
     said = capsys.readouterr()
     assert "SGD" in said.out
     assert f"Results: {folder.path}" in said.err
-    assert "Stopped with 2 trials to go; to go on: optbench" in said.err
+    assert "Stopped with 2 trials to go. To resume: optbench" in said.err
     assert {path.name for path in folder.path.glob("report.*")} == {*NUMBERS, "report.md"}
     assert not (folder.path / "figures").exists()
-    assert "drawing" not in said.err
+    assert "Drawing" not in said.err
 
 
 def test_the_end_says_that_it_draws_and_shows_the_figures_in_markdown(folder, monkeypatch, capsys):
     drawing_with(monkeypatch, lambda drawing, digest="": dict.fromkeys(figures.FORMATS, b"-"))
     ended(folder)
-    assert "drawing the figures" in capsys.readouterr().err
+    assert "Drawing the figures" in capsys.readouterr().err
     assert "](figures/finals.svg)" in (folder.path / "report.md").read_text(encoding="utf-8")
     assert (folder.path / "figures/finals.png").is_file()
 
@@ -98,7 +102,7 @@ def test_the_end_says_that_it_draws_and_shows_the_figures_in_markdown(folder, mo
 def test_a_figure_that_cannot_be_drawn_loses_no_numbers(folder, monkeypatch, capsys):
     drawing_with(monkeypatch, lambda drawing, digest="": 1 / 0)
     ended(folder)
-    assert "note: not every report could be written: ZeroDivisionError" in capsys.readouterr().err
+    assert "note: not all reports could be written: ZeroDivisionError" in capsys.readouterr().err
     assert all((folder.path / name).is_file() for name in NUMBERS)
 
 

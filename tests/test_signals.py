@@ -63,7 +63,7 @@ def test_a_signal_to_the_run_alone_is_a_clean_stop(name: str, tmp_path: Path) ->
     os.kill(stopped.process.pid, number)
     code, _, errors = stopped.end()
     assert code == 128 + number
-    assert "2 trials to go; to go on: optbench run" in errors
+    assert "2 trials to go. To resume: optbench run" in errors
     (end,) = ends(tmp_path)
     assert end["status"] == "interrupted"
     assert end["detail"].startswith("stopped on request")  # not: did not stop within 20 s
@@ -100,7 +100,7 @@ def test_several_signals_at_once_are_one_request(tmp_path: Path) -> None:
         os.killpg(stopped.process.pid, number)
     code, _, errors = stopped.end()
     assert code in (143, 129)
-    assert "to go on: optbench run" in errors
+    assert "To resume: optbench run" in errors
     assert [end["status"] for end in ends(tmp_path)] == ["interrupted"]
 
 
@@ -117,7 +117,7 @@ def test_a_second_ctrl_c_ends_at_once_and_leaves_a_consistent_store_and_no_proce
         assert stuck.process.poll() is None  # it waits for the trial's last word
         os.killpg(stuck.process.pid, signal.SIGINT)
         assert stuck.end()[0] == 130
-    assert "ended at once" in said.read_text()
+    assert "Stopped immediately" in said.read_text()
     assert "Traceback" not in said.read_text()
     assert stuck.survivors() == []
     # had it waited for the trial as long as after one Ctrl-C, it would have written how that ended
@@ -135,7 +135,7 @@ def test_a_stop_while_data_are_being_prepared(tmp_path: Path) -> None:
         preparing.until(lambda: "at it" in (tmp_path / "said").read_text())
         os.killpg(preparing.process.pid, signal.SIGINT)
         assert preparing.end()[0] == 130
-    assert "1 trial to go; to go on: optbench run" in (tmp_path / "said").read_text()
+    assert "1 trial to go. To resume: optbench run" in (tmp_path / "said").read_text()
     assert preparing.survivors() == []
 
 

@@ -107,7 +107,7 @@ def test_nothing_runs_after_a_kill(tmp_path: Path) -> None:
     look = Follower(folder.path).look()
     assert look.board is not None
     assert look.board.running == []
-    assert "as if killed: waiting for the run to go on, as with: optbench run digits" in _state(
+    assert "probably killed: waiting for the run to be resumed, as with: optbench run digits" in _state(
         look, tmp_path
     )
 
@@ -171,7 +171,7 @@ def test_a_finished_run_is_shown_and_left(tmp_path: Path, capsys: pytest.Capture
         assert watch(tmp_path, 0.01) == 0
     said = capsys.readouterr()
     assert "SGD" in said.out
-    assert "All trials are done" in said.err
+    assert "All trials are complete" in said.err
     assert "to go" not in said.err
 
 
@@ -187,7 +187,7 @@ def test_a_run_that_ends_early_says_how_to_go_on(
 
     monkeypatch.setattr(time, "sleep", pause)
     assert watch(folder.path, 0.01) == 0
-    assert "5 trials to go; to go on: optbench run digits" in capsys.readouterr().err
+    assert "5 trials to go. To resume: optbench run digits" in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_the_watching_alone(
@@ -201,7 +201,7 @@ def test_ctrl_c_ends_the_watching_alone(
     monkeypatch.setattr(command.time, "sleep", pause)
     with folder.lock(), unchanged(tmp_path):
         assert watch(folder.path, 0.01) == 130
-    assert "does not touch the run" in capsys.readouterr().err
+    assert "The run is not affected" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("size", [(30, 3), (80, 24), (200, 50)])

@@ -9,9 +9,6 @@ import typer
 
 from optbench.cli import completion
 
-MOST_RERUNS = 2
-"""Default maximum number of reruns of a disturbed trial."""
-
 Suites = Annotated[
     list[str],
     typer.Argument(

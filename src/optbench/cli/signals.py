@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 _ONE_SECONDS = 0.5  # signals that come together (a closed terminal, a scheduler) are one request
-_STOPPING = b"\nstopping: writing a checkpoint (once more to stop at once)\n"
+_STOPPING = b"\nstopping: writing a checkpoint (send it again to stop immediately)\n"
 
 
 @contextlib.contextmanager

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 def verdicts(suite: str, overrides: Sequence[str], results: Path, data: str | None, format: str) -> None:
     """Print the verdicts by what the suite file says now; `results` may hold measurements or not."""
     from optbench.analysis.published import verdicts_frame
-    from optbench.cli.run import checked
     from optbench.cli.show import print_report
     from optbench.report import check_format, render_report
     from optbench.report.published import published_report
+    from optbench.run.job import check_suites
     from optbench.suite.plan import plan
 
     check_format(format)
-    [loaded] = checked([suite], overrides, None, data)
+    [loaded] = check_suites([suite], overrides, None, data)
     if not loaded.suite.published:
         raise OptbenchError(Problem("no 'published' rows to judge", file=str(loaded.path)))
     trials = plan(loaded)

@@ -1,4 +1,4 @@
-"""`watch`: a run that another process or machine is doing, looked at until it is over."""
+"""`watch`: follow a run in another process or on another machine until it has finished."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def watch(path: Path, every: float) -> int:
             watcher.lines = True
             last = watcher.until_over()
     except KeyboardInterrupt:
-        say("Not watching any more; that does not touch the run")
+        say("Stopped watching. The run is not affected")
         return 130
     _close(last)
     return 0
@@ -72,7 +72,7 @@ class _Watcher:
     def draw(self, width: int, height: int) -> list[Line]:
         with self._lock:
             look = self.now
-            footer = "Ctrl-C ends the watching, and leaves the run alone"
+            footer = "Ctrl-C stops watching; the run continues"
             if look is None or look.board is None:
                 lines = [f"Watching {self.path}", _state(look, self.path), footer]
                 return [[(self.glyphs.fit(clean(line), width), "")] for line in lines][:height]
@@ -108,17 +108,17 @@ def _heading(look: Look) -> str:
 def _state(look: Look | None, path: Path, *, briefly: bool = False) -> str:
     """Who is running it, or what is waited for."""
     if look is None or (look.board is None and look.held is None):
-        return f"No results in {path} yet: waiting for a run to begin"
+        return f"No results in {path} yet: waiting for a run to start"
     if look.is_running:
         quiet = _seconds_since_last_record(look)
-        silent = f"; nothing new for {duration(quiet)}" if not briefly and quiet > 120 else ""
-        return f"Run by {look.held}{silent}" + ("" if look.board else ": getting the data ready")
+        silent = f"; no new records for {duration(quiet)}" if not briefly and quiet > 120 else ""
+        return f"Run by {look.held}{silent}" + ("" if look.board else ": preparing the data")
     if look.is_complete:
-        return "All trials are done"
+        return "All trials are complete"
     again = f", as with: {look.command}" if look.command else ""
     if look.held is not None:
-        return f"{str(look.held).capitalize()} is gone without a word, as if killed: waiting for the run to go on{again}"
-    return f"Nothing is running here: waiting for the run to go on{again}"
+        return f"{str(look.held).capitalize()} has disappeared, probably killed: waiting for the run to be resumed{again}"
+    return f"Nothing is running here: waiting for the run to be resumed{again}"
 
 
 def _seconds_since_last_record(look: Look) -> float:
@@ -127,7 +127,7 @@ def _seconds_since_last_record(look: Look) -> float:
 
 
 def _close(last: Look) -> None:
-    """The table on standard output; where the files are, and how to go on, on standard error."""
+    """Print the table on standard output; where the files are, and how to resume, on standard error."""
     from optbench.cli.show import print_tables
     from optbench.store import read
 
@@ -135,6 +135,6 @@ def _close(last: Look) -> None:
         print_tables(read([last.folder]))
     left = sum(trial.id not in last.logs or not last.logs[trial.id].is_complete for trial in last.trials)
     if left:
-        again = f"; to go on: {last.command}" if last.command else ""
+        again = f". To resume: {last.command}" if last.command else ""
         say(f"The run has ended with {left} trial{'s' * (left != 1)} to go{again}")
     say(f"\nResults: {last.folder}{os.sep}")

@@ -24,9 +24,9 @@ def check(suites: Suites, sets: Set = None, seeds: Seeds = None, data: Data = No
       0  all suites are valid
       2  at least one suite has an error
     """
-    from optbench.cli.run import checked
+    from optbench.run.job import check_suites
 
-    for loaded in checked(suites, tuple(sets or ()), seeds, data):
+    for loaded in check_suites(suites, tuple(sets or ()), seeds, data):
         rows, workloads = len(loaded.suite.optimizers), len(loaded.suite.workloads) * len(loaded.cells)
         print(
             f"{loaded.path}: ok ({rows} optimizers, {workloads} workload{'s' * (workloads > 1)}, {len(loaded.suite.seeds)} seeds)"

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from optbench.cli.options import Data, Only, ResultsRoot, Seeds, Set, Suites
+from optbench.run.options import RunOptions
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -41,7 +42,7 @@ def plan(
       0  the suite is valid
       2  bad input
     """
-    from optbench.cli.run import Options, run_suites
+    from optbench.cli.run import show_plans
 
-    options = Options(tuple(sets or ()), tuple(only or ()), seeds, results, data=data)
-    raise typer.Exit(run_suites(suites, options, dry_run=True, detect=detect))
+    options = RunOptions(tuple(sets or ()), tuple(only or ()), seeds, results, data=data)
+    raise typer.Exit(show_plans(suites, options, detect))

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from optbench.cli.options import MOST_RERUNS, Data, Device, Only, ResultsRoot, Seeds, Set, Suites
+from optbench.cli.options import Data, Device, Only, ResultsRoot, Seeds, Set, Suites
+from optbench.run.options import DEFAULT_RERUNS, RunOptions
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -50,7 +51,7 @@ def run(
             envvar="OPTBENCH_RERUNS",
             help="Maximum reruns of a timed trial affected by other load.",
         ),
-    ] = MOST_RERUNS,
+    ] = DEFAULT_RERUNS,
     data: Data = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would run, without running it.")
@@ -106,10 +107,10 @@ def run(
       2    invalid input, or no disk space left
       130  stopped with Ctrl-C (143: by a scheduler)
     """
-    from optbench.cli.run import Options, run_suites
+    from optbench.cli.run import command_line, run_suites, show_plans
 
     os.environ["OPTBENCH_ALLOCATOR"] = allocator.value  # read by the trials' processes
-    options = Options(
+    options = RunOptions(
         overrides=tuple(sets or ()),
         only=tuple(only or ()),
         seeds=seeds,
@@ -119,9 +120,11 @@ def run(
         data=data,
         fresh=fresh,
         allow_mixed=allow_mixed,
-        json=json,
         stall_seconds=stall_timeout,
         jobs=jobs,
         reruns=reruns,
+        command=command_line(),
     )
-    raise typer.Exit(run_suites(suites, options, dry_run=dry_run))
+    if dry_run:
+        raise typer.Exit(show_plans(suites, options))
+    raise typer.Exit(run_suites(suites, options, as_json=json))

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 Listener = Callable[[Trial, Event], None]
 
-_FOOTER = "Ctrl-C stops after a checkpoint; the same command goes on from there"
-_STOPPING = "Stopping: writing a checkpoint (Ctrl-C once more stops at once)"
+_FOOTER = "Ctrl-C writes a checkpoint and stops; the same command resumes"
+_STOPPING = "Stopping: writing a checkpoint (press Ctrl-C again to stop immediately)"
 
 
 @contextmanager

@@ -1,15 +1,14 @@
-"""Suites that a command line names -> jobs: checked, planned, and compared with what is stored."""
+"""Suites to jobs: checked, planned, and compared with the stored results."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optbench.cli.options import MOST_RERUNS
-from optbench.cli.signals import say
 from optbench.errors import OptbenchError, Problem, nearest
+from optbench.run.options import RunOptions
 from optbench.suite.types import Trial
 
 if TYPE_CHECKING:
@@ -18,27 +17,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the command line said."""
-
-    overrides: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
-    seeds: int | None = None
-    results: Path = Path("results")
-    device: str = "auto"
-    threads: int | None = None
-    data: str | None = None
-    fresh: bool = False
-    allow_mixed: bool = False
-    json: bool = False
-    stall_seconds: float = 1800.0
-    jobs: int | None = None  # trials of a sweep at once
-    reruns: int = MOST_RERUNS  # of a timed trial that other work disturbed, at most
-
-
-@dataclass(frozen=True)
 class Job:
-    """One suite, ready to run: all its trials, and those asked for."""
+    """One suite, ready to run: all its planned trials, and the requested ones."""
 
     loaded: Loaded
     planned: tuple[Trial, ...]
@@ -46,29 +26,30 @@ class Job:
     folder: SuiteFolder
 
 
-def checked(
+def check_suites(
     suites: Sequence[str], overrides: Sequence[str], seeds: int | None, data: str | None
 ) -> list[Loaded]:
-    """Load and check suites, all problems of all of them at once."""
+    """Load and check suites. Raises one `OptbenchError` with the problems of all of them."""
     from optbench.catalog.check import examine
     from optbench.catalog.data_root import data_root
     from optbench.suite.find import find
 
-    found: list[Problem] = []
+    problems: list[Problem] = []
     loaded = []
     for suite in suites:
         try:
-            one, problems = examine(find(suite), overrides, seeds, data_root(data))
+            one, found = examine(find(suite), overrides, seeds, data_root(data))
         except OptbenchError as error:
-            one, problems = None, list(error.problems)
-        found += problems
+            one, found = None, list(error.problems)
+        problems += found
         loaded += [one] if one else []
-    if found:
-        raise OptbenchError(*found)
+    if problems:
+        raise OptbenchError(*problems)
     return loaded
 
 
-def job_of(loaded: Loaded, options: Options) -> Job:
+def create_job(loaded: Loaded, options: RunOptions) -> Job:
+    """Plan the suite. Raises `OptbenchError` if `options.only` names an entry that the suite does not have."""
     from optbench.store import SuiteFolder
 
     labels = list(loaded.suite.optimizers)
@@ -81,12 +62,13 @@ def job_of(loaded: Loaded, options: Options) -> Job:
             )
         )
     folder = SuiteFolder.of(options.results, loaded.name)
-    planned = _planned(loaded, folder, options.data)
+    planned = _plan(loaded, folder, options.data)
     wanted = tuple(trial for trial in planned if not options.only or trial.label in options.only)
     return Job(loaded, planned, wanted, folder)
 
 
-def no_two_in_one_folder(jobs: Sequence[Job]) -> None:
+def check_distinct_folders(jobs: Sequence[Job]) -> None:
+    """Raise `OptbenchError` if two suites would write to the same folder."""
     seen: dict[Path, Path] = {}
     for job in jobs:
         other = seen.setdefault(job.folder.path, job.loaded.path)
@@ -95,19 +77,19 @@ def no_two_in_one_folder(jobs: Sequence[Job]) -> None:
             raise OptbenchError(Problem(message, file=str(job.loaded.path)))
 
 
-def pending_of(job: Job) -> list[Trial]:
-    """The trials that are not complete, in running order."""
+def pending_trials(job: Job, message: Callable[[str], None]) -> list[Trial]:
+    """Return the trials that are not complete, in running order. `message` reports repaired files."""
     pending = []
     for trial in job.wanted:
         path = job.folder.trial_path(trial)
         there = path.exists()
         begun = job.folder.reopen_trial(trial)
         if begun is None and there:
-            say(f"note: {path}: cut off in its first line, so set aside; its trial starts anew")
+            message(f"note: {path}: its first line is incomplete: moved to superseded/, the trial restarts")
         if begun is not None:
             with begun as file:
                 if file.torn_bytes:
-                    say(f"note: {path}: cut off {file.torn_bytes} bytes of a record that was never finished")
+                    message(f"note: {path}: removed {file.torn_bytes} bytes of an incomplete record")
                 if file.is_complete:
                     job.folder.checkpoint_path(trial).unlink(missing_ok=True)
                     continue
@@ -115,14 +97,14 @@ def pending_of(job: Job) -> list[Trial]:
     return pending
 
 
-def directions_of(loaded: Loaded) -> dict[str, bool]:
+def metric_directions(loaded: Loaded) -> dict[str, bool]:
     from optbench.catalog.directions import directions
 
     return directions(loaded.suite, loaded.folder)
 
 
-def _planned(loaded: Loaded, folder: SuiteFolder, data: str | None) -> tuple[Trial, ...]:
-    """The suite's trials; with the wider grids that stored sweeps ask for, whose optimum lies at the edge."""
+def _plan(loaded: Loaded, folder: SuiteFolder, data: str | None) -> tuple[Trial, ...]:
+    """Return the suite's trials, including extended grids of stored sweeps whose best point is at an edge."""
     from optbench.catalog.data_root import data_root
     from optbench.catalog.data_sets import identified_by_data
     from optbench.catalog.stackable import why_plain
@@ -143,7 +125,8 @@ def _planned(loaded: Loaded, folder: SuiteFolder, data: str | None) -> tuple[Tri
     while extended is not None:
         planned = identified(plan(loaded, extended, why_plain))
         known = replace(
-            stored, plan=make_plan(loaded.name, loaded.suite, planned, higher_is_better=directions_of(loaded))
+            stored,
+            plan=make_plan(loaded.name, loaded.suite, planned, higher_is_better=metric_directions(loaded)),
         )
         extended = extension(Results((known,)), extended)
     return planned

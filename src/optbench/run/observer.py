@@ -1,0 +1,36 @@
+"""What a run reports while it works. The command line shows it; the Python API passes events to a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from optbench.events import Event
+from optbench.suite.types import Trial
+
+if TYPE_CHECKING:
+    from optbench.executor.process import StopRequest
+    from optbench.run.job import Job
+
+Listener = Callable[[Trial, Event], None]
+
+
+class Observer(Protocol):
+    def message(self, text: str) -> None:
+        """Report one line about the run as a whole."""
+
+    def round(
+        self,
+        job: Job,
+        pending: Sequence[Trial],
+        environment: Mapping[str, Any],
+        *,
+        parallel: int,
+        stop: StopRequest,
+    ) -> AbstractContextManager[Listener]:
+        """Return a context that gives a function for the events of `pending`, which run while the context is open.
+
+        `environment` is what these trials will record, `parallel` how many sweep trials run at once. The function is called by
+        one thread at a time, after the event was stored.
+        """

@@ -1,0 +1,28 @@
+"""Settings of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_RERUNS = 2
+"""Maximum number of reruns of a disturbed trial."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run suites. Fields have the meaning of the options of `optbench run`."""
+
+    overrides: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    seeds: int | None = None
+    results: Path = Path("results")
+    device: str = "auto"
+    threads: int | None = None
+    data: str | None = None
+    fresh: bool = False
+    allow_mixed: bool = False
+    stall_seconds: float = 1800.0
+    jobs: int | None = None  # sweep trials in parallel
+    reruns: int = DEFAULT_RERUNS
+    command: str = ""  # recorded with each trial, and shown where a run can be resumed

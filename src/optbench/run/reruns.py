@@ -1,0 +1,71 @@
+"""Reruns of timed trials that other load disturbed."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from optbench.run.job import Job
+from optbench.run.observer import Observer
+from optbench.run.options import RunOptions
+
+if TYPE_CHECKING:
+    from optbench.executor.local import Summary
+    from optbench.executor.process import StopRequest
+    from optbench.executor.worker import Settings
+    from optbench.store import TrialLog
+
+_HOST = {"host": platform.node()}
+
+
+def rerun_disturbed(
+    job: Job,
+    options: RunOptions,
+    settings: Settings,
+    stop: StopRequest,
+    observer: Observer,
+    summary: Summary,
+) -> None:
+    """Rerun timed trials that other load disturbed, in this run or in an earlier one on this machine.
+
+    Repeats until each has an undisturbed attempt, `options.reruns` is reached, or a whole round had no effect because the other
+    load continues. Only trials that a stop left unfinished are added to `summary`: the others have their first attempt.
+    """
+    from optbench.events import FINGERPRINT
+    from optbench.executor.local import prepare, run
+    from optbench.store import read
+    from optbench.store.attempts import to_run_again
+
+    timed = {trial.id: trial for trial in job.wanted if not trial.point}
+    environment: dict[str, Any] = {}
+    previous: set[str] = set()
+    for _ in range(options.reruns):
+        if stop.asked:
+            return
+        logs = [log for log in read([job.folder.path]).suites[0].logs if log.id in timed and log.started]
+        disturbed = [log for log in to_run_again(logs, options.reruns) if _matches(log, ("host",), _HOST)]
+        if disturbed and not environment:
+            trials = [timed[log.id] for log in disturbed]
+            environment = prepare(trials, settings, observer.message, stop) or {}
+        disturbed = [log for log in disturbed if _matches(log, FINGERPRINT, environment)]
+        if not disturbed:
+            return
+        ids = {log.id for log in disturbed}
+        n = f"{len(ids)} trial{'s' * (len(ids) != 1)}"
+        if ids == previous:
+            observer.message(f"Other load continues: {n} stay{'s' * (len(ids) == 1)} disturbed")
+            return
+        previous = ids
+        observer.message(f"Other load disturbed {n}: rerunning")
+        trials = [trial for trial in job.wanted if trial.id in ids]
+        attempts = {log.id: log.attempts + 1 for log in disturbed}
+        with observer.round(job, trials, environment, parallel=1, stop=stop) as listen:
+            ended = run(trials, job.folder, settings, listen, stop, attempts)
+        summary.left += ended.left + ended.ended.get("interrupted", 0)
+
+
+def _matches(log: TrialLog, names: Sequence[str], environment: Mapping[str, object]) -> bool:
+    """Whether the trial ran in an environment with these values."""
+    recorded = log.started.environment if log.started else {}
+    return all(recorded.get(name) == environment.get(name) for name in names)

@@ -1,0 +1,165 @@
+"""Runs one job: rounds of trials until nothing is pending, then reruns of disturbed trials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from optbench.errors import OptbenchError, Problem
+from optbench.machine import cores
+from optbench.run.intermediate_reports import with_intermediate_reports
+from optbench.run.job import Job, create_job, metric_directions, pending_trials
+from optbench.run.observer import Observer
+from optbench.run.options import RunOptions
+from optbench.run.reruns import rerun_disturbed
+from optbench.run.results_folder import locked_folder
+
+if TYPE_CHECKING:
+    from optbench.executor.local import Summary
+    from optbench.executor.process import StopRequest
+    from optbench.executor.worker import Settings
+    from optbench.store import Results
+
+
+@dataclass(frozen=True)
+class JobEnd:
+    """How the trials of one job ended. `results` is the store after the run, None if a stop came before anything started."""
+
+    summary: Summary
+    results: Results | None
+
+    @property
+    def trials_left(self) -> int:
+        """Trials that a stop left unfinished."""
+        return self.summary.left + self.summary.ended.get("interrupted", 0)
+
+
+def run_job(job: Job, options: RunOptions, stop: StopRequest, observer: Observer) -> JobEnd:
+    """Run the job's pending trials.
+
+    Raises `OptbenchError` if the data, the device or the results folder cannot be used, or if stored trials come from another
+    environment. Saved results are intact in each case.
+    """
+    from optbench.catalog.data_root import data_root
+    from optbench.executor.local import Summary
+    from optbench.executor.worker import Settings
+    from optbench.store import read
+
+    settings = Settings(
+        options.device, data_root(options.data), options.threads, options.command, options.stall_seconds
+    )
+    summary = Summary()
+    with locked_folder(job.folder):
+        if options.fresh:
+            for trial in job.wanted:
+                job.folder.set_aside(trial)
+        while True:
+            if not _run_pending(job, options, settings, stop, observer, summary):
+                return JobEnd(summary, None)
+            planned = {trial.id for trial in job.planned}
+            job = job if stop.asked else create_job(job.loaded, options)
+            if planned >= {trial.id for trial in job.planned}:
+                break
+            observer.message(
+                "The best point of a sweep is at the edge of its grid: extending the grid for all entries"
+            )
+        rerun_disturbed(job, options, settings, stop, observer, summary)
+    return JobEnd(summary, read([job.folder.path]))
+
+
+def _run_pending(
+    job: Job,
+    options: RunOptions,
+    settings: Settings,
+    stop: StopRequest,
+    observer: Observer,
+    summary: Summary,
+) -> bool:
+    """Run the trials that are not complete and add them to `summary`. Return False if a stop came before any of them started."""
+    from optbench.executor.local import prepare, run
+    from optbench.executor.together import run_together
+
+    pending = pending_trials(job, observer.message)
+    environment = prepare(pending, settings, observer.message, stop) if pending else {}
+    if environment is None:
+        summary.left = len(pending)
+        return False
+    if not pending and not summary.ended:
+        observer.message(_already_measured(job))
+    if pending and not options.allow_mixed:
+        _refuse_to_mix(job, environment)
+    _write_plan(job, options)
+    timed = [trial for trial in pending if not trial.point]
+    parallel = options.jobs or (cores() if environment.get("device") == "cpu" else 1)
+    with observer.round(job, pending, environment, parallel=parallel, stop=stop) as listen:
+        listener = with_intermediate_reports(job.folder, listen)
+        summary.add(run(timed, job.folder, settings, listener, stop))
+        if swept := [trial for trial in pending if trial.point]:
+            summary.add(run_together(swept, job.folder, settings, listener, stop, parallel))
+    return True
+
+
+def _write_plan(job: Job, options: RunOptions) -> None:
+    from optbench.store import make_plan
+    from optbench.suite.dump import dump_text
+
+    suite_file = _relative(job.loaded.path)
+    head = f"# As run, resolved from {suite_file}. Relative paths start from the folder of that file.\n"
+    job.folder.write_text("suite.yaml", head + dump_text(job.loaded.suite))
+    job.folder.write_plan(
+        make_plan(
+            job.loaded.name,
+            job.loaded.suite,
+            job.planned,
+            options.command,
+            {"suite_file": suite_file},
+            metric_directions(job.loaded),
+        )
+    )
+
+
+def _relative(path: Path) -> str:
+    """The path below the working folder, otherwise the name only: results are shared, and must not contain home folders."""
+    try:
+        return path.resolve().relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return path.name
+
+
+def _refuse_to_mix(job: Job, environment: dict[str, object]) -> None:
+    """Raise `OptbenchError` if a stored trial ran in another environment (decision 2 of the design)."""
+    from optbench.events import FINGERPRINT
+    from optbench.store import read
+
+    rows = {trial.config_id for trial in job.planned}
+    if not any(job.folder.trials.glob("*.jsonl")):
+        return
+    for log in (log for suite in read([job.folder.path]).suites for log in suite.logs):
+        if log.config_id not in rows or log.started is None or not log.evaluations:
+            continue
+        stored = log.started.environment
+        names = [name for name in FINGERPRINT if name != "threads" or not log.trial.get("point")]
+        different = [name for name in names if name in stored and stored[name] != environment.get(name)]
+        if different:
+            changes = ", ".join(
+                f"{name} was {stored[name]!r}, now {environment.get(name)!r}" for name in different
+            )
+            message = (
+                f"measured in another environment: {changes}. One table would mix both. Use another --results folder, --fresh to "
+                "measure everything again, or --allow-mixed to accept it (the report will say so)"
+            )
+            raise OptbenchError(Problem(message, file=str(log.path)))
+
+
+def _already_measured(job: Job) -> str:
+    """Where finished results come from: a clone of a repository may contain results of another machine."""
+    from optbench.store.read import read_log
+
+    started = read_log(job.folder.trial_path(job.wanted[0])).started
+    facts = started.environment if started else {}
+    return (
+        f"All trials are already in {job.folder.path}, measured on {facts.get('device_name', 'an unknown device')} with torch "
+        f"{facts.get('torch', '?')} ({str(facts.get('started_at', 'at an unknown time'))[:10]}). To measure them here, add --fresh "
+        "or use another --results folder"
+    )
