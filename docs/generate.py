@@ -223,13 +223,14 @@ def output(line: str) -> str:
         for name in ("suites", "results"):
             os.symlink(ROOT / name, name)
         said = io.StringIO()
-        before = os.environ.get("COLUMNS")
-        os.environ["COLUMNS"] = "100"
+        before = os.environ.pop("COLUMNS", None)
+        if command.startswith("optbench list"):
+            os.environ["COLUMNS"] = "100"
         try:
             with contextlib.redirect_stdout(said):
                 app(shlex.split(command)[1:], standalone_mode=False)
         finally:
-            os.environ.pop("COLUMNS") if before is None else os.environ.update(COLUMNS=before)
+            os.environ.pop("COLUMNS", None) if before is None else os.environ.update(COLUMNS=before)
     lines = [text.rstrip() for text in said.getvalue().strip("\n").splitlines()]
     if pipe:
         lines = lines[: int(pipe.removeprefix("head -"))]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from optbench.console import wrapped
+
 _SIGNS = {"ok": "ok", "warning": "!", "bad": "x"}
 
 
@@ -16,9 +18,10 @@ def doctor(results: Path, data: str | None, device: str) -> int:
     states = []
     for finding in examine(data_root(data), results, device):
         states.append(finding.state)
-        print(clean(f"{_SIGNS[finding.state]:>2}  {finding.topic:<13} {finding.found}"), flush=True)
+        line = clean(f"{_SIGNS[finding.state]:>2}  {finding.topic:<13} {finding.found}")
+        print(wrapped(line, indent=18), flush=True)
         if finding.advice:
-            print(clean(f"{'':<17} -> {finding.advice}"), flush=True)
+            print(wrapped(clean(f"{'':<17} -> {finding.advice}"), indent=21), flush=True)
     bad, warned = states.count("bad"), states.count("warning")
     if bad:
         print(f"\n{bad} problem{'s' * (bad > 1)} to fix before a run can succeed")

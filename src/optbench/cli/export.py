@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from optbench.cli.options import ResultPaths
+from optbench.console import wrapped
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -56,5 +57,6 @@ def export(
     from optbench.exporting._runs import runs_of
 
     found = module.export(runs_of(read(paths or [Path("results")])), folder)
-    print(f"{folder}: {found.new} runs new, {found.same} as they were, {found.replaced} replaced")
+    line = f"{folder}: {found.new} runs new, {found.same} as they were, {found.replaced} replaced"
+    print(wrapped(line, indent=2))
     print(f"Next: {module.next_step(folder)}")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from optbench.console import wrapped
+
 if TYPE_CHECKING:
     from optbench.importing.write import Written
 
@@ -63,10 +65,11 @@ def algoperf(
     from optbench.importing.algoperf import import_algoperf
 
     found = import_algoperf(logs, targets, results, name)
-    print(
+    line = (
         f"{len(found.submissions)} submissions ({', '.join(found.submissions)}), {len(found.workloads)} workloads, "
         f"{found.evaluations:,} evaluations"
     )
+    print(wrapped(line, indent=2))
     _tell(found.written, found.findings)
     print(f"Next: optbench report {found.written.folder} --leaderboard")
 
@@ -126,18 +129,18 @@ def csv(
 
     asked = Asked(tuple(maps or ()), tuple(targets or ()), tuple(percent or ()), baseline, name)
     found = import_csv(files, results, asked)
-    print(
+    line = (
         f"{len(found.optimizers)} optimizers ({', '.join(found.optimizers)}), workloads: {', '.join(found.workloads)}; "
         f"{found.evaluations:,} evaluations"
     )
+    print(wrapped(line, indent=2))
     _tell(found.written, found.findings)
     print(f"Next: optbench report {found.written.folder}")
 
 
 def _tell(written: Written, findings: tuple[str, ...]) -> None:
     for line in findings:
-        print(f"! {line}")
+        print(wrapped(f"! {line}", indent=2))
     moved = f", {written.set_aside} no longer in the logs moved to superseded/" if written.set_aside else ""
-    print(
-        f"{written.folder}: {written.new} trials new, {written.same} as they were, {written.replaced} replaced{moved}"
-    )
+    line = f"{written.folder}: {written.new} trials new, {written.same} as they were, {written.replaced} replaced{moved}"
+    print(wrapped(line, indent=2))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from optbench.cli import completion
+from optbench.console import wrapped
 from optbench.errors import OptbenchError, Problem, nearest
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _suites() -> Iterator[str]:
     found = shipped()
     width = max(map(len, found), default=0)
     for name, path in found.items():
-        yield f"{name:<{width}}  {read(path).data.get('title', '')}"
+        yield wrapped(f"{name:<{width}}  {read(path).data.get('title', '')}", indent=width + 2)
 
 
 def _items(family: str, width: int) -> Iterator[str]:

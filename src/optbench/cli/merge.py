@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from optbench.console import wrapped
+
 app = typer.Typer(rich_markup_mode=None)
 
 
@@ -52,7 +54,8 @@ def merge(
     for one in merges:
         seeds = f", seeds {', '.join(map(str, one.plan.seeds))}" if one.plan else ""
         word = "would be copied" if dry_run else "copied"
-        print(f"{one.folder}: {one.trials} trials {word}, {one.same} already there or twice{seeds}")
+        line = f"{one.folder}: {one.trials} trials {word}, {one.same} already there or twice{seeds}"
+        print(wrapped(line, indent=2))
         if not dry_run:
             _write_report(one.folder)
     if not dry_run:

@@ -80,18 +80,17 @@ def print_tables(results: Results) -> None:
 
 
 def print_report(report: Report, results: Results | None = None, *, chart: bool | None = False) -> None:
-    """On standard output, in colour where that is a terminal; 80 columns where it is none. With `chart`, and with None in a
-    terminal, also a chart of each workload's curves."""
-    from rich.console import Console
-
+    """Print on standard output, in colour where that is a terminal. With `chart`, and with None in a terminal, also print a
+    chart of each workload's curves."""
+    from optbench.console import standard_output
     from optbench.report.formats.terminal import show
 
-    console = Console(highlight=False)
+    console = standard_output()
     charts: list[list[Line]] = []
     if results is not None and (console.is_terminal if chart is None else chart):
         from optbench.report.curve_charts import curve_charts
 
-        width, height = (console.width, console.height) if console.is_terminal else (80, 24)
+        width, height = console.width, console.height if console.is_terminal else 24
         charts = curve_charts(
             results,
             min(width, 120),
@@ -99,8 +98,6 @@ def print_report(report: Report, results: Results | None = None, *, chart: bool 
             unicode=console.encoding.lower().replace("-", "") == "utf8",
             dark=os.environ.get("COLORFGBG", "").rpartition(";")[2] not in ("7", "15"),
         )
-    if not console.is_terminal:
-        console.width = 80
     show(report, console, charts)
 
 

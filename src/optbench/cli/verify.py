@@ -151,9 +151,6 @@ def _refuse_unknown(option: str, given: tuple[str, ...], known: Any) -> None:
 
 
 def _print(what: RenderableType) -> None:
-    from rich.console import Console
+    from optbench.console import standard_output
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 120
-    console.print(what)
+    standard_output(piped=120).print(what, crop=False)

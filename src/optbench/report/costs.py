@@ -104,7 +104,7 @@ _BATCH = Column("batch\nsize", lambda row: Cell(str(row["batch_size"])))
 _COSTS = (
     _ENTRY,
     _BATCH,
-    Column("activa-\ntions", _scaled("activation_bytes", "B")),
+    Column("activations", _scaled("activation_bytes", "B")),
     Column("memory", _scaled("training_bytes", "B")),
     Column("peak\nmemory", _scaled("peak_memory_bytes", "B")),
     Column("ms per\nupdate", _number("seconds_per_update", 1e3)),

@@ -84,9 +84,9 @@ def _columns(frame: pd.DataFrame) -> list[Column]:
 
     columns = [
         Column("optimizer", label, text=True),
-        _size("para-\nmeters", "parameter_bytes"),
-        _size("gradi-\nents", "gradient_bytes"),
-        _size("acti-\nvations", "activation_bytes"),
+        _size("parameters", "parameter_bytes"),
+        _size("gradients", "gradient_bytes"),
+        _size("activations", "activation_bytes"),
         _size("\nstate", "state_bytes"),
         _multiple("state_over_parameters"),
         _size("step\npeak", "step_peak_bytes"),
@@ -96,7 +96,7 @@ def _columns(frame: pd.DataFrame) -> list[Column]:
     ]
     if frame["measured_bytes"].notna().any():
         columns += [
-            _size("meas-\nured", "measured_bytes"),
+            _size("measured", "measured_bytes"),
             Column("off by", lambda row: Cell(_percent(row["measured_over_total"]))),
         ]
     return columns

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from optbench.cli.options import Data, Seeds, Set, Suites
+from optbench.console import wrapped
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -28,6 +29,7 @@ def check(suites: Suites, sets: Set = None, seeds: Seeds = None, data: Data = No
 
     for loaded in check_suites(suites, tuple(sets or ()), seeds, data):
         rows, workloads = len(loaded.suite.optimizers), len(loaded.suite.workloads) * len(loaded.cells)
-        print(
-            f"{loaded.path}: ok ({rows} optimizers, {workloads} workload{'s' * (workloads > 1)}, {len(loaded.suite.seeds)} seeds)"
+        found = (
+            f"{rows} optimizers, {workloads} workload{'s' * (workloads > 1)}, {len(loaded.suite.seeds)} seeds"
         )
+        print(wrapped(f"{loaded.path}: ok ({found})", indent=2))

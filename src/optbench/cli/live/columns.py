@@ -32,9 +32,8 @@ class Column:
     def fitted(self, text: str, glyphs: Glyphs) -> str:
         if self.left:
             return glyphs.fit(text, self.width)
-        return (
-            " " * (self.width - cell_len(text)) + text if cell_len(text) <= self.width else text[: self.width]
-        )
+        room = self.width - cell_len(text)
+        return " " * room + text if room >= 0 else glyphs.fit(text, self.width)
 
 
 def columns(board: Board, rows: list[Row], width: int, glyphs: Glyphs) -> list[Column]:
@@ -57,17 +56,25 @@ def columns(board: Board, rows: list[Row], width: int, glyphs: Glyphs) -> list[C
     return [Column("optimizer", name_width, lambda row: row.name, 0, left=True), *wanted]
 
 
-def metric_heading(rows: list[Row]) -> str:
+def left_out(board: Board, rows: list[Row], shown: list[Column], glyphs: Glyphs) -> list[str]:
+    """Return the titles of the columns for which there was no room."""
+    titles = {column.title for column in shown}
+    return [column.title for column in _all(board, rows, glyphs) if column.title not in titles]
+
+
+def metric_heading(rows: list[Row], glyphs: Glyphs) -> str:
     """As in "accuracy %"; of several metrics at once "latest"."""
     metrics = {row.metric for row in rows}
     if len(metrics) != 1:
         return "latest"
     metric = metrics.pop()
-    return f"{metric[:12]} %" if is_share(metric) else metric[:14]
+    room = 12 if is_share(metric) else 14
+    name = metric if len(metric) <= room else glyphs.fit(metric, room)
+    return f"{name} %" if is_share(metric) else name
 
 
 def _all(board: Board, rows: list[Row], glyphs: Glyphs) -> list[Column]:
-    heading = metric_heading(rows)
+    heading = metric_heading(rows, glyphs)
     found = [
         _measured(
             "trials",

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from optbench.cli.live.board import Key, key_of
 from optbench.cli.live.times import Known, duration, seconds_of
+from optbench.console import wrapped
 from optbench.errors import OptbenchError
 from optbench.store import SuiteFolder, TrialLog
 from optbench.suite.load import Loaded
@@ -19,7 +20,9 @@ def show_plan(loaded: Loaded, wanted: Sequence[Trial], folder: SuiteFolder) -> N
     done = {trial.id for trial in wanted if trial.id in logs and logs[trial.id].is_complete}
     pending = [trial for trial in wanted if trial.id not in done]
     told = forecast(logs, wanted, pending)
-    print(f"{loaded.name}: {count(wanted)}; {len(done)} done, {len(pending)} to run; {told}")
+    print(
+        wrapped(f"{loaded.name}: {count(wanted)}; {len(done)} done, {len(pending)} to run; {told}", indent=2)
+    )
     rows: dict[Key, list[Trial]] = {}
     for trial in wanted:
         rows.setdefault(key_of(trial), []).append(trial)
@@ -28,17 +31,18 @@ def show_plan(loaded: Loaded, wanted: Sequence[Trial], folder: SuiteFolder) -> N
         finished = sum(trial.id in done for trial in trials)
         if swept:
             points = len({trial.config_id for trial in trials})
-            print(
+            line = (
                 f"  {workload} | {label}: sweep of {', '.join(first.point)}, {points} points, {budget}{_engine(first)}; "
                 f"{finished} of {len(trials)} done"
             )
+            print(wrapped(line, indent=4))
             continue
         uses = " + ".join(rule.use for rule in first.entry.rules)
         schedule = first.entry.schedule.name if first.entry.schedule else "constant"
         facts = f"{uses}, {schedule}, {budget}, batch {first.batch_size}"
-        print(f"  {workload} | {label}: {facts}; {finished} of {len(trials)} seeds done")
+        print(wrapped(f"  {workload} | {label}: {facts}; {finished} of {len(trials)} seeds done", indent=4))
     for workload, reason in _not_stacked(loaded, wanted).items():
-        print(f"  The sweep on {workload} is not stacked: {reason}")
+        print(wrapped(f"  The sweep on {workload} is not stacked: {reason}", indent=4))
 
 
 def _engine(trial: Trial) -> str:

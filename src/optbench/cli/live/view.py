@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optbench.cli.live.board import Board, Row
-from optbench.cli.live.columns import Column, columns
+from optbench.cli.live.columns import Column, columns, left_out
 from optbench.cli.live.glyphs import Glyphs
 from optbench.cli.live.times import duration
 
@@ -58,7 +58,7 @@ def _progress(board: Board, width: int, glyphs: Glyphs) -> Line:
         words += f" ({duration(time.monotonic() - board.began)} so far)"
     came = board.done + sum(course.fraction for course in board.running)
     done, rest = glyphs.bar(came / max(1, board.planned), max(0, min(40, width - len(words))))
-    return [(done, "green"), (rest, "dim"), (words[:width], "")]
+    return [(done, "green"), (rest, "dim"), (glyphs.fit(words, min(len(words), width)), "")]
 
 
 def _table(board: Board, width: int, room: int, glyphs: Glyphs) -> list[Line]:
@@ -66,15 +66,19 @@ def _table(board: Board, width: int, room: int, glyphs: Glyphs) -> list[Line]:
     rows = list(board.rows.values())
     if room < 1 or not rows:
         return []
-    shown = _chosen(rows, room - 1) if room > 1 else _chosen(rows, 1)
     of_rows = columns(board, rows, width - 2, glyphs)
+    missing = left_out(board, rows, of_rows, glyphs) if room > 3 else []
+    shown = _chosen(rows, max(1, room - 1 - bool(missing)))
     titles = " ".join(column.fitted(column.title, glyphs) for column in of_rows)
     lines: list[Line] = [[("  " + titles.rstrip(), "dim")]] if room > 1 else []
     lines += [_row(row, of_rows, glyphs) for row in shown]
     rest = [row for row in rows if row not in shown]
     if rest:
         lines.append([("  " + glyphs.fit(_summary(rest, glyphs), width - 2), "dim")])
-    return lines[:room] if room > 1 else lines[:1]
+    if missing:
+        text = f"no room for: {', '.join(missing)}"
+        lines.append([("  " + glyphs.fit(text, width - 2).rstrip(), "dim")])
+    return lines[:room]
 
 
 def _chosen(rows: Sequence[Row], room: int) -> list[Row]:
