@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from optbench.analysis.frames import KEYS, is_worst
+from optbench.analysis.gradients import workloads_shown
 from optbench.analysis.rows import TableRow, table_rows
 from optbench.store import Results, TrialLog
 from optbench.store.evaluations import Evaluations
@@ -37,7 +38,8 @@ def curves_frame(results: Results) -> pd.DataFrame:
 
     Columns: suite, workload, horizon, optimizer, config_id; metric, split (a metric of a split; or train_loss of train;
     learning_rate, gradient_norm and the like, whose split is ""); step, epoch, train_seconds (the median of the seeds
-    there whose clock ran through; NaN if none did); median, low, high; band ("range": least to greatest, under 10 seeds;
+    there whose clock ran through; NaN if none did), gradient_evaluations (likewise; NaN in workloads in which every entry used one
+    per step); median, low, high; band ("range": least to greatest, under 10 seeds;
     "10-90 %": quantiles; "": one seed, whose low and high are NaN); n (seeds that tell the series there), seeds (that tell
     it anywhere), worst (of those, how many ended in the worst outcome), lost (of these, how many have ended before this step:
     they have left the curve).
@@ -46,10 +48,11 @@ def curves_frame(results: Results) -> pd.DataFrame:
     linearly between its own evaluations, and never beyond them.
     """
     pieces: list[_Piece] = []
+    shown = workloads_shown(results)
     for row in table_rows(results):
         by_series: dict[tuple[str, str], list[_Curve]] = {}
         for log in row.logs:
-            for curve in _curves(log):
+            for curve in _curves(log, gradients=(row.suite, row.trial.workload_name) in shown):
                 by_series.setdefault((curve.metric, curve.split), []).append(curve)
         for (metric, split), curves in by_series.items():
             pieces.append((_names(row) | {"metric": metric, "split": split}, _over_seeds(curves)))
@@ -57,6 +60,7 @@ def curves_frame(results: Results) -> pd.DataFrame:
         "step",
         "epoch",
         "train_seconds",
+        "gradient_evaluations",
         "median",
         "low",
         "high",
@@ -75,15 +79,18 @@ def seed_curves_frame(results: Results) -> pd.DataFrame:
     Values that are not finite are left out. `status` is how the trial ended; "unfinished" if it has not.
     """
     pieces: list[_Piece] = []
+    shown = workloads_shown(results)
     for row in table_rows(results):
+        gradients = (row.suite, row.trial.workload_name) in shown
         for log in row.logs:
             status = log.finished.status if log.finished else "unfinished"
             whose = _names(row) | {"seed": log.trial["seed"], "trial_id": log.id, "status": status}
-            for curve in _curves(log):
+            for curve in _curves(log, gradients=gradients):
                 named = whose | {"metric": curve.metric, "split": curve.split}
                 clocks = {"step": curve.step.astype(int), "epoch": curve.epoch}
-                pieces.append((named, clocks | {"train_seconds": curve.train_seconds, "value": curve.value}))
-    values = ("step", "epoch", "train_seconds", "value")
+                clocks |= {"train_seconds": curve.train_seconds, "gradient_evaluations": curve.gradients}
+                pieces.append((named, clocks | {"value": curve.value}))
+    values = ("step", "epoch", "train_seconds", "gradient_evaluations", "value")
     return _table(pieces, (*KEYS, "seed", "trial_id", "status", "metric", "split", *values))
 
 
@@ -113,6 +120,7 @@ class _Curve:
     step: Array
     epoch: Array
     train_seconds: Array
+    gradients: Array  # evaluations so far
     value: Array
     worst: bool  # the trial ended in the worst outcome
 
@@ -122,19 +130,24 @@ def _names(row: TableRow) -> dict[str, Any]:
     return dict(zip(KEYS, values, strict=True))
 
 
-def _curves(log: TrialLog) -> Iterator[_Curve]:
+def _curves(log: TrialLog, *, gradients: bool) -> Iterator[_Curve]:
+    """`gradients`: whether their counts are wanted."""
     if not log.evaluations:
         return
     clocks = np.array(
-        [log.evaluations.column(name) for name in ("step", "epoch", "train_seconds")], dtype=float
+        [
+            *(log.evaluations.column(name) for name in ("step", "epoch", "train_seconds")),
+            log.gradient_evaluations if gradients else [None] * len(log.evaluations),
+        ],
+        dtype=float,
     ).T
     if log.timings_interrupted:
         clocks[:, 2] = math.nan
     for (metric, split), values in _series(log.evaluations).items():
         known = np.isfinite(values)
         if known.any():
-            step, epoch, seconds = clocks[known].T
-            yield _Curve(metric, split, step, epoch, seconds, values[known], is_worst(log))
+            step, epoch, seconds, counts = clocks[known].T
+            yield _Curve(metric, split, step, epoch, seconds, counts, values[known], is_worst(log))
 
 
 def _series(events: Evaluations) -> dict[tuple[str, str], Array]:
@@ -147,9 +160,9 @@ def _series(events: Evaluations) -> dict[tuple[str, str], Array]:
 
 def _over_seeds(curves: list[_Curve]) -> dict[str, npt.NDArray[Any]]:
     grid = _grid(curves)
-    values, epochs, seconds = (
+    values, epochs, seconds, gradients = (
         np.array([_on(grid, curve.step, getattr(curve, name)) for curve in curves])
-        for name in ("value", "epoch", "train_seconds")
+        for name in ("value", "epoch", "train_seconds", "gradients")
     )
     n = np.isfinite(values).sum(axis=0)
     ended = np.array([curve.step[-1] for curve in curves])[:, None] < grid
@@ -160,6 +173,7 @@ def _over_seeds(curves: list[_Curve]) -> dict[str, npt.NDArray[Any]]:
         "step": grid.astype(int),
         "epoch": _median(epochs),
         "train_seconds": _median(seconds),
+        "gradient_evaluations": _median(gradients),
         "median": _median(values),
         "low": low,
         "high": high,

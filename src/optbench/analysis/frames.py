@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
-from math import nan
+from math import isnan, nan
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
 
+from optbench.analysis.gradients import per_step
 from optbench.analysis.rows import TableRow, all_rows, axis_values, batch_size, sweep_rows, table_rows
 from optbench.events import Evaluated
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.suite.types import Target
 
 KEYS = ["suite", "workload", "horizon", "optimizer", "config_id"]
-UNITS = ("epochs", "steps", "samples", "seconds")
+UNITS = ("epochs", "steps", "samples", "seconds", "gradient_evaluations")
 _FIELDS = [field.name for field in fields(Evaluated) if field.name != "metrics"]
 
 
@@ -63,9 +64,10 @@ def evaluations_frame(results: Results) -> pd.DataFrame:
 def passages_frame(results: Results) -> pd.DataFrame:
     """One row a complete trial and target: when the target was first seen to hold.
 
-    Columns: those that name the trial, target (text), reached (bool) and, for each unit in epochs, steps, samples and
-    seconds: <unit> (the evaluation at which it held; where it never did, the whole budget: the trial is censored
-    there, also if it diverged earlier) and <unit>_low (the evaluation before). The passage lies in (low, unit].
+    Columns: those that name the trial, target (text), reached (bool) and, for each unit in epochs, steps, samples,
+    seconds and gradient_evaluations (empty where not recorded): <unit> (the evaluation at which it held; where it never
+    did, the whole budget: the trial is censored there, also if it diverged earlier) and <unit>_low (the evaluation
+    before). The passage lies in (low, unit].
     Trials that the infrastructure ended, or that are not complete, are missing, not censored. Seconds are empty
     where the clock was carried over a restart, and where a trial that ended early gives no pace to tell its budget.
     """
@@ -243,7 +245,15 @@ def _clocks(log: TrialLog, index: int) -> dict[str, float]:
     )
     if log.timings_interrupted:
         seconds = float("nan")
-    return {"epochs": epochs, "steps": steps, "samples": samples, "seconds": seconds}
+    count = log.gradient_evaluations[index]
+    gradients = nan if count is None else float(count)
+    return {
+        "epochs": epochs,
+        "steps": steps,
+        "samples": samples,
+        "seconds": seconds,
+        "gradient_evaluations": gradients,
+    }
 
 
 def _budget(log: TrialLog, last: dict[str, float]) -> dict[str, float]:
@@ -256,9 +266,13 @@ def _budget(log: TrialLog, last: dict[str, float]) -> dict[str, float]:
     steps, step = facts.steps, log.finished.step
     pace = log.finished.train_seconds / step if step and not log.timings_interrupted else float("nan")
     samples = facts.splits.get("train", 0) * steps / facts.steps_per_epoch
+    gradients = per_step(log)
+    if isnan(gradients) and log.finished.gradient_evaluations is not None:
+        gradients = 1.0  # it ended within its first step: every step takes at least one
     return {
         "epochs": steps / facts.steps_per_epoch,
         "steps": steps,
         "samples": round(samples),
         "seconds": steps * pace,
+        "gradient_evaluations": steps * gradients,
     }

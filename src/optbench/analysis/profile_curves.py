@@ -12,14 +12,16 @@ import pandas as pd
 
 from optbench.analysis.entries import entry_names
 from optbench.analysis.frames import passages_frame
+from optbench.analysis.gradients import units_between
 from optbench.analysis.profiles import MAX_RATIO, profiles
 from optbench.analysis.rows import table_rows
 from optbench.store import Results, SuiteResults
 
 
 def profile_frame(results: Results) -> pd.DataFrame:
-    """One row a suite, unit (epochs or steps, seconds), entry and step of its curve: suite, unit, optimizer (the entry's name),
-    ratio (from 1 to `MAX_RATIO`), share (of the workloads, from this ratio on), workloads, runs (in all).
+    """One row a suite, unit (epochs or steps, seconds, and gradient_evaluations where some entry used other than one per
+    step), entry and step of its curve: suite, unit, optimizer (the entry's name), ratio (from 1 to `MAX_RATIO`),
+    share (of the workloads, from this ratio on), workloads, runs (in all).
 
     First targets only; times are the tables' medians. Empty for suites of fewer than two workloads with targets, or two entries.
     """
@@ -39,7 +41,7 @@ def _of_suite(suite: SuiteResults) -> Iterator[pd.DataFrame]:
     own = own.assign(optimizer=own["config_id"].map(names))
     baseline = next((names[row.config_id] for row in rows if row.baseline), "")
     lead = "epochs" if own["epochs"].notna().any() else "steps"
-    for unit in (lead, "seconds"):
+    for unit in units_between(rows, lead):
         found = profiles(own, unit, baseline, resamples=1)
         if found is not None:
             for name in found.times:

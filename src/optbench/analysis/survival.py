@@ -6,16 +6,23 @@ import pandas as pd
 
 from optbench.analysis.censoring import kaplan_meier
 from optbench.analysis.frames import KEYS, UNITS, passages_frame
+from optbench.analysis.gradients import GRADIENTS, workloads_shown
 from optbench.store import Results
 
 
 def survival_frame(results: Results) -> pd.DataFrame:
     """One row a table row, target, unit and moment: suite, workload, horizon, optimizer, config_id, target, unit, then time,
-    at_risk, events, survival with its 95 % band low, high (empty where all or none have arrived)."""
+    at_risk, events, survival with its 95 % band low, high (empty where all or none have arrived).
+
+    Gradient evaluations are a unit only in workloads in which some entry used other than one per step.
+    """
     passages = passages_frame(results)
+    shown = workloads_shown(results)
     frames = []
     for names, own in passages.groupby([*KEYS, "target"], sort=False):
         for unit in UNITS:
+            if unit == GRADIENTS and (names[0], names[1]) not in shown:
+                continue
             known = own.dropna(subset=[unit])
             if len(known):
                 curve = kaplan_meier(known[unit].tolist(), known["reached"].astype(bool).tolist())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ import pandas as pd
 from optbench.analysis.censoring import median, median_interval, restricted_difference, restricted_mean
 from optbench.analysis.compare import against, all_pairs, top_group
 from optbench.analysis.frames import UNITS, counts, is_worst, passages_frame, plain_rows
+from optbench.analysis.gradients import GRADIENTS, are_shown, mean_per_step
 from optbench.analysis.intervals import holm, t_interval
 from optbench.analysis.rows import TableRow, axis_values, batch_size, comparable, higher_is_better, table_rows
 from optbench.events import Status
@@ -23,6 +24,12 @@ Record = dict[str, Any]
 
 _OF_PASSAGES = ("reached", *UNITS, *(f"{unit}_low" for unit in UNITS))
 _OF_TIME = ("", "_low", "_high", "_min", "_max")
+#: columns of workloads in which some entry used other than one gradient per step
+GRADIENT_COLUMNS = (
+    f"{GRADIENTS}_per_step",
+    *(f"{GRADIENTS}_to_target{part}" for part in _OF_TIME),
+    *(f"{GRADIENTS}_{name}" for name in ("budget", "restricted_mean")),
+)
 #: every table has these columns, what people look for first at the front; `final_<metric>` follows them
 COLUMNS = (
     *("suite", "workload", "horizon", "target", "optimizer", "planned", "trials", "reached"),
@@ -32,7 +39,7 @@ COLUMNS = (
     *("difference", "difference_low", "difference_high", "difference_p", "difference_n"),
     *("completed", "stopped", "diverged", "out_of_memory", "failed", "missing", "imputed", "timed"),
     *(f"{unit}_to_target{part}" for unit in ("steps", "samples") for part in _OF_TIME),
-    *(f"{unit}_{name}" for unit in UNITS for name in ("budget", "restricted_mean")),
+    *(f"{unit}_{name}" for unit in UNITS if unit != GRADIENTS for name in ("budget", "restricted_mean")),
     *("restricted_difference", "restricted_difference_p", "restricted_unit"),
     *("interval_note", "train_seconds", "batch_size", "parameters", "config_id"),
 )
@@ -55,6 +62,8 @@ def comparison(results: Results) -> pd.DataFrame:
     metric, estimand, final_metric (mean), final_metric_low, _high (95 % t interval), _std, imputed (trials that count
     as the worst outcome), best_group; difference, difference_low, difference_high, difference_p (paired with the
     baseline; Holm-adjusted over all pairs of entries, as the groups are), difference_n; final_<metric> again under the metric's own name;
+    gradient_evaluations_per_step (mean over trials) and the columns of that unit: only in a table of which some entry used
+    other than one gradient per step, and empty in workloads of which none did;
     memory_overhead (greatest optimizer state over parameter bytes), step_peak_overhead (likewise, transient);
     train_seconds (mean of the timed), batch_size, parameters.
 
@@ -75,12 +84,17 @@ def comparison(results: Results) -> pd.DataFrame:
             shared: dict[str, Record] = {}
             for alike in comparable(block):
                 shared |= _final_records(alike, metric, higher=higher)
+            units = [unit for unit in UNITS if unit != GRADIENTS]
+            if are_shown(block):
+                units.append(GRADIENTS)
+                for row in block:
+                    shared[row.config_id][GRADIENT_COLUMNS[0]] = mean_per_step(row)
             targets = dict.fromkeys(str(target) for row in block for target in row.trial.workload.target)
             for target in targets or [""]:
                 times = of_target.get((suite.name, target), passages[:0])
                 reached: dict[str, Record] = {}
                 for alike in comparable(block):
-                    reached |= _target_records(alike, times)
+                    reached |= _target_records(alike, times, units)
                 for row in block:
                     keys = {
                         "suite": row.suite,
@@ -92,10 +106,10 @@ def comparison(results: Results) -> pd.DataFrame:
                     }
                     records.append(keys | shared[row.config_id] | reached[row.config_id])
     axes = dict.fromkeys(path for row in table_rows(results) for path in row.trial.axes)
-    finals = dict.fromkeys(
-        name for record in records for name in record if name not in COLUMNS and name not in axes
-    )
-    table = pd.DataFrame(records, columns=[*COLUMNS[:2], *axes, *COLUMNS[2:], *finals])
+    known = {*COLUMNS, *GRADIENT_COLUMNS, *axes}
+    finals = dict.fromkeys(name for record in records for name in record if name not in known)
+    gradients = GRADIENT_COLUMNS if any(GRADIENT_COLUMNS[0] in record for record in records) else ()
+    table = pd.DataFrame(records, columns=[*COLUMNS[:2], *axes, *COLUMNS[2:], *finals, *gradients])
     return table.astype({"best_group": "boolean", "fastest_group": "boolean"})
 
 
@@ -232,8 +246,8 @@ def _costs(row: TableRow) -> Record:
     }
 
 
-def _target_records(block: list[TableRow], times: pd.DataFrame) -> dict[str, Record]:
-    """By config_id: time to one target, in every unit."""
+def _target_records(block: list[TableRow], times: pd.DataFrame, units: Sequence[str]) -> dict[str, Record]:
+    """By config_id: time to one target, in each of `units`."""
     times = times[times["config_id"].isin([row.config_id for row in block])]
     fastest = _fastest(times)
     tau = {unit: times[unit].max() for unit in UNITS}
@@ -249,7 +263,7 @@ def _target_records(block: list[TableRow], times: pd.DataFrame) -> dict[str, Rec
         if 2 * record["reached"] <= len(here):  # no median, no praise
             group = False if group is False else None
         record["fastest_group"] = group
-        for unit in UNITS:
+        for unit in units:
             record |= _to_target(own, unit, tau[unit])
         record["timed"] = int((~pd.isna(own["seconds"])).sum())
         records[row.config_id] = record

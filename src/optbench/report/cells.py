@@ -36,6 +36,8 @@ def comparison_columns(table: pd.DataFrame) -> list[Column]:
     columns = [_optimizer(table)]
     if table["target"].iloc[0]:
         columns += _passages(table)
+    if shows_gradients(table):
+        columns.append(Column("gradients\nper step", _gradients_per_step))
     metric = str(table["metric"].iloc[0])
     unit = " %" if is_share(metric) else ""
     columns.append(Column(f"final\n{clean(metric)}{unit}", _final(table, metric)))
@@ -109,6 +111,16 @@ def shows_memory(table: pd.DataFrame) -> bool:
     return bool(table["memory_overhead"].notna().any()) or not table["trials"].any()
 
 
+def shows_gradients(table: pd.DataFrame) -> bool:
+    """Whether some entry used other than one gradient per step."""
+    column = "gradient_evaluations_per_step"
+    return column in table and bool(table[column].notna().any())
+
+
+def _gradients_per_step(row: Record) -> Cell:
+    return Cell(count(row["gradient_evaluations_per_step"]))
+
+
 def _optimizer(table: pd.DataFrame) -> Column:
     several_horizons = table["horizon"].nunique() > 1
     several_sizes = table["batch_size"].nunique() > 1
@@ -130,8 +142,9 @@ def _passages(table: pd.DataFrame) -> list[Column]:
             marked = marks and unit == units[0] and row["fastest_group"] is True
             return Cell(_passage(row, unit, show), marked)
 
-        return Column(f"{unit}\nto target", cell)
+        return Column(f"{'gradients' if unit == 'gradient_evaluations' else unit}\nto target", cell)
 
+    units += ["gradient_evaluations"] if shows_gradients(table) else []
     return [column(unit, seconds if unit == "seconds" else lambda value, _: count(value)) for unit in units]
 
 

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from optbench.report.cells import none_worse, shown_units, shows_interval, shows_memory, told_apart
+from optbench.report.cells import (
+    none_worse,
+    shown_units,
+    shows_gradients,
+    shows_interval,
+    shows_memory,
+    told_apart,
+)
 from optbench.report.outcomes import WORST, worst_value_text
 from optbench.report.text import clean
 
@@ -17,6 +24,8 @@ def notes(table: pd.DataFrame, *, imported: bool = False) -> Iterator[str]:
     """`table`: the comparison's rows of one block and target."""
     if table["target"].iloc[0]:
         yield from _of_times(table)
+    if shows_gradients(table):
+        yield "Gradients: gradient evaluations, each a forward and a backward pass over the batch of a step."
     yield from _of_final(table)
     if shows_memory(table):
         yield "Memory overhead: optimizer state, in multiples of the parameters' bytes."

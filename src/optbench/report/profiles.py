@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from optbench.analysis.frames import passages_frame
+from optbench.analysis.gradients import units_between
 from optbench.analysis.profiles import RESAMPLES, Profiles, profiles
 from optbench.analysis.rows import TableRow, table_rows
 from optbench.report.cells import Cell, Column
@@ -37,7 +38,8 @@ def summary_block(suite: SuiteResults) -> Block | None:
     passages = _named(passages_frame(Results((suite,))), rows, names)
     baseline = next((names[row.config_id] for row in rows if row.baseline), "")
     lead = "epochs" if passages["epochs"].notna().any() else "steps"
-    found = [of for unit in (lead, "seconds") if (of := profiles(passages, unit, baseline)) is not None]
+    units = units_between(rows, lead)
+    found = [of for unit in units if (of := profiles(passages, unit, baseline)) is not None]
     return _block(found) if found else None
 
 
@@ -88,7 +90,7 @@ def _table(found: Profiles) -> Table:
         Column("workloads\nreached", lambda row: Cell(f"{row['reached']}/{row['workloads']}")),
     )
     rows = tuple(tuple(column.cell(row) for column in columns) for row in found.summary.to_dict("records"))
-    return Table(f"By {found.unit} to target", columns, rows)
+    return Table(f"By {found.unit.replace('_', ' ')} to target", columns, rows)
 
 
 def _speedup(row: Mapping[Any, Any], baseline: str) -> str:

@@ -50,7 +50,7 @@ class TrialLog:
         """
         recorded: Sequence[int | None] = self.evaluations.column("gradient_evaluations")
         end = self.finished
-        if end is None or end.gradient_evaluations is None or end.gradient_evaluations != end.step:
+        if None not in recorded or end is None or end.gradient_evaluations != end.step:
             return recorded
         steps: Sequence[int] = self.evaluations.column("step")
         return [step if count is None else count for step, count in zip(steps, recorded, strict=True)]

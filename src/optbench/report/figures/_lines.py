@@ -22,6 +22,7 @@ _SPAN = 12.0
 _START = 0.15
 
 TITLES = {"epoch": "epochs", "step": "steps", "train_seconds": "seconds of training"}
+TITLES |= {"gradient_evaluations": "gradient evaluations"}
 
 
 def lead(curves: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""The metric against epochs and against seconds: median and band over seeds, the target, and when it was reached."""
+"""The metric against epochs, seconds and gradient evaluations: median and band over seeds, the target, and when it was reached."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: columns of the comparison
-_PASSAGES = {"epoch": "epochs_to_target", "step": "steps_to_target", "train_seconds": "seconds_to_target"}
+_PASSAGES = {
+    "epoch": "epochs_to_target",
+    "step": "steps_to_target",
+    "train_seconds": "seconds_to_target",
+    "gradient_evaluations": "gradient_evaluations_to_target",
+}
 
 
 def drawings(material: Material) -> Iterator[Drawing]:
@@ -40,16 +45,25 @@ def _drawing(group: Group, curves: pd.DataFrame, metric: str, table: pd.DataFram
         for target in targets
     ]
     passages = group.of(table[table["target"].isin([text for text, _ in levels])])
-    columns = ["config_id", "optimizer", "target", "reached", "trials", *_PASSAGES.values()]
+    clocks = [clock for clock in _PASSAGES if clock != "gradient_evaluations" or curves[clock].notna().any()]
+    columns = [
+        "config_id",
+        "optimizer",
+        "target",
+        "reached",
+        "trials",
+        *(_PASSAGES[clock] for clock in clocks),
+    ]
     content = (
         f"{group.title}: validation {metric}",
         metric,
-        curves[["config_id", *_PASSAGES, "median", "low", "high", "band", "n", "seeds", "lost", "worst"]],
+        curves[["config_id", *clocks, "median", "low", "high", "band", "n", "seeds", "lost", "worst"]],
         passages[columns],
         tuple(levels),
         group.there(curves),
     )
-    caption = f"Validation {metric} of {group.title} against epochs and seconds"
+    also = ", seconds and gradient evaluations" if "gradient_evaluations" in clocks else " and seconds"
+    caption = f"Validation {metric} of {group.title} against epochs{also}"
     return Drawing(file_stem("curves", metric, group.stem), caption, group.suite.name, draw, content, main)
 
 
@@ -61,7 +75,8 @@ def draw(
     targets: Sequence[tuple[str, float]],
     entries: Sequence[Entry],
 ) -> Figure:
-    units = [lead(curves)] + (["train_seconds"] if curves["train_seconds"].notna().any() else [])
+    further = [clock for clock in ("train_seconds", "gradient_evaluations") if clock in curves]
+    units = [lead(curves), *(clock for clock in further if curves[clock].notna().any())]
     scale = 100.0 if is_share(metric) else 1.0
     size = (DOUBLE if len(units) > 1 else SINGLE, 2.1)
     legend = line_handles(entries, size[0] - 0.8)

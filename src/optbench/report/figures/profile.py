@@ -48,7 +48,9 @@ def draw(title: str, profiles: pd.DataFrame, entries: Sequence[Entry]) -> Figure
         axes.set_xlim(1 - 0.02 * (MAX_RATIO - 1), MAX_RATIO + 0.02 * (MAX_RATIO - 1))
         axes.set_xticks(range(1, int(MAX_RATIO) + 1))
         axes.set_ylim(-0.03, 1.03)
-        axes.set_xlabel(f"multiple of the {'least' if unit == 'seconds' else 'fewest'} {unit} to target")
+        axes.set_xlabel(
+            f"multiple of the {'least' if unit == 'seconds' else 'fewest'} {unit.replace('_', ' ')} to target"
+        )
         if axes is panels[0]:
             axes.set_ylabel("share of workloads")
         else:

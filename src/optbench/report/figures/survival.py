@@ -19,15 +19,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SPAN = 12.0
+_UNITS = ("epochs", "steps", "seconds", "gradient_evaluations")
 
 
 def drawings(material: Material) -> Iterator[Drawing]:
     for group in material.groups:
         survival = group.of(material.survival)
         for number, target in enumerate(group.targets, start=1):
-            own = survival[
-                (survival["target"] == str(target)) & survival["unit"].isin(["epochs", "steps", "seconds"])
-            ]
+            own = survival[(survival["target"] == str(target)) & survival["unit"].isin(_UNITS)]
             if len(own) and (own["events"] > 0).any():
                 name = file_stem("survival", f"target{number}" if len(group.targets) > 1 else "", group.stem)
                 yield _drawing(name, group, str(target), own)
@@ -41,7 +40,7 @@ def _drawing(name: str, group: Group, target: str, survival: pd.DataFrame) -> Dr
 
 
 def draw(title: str, survival: pd.DataFrame, entries: Sequence[Entry]) -> Figure:
-    told = [unit for unit in ("epochs", "steps", "seconds") if (survival["unit"] == unit).any()]
+    told = [unit for unit in _UNITS if (survival["unit"] == unit).any()]
     units = [unit for unit in told if unit != "steps" or "epochs" not in told]
     size = (DOUBLE if len(units) > 1 else SINGLE, 1.9)
     banded = len(entries) <= FEW and survival["low"].notna().any()
@@ -55,7 +54,7 @@ def draw(title: str, survival: pd.DataFrame, entries: Sequence[Entry]) -> Figure
     for axes, unit in zip(panels, units, strict=True):
         own = survival[survival["unit"] == unit]
         _draw(axes, own, entries, banded=bool(banded))
-        axes.set_xlabel(f"{unit} of training" if unit == "seconds" else unit)
+        axes.set_xlabel(f"{unit} of training" if unit == "seconds" else unit.replace("_", " "))
         axes.set_ylim(-0.03, 1.03)
         if axes is panels[0]:
             axes.set_ylabel("share not there yet")

@@ -1,6 +1,6 @@
 // Shared by all that follows: the page's data, what is shown, elements, numbers as text, scales.
 const { entries: ENTRIES, figures: FIGURES } = JSON.parse(document.getElementById("data").textContent);
-const UNITS = { epoch: "epochs", step: "steps", seconds: "seconds of training" };
+const UNITS = { epoch: "epochs", step: "steps", seconds: "seconds of training", gradients: "gradient evaluations" };
 const state = { unit: "epoch", hidden: new Set(), focus: null };
 const listeners = [];
 const changed = () => listeners.forEach((listener) => listener());

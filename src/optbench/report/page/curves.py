@@ -17,7 +17,7 @@ from optbench.report.text import clean
 NUMBERS = 90_000
 #: fewest points a thinned curve keeps, and most that a screen can show apart
 LEAST_POINTS, MOST_POINTS = 24, 400
-_CLOCKS = {"epoch": "epoch", "step": "step", "seconds": "train_seconds"}
+_CLOCKS = {"epoch": "epoch", "step": "step", "seconds": "train_seconds", "gradients": "gradient_evaluations"}
 _ROOM = {"train_loss": "Training loss", "learning_rate": "Learning rate", "gradient_norm": "Gradient norm"}
 _ROOM |= {
     "gradient_norm_median": "Gradient norm, median since the last evaluation",
@@ -103,6 +103,6 @@ def _curve_figure(
 
 def _mark(record: dict[Any, Any]) -> dict[str, Any] | None:
     """Where half of the seeds had arrived, in every unit."""
-    found = {unit: number(record[f"{many}_to_target"]) for unit, many in UNITS.items()}
+    found = {unit: number(record.get(f"{many}_to_target")) for unit, many in UNITS.items()}
     known = {unit: value for unit, value in found.items() if value is not None}
     return known | {"y": float(str(record["target"]).rsplit(" ", 1)[1])} if known else None

@@ -30,6 +30,13 @@ _TERMS = (
         "reached",
     ),
     (
+        "Gradient evaluations",
+        "A forward and a backward pass over the batch of a step, however many micro-batches it is split into. Optimizers that call a "
+        "closure several times in a step use several, which epochs and steps do not show.",
+        "",
+        "gradient_evaluations_per_step",
+    ),
+    (
         "Final metric",
         "On the test split at the end, of the weights that the table names, never of the best test result. Mean over seeds with the "
         "95 % t interval. Trials that diverged, ran out of memory or failed through the optimizer count as the worst outcome, and "
@@ -78,7 +85,7 @@ def definitions(report: Report) -> Html:
     """Those of what the report has, as a list of terms."""
     items = []
     for term, meaning, source, column in _TERMS:
-        if column in report.table and not report.table[column].notna().any():
+        if column and (column not in report.table or not report.table[column].notna().any()):
             continue
         if column == "workload" and report.table["workload"].nunique() < 2:
             continue

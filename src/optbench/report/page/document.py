@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 
 from optbench import __version__
+from optbench.report.cells import shows_gradients
 from optbench.report.colours import Style, styles
 from optbench.report.model import Report
 from optbench.report.page.definitions import definitions
@@ -38,7 +39,7 @@ def page(report: Report) -> str:
     body = el(
         "body",
         el("a", "Skip to the results", href="#main", class_="skip"),
-        _bar(looks),
+        _bar(looks, gradients=shows_gradients(report.table)),
         el("div", _contents(report), main, class_="layout"),
         data({"entries": _entries(looks), "figures": drawings.contents}, "data"),
         _script(),
@@ -83,8 +84,12 @@ def _entries(looks: dict[str, Style]) -> list[dict[str, object]]:
     ]
 
 
-def _bar(looks: dict[str, Style]) -> Html:
-    """Stays at the top: which entries are shown, along what, and in which light."""
+def _bar(looks: dict[str, Style], *, gradients: bool) -> Html:
+    """Stays at the top: which entries are shown, along what, and in which light.
+
+    `gradients`: whether some figure can be drawn over gradient evaluations.
+    """
+    further = (("gradients", "Gradient evaluations"),) if gradients else ()
     chips = [
         el(
             "button",
@@ -99,7 +104,7 @@ def _bar(looks: dict[str, Style]) -> Html:
     ]
     units = [
         el("button", word, type="button", data_unit=unit, aria_pressed="true" if unit == "epoch" else "false")
-        for unit, word in (("epoch", "Epochs"), ("step", "Steps"), ("seconds", "Seconds"))
+        for unit, word in (("epoch", "Epochs"), ("step", "Steps"), ("seconds", "Seconds"), *further)
     ]
     theme = el("button", "Theme", type="button", class_="theme", id="theme")
     shown = el("button", "Show all", type="button", id="all", class_="quiet-button", hidden=True)

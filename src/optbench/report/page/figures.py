@@ -19,7 +19,7 @@ from optbench.suite.published import DETERMINISTIC_MARGIN
 
 #: of a cell of a map: where, what, its interval, seeds, and trials that failed
 _MAP = {"x": "x", "y": "y", "z": "mean", "lo": "low", "hi": "high", "k": "n", "failed": "failures"}
-UNITS = {"epoch": "epochs", "step": "steps", "seconds": "seconds"}
+UNITS = {"epoch": "epochs", "step": "steps", "seconds": "seconds", "gradients": "gradient_evaluations"}
 
 
 @dataclass(frozen=True)
