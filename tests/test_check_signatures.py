@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from optbench.catalog import lookup
-from optbench.catalog.signatures import Signature, requires_closure, signature
+from optbench.catalog.closures import requires_closure
+from optbench.catalog.signatures import Signature, signature
 from optbench.errors import OptbenchError
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from optbench.engine import loop, step
+from optbench.engine import loop, passes
 from optbench.engine.evaluate import measure
 from trials import evaluations, finished, run, started, trials
 
@@ -36,13 +36,13 @@ def test_initial_weights_and_batches_are_the_same_bits_for_every_optimizer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, list[bytes]] = {}
-    original = step._backward
+    original = passes.forward_loss
 
     def spy(session: Any, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         seen.setdefault(session.trial.label, []).append(inputs.numpy().tobytes() + labels.numpy().tobytes())
         return original(session, inputs, labels)
 
-    monkeypatch.setattr(step, "_backward", spy)
+    monkeypatch.setattr(passes, "forward_loss", spy)
     weights = {started(run(trial, tmp_path)).initial_weights for trial in trials(tmp_path, optimizers=FOUR)}
     assert len(weights) == 1
     assert len(seen) == len(FOUR)

@@ -9,7 +9,8 @@ from pathlib import Path
 from optbench.catalog import lookup
 from optbench.catalog.arguments import Finding, TypedPath, unfit
 from optbench.catalog.check_component import component_findings, said
-from optbench.catalog.signatures import requires_closure, signature
+from optbench.catalog.closures import LOSS_ONLY_CLIP, requires_closure
+from optbench.catalog.signatures import signature
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError
 from optbench.suite.plan import merged
@@ -73,16 +74,16 @@ def _order(entry: Optimizer, path: TypedPath) -> Iterator[Finding]:
 def _closure(suite: Suite, entry: Optimizer, folder: Path, path: TypedPath) -> Iterator[Finding]:
     for position, rule in enumerate(entry.rules):
         try:
-            needs = entry.closure
-            if needs is None:
+            needs = bool(entry.closure)
+            if entry.closure is None:
                 needs = requires_closure(lookup.resolve("optimizers", rule.use, folder))
         except OptbenchError:
             continue  # told already
         here = (*path, "rules", position, "use")
-        if needs and suite.precision == "fp16":
+        if (needs or entry.create_graph) and suite.precision == "fp16":
             yield (
                 here,
-                "steps with a closure can't scale gradients as fp16 needs; expected precision bf16 or fp32",
+                "a step with a closure or create_graph can't use the gradient scaler of fp16; expected precision bf16 or fp32",
             )
         if needs and len(entry.rules) > 1:
             yield (
@@ -90,6 +91,8 @@ def _closure(suite: Suite, entry: Optimizer, folder: Path, path: TypedPath) -> I
                 "an optimizer that needs a closure can't be one of several rules: each would train alone",
             )
             return
+    if entry.closure == "loss_only" and merged(suite, entry).clip is not None:
+        yield (*path, "closure"), LOSS_ONLY_CLIP
 
 
 def _horizon(suite: Suite, entry: Optimizer, label: str) -> Iterator[Finding]:

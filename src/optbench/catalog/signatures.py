@@ -56,11 +56,6 @@ def signature(target: Target) -> Signature:
     return _signature(target, sources.changed(target.file))
 
 
-def requires_closure(target: Target) -> bool:
-    """Whether the class's `step` can't be called without a closure. False where the source doesn't tell."""
-    return _requires_closure(target, sources.changed(target.file))
-
-
 @lru_cache(maxsize=1024)
 def _signature(target: Target, changed: int) -> Signature:
     """Read once, however many combinations of a suite's axes ask."""
@@ -76,18 +71,6 @@ def _signature(target: Target, changed: int) -> Signature:
     return _imported(target)
 
 
-@lru_cache(maxsize=1024)
-def _requires_closure(target: Target, changed: int) -> bool:
-    if target.file is None or not target.attribute:
-        return False
-    found = sources.define(target.module, target.file, target.attribute)
-    step = _method(found, "step", 0) if found else None
-    if step is None:
-        return False
-    closure = next((p for p in _parameters(step[1]) if p.name == "closure"), None)
-    return closure is not None and closure.required
-
-
 def _no_such_name(target: Target, name: str, public: list[str]) -> str:
     where = target.module or (target.file.name if target.file else "")
     return f"'{target.name}': {where} has no '{name}'; {nearest(name, public)}"
@@ -96,24 +79,24 @@ def _no_such_name(target: Target, name: str, public: list[str]) -> str:
 def _offered(found: Definition, family: str) -> Signature | None:
     """Of a class that offers the family's function as a method (`load` of a data set), that function's signature."""
     name = FAMILIES[family][1]
-    method = _method(found, name, 0) if name else None
+    method = method_of(found, name) if name else None
     if method is None:
         return None
-    parameters = [p for p in _parameters(method[1]) if p.name not in ("self", "cls")]
+    parameters = [p for p in parameters_of(method[1]) if p.name not in ("self", "cls")]
     return Signature(tuple(parameters), False, str(found.file), found.node.lineno)
 
 
 def _of(found: Definition, depth: int) -> Signature | None:
     """None where the source alone doesn't tell (generated constructors, bases out of sight)."""
     if isinstance(found.node, ast.ClassDef):
-        method = _method(found, "__init__", 0)
+        method = method_of(found, "__init__")
         if method is None:
             return None
         owner, function = method
-        parameters = _parameters(function)[1:]
+        parameters = parameters_of(function)[1:]
     else:
         owner, function = found, found.node
-        parameters = _parameters(function)
+        parameters = parameters_of(function)
     more, is_open = _forwarded(owner, function, found, depth)
     known = {parameter.name for parameter in parameters}
     parameters += [parameter for parameter in more if parameter.name not in known]
@@ -121,7 +104,7 @@ def _of(found: Definition, depth: int) -> Signature | None:
     return Signature(tuple(parameters), is_open, str(found.file), found.node.lineno, is_class)
 
 
-def _parameters(function: Function) -> list[Parameter]:
+def parameters_of(function: Function) -> list[Parameter]:
     arguments = function.args
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults))
@@ -145,7 +128,7 @@ def _literal(node: ast.expr) -> Any:
         return UNKNOWN
 
 
-def _method(found: Definition, name: str, depth: int) -> tuple[Definition, Function] | None:
+def method_of(found: Definition, name: str, depth: int = 0) -> tuple[Definition, Function] | None:
     """A method with the class that defines it, the class itself first and then its bases from left to right."""
     if not isinstance(found.node, ast.ClassDef) or depth > _MAX_DEPTH:
         return None
@@ -162,7 +145,7 @@ def _method(found: Definition, name: str, depth: int) -> tuple[Definition, Funct
         return None  # a dataclass, or something like it
     for base in found.node.bases:
         if (definition := sources.follow(base, found.module, found.file)) is not None:
-            if (method := _method(definition, name, depth + 1)) is not None:
+            if (method := method_of(definition, name, depth + 1)) is not None:
                 return method
         elif name == "__init__":
             return None  # a base out of sight may have the constructor

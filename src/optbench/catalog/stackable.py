@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 
 from optbench.catalog import lookup, sources
+from optbench.catalog.closures import requires_closure
 from optbench.catalog.sources import Definition
 from optbench.errors import OptbenchError
 from optbench.suite.load import Loaded
@@ -78,6 +79,8 @@ def _of_entry(entry: Optimizer, folder: str) -> str:
             return f"has `{name}`"
     if entry.closure:
         return "needs a closure"
+    if entry.create_graph:
+        return "needs the graph of the gradients"
     for rule in entry.rules:
         if not _steps_alone(rule.use, folder):
             return f"uses {rule.use}, whose step may need more than gradients"
@@ -105,7 +108,7 @@ def _steps_alone(use: str, folder: str) -> bool:
     if target.file is None or not target.attribute or "." in target.attribute:
         return False
     found = sources.define(target.module, target.file, target.attribute)
-    return found is not None and _is_simple(found)
+    return found is not None and _is_simple(found) and not requires_closure(target)
 
 
 def _is_simple(found: Definition) -> bool:
@@ -114,7 +117,7 @@ def _is_simple(found: Definition) -> bool:
         return False
     methods = {part.name: part for part in node.body if isinstance(part, ast.FunctionDef)}
     bases = [ast.unparse(base).split(".")[-1] for base in node.bases]
+    settings = {ast.unparse(part.targets[0]) for part in node.body if isinstance(part, ast.Assign)}
     if bases != ["Optimizer"] or "step" not in methods or {"train", "eval"} & set(methods):
         return False
-    step = methods["step"].args
-    return len(step.args) - 1 <= len(step.defaults)  # a closure is not required
+    return "is_second_order" not in settings

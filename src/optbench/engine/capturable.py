@@ -32,6 +32,8 @@ def refusal(session: Session) -> str:
         return "the suite says `cuda_graph: off`"
     if session.optimizers.needs_closure:
         return "its optimizer evaluates the loss as often as it likes"
+    if session.optimizers.protocol.create_graph:
+        return "its optimizer differentiates the gradients"
     if session.scaler is not None:
         return "in fp16 the gradient scaler decides at each step whether there is an update"
     if workload.accumulate > 1:

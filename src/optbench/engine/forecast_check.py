@@ -77,7 +77,7 @@ def _train(
         checkpoint_activations(model)
     held = optimizers.build(trial, model, STEPS)
     average = MovingAverage(model, trial.entry.ema.decay) if trial.entry.ema else None
-    precision = precisions.resolve(trial.precision, device, held.needs_closure)
+    precision = precisions.resolve(trial.precision, device, held.protocol.is_unscalable)
     loss = build_loss(workload.loss, trial.folder)
     size = trial.samples_a_step(0)
     inputs = torch.empty(size, *shape, device=device).normal_()

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from optbench.engine.optimizers import OptimizerFault
+from optbench.engine.passes import StepFacts
 from optbench.engine.progress import Progress
 from optbench.engine.session import Session
-from optbench.engine.step import StepFacts
 
 TRIES = 5  # some optimizers only gather in their first steps
 

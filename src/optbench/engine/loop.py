@@ -56,7 +56,7 @@ def train(
     try:
         yield from run.events(data_root)
     except OptimizerFault as fault:
-        yield run.finished("failed", tell.format_traceback(fault.__cause__ or fault), at_fault="optimizer")
+        yield run.failed(fault)
     except checkpoints.NoSpace as error:
         yield run.finished("interrupted", str(error), "infrastructure")
         raise
@@ -301,6 +301,13 @@ class _Run:
 
     def _resumed(self) -> Resumed:
         return Resumed(self.progress.step, environment(self.device, self.trial.folder))
+
+    def failed(self, fault: OptimizerFault) -> Finished:
+        """A fault of the optimizer, unless its step failed because the entry lacks a setting."""
+        need = self.session.optimizers.unmet_need(fault) if hasattr(self, "session") else ""
+        if need:
+            return self.finished("failed", need)
+        return self.finished("failed", tell.format_traceback(fault.__cause__ or fault), at_fault="optimizer")
 
     def finished(
         self,

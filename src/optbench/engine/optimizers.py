@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,15 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from optbench.catalog import lookup
+from optbench.catalog.closures import LOSS_ONLY_CLIP
 from optbench.engine.checkpoint import is_disk_full
+from optbench.engine.find_protocol import MakeToy, find_protocol, unmet_need
 from optbench.engine.implementation import Implementation, construct, of_group
 from optbench.engine.memory import is_out_of_memory
-from optbench.engine.parameters import Parameter, route, trainable
+from optbench.engine.parameters import Parameter, route, small, trainable
+from optbench.engine.protocol import Closure, Protocol, call_step
 from optbench.errors import OptbenchError
 from optbench.suite.scaling import is_scaled, scaled_rate
 from optbench.suite.types import Rule, Trial
-
-Closure = Callable[[], Tensor]
 
 
 class OptimizerFault(Exception):
@@ -32,16 +34,18 @@ class Optimizers:
     def __init__(
         self,
         members: Sequence[torch.optim.Optimizer],
-        closure: bool | None = None,
+        protocol: Protocol | None = None,
         notes: Sequence[str] = (),
+        make_toy: MakeToy | None = None,
     ) -> None:
-        """`notes` say, member by member, why its implementation is not the one that was asked for."""
+        """`protocol` is how they are called, `Protocol()` if not given. `notes` say, member by member, why its implementation is not
+        the one that was asked for. `make_toy` builds the only one over small parameters."""
         self.members = tuple(members)
         self._notes = list(notes) or [""] * len(self.members)
         self._compiled = [False] * len(self.members)
-        self.needs_closure = (
-            any(_requires_closure(member) for member in members) if closure is None else closure
-        )
+        self.protocol = protocol or Protocol()
+        self._make_toy = make_toy
+        self.needs_closure = self.protocol.has_closure
         if self.needs_closure and len(self.members) > 1:
             raise OptbenchError(
                 "an optimizer that needs a closure can't be one of several rules: each would train alone"
@@ -82,9 +86,14 @@ class Optimizers:
         returned = None
         for member in self.members:
             with blamed_on_optimizer():
-                step: Any = member.step
-                returned = step(closure) if closure is not None else step()
+                returned = call_step(member, self.protocol.calls, closure)
         return returned if isinstance(returned, Tensor) else None
+
+    def unmet_need(self, fault: OptimizerFault) -> str:
+        """What the entry must set for a step that raised `fault`; empty if that is not known."""
+        if fault.__cause__ is None or self._make_toy is None:
+            return ""
+        return unmet_need(self._make_toy, self.protocol, fault.__cause__)
 
     @property
     def has_modes(self) -> bool:
@@ -161,7 +170,17 @@ def build(trial: Trial, model: nn.Module, steps: int | None, batch_size: int = 1
         _member(trial, position, mine, {"model": model, "total_steps": steps}, batch_size)
         for position, mine in enumerate(route(parameters, rules))
     ]
-    optimizers = Optimizers([member for member, _ in made], trial.entry.closure, [note for _, note in made])
+    members = [member for member, _ in made]
+
+    def make_toy() -> torch.optim.Optimizer:
+        return _toy(trial, model, parameters, {"total_steps": steps}, batch_size)
+
+    protocol = find_protocol(members, trial.entry, make_toy)
+    if protocol.calls == "loss_only" and trial.entry.clip is not None:
+        raise OptbenchError(LOSS_ONLY_CLIP)
+    optimizers = Optimizers(
+        members, protocol, [note for _, note in made], make_toy if len(members) == 1 else None
+    )
     wanted, held = {id(p.tensor) for p in parameters}, {id(p) for p in optimizers.parameters()}
     if wanted != held:
         missing = [p.name for p in parameters if id(p.tensor) not in held]
@@ -202,6 +221,22 @@ def _member(
     return made, note
 
 
+def _toy(
+    trial: Trial,
+    model: nn.Module,
+    parameters: Sequence[Parameter],
+    offered: dict[str, Any],
+    batch_size: int,
+) -> torch.optim.Optimizer:
+    """The entry's first optimizer over small parameters on the CPU, or over a copy of the model where the class takes that."""
+    if "model" in _parameters_of(
+        lookup.load(lookup.resolve("optimizers", trial.entry.rules[0].use, trial.folder))
+    ):
+        copied = copy.deepcopy(model).cpu()
+        return _member(trial, 0, trainable(copied), {"model": copied, **offered}, batch_size)[0]
+    return _member(trial, 0, small(parameters), offered, batch_size)[0]
+
+
 def _swept(trial: Trial, position: int) -> dict[str, Any]:
     """What a sweep sets for the rule at `position`: `0.lr` is the first rule's, plain names are an only rule's."""
     if len(trial.entry.rules) == 1:
@@ -224,11 +259,6 @@ def _parameters_of(factory: Any) -> set[str]:
         return set(inspect.signature(factory).parameters)
     except (TypeError, ValueError):
         return set()
-
-
-def _requires_closure(member: torch.optim.Optimizer) -> bool:
-    closure = inspect.signature(type(member).step).parameters.get("closure")
-    return closure is not None and closure.default is inspect.Parameter.empty
 
 
 def _number(value: Any) -> float | None:

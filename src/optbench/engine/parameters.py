@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
+import torch
 from torch import nn
 
 from optbench.errors import OptbenchError
@@ -68,6 +69,17 @@ def trainable(model: nn.Module) -> list[Parameter]:
         )
         for name, parameter in model.named_parameters()
         if parameter.requires_grad
+    ]
+
+
+def small(parameters: Sequence[Parameter]) -> list[Parameter]:
+    """Random stand-ins on the CPU, with as many dimensions and sides of at most 4."""
+    return [
+        replace(
+            p,
+            tensor=nn.Parameter(torch.randn([min(side, 4) for side in p.tensor.shape], dtype=p.tensor.dtype)),
+        )
+        for p in parameters
     ]
 
 

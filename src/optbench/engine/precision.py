@@ -28,27 +28,27 @@ class Precision:
         return torch.autocast(device.type, dtype=self.dtype)
 
 
-def resolve(asked: str, device: torch.device, closure: bool = False) -> Precision:
+def resolve(asked: str, device: torch.device, unscalable: bool = False) -> Precision:
     """`auto` is bf16 where a GPU has it, else fp16; on a CPU it is fp32. What was resolved goes into the record.
 
-    A gradient scaler can't work with an optimizer that evaluates a closure, so `auto` gives such an optimizer fp32 rather than
-    fp16, and fp16 asked for by name is an error.
+    `unscalable`: the optimizer evaluates a closure or differentiates the gradients, which a gradient scaler cannot work with. `auto`
+    is then fp32 rather than fp16, and fp16 asked for by name is an error.
     """
     if asked == "auto":
-        asked = _automatic(device, closure)
-    if asked == "fp16" and closure:
+        asked = _automatic(device, unscalable)
+    if asked == "fp16" and unscalable:
         raise OptbenchError(
-            "precision fp16 needs a gradient scaler, which can't be used with a closure; use bf16 or fp32"
+            "precision fp16 needs a gradient scaler, which can't be used with a closure or create_graph; use bf16 or fp32"
         )
     return Precision(asked, {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[asked])
 
 
-def _automatic(device: torch.device, closure: bool) -> str:
+def _automatic(device: torch.device, unscalable: bool) -> str:
     if device.type != "cuda":
         return "fp32"
     if torch.cuda.is_bf16_supported(including_emulation=False):
         return "bf16"
-    return "fp32" if closure else "fp16"
+    return "fp32" if unscalable else "fp16"
 
 
 def gradient_scaler(precision: Precision, device: torch.device) -> torch.amp.GradScaler | None:

@@ -109,7 +109,7 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
     steps = None if workload.budget.unit == "seconds" else workload.budget.steps(feed.steps_per_epoch)
     horizon = steps if trial.entry.horizon is None else trial.entry.horizon.steps(feed.steps_per_epoch)
     held = optimizers.build(trial, model, steps, feed.batch_size)
-    chosen = precision.resolve(trial.precision, device, held.needs_closure)
+    chosen = precision.resolve(trial.precision, device, held.protocol.is_unscalable)
     return Session(
         trial=trial,
         device=device,

@@ -26,8 +26,9 @@ from optbench.engine.clock import Stopwatch, synchronise
 from optbench.engine.feed import StaticBatch
 from optbench.engine.graphs import Graphs, graphs_on
 from optbench.engine.optimizers import OptimizerFault
+from optbench.engine.passes import StepFacts
 from optbench.engine.session import Session
-from optbench.engine.step import StepFacts, gradients, training_step, update
+from optbench.engine.step import gradients, training_step, update
 
 WARM_STEPS = 3  # run aside before anything is measured or captured: libraries and lazy state start in them
 MEASURED_STEPS = 5

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optbench.engine.step import StepFacts
+from optbench.engine.passes import StepFacts
 
 
 @dataclass

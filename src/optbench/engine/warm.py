@@ -70,6 +70,8 @@ def compile_members(held: Optimizers, refusal: str = "", backend: Any = "inducto
         try:
             if held.needs_closure:
                 raise NotCompilable("it evaluates the loss in its step")
+            if held.protocol.create_graph:
+                raise NotCompilable("it differentiates the gradients")
             if refusal:
                 raise NotCompilable(refusal)
             compiled = CompiledStep(member, backend)

@@ -11,7 +11,7 @@ import json
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PlainValidator, WithJsonSchema, field_validator, model_validator
 
 from optbench.suite.amounts import BatchSize, Duration, Flag, Number, Part, Strict, Whole
 from optbench.suite.grids import Grid
@@ -72,6 +72,19 @@ class Rule(Strict):
 Exempt = Literal["norms", "biases", "embeddings"]
 
 
+def _closure(value: Any) -> Any:
+    if isinstance(value, bool) or value in ("gradients_first", "loss_only"):
+        return value
+    raise ValueError(f"expected true, false, gradients_first or loss_only; found {shown(value)}")
+
+
+Closure = Annotated[
+    bool | Literal["gradients_first", "loss_only"],
+    PlainValidator(_closure),
+    WithJsonSchema({"enum": [True, False, "gradients_first", "loss_only"]}),
+]
+
+
 class Optimizer(Strict):
     """One entry: what the optimizers do not share. Keys that are no setting are the optimizer's arguments.
 
@@ -93,8 +106,13 @@ class Optimizer(Strict):
     """Length of the schedule, in epochs or steps; the budget if not given."""
     horizons: tuple[Duration, ...] | None = None
     """Instead of the suite's; [] switches them off."""
-    closure: Flag | None = None
-    """Whether `step` gets a closure; asked of the class if not given."""
+    closure: Closure | None = None
+    """Whether `step` gets a closure; found from the class if not given. `gradients_first`: the batch's gradients are computed
+    before `step(closure)` too, as two-pass methods expect; `loss_only`: the closure returns the loss without calling `backward()`.
+    With `true`, steps on a toy problem decide between these."""
+    create_graph: Flag | None = None
+    """Whether gradients keep their graph (`backward(create_graph=True)`), for methods that differentiate them; if not given,
+    the class's attribute `is_second_order`."""
 
     @model_validator(mode="before")
     @classmethod

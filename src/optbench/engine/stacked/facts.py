@@ -10,8 +10,8 @@ from torch import Tensor
 
 from optbench.engine.guard import check_moved
 from optbench.engine.optimizers import OptimizerFault
+from optbench.engine.passes import StepFacts
 from optbench.engine.stacked.stack import Member
-from optbench.engine.step import StepFacts
 from optbench.engine.tally import Interval
 
 

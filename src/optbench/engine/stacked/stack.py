@@ -18,6 +18,7 @@ from optbench.engine.checkpoint import restore_torch_generators, torch_generator
 from optbench.engine.clock import Clock
 from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.progress import Progress
+from optbench.engine.protocol import Protocol
 from optbench.engine.randomness import derive
 from optbench.engine.session import Session, prepare, seed_everything
 from optbench.engine.stacked import forward as passes
@@ -174,8 +175,10 @@ class Stack:
             parameter.data = self.parameters[name][row]
         per_epoch, horizon = base.feed.steps_per_epoch, trial.entry.horizon
         held = optimizers.build(trial, model, base.steps, base.feed.batch_size)
-        if held.needs_closure or held.has_modes:
-            raise CannotStack(f"the optimizer of '{trial.label}' needs a closure or has modes of its own")
+        if held.protocol != Protocol() or held.has_modes:
+            raise CannotStack(
+                f"the optimizer of '{trial.label}' needs more than gradients or has modes of its own"
+            )
         rates = schedule.rates(
             trial.entry.schedule or Schedule(name="constant"),
             base.steps if horizon is None else horizon.steps(per_epoch),

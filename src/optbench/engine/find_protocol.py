@@ -1,0 +1,185 @@
+"""Which protocol an optimizer needs: from the entry's settings, from its class, and from steps on a toy problem."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import random
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from optbench.catalog.closures import CLOSURE_NAMES, PASSES, rejects_none
+from optbench.engine.protocol import Calls, Protocol, take_step
+from optbench.suite.types import Optimizer
+
+TOY_STEPS = 12  # some classes make their second pass at every tenth step only
+_SEED = 0
+#: what an entry says to be stepped by a protocol, the simplest first
+_SETTINGS = {
+    Protocol(): "`closure: false`",
+    Protocol("plain", create_graph=True): "`create_graph: true`",
+    Protocol("closure"): "`closure: true`",
+    Protocol("gradients_first"): "`closure: gradients_first`",
+    Protocol("two_passes"): "`closure: gradients_first`",
+    Protocol("loss_only"): "`closure: loss_only`",
+    Protocol("closure", create_graph=True): "`closure: true` and `create_graph: true`",
+    Protocol("gradients_first", create_graph=True): "`closure: gradients_first` and `create_graph: true`",
+}
+OPTBENCHS_CLOSURE = (
+    "The closure of optbench takes no argument, sets the gradients to None, calls backward() and returns the loss without its graph "
+    "(with `closure: loss_only`: returns the loss with its graph, and does not call backward())"
+)
+
+#: builds a new optimizer of the entry over a few small parameters
+MakeToy = Callable[[], Any]
+#: the parameters after each step and at each call of the closure, or what was raised
+Outcome = list[Tensor] | Exception
+
+
+def find_protocol(members: Sequence[Any], entry: Optimizer, make_toy: MakeToy) -> Protocol:
+    """The protocol that the entry asks for, else the one that its classes need."""
+    create_graph = entry.create_graph
+    if create_graph is None:
+        create_graph = any(bool(getattr(member, "is_second_order", False)) for member in members)
+    return Protocol(_calls(members, entry, make_toy, create_graph), create_graph)
+
+
+def _calls(members: Sequence[Any], entry: Optimizer, make_toy: MakeToy, create_graph: bool) -> Calls:
+    asked, first = entry.closure, members[0]
+    if asked is False or (asked is None and not any(map(needs_closure, members))):
+        return "plain"
+    if asked == "loss_only":
+        return "loss_only"
+    if asked == "gradients_first":
+        return "gradients_first" if _takes_closure(first) or not has_two_passes(first) else "two_passes"
+    if type(first).__module__.startswith("torch.optim"):
+        return "closure"
+    by_trial = calls_by_trial(make_toy, create_graph=create_graph)
+    return by_trial or ("gradients_first" if has_two_passes(first) else "closure")
+
+
+def unmet_need(make_toy: MakeToy, protocol: Protocol, error: BaseException) -> str:
+    """Why a step raised `error`, if steps on a toy problem show that another protocol is needed; else an empty text.
+
+    A failure that has nothing to do with the protocol does not happen on a toy problem, or happens in every protocol.
+    """
+    if not isinstance(try_protocol(make_toy, protocol), Exception):
+        return ""
+    message = str(error).strip().partition("\n")[0]
+    raised = f"step() raised {type(error).__name__}{f': {message}' if message else ''}"
+    for other, setting in _SETTINGS.items():
+        if other != protocol and not isinstance(try_protocol(make_toy, other), Exception):
+            return f"{raised}. It works on a toy problem with {setting}: write this in the entry"
+    return f"{raised}. {OPTBENCHS_CLOSURE}" if protocol.has_closure else ""
+
+
+def needs_closure(member: Any) -> bool:
+    """Whether `step` cannot be called without a closure, by its signature and source, or the class has the two passes of SAM."""
+    if has_two_passes(member):
+        return True
+    parameter = _first_parameter(member)
+    if parameter is None or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        return False
+    if parameter.default is parameter.empty:
+        return True
+    node = _source(member.step) if parameter.name in CLOSURE_NAMES else None
+    return node is not None and rejects_none(node, parameter.name)
+
+
+def has_two_passes(member: Any) -> bool:
+    return all(callable(getattr(member, name, None)) for name in PASSES)
+
+
+def calls_by_trial(make_toy: MakeToy, *, create_graph: bool = False) -> Calls | None:
+    """The calls with a closure that work on a toy problem; None if none do.
+
+    A class whose steps depend on the gradients that exist before `step(closure)` gets them.
+    """
+
+    def outcome(calls: Calls) -> Outcome:
+        return try_protocol(make_toy, Protocol(calls, create_graph))
+
+    alone, after = outcome("closure"), outcome("gradients_first")
+    if not isinstance(after, Exception):
+        same = not isinstance(alone, Exception) and _equal(alone, after)
+        return "closure" if same else "gradients_first"
+    if not isinstance(alone, Exception):
+        return "closure"
+    others: tuple[Calls, ...] = ("two_passes", "loss_only")
+    return next((calls for calls in others if not isinstance(outcome(calls), Exception)), None)
+
+
+def try_protocol(make_toy: MakeToy, protocol: Protocol) -> Outcome:
+    """Take `TOY_STEPS` steps on a toy problem. Random generators are left as they were."""
+    with _seeded():
+        try:
+            return _steps(make_toy(), protocol)
+        except Exception as error:
+            return error
+
+
+def _steps(optimizer: Any, protocol: Protocol) -> list[Tensor]:
+    """Each parameter is pulled to a random target, and all of them towards a sum of 0."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    targets = [torch.randn_like(p) for p in parameters]
+    points: list[Tensor] = []
+
+    def loss() -> Tensor:
+        apart = [((p - t).abs() ** 2).sum() for p, t in zip(parameters, targets, strict=True)]
+        return (torch.stack(apart).sum() + torch.stack([p.sum() for p in parameters]).sum().abs() ** 2) / 2
+
+    def note() -> None:
+        points.extend(p.detach().clone() for p in parameters)
+
+    if callable(getattr(optimizer, "train", None)) and callable(getattr(optimizer, "eval", None)):
+        optimizer.train()
+    for _ in range(TOY_STEPS):
+        take_step(optimizer, protocol, parameters, loss, note)
+        note()
+    return points
+
+
+def _equal(ones: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    return len(ones) == len(others) and all(
+        torch.allclose(a, b, rtol=0, atol=0, equal_nan=True) for a, b in zip(ones, others, strict=True)
+    )
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    kept = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    torch.manual_seed(_SEED)
+    random.seed(_SEED)
+    np.random.seed(_SEED)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(kept[0])
+        random.setstate(kept[1])
+        np.random.set_state(kept[2])
+
+
+def _takes_closure(member: Any) -> bool:
+    parameter = _first_parameter(member)
+    return parameter is not None and parameter.kind is not parameter.VAR_KEYWORD
+
+
+def _first_parameter(member: Any) -> inspect.Parameter | None:
+    try:
+        return next(iter(inspect.signature(member.step).parameters.values()), None)
+    except (AttributeError, TypeError, ValueError):
+        return None
+
+
+def _source(function: Any) -> ast.FunctionDef | None:
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function))))
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return None
+    return next((node for node in tree.body if isinstance(node, ast.FunctionDef)), None)
