@@ -20,6 +20,7 @@ from optbench.report import known_formats, render, save
 from optbench.report.records import records
 from optbench.report.text import clean
 from optbench.store import Results, read
+from program import optbench
 from results_builder import a_suite, curve, diverged, failed, reaching, write
 
 HOSTILE = [
@@ -335,3 +336,50 @@ def test_survival_curves_are_told_in_every_unit_with_their_bands(tmp_path):
     assert 0 < epochs["low"].iloc[0] < 2 / 3 < epochs["high"].iloc[0] < 1
     assert set(table["unit"]) == {"epochs", "steps", "samples", "seconds"}
     assert table.loc[table["optimizer"] == "Adam", "survival"].eq(1).all()
+
+
+# --- which format a file gets
+
+
+@pytest.mark.parametrize("ending", [".md", ".csv", ".json", ".txt", ".tex", ".html", ".CSV"])
+def test_the_ending_of_a_file_chooses_its_format(ending, tmp_path):
+    usual(tmp_path / "results")
+    done = optbench("report", "results", "--output", f"t{ending}", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"t{ending}\n")
+    start = {".md": "#", ".csv": "suite", ".json": "{", ".txt": "\nWhich", ".tex": "%", ".html": "<!"}
+    assert (tmp_path / f"t{ending}").read_text().startswith(start[ending.lower()])
+
+
+@pytest.mark.parametrize("command", ["report results", "compare results other", "records results"])
+@pytest.mark.parametrize("ending", [".pdf", ".xlsx", ".docx", ".parquet"])
+def test_an_ending_without_a_format_is_refused_and_the_endings_are_listed(command, ending, tmp_path):
+    usual(tmp_path / "results")
+    usual(tmp_path / "other")
+    done = optbench(*command.split(), "--output", f"t{ending}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"no format has the ending '{ending}'" in done.stderr
+    assert ".csv (csv)" in done.stderr
+    assert not (tmp_path / f"t{ending}").exists()
+
+
+def test_records_follow_the_ending_too(tmp_path):
+    usual(tmp_path / "results")
+    assert optbench("records", "results", "--output", "all.json", cwd=tmp_path).returncode == 0
+    assert json.loads((tmp_path / "all.json").read_text())
+    done = optbench("records", "results", "--output", "all.md", cwd=tmp_path)
+    assert done.returncode == 2
+    assert ".csv (csv), .json (json)" in done.stderr
+
+
+def test_a_folder_named_as_a_file_is_refused(tmp_path):
+    usual(tmp_path / "results")
+    done = optbench("report", "results", "--save", "report.pdf", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "expected a folder" in done.stderr
+    assert not (tmp_path / "report.pdf").exists()
+
+
+@pytest.mark.parametrize("command", ["report", "compare", "memory", "steps", "verdicts"])
+def test_help_lists_every_format(command, tmp_path):
+    said = " ".join(optbench(command, "--help", cwd=tmp_path).stdout.split())
+    assert "terminal, csv, html, json, latex or markdown" in said

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optbench.cli.options import Output
+from optbench.cli.options import Output, OutputFormat
 from optbench.errors import OptbenchError, Problem
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from optbench.store import Results
 
 app = typer.Typer(rich_markup_mode=None)
-
-_ENDINGS = {".md": "markdown", ".csv": "csv", ".json": "json", ".txt": "terminal"}
 
 
 @dataclass(frozen=True)
@@ -39,14 +37,7 @@ def compare(
         Path, typer.Argument(metavar="BEFORE", help="Results folder, or a folder that contains results.")
     ],
     after: Annotated[Path, typer.Argument(metavar="AFTER", help="Results to compare with BEFORE.")],
-    format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="FORMAT",
-            help="terminal, markdown, csv or json; default: what --output ends with.",
-        ),
-    ] = None,
+    format: OutputFormat = None,
     output: Output = None,
     slower: Annotated[
         str | None,
@@ -103,10 +94,7 @@ def run(before: Path, after: Path, options: Options) -> int:
     """Returns the exit code."""
     from optbench import report as reports
 
-    format = options.format
-    if format is None:
-        format = _ENDINGS.get(options.output.suffix, "terminal") if options.output else "terminal"
-    reports.check_format(format)
+    format = reports.chosen_format(options.format, options.output)
     gates = _gates(options)
     first, second = _read(before, after)
     from optbench.analysis.changes import compared

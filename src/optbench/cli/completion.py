@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -65,13 +65,22 @@ def models_and_suites(ctx: typer.Context, incomplete: str) -> list[Offer]:
 
 
 def formats(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Of reports: the files of that folder."""
+    """Return the formats of reports."""
+    return _matching(format_names(), incomplete)
+
+
+def format_names() -> list[str]:
+    """Return the files of the folder of formats, without importing the reports; terminal, the default, comes first."""
     import optbench
 
     folder = Path(optbench.__file__).parent / "report" / "formats"
-    return _matching(
-        sorted(file.stem for file in folder.glob("*.py") if not file.stem.startswith("_")), incomplete
-    )
+    names = {file.stem for file in folder.glob("*.py") if not file.stem.startswith("_")}
+    return sorted(names, key=lambda name: (name != "terminal", name))
+
+
+def alternatives(names: Sequence[str]) -> str:
+    """Return names as in "csv, json or latex"."""
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def words(*known: Offer) -> Completer:

@@ -71,13 +71,29 @@ Device = Annotated[
         autocompletion=completion.devices,
     ),
 ]
-Output = Annotated[Path | None, typer.Option("--output", metavar="PATH", help="Write to this file.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        metavar="PATH",
+        help="Write to this file; its ending chooses the format unless --format does.",
+    ),
+]
 TextFormat = Annotated[
     str,
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="terminal, markdown, csv or json.",
+        help=f"{completion.alternatives(completion.format_names())}.",
+        autocompletion=completion.formats,
+    ),
+]
+OutputFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help=f"{completion.alternatives(completion.format_names())}; default: by the ending of --output, else terminal.",
         autocompletion=completion.formats,
     ),
 ]

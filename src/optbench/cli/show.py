@@ -15,15 +15,6 @@ if TYPE_CHECKING:
     from optbench.report.chart import Line
     from optbench.report.model import Report
 
-_ENDINGS = {
-    ".md": "markdown",
-    ".csv": "csv",
-    ".json": "json",
-    ".txt": "terminal",
-    ".tex": "latex",
-    ".html": "html",
-}
-
 
 def report(
     paths: Sequence[Path],
@@ -44,14 +35,16 @@ def report(
         output, save = None, output
     if leaderboard and save is not None:
         raise OptbenchError("--leaderboard goes with --format and --output, not with --save")
+    if save is not None:
+        refuse_file_name(save)
+    else:
+        format = reports.chosen_format(format, output)
     results = read(paths)
     if save is not None:
         for path in reports.save_everything(results, save):
             print(path)
         return
-    if format is None:
-        format = _ENDINGS.get(output.suffix, "terminal") if output else "terminal"
-    reports.check_format(format)
+    assert format is not None
     if leaderboard:
         from optbench.report.leaderboard import build_leaderboard as build
     else:
@@ -101,9 +94,23 @@ def print_report(report: Report, results: Results | None = None, *, chart: bool 
     show(report, console, charts)
 
 
-def records(paths: Sequence[Path], format: str, output: Path | None, *, survival: bool = False) -> None:
+def refuse_file_name(folder: Path) -> None:
+    """Raise `OptbenchError` if the name of a new folder ends as that of a file, as in report.pdf."""
+    from mimetypes import guess_type
+
+    if guess_type(folder.name)[0] is not None and not folder.is_dir():
+        message = f"expected a folder; '{folder.name}' ends as the name of a file (--output writes one file)"
+        raise OptbenchError(Problem(message, where="--save"))
+
+
+def records(
+    paths: Sequence[Path], format: str | None, output: Path | None, *, survival: bool = False
+) -> None:
+    from optbench.report import chosen_format
+    from optbench.report.records import FORMATS
     from optbench.report.records import records as render
 
+    format = chosen_format(format, output, FORMATS)
     write(render(read(paths), format, survival=survival), output)
 
 

@@ -41,7 +41,7 @@ def measure_steps(model: str, options: Options) -> int:
     some optimizer. Raises `OptbenchError`."""
     from optbench.catalog.data_root import data_root
     from optbench.cli.named import named_trials
-    from optbench.cli.show import print_report
+    from optbench.cli.show import print_report, refuse_file_name
     from optbench.report import check_format, render_report
     from optbench.store.files import make_folder, write_whole
 
@@ -49,6 +49,7 @@ def measure_steps(model: str, options: Options) -> int:
     rows = {typed: typed for typed in options.optimizers} or COMMON
     named = named_trials(model, rows, shape=options.shape, classes=options.classes)
     if options.save is not None:
+        refuse_file_name(options.save)
         make_folder(options.save)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     import torch

@@ -1,6 +1,7 @@
-"""Numbers -> what people read. A format is a file in `formats/` with `render(report) -> str`.
+"""Numbers -> what people read. A format is a file in `formats/` with `SUFFIX` and `render(report) -> str`.
 
-With a `SUFFIX` it is among the files that a run writes and that `--save` asks for. Nothing heavy is imported before something is rendered.
+Its `SUFFIX` is the ending of its files. A run and `--save` write every format but those with `SAVED = False`. Nothing heavy is
+imported before something is rendered.
 """
 
 from __future__ import annotations
@@ -44,11 +45,29 @@ def render_report(report: Report, format: str = "terminal") -> str:
     return text
 
 
+def chosen_format(format: str | None, output: Path | None, among: Sequence[str] = ()) -> str:
+    """Return `format`, or else the format of the file name's ending; the first of all formats without either.
+
+    `among`: the formats that a command has, if not all. Raises `OptbenchError` for an unknown format or ending.
+    """
+    names = tuple(among) or tuple(sorted(known_formats(), key=lambda name: name != "terminal"))
+    if format is not None:
+        if format not in names:
+            raise OptbenchError(Problem(f"unknown format '{format}': {nearest(format, names)}"))
+        return format
+    if output is None or not output.suffix:
+        return names[0]
+    endings = {import_module(f"optbench.report.formats.{name}").SUFFIX: name for name in names}
+    if output.suffix.lower() not in endings:
+        known = ", ".join(f"{ending} ({name})" for ending, name in endings.items())
+        message = f"no format has the ending '{output.suffix}'; endings: {known}; or choose one with --format"
+        raise OptbenchError(Problem(message, where="--output", file=str(output)))
+    return endings[output.suffix.lower()]
+
+
 def check_format(format: str) -> None:
-    """Raises `OptbenchError` if there is no such format."""
-    known = [file.stem for file in _files()]
-    if format not in known:
-        raise OptbenchError(Problem(f"unknown format '{format}': {nearest(format, known)}"))
+    """Raise `OptbenchError` if there is no such format."""
+    chosen_format(format, None)
 
 
 def saved_formats() -> tuple[str, ...]:
@@ -56,7 +75,7 @@ def saved_formats() -> tuple[str, ...]:
     modules = {
         name: import_module(f"optbench.report.formats.{name}") for name in (file.stem for file in _files())
     }
-    return tuple(name for name, module in modules.items() if hasattr(module, "SUFFIX"))
+    return tuple(name for name, module in modules.items() if getattr(module, "SAVED", True))
 
 
 def _files() -> list[Path]:

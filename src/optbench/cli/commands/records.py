@@ -23,9 +23,14 @@ class TableFormat(StrEnum):
 @app.command()
 def records(
     paths: ResultPaths = None,
-    format: Annotated[TableFormat, typer.Option("--format", metavar="FORMAT", help="csv or json.")] = (
-        TableFormat.csv
-    ),
+    format: Annotated[
+        TableFormat | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="csv or json; default: by the ending of --output, else csv.",
+        ),
+    ] = None,
     output: Output = None,
     survival: Annotated[
         bool,
@@ -50,4 +55,4 @@ def records(
     """
     from optbench.cli import show
 
-    show.records(paths or [Path("results")], format.value, output, survival=survival)
+    show.records(paths or [Path("results")], format.value if format else None, output, survival=survival)

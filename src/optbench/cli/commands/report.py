@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from optbench.cli import completion
-from optbench.cli.options import Output, ResultPaths
+from optbench.cli.options import Output, OutputFormat, ResultPaths
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -16,15 +15,7 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command()
 def report(
     paths: ResultPaths = None,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="FORMAT",
-            help="terminal, markdown, csv or json; default: what --output ends with.",
-            autocompletion=completion.formats,
-        ),
-    ] = None,
+    format: OutputFormat = None,
     output: Output = None,
     save: Annotated[
         Path | None, typer.Option("--save", metavar="DIR", help="Write every format into this folder.")

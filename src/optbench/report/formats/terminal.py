@@ -13,6 +13,8 @@ from optbench.report.chart import Line
 from optbench.report.model import Block, Cell, Report, Section, Table
 from optbench.tables import FittedTable, Paragraph
 
+SUFFIX = ".txt"
+SAVED = False  # printed at the end of a run, and written only where it is asked for
 MARK = "*"
 
 
