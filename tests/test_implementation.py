@@ -15,8 +15,8 @@ from torch._dynamo.utils import counters
 from optbench.analysis.implementations import implementation_warnings, steps_ran
 from optbench.engine import warm
 from optbench.engine.compiled_step import CompiledStep, NotCompilable, scratch_copy
-from optbench.engine.memory import state_bytes
 from optbench.engine.session import prepare
+from optbench.engine.state_memory import state_memory
 from trials import CPU, evaluations, finished, run, started, trials, untimed
 
 #: every class of torch.optim that compiles, in its variants
@@ -88,7 +88,7 @@ def test_a_traced_step_agrees_and_is_traced_once_whatever_the_schedule(
     compile_one(other, "eager")
     assert worst_deviation(plain, other, options["lr"]) < 1e-6
     assert counters["stats"]["unique_graphs"] == 1
-    assert state_bytes([other], _tensors(other)) == state_bytes([plain], _tensors(plain))
+    assert state_memory([other], _tensors(other)) == state_memory([plain], _tensors(plain))
 
 
 @pytest.mark.slow

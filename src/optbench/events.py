@@ -103,7 +103,8 @@ class Finished:
     evaluation_seconds: float = 0.0
     setup_seconds: float = 0.0  # model, data, compilation: everything before the first step
     compile_seconds: float | None = None  # the part of that in which a model or steps were compiled
-    state_bytes: int | None = None  # optimizer state, rule 7
+    state_bytes: int | None = None  # the most optimizer state that the run had, rule 7
+    state_note: str = ""  # what of the state could not be counted: `state_bytes` is then a lower limit
     step_peak_bytes: int | None = None  # transient allocation inside step() beyond that
     peak_memory_bytes: int | None = None  # allocator's peak over the whole training (CUDA), else None
     at_fault: Fault = ""

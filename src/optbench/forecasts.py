@@ -33,13 +33,12 @@ class ModelMemory:
 class OptimizerMemory:
     """An optimizer on the model's parameters. Both sizes are None if it can't step on them; `problem` says why."""
 
-    state_bytes: (
-        int | None
-    )  # distinct storages in its `state_dict`, scalars and aliases of parameters left out
+    state_bytes: int | None  # distinct storages reachable from it, scalars and aliases of parameters left out
     step_peak_bytes: int | None  # what `step()` allocates for a moment beyond everything that stays
     implementation: str = ""  # forloop, foreach or fused; own where the class offers no choice
     closure: bool = False  # forward and backward pass happen inside `step()`
     note: str = ""
+    at_least: bool = False  # `state_bytes` is a lower limit: the note says what could not be counted
     problem: str = ""
 
 

@@ -19,7 +19,7 @@ from optbench.analysis.rows import TableRow, comparable, higher_is_better, table
 from optbench.analysis.scope import elsewhere, scope_text
 from optbench.analysis.sensitivity import widths
 from optbench.analysis.sweeps import sweeps
-from optbench.analysis.table import final_values, memory_multiple
+from optbench.analysis.table import final_values, memory_multiple, memory_note
 from optbench.analysis.verdicts import Measured, Verdict
 from optbench.store import Results, SuiteResults
 from optbench.suite.published import DETERMINISTIC_MARGIN, Claim, Published
@@ -176,6 +176,8 @@ def _judged(
 
 def _measured(row: TableRow, column: str, block: _Block) -> Measured:
     if column == "memory_overhead":
+        if note := memory_note(row):
+            return Measured(reason=f"memory overhead is a lower limit ({note})")
         value = memory_multiple(row)
         if math.isnan(value):
             value = block.state_multiples.get((row.trial.workload_name, row.trial.label), math.nan)

@@ -41,7 +41,7 @@ COLUMNS = (
     *(f"{unit}_to_target{part}" for unit in ("steps", "samples") for part in _OF_TIME),
     *(f"{unit}_{name}" for unit in UNITS if unit != GRADIENTS for name in ("budget", "restricted_mean")),
     *("restricted_difference", "restricted_difference_p", "restricted_unit"),
-    *("interval_note", "train_seconds", "batch_size", "parameters", "config_id"),
+    *("interval_note", "memory_note", "train_seconds", "batch_size", "parameters", "config_id"),
 )
 
 
@@ -64,7 +64,8 @@ def comparison(results: Results) -> pd.DataFrame:
     baseline; Holm-adjusted over all pairs of entries, as the groups are), difference_n; final_<metric> again under the metric's own name;
     gradient_evaluations_per_step (mean over trials) and the columns of that unit: only in a table of which some entry used
     other than one gradient per step, and empty in workloads of which none did;
-    memory_overhead (greatest optimizer state over parameter bytes), step_peak_overhead (likewise, transient);
+    memory_overhead (greatest optimizer state over parameter bytes), step_peak_overhead (likewise, transient), memory_note
+    (what of the state could not be counted: memory_overhead is then a lower limit);
     train_seconds (mean of the timed), batch_size, parameters.
 
     Groups, differences and restricted means are among entries of one budget: horizons are never compared with each other.
@@ -226,6 +227,11 @@ def memory_multiple(row: TableRow) -> float:
     return max(state, default=math.nan)
 
 
+def memory_note(row: TableRow) -> str:
+    """Return what of the optimizer's state could not be counted; empty if `memory_multiple` is exact."""
+    return next((log.finished.state_note for log in row.logs if log.finished and log.finished.state_note), "")
+
+
 def _costs(row: TableRow) -> Record:
     ends = [log.finished for log in row.logs if log.finished is not None]
     starts = [log.started for log in row.logs if log.started is not None]
@@ -239,6 +245,7 @@ def _costs(row: TableRow) -> Record:
     ]
     return {
         "memory_overhead": memory_multiple(row),
+        "memory_note": memory_note(row),
         "step_peak_overhead": max(peak) / size if peak and size else math.nan,
         "train_seconds": sum(timed) / len(timed) if timed else math.nan,
         "batch_size": batch_size(row),

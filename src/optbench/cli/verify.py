@@ -107,7 +107,7 @@ def verify_plugin(typed: str, options: Options) -> int:
         arguments[override.path] = override.value.data
     device = _device(options)
     from optbench.verify import show
-    from optbench.verify.conformance import CHECKS, bytes_per_parameter, conformance
+    from optbench.verify.conformance import CHECKS, conformance, persistent_state
     from optbench.verify.plugin import load_plugin
     from optbench.verify.references import REFERENCES
 
@@ -118,10 +118,10 @@ def verify_plugin(typed: str, options: Options) -> int:
         found = conformance(plugin, options.allow)
         against = _against(plugin, options.equation) if options.equation else []
         try:
-            size = bytes_per_parameter(plugin)
+            state = persistent_state(plugin)
         except Exception:  # it fails at what the checks have told already
-            size = None
-    _print(show.verdicts(typed, found, against, size, printed.getvalue()))
+            state = None
+    _print(show.verdicts(typed, found, against, state, printed.getvalue()))
     return int(any(v.outcome == "fail" for v in found) or not all(d.passed for d in against))
 
 

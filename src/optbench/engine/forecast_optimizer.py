@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from optbench.catalog import lookup
 from optbench.catalog.signatures import signature
 from optbench.engine import optimizers
-from optbench.engine.memory import is_out_of_memory, peak_of, state_bytes
+from optbench.engine.memory import is_out_of_memory, peak_of
+from optbench.engine.state_memory import NOTHING, state_memory
 from optbench.errors import OptbenchError
 from optbench.forecasts import OptimizerMemory
 from optbench.suite.types import Rule, Trial
@@ -36,7 +37,10 @@ def optimizer_memory(trial: Trial, model: nn.Module, least_steps: int = 3) -> Op
         history = _history(trial, model)
         if history is None or history <= MEASURED_HISTORY:
             found = _measure(trial, model, least_steps)
-            return replace(found, note=f"state with a full history of {history}") if history else found
+            if not history:
+                return found
+            note = f"state with a full history of {history}"
+            return replace(found, note="; ".join(filter(None, (note, found.note))))
         return _extrapolated(trial, model, least_steps, history)
     except optimizers.OptimizerFault as fault:
         cause = fault.__cause__ or fault
@@ -83,14 +87,16 @@ def _measure(trial: Trial, model: nn.Module, least_steps: int) -> OptimizerMemor
     held.train()
     parameters = [p for p in model.parameters() if p.requires_grad]
     step = _curved(held, parameters) if held.needs_closure else _random(held, parameters)
-    size, before = -1, -2
+    most, size, before = NOTHING, -1, -2
     for number in range(MOST_STEPS):
         if number >= least_steps and size == before:
             break
         step()
-        before, size = size, state_bytes(held.members, parameters)
+        measured = state_memory(held.members, parameters, model)
+        before, size, most = size, measured.bytes or 0, measured.or_more(most)
     peak = peak_of(step, torch.device("cpu"), rehearsals=REHEARSALS if held.needs_closure else 1)
-    return OptimizerMemory(size, peak, _implementation(held), held.needs_closure)
+    note = f"at least; {most.note}" if most.bytes is not None and most.note else most.note
+    return OptimizerMemory(most.bytes, peak, _implementation(held), held.needs_closure, note, bool(most.note))
 
 
 def _random(held: optimizers.Optimizers, parameters: Sequence[Tensor]) -> Callable[[], object]:
@@ -145,12 +151,12 @@ def _extrapolated(trial: Trial, model: nn.Module, least_steps: int, history: int
         )
         for length in (half, MEASURED_HISTORY)
     )
-    assert short.state_bytes is not None
-    assert longer.state_bytes is not None
+    if short.state_bytes is None or longer.state_bytes is None:
+        return longer
     slope, rest = divmod(longer.state_bytes - short.state_bytes, MEASURED_HISTORY - half)
     size = longer.state_bytes + slope * (history - MEASURED_HISTORY) + rest
     note = f"state with a full history of {history}, extrapolated from {half} and {MEASURED_HISTORY}"
-    return replace(longer, state_bytes=size, note=note)
+    return replace(longer, state_bytes=size, note="; ".join(filter(None, (note, longer.note))))
 
 
 def _implementation(held: optimizers.Optimizers) -> str:

@@ -17,7 +17,7 @@ from optbench.engine.clock import Stopwatch, now
 from optbench.engine.environment import environment
 from optbench.engine.evaluate import evaluation_mode, measure
 from optbench.engine.guard import check_moved, snapshot
-from optbench.engine.memory import is_out_of_memory, memory_asked_for, peak_of, state_bytes
+from optbench.engine.memory import is_out_of_memory, memory_asked_for, peak_of
 from optbench.engine.noise import gradient_noise_scale
 from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.progress import Progress
@@ -99,6 +99,7 @@ class _Run:
         self.asked_since: float | None = None
         self.monitor = Monitor(device)
         self.final_noise: float | None = None
+        self.state_note = ""
 
     def events(self, data_root: Path) -> Iterator[Event]:
         with self.setting_up:
@@ -153,6 +154,10 @@ class _Run:
         while due or not spent:
             if not due:
                 self._step()
+                if progress.step.bit_count() == 1:  # state may be freed before the first evaluation
+                    clock.pause()
+                    progress.note_state(self.session)
+                    clock.start()
                 spent = self._spent()
                 due = spent or self._evaluation_due(progress.step)
             if due:
@@ -214,6 +219,7 @@ class _Run:
         """Yields the record; returns how the trial ended if it ended here."""
         session, progress = self.session, self.progress
         interval = progress.tally.read()
+        progress.note_state(session)
         progress.note_peak(self.device)  # a trial may end here, and what measures its step begins anew
         if interval.bad_step is not None:
             bound = self.trial.workload.loss_bound
@@ -287,11 +293,12 @@ class _Run:
                 final["best_validation"] = measure(session, "test", self._look_up)
         return self.finished("completed", final=final, memory=memory)
 
-    def _memory(self) -> tuple[int, int | None]:
-        """Bytes of the live optimizer state, and transient bytes of one more `step()` on the last gradients (None if they
-        can't be had). It trains on for two steps: nothing may use the weights after it."""
+    def _memory(self) -> tuple[int | None, int | None]:
+        """Return the most bytes of optimizer state during the run, and the transient bytes of one more `step()` on the last
+        gradients; None where unknown. It trains on for two steps: nothing may use the weights after it."""
         session, self.exact = self.session, False
-        held = state_bytes(session.optimizers.members, session.parameters)
+        self.progress.note_state(session)
+        held, self.state_note = self.progress.state_memory.bytes, self.progress.state_memory.note
         loss = torch.zeros((), device=self.device)
         closure = (lambda: loss) if session.optimizers.needs_closure else None
         try:
@@ -329,6 +336,7 @@ class _Run:
             told,
             gradient_evaluations=self.session.gradient_evaluations,
             gradient_noise=self.final_noise,
+            state_note=self.state_note,
             compile_seconds=self.compile_seconds or None,
             data_wait_seconds=self.progress.data_wait + self.session.feed.data_wait_seconds,
             captured=self.stepper.scope,

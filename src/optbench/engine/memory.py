@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 _MARK = "optbench: measured from here"
 
@@ -38,32 +36,6 @@ def memory_asked_for(error: BaseException) -> str:
     words = str(error).strip().partition("\n")[0]
     words = words.rpartition("DefaultCPUAllocator: ")[2].removeprefix("CUDA out of memory. ")
     return f"out of memory: {words or 'an allocation outside of torch failed; its size is not known'}"
-
-
-def state_bytes(optimizers: Iterable[torch.optim.Optimizer], parameters: Iterable[Tensor]) -> int:
-    """Bytes of the distinct storages behind all tensors in the optimizers' `state_dict`s, at any depth.
-
-    Scalars (0-d tensors, such as step counts) and tensors that share a parameter's storage are left out.
-    """
-    own = {parameter.untyped_storage().data_ptr() for parameter in parameters}
-    storages = {}
-    for optimizer in optimizers:
-        for leaf in _tensors(optimizer.state_dict()):
-            storage = leaf.untyped_storage()
-            if leaf.dim() > 0 and storage.data_ptr() not in own:
-                storages[storage.data_ptr()] = storage.nbytes()
-    return sum(storages.values())
-
-
-def _tensors(node: Any) -> Iterator[Tensor]:
-    if isinstance(node, Tensor):
-        yield node
-    elif isinstance(node, dict):
-        for child in node.values():
-            yield from _tensors(child)
-    elif isinstance(node, (list, tuple)):
-        for child in node:
-            yield from _tensors(child)
 
 
 def peak_of(action: Callable[[], object], device: torch.device, rehearsals: int = 0) -> int | None:

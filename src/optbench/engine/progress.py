@@ -13,6 +13,7 @@ from optbench.engine import checkpoint as checkpoints
 from optbench.engine.clock import Clock, Stopwatch
 from optbench.engine.gradients import GradientWatch
 from optbench.engine.session import Session
+from optbench.engine.state_memory import NOTHING, StateMemory, state_memory
 from optbench.engine.tally import Tally
 from optbench.suite.types import Trial
 
@@ -41,6 +42,7 @@ class Progress:
     best: Best | None = None
     evaluating: Stopwatch = field(default_factory=Stopwatch)
     peak_memory: int | None = None
+    state_memory: StateMemory = NOTHING  # the most so far
     rises: int = 0  # of the training loss, from step to step
     data_wait: float = 0.0  # seconds, of earlier processes
     gradients: GradientWatch = field(default_factory=GradientWatch)
@@ -53,6 +55,11 @@ class Progress:
         """The allocator's peak so far; only CUDA keeps one."""
         if device.type == "cuda":
             self.peak_memory = max(torch.cuda.max_memory_allocated(device), self.peak_memory or 0)
+
+    def note_state(self, session: Session) -> None:
+        """Measure the optimizer's state now and keep the larger value."""
+        measured = state_memory(session.optimizers.members, session.parameters, session.model)
+        self.state_memory = measured.or_more(self.state_memory)
 
     def note_best(self, session: Session, metrics: dict[str, float]) -> None:
         """Keep the weights as evaluated if they are the best so far by the workload's first metric."""
@@ -87,6 +94,7 @@ class Progress:
             "clock": self.clock.state(),
             "evaluation_seconds": self.evaluating.seconds,
             "peak_memory": self.peak_memory,
+            "state_memory": [self.state_memory.bytes, self.state_memory.note],
             "best": [self.best.step, self.best.value, self.best.weights] if self.best else None,
             "random": checkpoints.random_state(session.device),
         }
@@ -111,5 +119,6 @@ class Progress:
         self.clock.load_state(state["clock"])
         self.evaluating = Stopwatch(state["evaluation_seconds"])
         self.peak_memory = state["peak_memory"]
+        self.state_memory = StateMemory(*state.get("state_memory", [None]))
         self.best = Best(*state["best"]) if state["best"] else None
         checkpoints.restore_random_state(state["random"], session.device)

@@ -11,12 +11,16 @@ from optbench.suite.types import Trial
 
 
 def state_multiples(trials: Sequence[Trial], shape: tuple[int, ...], classes: int) -> list[float]:
-    """Bytes of optimizer state over bytes of trainable parameters, one a trial; NaN for an optimizer that can't step.
+    """Bytes of optimizer state over bytes of trainable parameters, one a trial; NaN for an optimizer that cannot step
+    or whose state cannot be counted in full.
 
     The trials share one workload; `shape` is that of one input. Raises `OptbenchError` if the model can't be built.
     """
     workload, folder = trials[0].workload, trials[0].folder
     model = build_model(workload.model, shape, classes, folder)
     size = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    found = [optimizer_memory(trial, model).state_bytes for trial in trials]
-    return [math.nan if state is None else state / size for state in found]
+    measured = [optimizer_memory(trial, model) for trial in trials]
+    return [
+        math.nan if state.state_bytes is None or state.at_least else state.state_bytes / size
+        for state in measured
+    ]

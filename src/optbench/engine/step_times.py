@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from optbench.engine import optimizers
 from optbench.engine.clock import Stopwatch, synchronise
 from optbench.engine.environment import environment
-from optbench.engine.memory import free_bytes, is_out_of_memory, peak_of, state_bytes
+from optbench.engine.memory import free_bytes, is_out_of_memory, peak_of
 from optbench.engine.models import build_model
 from optbench.engine.optimizers import OptimizerFault, Optimizers
+from optbench.engine.state_memory import state_memory
 from optbench.engine.warm import compile_members
 from optbench.errors import OptbenchError
 from optbench.steptimes import StepTime, StepTimes
@@ -129,12 +130,12 @@ def _enter(
         if not is_out_of_memory(error):
             raise
         return StepTime(trial.label, name, problem="out of memory")
-    state = state_bytes(built.members, held)
+    state = state_memory(built.members, held, model)
     row = StepTime(
         trial.label,
         runs.name,
-        state_bytes=state,
-        moved_bytes=size + 2 * (size + state),
+        state_bytes=state.bytes,
+        moved_bytes=size + 2 * (size + (state.bytes or 0)),
         compile_seconds=watch.seconds or None,
     )
     return _Contestant(row, _step_of(built))

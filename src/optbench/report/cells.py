@@ -42,7 +42,7 @@ def comparison_columns(table: pd.DataFrame) -> list[Column]:
     unit = " %" if is_share(metric) else ""
     columns.append(Column(f"final\n{clean(metric)}{unit}", _final(table, metric)))
     if shows_memory(table):
-        columns.append(Column("memory\noverhead", lambda row: Cell(_multiple(row["memory_overhead"]))))
+        columns.append(Column("memory\noverhead", lambda row: Cell(_memory(row))))
     columns.append(_seeds(table))
     columns.append(Column("status", lambda row: Cell(status_text(row)), text=True))
     return columns
@@ -185,6 +185,11 @@ def _final(table: pd.DataFrame, metric: str) -> Callable[[Record], Cell]:
         return Cell(text + (" †" if row["imputed"] else ""), marks and row["best_group"] is True)
 
     return cell
+
+
+def _memory(row: Record) -> str:
+    text = _multiple(row["memory_overhead"])
+    return f"≥ {text}" if row["memory_note"] and text != "–" else text
 
 
 def _multiple(value: float) -> str:

@@ -69,6 +69,7 @@ def _record(workload: str, forecast: Forecast) -> dict[str, Any]:
         "parameters": model.parameters,
         **{name: float("nan") if size is None else size for name, size in sizes.items()},
         "state_over_parameters": forecast.multiple(optimizer.state_bytes),
+        "state_at_least": optimizer.at_least,
         "step_peak_over_parameters": forecast.multiple(optimizer.step_peak_bytes),
         "total_over_parameters": forecast.multiple(total),
         "measured_over_total": measured / total if measured and total else float("nan"),
@@ -108,8 +109,8 @@ def _size(title: str, name: str) -> Column:
 
 def _multiple(name: str) -> Column:
     def cell(row: Record) -> Cell:
-        value = row[name]
-        return Cell("–" if math.isnan(value) else f"{value:.{2 if value < 99.995 else 0}f}x")
+        value, sign = row[name], "≥ " if name == "state_over_parameters" and row["state_at_least"] else ""
+        return Cell("–" if math.isnan(value) else f"{sign}{value:.{2 if value < 99.995 else 0}f}x")
 
     return Column("\nx", cell)
 
@@ -139,7 +140,8 @@ def _model_facts(forecast: Forecast) -> str:
 
 def _notes(forecasts: Sequence[Forecast]) -> list[str]:
     notes = [
-        "State is exact: every distinct tensor the optimizer keeps, scalars left out.",
+        "State is exact: every distinct tensor that can be reached from the optimizer, scalars left out"
+        + ("; ≥: at least this much." if any(f.optimizer.at_least for f in forecasts) else "."),
         "Activations are what stays alive from the forward to the backward pass, apart from parameters and the batch.",
         "Total is the forecast peak of a training step: parameters, buffers, batch and state, and the larger of the peak of both "
         "passes (activations and gradients included) and gradients + step peak."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import pandas as pd
@@ -29,6 +30,7 @@ def notes(table: pd.DataFrame, *, imported: bool = False) -> Iterator[str]:
     yield from _of_final(table)
     if shows_memory(table):
         yield "Memory overhead: optimizer state, in multiples of the parameters' bytes."
+        yield from _of_unknown_memory(table)
     yield from _of_groups(table)
     if not imported:
         yield "Hyperparameters as configured: no entry was tuned."
@@ -59,6 +61,12 @@ def _of_final(table: pd.DataFrame) -> Iterator[str]:
             f"†: trials that {WORST} count as {worst}, in means and in differences; no interval holds for such a mean, "
             "and it gets no mark."
         )
+
+
+def _of_unknown_memory(table: pd.DataFrame) -> Iterator[str]:
+    for row in table[table["memory_note"].fillna("") != ""].to_dict("records"):
+        known = "–" if math.isnan(row["memory_overhead"]) else "≥"
+        yield f"{known}: the state of {clean(str(row['optimizer']))} is not fully counted ({clean(row['memory_note'])})."
 
 
 def _of_groups(table: pd.DataFrame) -> Iterator[str]:

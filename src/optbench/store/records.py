@@ -92,6 +92,7 @@ LATER_FIELDS: dict[type, dict[str, tuple[type, ...]]] = {
         "queued_seconds": _OPTIONAL,
         "captured": (str,),
         "capture_note": (str,),
+        "state_note": (str,),
         "resources": (dict,),
     },
 }
@@ -101,7 +102,7 @@ _BY_KIND: dict[str, tuple[type, dict[str, tuple[type, ...]]]] = {
 }
 _TEXT = frozenset(
     {"detail", "status", "at_fault", "environment", "initial_weights", "precision", "memory_format"}
-    | {"captured", "capture_note"}
+    | {"captured", "capture_note", "state_note"}
 )
 
 

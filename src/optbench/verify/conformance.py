@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from optbench.engine.memory import state_bytes
+from optbench.engine.state_memory import StateMemory, state_memory
 from optbench.verify import checks_manners, checks_tensors, checks_training
 from optbench.verify.bed import Fault, Note, Plugin, advance, limited, located, seed_everything, settings_kept
 
@@ -28,12 +28,18 @@ def conformance(plugin: Plugin, allow: Sequence[str] = ()) -> list[Verdict]:
     return [_verdict(name, check, plugin, name in allow) for name, check in CHECKS.items()]
 
 
-def bytes_per_parameter(plugin: Plugin) -> float:
-    """Bytes of persistent state for each fp32 parameter, after three steps on a 256 x 128 matrix."""
+def bytes_per_parameter(plugin: Plugin) -> float | None:
+    """Return the bytes of persistent state per fp32 parameter, after three steps on a 256 x 128 matrix."""
+    size = persistent_state(plugin).bytes
+    return None if size is None else size / (256 * 128)
+
+
+def persistent_state(plugin: Plugin) -> StateMemory:
+    """Measure the state after three steps on a 256 x 128 matrix."""
     valley = plugin.valley(shapes=((256, 128),))
     optimizer = plugin.build(valley)
     advance(plugin, valley, optimizer, range(3))
-    return state_bytes([optimizer], list(valley.parameters())) / (256 * 128)
+    return state_memory([optimizer], list(valley.parameters()), valley)
 
 
 def _verdict(name: str, check: Callable[[Plugin], str], plugin: Plugin, allowed: bool) -> Verdict:

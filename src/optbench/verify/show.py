@@ -8,6 +8,7 @@ import torch
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from optbench.engine.state_memory import StateMemory
 from optbench.tables import FittedTable, Paragraph
 from optbench.verify.conformance import Verdict
 from optbench.verify.equations import IMPLEMENTATIONS, PROBLEMS, STEPS, TOLERANCE, Deviation
@@ -48,7 +49,7 @@ def verdicts(
     name: str,
     found: Sequence[Verdict],
     against: Sequence[Deviation],
-    state_bytes: float | None,
+    state: StateMemory | None,
     printed: str = "",
 ) -> RenderableType:
     """A row a check. `printed`: what the plug-in wrote meanwhile."""
@@ -65,13 +66,23 @@ def verdicts(
         )
     table = FittedTable(("check", "outcome", "what was found"), tuple(rows), (True, True, True))
     lines: list[RenderableType] = [Paragraph(Text(name)), "", table, ""]
-    if state_bytes is not None:
-        state = f"State: {state_bytes:.3g} bytes a parameter, {state_bytes / 4:.3g}x parameters in float32 (measured on a 256 x 128 matrix)"
-        lines.append(Paragraph(Text(state)))
+    if state is not None:
+        lines.append(Paragraph(Text(_size(state))))
     if said := printed.strip().splitlines():
         first = said[0] if len(said[0]) <= 200 else f"{said[0][:199]}…"
         lines.append(Paragraph(Text(f"It printed {len(said)} line{'s' * (len(said) > 1)}, first: {first}")))
     return Group(*lines)
+
+
+def _size(state: StateMemory) -> str:
+    if state.bytes is None:
+        return f"State: unknown size ({state.note})"
+    each = state.bytes / (256 * 128)
+    sign, note = ("at least ", f"; {state.note}") if state.note else ("", "")
+    return (
+        f"State: {sign}{each:.3g} bytes a parameter, {each / 4:.3g}x parameters in float32 "
+        f"(measured on a 256 x 128 matrix{note})"
+    )
 
 
 def _cell(deviation: Deviation) -> Text:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -12,6 +9,7 @@ from optbench.engine.guard import check_moved
 from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.passes import StepFacts
 from optbench.engine.stacked.stack import Member
+from optbench.engine.state_memory import StateMemory, state_memory
 from optbench.engine.tally import Interval
 
 
@@ -43,23 +41,9 @@ def diverged(member: Member, interval: Interval) -> str:
     return f"training loss not finite or above {bound:g} at step {interval.bad_step + 1}"
 
 
-def state_bytes(member: Member) -> int:
-    """Of the optimizer's state, by its own rows: scalars are left out, as are tensors that are parameters."""
-    own = {p.data_ptr() for p in member.session.model.parameters()}
-    return sum(
-        leaf.numel() * leaf.element_size()
-        for optimizer in member.session.optimizers.members
-        for leaf in _leaves(optimizer.state_dict()["state"])
-        if leaf.dim() > 0 and leaf.data_ptr() not in own
-    )
-
-
-def _leaves(node: Any) -> Iterator[Tensor]:
-    if isinstance(node, Tensor):
-        yield node
-    elif isinstance(node, dict):
-        for child in node.values():
-            yield from _leaves(child)
-    elif isinstance(node, (list, tuple)):
-        for child in node:
-            yield from _leaves(child)
+def note_state(member: Member) -> StateMemory:
+    """Measure the state of the trial's optimizer, whose tensors are rows of the stack's, and keep the larger value."""
+    session, progress = member.session, member.progress
+    measured = state_memory(session.optimizers.members, session.parameters, session.model, rows=True)
+    progress.state_memory = measured.or_more(progress.state_memory)
+    return progress.state_memory

@@ -18,8 +18,9 @@ from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.resources import Monitor
 from optbench.engine.stacked import saved
 from optbench.engine.stacked.evaluate import measure
-from optbench.engine.stacked.facts import diverged, moved, norms, state_bytes
+from optbench.engine.stacked.facts import diverged, moved, norms, note_state
 from optbench.engine.stacked.stack import CannotStack, Member, Stack
+from optbench.engine.state_memory import NOTHING
 from optbench.engine.tally import Interval
 from optbench.events import Event, Fault, Finished, Metrics, Progressed, Resumed, Status
 from optbench.suite.types import Trial
@@ -111,6 +112,10 @@ class _Run:
         while due or self.step < steps:
             if not due:
                 self._step(want_norm=self._due(self.step + 1) or self.step + 1 == steps)
+                if self.step.bit_count() == 1:  # state may be freed before the first evaluation
+                    clock.pause()
+                    self._note_state()
+                    clock.start()
                 due = self._due(self.step) or self.step == steps
             if due or self.ended:
                 clock.pause()
@@ -196,6 +201,7 @@ class _Run:
     def _evaluation(self) -> Told:
         """The record of every trial; those that diverged end here."""
         told = self._taken_out()
+        self._note_state()
         lost = [
             (member.trial.id, self._finished(member, "diverged", detail, state=True))
             for member, interval in self._intervals()
@@ -236,6 +242,11 @@ class _Run:
             return self._finished(member, "diverged", detail, state=True)
         return tell.evaluated(session, progress, interval, metrics)
 
+    def _note_state(self) -> None:
+        self.stack.publish()
+        for member in self.stack.members:
+            note_state(member)
+
     def _intervals(self) -> list[tuple[Member, Interval]]:
         """What the steps since the last evaluation came to, for each trial."""
         self._hand_out()
@@ -255,8 +266,7 @@ class _Run:
         stack, watch = self.stack, Stopwatch()
         with watch:
             last = measure(stack, "test")
-        stack.publish()
-        held = [state_bytes(member) for member in stack.members]
+        self._note_state()
         best = last
         if any(m.progress.best is not None and m.progress.best.step != self.step for m in stack.members):
             with watch:
@@ -270,7 +280,7 @@ class _Run:
             final = {"last": last[row]}
             if member.progress.best is not None:
                 final["best_validation"] = best[row]
-            told.append((member.trial.id, self._finished(member, "completed", final=final, held=held[row])))
+            told.append((member.trial.id, self._finished(member, "completed", final=final, state=True)))
         return told
 
     def _all_finished(self, status: Status, detail: str) -> Told:
@@ -285,18 +295,17 @@ class _Run:
         at_fault: Fault = "",
         final: dict[str, dict[str, float]] | None = None,
         state: bool = False,
-        held: int | None = None,
     ) -> Finished:
-        if state:
-            self.stack.publish()
-            held = state_bytes(member)
+        """`state`: with the size of the optimizer's state, as last measured."""
+        held = member.progress.state_memory if state else NOTHING
         share = Stopwatch(self.setting_up.seconds / len(self.trials))
         told = tell.finished(
-            member.progress, share, status, detail, at_fault=at_fault, final=final, memory=(held, None)
+            member.progress, share, status, detail, at_fault=at_fault, final=final, memory=(held.bytes, None)
         )
         self.monitor.sample()
         return replace(
             told,
+            state_note=held.note,
             gradient_evaluations=member.session.gradient_evaluations,
             data_wait_seconds=member.progress.data_wait + member.session.feed.data_wait_seconds,
             resources=self.monitor.summary(),

@@ -1,0 +1,241 @@
+"""Walk over every object that can be reached from an optimizer: attributes, containers, nested optimizers, hooks, closures.
+
+Used to count the memory that an optimizer keeps and to compare a restored optimizer with the one that was saved.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import datetime
+import enum
+import functools
+import gc
+import numbers
+import pathlib
+import sys
+import types
+import weakref
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+#: labels from the root to an object, such as (".base", ".state", "[parameter 0]", "['exp_avg']")
+Path = tuple[str, ...]
+
+MAX_OBJECTS = 1_000_000
+_DATES = (datetime.date, datetime.time, datetime.timedelta)
+_CONSTANTS = (torch.dtype, torch.device, torch.layout, enum.Enum, pathlib.PurePath, range, slice, *_DATES)
+PLAIN = (numbers.Number, str, bytes, type(None), np.generic, *_CONSTANTS)
+_NEVER = (types.ModuleType, type, types.CodeType, types.FrameType, types.TracebackType, weakref.ref)
+_SEQUENCES = (list, tuple, collections.deque, set, frozenset)
+_DESCRIPTORS = (property, classmethod, staticmethod, types.FunctionType, types.MemberDescriptorType)
+_SPARSE: dict[torch.layout, tuple[str, ...]] = {
+    torch.sparse_coo: ("_indices", "_values"),
+    torch.sparse_csr: ("crow_indices", "col_indices", "values"),
+    torch.sparse_bsr: ("crow_indices", "col_indices", "values"),
+    torch.sparse_csc: ("ccol_indices", "row_indices", "values"),
+    torch.sparse_bsc: ("ccol_indices", "row_indices", "values"),
+}
+
+
+class TooManyObjects(Exception):
+    """The walk was ended after `MAX_OBJECTS` objects."""
+
+
+def reachable(
+    roots: Iterable[tuple[str, Any]],
+    excluded: Collection[int] = (),
+    names: Mapping[int, str] | None = None,
+) -> Iterator[tuple[Path, Any]]:
+    """Yield each reachable object once, with the path to it, in an order that depends on names and keys only.
+
+    Neither yields nor enters objects whose `id` is in `excluded`, modules, classes and torch's internals. `names` has the name
+    of each parameter by its `id`: it stands for the parameter in paths. Raises `TooManyObjects`.
+    """
+    names = names or {}
+    seen: dict[int, Any] = {}  # keeps temporary objects alive, so that no `id` is used twice
+    stack: list[tuple[Path, Any]] = [((label,), root) for label, root in reversed(list(roots))]
+    while stack:
+        path, node = stack.pop()
+        if id(node) in excluded or isinstance(node, _NEVER):
+            continue
+        if not isinstance(node, PLAIN):
+            if id(node) in seen:
+                continue
+            seen[id(node)] = node
+            if len(seen) > MAX_OBJECTS:
+                raise TooManyObjects
+        yield path, node
+        if not isinstance(node, PLAIN):
+            below = [((*path, label), child) for label, child in _children(node, names)]
+            stack.extend(reversed(below))
+
+
+def is_plain_sequence(node: Any) -> bool:
+    """Return whether `node` is a list, tuple, deque or set of numbers and text only."""
+    return isinstance(node, _SEQUENCES) and all(isinstance(item, PLAIN) for item in node)
+
+
+def parts_of(tensor: Tensor) -> list[tuple[str, Tensor]]:
+    """Return the inner tensors of a sparse tensor or of a tensor subclass, by name; none of an ordinary tensor."""
+    if tensor.layout in _SPARSE:
+        return [(f".{name}()", getattr(tensor, name)()) for name in _SPARSE[tensor.layout]]
+    if hasattr(type(tensor), "__tensor_flatten__"):
+        inner = tensor.__tensor_flatten__()[0]  # type: ignore[attr-defined]
+        return [(f".{name}", getattr(tensor, name)) for name in inner]
+    return []
+
+
+def _children(node: Any, names: Mapping[int, str]) -> Iterable[tuple[str, Any]]:
+    if isinstance(node, Tensor):
+        return _of_tensor(node)
+    if isinstance(node, dict):
+        return [*_of_dict(node, names), *_attributes(node)]
+    if isinstance(node, _SEQUENCES):
+        items = enumerate(node) if not is_plain_sequence(node) else ()
+        return [*((f"[{index}]", item) for index, item in items), *_attributes(node)]
+    if isinstance(node, np.ndarray):
+        return [("[object]", list(node.flat))] if node.dtype.hasobject else []
+    if isinstance(node, (torch.Generator, np.random.Generator, np.random.RandomState)) or _is_internal(node):
+        return []
+    for kind, children in _OF_CALLABLES.items():
+        if isinstance(node, kind):
+            return children(node)
+    attributes = _attributes(node)
+    hidden = (type(node).__dictoffset__ == 0 and not attributes) or _is_of_extension(node)
+    return [*attributes, *_of_referents(node)] if hidden else attributes
+
+
+def _of_tensor(tensor: Tensor) -> list[tuple[str, Any]]:
+    gradient = [(".grad", tensor.grad)] if tensor.is_leaf and tensor.grad is not None else []
+    return [*parts_of(tensor), *gradient, *_attributes(tensor)]
+
+
+def _of_dict(node: dict[Any, Any], names: Mapping[int, str]) -> list[tuple[str, Any]]:
+    if "__builtins__" in node:  # the namespace of a module
+        return []
+    labelled = sorted(
+        ((_label(key, names), key, value) for key, value in dict.items(node)), key=lambda item: item[0]
+    )
+    keys = [(f"{label} (key)", key) for label, key, _ in labelled if not isinstance(key, PLAIN)]
+    return [*keys, *((label, value) for label, _, value in labelled)]
+
+
+def _label(key: Any, names: Mapping[int, str]) -> str:
+    if id(key) in names:
+        return f"[{names[id(key)]}]"
+    if isinstance(key, int) and key in names:
+        return f"[id of {names[key]}]"
+    if isinstance(key, PLAIN) or (isinstance(key, tuple) and is_plain_sequence(key)):
+        return f"[{key!r}]"
+    return f"[{type(key).__name__}]"
+
+
+def _attributes(node: Any) -> list[tuple[str, Any]]:
+    """Return the attributes of the object itself (of `__dict__` and `__slots__`), and data that its class holds."""
+    held: dict[str, Any] = {}
+    for cls in reversed(type(node).__mro__):
+        if cls.__module__.partition(".")[0] in _QUIET:
+            continue
+        held |= {
+            name: value
+            for name, value in vars(cls).items()
+            if isinstance(value, (Tensor, np.ndarray, dict, list, set, collections.deque))
+            and not name.startswith("__")
+        }
+        for name, slot in vars(cls).items():
+            if isinstance(slot, types.MemberDescriptorType):
+                try:
+                    held[name] = slot.__get__(node, cls)
+                except AttributeError:  # a slot that was not set
+                    continue
+    with contextlib.suppress(AttributeError):
+        held |= object.__getattribute__(node, "__dict__")
+    return [(f".{name}", held[name]) for name in sorted(held, key=str)]
+
+
+def _of_function(node: types.FunctionType) -> list[tuple[str, Any]]:
+    if _is_internal(node):
+        return []
+    cells = zip(node.__code__.co_freevars, node.__closure__ or (), strict=True)
+    return [
+        *((f".{name}", cell.cell_contents) for name, cell in cells if _is_filled(cell)),
+        *((f".default {index}", value) for index, value in enumerate(node.__defaults__ or ())),
+        *((f".default {name}", value) for name, value in sorted((node.__kwdefaults__ or {}).items())),
+        *((f".{name}", value) for name, value in sorted(vars(node).items())),
+    ]
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
+
+
+def _of_partial(node: functools.partial[Any]) -> list[tuple[str, Any]]:
+    return [(".func", node.func), (".args", node.args), (".keywords", node.keywords), *_attributes(node)]
+
+
+def _of_generator(node: types.GeneratorType[Any, Any, Any]) -> list[tuple[str, Any]]:
+    return sorted((f".{name}", v) for name, v in node.gi_frame.f_locals.items()) if node.gi_frame else []
+
+
+_OF_CALLABLES: dict[type, Callable[[Any], list[tuple[str, Any]]]] = {
+    types.MethodType: lambda node: [(".__func__", node.__func__), (".__self__", node.__self__)],
+    types.BuiltinMethodType: lambda node: [(".__self__", node.__self__)],
+    types.FunctionType: _of_function,
+    functools.partial: _of_partial,
+    types.GeneratorType: _of_generator,
+}
+_QUIET = frozenset(sys.stdlib_module_names) | {"builtins", "torch", "numpy", "optbench"}
+
+
+_SERVICES = (
+    "logging",
+    "threading",
+    "_thread",
+    "io",
+    "_io",
+    "re",
+    "asyncio",
+    "concurrent",
+    "socket",
+    "subprocess",
+)
+_HEAP_TYPE = 1 << 9  # flag of classes that were made in Python
+
+
+def _is_of_extension(node: Any) -> bool:
+    """Return whether some of the object's data lie outside of Python, as in classes made by Cython."""
+    return any(
+        not cls.__flags__ & _HEAP_TYPE and cls.__module__.partition(".")[0] not in _QUIET
+        for cls in type(node).__mro__
+    )
+
+
+def _is_internal(node: Any) -> bool:
+    """Return whether `node` is of torch or of this engine and no optimizer, module or scheduler: what it holds is no state."""
+    if isinstance(node, (torch.optim.Optimizer, nn.Module)) or hasattr(type(node), "param_groups"):
+        return False
+    where = node.__module__ if isinstance(node, types.FunctionType) else type(node).__module__
+    if not isinstance(where, str) or where.startswith(("torch.optim", "optbench.catalog")):
+        return False
+    return where.partition(".")[0] in ("torch", "optbench", *_SERVICES)
+
+
+def _of_referents(node: Any) -> list[tuple[str, Any]]:
+    """Return what an object of an extension module refers to, as the garbage collector sees it."""
+    held = [item for item in gc.get_referents(node) if not isinstance(item, (*_NEVER, *_DESCRIPTORS))]
+    return [(f".<{index}>", item) for index, item in enumerate(held)]
+
+
+def is_opaque(node: Any) -> bool:
+    """Return whether `node` is an object of a library whose data cannot be reached from Python."""
+    if type(node).__module__.partition(".")[0] in _QUIET or isinstance(node, _NEVER):
+        return False
+    return _is_of_extension(node) and not _of_referents(node) and not _attributes(node)

@@ -1,0 +1,174 @@
+"""Bytes that optimizers keep between steps: everything that can be reached from them, not only their `state_dict` (rule 7)."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from optbench.engine.reachable import (
+    PLAIN,
+    Path,
+    TooManyObjects,
+    is_opaque,
+    is_plain_sequence,
+    parts_of,
+    reachable,
+)
+
+_BUFFERS = (bytearray, memoryview, array, mmap.mmap, ctypes.Array)
+_STORAGES = (torch.UntypedStorage, torch.TypedStorage)
+_FEW_NUMBERS = 100  # Python numbers beside the tensors, such as counts and norms per layer
+
+
+@dataclass(frozen=True)
+class StateMemory:
+    """`bytes` is a lower limit if `note` says what was not counted; None if nothing could be counted."""
+
+    bytes: int | None
+    note: str = ""
+
+    def or_more(self, other: StateMemory) -> StateMemory:
+        """Return the larger of two measurements of one run; a note of either holds for both."""
+        note = self.note or other.note
+        known = [held.bytes for held in (self, other) if held.bytes is not None]
+        return StateMemory(max(known, default=None), note)
+
+
+NOTHING = StateMemory(None)
+
+
+def state_memory(
+    optimizers: Iterable[Any],
+    parameters: Sequence[Tensor],
+    model: nn.Module | None = None,
+    *,
+    rows: bool = False,
+) -> StateMemory:
+    """Measure what the optimizers keep: bytes of the distinct storages behind all tensors and arrays reachable from them.
+
+    Left out are scalars (0-d tensors, such as step counts) and whatever shares storage with parameters, their gradients or
+    `model`, the trained model. `rows`: tensors are rows of larger ones, as in a stack, and are counted without the rest.
+    Never raises an Exception: what cannot be read is in the note.
+    """
+    try:
+        return _measured(list(optimizers), parameters, model, rows)
+    except (
+        Exception
+    ) as error:  # of attributes and tensors that a plug-in made: no measurement may end a trial
+        return StateMemory(None, f"its size could not be read ({type(error).__name__}: {first_line(error)})")
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:160]
+
+
+@dataclass
+class _Count:
+    """Storages by address, and what could not be counted."""
+
+    rows: bool
+    own: set[Any]  # addresses of parameters, gradients and the model's buffers
+    sizes: dict[Any, int] = field(default_factory=dict)
+    numbers: int = 0
+    unknown: list[str] = field(default_factory=list)
+
+    def add(self, path: Path, node: Any) -> None:
+        if isinstance(node, Tensor):
+            self._tensor(path, node)
+        elif isinstance(node, _STORAGES):
+            self._keep(node.data_ptr(), node.nbytes())
+        elif isinstance(node, np.ndarray):
+            if node.ndim and not node.dtype.hasobject:
+                base = node
+                while isinstance(base.base, np.ndarray):
+                    base = base.base
+                self._keep(base.__array_interface__["data"][0], base.nbytes)
+        elif isinstance(node, _BUFFERS):
+            self._keep(id(node), memoryview(node).nbytes)
+        elif is_plain_sequence(node):
+            self.numbers += len(node)
+        elif isinstance(node, dict):
+            self.numbers += sum(isinstance(value, (int, float, complex)) for value in dict.values(node))
+        elif not isinstance(node, PLAIN) and is_opaque(node):
+            self._opaque(path, node)
+
+    def _tensor(self, path: Path, tensor: Tensor) -> None:
+        parts = parts_of(tensor)  # of a sparse tensor or a subclass: they are walked by themselves
+        if tensor.dim() == 0 or parts:
+            return
+        try:
+            if self.rows:
+                self._keep(tensor.data_ptr(), tensor.numel() * tensor.element_size())
+            else:
+                storage = tensor.untyped_storage()
+                self._keep(storage.data_ptr(), storage.nbytes())
+        except Exception as error:
+            self.unknown.append(f"a {type(tensor).__name__} at {written(path)} ({first_line(error)})")
+
+    def _opaque(self, path: Path, node: Any) -> None:
+        size = getattr(node, "nbytes", None)
+        if isinstance(size, int):
+            self._keep(id(node), size)
+        else:
+            self.unknown.append(f"a {type(node).__qualname__} at {written(path)}")
+
+    def _keep(self, address: Any, size: int) -> None:
+        if address not in self.own:
+            self.sizes[address] = max(size, self.sizes.get(address, 0))
+
+
+def written(path: Path) -> str:
+    """Return a path as Python would write it, without its root."""
+    return "".join(path[1:]).removeprefix(".") or "the optimizer"
+
+
+def _measured(
+    optimizers: list[Any], parameters: Sequence[Tensor], model: nn.Module | None, rows: bool
+) -> StateMemory:
+    models = list(model.modules()) if model is not None else []
+    tensors = [*parameters, *(model.parameters() if model is not None else ())]
+    kept = [*tensors, *(p.grad for p in tensors if p.grad is not None)]
+    kept += model.buffers() if model is not None else ()
+    count = _Count(rows, {address for tensor in kept for address in _addresses(tensor, rows)})
+    excluded = {id(item) for item in (*models, *kept)}
+    try:
+        for path, node in reachable(roots(optimizers, tensors), excluded):
+            count.add(path, node)
+    except TooManyObjects:
+        count.unknown.append("more objects than can be counted")
+    many = max(_FEW_NUMBERS, sum(p.numel() for p in parameters) // 10)
+    if count.numbers > many:
+        count.unknown.append(f"{count.numbers} Python numbers")
+    total = sum(count.sizes.values())
+    result = StateMemory(total, f"not counted: {', '.join(count.unknown[:3])}" if count.unknown else "")
+    return replace(result, bytes=None) if count.unknown and not total else result
+
+
+def roots(optimizers: Iterable[Any], parameters: Iterable[Tensor]) -> list[tuple[str, Any]]:
+    """Return where the walk begins: each optimizer, and what optimizers attach to parameters (attributes and hooks)."""
+    attached = [
+        (f"parameter {index}{name}", value)
+        for index, parameter in enumerate(dict.fromkeys(parameters))
+        for name, value in (
+            *((f".{key}", value) for key, value in sorted(vars(parameter).items())),
+            (".hooks", parameter._backward_hooks),
+            (".hooks after accumulation", getattr(parameter, "_post_accumulate_grad_hooks", None)),
+        )
+        if value is not None
+    ]
+    return [*((f"optimizer {index}", member) for index, member in enumerate(optimizers)), *attached]
+
+
+def _addresses(tensor: Tensor, rows: bool) -> list[int]:
+    inner = [part for _, part in parts_of(tensor)]
+    if inner:
+        return [address for part in inner for address in _addresses(part, rows)]
+    return [tensor.data_ptr() if rows else tensor.untyped_storage().data_ptr()]
