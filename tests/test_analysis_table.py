@@ -83,6 +83,26 @@ def test_evaluations_frame_has_a_row_an_evaluation(tmp_path):
     assert found["optimizer"].tolist() == ["SGD", "SGD"]
 
 
+@pytest.mark.parametrize("status", ["diverged", "failed", "out_of_memory", "interrupted"])
+def test_a_trial_that_ended_before_its_first_evaluation_is_a_row_that_says_so(tmp_path, status):
+    lost = [started(), finished(status=status, epochs=0)]
+    found = evaluations_frame(
+        results(tmp_path, a_suite(seeds=1), {("SGD", 0): lost, ("Adam", 0): curve([0.5])})
+    )
+    assert found["optimizer"].tolist() == ["SGD", "Adam"]
+    assert found["status"].tolist() == [status, "completed"]
+    assert found["at_fault"].tolist() == [lost[-1].at_fault, ""]
+    assert found["step"].tolist() == [0, 10]
+    assert found["validation_accuracy"].isna().tolist() == [True, False]
+    assert found["epoch"].isna().tolist() == [True, False]
+
+
+def test_records_have_the_columns_of_the_metrics_also_where_no_trial_was_evaluated(tmp_path):
+    lost = [started(), finished(status="diverged", epochs=0)]
+    found = evaluations_frame(results(tmp_path, a_suite(seeds=1), {("SGD", 0): lost}))
+    assert found["validation_accuracy"].isna().tolist() == [True]
+
+
 def test_what_only_some_trials_tell_stays_a_whole_number_and_is_empty_in_the_others(tmp_path):
     watched = [
         started(),

@@ -43,16 +43,19 @@ def sweep_trials_frame(results: Results) -> pd.DataFrame:
 
 
 def evaluations_frame(results: Results) -> pd.DataFrame:
-    """One row an evaluation, in order of trials and steps.
+    """One row per evaluation, in order of trials and steps; for a trial that ended before its first one, a row of step 0.
 
-    Columns: those that name the trial, then step, epoch, samples, train_seconds, cpu_seconds, evaluation_seconds
-    (cumulative), train_loss, learning_rate, gradient_norm, clipped_steps, skipped_steps, <split>_<metric> (of the test
-    split only at the last step, where it is read once, and never of swept trials); of sweeps also
-    point_<hyperparameter>, empty in timed trials.
+    Columns: those that name the trial, status and at_fault (how it ended; "unfinished" if it has not), then step, epoch,
+    samples, train_seconds, cpu_seconds, evaluation_seconds (cumulative), train_loss, learning_rate, gradient_norm,
+    clipped_steps, skipped_steps, <split>_<metric> (of the test split only at the last step, where it is read once, and
+    never of swept trials); of sweeps also point_<hyperparameter>, empty in timed trials.
     """
-    told = [_Told.of(row, log) for row in all_rows(results) for log in row.logs if log.evaluations]
+    told = [
+        _Told.of(row, log) for row in all_rows(results) for log in row.logs if log.evaluations or log.finished
+    ]
     if not told:
-        return pd.DataFrame(columns=[*KEYS, "seed", "trial_id", "step", "epoch", "samples", "train_seconds"])
+        clocks = ["step", "epoch", "samples", "train_seconds"]
+        return pd.DataFrame(columns=[*KEYS, "seed", "trial_id", "status", "at_fault", *clocks])
     columns: dict[str, pd.Series[Any]] = {}
     for name in dict.fromkeys(chain.from_iterable(trial.columns() for trial in told)):
         values = list(chain.from_iterable(trial.column(name) for trial in told))
@@ -172,9 +175,11 @@ class _Told:
 
     @classmethod
     def of(cls, row: TableRow, log: TrialLog) -> _Told:
+        end = log.finished
         names = _names(row) | {"seed": log.trial["seed"], "trial_id": log.id}
+        names |= {"status": end.status if end else "unfinished", "at_fault": end.at_fault if end else ""}
         names |= {f"point_{key}": value for key, value in row.trial.point.items()}
-        named = log.evaluations.metrics().items()
+        named = (log.evaluations.metrics() or {"validation": list(row.trial.workload.metrics)}).items()
         is_swept = bool(row.trial.point)  # tuning never uses the test split
         metrics = {
             f"{split}_{metric}": (split, metric)
@@ -182,8 +187,8 @@ class _Told:
             for metric in known
             if split != "test" or not is_swept
         }
-        end, step = log.finished, log.evaluations.column("step")[-1]
-        last = end.final.get("last", {}) if end is not None and end.step == step and not is_swept else {}
+        last_step = log.evaluations.column("step")[-1] if log.evaluations else None
+        last = end.final.get("last", {}) if end and end.step == last_step and not is_swept else {}
         return cls(names, metrics, {f"test_{metric}": value for metric, value in last.items()}, log)
 
     def columns(self) -> Iterator[str]:
@@ -195,7 +200,9 @@ class _Told:
     def column(self, name: str) -> Sequence[Any]:
         events = self.log.evaluations
         if name in self.names:
-            return [self.names[name]] * len(events)
+            return [self.names[name]] * max(1, len(events))
+        if not events:
+            return [0 if name == "step" else None]
         if name in _FIELDS:
             return self.log.gradient_evaluations if name == "gradient_evaluations" else events.column(name)
         told = events.metric(*self.metrics[name]) if name in self.metrics else [nan] * len(events)

@@ -42,7 +42,8 @@ def records(
 ) -> None:
     """Print every evaluation of every trial as one tidy table.
 
-    For pandas, R or a spreadsheet: a row an evaluation, a column a quantity with its unit in the name.
+    For pandas, R or a spreadsheet: one row per evaluation, one column per quantity with its unit in the name. A trial that
+    ended before its first evaluation has one row, of step 0, with its status.
 
     Examples:
       optbench records results/digits --output digits.csv
