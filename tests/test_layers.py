@@ -22,10 +22,11 @@ MAY_IMPORT = {
     "analysis": {"suite", "store"},
     "report": {"suite", "store", "analysis"},
     "exporting": {"suite", "store", "analysis"},
-    "run": {"suite", "store", "catalog", "executor", "analysis", "report"},
+    "runner": {"suite", "store", "catalog", "executor", "analysis", "report"},
+    "api": {"suite", "store", "catalog", "executor", "analysis", "report", "runner"},
     "cli": {
         "suite",
-        "run",
+        "runner",
         "store",
         "catalog",
         "engine",
@@ -37,7 +38,7 @@ MAY_IMPORT = {
         "verify",
     },
 }
-WITHOUT_TORCH = ("suite", "store", "analysis", "report", "run", "cli", "importing", "exporting")
+WITHOUT_TORCH = ("suite", "store", "analysis", "report", "runner", "api", "cli", "importing", "exporting")
 
 
 def modules() -> list[Path]:

@@ -12,11 +12,11 @@ from optbench.cli.run import show_plans
 from optbench.cli.run_summary import show_end
 from optbench.errors import OptbenchError
 from optbench.executor.local import Summary
-from optbench.run.final_reports import requested_rows
-from optbench.run.job import Job
-from optbench.run.options import RunOptions
-from optbench.run.results_folder import locked_folder
-from optbench.run.suite_run import JobEnd
+from optbench.runner.final_reports import requested_rows
+from optbench.runner.job import Job
+from optbench.runner.options import RunOptions
+from optbench.runner.results_folder import locked_folder
+from optbench.runner.suite_run import JobEnd
 from optbench.store import Results, SuiteFolder, read
 from results_builder import a_suite, curve, trials_of, write
 from trials import TINY

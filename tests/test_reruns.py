@@ -12,9 +12,9 @@ import pytest
 from optbench.executor import local
 from optbench.executor.process import StopRequest
 from optbench.executor.worker import Settings
-from optbench.run.job import Job
-from optbench.run.options import RunOptions
-from optbench.run.reruns import rerun_disturbed
+from optbench.runner.job import Job
+from optbench.runner.options import RunOptions
+from optbench.runner.reruns import rerun_disturbed
 from optbench.store import SuiteFolder, TrialLog, read
 from optbench.suite.load import load
 from optbench.suite.plan import plan
@@ -51,7 +51,7 @@ class Bench:
             with folder.open_trial(trial) as file:
                 for event in told(shares[trial.seed][0]):
                     file.append(event)
-        monkeypatch.setattr("optbench.run.reruns._HOST", {"host": "here"})
+        monkeypatch.setattr("optbench.runner.reruns._HOST", {"host": "here"})
         monkeypatch.setattr(local, "prepare", lambda *_: HERE)
         monkeypatch.setattr(local, "run_one", self._run_one)
 
@@ -105,7 +105,7 @@ def test_trials_of_another_machine_or_version_are_left_alone(tmp_path, monkeypat
     bench = Bench(tmp_path, monkeypatch, {0: [DISTURBED] * 9, 1: [CALM], 2: [DISTURBED] * 9})
     monkeypatch.setattr(local, "prepare", lambda *_: HERE | {"torch": "9.9"})
     bench.run_again()
-    monkeypatch.setattr("optbench.run.reruns._HOST", {"host": "elsewhere"})
+    monkeypatch.setattr("optbench.runner.reruns._HOST", {"host": "elsewhere"})
     monkeypatch.setattr(local, "prepare", lambda *_: pytest.fail("data are loaded for nothing"))
     bench.run_again()
     assert bench.attempts == []

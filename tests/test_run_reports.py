@@ -10,10 +10,10 @@ from optbench.cli.run_summary import show_end
 from optbench.errors import OptbenchError
 from optbench.executor.local import Summary
 from optbench.report import figures
-from optbench.run import intermediate_reports
-from optbench.run.intermediate_reports import with_intermediate_reports
-from optbench.run.options import RunOptions
-from optbench.run.suite_run import JobEnd
+from optbench.runner import intermediate_reports
+from optbench.runner.intermediate_reports import with_intermediate_reports
+from optbench.runner.options import RunOptions
+from optbench.runner.suite_run import JobEnd
 from optbench.store import read
 from results_builder import a_suite, evaluated, finished, reaching, write
 

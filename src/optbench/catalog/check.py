@@ -14,16 +14,18 @@ from optbench.catalog.types import DataInfo
 from optbench.errors import Problem, nearest
 from optbench.suite import load
 from optbench.suite.load import Loaded
+from optbench.suite.yaml_source import Source
 
 
 def examine(
-    path: Path, overrides: Sequence[str], seeds: int | None, data_root: Path
+    path: Path, overrides: Sequence[str], seeds: int | None, data_root: Path, source: Source | None = None
 ) -> tuple[Loaded | None, list[Problem]]:
-    """Load a suite and check it: the mistakes of the file's form and those of its content in one list, by line.
+    """Load a suite and check it. Return it with all problems of syntax and content, by line.
 
-    With problems, what was loaded must not be run. Raises `OptbenchError` only where nothing can be read.
+    If there are problems, it must not be run. `source` replaces the content of the file. Raises `OptbenchError` only where nothing
+    can be read.
     """
-    examined = load.examine(path, overrides, seeds)
+    examined = load.examine(path, overrides, seeds, source)
     found = list(examined.problems)
     if examined.loaded is not None:
         for problem in problems(examined.loaded, data_root):

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from optbench.cli.signals import say, undisturbed
-from optbench.run.job import Job, check_distinct_folders, check_suites, create_job
-from optbench.run.observer import Listener
-from optbench.run.options import RunOptions
+from optbench.runner.job import Job, check_distinct_folders, check_suites, create_job
+from optbench.runner.observer import Listener
+from optbench.runner.options import RunOptions
 from optbench.suite.types import Trial
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def run_suites(suites: Sequence[str], options: RunOptions, *, as_json: bool = Fa
     """Run all suites and show the results. Return the exit code. Nothing runs unless all suites are valid."""
     from optbench.cli.run_summary import show_end
     from optbench.cli.signals import stop_requests
-    from optbench.run.suite_run import run_job
+    from optbench.runner.suite_run import run_job
 
     jobs = _jobs(suites, options)
     failed = False

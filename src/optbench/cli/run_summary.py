@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 from optbench.cli.signals import say
-from optbench.run.final_reports import failed_trials, requested_rows, write_reports
-from optbench.run.job import Job
-from optbench.run.options import RunOptions
-from optbench.run.suite_run import JobEnd
+from optbench.runner.final_reports import failed_trials, requested_rows, write_reports
+from optbench.runner.job import Job
+from optbench.runner.options import RunOptions
+from optbench.runner.suite_run import JobEnd
 
 _SHOWN_FAILURES = 5
 

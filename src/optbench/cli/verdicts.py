@@ -22,7 +22,7 @@ def verdicts(suite: str, overrides: Sequence[str], results: Path, data: str | No
     from optbench.cli.show import print_report
     from optbench.report import check_format, render_report
     from optbench.report.published import published_report
-    from optbench.run.job import check_suites
+    from optbench.runner.job import check_suites
     from optbench.suite.plan import plan
 
     check_format(format)

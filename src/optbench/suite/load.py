@@ -93,15 +93,19 @@ def load(path: str | Path, overrides: Sequence[str] = (), seeds: int | None = No
     return examined.loaded
 
 
-def examine(path: str | Path, overrides: Sequence[str] = (), seeds: int | None = None) -> Examined:
-    """Read a suite file, mistakes and all. Raises `OptbenchError` only where nothing can be read.
+def examine(
+    path: str | Path, overrides: Sequence[str] = (), seeds: int | None = None, source: Source | None = None
+) -> Examined:
+    """Read a suite file, including its errors. Raises `OptbenchError` only where nothing can be read.
+
+    `source` replaces the content of the file; relative paths start from the file's folder all the same.
 
     `overrides` are `PATH=VALUE` strings as given to `--set`, applied in order. Values are YAML, paths are dotted:
     `workload.budget.epochs=1`, `optimizers.SGD + Momentum.lr=0.1`. In a suite with several workloads,
     `workload.X=V` sets X in each of them. `seeds` replaces the file's seeds by 0 to N-1.
     """
     path = Path(path)
-    source = yaml_source.read(path)
+    source = source or yaml_source.read(path)
     if not isinstance(source.data, dict):
         found = (
             "an empty file"

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -89,6 +90,26 @@ def parse(text: str, file: str, *, with_lines: bool = True) -> Source:
     if source.problems:
         raise OptbenchError(*source.problems)
     return source
+
+
+def from_data(data: Mapping[str, Any], name: str) -> Source:
+    """A source made of Python values instead of text; problems name `name` as the place. Raises `OptbenchError` for values that
+    YAML does not have."""
+    try:
+        text = yaml.safe_dump(_plain(data), sort_keys=False, allow_unicode=True)
+    except yaml.YAMLError as error:
+        raise OptbenchError(
+            Problem(f"expected text, numbers, lists and dicts only: {error}", file=name)
+        ) from None
+    return parse(text, name, with_lines=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, PurePath) else value
 
 
 def _parsed(text: str, file: str, with_lines: bool) -> Source:

@@ -25,7 +25,7 @@ def check(suites: Suites, sets: Set = None, seeds: Seeds = None, data: Data = No
       0  all suites are valid
       2  at least one suite has an error
     """
-    from optbench.run.job import check_suites
+    from optbench.runner.job import check_suites
 
     for loaded in check_suites(suites, tuple(sets or ()), seeds, data):
         rows, workloads = len(loaded.suite.optimizers), len(loaded.suite.workloads) * len(loaded.cells)

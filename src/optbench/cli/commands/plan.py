@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from optbench.cli.options import Data, Only, ResultsRoot, Seeds, Set, Suites
-from optbench.run.options import RunOptions
+from optbench.runner.options import RunOptions
 
 app = typer.Typer(rich_markup_mode=None)
 

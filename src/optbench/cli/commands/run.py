@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from optbench.cli.options import Data, Device, Only, ResultsRoot, Seeds, Set, Suites
-from optbench.run.options import DEFAULT_RERUNS, RunOptions
+from optbench.runner.options import DEFAULT_RERUNS, RunOptions
 
 app = typer.Typer(rich_markup_mode=None)
 

@@ -6,7 +6,7 @@ import contextlib
 from time import monotonic
 
 from optbench.events import Event, Finished
-from optbench.run.observer import Listener
+from optbench.runner.observer import Listener
 from optbench.store import SuiteFolder
 from optbench.suite.types import Trial
 

@@ -11,7 +11,7 @@ from optbench.suite.types import Trial
 
 if TYPE_CHECKING:
     from optbench.executor.process import StopRequest
-    from optbench.run.job import Job
+    from optbench.runner.job import Job
 
 Listener = Callable[[Trial, Event], None]
 

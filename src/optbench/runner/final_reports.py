@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from optbench.errors import OptbenchError
 from optbench.events import Finished
-from optbench.run.job import Job
+from optbench.runner.job import Job
 from optbench.store import Results, SuiteFolder, TrialLog
 
 

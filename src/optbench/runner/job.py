@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optbench.errors import OptbenchError, Problem, nearest
-from optbench.run.options import RunOptions
+from optbench.runner.options import RunOptions
 from optbench.suite.types import Trial
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from optbench.run.job import Job
-from optbench.run.observer import Observer
-from optbench.run.options import RunOptions
+from optbench.runner.job import Job
+from optbench.runner.observer import Observer
+from optbench.runner.options import RunOptions
 
 if TYPE_CHECKING:
     from optbench.executor.local import Summary

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from optbench.errors import OptbenchError, Problem
 from optbench.machine import cores
-from optbench.run.intermediate_reports import with_intermediate_reports
-from optbench.run.job import Job, create_job, metric_directions, pending_trials
-from optbench.run.observer import Observer
-from optbench.run.options import RunOptions
-from optbench.run.reruns import rerun_disturbed
-from optbench.run.results_folder import locked_folder
+from optbench.runner.intermediate_reports import with_intermediate_reports
+from optbench.runner.job import Job, create_job, metric_directions, pending_trials
+from optbench.runner.observer import Observer
+from optbench.runner.options import RunOptions
+from optbench.runner.reruns import rerun_disturbed
+from optbench.runner.results_folder import locked_folder
 
 if TYPE_CHECKING:
     from optbench.executor.local import Summary

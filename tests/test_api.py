@@ -1,0 +1,186 @@
+"""The Python API: the same suites, runs and numbers as on the command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+import optbench
+from optbench.events import Event
+from optbench.suite.types import Trial
+from program import optbench as command
+from results_builder import a_suite, reaching, write
+from trials import TINY
+
+WORKLOAD = TINY["workload"]
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> optbench.Study:
+    events = {("SGD", seed): reaching(3) for seed in (0, 1)} | {
+        ("Adam", seed): reaching(2) for seed in (0, 1)
+    }
+    write(tmp_path, a_suite(labels=("SGD", "Adam"), seeds=2), events)
+    return optbench.read(tmp_path)
+
+
+def test_public_names_are_pinned() -> None:
+    assert optbench.__all__ == [
+        "Figure",
+        "Loaded",
+        "OptbenchError",
+        "Study",
+        "compare",
+        "load_suite",
+        "read",
+        "run",
+    ]
+    assert all(getattr(optbench, name).__doc__ for name in optbench.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = optbench.nonsense
+
+
+def test_neither_importing_nor_reading_loads_torch(study: optbench.Study, tmp_path: Path) -> None:
+    code = (
+        f"import sys, optbench; s = optbench.read({str(tmp_path)!r}); s.table(); s.comparisons(); s._repr_html_();"
+        "optbench.load_suite('digits'); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_table_is_that_of_the_report(study: optbench.Study, tmp_path: Path) -> None:
+    done = command("report", tmp_path, "--format", "csv", cwd=tmp_path)
+    (tmp_path / "table.csv").write_text(done.stdout)
+    reported = pd.read_csv(tmp_path / "table.csv")
+    table = study.table()
+    assert list(table["optimizer"]) == list(reported["optimizer"]) == ["SGD", "Adam"]
+    assert list(table["epochs_to_target"]) == list(reported["epochs_to_target"])
+
+
+def test_a_frame_is_the_callers_own(study: optbench.Study) -> None:
+    changed = study.table()
+    changed["optimizer"] = "changed"
+    assert list(study.table()["optimizer"]) == ["SGD", "Adam"]
+
+
+def test_comparisons_name_the_baseline(study: optbench.Study) -> None:
+    [row] = study.comparisons().to_dict("records")
+    assert (row["baseline"], row["optimizer"], row["difference_n"]) == ("SGD", "Adam", 2)
+    assert len(study.evaluations()) > 4
+    assert len(study.trials()) == 4
+    assert study.sensitivity().empty
+    assert study.verdicts().empty
+
+
+def test_figures_are_named_and_saved(study: optbench.Study, tmp_path: Path) -> None:
+    assert "finals" in study.figures
+    assert study.figure("finals").svg().startswith("<?xml")
+    assert study.figure("finals").save(tmp_path / "finals.PDF").read_bytes().startswith(b"%PDF")
+    with pytest.raises(optbench.OptbenchError, match="did you mean 'finals'"):
+        study.figure("final")
+    with pytest.raises(optbench.OptbenchError, match="unknown format 'gif'"):
+        study.figure("finals").save(tmp_path / "finals.gif")
+
+
+def test_jupyter_shows_escaped_tables(tmp_path: Path) -> None:
+    write(tmp_path, a_suite(labels=("<b>SGD",), seeds=1), {("<b>SGD", 0): reaching(3)})
+    shown = optbench.read(tmp_path)._repr_html_()
+    assert "<table" in shown
+    assert "&lt;b&gt;SGD" in shown
+    assert "<b>SGD" not in shown
+
+
+def test_a_dict_is_checked_as_a_file_is() -> None:
+    suite: dict[str, Any] = TINY | {"optimizers": {"A": {"use": "torch.optim.SGDD", "lr": 0.1}}}
+    with pytest.raises(optbench.OptbenchError, match=r"mine: optimizers\.A.*SGD"):
+        optbench.load_suite(suite, name="mine")
+    with pytest.raises(optbench.OptbenchError, match="expected text, numbers, lists and dicts only"):
+        optbench.load_suite(TINY | {"title": object()})
+
+
+def test_seeds_and_overrides_apply_to_a_dict() -> None:
+    loaded = optbench.load_suite(TINY, seeds=4, overrides=["workload.batch_size=8"])
+    assert loaded.suite.seeds == (0, 1, 2, 3)
+    assert next(iter(loaded.suite.workloads.values())).batch_size == 8
+
+
+SCRIPT = """
+import math
+import optbench
+import torch
+from torch import optim as o
+
+HALF = 0.5
+
+
+def halved(rate):
+    return rate * HALF
+
+
+class Mine(o.SGD):
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, lr=halved(lr) * math.cos(0))
+
+
+if __name__ == "__main__":
+    events = []
+    study = optbench.compare(
+        {"mine": {"use": Mine, "lr": 0.2}, "half": {"use": torch.optim.SGD, "lr": 0.1}, "Adam": "torch.optim.Adam"},
+        WORKLOAD,
+        seeds=1,
+        on_event=lambda trial, event: events.append((trial.label, event.kind)),
+    )
+    assert ("mine", "finished") in events
+    final = study.table().set_index("optimizer")["final_metric"]
+    assert final["mine"] == final["half"], final
+    assert list(final.index) == ["mine", "half", "Adam"]
+"""
+
+
+def test_a_class_of_a_script_is_compared(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT.replace("WORKLOAD", repr(WORKLOAD)))
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    copied = (tmp_path / "results/compare/plugins/mine.py").read_text()
+    assert "from torch import optim as o" in copied or "import torch.optim as o" in copied
+
+
+def test_what_cannot_be_copied_says_what_to_do(tmp_path: Path) -> None:
+    class Local(torch.optim.SGD):
+        pass
+
+    with pytest.raises(optbench.OptbenchError, match=r"Put it into a file, for example my_opt\.py"):
+        optbench.compare({"local": Local}, WORKLOAD, results=tmp_path)
+
+
+def test_run_resumes_and_reports_events(tmp_path: Path) -> None:
+    heard: list[str] = []
+
+    def listen(trial: Trial, event: Event) -> None:
+        heard.append(event.kind)
+
+    suite = optbench.load_suite(TINY, name="tiny", seeds=1)
+    first = optbench.run(suite, results=tmp_path, reruns=0, on_event=listen)
+    assert heard.count("finished") == len(first.trials())
+    heard.clear()
+    messages: list[str] = []
+    again = optbench.run(suite, results=tmp_path, reruns=0, on_event=listen, on_message=messages.append)
+    assert heard == []
+    assert "All trials are already in" in messages[0]
+    pd.testing.assert_frame_equal(first.table(), again.table())
+
+
+def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:
+    page = Path(__file__).resolve().parents[1] / "docs/python-api.md"
+    example = page.read_text().partition("```python\n")[2].partition("```")[0]
+    small = example.replace("seeds=5", "seeds=1, reruns=0, threads=1").replace("5 epochs", "1 epochs")
+    (tmp_path / "example.py").write_text(small)
+    done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Sign descent" in done.stdout
