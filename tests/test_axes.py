@@ -191,3 +191,14 @@ def test_an_axis_that_is_no_path_is_refused(path: Any, tmp_path: Path) -> None:
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump({**TINY, "axes": {path: [1, 2]}}))
     with pytest.raises(OptbenchError, match="expected the dotted path of a setting; found"):
         load(tmp_path / "suite.yaml")
+
+
+def test_two_ways_to_write_one_value_are_one_error(tmp_path: Path) -> None:
+    axes = {"schedule": ["cosine", {"name": "cosine"}], "workload.batch_size": [16, 32]}
+    path = tmp_path / "suite.yaml"
+    path.write_text(yaml.safe_dump({**TINY, "axes": axes}, sort_keys=False))
+    with pytest.raises(OptbenchError) as caught:
+        load(path)
+    (problem,) = caught.value.problems
+    assert problem.where == "axes.schedule"
+    assert problem.message == 'expected every value once; "cosine" and {"name": "cosine"} mean the same'

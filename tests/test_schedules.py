@@ -10,14 +10,17 @@ import pytest
 import torch
 import yaml
 
+from optbench.analysis.warnings import warnings_frame
 from optbench.catalog.check import problems
 from optbench.catalog.schedules import step as step_schedule
 from optbench.engine import session as sessions
 from optbench.engine.optimizers import Optimizers
 from optbench.engine.schedule import rates
 from optbench.errors import OptbenchError
+from optbench.store import read
 from optbench.suite.load import load
 from optbench.suite.types import Schedule
+from results_builder import write_trials
 from trials import CPU, TINY, evaluations, finished, run, trials, untimed
 
 
@@ -225,3 +228,140 @@ def test_arguments_out_of_range_are_refused_before_anything_runs(
 def test_a_step_falls_at_the_step_that_its_fraction_means(fraction: float, steps: int, first: int) -> None:
     values = [step_schedule.multiplier(step, steps, at=[fraction]) for step in range(steps)]
     assert values.index(0.1) == first
+
+
+# what a schedule may be
+
+OWN = """
+import math
+from torch.optim.lr_scheduler import LambdaLR, LinearLR, SequentialLR, StepLR
+
+
+def factory(optimizer, num_warmup_steps, num_training_steps, last_epoch=-1):
+    def factor(step):
+        if step < num_warmup_steps:
+            return step / num_warmup_steps
+        return 1 - (step - num_warmup_steps) / (num_training_steps - num_warmup_steps)
+    return LambdaLR(optimizer, factor, last_epoch)
+
+
+def sequence(opt: "torch.optim.Optimizer", total_steps: int):
+    first = LinearLR(opt, 0.5, 1.0, total_steps // 2)
+    return SequentialLR(opt, [first, StepLR(opt, 3)], [total_steps // 2])
+
+
+def halves(t, T, *, base=2):
+    return base ** (-t / T)
+
+
+class Foreign:
+    def __init__(self, optimizer, length=10): ...
+    def step(self, epoch): ...
+
+
+def returns_nothing(optimizer): ...
+def negative(step, steps): return -1.0
+def nothing(step, steps): ...
+def fails_late(step, steps): return 1.0 if step < steps - 1 else 1 / 0
+NUMBER = 3
+"""
+LR = "torch.optim.lr_scheduler."
+
+
+def own_used(tmp_path: Path, schedule: dict[str, Any], horizon: int) -> list[float]:
+    (tmp_path / "own.py").write_text(OWN)
+    sgd = optimizer(1.0)
+    parsed = Schedule.model_validate(schedule)
+    made = rates(parsed, horizon, 10, str(tmp_path), Optimizers([sgd]))
+    found = []
+    for step in range(horizon):
+        made.apply(step)
+        found.append(sgd.param_groups[0]["lr"])
+    return found
+
+
+def test_a_function_that_returns_a_scheduler_follows_the_horizon(tmp_path: Path) -> None:
+    assert own_used(tmp_path, {"name": "own.py:factory"}, 4) == [1.0, 0.75, 0.5, 0.25]
+    given = {"name": "own.py:factory", "num_warmup_steps": 2, "num_training_steps": 6}
+    assert own_used(tmp_path, given, 4) == [0.0, 0.5, 1.0, 0.75]
+    assert own_used(tmp_path, {"name": "own.py:sequence"}, 4) == [0.5, 0.75, 1.0, 1.0]
+
+
+def test_an_own_function_of_step_and_steps_may_call_them_anything(tmp_path: Path) -> None:
+    assert own_used(tmp_path, {"name": "own.py:halves", "base": 4}, 4) == pytest.approx(
+        [1, 4**-0.25, 0.5, 4**-0.75]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("LinearLR", {"end_factor": 0.5}), ("PolynomialLR", {}), ("ConstantLR", {})]
+)
+def test_total_iters_follows_the_horizon(name: str, arguments: dict[str, Any]) -> None:
+    followed = used({"name": LR + name, **arguments}, 40)
+    assert followed == used({"name": LR + name, **arguments, "total_iters": 40}, 40)
+    assert followed != used({"name": LR + name, **arguments, "total_iters": 5}, 40)
+
+
+def test_epochs_of_one_cycle_are_not_overridden_by_the_horizon() -> None:
+    name = LR + "OneCycleLR"
+    given = used({"name": name, "epochs": 5, "steps_per_epoch": 10, "cycle_momentum": False}, 40)
+    assert given == used({"name": name, "total_steps": 50, "cycle_momentum": False}, 40)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "words"),
+    [
+        ({"name": "own.py:factory"}, ""),
+        ({"name": "own.py:factory", "num_warmup_steps": 3, "num_training_steps": 18}, ""),
+        ({"name": "own.py:sequence"}, ""),
+        ({"name": "own.py:halves", "base": 3}, ""),
+        ({"name": "own.py:halves", "bse": 3}, "no argument 'bse'"),
+        ({"name": "own.py:factory", "optimizer": 3}, "given by optbench itself"),
+        ({"name": "own.py:Foreign"}, "no subclass of torch's LRScheduler"),
+        ({"name": "own.py:NUMBER"}, "is of type int"),
+        ({"name": "own.py:returns_nothing"}, "returned NoneType"),
+        ({"name": "own.py:negative"}, "at least 0; found -1.0"),
+        ({"name": "own.py:nothing"}, "at least 0; found None"),
+        ({"name": "own.py:fails_late"}, "step 17 of 18: ZeroDivisionError"),
+        ({"name": LR + "LambdaLR", "lr_lambda": "lambda e: 0.9**e"}, "takes a function"),
+        ({"name": LR + "LambdaLR"}, "takes a function"),
+        ({"name": LR + "SequentialLR", "schedulers": ["a"], "milestones": [5]}, "takes other schedulers"),
+        ({"name": LR + "ChainedScheduler", "schedulers": ["a", "b"]}, "takes other schedulers"),
+        ({"name": LR + "LRScheduler"}, "base class"),
+        ({"name": LR + "OneCycleLR", "pct_start": 3.0}, "pct_start"),
+        ({"name": LR + "OneCycleLR", "total_steps": 10}, "Tried to step 1"),
+        ({"name": LR + "CyclicLR", "base_lr": 0.1, "scale_fn": "x"}, "not callable"),
+        ({"name": LR + "ExponentialLR", "gamma": -0.5}, "at least 0; found -0.5"),
+    ],
+)
+def test_check_says_what_is_wrong_with_a_schedule_before_anything_runs(
+    tmp_path: Path, schedule: dict[str, Any], words: str
+) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    entry = {"use": "torch.optim.SGD", "lr": 0.1, "momentum": 0.9, "schedule": schedule}
+    path = tmp_path / "suite.yaml"
+    for suite in ({**TINY, "optimizers": {"SGD": entry}}, {**TINY, "schedule": schedule}):
+        path.write_text(yaml.safe_dump(suite))
+        found = [problem.message for problem in problems(load(path), tmp_path)]
+        assert len(found) == bool(words), found
+        assert words in str(found)
+
+
+def test_check_knows_that_an_optimizer_has_no_momentum_to_cycle(tmp_path: Path) -> None:
+    entry = {"use": "torch.optim.Adagrad", "lr": 0.1, "schedule": LR + "OneCycleLR"}
+    path = tmp_path / "suite.yaml"
+    path.write_text(yaml.safe_dump({**TINY, "optimizers": {"Adagrad": entry}}))
+    assert "momentum" in str(problems(load(path), tmp_path))
+
+
+@pytest.mark.parametrize(("total", "told"), [(5, True), (48, False)])
+def test_a_rate_of_0_for_a_large_part_of_the_training_is_a_warning(
+    tmp_path: Path, total: int, told: bool
+) -> None:
+    schedule = {"name": LR + "PolynomialLR", "total_iters": total}
+    (trial,) = trials(tmp_path, schedule=schedule, workload={"budget": {"epochs": 8}})
+    suite = load(tmp_path / "suite.yaml").suite
+    folder = write_trials(tmp_path / "results", suite, (trial,), {trial.id: run(trial, tmp_path)})
+    messages = warnings_frame(read([folder.path]))["message"].tolist()
+    expected = "the learning rate was 0 for a large part of the training: SGD (at least 88 % of the steps)"
+    assert (expected in messages) is told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -33,6 +33,9 @@ _FACTS = {
     "float32_matmul_precision": "matmul precisions",
     "deterministic": "settings of deterministic algorithms",
 }
+
+_IDLE_SHARE = 0.1  # of the steps of a trial
+_IDLE_RATE = 1e-12  # of the largest rate
 
 
 def warnings_frame(results: Results) -> pd.DataFrame:
@@ -164,6 +167,34 @@ def _gradients(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
             yield f"gradients_{word}", f"gradients {word}: {where}"
 
 
+def _idle_rates(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
+    """Trials whose learning rate was 0 for a large part of their steps, as after a schedule that ends too early."""
+    shares: dict[str, float] = {}
+    for log in _logs(rows):
+        if log.evaluations:
+            steps, rates = log.evaluations.column("step"), log.evaluations.column("learning_rate")
+            label = log.trial["label"]
+            shares[label] = max(shares.get(label, 0.0), _idle_share(steps, rates))
+    found = [
+        f"{label} (at least {100 * share:.0f} % of the steps)"
+        for label, share in shares.items()
+        if share > _IDLE_SHARE
+    ]
+    if found:
+        yield "learning_rate", f"the learning rate was 0 for a large part of the training: {', '.join(found)}"
+
+
+def _idle_share(steps: Sequence[int], rates: Sequence[float]) -> float:
+    """Share of the steps between two evaluations that both have a rate of 0; rates are those of the last steps before."""
+    least = _IDLE_RATE * max((rate for rate in rates if rate == rate), default=0.0)
+    idle = sum(
+        later - step
+        for step, later, rate, then in zip(steps, steps[1:], rates, rates[1:], strict=False)
+        if abs(rate) <= least and abs(then) <= least
+    )
+    return idle / steps[-1] if steps[-1] else 0.0
+
+
 def _data(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     """What the data set's own checks found, once per workload."""
     notes = (log.started.data_notes.splitlines() for log in _logs(rows) if log.started is not None)
@@ -175,6 +206,7 @@ _CHECKS: tuple[Callable[[list[TableRow]], Iterator[tuple[str, str]]], ...] = (
     _few_seeds,
     _missing,
     _data,
+    _idle_rates,
     _same_start,
     _environment,
     implementation_warnings,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from optbench.catalog import schedulers
 from optbench.catalog.model_facts import NAMES
 from optbench.catalog.signatures import UNKNOWN, Parameter, Signature
 from optbench.errors import nearest
@@ -16,13 +17,11 @@ TypedPath = tuple[str | int, ...]
 #: where in the suite, and what is wrong there
 Finding = tuple[TypedPath, str]
 
-#: of torch's schedulers: from the horizon and the entry's rate, unless the suite says otherwise
-_LENGTHS = {"T_max", "total_steps", "max_lr"}
 #: what the engine passes itself
 SUPPLIED = {
     "models": set(NAMES),
     "data": {"root"},
-    "schedules": {"step", "steps", "observed", "optimizer", "last_epoch", *_LENGTHS},
+    "schedules": {"step", "steps", "observed", "optimizer", "last_epoch", *schedulers.SUPPLIED},
     "optimizers": {"model", "total_steps"},
     "initialisations": {"weight"},
 }
@@ -58,9 +57,9 @@ def unfit(
     `path` is the typed path of the arguments. Of an optimizer class only *named* parameters count, even if it swallows
     others, so that a typo never passes.
     """
-    first = set(signature.names[:1]) if family == "optimizers" else set()
+    first = _positional(family, signature)
     supplied = SUPPLIED.get(family, set()) | first
-    own = {"models": set(NAMES[2:]), "schedules": _LENGTHS}.get(
+    own = {"models": set(NAMES[2:]), "schedules": set(schedulers.SUPPLIED)}.get(
         family, set()
     )  # unless the suite says otherwise
     known = [p for p in signature.names if p not in supplied - own]
@@ -78,6 +77,15 @@ def unfit(
     for parameter in signature.parameters:
         if parameter.required and parameter.name not in {*supplied, *arguments}:
             yield path[:-1], f"'{name}' needs the argument '{parameter.name}'"
+
+
+def _positional(family: str, signature: Signature) -> set[str]:
+    """Names of the parameters that the engine passes by position."""
+    count = {"optimizers": 1, "schedules": 1}.get(family, 0)
+    if family == "schedules" and not signature.is_class and signature.parameters:
+        first = signature.parameters[0]
+        count = 1 if schedulers.names_optimizer(first.name, first.annotation) else 2  # else (step, steps)
+    return set(signature.names[:count])
 
 
 def choices(parameter: Parameter) -> list[Any]:

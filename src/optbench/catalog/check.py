@@ -9,6 +9,7 @@ from optbench.catalog.arguments import Finding, TypedPath
 from optbench.catalog.check_component import component_findings
 from optbench.catalog.check_entries import entry_findings
 from optbench.catalog.check_questions import question_findings
+from optbench.catalog.check_schedule import schedule_findings
 from optbench.catalog.check_workload import data_findings, metric_findings, model_findings, size_findings
 from optbench.catalog.types import DataInfo
 from optbench.errors import Problem, nearest
@@ -60,7 +61,7 @@ def _problems(loaded: Loaded, data_root: Path, *, build_models: bool) -> list[Pr
             found += component_findings("initialisations", workload.init, folder, (*path, "init"))
         found += metric_findings(workload, folder, path)
         found += size_findings(workload, path, infos[name])
-    found += component_findings("schedules", suite.schedule, folder, ("schedule",))
+    found += schedule_findings(suite.schedule, folder, ("schedule",))
     found += component_findings("initialisations", suite.init, folder, ("init",))
     if suite.baseline is not None and suite.baseline not in suite.optimizers:
         found.append(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
 from optbench.catalog import lookup
 from optbench.catalog.arguments import Finding, TypedPath, unfit
-from optbench.catalog.check_component import component_findings, said
+from optbench.catalog.check_component import said
+from optbench.catalog.check_schedule import Conditions, run_findings, schedule_findings
 from optbench.catalog.closures import LOSS_ONLY_CLIP, requires_closure
 from optbench.catalog.signatures import signature
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError
 from optbench.suite.plan import merged
 from optbench.suite.scaling import is_scaled, mistake
-from optbench.suite.types import Optimizer, Rule, Suite
+from optbench.suite.types import Optimizer, Rule, Suite, Workload
 
 _KINDS = ("all", "rest", "matrices", "embeddings", "convolutions", "vectors")
 
@@ -30,8 +32,7 @@ def entry_findings(
         yield from _rule(rule, folder, (*path, "rules", position))
     yield from _order(entry, path)
     yield from _closure(suite, entry, folder, path)
-    if entry.schedule is not None:
-        yield from component_findings("schedules", entry.schedule, folder, (*path, "schedule"))
+    yield from _schedule(suite, entry, label, folder, infos)
     yield from _horizon(suite, entry, label)
     yield from _warmup(suite, entry, label, infos)
     yield from _batch(suite, entry, path, infos)
@@ -115,6 +116,39 @@ def _horizon(suite: Suite, entry: Optimizer, label: str) -> Iterator[Finding]:
             return
 
 
+def _schedule(
+    suite: Suite, entry: Optimizer, label: str, folder: Path, infos: Mapping[str, DataInfo | None]
+) -> Iterator[Finding]:
+    """What is wrong with the entry's schedule, its own or the suite's, over the horizon of each workload."""
+    schedule, path = entry.schedule, ("optimizers", label, "schedule")
+    if schedule is not None:
+        yield from schedule_findings(schedule, folder, path)
+    schedule = merged(suite, entry).schedule
+    if schedule is None or list(schedule_findings(schedule, folder, path)):
+        return
+    names: list[str] = []
+    for rule in entry.rules:
+        with suppress(OptbenchError):  # reported already
+            names += signature(lookup.resolve("optimizers", rule.use, folder)).names
+    for name, workload in suite.workloads.items():
+        length = _length(entry, workload, infos.get(name))
+        total, per_epoch = length or (None, 1)
+        warm = schedule.warmup.steps(total, per_epoch) if schedule.warmup and total else 0
+        rest = None if total is None else max(1, total - warm)
+        here: TypedPath = path if entry.schedule is not None else ("schedule",)
+        yield from run_findings(schedule, folder, here, Conditions(rest, per_epoch, tuple(names)))
+
+
+def _length(entry: Optimizer, workload: Workload, info: DataInfo | None) -> tuple[int, int] | None:
+    """Steps of the horizon and of an epoch; None where they are not known before the run."""
+    whole = entry.horizon or workload.budget
+    if whole.unit == "seconds" or info is None:
+        return None
+    size = entry.batch_size or workload.batch_size
+    per_epoch = max(1, info.train // max(1, info.train if size == "full" else size))
+    return whole.steps(per_epoch), per_epoch
+
+
 def _warmup(
     suite: Suite, entry: Optimizer, label: str, infos: Mapping[str, DataInfo | None]
 ) -> Iterator[Finding]:
@@ -124,12 +158,11 @@ def _warmup(
         return
     path: TypedPath = ("optimizers", label, "schedule") if entry.schedule is not None else ("schedule",)
     for name, workload in suite.workloads.items():
-        whole, info = entry.horizon or workload.budget, infos.get(name)
-        if whole.unit == "seconds" or info is None:
+        length = _length(entry, workload, infos.get(name))
+        if length is None:
             continue
-        size = entry.batch_size or workload.batch_size
-        per_epoch = max(1, info.train // (info.train if size == "full" else size))
-        total = whole.steps(per_epoch)
+        total, per_epoch = length
+        whole = entry.horizon or workload.budget
         warm = schedule.warmup.steps(total, per_epoch)
         if warm > total:
             yield (

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from optbench.catalog import lookup
+from optbench.catalog import lookup, schedulers
 from optbench.engine.optimizers import Optimizers
-from optbench.engine.torch_schedule import is_torch_scheduler, torch_rates
+from optbench.engine.torch_schedule import torch_rates
 from optbench.suite.types import Schedule
 
 #: sets the rates for a step, from 0, given the validation losses observed so far
@@ -59,7 +59,7 @@ def rates(
     warmup = min(warmup, horizon) if horizon else warmup
     lengths = Lengths(warmup, None if horizon is None else max(1, horizon - warmup), steps_per_epoch)
     found = lookup.load(lookup.resolve("schedules", schedule.name, folder))
-    if is_torch_scheduler(found):
+    if schedulers.kind_of(found, schedule.name) == "scheduler":
         return Rates(torch_rates(found, schedule, lengths, optimizers))
     return Rates(_scaled(getattr(found, "multiplier", found), schedule, lengths, optimizers))
 

@@ -1,19 +1,19 @@
-"""Any `torch.optim.lr_scheduler` as a schedule: it steps a shadow of the optimizer, whose rates are then copied.
+"""Torch's schedulers, and functions that return one, as schedules.
 
-The shadow keeps the optimizer under test free of what schedulers put into it (a wrapped `step`, keys in its groups), so that its
-state and its checkpoints are its own. A scheduler's state is never saved: it is stepped again from the start.
+A scheduler steps a shadow of the optimizer, and the shadow's rates are copied: schedulers wrap `step` and add keys to groups, which
+would change the optimizer under test and its checkpoints. A scheduler's state is never saved; it is stepped again from the start.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from optbench.catalog import schedulers
 from optbench.engine.optimizers import Optimizers
 from optbench.errors import OptbenchError
 from optbench.suite.types import Schedule
@@ -25,12 +25,8 @@ if TYPE_CHECKING:
 _CHANGED = ("lr", "momentum", "betas")
 
 
-def is_torch_scheduler(found: Any) -> bool:
-    return inspect.isclass(found) and issubclass(found, (LRScheduler, ReduceLROnPlateau))
-
-
 def torch_rates(
-    scheduler: type[Any], schedule: Schedule, lengths: Lengths, optimizers: Optimizers
+    scheduler: Callable[..., Any], schedule: Schedule, lengths: Lengths, optimizers: Optimizers
 ) -> Callable[[int, Sequence[float]], None]:
     """`per: epoch` steps the scheduler once an epoch, as those defined by epoch want it. ReduceLROnPlateau sees the validation losses.
 
@@ -67,28 +63,29 @@ class _Stepped:
     """One member's shadow with its scheduler, brought to any turn; back to an earlier one by starting over."""
 
     def __init__(
-        self, scheduler: type[Any], schedule: Schedule, lengths: Lengths, member: torch.optim.Optimizer
+        self,
+        scheduler: Callable[..., Any],
+        schedule: Schedule,
+        lengths: Lengths,
+        member: torch.optim.Optimizer,
     ) -> None:
         if any(group.get("lr") is None for group in member.param_groups):
             raise OptbenchError(f"{type(member).__name__} has no `lr` that a schedule could change")
-        self._member, self._scheduler = member, scheduler
+        self._member, self._scheduler, self._schedule = member, scheduler, schedule
         self._first = _Shadow(member)
-        turns = lengths.rest if schedule.per == "step" else -(-(lengths.rest or 0) // lengths.epoch)
-        names = inspect.signature(scheduler).parameters
-        offered: dict[str, Any] = {
-            name: turns for name in ("T_max", "total_steps") if name in names and turns
-        }
-        if "max_lr" in names:  # one rate for all groups would overwrite their own
-            offered["max_lr"] = [group["lr"] for group in self._first.param_groups]
-        self._arguments = {**offered, **schedule.arguments}
+        self._length = lengths.rest if schedule.per == "step" else -(-(lengths.rest or 0) // lengths.epoch)
         self._start()
 
     def _start(self) -> None:
         self._shadow, self._turns = _Shadow(self._first), 0
-        try:
-            self._made = self._scheduler(self._shadow, **self._arguments)
-        except (TypeError, ValueError) as error:
-            raise OptbenchError(f"schedule {self._scheduler.__name__}: {error}") from error
+        self._made: Any = schedulers.build(
+            self._scheduler,
+            self._schedule.name,
+            self._schedule.arguments,
+            self._shadow,
+            self._length,
+            self._schedule.per,
+        )
 
     def bring_to(self, turns: int, observed: Sequence[float]) -> None:
         watches = isinstance(self._made, ReduceLROnPlateau)

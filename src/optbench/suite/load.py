@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -132,10 +133,27 @@ def examine(
         for cell, examined in zip(cells, each, strict=True)
         if examined.loaded
     )
+    if problems := _repeated(made, source):
+        return Examined(first.loaded, problems)
     whole = first.loaded.suite.model_copy(
         update={"axes": {key: tuple(values) for key, values in axes.items()}}
     )
     return Examined(replace(first.loaded, suite=whole, combinations=made), [])
+
+
+def _repeated(cells: Sequence[Cell], source: Source) -> list[Problem]:
+    """Values of an axis that are written differently and mean the same, as `cosine` and `{name: cosine}`."""
+    known: dict[str, Cell] = {}
+    found = []
+    for cell in cells:
+        first = known.setdefault(cell.loaded.suite.model_dump_json(), cell)
+        if first is not cell:
+            path = next(path for path, value in cell.values.items() if value != first.values[path])
+            values = " and ".join(json.dumps(each.values[path], default=str) for each in (first, cell))
+            place = source.place(("axes", path))
+            message = f"expected every value once; {values} mean the same"
+            found.append(Problem(message, f"axes.{path}", place.file, place.line, place.column))
+    return list(dict.fromkeys(found))
 
 
 def _validated(source: Source, path: Path, problems: list[Problem]) -> Examined:

@@ -66,7 +66,14 @@ class Component(Strict):
 
 
 class Schedule(Component):
-    """Multiplies the learning rate at every step."""
+    """Sets the learning rate at every step, over the horizon that is left after the warmup.
+
+    It is a catalog name (`optbench list schedules`), your own function of `(step, steps)` that returns a multiplier of the learning
+    rate (`my_file.py:decay`), a scheduler of torch (`torch.optim.lr_scheduler.StepLR`) or another subclass of its `LRScheduler`, or a
+    function of `(optimizer, ...)` that returns one. Lengths that are not given follow the horizon: `T_max`, `total_steps`,
+    `total_iters`, `num_training_steps`, `max_steps` and the like; `num_warmup_steps` is 0. Schedulers that take functions or other
+    schedulers (`LambdaLR`, `SequentialLR`) need such a function of your own.
+    """
 
     warmup: Part | None = None
     """Linear rise from 0 at the start, part of the horizon: `5%`, `2 epochs` or `100 steps`."""
