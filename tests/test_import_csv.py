@@ -133,7 +133,7 @@ def test_without_steps_evaluations_are_numbered_by_their_clock_and_repeats_repla
 def test_lines_of_training_between_evaluations_are_left_out_and_told(tmp_path):
     found = do_import(tmp_path, LOG + "SGD,0,3,\n")
     assert found.evaluations == 4
-    assert "without any metric" in found.findings[0]
+    assert "without a validation or test metric: left out (1;" in found.findings[0]
 
 
 def test_a_run_that_never_saw_a_number_diverged_and_is_not_dropped(tmp_path):
@@ -142,9 +142,11 @@ def test_a_run_that_never_saw_a_number_diverged_and_is_not_dropped(tmp_path):
     assert (row["trials"], row["diverged"], row["reached"]) == (3, 2, 0)
 
 
-def test_unreadable_lines_are_left_out_and_counted(tmp_path):
-    found = do_import(tmp_path, LOG + "SGD,0\n,0,1,0.5\nSGD,1,x,0.5\n")
-    assert "unreadable lines: left out (3;" in " ".join(found.findings)
+def test_torn_and_nameless_rows_are_left_out_and_counted(tmp_path):
+    found = do_import(tmp_path, LOG + "SGD,0\n,0,1,0.5\n")
+    told = " ".join(found.findings)
+    assert "cells than the header: left out (1; first:" in told
+    assert "without an optimizer, run or workload: left out (1;" in told
     assert found.evaluations == 4
 
 

@@ -233,7 +233,7 @@ def _passage(log: TrialLog, target: Target) -> dict[str, Any]:
     if first is None:
         whole = _budget(log, _clocks(log, -1) if log.evaluations else zero)
         return {"reached": False} | whole | {f"{unit}_low": whole[unit] for unit in UNITS}
-    before = _clocks(log, first - 1) if first else zero
+    before = _clocks(log, last) if (last := _last_with(log, target, first)) is not None else zero
     return {"reached": True} | _clocks(log, first) | {f"{unit}_low": before[unit] for unit in UNITS}
 
 
@@ -244,6 +244,13 @@ def first_holding(log: TrialLog, target: Target) -> int | None:
     held = meets & np.isfinite(values)
     index = int(held.argmax()) if len(held) else 0
     return index if len(held) and held[index] else None
+
+
+def _last_with(log: TrialLog, target: Target, end: int) -> int | None:
+    """Return the index of the last evaluation before `end` that has the target's metric: imported logs may have others."""
+    values = np.asarray(log.evaluations.metric(target.split, target.metric)[:end], dtype=float)
+    known = np.flatnonzero(~np.isnan(values))
+    return int(known[-1]) if len(known) else None
 
 
 def _clocks(log: TrialLog, index: int) -> dict[str, float]:

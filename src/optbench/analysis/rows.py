@@ -115,7 +115,8 @@ def _suite_rows(suite: SuiteResults) -> list[TableRow]:
         first = baselines.setdefault(trial.workload_name, wanted or trial.label)
         of_row = sorted(logs.get(config_id, []), key=lambda log: log.trial["seed"])
         seeds = plan.seeds if plan is not None else tuple(log.trial["seed"] for log in of_row)
-        estimand = plan.resolved.get("final", "last") if plan is not None else "last"
+        resolved = plan.resolved if plan is not None else {}
+        estimand = resolved.get("finals", {}).get(trial.workload_name) or resolved.get("final", "last")
         rows.append(
             TableRow(suite.name, trial, config_id, seeds, tuple(of_row), trial.label == first, estimand)
         )

@@ -101,7 +101,7 @@ def _row(cells: dict[str, str]) -> Row | None:
     metrics: dict[str, dict[str, float]] = {}
     for name, cell in cells.items():
         split, slash, metric = name.partition("/")
-        if slash and metric != "num_examples":
+        if slash and metric != "num_examples" and cell and not cell.isspace():
             metrics.setdefault(split, {})[metric] = number(cell)
     train = metrics.get("train", {})
     return Row(
@@ -181,7 +181,7 @@ def _workload(name: str, targets: Targets) -> ForeignWorkload:
     """The budget is the targets file's, so that a log that grows stays the same trial."""
     target = targets.targets[name]
     budget = targets.budgets.get(name, Duration(value=1, unit="steps"))
-    return ForeignWorkload(budget, (target,), (target.metric,))
+    return ForeignWorkload(budget, (target,), (target.metric,), "best_validation")
 
 
 def _source(
@@ -193,7 +193,6 @@ def _source(
         name=name,
         title=f"AlgoPerf{version}: {name}",
         command=f"optbench import algoperf {logs} --targets {targets_file} --name {name}",
-        final="best_validation",
         baseline="baseline" if "baseline" in submissions else submissions[0],
         provenance={
             "imported": "algoperf",

@@ -1,106 +1,143 @@
-"""Which column of a tidy log holds what: by `--map FIELD=COLUMN`, else by its name."""
+"""Which column of a foreign table has which quantity: by `--map FIELD=COLUMN`, else by its name."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from optbench.errors import OptbenchError, Problem, nearest
 
-#: field -> names under which it is found without being mapped
-FIELDS = {
-    "optimizer": ("optimizer",),
-    "seed": ("seed", "run"),
+#: fields that name a run, and the columns in which they are found without being mapped, in order of preference
+NAMES = {
+    "optimizer": ("optimizer", "optimizer_name", "optim"),
+    "seed": ("seed", "run", "run_name", "run_id"),
     "workload": ("workload",),
-    "step": ("step", "global_step"),
+}
+#: fields that are numbers. Names are compared in lower case, with `_` for other separators
+NUMBERS = {
+    "step": ("step", "global_step", "iteration"),
     "epoch": ("epoch",),
     "samples": ("samples",),
-    "seconds": ("seconds", "train_seconds"),
+    "seconds": ("seconds", "train_seconds", "runtime"),
     "evaluation_seconds": ("evaluation_seconds",),
-    "train_loss": ("train_loss",),
+    "train_loss": ("train_loss", "training_loss", "train_loss_epoch", "train_loss_step", "loss"),
     "learning_rate": ("learning_rate", "lr"),
 }
+FIELDS = NAMES | NUMBERS
+CLOCKS = ("step", "epoch", "seconds")
+STATUS = "status"
 SPLITS = {
-    "validation": "validation",
-    "val": "validation",
-    "valid": "validation",
+    **dict.fromkeys(["validation", "val", "valid", "eval", "evaluation", "dev"], "validation"),
     "test": "test",
-    "train": "train",
+    **dict.fromkeys(["train", "training"], "train"),
 }
+_PLAIN = ("accuracy", "loss")  # `Val Accuracy` is the metric that targets call accuracy
+_NOT_METRICS = re.compile(
+    r"(.*[_/.])?(runtime|time|seconds|samples|steps|(samples|steps)_per_second|num_examples|size|fraction|batch(es)?)"
+)
 
 
 @dataclass(frozen=True)
 class Columns:
-    """`fields`: field -> column; `metrics`: column -> (split, metric); `percent`: columns to divide by 100."""
+    """`fields`: field -> column; `metrics`: column -> (split, metric); `percent`: columns to divide by 100.
+
+    `mapped` are the columns that `--map` names; the others are used because of their names.
+    """
 
     fields: dict[str, str]
     metrics: dict[str, tuple[str, str]]
     percent: frozenset[str]
+    mapped: frozenset[str]
 
 
-def map_columns(columns: Sequence[str], maps: Sequence[str], percent: Sequence[str], path: Path) -> Columns:
-    """`maps` are FIELD=COLUMN; a FIELD that is none of ours is a metric: [SPLIT.]METRIC, of validation if no split is named.
+def map_columns(
+    columns: Sequence[str], maps: Sequence[str], percent: Sequence[str], known: Collection[str], file: str
+) -> Columns:
+    """Find the columns. `maps` are FIELD=COLUMN; another FIELD is a metric: [SPLIT.]METRIC, by default of validation.
 
-    Raises `OptbenchError` with all problems: no such column, or no optimizer, run, clock or metric.
+    `known` are fields that need no column. Raises `OptbenchError` with all problems: no such column, two columns of one
+    metric, or no optimizer, run, clock or metric.
     """
-    problems: list[Problem] = []
+    problems = [_no_column(column, columns, file, "--percent") for column in percent if column not in columns]
     fields: dict[str, str] = {}
     metrics: dict[str, tuple[str, str]] = {}
     for text in maps:
         field, equals, column = (part.strip() for part in text.partition("="))
+        field = "seed" if field == "run" else field
         if not field or not equals or not column:
             problems.append(Problem(f"expected FIELD=COLUMN; found '{text}'", where="--map"))
         elif column not in columns:
-            problems.append(_no_column(column, columns, path, "--map"))
-        elif field == "run":
-            fields["seed"] = column
-        elif field in FIELDS:
+            problems.append(_no_column(column, columns, file, "--map"))
+        elif field in (*FIELDS, STATUS):
             fields[field] = column
         else:
-            metrics[column] = _metric(field) or ("validation", field)
-    problems += [
-        _no_column(column, columns, path, "--percent") for column in percent if column not in columns
-    ]
-    for field, names in FIELDS.items():
-        known = next((name for name in names if name in columns), None)
-        if known is not None and known not in metrics and known not in fields.values():
-            fields.setdefault(field, known)
+            metrics[column] = metric_of(field) or ("validation", field)
+    mapped = frozenset([*fields.values(), *metrics])
+    _find_fields(columns, fields, mapped)
+    used = set(fields.values()) | set(metrics)
+    taken = set(metrics.values())
     for column in columns:
-        found = _metric(column)
-        if found is not None and column not in metrics and column not in fields.values():
-            metrics[column] = found
+        metric = metric_of(column)
+        if metric and column not in used and metric not in taken and not _NOT_METRICS.fullmatch(metric[1]):
+            metrics[column] = metric
+    problems += _twice(metrics, file)
     if not problems:
-        problems = _missing(fields, metrics, columns, path)
+        problems = _missing(fields.keys() | known, metrics, columns, file)
     if problems:
         raise OptbenchError(*problems)
-    return Columns(fields, metrics, frozenset(percent))
+    return Columns(fields, metrics, frozenset(percent), mapped)
 
 
-def _metric(name: str) -> tuple[str, str] | None:
-    """`validation_accuracy`, `val/accuracy`, `test.loss` -> (split, metric)."""
-    for separator in (".", "/", "_"):
-        split, found, metric = name.partition(separator)
-        if found and metric and split.lower() in SPLITS:
-            return SPLITS[split.lower()], metric
+def _find_fields(columns: Sequence[str], fields: dict[str, str], mapped: Collection[str]) -> None:
+    by_name: dict[str, str] = {}
+    for column in columns:
+        if column not in mapped:
+            by_name.setdefault(re.sub(r"[\s/.\-]+", "_", column.strip().lower()).strip("_"), column)
+    for field, names in (FIELDS | {STATUS: (STATUS,)}).items():
+        found = next((by_name[name] for name in names if name in by_name), None)
+        if found is not None:
+            fields.setdefault(field, found)
+
+
+def metric_of(name: str) -> tuple[str, str] | None:
+    """Return the split and metric of a name such as `validation_accuracy`, `val/accuracy` or `test.loss`, else None."""
+    for separator in (".", "/", "_", " ", "-"):
+        split, found, metric = name.strip().partition(separator)
+        if found and metric.strip() and split.lower() in SPLITS:
+            metric = metric.strip()
+            return SPLITS[split.lower()], metric.lower() if metric.lower() in _PLAIN else metric
     return None
 
 
+def _twice(metrics: dict[str, tuple[str, str]], file: str) -> list[Problem]:
+    first: dict[tuple[str, str], str] = {}
+    problems = []
+    for column, metric in metrics.items():
+        if first.setdefault(metric, column) != column:
+            name = ".".join(metric)
+            message = f"'{first[metric]}' and '{column}' both are {name}: choose one with --map {name}=COLUMN"
+            problems.append(Problem(message, file=file, line=1))
+    return problems
+
+
 def _missing(
-    fields: dict[str, str], metrics: dict[str, tuple[str, str]], columns: Sequence[str], path: Path
+    fields: Collection[str], metrics: dict[str, tuple[str, str]], columns: Sequence[str], file: str
 ) -> list[Problem]:
     has = f"the columns are {', '.join(columns)}"
     wanted = []
     if "optimizer" not in fields:
-        wanted.append(f"which column names the optimizer? Say --map optimizer=COLUMN; {has}")
+        option = "--map optimizer=COLUMN, or --runs PATTERN if the run's name has it"
+        wanted.append(f"which column names the optimizer? Give {option}; {has}")
     if "seed" not in fields:
-        wanted.append(f"which column tells the runs apart? Say --map seed=COLUMN; {has}")
-    if not {"step", "epoch", "seconds"} & fields.keys():
-        wanted.append(f"which column tells when? Say --map step=COLUMN, or epoch or seconds; {has}")
+        option = "--map seed=COLUMN, or --runs PATTERN if the run's name has it"
+        wanted.append(f"which column tells the runs apart? Give {option}; {has}")
+    if not set(CLOCKS) & set(fields):
+        wanted.append(f"which column tells when? Give --map step=COLUMN, or epoch or seconds; {has}")
     if not metrics:
-        wanted.append(f"which column is a metric? Say --map validation.accuracy=COLUMN; {has}")
-    return [Problem(message, file=str(path), line=1) for message in wanted]
+        wanted.append(f"which column is a metric? Give --map validation.accuracy=COLUMN; {has}")
+    return [Problem(message, file=file, line=1) for message in wanted]
 
 
-def _no_column(column: str, columns: Sequence[str], path: Path, flag: str) -> Problem:
-    return Problem(f"no column '{column}': {nearest(column, columns)}", where=flag, file=str(path), line=1)
+def _no_column(column: str, columns: Sequence[str], file: str, option: str) -> Problem:
+    return Problem(f"no column '{column}': {nearest(column, columns)}", where=option, file=file, line=1)

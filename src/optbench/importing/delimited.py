@@ -1,19 +1,29 @@
-"""Delimited text as people's tools leave it: a byte order mark, repeated headers, torn lines, any encoding."""
+"""Delimited text as tools leave it: any delimiter, a `sep=` line, repeated headers, empty columns, torn lines.
+
+`csv.reader` and not `pandas.read_csv`: messages need the line of each row, and rows of another length must be counted.
+"""
 
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from optbench.errors import OptbenchError, Problem
+from optbench.formulas import unescape
+from optbench.importing.findings import Findings
+from optbench.importing.tables import Table
+from optbench.importing.texts import read_bytes, read_text
+
+_DELIMITERS = ",;\t|"
 
 
 @dataclass
 class Lines:
-    """Iterating gives (line number, cells by column). What is no row is counted, once iterated, in `unreadable`."""
+    """Iterating gives (line number, cells by column). Rows that do not fit the header are counted in `unreadable`."""
 
     path: Path
     columns: tuple[str, ...]  # of the first header
@@ -40,32 +50,92 @@ class Lines:
             self.unreadable.append(reader.line_num)
 
 
-def read_lines(path: Path, required: Sequence[str] = ()) -> Lines:
-    """Raises `OptbenchError` if there is no such file, no header, a column twice, or if a required column is missing."""
-    try:
-        content = path.read_bytes().decode("utf-8-sig", errors="replace").replace("\0", "").splitlines()
-    except OSError as error:
-        raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
-    first = next((line for line in content if line.strip()), None)
-    if first is None:
-        raise OptbenchError(Problem("empty: expected a line that names the columns", file=str(path)))
-    delimiter = max(",;\t", key=first.count)
-    try:
-        columns = tuple(cell.strip() for cell in next(csv.reader([first], delimiter=delimiter)))
-    except csv.Error as error:
-        raise OptbenchError(Problem(f"no table: {error}", file=str(path), line=1)) from error
+def read_lines(path: Path, required: Sequence[str]) -> Lines:
+    """Read a file leniently: undecodable bytes are replaced, and what is no row is only counted.
+
+    Raises `OptbenchError` if there is no such file, no header, a column twice, or if a required column is missing.
+    """
+    content = read_bytes(path).decode("utf-8-sig", errors="replace").replace("\0", "").splitlines()
+    columns, _, delimiter = _header(content, path)
     missing = [name for name in required if name not in columns]
     if missing:
         message = f"expected the column '{missing[0]}'; found {', '.join(columns[:8])}"
         raise OptbenchError(Problem(message, file=str(path), line=1))
-    twice = [name for name in columns if columns.count(name) > 1]
+    _check_names(columns, path, 1)
+    return Lines(path, tuple(columns), content, delimiter, frozenset(required))
+
+
+def read_delimited(path: Path, findings: Findings) -> Table:
+    """Read a whole file. Rows of another length than the header are left out and counted in `findings`.
+
+    Raises `OptbenchError` if there is no such file, if it is no text, if a column is there twice, if a quote is not
+    closed, or if no row fits the header.
+    """
+    content = list(io.StringIO(read_text(path, findings), newline=""))
+    header, start, delimiter = _header(content, path)
+    _check_names(header, path, start + 1)
+    reader = csv.reader(content[start:], delimiter=delimiter, strict=True)
+    width, names = len(header), set(header)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    torn: list[tuple[int, int]] = []  # line number and length
+    try:
+        for cells in reader:
+            if len(cells) > width and not any(map(str.strip, cells[width:])):
+                del cells[width:]
+            if not any(cell and not cell.isspace() for cell in cells):
+                continue
+            if len(cells) != width:
+                torn.append((start + reader.line_num, len(cells)))
+            elif cells[0].strip() not in names or {cell.strip() for cell in cells} != names:  # no header
+                rows.append(cells)
+                lines.append(start + reader.line_num)
+    except csv.Error as error:
+        line = start + reader.line_num
+        raise OptbenchError(Problem(f"invalid CSV: {error}", file=str(path), line=line)) from error
+    if torn and not rows:
+        line, length = torn[0]
+        message = f"expected {width} cells, as in the header; found {length}"
+        raise OptbenchError(Problem(message, file=str(path), line=line))
+    findings.note(
+        "rows with more or fewer cells than the header: left out",
+        f"{path}:{torn[0][0] if torn else 0}",
+        len(torn),
+    )
+    columns = zip(*rows, strict=True) if rows else ((),) * width
+    named = {unescape(name): cells for name, cells in zip(header, columns, strict=True) if name}
+    return Table(str(path), named, lines, delimiter=delimiter)
+
+
+def _header(content: list[str], path: Path) -> tuple[list[str], int, str]:
+    """Return the columns' names, the number of lines before them, and the delimiter that gives most columns."""
+    start = next((index for index, line in enumerate(content) if line.strip()), None)
+    delimiters = _DELIMITERS
+    if start is not None and content[start].strip().lower().startswith("sep="):
+        hint = content[start].rstrip("\r\n").strip(' "')[4:5]
+        delimiters = hint or delimiters
+        start = next((i for i in range(start + 1, len(content)) if content[i].strip()), None)
+    if start is None:
+        raise OptbenchError(Problem("empty: expected a line that names the columns", file=str(path)))
+    try:
+        options = [(next(csv.reader(content[start:], delimiter=each)), each) for each in delimiters]
+    except csv.Error as error:
+        raise OptbenchError(Problem(f"no table: {error}", file=str(path), line=start + 1)) from error
+    cells, delimiter = max(options, key=lambda option: len(option[0]))
+    header = [cell.strip() for cell in cells]
+    while len(header) > 1 and not header[-1]:  # empty columns of a spreadsheet
+        header.pop()
+    return header, start, delimiter
+
+
+def _check_names(header: Sequence[str], path: Path, line: int) -> None:
+    twice = [name for name in header if name and header.count(name) > 1]
     if twice:
-        raise OptbenchError(Problem(f"two columns are called '{twice[0]}'", file=str(path), line=1))
-    return Lines(path, columns, content, delimiter, frozenset(required))
+        raise OptbenchError(Problem(f"two columns are called '{twice[0]}'", file=str(path), line=line))
 
 
 def number(cell: str | None) -> float:
-    """NaN for what is no number."""
+    """Return NaN for what is no number."""
     try:
         return float(cell) if cell else math.nan
     except ValueError:

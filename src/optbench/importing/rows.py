@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from optbench.events import Evaluated, Event, Finished, Metrics, Started, Status
 from optbench.suite.types import Target
 
 NAN = math.nan
+_EVALUATED = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,49 @@ class Row:
     def value(self, target: Target) -> float:
         return self.metrics.get(target.split, {}).get(target.metric, NAN)
 
+    def contradicts(self, other: Row) -> bool:
+        """Return whether a validation or test metric has two values."""
+        for split in _EVALUATED:
+            mine, their = self.metrics.get(split, {}), other.metrics.get(split, {})
+            if any(not _same(mine[metric], their[metric]) for metric in mine.keys() & their.keys()):
+                return True
+        return False
+
+    def merged(self, later: Row) -> Row:
+        """Return one row of both. Clocks are those of the row that has validation metrics, else of the first."""
+        metrics = {
+            split: self.metrics.get(split, {}) | later.metrics.get(split, {})
+            for split in dict.fromkeys([*self.metrics, *later.metrics])
+        }
+        first = later if later.metrics.get("validation") and not self.metrics.get("validation") else self
+        second = self if first is later else later
+        values = {
+            name: _first(getattr(first, name), getattr(second, name))
+            for name in ("epoch", "samples", "seconds", "evaluation_seconds")
+        }
+        values |= {
+            name: _first(getattr(later, name), getattr(self, name))
+            for name in ("train_loss", "learning_rate")
+        }
+        return Row(step=self.step, metrics=metrics, **values)
+
+
+def _same(value: float, other: float) -> bool:
+    return value == other or (math.isnan(value) and math.isnan(other))
+
+
+def _first(value: float, other: float) -> float:
+    return other if math.isnan(value) else value
+
 
 @dataclass(frozen=True)
 class Course:
-    """A run's evaluations, steps rising; `repeated` rows of the log were done again after a restart."""
+    """A run's evaluations, steps rising, and how many rows of the log were treated in which way."""
 
     rows: tuple[Row, ...]
-    repeated: int
+    repeated: int  # replaced by a later row, after a restart
+    unused: int = 0  # rows of training between the evaluations
+    unordered: int = 0  # rows that had to be sorted
 
 
 def course(rows: Iterable[Row], targets: Sequence[Target]) -> Course:
@@ -59,9 +97,56 @@ def course(rows: Iterable[Row], targets: Sequence[Target]) -> Course:
     return Course(tuple(kept), repeated)
 
 
+def merged_course(rows: Sequence[Row], targets: Sequence[Target]) -> Course:
+    """Merge the rows of a step into one evaluation. Rows of training are used where a step has an evaluation too.
+
+    Evaluations are the rows with a metric of validation or test; of a log without any, those with a metric; of a log
+    without metrics, all.
+    """
+    evaluated = [row for row in rows if any(row.metrics.get(split) for split in _EVALUATED)]
+    evaluated = evaluated or [row for row in rows if row.metrics] or list(rows)
+    ordered = _ordered(evaluated, targets)
+    kept = {id(row) for row in evaluated}
+    training: dict[int, Row] = {}
+    for row in rows:
+        if id(row) not in kept:
+            training[row.step] = training[row.step].merged(row) if row.step in training else row
+    steps = {row.step for row in ordered.rows}
+    merged = [training[row.step].merged(row) if row.step in training else row for row in ordered.rows]
+    return replace(ordered, rows=tuple(merged), unused=len(training.keys() - steps))
+
+
+def _ordered(rows: Sequence[Row], targets: Sequence[Target]) -> Course:
+    """Sort and merge rows by step if those of one step agree; else later ones replace earlier ones, as in `course`.
+
+    Steps that only fall are a log in reverse.
+    """
+    falls = sum(after.step < before.step for before, after in pairwise(rows))
+    if falls and all(after.step <= before.step for before, after in pairwise(rows)):
+        rows = rows[::-1]
+    by_step: dict[int, Row] = {}
+    for row in rows:
+        before = by_step.get(row.step)
+        if before is not None and before.contradicts(row):
+            return course(_adjacent(rows), targets)
+        by_step[row.step] = before.merged(row) if before is not None else row
+    return Course(tuple(by_step[step] for step in sorted(by_step)), 0, unordered=falls)
+
+
+def _adjacent(rows: Iterable[Row]) -> list[Row]:
+    """Merge neighbours of one step that do not contradict each other."""
+    merged: list[Row] = []
+    for row in rows:
+        if merged and merged[-1].step == row.step and not merged[-1].contradicts(row):
+            merged[-1] = merged[-1].merged(row)
+        else:
+            merged.append(row)
+    return merged
+
+
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a run besides its evaluations. `final` names the estimand of the final metrics."""
+    """What is known of a run besides its evaluations."""
 
     environment: dict[str, Any]
     hyperparameters: dict[str, Any] = field(default_factory=dict)
@@ -69,6 +154,10 @@ class Facts:
     metric: str = ""  # the one that tells whether the run diverged, and which evaluation was best
     split: str = "validation"  # of that metric
     higher_is_better: bool = True
+    losses: tuple[
+        tuple[str, str], ...
+    ] = ()  # (split, metric) of which a last value that is not finite is a divergence
+    status: Status | None = None  # where the log states it
 
 
 def events(rows: Sequence[Row], facts: Facts) -> list[Event]:
@@ -103,20 +192,19 @@ def _evaluated(row: Row) -> Evaluated:
 
 def _finished(rows: Sequence[Row], facts: Facts) -> Finished:
     if not rows:
-        return Finished(status="failed", detail="the log has no evaluation")
+        return Finished(status=facts.status or "failed", detail="the log has no evaluation")
     last = rows[-1]
-    diverged = not math.isfinite(last.metrics.get(facts.split, {}).get(facts.metric, NAN))
-    status: Status = "diverged" if diverged else "completed"
-    detail = f"the last {facts.split} {facts.metric} of the log is not a finite number" if diverged else ""
+    divergence = _divergence(rows, facts)
+    status: Status = facts.status or ("diverged" if divergence else "completed")
     best = _best(rows, facts)
     final = {}
-    if not diverged:
-        final = {"last": last.metrics.get("test", {}), "last_validation": last.metrics.get("validation", {})}
+    if status in ("completed", "stopped"):
+        final = {"last": _last(rows, "test"), "last_validation": _last(rows, "validation")}
         if best is not None:
             final["best_validation"] = best.metrics.get("test", {})
     return Finished(
         status=status,
-        detail=detail,
+        detail=divergence if status == "diverged" else "",
         step=last.step,
         final={name: metrics for name, metrics in final.items() if metrics},
         best_step=best.step if best is not None else None,
@@ -125,6 +213,28 @@ def _finished(rows: Sequence[Row], facts: Facts) -> Finished:
         evaluation_seconds=last.evaluation_seconds,
         setup_seconds=NAN,
     )
+
+
+def _last(rows: Sequence[Row], split: str) -> dict[str, float]:
+    """Return each metric's value at the last evaluation that has it."""
+    values: dict[str, float] = {}
+    for row in rows:
+        values |= row.metrics.get(split, {})
+    return values
+
+
+def _divergence(rows: Sequence[Row], facts: Facts) -> str:
+    """Return what is not finite at the end of the run; an empty text if the run did not diverge."""
+    if not any(values for row in rows for values in row.metrics.values()):
+        return "the log has no metric of this run"
+    for split, metric in ((facts.split, facts.metric), *facts.losses):
+        value = _last(rows, split).get(metric, 0.0)
+        if not math.isfinite(value):
+            return f"the last {split} {metric} of the log is not a finite number"
+    losses = [row.train_loss for row in rows if not math.isnan(row.train_loss)]
+    if losses and math.isinf(losses[-1]):
+        return "the last training loss of the log is not a finite number"
+    return ""
 
 
 def _best(rows: Sequence[Row], facts: Facts) -> Row | None:

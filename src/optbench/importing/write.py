@@ -34,6 +34,7 @@ class ForeignWorkload:
     budget: Duration
     targets: tuple[Target, ...]
     metrics: tuple[str, ...]  # the first is the final metric
+    final: str  # estimand of the final metric
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,6 @@ class Source:
     name: str  # of the suite in the store
     title: str
     command: str
-    final: str  # estimand of the final metric
     baseline: str
     provenance: dict[str, Any]
     higher_is_better: dict[str, bool]
@@ -77,7 +77,10 @@ def write(
         plan = make_plan(
             source.name, suite, trials, source.command, source.provenance, source.higher_is_better
         )
-        plan.resolved["final"] = source.final
+        finals = {name: workload.final for name, workload in workloads.items()}
+        plan.resolved["final"] = next(iter(finals.values()))
+        if len(set(finals.values())) > 1:
+            plan.resolved["finals"] = finals
         folder.write_plan(plan)
         outcomes = [folder.write_trial(trial, run.events) for trial, run in zip(trials, runs, strict=True)]
         known = {folder.trial_path(trial) for trial in trials}

@@ -1,0 +1,29 @@
+"""Readers of foreign logs: a file each, with `read(paths, findings) -> tables` and `EXAMPLES` of the command line.
+
+The first line of a reader's docstring says what it reads. Its library, if it needs one, is imported when it reads.
+"""
+
+from __future__ import annotations
+
+import ast
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from optbench.errors import OptbenchError, Problem, nearest
+
+_FOLDER = Path(__file__).parent
+
+
+def known_readers() -> dict[str, str]:
+    """Return the name of every reader and its docstring, read from the files without importing them."""
+    files = sorted(file for file in _FOLDER.glob("*.py") if not file.stem.startswith("_"))
+    return {file.stem: ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "" for file in files}
+
+
+def reader(kind: str) -> Any:
+    """Return the reader's module. Raises `OptbenchError` if there is no such reader."""
+    known = known_readers()
+    if kind not in known:
+        raise OptbenchError(Problem(f"no reader '{kind}': {nearest(kind, known)}"))
+    return import_module(f"optbench.importing.readers.{kind}")
