@@ -15,7 +15,7 @@ from optbench.importing.tidy import Asked, Imported, import_csv
 from optbench.report.records import records
 from optbench.store import Results, read
 from program import optbench
-from results_builder import a_suite, curve, diverged, write
+from results_builder import a_suite, curve, diverged, finished, started, write
 
 HEADER = "optimizer,seed,epoch,validation_accuracy\n"
 
@@ -339,6 +339,16 @@ def test_a_diverged_trial_of_ours_stays_one(tmp_path):
     write(tmp_path / "own", a_suite(seeds=1), {("SGD", 0): curve([0.5]), ("Adam", 0): diverged()})
     do_import(tmp_path, records(read([tmp_path / "own"])))
     assert statuses(tmp_path) == {"SGD": "completed", "Adam": "diverged"}
+
+
+@pytest.mark.parametrize(("status", "counts"), [("diverged", True), ("failed", True), ("interrupted", False)])
+def test_a_trial_of_ours_that_ended_before_its_first_evaluation_stays_one(tmp_path, status, counts):
+    lost = [started(), finished(status=status, epochs=0)]
+    write(tmp_path / "own", a_suite(seeds=1), {("SGD", 0): curve([0.5]), ("Adam", 0): lost})
+    do_import(tmp_path, records(read([tmp_path / "own"])))
+    assert statuses(tmp_path) == {"SGD": "completed", "Adam": status}
+    rows = comparison(stored(tmp_path)).set_index("optimizer")
+    assert (rows.loc["Adam", "diverged"] + rows.loc["Adam", "failed"] == 1) == counts
 
 
 def test_a_row_with_a_status_and_no_evaluation_is_a_trial(tmp_path):

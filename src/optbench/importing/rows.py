@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
-from optbench.events import Evaluated, Event, Finished, Metrics, Started, Status
+from optbench.events import Evaluated, Event, Fault, Finished, Metrics, Started, Status
 from optbench.suite.types import Target
 
 NAN = math.nan
@@ -158,6 +158,7 @@ class Facts:
         tuple[str, str], ...
     ] = ()  # (split, metric) of which a last value that is not finite is a divergence
     status: Status | None = None  # where the log states it
+    at_fault: Fault = ""  # of a failure
 
 
 def events(rows: Sequence[Row], facts: Facts) -> list[Event]:
@@ -192,10 +193,11 @@ def _evaluated(row: Row) -> Evaluated:
 
 def _finished(rows: Sequence[Row], facts: Facts) -> Finished:
     if not rows:
-        return Finished(status=facts.status or "failed", detail="the log has no evaluation")
+        status = facts.status or "failed"
+        return Finished(status=status, detail="the log has no evaluation", at_fault=facts.at_fault)
     last = rows[-1]
     divergence = _divergence(rows, facts)
-    status: Status = facts.status or ("diverged" if divergence else "completed")
+    status = facts.status or ("diverged" if divergence else "completed")
     best = _best(rows, facts)
     final = {}
     if status in ("completed", "stopped"):
@@ -212,6 +214,7 @@ def _finished(rows: Sequence[Row], facts: Facts) -> Finished:
         cpu_seconds=NAN,
         evaluation_seconds=last.evaluation_seconds,
         setup_seconds=NAN,
+        at_fault=facts.at_fault,
     )
 
 

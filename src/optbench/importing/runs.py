@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from optbench.errors import OptbenchError, Problem
-from optbench.events import STATUSES, Status
+from optbench.events import STATUSES, Fault, Status
 from optbench.formulas import unescape
 from optbench.importing.columns import CLOCKS, NAMES, NUMBERS, STATUS, Columns, map_columns
 from optbench.importing.fills import drop_fills
@@ -24,11 +24,12 @@ Metric = tuple[str, str]  # split, metric
 
 @dataclass
 class RunLog:
-    """`rows` in the order of the log; `status` is how the run ended, where the log states it."""
+    """`rows` in the order of the log; `status` and `at_fault` are how the run ended, where the log states it."""
 
     source: str
     rows: list[Row] = field(default_factory=list)
     status: Status | None = None
+    at_fault: Fault = ""
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,11 @@ def read_runs(
                 raise OptbenchError(Problem(message, file=source))
             of_run = {name: [column[index] for index in indexes] for name, column in numbers.items()}
             rows, unclocked = _rows(of_run, columns)
-            status = _status(table, columns, indexes)
+            status, at_fault = _end(table, columns, indexes)
+            if status and not any(row.metrics for row in rows):
+                rows, unclocked = [], 0  # it ended before its first evaluation
             if rows or status:
-                runs[key] = RunLog(source, rows, status)
-            unclocked -= bool(status and not rows)
+                runs[key] = RunLog(source, rows, status, at_fault)
             findings.note(
                 "rows without a step, epoch or seconds: left out", f"{source}: {' '.join(key)}", unclocked
             )
@@ -154,14 +156,20 @@ def _texts(table: Table, columns: Columns, names: Mapping[str, str], name: str) 
     return [unescape(str(cell).strip()) if cell is not None else "" for cell in cells]
 
 
-def _status(table: Table, columns: Columns, indexes: Sequence[int]) -> Status | None:
-    """Return how the run ended, where the last status of its rows is a word of ours."""
-    if STATUS not in columns.fields:
-        return None
-    cells = cells_of(table, columns.fields[STATUS])
-    words = [str(cells[index]).strip().lower() for index in indexes]
-    last = next((word for word in reversed(words) if word), "")
-    return next((status for status in STATUSES if status == last), None)
+def _end(table: Table, columns: Columns, indexes: Sequence[int]) -> tuple[Status | None, Fault]:
+    """Return how the run ended and what was at fault, where the status of its last rows is one that `records` writes."""
+    status = _last_word(table, columns.fields.get(STATUS), indexes)
+    status = "interrupted" if status == "unfinished" else status
+    known = next((each for each in STATUSES if each == status), None)
+    at_fault = _last_word(table, "at_fault" if "at_fault" in table.columns else None, indexes)
+    faults: tuple[Fault, ...] = ("optimizer", "infrastructure")
+    return known, next((each for each in faults if known and each == at_fault), "")
+
+
+def _last_word(table: Table, column: str | None, indexes: Sequence[int]) -> str:
+    cells = cells_of(table, column) if column is not None else ()
+    words = (str(cells[index]).strip().lower() for index in reversed(indexes) if column is not None)
+    return next((word for word in words if word), "")
 
 
 def _rows(numbers: dict[str, Numbers], columns: Columns) -> tuple[list[Row], int]:

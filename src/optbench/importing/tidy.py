@@ -74,7 +74,7 @@ def import_logs(kind: str, paths: Sequence[Path], results: Path, asked: Asked) -
         workloads[name], facts = _workload(own, courses, list(metrics), asked_targets)
         for key, log in own.items():
             environment = {"imported": kind, "run": key[2], "source": log.source}
-            of_run = Facts(environment, **facts, status=log.status)
+            of_run = Facts(environment, **facts, status=log.status, at_fault=log.at_fault)
             runs.append(Run(name, key[1], seeds[key], events(courses[key].rows, of_run), {}))
             evaluations += len(courses[key].rows)
     labels = tuple(dict.fromkeys(run.label for run in runs))

@@ -30,6 +30,7 @@ class _Resolved(_Content):
     description: StrictStr | None = None
     baseline: StrictStr | None = None
     final: StrictStr | None = None
+    finals: dict[str, StrictStr] = {}
     workloads: dict[str, dict[str, Any]] = {}
     optimizers: dict[str, dict[str, Any]] = {}
     sensitivity: dict[str, Grid] = {}
