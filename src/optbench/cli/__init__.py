@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 import gc
-import io
-import os
 import sys
+from typing import Any
 
+from optbench.cli.streams import ReaderGone, flush_or_discard_output, prepare_streams
 from optbench.errors import OptbenchError
+
+_READER_GONE = 128 + 13  # as a shell reports a program that SIGPIPE ended
 
 
 def main() -> None:
-    """Run `optbench`. A user's mistake ends with its place and exit code 2, never with a traceback."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error: no label is worth a traceback
+    """Run `optbench` and exit. A user's mistake ends with its place and exit code 2, never with a traceback."""
+    prepare_streams()
     gc.set_threshold(100_000, 20, 100)  # a report makes a million objects, and few of them in cycles
     try:
-        from optbench.cli.app import app
-
-        app()
+        code = _run()
     except OptbenchError as error:
         _explain(error)
-        sys.exit(2)
-    except BrokenPipeError:  # `optbench report | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        code = 2
+    except ReaderGone:  # `optbench report | head`
+        code = _READER_GONE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        code = 130
+    flush_or_discard_output()
+    sys.exit(code)
+
+
+def _run() -> Any:
+    """Return the exit code, once everything is written."""
+    from optbench.cli.app import app
+
+    code: Any = 0
+    try:
+        app()
+    except SystemExit as end:
+        code = end.code
+    sys.stdout.flush()
+    return code
 
 
 def _explain(error: OptbenchError) -> None:

@@ -22,8 +22,10 @@ def run_suites(suites: Sequence[str], options: RunOptions, *, as_json: bool = Fa
     """Run all suites and show the results. Return the exit code. Nothing runs unless all suites are valid."""
     from optbench.cli.run_summary import show_end
     from optbench.cli.signals import stop_requests
+    from optbench.cli.streams import accept_closed_output
     from optbench.runner.suite_run import run_job
 
+    accept_closed_output()
     jobs = _jobs(suites, options)
     failed = False
     with stop_requests() as stop:

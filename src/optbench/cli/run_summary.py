@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from optbench.cli.signals import say
+from optbench.cli.streams import ReaderGone
+from optbench.errors import OptbenchError
 from optbench.runner.final_reports import failed_trials, requested_rows, write_reports
 from optbench.runner.job import Job
 from optbench.runner.options import RunOptions
 from optbench.runner.suite_run import JobEnd
+from optbench.store import Results
 
 _SHOWN_FAILURES = 5
 
@@ -17,11 +21,7 @@ def show_end(job: Job, options: RunOptions, end: JobEnd, *, table: bool) -> bool
     """Print the table on standard output, the rest on standard error. Return whether a requested trial failed."""
     failed = False
     if end.results is not None:
-        logs = end.results.suites[0].logs
-        if table and any(log.evaluations or log.is_complete for log in logs):
-            from optbench.cli.show import print_tables
-
-            print_tables(requested_rows(end.results, options.only))
+        unprinted = _print_table(requested_rows(end.results, options.only)) if table else None
         files = write_reports(end.results, job.folder, say)
         say(f"\nResults: {job.folder.path}{os.sep} ({files}, trials{os.sep})")
     if end.trials_left:
@@ -29,7 +29,22 @@ def show_end(job: Job, options: RunOptions, end: JobEnd, *, table: bool) -> bool
         say(f"Stopped with {n} trial{'s' * (n != 1)} to go. To resume: {options.command}")
     if end.results is not None:
         failed = _show_failures(job, end)
+        if unprinted is not None:
+            raise unprinted
     return failed or end.summary.trouble
+
+
+def _print_table(results: Results) -> Exception | None:
+    """Print the table. Return the error if standard output is full or closed: the files are written all the same."""
+    from optbench.cli.show import print_tables
+
+    try:
+        if any(log.evaluations or log.is_complete for log in results.suites[0].logs):
+            print_tables(results)
+            sys.stdout.flush()
+    except (OptbenchError, ReaderGone) as error:
+        return error
+    return None
 
 
 def _show_failures(job: Job, end: JobEnd) -> bool:

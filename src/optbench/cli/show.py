@@ -58,7 +58,7 @@ def report(
 def _names_folder(output: Path) -> bool:
     """A path that was typed with a slash at its end has lost it on the way here: no ending then says the same."""
     try:
-        return output.is_dir() or (output.suffix == "" and not output.exists())
+        return output.is_dir() or (output.suffix == "" and not os.path.lexists(output))
     except OSError as error:
         from optbench.store.files import explained
 
@@ -118,7 +118,7 @@ def write(text: str, output: Path | None) -> None:
     if output is None:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
         return
-    from optbench.store.files import explained, make_folder, write_whole
+    from optbench.store.files import explained, is_standard_stream, make_folder, write_whole
 
     try:
         is_folder = output.is_dir()
@@ -130,4 +130,5 @@ def write(text: str, output: Path | None) -> None:
         )
     make_folder(output.parent)
     write_whole(output, text if text.endswith("\n") else text + "\n")
-    print(output)
+    if not is_standard_stream(output):
+        print(output)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from optbench.cli.streams import stop_talking
 from optbench.events import Event
 from optbench.suite.types import Trial
 
@@ -58,16 +59,6 @@ def stop_requests() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
-def stop_talking() -> None:
-    """The terminal was closed, or the program that read our output ended: go on without."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    with contextlib.suppress(OSError):
-        if os.path.sameopenfile(1, 2):
-            os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-
-
 def undisturbed(listen: Callable[[Trial, Event], None]) -> Callable[[Trial, Event], None]:
     """A display that can't be drawn any more is no reason to lose a run."""
 
@@ -81,8 +72,5 @@ def undisturbed(listen: Callable[[Trial, Event], None]) -> Callable[[Trial, Even
 
 
 def say(line: str) -> None:
-    """To a person, on standard error, if there is one left to hear it."""
-    try:
-        print(line, file=sys.stderr, flush=True)
-    except OSError:
-        stop_talking()
+    """Print a message for a person on standard error."""
+    print(line, file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from optbench.report.colours import LIGHT
 from optbench.report.model import Block, Cell, Column, Report, Section, Table
 from optbench.report.text import clean, number
 from optbench.steptimes import StepTime, StepTimes
+from optbench.store.files import write_whole
 
 _MIB = 2**20
 _ORDER = ("forloop", "foreach", "fused", "compiled", "own")
@@ -100,7 +102,9 @@ def save_figure(times: StepTimes, folder: Path) -> tuple[Path, ...]:
     )
     paths = tuple(folder / f"steps.{suffix}" for suffix in ("svg", "png"))
     for path in paths:
-        figure.savefig(path, dpi=220)
+        file = io.BytesIO()
+        figure.savefig(file, dpi=220, format=path.suffix[1:])
+        write_whole(path, file.getvalue())
     return paths
 
 

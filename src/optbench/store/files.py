@@ -8,6 +8,8 @@ import hashlib
 import os
 import re
 import shutil
+import stat
+import sys
 import unicodedata
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +27,7 @@ _ADVICE = {
     errno.EPERM: f"no permission: {_MOVE}",
     errno.ENOTDIR: f"a file is where a folder is expected: {_MOVE}, or move the file",
     errno.EEXIST: f"a file is where a folder is expected: {_MOVE}, or move the file",
+    errno.EPIPE: "the program that read it has ended",
     errno.ENAMETOOLONG: f"the path is too long: {_MOVE}",
 }
 
@@ -47,27 +50,74 @@ def make_folder(path: Path) -> None:
 
 
 def write_whole(path: Path, content: str | bytes, *, sync: bool = True) -> None:
-    """Replace the file in one move: a reader, or a crash, sees the old content or the new, never a part.
+    """Replace a regular file in one move: a reader, or a crash, sees the old content or the new, never a part.
 
-    Without `sync` that holds but for a power cut: for many files that can be made again, with one `sync_all` at the end.
+    A symbolic link is followed, and the file's permissions are kept. What is no regular file (a device, a FIFO, standard
+    output) is opened and written. Without `sync` a power cut may lose the file: for many files that can be made again,
+    with one `sync_all` at the end. Raises `OptbenchError` if the file cannot be written.
     """
     data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
-    temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}{_TEMPORARY}")
     try:
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                if sync:
-                    file.flush()
-                    os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        facts = _facts(path)
+        if facts is not None and (not stat.S_ISREG(facts.st_mode) or _standard_descriptor(facts)):
+            _write_into(path, data, _standard_descriptor(facts))
+            return
+        target = Path(os.path.realpath(path))
+        _replace(target, data, None if facts is None else stat.S_IMODE(facts.st_mode), sync=sync)
         if sync:
-            sync_folder(path.parent)
+            sync_folder(target.parent)
     except OSError as error:
         raise explained(error, path, len(data)) from error
+
+
+def _facts(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:  # also a link to a file that is not there yet
+        return None
+
+
+def is_standard_stream(path: Path) -> bool:
+    """Whether the path is the file, device or pipe that standard output or standard error goes to."""
+    try:
+        return _standard_descriptor(path.stat()) is not None
+    except OSError:
+        return False
+
+
+def _standard_descriptor(facts: os.stat_result) -> int | None:
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(facts, os.fstat(descriptor)):
+                return descriptor
+    return None
+
+
+def _write_into(path: Path, data: bytes, descriptor: int | None) -> None:
+    """Write to an open descriptor at its position, or to what `path` names, which is not created or truncated."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()  # what was printed before comes first
+    flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY
+    opened = os.open(path, flags) if descriptor is None else os.dup(descriptor)
+    with open(opened, "wb") as file:
+        file.write(data)
+
+
+def _replace(target: Path, data: bytes, mode: int | None, *, sync: bool) -> None:
+    temporary = target.with_name(f".{target.name[:40]}.{os.getpid()}{_TEMPORARY}")
+    try:
+        with temporary.open("wb") as file:
+            if mode is not None:
+                with contextlib.suppress(OSError):  # file systems that cannot do it
+                    os.fchmod(file.fileno(), mode)
+            file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def sweep(folder: Path) -> None:

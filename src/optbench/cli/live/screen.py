@@ -18,7 +18,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from optbench.cli.live.view import Line
-from optbench.cli.signals import stop_talking
+from optbench.cli.streams import stop_talking
 
 SECONDS = 0.25
 _STYLES = {name: Style.parse(name) for name in ("bold", "dim", "green", "red", "yellow")} | {"": Style()}
