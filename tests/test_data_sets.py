@@ -223,8 +223,24 @@ def test_channel_statistics_are_those_of_numpy_and_never_zero() -> None:
 # downloads
 
 
-def write_idx(folder: Path, name: str, array: np.ndarray[Any, Any], *, packed: bool) -> None:
+@pytest.fixture
+def known_files(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str, int, str]]:
+    """The files of Fashion-MNIST, as far as a test writes other ones."""
+    files = dict(fashion_mnist._FILES)
+    monkeypatch.setattr(fashion_mnist, "_FILES", files)
+    return files
+
+
+def write_idx(
+    folder: Path,
+    name: str,
+    array: np.ndarray[Any, Any],
+    *,
+    packed: bool,
+    known: dict[str, tuple[str, int, str]],
+) -> None:
     raw = bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
+    known[name] = ("", len(raw), hashlib.md5(raw).hexdigest())
     folder.mkdir(parents=True, exist_ok=True)
     if packed:
         (folder / f"{name}.gz").write_bytes(gzip.compress(raw))
@@ -233,26 +249,55 @@ def write_idx(folder: Path, name: str, array: np.ndarray[Any, Any], *, packed: b
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_fashion_mnist_is_read_from_the_data_root_first(tmp_path: Path, packed: bool) -> None:
+def test_fashion_mnist_is_read_from_the_data_root_first(
+    tmp_path: Path, packed: bool, known_files: dict[str, tuple[str, int, str]]
+) -> None:
     raw = tmp_path / "FashionMNIST" / "raw"
     random = np.random.RandomState(0)
     for part, size in (("train", 60_000), ("t10k", 10_000)):
         images = np.zeros((size, 28, 28), np.uint8)
         images[:, 0, 0] = random.randint(0, 256, size)
-        write_idx(raw, f"{part}-images-idx3-ubyte", images, packed=packed)
-        write_idx(raw, f"{part}-labels-idx1-ubyte", (np.arange(size) % 10).astype(np.uint8), packed=packed)
+        write_idx(raw, f"{part}-images-idx3-ubyte", images, packed=packed, known=known_files)
+        labels = (np.arange(size) % 10).astype(np.uint8)
+        write_idx(raw, f"{part}-labels-idx1-ubyte", labels, packed=packed, known=known_files)
     splits = fashion_mnist.load(tmp_path)
     check_promise(splits)
     assert splits.info.source == str(raw)
     assert np.bincount(splits.validation.labels).tolist() == [600] * 10
 
 
-def test_a_broken_file_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"<html>not found</html>", "Not a gzipped file"),
+        (gzip.compress(bytes(10)), "expected 16 bytes when unpacked; found 10"),
+        (gzip.compress(bytes(30_000_000)), "expected 16 bytes when unpacked; found more"),
+        (gzip.compress(bytes(16)), "expected MD5 [0-9a-f]{32} when unpacked"),
+        (gzip.compress(bytes(16))[:-9], "ended before the end-of-stream marker"),
+    ],
+)
+def test_a_packed_file_with_other_content_is_refused(
+    tmp_path: Path, known_files: dict[str, tuple[str, int, str]], content: bytes, words: str
+) -> None:
     raw = tmp_path / "FashionMNIST" / "raw"
-    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
-        write_idx(raw, f"{name}-ubyte", np.zeros(4, np.uint8), packed=True)
-    (raw / "train-images-idx3-ubyte.gz").write_bytes(b"<html>not found</html>")
-    with pytest.raises(OptbenchError, match=r"train-images-idx3-ubyte\.gz: is no complete idx file"):
+    for name in tuple(known_files):
+        write_idx(raw, name, np.ones(8, np.uint8), packed=True, known=known_files)
+        known_files[name] = ("", 16, known_files[name][2])
+    (raw / "train-images-idx3-ubyte.gz").write_bytes(content)
+    with pytest.raises(
+        OptbenchError, match=rf"train-images-idx3-ubyte\.gz: is not the file of Fashion-MNIST \(.*{words}"
+    ):
+        fashion_mnist.load(tmp_path)
+
+
+def test_an_unpacked_file_of_another_size_is_refused(tmp_path: Path) -> None:
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in fashion_mnist._FILES:
+        (raw / name).write_bytes(bytes(100))
+    with pytest.raises(
+        OptbenchError, match=r"train-images-idx3-ubyte: .*expected 47,040,016 bytes; found 100"
+    ):
         fashion_mnist.load(tmp_path)
 
 
@@ -267,28 +312,31 @@ def test_the_systems_fashion_mnist_is_used_without_a_network(
     assert splits.std[0] / 255 == pytest.approx(0.3530, abs=0.001)
 
 
-def test_a_packed_file_is_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_packed_file_is_unpacked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known_files: dict[str, tuple[str, int, str]]
+) -> None:
     packed, root = tmp_path / "system", tmp_path / "root"
     monkeypatch.setattr(fashion_mnist, "_SYSTEM", packed)
     for part, size in (("train", 60_000), ("t10k", 10_000)):
-        write_idx(packed, f"{part}-images-idx3-ubyte", np.full((size, 2, 2), 7, np.uint8), packed=True)
-        write_idx(packed, f"{part}-labels-idx1-ubyte", (np.arange(size) % 10).astype(np.uint8), packed=True)
+        images, labels = np.full((size, 2, 2), 7, np.uint8), (np.arange(size) % 10).astype(np.uint8)
+        write_idx(packed, f"{part}-images-idx3-ubyte", images, packed=True, known=known_files)
+        write_idx(packed, f"{part}-labels-idx1-ubyte", labels, packed=True, known=known_files)
     first = fashion_mnist.load(root)
     kept = sorted(path.name for path in (root / "FashionMNIST" / "raw").iterdir())
     assert kept == sorted(fashion_mnist._FILES)
-    monkeypatch.setattr(gzip, "decompress", None)
+    monkeypatch.setattr(gzip, "open", None)
     second = fashion_mnist.load(root)
     assert np.array_equal(first.train.inputs, second.train.inputs)
     assert np.array_equal(first.test.labels, second.test.labels)
 
 
 def test_a_data_root_that_cannot_be_written_is_no_obstacle(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known_files: dict[str, tuple[str, int, str]]
 ) -> None:
     monkeypatch.setattr(fashion_mnist, "_SYSTEM", tmp_path)
     for name, size in zip(fashion_mnist._FILES, (60_000, 60_000, 10_000, 10_000), strict=True):
         shape = (size, 2, 2) if "images" in name else (size,)
-        write_idx(tmp_path, name, np.zeros(shape, np.uint8), packed=True)
+        write_idx(tmp_path, name, np.zeros(shape, np.uint8), packed=True, known=known_files)
     (tmp_path / "file").touch()
     assert len(fashion_mnist.load(tmp_path / "file").test.labels) == 10_000
 
@@ -380,6 +428,43 @@ def test_an_archive_put_there_by_hand_is_enough(small_cifar: Path, monkeypatch: 
     assert np.bincount(splits.validation.labels).tolist() == [2] * 10
     assert splits.train.inputs.shape == (80, 3, 32, 32)
     assert sorted(p.name for p in small_cifar.iterdir()) == ["cifar-10-batches-py", "cifar-10-python.tar.gz"]
+
+
+@pytest.mark.parametrize("kind", ["outside", "link", "device"])
+def test_an_archive_cannot_write_outside_its_folder(
+    small_cifar: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    import torchvision.datasets
+
+    cut_off(monkeypatch)
+    archive = small_cifar / "cifar-10-python.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        member = tarfile.TarInfo("../../escaped" if kind == "outside" else "cifar-10-batches-py/x")
+        if kind == "link":
+            member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        elif kind == "device":
+            member.type = tarfile.CHRTYPE
+        tar.addfile(member)
+    digest = hashlib.md5(archive.read_bytes()).hexdigest()
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "tgz_md5", digest)
+    with pytest.raises(OptbenchError, match="cifar-10-python"):
+        module("cifar10").load(small_cifar)
+    assert not (small_cifar.parent / "escaped").exists()
+    assert [path.name for path in small_cifar.iterdir()] == [archive.name]
+
+
+def test_an_archive_with_another_checksum_is_neither_unpacked_nor_changed(
+    small_cifar: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torchvision.datasets
+
+    cut_off(monkeypatch)
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "tgz_md5", "0" * 32)
+    before = (small_cifar / "cifar-10-python.tar.gz").read_bytes()
+    with pytest.raises(OptbenchError, match="the one that is there has"):
+        module("cifar10").load(small_cifar)
+    assert [path.name for path in small_cifar.iterdir()] == ["cifar-10-python.tar.gz"]
+    assert (small_cifar / "cifar-10-python.tar.gz").read_bytes() == before
 
 
 def test_a_download_that_stops_half_way_leaves_nothing(tmp_path: Path) -> None:

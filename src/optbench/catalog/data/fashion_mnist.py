@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optbench.catalog.types import DataInfo, Splits
+from optbench.errors import OptbenchError, Problem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,11 +18,28 @@ if TYPE_CHECKING:
 STARTER = {"target": 0.85, "batch_size": 128, "most_epochs": 20}
 
 _SYSTEM = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
+#: MD5 of the packed file as it is downloaded; bytes and MD5 of the unpacked file
 _FILES = {
-    "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-    "train-labels-idx1-ubyte": "25c81989df183df01b3e8a0aad5dffbe",
-    "t10k-images-idx3-ubyte": "bef4ecab320f06d8554ea6380940ec79",
-    "t10k-labels-idx1-ubyte": "bb300cfdad3c16e7a12a480ee83cd310",
+    "train-images-idx3-ubyte": (
+        "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        47_040_016,
+        "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+    ),
+    "train-labels-idx1-ubyte": (
+        "25c81989df183df01b3e8a0aad5dffbe",
+        60_008,
+        "9018921c3c673c538a1fc5bad174d6f9",
+    ),
+    "t10k-images-idx3-ubyte": (
+        "bef4ecab320f06d8554ea6380940ec79",
+        7_840_016,
+        "8181f5470baa50b63fa0f6fddb340f0a",
+    ),
+    "t10k-labels-idx1-ubyte": (
+        "bb300cfdad3c16e7a12a480ee83cd310",
+        10_008,
+        "15d484375f8d13e6eb1aabb0c3f46965",
+    ),
 }
 
 
@@ -45,7 +63,7 @@ def load(root: Path, *, validation: float = 0.1) -> Splits:
     from optbench.catalog.data._download import fetch
 
     if _folder(root) is None:
-        archives = {f"FashionMNIST/raw/{name}.gz": md5 for name, md5 in _FILES.items()}
+        archives = {f"FashionMNIST/raw/{name}.gz": md5 for name, (md5, _, _) in _FILES.items()}
         fetch(root, archives, _download)
     folder = _folder(root)
     assert folder is not None
@@ -69,31 +87,53 @@ def _download(folder: Path) -> None:
 
 
 def _read(path: Path, root: Path) -> npt.NDArray[np.uint8]:
-    """An idx file of bytes: two zeros, the type 8, the number of dimensions, their sizes big-endian, then the data.
+    """Return an idx file of bytes: two zeros, the type 8, the number of dimensions, their sizes big-endian, then the data.
 
-    Read here and not by torchvision, whose reader takes no packed file and whose import costs a second a trial. A packed one is
-    kept unpacked below the data root, where the next trial finds it; an unpacked one is a map of the file, to be copied from.
+    Torchvision's reader takes no packed file, and its import takes a second per trial. A packed file is checked and kept unpacked
+    below the data root, where the next trial reads it as a memory map.
     """
-    import gzip
     import zlib
 
     import numpy as np
 
-    from optbench.errors import OptbenchError, Problem
-
     packed = path.with_name(path.name + ".gz")
     used = path if path.is_file() else packed
+    _, size, md5 = _FILES[path.name]
     try:
-        raw: Any = np.memmap(path, np.uint8, "r") if used is path else gzip.decompress(packed.read_bytes())
+        raw = _mapped(path, size) if used is path else _unpacked(packed, size, md5)
         shape = np.frombuffer(raw, ">u4", raw[3], 4)
         values = np.frombuffer(raw, np.uint8, int(shape.prod()), 4 + 4 * raw[3]).reshape(shape)
     except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
-        raise OptbenchError(
-            Problem(f"is no complete idx file ({error}); remove it, and it is fetched again", file=str(used))
-        ) from error
+        message = f"is not the file of Fashion-MNIST ({error}); remove it, and it is fetched again"
+        raise OptbenchError(Problem(message, file=str(used))) from error
     if used is packed:
         _keep(raw, root / "FashionMNIST" / "raw" / path.name)
     return values
+
+
+def _mapped(path: Path, size: int) -> Any:
+    import numpy as np
+
+    found = path.stat().st_size
+    if found != size:
+        raise ValueError(f"expected {size:,} bytes; found {found:,}")
+    return np.memmap(path, np.uint8, "r")
+
+
+def _unpacked(path: Path, size: int, md5: str) -> bytes:
+    """Return the content, of `size` bytes: no more is unpacked than that. Raises ValueError if it is another one."""
+    import gzip
+    import hashlib
+
+    with gzip.open(path) as file:
+        content = file.read(size + 1)
+    if len(content) != size:
+        found = "more" if len(content) > size else f"{len(content):,}"
+        raise ValueError(f"expected {size:,} bytes when unpacked; found {found}")
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != md5:
+        raise ValueError(f"expected MD5 {md5} when unpacked; found {found}")
+    return content
 
 
 def _keep(content: bytes, path: Path) -> None:
