@@ -64,6 +64,11 @@ def test_a_time_is_the_kaplan_meier_median_over_seeds():
     assert rows.loc["Adam", "score"] == pytest.approx((4 - 30 / 10) / 3 / 2)
 
 
+def test_the_median_of_an_even_number_of_seeds_is_the_middle_of_two():
+    rows = summary(TWO | {("a", "Adam"): [30.0, 20.0]})
+    assert rows.loc["Adam", "score"] == pytest.approx(((4 - 25 / 10) / 3 + 1) / 2)
+
+
 def test_where_an_entry_never_arrived_its_speedup_is_at_most_what_its_budget_gives():
     rows = summary(TWO | {("b", "Adam"): [math.inf]})
     assert rows.loc["Adam", "speedup"] == pytest.approx(math.sqrt(10 / 20 * 40 / 100))

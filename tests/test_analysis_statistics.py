@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 
 import numpy as np
 import pandas as pd
@@ -162,6 +163,27 @@ def test_the_median_is_empty_if_half_or_fewer_reached_the_target(reached, expect
     times = [5.0] * reached + [10.0] * (4 - min(reached, 4))
     flags = [True] * reached + [False] * (4 - min(reached, 4))
     assert median(times, flags) == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize("n", range(1, 9))
+def test_the_median_of_uncensored_times_is_the_usual_one(n):
+    times = np.random.default_rng(n).integers(1, 9, n).astype(float).tolist()
+    assert median(times, [True] * n) == statistics.median(times)
+
+
+@pytest.mark.parametrize(
+    ("times", "censored", "expected"),
+    [
+        # survfit(Surv(time, status) ~ x, data = aml) in R's package survival
+        ([9, 13, 13, 18, 23, 28, 31, 34, 45, 48, 161], [2, 5, 8, 10], 31),
+        ([5, 5, 8, 8, 12, 16, 23, 27, 30, 33, 43, 45], [5], 23),
+        # survfit(Surv(1:4, c(1, 1, 0, 1)) ~ 1): the curve is exactly 0.5 from 2 to 4
+        ([1, 2, 3, 4], [2], 3),
+        ([1, 2, 4, 9], [3], 3),
+    ],
+)
+def test_the_median_of_censored_times_is_that_of_survfit(times, censored, expected):
+    assert median(times, [place not in censored for place in range(len(times))]) == expected
 
 
 def test_the_restricted_mean_without_early_censoring_is_a_mean():

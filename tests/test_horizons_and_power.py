@@ -14,7 +14,7 @@ from optbench.analysis.horizons import horizons_frame
 from optbench.analysis.power import power, seeds_frame, seeds_needed
 from optbench.analysis.table import comparison
 from optbench.analysis.warnings import warnings_frame
-from optbench.cli.detect import difference
+from optbench.cli.detect import check_unit, difference
 from optbench.errors import OptbenchError
 from optbench.store import Results, read
 from optbench.suite.dump import dump_text
@@ -198,3 +198,26 @@ def test_a_difference_may_be_written_in_percent(text: str, value: float) -> None
 def test_what_is_no_difference_is_refused(text: str) -> None:
     with pytest.raises(OptbenchError, match="expected a difference above 0"):
         difference(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "message"),
+    [
+        (
+            "0.5",
+            "accuracy",
+            "'0.5' of accuracy is 50 percentage points: write '50%' for that, or '0.5%' for 0.5 points",
+        ),
+        ("2", "top5_accuracy", "is 200 percentage points"),
+        ("150%", "accuracy", "at most 100%; found '150%'"),
+        ("0.5%", "loss", "loss is not a share: expected a difference in its own unit"),
+    ],
+)
+def test_a_difference_in_an_unlikely_unit_is_refused(text: str, metric: str, message: str) -> None:
+    with pytest.raises(OptbenchError, match=message):
+        check_unit(text, [metric])
+
+
+@pytest.mark.parametrize(("text", "metric"), [("0.5%", "accuracy"), ("0.005", "accuracy"), ("0.5", "loss")])
+def test_a_difference_in_the_metrics_unit_is_accepted(text: str, metric: str) -> None:
+    check_unit(text, [metric])

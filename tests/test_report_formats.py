@@ -114,7 +114,7 @@ def test_the_table_of_a_usual_suite(tmp_path):
 
 
 def test_times_show_the_range_under_six_seeds_and_the_interval_from_there_on(tmp_path):
-    for seeds, shown, words in ((3, "4 (3–5)", "range over seeds"), (6, "5 (2–8)", "95 % interval")):
+    for seeds, shown, words in ((3, "4 (3–5)", "range over seeds"), (6, "5.5 (2–8)", "95 % interval")):
         events = {("SGD", seed): reaching(3 + seed) for seed in range(seeds)}
         text = render(
             results(tmp_path / str(seeds), a_suite(labels=["SGD"], seeds=seeds), events), "markdown"

@@ -73,12 +73,19 @@ def _curve(
 
 
 def median(times: Sequence[float], reached: Sequence[bool]) -> float:
-    """First time at which at most half are left, NaN if at most half of the trials ever reached it."""
+    """Return the Kaplan-Meier median: the time at which the curve falls below one half.
+
+    Where the curve is exactly one half over a stretch, the middle of that stretch, as R's `survfit` and SAS do; without censoring
+    this is the usual median. NaN if at most half of the trials ever reached the target.
+    """
     if 2 * sum(map(bool, reached)) <= len(reached):
         return math.nan
-    moments, _, _, survival = _curve(times, reached)
-    there = moments[survival <= 0.5 + 1e-12]
-    return float(there[0]) if len(there) else math.nan
+    moments, _, events, survival = _curve(times, reached)
+    below = moments[survival < 0.5 - 1e-12]
+    if not len(below):
+        return math.nan
+    at_half = moments[(events > 0) & (np.abs(survival - 0.5) <= 1e-12)]
+    return float(at_half[0] + below[0]) / 2 if len(at_half) else float(below[0])
 
 
 def restricted_mean(times: Sequence[float], reached: Sequence[bool], tau: float) -> float:

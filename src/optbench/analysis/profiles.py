@@ -113,7 +113,7 @@ def _middle(times: Array) -> Array:
     """Kaplan-Meier median over the last axis where all that never reached are censored after the last arrival."""
     ordered = np.sort(times, axis=-1)
     size = times.shape[-1]
-    return np.where(np.isfinite(ordered[..., size // 2]), ordered[..., (size - 1) // 2], np.inf)
+    return np.asarray((ordered[..., (size - 1) // 2] + ordered[..., size // 2]) / 2)
 
 
 def _resampled(grid: Sequence[Sequence[_Cell]], resamples: int, seed: int) -> Array:

@@ -10,6 +10,7 @@ import pandas as pd
 from optbench.analysis.matching import EntryPair, Matched, SuitePair, same_records
 from optbench.analysis.quantities import missing_seeds, worst_seeds
 from optbench.analysis.rows import TableRow, table_rows
+from optbench.plurals import counted
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.suite.types import Duration
 
@@ -149,12 +150,15 @@ def _of_workload(entries: list[EntryPair]) -> Iterator[tuple[str, str]]:
         logs = [log for row in rows for log in row.logs]
         resumed = sum(log.timings_interrupted for log in logs)
         if resumed:
-            yield "resumed", f"{side}: seconds of {_trials(resumed)} left out: interrupted and resumed"
+            yield (
+                "resumed",
+                f"{side}: seconds of {counted(resumed, 'trial')} left out: interrupted and resumed",
+            )
         noisy = [log for log in logs if log.disturbed]
         if noisy:
             yield (
                 "disturbed",
-                f"{side}: seconds of {_trials(len(noisy))} were disturbed by other work: {_named(map(_name, noisy))}",
+                f"{side}: seconds of {counted(len(noisy), 'trial')} were disturbed by other work: {_named(map(_name, noisy))}",
             )
         missing = [f"{row.trial.label} ({len(missing_seeds(row))})" for row in rows if missing_seeds(row)]
         if missing:
@@ -231,7 +235,3 @@ def _name(log: TrialLog) -> str:
 def _named(names: Iterable[str]) -> str:
     every = list(names)
     return ", ".join(every[:4]) + (f" and {len(every) - 4} more" if len(every) > 4 else "")
-
-
-def _trials(n: int) -> str:
-    return f"{n} trial" if n == 1 else f"{n} trials"

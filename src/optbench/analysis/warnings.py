@@ -11,6 +11,7 @@ from optbench.analysis.compare import FEW_SEEDS
 from optbench.analysis.frames import counts
 from optbench.analysis.implementations import capture_warnings, implementation_warnings
 from optbench.analysis.rows import TableRow, batch_size, superseded, table_rows
+from optbench.plurals import counted
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.store.attempts import disagreement
 
@@ -59,7 +60,7 @@ def _of_suite(suite: SuiteResults) -> Iterator[tuple[str, str]]:
     if old:
         yield (
             "superseded",
-            f"{_trials(len(old))} of configurations that the suite no longer has: left out",
+            f"{counted(len(old), 'trial')} of configurations that the suite no longer has: left out",
         )
     for problem in suite.warnings:
         yield "file", str(problem)
@@ -82,11 +83,14 @@ def _missing(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     if left:
         yield (
             "missing",
-            f"{left} of {_trials(planned)} still to run, or to run again: they are missing, not counted",
+            f"{left} of {counted(planned, 'trial')} still to run, or to run again: they are missing, not counted",
         )
     faulty = sum(log.is_complete and not counts(log) for log in _logs(rows))
     if faulty:
-        yield "failed", f"{_trials(faulty)} failed outside the optimizer: not counted; the records say why"
+        yield (
+            "failed",
+            f"{counted(faulty, 'trial')} failed outside the optimizer: not counted; the records say why",
+        )
 
 
 def _environment(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
@@ -113,25 +117,28 @@ def _settings(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
 def _clock(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     resumed = sum(log.timings_interrupted for log in _logs(rows))
     if resumed:
-        yield "resumed", f"seconds of {_trials(resumed)} left out: interrupted and resumed"
+        yield "resumed", f"seconds of {counted(resumed, 'trial')} left out: interrupted and resumed"
     again = [log for log in _logs(rows) if log.attempts > 1]
     if again:
         calm = sum(not log.disturbed for log in again)
         calm_ones = "it" if calm == len(again) == 1 else "all" if calm == len(again) else calm or "none"
         yield (
             "run_again",
-            f"{_trials(len(again))} {'was' if len(again) == 1 else 'were'} disturbed by other work and run again: "
+            f"{counted(len(again), 'trial')} {'was' if len(again) == 1 else 'were'} disturbed by other work and run again: "
             f"{calm_ones} {'was' if calm == 1 else 'were'} undisturbed then",
         )
     noisy = [log for log in _logs(rows) if log.disturbed]
     if noisy:
-        yield "disturbed", f"seconds of {_trials(len(noisy))} were disturbed by other work: {_named(noisy)}"
+        yield (
+            "disturbed",
+            f"seconds of {counted(len(noisy), 'trial')} were disturbed by other work: {_named(noisy)}",
+        )
     unlike = [(log, told) for log in again if (told := disagreement(log))]
     if unlike:
         told = unlike[0][1]
         yield (
             "attempts",
-            f"NOT REPEATABLE: {_trials(len(unlike))} computed something else when run again on the same machine "
+            f"NOT REPEATABLE: {counted(len(unlike), 'trial')} computed something else when run again on the same machine "
             f"({_named([log for log, _ in unlike])}; {told}): results of this workload depend on chance",
         )
 
@@ -232,7 +239,3 @@ def _environments(log: TrialLog) -> Iterator[dict[str, Any]]:
     if log.started is not None:
         yield log.started.environment
     yield from (event.environment for event in log.resumed)
-
-
-def _trials(n: int) -> str:
-    return f"{n} trial" if n == 1 else f"{n} trials"

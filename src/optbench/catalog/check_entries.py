@@ -15,6 +15,7 @@ from optbench.catalog.closures import LOSS_ONLY_CLIP, requires_closure
 from optbench.catalog.signatures import signature
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError
+from optbench.plurals import counted
 from optbench.suite.plan import merged
 from optbench.suite.scaling import is_scaled, mistake
 from optbench.suite.types import Optimizer, Rule, Suite, Workload
@@ -167,7 +168,8 @@ def _warmup(
         if warm > total:
             yield (
                 (*path, "warmup"),
-                f"a warmup of {warm:,} steps is longer than the {total:,} steps of {whole}: the learning rate would never get to "
+                f"a warmup of {counted(warm, 'step')} is longer than the {counted(total, 'step')} of {whole}: the learning rate would "
+                "never get to "
                 "its value; expected less, as in 5%",
             )
             return

@@ -9,6 +9,7 @@ import typer
 
 from optbench.cli.options import ResultPaths
 from optbench.console import wrapped
+from optbench.plurals import counted
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -57,6 +58,6 @@ def export(
     from optbench.exporting._runs import runs_of
 
     found = module.export(runs_of(read(paths or [Path("results")])), folder)
-    line = f"{folder}: {found.new} runs new, {found.same} as they were, {found.replaced} replaced"
+    line = f"{folder}: {counted(found.new, 'run')} new, {found.same} as they were, {found.replaced} replaced"
     print(wrapped(line, indent=2))
     print(f"Next: {module.next_step(folder)}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optbench.console import wrapped
+from optbench.plurals import counted
 
 if TYPE_CHECKING:
     from optbench.importing.write import Written
@@ -66,8 +67,8 @@ def algoperf(
 
     found = import_algoperf(logs, targets, results, name)
     line = (
-        f"{len(found.submissions)} submissions ({', '.join(found.submissions)}), {len(found.workloads)} workloads, "
-        f"{found.evaluations:,} evaluations"
+        f"{counted(len(found.submissions), 'submission')} ({', '.join(found.submissions)}), {counted(len(found.workloads), 'workload')}, "
+        f"{counted(found.evaluations, 'evaluation')}"
     )
     print(wrapped(line, indent=2))
     _tell(found.written, found.findings)
@@ -130,8 +131,8 @@ def csv(
     asked = Asked(tuple(maps or ()), tuple(targets or ()), tuple(percent or ()), baseline, name)
     found = import_csv(files, results, asked)
     line = (
-        f"{len(found.optimizers)} optimizers ({', '.join(found.optimizers)}), workloads: {', '.join(found.workloads)}; "
-        f"{found.evaluations:,} evaluations"
+        f"{counted(len(found.optimizers), 'optimizer')} ({', '.join(found.optimizers)}), workloads: {', '.join(found.workloads)}; "
+        f"{counted(found.evaluations, 'evaluation')}"
     )
     print(wrapped(line, indent=2))
     _tell(found.written, found.findings)
@@ -142,5 +143,5 @@ def _tell(written: Written, findings: tuple[str, ...]) -> None:
     for line in findings:
         print(wrapped(f"! {line}", indent=2))
     moved = f", {written.set_aside} no longer in the logs moved to superseded/" if written.set_aside else ""
-    line = f"{written.folder}: {written.new} trials new, {written.same} as they were, {written.replaced} replaced{moved}"
+    line = f"{written.folder}: {counted(written.new, 'trial')} new, {written.same} as they were, {written.replaced} replaced{moved}"
     print(wrapped(line, indent=2))

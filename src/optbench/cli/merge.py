@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from optbench.console import wrapped
+from optbench.plurals import counted
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -54,7 +55,9 @@ def merge(
     for one in merges:
         seeds = f", seeds {', '.join(map(str, one.plan.seeds))}" if one.plan else ""
         word = "would be copied" if dry_run else "copied"
-        line = f"{one.folder}: {one.trials} trials {word}, {one.same} already there or twice{seeds}"
+        line = (
+            f"{one.folder}: {counted(one.trials, 'trial')} {word}, {one.same} already there or twice{seeds}"
+        )
         print(wrapped(line, indent=2))
         if not dry_run:
             _write_report(one.folder)

@@ -15,6 +15,7 @@ import typer
 
 from optbench.cli import answers, completion
 from optbench.errors import OptbenchError, Problem
+from optbench.plurals import counted
 
 if TYPE_CHECKING:
     from optbench.catalog.starter import Budget
@@ -160,13 +161,13 @@ def make(given: Given, root: Path, *, asks: bool) -> str:
     trials, steps_an_epoch = len(entries) * seeds, -(-info.train // batch)
     pace, timed = _pace(model, info, batch, folder)
     length = starter.budget(minutes, trials, pace, steps_an_epoch, usual["most_epochs"])
-    because = f"{trials} trials of {length.steps:,} steps at {pace:.2g} s a step ({timed}): {_fits(length, minutes)}."
+    because = f"{counted(trials, 'trial')} of {counted(length.steps, 'step')} at {pace:.2g} s a step ({timed}): {_fits(length, minutes)}."
     text = starter.compose(
         model, data, entries, info, length=length, because=because, seeds=seeds, target=goal, starter=usual, file=str(file)
     )  # fmt: skip
     _write(file, text, root)
     return (
-        f"{file}: {len(entries)} optimizers, {seeds} seeds, {length.text} each\n{because}\n"
+        f"{file}: {counted(len(entries), 'optimizer')}, {counted(seeds, 'seed')}, {length.text} each\n{because}\n"
         f"Next: optbench plan {file}, then optbench run {file}"
     )
 

@@ -44,12 +44,15 @@ def run_suites(suites: Sequence[str], options: RunOptions, *, as_json: bool = Fa
 
 def show_plans(suites: Sequence[str], options: RunOptions, detect: str | None = None) -> int:
     """Show what `run` would do. `detect` is a difference for which to compute the number of seeds. Return the exit code."""
-    from optbench.cli.detect import difference, show_seeds_needed
+    from optbench.cli.detect import check_unit, difference, show_seeds_needed
     from optbench.cli.live.plan import show_plan
 
     delta = difference(detect) if detect is not None else None
     _check_device(options.device)
-    for job in _jobs(suites, options):
+    jobs = _jobs(suites, options)
+    if detect is not None:
+        check_unit(detect, (trial.workload.metrics[0] for job in jobs for trial in job.wanted))
+    for job in jobs:
         show_plan(job.loaded, job.wanted, job.folder)
         if delta is not None:
             show_seeds_needed(job.loaded, job.folder, delta)

@@ -18,6 +18,7 @@ from typing import Literal
 
 from optbench.errors import OptbenchError
 from optbench.machine import cores
+from optbench.plurals import counted
 
 _PROBE_BYTES = 64_000_000
 _ENOUGH_BYTES = 2_000_000_000
@@ -130,7 +131,7 @@ def processor() -> Iterator[Finding]:
     import torch
 
     available, threads = cores(), torch.get_num_threads()
-    found = f"{available} cores, {threads} threads a trial"
+    found = f"{counted(available, 'core')}, {counted(threads, 'thread')} per trial"
     if threads > available:
         yield Finding("threads", "warning", found, f"more threads than cores: run with --threads {available}")
     else:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from optbench.analysis.gates import Judgement
+from optbench.plurals import counted
 from optbench.report.cells import Cell, Column, Record
 from optbench.report.text import clean, count, is_share, number, p_value
 
@@ -21,7 +22,6 @@ _TITLES = {
     "peak_memory_bytes": "peak\nmemory",
 }
 _METHODS = {
-    "paired": "{0} pairs",
     "welch": "{0} and {1}, Welch",
     "exact": "equal in all seeds",
     "permutation": "{0} and {1}, permutation",
@@ -78,6 +78,8 @@ def change_columns(several_horizons: bool) -> tuple[Column, ...]:
 
 
 def method_text(row: Record) -> str:
+    if row["method"] == "paired":
+        return counted(row["n_before"], "pair")
     return _METHODS[row["method"]].format(row["n_before"], row["n_after"])
 
 

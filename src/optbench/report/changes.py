@@ -18,6 +18,7 @@ from optbench.analysis.settings import (
     one_sided_frame,
     suite_changes_frame,
 )
+from optbench.plurals import counted
 from optbench.report.cells import Cell, Column
 from optbench.report.change_cells import change_cell, change_columns, judgement_text, title_of
 from optbench.report.model import Block, Report, Section, Table
@@ -94,7 +95,7 @@ def _block(workload: str, frame: pd.DataFrame, cautions: pd.DataFrame, *, alone:
     own = cautions[(cautions["suite"] == frame["suite"].iloc[0]) & (cautions["workload"] == workload)]
     return Block(
         heading="" if alone else clean(workload),
-        facts=f"{len(frame.groupby(['horizon', 'optimizer']))} entries on both sides, {_methods(frame)}",
+        facts=f"{counted(len(frame.groupby(['horizon', 'optimizer'])), 'entry', 'entries')} on both sides, {_methods(frame)}",
         tables=tuple(tables),
         notes=_NOTES,
         warnings=(*(few if preliminary else ()), *map(clean, own["message"])),

@@ -17,6 +17,7 @@ from optbench.analysis.sensitivity import sensitivity_frame
 from optbench.analysis.sweep_times import sweep_times_frame
 from optbench.analysis.table import comparison
 from optbench.analysis.warnings import warnings_frame
+from optbench.plurals import counted
 from optbench.report.cells import Cell, Column, comparison_columns, difference_columns, passage_columns
 from optbench.report.notes import notes
 from optbench.report.text import clean
@@ -236,5 +237,5 @@ def _revision(rows: list[TableRow]) -> str:
     if not revisions:
         return ""
     modified = sum(bool(facts.get("git_modified")) for facts in found)
-    changes = f" with uncommitted changes ({modified} of {len(found)} trials)" if modified else ""
+    changes = f" with uncommitted changes ({modified} of {counted(len(found), 'trial')})" if modified else ""
     return f"revision {' and '.join(revisions)}{changes}"

@@ -37,7 +37,8 @@ def notes(table: pd.DataFrame, *, imported: bool = False) -> Iterator[str]:
 
 
 def _of_times(table: pd.DataFrame) -> Iterator[str]:
-    text = "To target: the first evaluation by which half of the seeds had arrived (Kaplan-Meier median)"
+    text = "To target: the first evaluation at which the target held; Kaplan-Meier median over seeds"
+    text += " (the middle of two where their number is even)" if table["trials"].mod(2).eq(0).any() else ""
     if shows_interval(table):
         text += "; in brackets its 95 % interval, from the evaluation before on"
     elif (table["reached"] > 1).any():

@@ -77,7 +77,7 @@ def _times_table(times: pd.DataFrame) -> Table:
         _optimizer(),
         Column("fewest steps at", lambda row: Cell(_point(row["point"]))),
         Column("reached", lambda row: Cell(f"{row['reached']}/{row['seeds']}")),
-        Column("steps\nto target", lambda row: Cell(f"{row['steps_to_target']:,.0f}")),
+        Column("steps\nto target", lambda row: Cell(f"{row['steps_to_target']:,.1f}".removesuffix(".0"))),
         Column("ms a step,\nalone", lambda row: Cell(_number(1000 * row["step_seconds"]))),
         Column("seconds to target\n(steps x step time)", lambda row: Cell(_number(row["seconds_to_target"]))),
     )

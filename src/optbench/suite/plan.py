@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from optbench.errors import OptbenchError
+from optbench.plurals import counted
 from optbench.suite.axes import cell_name
 from optbench.suite.load import Loaded
 from optbench.suite.reference import file_and_name
@@ -123,7 +124,8 @@ def _swept(
         except ValueError as error:
             raise OptbenchError(loaded.problem_at(("optimizers", label), f"sensitivity: {error}")) from None
         if len(of_entry) * len(suite.seeds) > MAX_SWEPT:
-            message = f"expected at most {MAX_SWEPT:,} trials an entry; found {len(of_entry):,} points x {len(suite.seeds):,} seeds"
+            size = f"{counted(len(of_entry), 'point')} x {counted(len(suite.seeds), 'seed')}"
+            message = f"expected at most {MAX_SWEPT:,} trials an entry; found {size}"
             raise OptbenchError(loaded.problem_at(("sensitivity",), message))
         row = _row(loaded, workload_name, label, hashes)
         found += [_unhashed(row, point=point, engine="stacked" if stacked else "plain") for point in of_entry]

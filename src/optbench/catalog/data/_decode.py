@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from optbench.catalog.data._split import channel_statistics
 from optbench.errors import OptbenchError, Problem
 from optbench.machine import cores
+from optbench.plurals import counted
 
 if TYPE_CHECKING:  # a suite is checked without it
     import numpy as np
@@ -239,7 +240,7 @@ def _decode_all(files: Sequence[Path], geometry: Geometry, out: Pixels) -> Diges
             Problem(f"cannot be decoded: {corrupt[row]}", file=str(files[row])) for row in rows[:_NAMED]
         ]
         if len(rows) > _NAMED:
-            problems.append(f"and {len(rows) - _NAMED} more pictures that cannot be decoded")
+            problems.append(f"and {counted(len(rows) - _NAMED, 'more picture')} that cannot be decoded")
         raise OptbenchError(*problems)
     return digests
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from optbench.errors import OptbenchError, Problem
+from optbench.plurals import counted
 
 #: those of torchvision's ImageFolder, and .gif
 EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"))
@@ -47,7 +48,7 @@ class Lister:
             other = self._owner_of_target(path)
             if other is not None and other != owner:
                 self._refuse(path, Path(os.path.realpath(path)))
-        raise_first(self._problems, "files or folders")
+        raise_first(self._problems, "path")
 
     def _entries(self, folder: Path, class_folder: Path, paths: list[Path]) -> Iterator[Path]:
         """Add the pictures in `folder` to `paths`; yield its folders."""
@@ -98,7 +99,9 @@ class Lister:
 def raise_first(problems: list[Problem], what: str) -> None:
     """Raise OptbenchError with the first ten problems and the number of the others; return if there are none."""
     if len(problems) > _NAMED:
-        raise OptbenchError(*problems[:_NAMED], f"and {len(problems) - _NAMED} more {what} like these")
+        raise OptbenchError(
+            *problems[:_NAMED], f"and {counted(len(problems) - _NAMED, f'more {what}')} like these"
+        )
     if problems:
         raise OptbenchError(*problems)
 

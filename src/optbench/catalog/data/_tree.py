@@ -212,7 +212,7 @@ def _check_same(
     problems += [
         Problem(f"has a class folder '{name}', and {train} has not", file=str(part)) for name in surplus
     ]
-    raise_first(problems, "folders")
+    raise_first(problems, "folder")
 
 
 def _listed(place: Path, chosen: tuple[str, ...], lister: Lister) -> Files:
@@ -232,7 +232,7 @@ def _listed(place: Path, chosen: tuple[str, ...], lister: Lister) -> Files:
         counts.append(len(found))
     if problems:
         lister.raise_problems()  # they explain why a folder looks empty
-    raise_first(problems, "folders")
+    raise_first(problems, "folder")
     return Files(tuple(paths), np.repeat(np.arange(len(chosen), dtype=np.int64), counts))
 
 

@@ -6,6 +6,7 @@ import typer
 
 from optbench.cli.options import Data, Seeds, Set, Suites
 from optbench.console import wrapped
+from optbench.plurals import counted
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -29,7 +30,10 @@ def check(suites: Suites, sets: Set = None, seeds: Seeds = None, data: Data = No
 
     for loaded in check_suites(suites, tuple(sets or ()), seeds, data):
         rows, workloads = len(loaded.suite.optimizers), len(loaded.suite.workloads) * len(loaded.cells)
-        found = (
-            f"{rows} optimizers, {workloads} workload{'s' * (workloads > 1)}, {len(loaded.suite.seeds)} seeds"
+        counts = (
+            counted(rows, "optimizer"),
+            counted(workloads, "workload"),
+            counted(len(loaded.suite.seeds), "seed"),
         )
+        found = ", ".join(counts)
         print(wrapped(f"{loaded.path}: ok ({found})", indent=2))

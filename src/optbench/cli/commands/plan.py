@@ -25,7 +25,8 @@ def plan(
         str | None,
         typer.Option(
             metavar="DELTA",
-            help="Also report the number of seeds needed to detect this difference of the final metric, for example 0.5%.",
+            help="Also report the number of seeds needed to detect this difference of the final metric, for example 0.5%. "
+            "A plain number is in the metric's own unit: 0.005 of an accuracy.",
         ),
     ] = None,
 ) -> None:

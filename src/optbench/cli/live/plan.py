@@ -9,6 +9,7 @@ from optbench.cli.live.board import Key, key_of
 from optbench.cli.live.times import Known, duration, seconds_of
 from optbench.console import wrapped
 from optbench.errors import OptbenchError
+from optbench.plurals import counted
 from optbench.store import SuiteFolder, TrialLog
 from optbench.suite.load import Loaded
 from optbench.suite.types import Trial
@@ -32,7 +33,7 @@ def show_plan(loaded: Loaded, wanted: Sequence[Trial], folder: SuiteFolder) -> N
         if swept:
             points = len({trial.config_id for trial in trials})
             line = (
-                f"  {workload} | {label}: sweep of {', '.join(first.point)}, {points} points, {budget}{_engine(first)}; "
+                f"  {workload} | {label}: sweep of {', '.join(first.point)}, {counted(points, 'point')}, {budget}{_engine(first)}; "
                 f"{finished} of {len(trials)} done"
             )
             print(wrapped(line, indent=4))
@@ -40,7 +41,12 @@ def show_plan(loaded: Loaded, wanted: Sequence[Trial], folder: SuiteFolder) -> N
         uses = " + ".join(rule.use for rule in first.entry.rules)
         schedule = first.entry.schedule.name if first.entry.schedule else "constant"
         facts = f"{uses}, {schedule}, {budget}, batch {first.batch_size}"
-        print(wrapped(f"  {workload} | {label}: {facts}; {finished} of {len(trials)} seeds done", indent=4))
+        print(
+            wrapped(
+                f"  {workload} | {label}: {facts}; {finished} of {counted(len(trials), 'seed')} done",
+                indent=4,
+            )
+        )
     for workload, reason in _not_stacked(loaded, wanted).items():
         print(wrapped(f"  The sweep on {workload} is not stacked: {reason}", indent=4))
 

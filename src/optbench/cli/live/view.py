@@ -10,6 +10,7 @@ from optbench.cli.live.board import Board, Row
 from optbench.cli.live.columns import Column, columns, left_out
 from optbench.cli.live.glyphs import Glyphs
 from optbench.cli.live.times import duration
+from optbench.plurals import counted
 
 #: text and its style, one after another
 Line = list[tuple[str, str]]
@@ -49,7 +50,7 @@ def frame(board: Board, around: Surroundings, width: int, height: int, glyphs: G
 
 def _progress(board: Board, width: int, glyphs: Glyphs) -> Line:
     left = board.seconds_left()
-    words = f" {board.done}/{board.planned} trials"
+    words = f" {board.done}/{counted(board.planned, 'trial')}"
     if board.again:
         words += f", {board.again} once more"
     if left is not None and board.pending:

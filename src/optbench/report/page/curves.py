@@ -82,9 +82,7 @@ def _curve_figure(
     parts = [
         f"Median over seeds ({count_of(own['seeds'])})" if bands else "One seed",
         *(band[each] for each in bands),
-        "marks: half of the seeds had reached the target"
-        if any("marks" in entry for entry in series)
-        else "",
+        "marks: median time to the target" if any("marks" in entry for entry in series) else "",
         f"{lost} {'seed' if lost == 1 else 'seeds'} {WORST} and left the curves" if lost else "",
         f"drawn from at most {most} evaluations a curve, extremes kept" if thinned else "",
     ]
@@ -102,7 +100,7 @@ def _curve_figure(
 
 
 def _mark(record: dict[Any, Any]) -> dict[str, Any] | None:
-    """Where half of the seeds had arrived, in every unit."""
+    """Return the median time to the target in every unit."""
     found = {unit: number(record.get(f"{many}_to_target")) for unit, many in UNITS.items()}
     known = {unit: value for unit, value in found.items() if value is not None}
     return known | {"y": float(str(record["target"]).rsplit(" ", 1)[1])} if known else None

@@ -23,7 +23,8 @@ _TERMS = (
     ),
     (
         "Time to target",
-        "The first evaluation at which the target holds; over seeds the median by Kaplan and Meier, empty if half of the seeds or "
+        "The first evaluation at which the target holds; over seeds the median by Kaplan and Meier (the middle of two "
+        "where the number of seeds is even), empty if half of the seeds or "
         "fewer arrived. Seeds that did not arrive are censored at the budget: never dropped, never averaged as if they had arrived. "
         "Its interval covers the time since the evaluation before; none is given for a censored median under 6 seeds.",
         "Kaplan and Meier, J. Am. Stat. Assoc. 53 (1958); pointwise band: Greenwood's, on the scale of log(-log S)",

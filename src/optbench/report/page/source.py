@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from optbench.analysis.frames import sweep_trials_frame, trials_frame
 from optbench.analysis.rows import superseded
 from optbench.events import reason_of
+from optbench.plurals import counted
 from optbench.report.page.markup import Html, el, join, name, preformatted
 from optbench.store import Plan, Results, SuiteResults
 from optbench.suite.dump import dump_text
@@ -86,7 +87,7 @@ def failures(suite: SuiteResults) -> Html | None:
     items = [_failure(row, several=trials["workload"].nunique() > 1) for row in groups.to_dict("records")]
     counts = left["status"].value_counts().to_dict()
     summary = ", ".join(f"{count} {str(status).replace('_', ' ')}" for status, count in counts.items())
-    lead = f"{len(left)} of {len(trials)} trials did not complete ({summary}). "
+    lead = f"{len(left)} of {counted(len(trials), 'trial')} did not complete ({summary}). "
     worst = int(left["worst"].fillna(False).astype(bool).sum())
     rule = (
         f"{worst} of them count as the worst outcome, since the optimizer was at fault; the others count as missing, "
@@ -103,7 +104,10 @@ def exclusions(suite: SuiteResults) -> list[Html]:
     old = superseded(suite)
     if old:
         found.append(
-            el("li", f"{len(old)} trials of configurations that the suite no longer has are in no table.")
+            el(
+                "li",
+                f"{counted(len(old), 'trial')} of configurations that the suite no longer has: in no table.",
+            )
         )
     trials = trials_frame(Results((suite,)))
     cut = trials.get("timings_interrupted", pd.Series(dtype=bool)).fillna(False).astype(bool)
@@ -155,4 +159,6 @@ def _shown(value: Any) -> str:
 def _values(found: dict[str, int]) -> Html:
     if len(found) == 1:
         return el("td", name(next(iter(found))))
-    return el("td", *(el("div", name(value), f" ({count} trials)") for value, count in found.items()))
+    return el(
+        "td", *(el("div", name(value), f" ({counted(count, 'trial')})") for value, count in found.items())
+    )
