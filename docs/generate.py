@@ -259,8 +259,8 @@ def pages() -> dict[Path, str]:
 
 def figures() -> None:
     """The figures of the pages, from the committed results."""
+    from optbench.report.build import build
     from optbench.report.figures import drawings, rendered
-    from optbench.report.model import build
     from optbench.store import read
 
     for name in RESULTS:

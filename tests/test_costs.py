@@ -13,7 +13,7 @@ from optbench.analysis import verdicts
 from optbench.analysis.costs import costs_frame
 from optbench.analysis.published import verdicts_frame
 from optbench.report import render_report
-from optbench.report.model import build
+from optbench.report.build import build
 from optbench.store import Results, SuiteFolder, make_plan, read
 from optbench.suite.load import load
 from optbench.suite.plan import plan

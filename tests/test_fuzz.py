@@ -27,7 +27,7 @@ from mutations import NASTY_TEXTS, as_json, changed_bytes, changed_value
 from optbench.catalog.check import problems
 from optbench.errors import OptbenchError
 from optbench.report import known_formats, render_report
-from optbench.report.model import build
+from optbench.report.build import build
 from optbench.report.records import records
 from optbench.store import TrialFile, read
 from optbench.suite.find import shipped

@@ -17,8 +17,8 @@ from optbench.analysis.curves import curves_frame
 from optbench.analysis.survival import survival_frame
 from optbench.analysis.table import comparison
 from optbench.events import Evaluated, Event, Finished
+from optbench.report.build import build
 from optbench.report.formats.html import render as page
-from optbench.report.model import build
 from optbench.store import Results, read
 from results_builder import a_suite, diverged, reaching, started, write
 

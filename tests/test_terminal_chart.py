@@ -15,8 +15,8 @@ from rich.console import Console
 from optbench.events import Event
 from optbench.report.chart import Axes, Line, Series, chart
 from optbench.report.curve_charts import curve_charts
+from optbench.report.document import Report, Section
 from optbench.report.formats import terminal
-from optbench.report.model import Report, Section
 from optbench.store import read
 from results_builder import a_suite, curve, diverged, evaluated, finished, started, write
 

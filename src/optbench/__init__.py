@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from optbench.version import __version__ as __version__
+
 __all__ = ["Figure", "Loaded", "OptbenchError", "Study", "compare", "load_suite", "read", "run"]
 
 if TYPE_CHECKING:

@@ -150,7 +150,7 @@ class Study:
         return render(self.results)
 
     def _repr_html_(self) -> str:
-        from optbench.report.model import build
+        from optbench.report.build import build
         from optbench.report.page.markup import el, join
         from optbench.report.page.tables import table
 

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from optbench import __version__
 from optbench.cli import compare, export, importing, listing, merge, new, verify
 from optbench.cli.commands import (
     check,
@@ -26,6 +25,7 @@ from optbench.cli.commands import (
     watch,
 )
 from optbench.cli.layout import Command, Group
+from optbench.version import __version__
 
 #: headings of `optbench --help`, with the modules of their commands
 SECTIONS = {

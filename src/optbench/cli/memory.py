@@ -15,7 +15,7 @@ from optbench.suite.types import Trial, Workload
 
 if TYPE_CHECKING:
     from optbench.forecasts import Forecast
-    from optbench.report.model import Report
+    from optbench.report.document import Report
     from optbench.suite.load import Loaded
 
 #: label -> what is typed after `--optimizer` for the same

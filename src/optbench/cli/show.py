@@ -13,7 +13,7 @@ from optbench.store import Results, read
 
 if TYPE_CHECKING:
     from optbench.report.chart import Line
-    from optbench.report.model import Report
+    from optbench.report.document import Report
 
 
 def report(
@@ -48,7 +48,7 @@ def report(
     if leaderboard:
         from optbench.report.leaderboard import build_leaderboard as build
     else:
-        from optbench.report.model import build
+        from optbench.report.build import build
     if format == "terminal" and output is None:
         print_report(build(results), None if leaderboard else results, chart=chart)
     else:
@@ -67,7 +67,7 @@ def _names_folder(output: Path) -> bool:
 
 def print_tables(results: Results) -> None:
     """The comparison on standard output."""
-    from optbench.report.model import build
+    from optbench.report.build import build
 
     print_report(build(results))
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from optbench import __version__
 from optbench.engine import allocator
+from optbench.version import __version__
 
 
 def environment(device: torch.device, folder: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from optbench.catalog import lookup, schedulers
 from optbench.engine.optimizers import Optimizers
+from optbench.engine.schedule_lengths import Lengths
 from optbench.engine.torch_schedule import torch_rates
 from optbench.suite.types import Schedule
 
@@ -29,22 +30,6 @@ class Rates:
     def observe(self, validation_loss: float) -> None:
         """After each evaluation."""
         self.observed.append(validation_loss)
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """In optimizer steps. `rest` is the horizon after warmup; None for a schedule without a length."""
-
-    warmup: int
-    rest: int | None
-    epoch: int
-
-    def position(self, step: int, schedule: Schedule) -> int:
-        """Where in the schedule proper a step is: its last value holds past the horizon, the epoch's first within the epoch."""
-        position = max(0, step - self.warmup)
-        if self.rest is not None:
-            position = min(position, self.rest - 1)
-        return position // self.epoch * self.epoch if schedule.per == "epoch" else position
 
 
 def rates(

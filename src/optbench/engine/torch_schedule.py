@@ -7,7 +7,7 @@ would change the optimizer under test and its checkpoints. A scheduler's state i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,11 +15,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from optbench.catalog import schedulers
 from optbench.engine.optimizers import Optimizers
+from optbench.engine.schedule_lengths import Lengths
 from optbench.errors import OptbenchError
 from optbench.suite.types import Schedule
-
-if TYPE_CHECKING:
-    from optbench.engine.schedule import Lengths
 
 #: what schedulers change: momentum too, in OneCycleLR and CyclicLR
 _CHANGED = ("lr", "momentum", "betas")

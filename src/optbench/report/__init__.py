@@ -16,7 +16,7 @@ from optbench.errors import OptbenchError, Problem, nearest
 from optbench.store import Results
 
 if TYPE_CHECKING:
-    from optbench.report.model import Report
+    from optbench.report.document import Report
 
 _FOLDER = Path(__file__).parent / "formats"
 
@@ -33,7 +33,7 @@ def known_formats() -> dict[str, str]:
 def render(results: Results, format: str = "terminal") -> str:
     """The comparison in one format. Raises `OptbenchError` if there is no such format."""
     check_format(format)
-    from optbench.report.model import build
+    from optbench.report.build import build
 
     return render_report(build(results), format)
 
@@ -90,8 +90,8 @@ def save(
     `figures` go to `figures/`, as SVG, PNG and PDF; those that are there already as they would be drawn are left alone.
     Numbers are written first and Markdown, which shows the figures, last. Raises `OptbenchError` if the disk refuses.
     """
+    from optbench.report.build import build
     from optbench.report.formats.csv import to_csv
-    from optbench.report.model import build
     from optbench.store.files import make_folder, write_whole
 
     report = build(results)
@@ -119,8 +119,8 @@ def _with_figures(report: Report, results: Results, folder: Path) -> tuple[Repor
     """The report that shows them, and their files."""
     from dataclasses import replace
 
+    from optbench.report.document import Picture
     from optbench.report.figures import drawings, written
-    from optbench.report.model import Picture
 
     found = drawings(results, report.table, report.more.get("verdicts"))
     paths = written(found, folder / "figures")

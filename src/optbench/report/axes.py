@@ -9,7 +9,7 @@ import pandas as pd
 from optbench.analysis.frames import plain_rows
 from optbench.analysis.rows import TableRow
 from optbench.report.cells import Cell, Column, comparison_columns
-from optbench.report.model import Block, Table
+from optbench.report.document import Block, Table
 from optbench.report.outcomes import WORST, worst_value_text
 from optbench.report.text import clean
 from optbench.suite.axes import as_text

@@ -21,7 +21,7 @@ from optbench.analysis.settings import (
 from optbench.plurals import counted
 from optbench.report.cells import Cell, Column
 from optbench.report.change_cells import change_cell, change_columns, judgement_text, title_of
-from optbench.report.model import Block, Report, Section, Table
+from optbench.report.document import Block, Report, Section, Table
 from optbench.report.text import clean
 
 Rows = dict[str, dict[Any, Any]]  # of one entry, by quantity

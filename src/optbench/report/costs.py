@@ -12,7 +12,7 @@ from optbench.analysis.frames import plain_rows
 from optbench.analysis.rows import TableRow
 from optbench.report.axes import alone
 from optbench.report.cells import Cell, Column, Record
-from optbench.report.model import Block, Table
+from optbench.report.document import Block, Table
 from optbench.report.text import clean, number
 from optbench.suite.axes import short
 

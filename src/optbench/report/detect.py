@@ -12,7 +12,7 @@ import pandas as pd
 from optbench.analysis.compare import FEW_SEEDS
 from optbench.analysis.power import MOST_SEEDS
 from optbench.report.cells import Cell, Column
-from optbench.report.model import Block, Report, Section, Table
+from optbench.report.document import Block, Report, Section, Table
 from optbench.report.text import clean, is_share, number
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from optbench.report.cells import Cell, Column
-from optbench.report.model import Block, Table
+from optbench.report.document import Block, Table
 from optbench.report.outcomes import WORST, worst_value_text
 from optbench.report.text import clean, is_share, number
 

@@ -11,7 +11,7 @@ import pandas as pd
 from optbench.analysis.leaderboard import RESAMPLES, Leaderboard, leaderboard, rules_of, trial_times
 from optbench.analysis.warnings import warnings_frame
 from optbench.report.cells import Cell, Column
-from optbench.report.model import Block, Report, Section, Table
+from optbench.report.document import Block, Report, Section, Table
 from optbench.report.text import clean, seconds
 from optbench.store import Results, SuiteResults
 

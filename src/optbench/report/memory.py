@@ -10,7 +10,7 @@ import pandas as pd
 
 from optbench.forecasts import BAND, Forecast
 from optbench.report.cells import Record
-from optbench.report.model import Block, Cell, Column, Report, Section, Table
+from optbench.report.document import Block, Cell, Column, Report, Section, Table
 from optbench.report.text import clean
 
 _MIB = 2**20

@@ -13,7 +13,7 @@ from optbench.analysis.gradients import units_between
 from optbench.analysis.profiles import RESAMPLES, Profiles, profiles
 from optbench.analysis.rows import TableRow, table_rows
 from optbench.report.cells import Cell, Column
-from optbench.report.model import Block, Table
+from optbench.report.document import Block, Table
 from optbench.report.text import clean
 from optbench.store import Results, SuiteResults
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from optbench.analysis.verdicts import WORDS
 from optbench.report.cells import Cell, Column
-from optbench.report.model import Block, Report, Section, Table
+from optbench.report.document import Block, Report, Section, Table
 from optbench.report.text import clean, count, number, seconds
 
 CAPTION = "Measured beside published"

@@ -13,7 +13,7 @@ from optbench.analysis.compare import FEW_SEEDS
 from optbench.analysis.sensitivity import LEVEL_RULE, MARGINS
 from optbench.analysis.sweep_times import fastest
 from optbench.report.cells import Cell, Column
-from optbench.report.model import Block, Table
+from optbench.report.document import Block, Table
 from optbench.report.outcomes import WORST
 from optbench.report.text import clean, is_share, number
 

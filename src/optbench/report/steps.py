@@ -11,7 +11,7 @@ import pandas as pd
 
 from optbench.report.cells import Record
 from optbench.report.colours import LIGHT
-from optbench.report.model import Block, Cell, Column, Report, Section, Table
+from optbench.report.document import Block, Cell, Column, Report, Section, Table
 from optbench.report.text import clean, number
 from optbench.steptimes import StepTime, StepTimes
 from optbench.store.files import write_whole

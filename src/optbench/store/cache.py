@@ -102,7 +102,7 @@ def _place(folder: Path) -> Path | None:
 
 
 def _signature() -> tuple[Any, ...]:
-    from optbench import __version__
+    from optbench.version import __version__
 
     return _VERSION, __version__, sys.version_info[:2]
 

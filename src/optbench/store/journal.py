@@ -163,7 +163,7 @@ def read_header(line: bytes, file: str) -> dict[str, Any]:
 
 
 def _header_line(trial: Trial, attempt: int = 1) -> str:
-    from optbench import __version__
+    from optbench.version import __version__
 
     header: dict[str, Any] = {
         "record": "trial",

@@ -6,7 +6,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from optbench.formulas import escape
-from optbench.report.model import Report
+from optbench.report.document import Report
 from optbench.report.text import clean
 
 SUFFIX = ".csv"

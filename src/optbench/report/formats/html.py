@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from optbench.report.model import Report
+from optbench.report.document import Report
 
 SUFFIX = ".html"
 

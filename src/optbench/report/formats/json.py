@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from optbench.report.model import Report
+from optbench.report.document import Report
 
 SUFFIX = ".json"
 #: version of this file's form

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from optbench.report.model import Block, Cell, Report, Section, Table
+from optbench.report.document import Block, Cell, Report, Section, Table
 from optbench.report.text import clean
 
 SUFFIX = ".tex"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
-from optbench.report.model import Block, Cell, Picture, Report, Section, Table
+from optbench.report.document import Block, Cell, Picture, Report, Section, Table
 
 SUFFIX = ".md"
 _MOST_SHOWN = 6

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from optbench.console import piped_width
 from optbench.report.chart import Line
-from optbench.report.model import Block, Cell, Report, Section, Table
+from optbench.report.document import Block, Cell, Report, Section, Table
 from optbench.tables import FittedTable, Paragraph
 
 SUFFIX = ".txt"

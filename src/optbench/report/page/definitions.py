@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from optbench.report.model import Report
+from optbench.report.document import Report
 from optbench.report.page.markup import Html, el
 
 #: term, definition, source, and a column of the comparison that has to be known for it, workloads more than one ("" for always)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from optbench import __version__
 from optbench.report.cells import shows_gradients
 from optbench.report.colours import Style, styles
-from optbench.report.model import Report
+from optbench.report.document import Report
 from optbench.report.page.definitions import definitions
 from optbench.report.page.drawings import Drawings
 from optbench.report.page.entries import legend
 from optbench.report.page.markup import Html, data, el, name
 from optbench.report.page.section import section
+from optbench.version import __version__
 
 
 def page(report: Report) -> str:

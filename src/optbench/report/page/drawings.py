@@ -14,7 +14,7 @@ from optbench.analysis.parts import memory_parts_frame, time_parts_frame
 from optbench.analysis.profile_curves import profile_frame
 from optbench.analysis.survival import survival_frame
 from optbench.analysis.sweep_curves import sweep_curves_frame, sweep_grid_frame
-from optbench.report.model import Report
+from optbench.report.document import Report
 from optbench.report.page import figures
 from optbench.report.page.curves import curves, points_for
 from optbench.report.page.entries import Group

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from optbench.report.model import Block, Report, Section
+from optbench.report.document import Block, Report, Section
 from optbench.report.page.drawings import Drawings
 from optbench.report.page.entries import Group, groups
 from optbench.report.page.markup import Html, el, join, name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from optbench.report.model import Cell, Column, Table
+from optbench.report.document import Cell, Column, Table
 from optbench.report.page.markup import Html, el, join, name, text
 
 #: before the number of an entry that the test cannot tell from any that is ahead

@@ -1,9 +1,9 @@
-"""The comparison as titles, tables of text and notes: what every format shows, decided once. No number is computed here."""
+"""Builds the report of results: which tables, notes and warnings it has. No number is computed here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pandas as pd
 
@@ -18,80 +18,21 @@ from optbench.analysis.sweep_times import sweep_times_frame
 from optbench.analysis.table import comparison
 from optbench.analysis.warnings import warnings_frame
 from optbench.plurals import counted
-from optbench.report.cells import Cell, Column, comparison_columns, difference_columns, passage_columns
+from optbench.report.axes import alone, axes_block
+from optbench.report.cells import Column, comparison_columns, difference_columns, passage_columns
+from optbench.report.costs import cost_blocks
+from optbench.report.document import Block, Report, Section, Table
+from optbench.report.horizons import horizon_blocks
 from optbench.report.notes import notes
+from optbench.report.profiles import summary_block
+from optbench.report.published import published_blocks
+from optbench.report.sensitivity import sensitivity_blocks
 from optbench.report.text import clean
 from optbench.store import Results, SuiteResults
 
-__all__ = ["Block", "Cell", "Column", "Report", "Table", "build"]
-
-
-@dataclass(frozen=True)
-class Table:
-    """`rows` hold a cell a column. A `detail` is for formats with room for it."""
-
-    caption: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    detail: bool = False
-
-
-@dataclass(frozen=True)
-class Block:
-    """One workload: its tables, how to read them, what to beware of, and where it was measured."""
-
-    heading: str
-    facts: str
-    tables: tuple[Table, ...]
-    notes: tuple[str, ...]
-    warnings: tuple[str, ...]
-    measured_on: str
-    numbers: pd.DataFrame | None = None  # behind tables whose numbers are not in the report's `table`
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure that lies beside the report: its path from there, as in "figures/finals.svg"."""
-
-    path: str
-    caption: str
-    main: bool  # shown; the others are linked
-
-
-@dataclass(frozen=True)
-class Section:
-    """One suite."""
-
-    title: str
-    description: str
-    blocks: tuple[Block, ...]
-    warnings: tuple[str, ...]
-    command: str
-    pictures: tuple[Picture, ...] = ()
-
-
-@dataclass(frozen=True)
-class Report:
-    """`table`, `warnings` and those in `more`, by name, are the tidy frames that everything here was made from.
-
-    `results`: for formats that show more than tables, as they were read; None where a report is of something else.
-    """
-
-    sections: tuple[Section, ...]
-    table: pd.DataFrame
-    warnings: pd.DataFrame
-    more: dict[str, pd.DataFrame] = field(default_factory=dict)
-    results: Results | None = field(default=None, repr=False, compare=False)
-
 
 def build(results: Results) -> Report:
-    from optbench.report.axes import alone, axes_block
-    from optbench.report.costs import cost_blocks
-    from optbench.report.horizons import horizon_blocks
-    from optbench.report.profiles import summary_block  # which is made of the parts above
-    from optbench.report.published import published_blocks
-    from optbench.report.sensitivity import sensitivity_blocks
-
+    """Return the report with one section per suite and one block per workload, question and published table."""
     table = comparison(results)
     horizons = horizons_frame(results)
     verdicts, sensitivity = verdicts_frame(results), sensitivity_frame(results)
