@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -365,3 +366,23 @@ def test_reports_without_figures_do_not_import_matplotlib(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_without_captions_a_figure_has_no_title_and_no_note(tmp_path):
+    drawing = of(usual(tmp_path))["finals"]
+    titled, bare = (
+        rendered(replace(drawing, is_captioned=captions), formats=("svg",))["svg"]
+        for captions in (True, False)
+    )
+    assert len(bare) < len(titled)
+    with settings(captions=False):
+        figure = drawing.draw(*drawing.content)
+    assert [text.get_text() for text in figure.texts if text.get_text()] == []
+
+
+def test_switching_captions_off_draws_again(tmp_path, sketched):
+    drawing = of(usual(tmp_path))["finals"]
+    written([drawing], tmp_path / "figures")
+    before = (tmp_path / "figures" / "finals.svg").read_bytes()
+    written([replace(drawing, is_captioned=False)], tmp_path / "figures")
+    assert (tmp_path / "figures" / "finals.svg").read_bytes() != before

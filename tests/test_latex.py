@@ -12,6 +12,7 @@ import pytest
 from optbench.report import render
 from optbench.report.formats.latex import escaped
 from optbench.store import Results, read
+from program import optbench
 from results_builder import a_suite, diverged, reaching, write
 from test_report_formats import HOSTILE
 
@@ -85,3 +86,40 @@ def test_tex_takes_it_alone_and_in_a_paper(tmp_path, alone):
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report" if alone else "paper"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True)
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+PAPERS = {
+    "two columns": r"\documentclass[twocolumn]{article}\usepackage{booktabs}\usepackage{graphicx}",
+    "one column": r"\documentclass{article}\usepackage{booktabs}\usepackage{graphicx}",
+    "without graphicx": r"\documentclass[twocolumn]{article}\usepackage{booktabs}",
+}
+WIDE = ("SGD", "AdamW with decoupled weight decay, betas 0.9 and 0.95, warmed up", "a_label_" * 6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+@pytest.mark.parametrize("paper", PAPERS)
+def test_no_table_is_wider_than_its_page(tmp_path, paper):
+    (tmp_path / "report.tex").write_text(render(usual(tmp_path / "results", WIDE), "latex"))
+    (tmp_path / "paper.tex").write_text(
+        PAPERS[paper] + "\\begin{document}x\n\\input{report}\ny\\end{document}"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
+    log = (tmp_path / "paper.log").read_text(errors="replace")
+    assert "Overfull" not in log
+    assert "Float too large" not in log
+
+
+def test_tables_span_both_columns_of_a_paper_and_shrink_to_its_width(tmp_path):
+    text = render(usual(tmp_path), "latex")
+    assert r"\if@twocolumn" in text
+    assert text.count("\\optbenchfit{%") == text.count(r"\begin{table}")
+
+
+def test_without_captions_only_the_tabular_is_left(tmp_path):
+    usual(tmp_path / "results")
+    text = optbench("report", "results", "--format", "latex", "--no-captions", cwd=tmp_path).stdout
+    assert r"\caption" not in text
+    assert r"\begin{table}" not in text
+    assert text.count(r"\begin{tabular}") == 2

@@ -383,3 +383,42 @@ def test_a_folder_named_as_a_file_is_refused(tmp_path):
 def test_help_lists_every_format(command, tmp_path):
     said = " ".join(optbench(command, "--help", cwd=tmp_path).stdout.split())
     assert "terminal, csv, html, json, latex or markdown" in said
+
+
+# --- a part of a report
+
+
+def test_one_table_and_some_columns_can_be_picked(tmp_path):
+    usual(tmp_path / "results")
+    asked = ("--format", "markdown", "--table", "target", "--columns", "Final Accuracy,optimizer")
+    done = optbench("report", "results", *asked, cwd=tmp_path)
+    tables = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert tables[0] == "| final accuracy % | optimizer |"
+    assert len(tables) == 4
+
+
+def test_a_caption_in_full_picks_that_table_only(tmp_path):
+    usual(tmp_path / "results")
+    done = optbench("report", "results", "--table", "No such", cwd=tmp_path)
+    assert done.returncode == 2
+    name = "Target: validation accuracy >= 0.9"
+    assert f"'{name}'" in done.stderr
+    done = optbench("report", "results", "--table", name, cwd=tmp_path)
+    assert "Difference of the final" not in done.stdout
+    assert name in done.stdout
+
+
+def test_an_unknown_column_names_the_nearest(tmp_path):
+    usual(tmp_path / "results")
+    done = optbench("report", "results", "--columns", "optimizr", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no column 'optimizr'; did you mean 'optimizer'" in done.stderr
+
+
+@pytest.mark.parametrize("option", [("--table", "target"), ("--columns", "seeds")])
+@pytest.mark.parametrize("where", [("--format", "csv"), ("--save", "out"), ("--output", "t.html")])
+def test_parts_are_of_formats_that_show_tables(option, where, tmp_path):
+    usual(tmp_path / "results")
+    done = optbench("report", "results", *option, *where, cwd=tmp_path)
+    assert done.returncode == 2
+    assert option[0] in done.stderr

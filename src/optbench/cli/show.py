@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,16 +17,29 @@ if TYPE_CHECKING:
     from optbench.report.document import Report
 
 
+@dataclass(frozen=True)
+class Selection:
+    """What of a report is shown: `tables` by caption and `columns` by title; all if empty."""
+
+    leaderboard: bool = False
+    tables: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    captions: bool = True
+    chart: bool | None = None
+
+    @property
+    def is_part(self) -> bool:
+        return bool(self.tables or self.columns)
+
+
 def report(
     paths: Sequence[Path],
     format: str | None,
     output: Path | None,
     save: Path | None,
-    *,
-    leaderboard: bool = False,
-    chart: bool | None = None,
+    selection: Selection = Selection(),
 ) -> None:
-    """One format to standard output or a file, or every format into a folder; or only the leaderboard, in one format.
+    """Write one format to standard output or a file, or every format into a folder; or only the leaderboard, in one format.
 
     An `output` that is a folder, ends in a slash, or has no ending (without a `format`) is a folder for everything, as `save`.
     """
@@ -33,26 +47,65 @@ def report(
 
     if save is None and output is not None and format is None and _names_folder(output):
         output, save = None, output
-    if leaderboard and save is not None:
-        raise OptbenchError("--leaderboard goes with --format and --output, not with --save")
     if save is not None:
-        refuse_file_name(save)
-    else:
-        format = reports.chosen_format(format, output)
-    results = read(paths)
-    if save is not None:
-        for path in reports.save_everything(results, save):
-            print(path)
+        _save(paths, save, selection)
         return
-    assert format is not None
-    if leaderboard:
+    format = reports.chosen_format(format, output)
+    _refuse_parts(format, selection)
+    results = read(paths)
+    shown = _built(results, selection)
+    if format == "terminal" and output is None:
+        whole = not (selection.leaderboard or selection.is_part)
+        print_report(shown, results if whole else None, chart=selection.chart)
+    else:
+        write(reports.render_report(shown, format), output)
+
+
+def _save(paths: Sequence[Path], folder: Path, selection: Selection) -> None:
+    from optbench import report as reports
+
+    given = [
+        (selection.leaderboard, "--leaderboard"),
+        (bool(selection.tables), "--table"),
+        (bool(selection.columns), "--columns"),
+    ]
+    if wrong := [
+        Problem("goes with --format and --output, not with --save", name) for on, name in given if on
+    ]:
+        raise OptbenchError(*wrong)
+    refuse_file_name(folder)
+    results = read(paths)
+    if selection.captions:
+        files = reports.save_everything(results, folder)
+    else:
+        files = reports.save(results, folder, reports.saved_formats(), figures=True, captions=False)
+    for path in files:
+        print(path)
+
+
+def _refuse_parts(format: str, selection: Selection) -> None:
+    """Raise `OptbenchError` for options that the format does not have."""
+    from optbench.report.selection import SHOWING_TABLES
+
+    problems = []
+    if selection.is_part and format not in SHOWING_TABLES:
+        option = "--table" if selection.tables else "--columns"
+        problems.append(Problem(f"goes with {', '.join(SHOWING_TABLES)}; the format is {format}", option))
+    if not selection.captions and format != "latex":
+        problems.append(Problem(f"goes with latex and with --save; the format is {format}", "--no-captions"))
+    if problems:
+        raise OptbenchError(*problems)
+
+
+def _built(results: Results, selection: Selection) -> Report:
+    from optbench.report.selection import selected
+
+    if selection.leaderboard:
         from optbench.report.leaderboard import build_leaderboard as build
     else:
         from optbench.report.build import build
-    if format == "terminal" and output is None:
-        print_report(build(results), None if leaderboard else results, chart=chart)
-    else:
-        write(reports.render_report(build(results), format), output)
+    shown = replace(build(results), captions=selection.captions)
+    return selected(shown, selection.tables, selection.columns) if selection.is_part else shown
 
 
 def _names_folder(output: Path) -> bool:

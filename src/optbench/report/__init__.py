@@ -50,7 +50,9 @@ def chosen_format(format: str | None, output: Path | None, among: Sequence[str] 
 
     `among`: the formats that a command has, if not all. Raises `OptbenchError` for an unknown format or ending.
     """
-    names = tuple(among) or tuple(sorted(known_formats(), key=lambda name: name != "terminal"))
+    names = tuple(among) or tuple(
+        sorted((file.stem for file in _files()), key=lambda name: name != "terminal")
+    )
     if format is not None:
         if format not in names:
             raise OptbenchError(Problem(f"unknown format '{format}': {nearest(format, names)}"))
@@ -83,18 +85,26 @@ def _files() -> list[Path]:
 
 
 def save(
-    results: Results, folder: Path, formats: Sequence[str] = ("markdown", "csv"), *, figures: bool = False
+    results: Results,
+    folder: Path,
+    formats: Sequence[str] = ("markdown", "csv"),
+    *,
+    figures: bool = False,
+    captions: bool = True,
 ) -> tuple[Path, ...]:
     """Write `report.md`, `report.csv`, ...: each in one move; with CSV also `verdicts.csv` and the like, where there are any.
 
     `figures` go to `figures/`, as SVG, PNG and PDF; those that are there already as they would be drawn are left alone.
-    Numbers are written first and Markdown, which shows the figures, last. Raises `OptbenchError` if the disk refuses.
+    Numbers are written first and Markdown, which shows the figures, last. Without `captions`, figures have no title and no note
+    below, and LaTeX tables no caption. Raises `OptbenchError` if the disk refuses.
     """
+    from dataclasses import replace
+
     from optbench.report.build import build
     from optbench.report.formats.csv import to_csv
     from optbench.store.files import make_folder, write_whole
 
-    report = build(results)
+    report = replace(build(results), captions=captions)
     make_folder(folder)
     paths = {}
     for name in sorted(formats, key=lambda name: name == "markdown"):
@@ -122,7 +132,8 @@ def _with_figures(report: Report, results: Results, folder: Path) -> tuple[Repor
     from optbench.report.document import Picture
     from optbench.report.figures import drawings, written
 
-    found = drawings(results, report.table, report.more.get("verdicts"))
+    drawn = drawings(results, report.table, report.more.get("verdicts"))
+    found = tuple(replace(each, is_captioned=report.captions) for each in drawn)
     paths = written(found, folder / "figures")
     sections = tuple(
         replace(

@@ -68,3 +68,4 @@ class Report:
     warnings: pd.DataFrame
     more: dict[str, pd.DataFrame] = field(default_factory=dict)
     results: Results | None = field(default=None, repr=False, compare=False)
+    captions: bool = True  # of LaTeX tables and of figures, with their titles

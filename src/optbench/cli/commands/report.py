@@ -31,6 +31,25 @@ def report(
             help="Only the score over all workloads, by the rules of the AlgoPerf competition.",
         ),
     ] = False,
+    tables: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--table", metavar="CAPTION", help="Only tables whose caption is, or contains, this; repeatable."
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns", metavar="TITLES", help="Only these columns, in this order, as in optimizer,final."
+        ),
+    ] = None,
+    captions: Annotated[
+        bool,
+        typer.Option(
+            "--captions/--no-captions",
+            help="Without: figures have no title or note, and LaTeX tables no float, caption or note.",
+        ),
+    ] = True,
 ) -> None:
     """Print the comparison tables of results, or write them.
 
@@ -41,6 +60,7 @@ def report(
       optbench report results/digits --format markdown
       optbench report results/digits --output table.csv
       optbench report results/digits --save paper
+      optbench report results/digits --format latex --table "target" --columns optimizer,final,seeds --no-captions
 
     Exit codes:
       0  written
@@ -48,4 +68,6 @@ def report(
     """
     from optbench.cli import show
 
-    show.report(paths or [Path("results")], format, output, save, leaderboard=leaderboard, chart=chart)
+    titles = tuple(filter(None, (title.strip() for title in (columns or "").split(","))))
+    selection = show.Selection(leaderboard, tuple(tables or ()), titles, captions, chart)
+    show.report(paths or [Path("results")], format, output, save, selection)

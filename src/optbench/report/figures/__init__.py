@@ -37,6 +37,7 @@ class Drawing:
     draw: Callable[..., Figure]
     content: tuple[Any, ...]
     main: bool = False  # shown in short reports; the others are linked
+    is_captioned: bool = True  # has a title and a note
 
 
 def known_figures() -> tuple[str, ...]:
@@ -88,7 +89,7 @@ def rendered(drawing: Drawing, digest: str = "", formats: Sequence[str] = FORMAT
         "pdf": {"CreationDate": None, "Producer": None, "Creator": None, "Title": drawing.caption},
         "svg": {"Date": None, "Creator": None, "Title": drawing.caption, "Identifier": digest},
     }
-    with settings(), _quick_fonts():
+    with settings(captions=drawing.is_captioned), _quick_fonts():
         figure = drawing.draw(*drawing.content)
         found = {}
         for ending in formats:
@@ -118,6 +119,7 @@ def _digest(drawing: Drawing) -> str:
 
     found = hashlib.sha256(_code().encode())
     found.update(repr((drawing.name, drawing.caption, drawing.draw.__module__)).encode())
+    found.update(b"" if drawing.is_captioned else b"without captions")
     for item in drawing.content:
         if isinstance(item, DataFrame):
             found.update(repr(list(item.columns)).encode())

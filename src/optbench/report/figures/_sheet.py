@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,7 @@ _SETTINGS: dict[str, Any] = {
     "pdf.fonttype": 42,  # TrueType, as journals ask
     "savefig.dpi": 220,
 }
+_CAPTIONS = ContextVar("captions", default=True)
 _ROW = 0.135  # of a legend
 _SHORT = 1.75  # names in a legend of many
 
@@ -68,10 +70,10 @@ class Entry:
 
 
 @contextmanager
-def settings() -> Iterator[None]:
-    """matplotlib's own defaults and ours, whatever a matplotlibrc says; as before afterwards.
+def settings(*, captions: bool = True) -> Iterator[None]:
+    """Apply matplotlib's own defaults and ours, whatever a matplotlibrc says, and restore the earlier ones afterwards.
 
-    Nothing is said on standard error.
+    Without `captions`, sheets have no title and no note. Nothing is printed on standard error.
     """
     import logging
     import warnings
@@ -81,6 +83,7 @@ def settings() -> Iterator[None]:
     log = logging.getLogger("matplotlib")
     level = log.level
     log.setLevel(logging.ERROR)
+    token = _CAPTIONS.set(captions)
     try:
         with warnings.catch_warnings(), matplotlib.rc_context():
             warnings.simplefilter("ignore")
@@ -89,6 +92,7 @@ def settings() -> Iterator[None]:
             parameters.update(_SETTINGS)
             yield
     finally:
+        _CAPTIONS.reset(token)
         log.setLevel(level)
 
 
@@ -111,10 +115,11 @@ def sheet(
 
     wide, high = size
     room = wide - 0.2
-    lines = wrapped([shown(sentence) for sentence in note], SMALL_SIZE, room)
+    captions = _CAPTIONS.get()
+    lines = wrapped([shown(sentence) for sentence in note], SMALL_SIZE, room) if captions else []
     columns = _columns(legend, room)
     rows = ceil(len(legend) / columns) if legend else 0
-    top = 0.27 + (0.17 if titled_panels else 0)
+    top = (0.27 if captions else 0.08) + (0.17 if titled_panels else 0)
     bottom = below + rows * _ROW + (0.06 if rows else 0) + len(lines) * 0.115 + 0.06
     total = top + high + bottom
     figure = Figure(figsize=(wide, total))
@@ -124,7 +129,7 @@ def sheet(
         figure.add_axes(((left + n * (each + gap)) / wide, bottom / total, each / wide, high / total))
         for n in range(panels)
     ]
-    head = fitted(shown(title), TITLE_SIZE, room / 1.12)
+    head = fitted(shown(title), TITLE_SIZE, room / 1.12) if captions else ""
     figure.text(
         0.1 / wide, 1 - 0.06 / total, head, va="top", fontsize=TITLE_SIZE, fontweight="bold", color=INK
     )

@@ -3,6 +3,7 @@ r"""LaTeX tables for papers (booktabs), as in `report.tex`: a document by itself
 from __future__ import annotations
 
 import re
+import textwrap
 import unicodedata
 
 from optbench.report.document import Block, Cell, Report, Section, Table
@@ -11,19 +12,38 @@ from optbench.report.text import clean
 SUFFIX = ".tex"
 
 #: a document of its own unless a class is loaded already
-_HEAD = r"""% Tables of optbench. In a paper: \usepackage{booktabs}, then \input{report}. It compiles by itself, too.
+_HEAD = r"""% Tables of optbench. In a paper: \usepackage{booktabs} and \usepackage{graphicx}, then \input{report}.
+% Without a paper, this file compiles as a document of its own.
 \makeatletter
 \ifx\documentclass\@twoclasseserror
   \let\optbenchend\relax
 \else
   \documentclass{article}
   \usepackage{booktabs}
+  \usepackage{graphicx}
   \usepackage[margin=2cm]{geometry}
   \def\optbenchend{\end{document}}
   \begin{document}
 \fi
+\begingroup
+% In two columns, tables span both.
+\if@twocolumn
+  \def\table{\@dblfloat{table}}
+  \def\endtable{\end@dblfloat}
+\fi
 \makeatother
+% A table in the largest size in which it is no wider than the line; scaled if the smallest is too wide.
+\def\optbenchfit#1{%
+  \setbox0\hbox{\small#1}%
+  \ifdim\wd0>\linewidth\setbox0\hbox{\footnotesize\setlength{\tabcolsep}{3pt}#1}\fi
+  \ifdim\wd0>\linewidth\setbox0\hbox{\scriptsize\setlength{\tabcolsep}{2pt}#1}\fi
+  \ifdim\wd0>\linewidth
+    \ifx\resizebox\undefined\setbox0\hbox{\tiny\setlength{\tabcolsep}{1pt}#1}%
+    \else\setbox2\hbox{\resizebox{\linewidth}{!}{\box0}}\setbox0\box2\fi
+  \fi
+  \box0}
 """
+_TAIL = "\\endgroup\n\\optbenchend\n"
 #: characters of a page's width, and of text that never wraps
 _PAGE, _SHORT = 90, 16
 
@@ -111,10 +131,10 @@ def render(report: Report) -> str:
         for block in section.blocks:
             for place, table in enumerate(block.tables):
                 number += 1
-                parts.append(_table(block, table, number, first=place == 0))
+                parts.append(_table(block, table, number, first=place == 0, captions=report.captions))
         if not section.blocks:
             parts.append(f"\\noindent {escaped(section.title)}: nothing has run yet.\n")
-    return "\n".join([*parts, "\\optbenchend\n"])
+    return "\n".join([*parts, _TAIL])
 
 
 def escaped(text: str) -> str:
@@ -149,38 +169,49 @@ def _section(section: Section) -> str:
     return "".join(f"% {clean(line)}\n" for line in lines if line)
 
 
-def _table(block: Block, table: Table, number: int, *, first: bool) -> str:
-    titles = [_title(column.title, text=column.text) for column in table.columns]
+def _table(block: Block, table: Table, number: int, *, first: bool, captions: bool) -> str:
+    """A floating table with its caption and notes; without captions only the tabular, for a float of the paper's own."""
     caption = ": ".join(part for part in (block.heading, table.caption) if part)
+    if not captions:
+        return "\n".join([f"% {clean(caption)}. {clean(block.facts)}.", *_tabular(table), ""])
     lines = [
         r"\begin{table}[htbp]",
         r"\centering",
         f"\\caption{{{escaped(caption)}. {escaped(block.facts)}.}}",
         f"\\label{{tab:optbench-{number}}}",
-        r"\small" if sum(_widths(table)) <= _PAGE else r"\footnotesize\setlength{\tabcolsep}{2.5pt}",
-        f"\\begin{{tabular}}{{{_columns(table)}}}",
+        *_tabular(table),
+        *(_notes(block) if first else []),
+        r"\end{table}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _tabular(table: Table) -> list[str]:
+    """Numbers are aligned right. Text that would make the table wider than the page is broken into lines."""
+    widths = _text_widths(table)
+    titles = [_title(column.title, text=column.text) for column in table.columns]
+    return [
+        r"\optbenchfit{%",
+        f"\\begin{{tabular}}{{{''.join('l' if column.text else 'r' for column in table.columns)}}}",
         r"\toprule",
         " & ".join(titles) + r" \\",
         r"\midrule",
-        *(" & ".join(map(_cell, row)) + r" \\" for row in table.rows),
+        *(" & ".join(map(_cell, row, widths)) + r" \\" for row in table.rows),
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}%",
+        "}",
     ]
-    return "\n".join([*lines, *(_notes(block) if first else []), r"\end{table}", ""])
 
 
-def _columns(table: Table) -> str:
-    """Numbers to the right; text that would run over the page gets a width of its own, in which it wraps."""
+def _text_widths(table: Table) -> list[int | None]:
+    """Return the characters per line of each column; None for one that is not broken."""
     widest = _widths(table)
     wraps = [column.text and width > _SHORT for column, width in zip(table.columns, widest, strict=True)]
-    room = _PAGE - sum(width for width, wrap in zip(widest, wraps, strict=True) if not wrap)
     if sum(widest) <= _PAGE or not any(wraps):
-        return "".join("l" if column.text else "r" for column in table.columns)
-    each = max(_SHORT, room / sum(wraps)) / _PAGE
-    return "".join(
-        f"p{{{0.85 * each:.2f}\\linewidth}}" if wrap else "l" if column.text else "r"
-        for column, wrap in zip(table.columns, wraps, strict=True)
-    )
+        return [None] * len(widest)
+    room = _PAGE - sum(width for width, wrap in zip(widest, wraps, strict=True) if not wrap)
+    return [max(_SHORT, room // sum(wraps)) if wrap else None for wrap in wraps]
 
 
 def _widths(table: Table) -> list[int]:
@@ -204,8 +235,12 @@ def _title(title: str, *, text: bool) -> str:
     return f"\\shortstack[{'l' if text else 'r'}]{{{broken}}}"
 
 
-def _cell(cell: Cell) -> str:
-    return f"\\textbf{{{escaped(cell.text)}}}" if cell.marked else escaped(cell.text)
+def _cell(cell: Cell, width: int | None) -> str:
+    lines = textwrap.wrap(cell.text, width, break_long_words=False) if width else [cell.text]
+    shown = [f"\\textbf{{{escaped(line)}}}" if cell.marked else escaped(line) for line in lines]
+    if len(shown) < 2:
+        return "".join(shown)
+    return "\\begin{tabular}[t]{@{}l@{}}" + r"\\ ".join(shown) + "\\end{tabular}"
 
 
 def _notes(block: Block) -> list[str]:
