@@ -59,7 +59,7 @@ def _problems(loaded: Loaded, data_root: Path, *, build_models: bool) -> list[Pr
         found += component_findings("losses", workload.loss, folder, (*path, "loss"))
         if workload.init is not None:
             found += component_findings("initialisations", workload.init, folder, (*path, "init"))
-        found += metric_findings(workload, folder, path)
+        found += metric_findings(workload, folder, path, infos[name])
         found += size_findings(workload, path, infos[name])
     found += schedule_findings(suite.schedule, folder, ("schedule",))
     found += component_findings("initialisations", suite.init, folder, ("init",))

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from optbench.catalog import lookup, sources
+from optbench.catalog import lookup
 from optbench.catalog.arguments import Finding, TypedPath
 from optbench.catalog.check_component import component_findings, said
 from optbench.catalog.data_sets import describe_data
+from optbench.catalog.metric_contract import metric_facts, metric_problems
 from optbench.catalog.model_facts import model_facts
 from optbench.catalog.signatures import signature
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError
 from optbench.suite.types import Component, Target, Workload
+
+#: outputs that a metric is tried on where the data set does not tell
+_CLASSES = 10
 
 
 def data_findings(
@@ -54,17 +58,33 @@ def model_findings(
     return found
 
 
-def metric_findings(workload: Workload, folder: Path, path: TypedPath) -> Iterator[Finding]:
-    """Unknown metrics, and targets that a metric can't reach or that point the wrong way."""
+def metric_findings(
+    workload: Workload, folder: Path, path: TypedPath, info: DataInfo | None
+) -> Iterator[Finding]:
+    """Unknown metrics, own ones that a run would fail on, and targets that cannot be reached or point the wrong way."""
+    classes = info.classes if info is not None else _CLASSES
     of_targets = {target.metric for target in workload.target}
     for position, metric in enumerate(workload.metrics):
-        if metric not in of_targets:
-            try:
-                lookup.resolve("metrics", metric, folder)
-            except OptbenchError as error:
-                yield (*path, "metrics", position), said(error.problems[0])
+        own = metric in workload.own_metrics
+        if own and metric in lookup.items("metrics"):
+            yield (
+                (*path, "own_metrics", metric),
+                f"'{metric}' is a metric of the catalog: choose another name",
+            )
+        elif own or metric not in of_targets:
+            place = ("own_metrics", metric) if own else ("metrics", position)
+            for message in _metric_messages(workload, metric, folder, classes):
+                yield (*path, *place), message
     for position, target in enumerate(workload.target):
-        yield from _target(target, folder, (*path, "target", position))
+        yield from _target(workload, target, folder, (*path, "target", position), classes)
+
+
+def _metric_messages(workload: Workload, metric: str, folder: Path, classes: int) -> Iterator[str]:
+    try:
+        for problem in metric_problems(workload.metric_code(metric), folder, classes):
+            yield said(problem)
+    except OptbenchError as error:
+        yield said(error.problems[0])
 
 
 def size_findings(workload: Workload, path: TypedPath, info: DataInfo | None) -> Iterator[Finding]:
@@ -92,13 +112,18 @@ def size_findings(workload: Workload, path: TypedPath, info: DataInfo | None) ->
         yield (*path, "memory_format"), f"channels_last needs images; the data have shape {info.shape}"
 
 
-def _target(target: Target, folder: Path, path: TypedPath) -> Iterator[Finding]:
+def _target(
+    workload: Workload, target: Target, folder: Path, path: TypedPath, classes: int
+) -> Iterator[Finding]:
+    if target.metric not in workload.own_metrics:
+        messages = list(_metric_messages(workload, target.metric, folder, classes))
+        if messages:
+            yield (*path, "metric"), messages[0]
+            return
     try:
-        metric = lookup.resolve("metrics", target.metric, folder)
-    except OptbenchError as error:
-        yield (*path, "metric"), said(error.problems[0])
-        return
-    facts = sources.constants(metric.file) if metric.file and not metric.attribute else {}
+        facts = metric_facts(lookup.resolve("metrics", workload.metric_code(target.metric), folder))
+    except OptbenchError:
+        return  # reported for `own_metrics`
     low, high = facts.get("LOW"), facts.get("HIGH")
     bound = "at_least" if target.at_least is not None else "at_most"
     if (low is not None and target.value < low) or (high is not None and target.value > high):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from optbench.catalog import lookup, sources
+from optbench.catalog import lookup
+from optbench.catalog.metric_contract import metric_facts
 from optbench.errors import OptbenchError
 from optbench.suite.types import Suite
 
@@ -12,12 +13,12 @@ from optbench.suite.types import Suite
 def directions(suite: Suite, folder: Path) -> dict[str, bool]:
     """By name, for every metric of the suite whose file tells `HIGHER_IS_BETTER`."""
     found = {}
-    for name in dict.fromkeys(name for workload in suite.workloads.values() for name in workload.metrics):
-        try:
-            target = lookup.resolve("metrics", name, folder)
-        except OptbenchError:
-            continue  # `check` tells
-        facts = sources.constants(target.file) if target.file and not target.attribute else {}
-        if isinstance(facts.get("HIGHER_IS_BETTER"), bool):
-            found[name] = facts["HIGHER_IS_BETTER"]
+    for workload in suite.workloads.values():
+        for name in workload.metrics:
+            try:
+                facts = metric_facts(lookup.resolve("metrics", workload.metric_code(name), folder))
+            except OptbenchError:
+                continue  # `check` tells
+            if isinstance(facts.get("HIGHER_IS_BETTER"), bool):
+                found[name] = facts["HIGHER_IS_BETTER"]
     return found

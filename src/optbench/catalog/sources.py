@@ -6,7 +6,7 @@ import ast
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.machinery import ModuleSpec
@@ -49,8 +49,13 @@ def _parse(path: Path, changed: int) -> ast.Module:
 
 def constants(path: Path) -> dict[str, Any]:
     """Module-level `NAME = literal` and `A, B = literal, literal` assignments."""
+    return literals(parse(path).body)
+
+
+def literals(body: Sequence[ast.stmt]) -> dict[str, Any]:
+    """The same of any statements, as of a class."""
     found: dict[str, Any] = {}
-    for node in parse(path).body:
+    for node in body:
         if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:
             continue
         try:

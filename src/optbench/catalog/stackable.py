@@ -28,6 +28,7 @@ _SUPPORTED = {
     "init",
     "loss",
     "metrics",
+    "own_metrics",
     "evaluate",
     "augment",
     "loss_bound",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
@@ -35,7 +36,8 @@ def measure(
 ) -> dict[str, float]:
     """Every metric of the workload, and its loss, as means over the split. Call inside `evaluation_mode`.
 
-    `look_up` is called after each batch; what it raises ends the evaluation.
+    `look_up` is called after each batch; what it raises ends the evaluation. Raises `OptbenchError` for a metric outside
+    of its declared range.
     """
     sums = {name: torch.zeros((), device=session.device) for name in session.metrics}
     samples = 0
@@ -49,7 +51,16 @@ def measure(
                 sums[name] += metric.total(outputs.float(), labels, loss.float())
             samples += len(labels)
             look_up()
-    return {name: float(total) / samples for name, total in sums.items()}
+    values = {name: float(total) / samples for name, total in sums.items()}
+    check_ranges(session, split, values)
+    return values
+
+
+def check_ranges(session: Session, split: SplitName, values: dict[str, float]) -> None:
+    """Raise `OptbenchError` for a metric outside of its declared range, unless the loss shows that the model diverged."""
+    if math.isfinite(values["loss"]):
+        for name, metric in session.metrics.items():
+            metric.check_range(values[name], split)
 
 
 def _forward_training_batches(session: Session) -> None:

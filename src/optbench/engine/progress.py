@@ -64,7 +64,7 @@ class Progress:
     def note_best(self, session: Session, metrics: dict[str, float]) -> None:
         """Keep the weights as evaluated if they are the best so far by the workload's first metric."""
         name = session.trial.workload.metrics[0]
-        value = metrics[name] if session.metrics[name].HIGHER_IS_BETTER else -metrics[name]
+        value = metrics[name] if session.metrics[name].higher_is_better else -metrics[name]
         if math.isfinite(value) and (self.best is None or value > self.best.value):
             weights = {k: v.detach().cpu().clone() for k, v in session.model.state_dict().items()}
             self.best = Best(self.step, value, weights)

@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from optbench.catalog import lookup
 from optbench.catalog.data_sets import load_data
+from optbench.catalog.metric_contract import Metric, load_metric
 from optbench.catalog.types import Splits
 from optbench.engine import optimizers, precision, schedule
 from optbench.engine.activations import checkpoint_activations
@@ -43,7 +43,7 @@ class Session:
     model: nn.Module
     forward: Callable[[Tensor], Tensor]  # the model, compiled if asked for
     loss: Callable[[Tensor, Tensor], Tensor]
-    metrics: dict[str, ModuleType]
+    metrics: dict[str, Metric]
     optimizers: optimizers.Optimizers
     average: MovingAverage | None
     precision: precision.Precision
@@ -119,7 +119,8 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
         forward=torch.compile(model) if workload.compile else model,
         loss=build_loss(workload.loss, trial.folder),
         metrics={
-            name: load_metric(name, trial.folder) for name in dict.fromkeys((*workload.metrics, "loss"))
+            name: load_metric(name, workload.metric_code(name), trial.folder)
+            for name in dict.fromkeys((*workload.metrics, "loss"))
         },
         optimizers=held,
         average=MovingAverage(model, trial.entry.ema.decay) if trial.entry.ema else None,
@@ -179,8 +180,3 @@ def build_loss(loss: Component, folder: str) -> Callable[[Tensor, Tensor], Tenso
     source = lookup.load(lookup.resolve("losses", loss.name, folder))
     made: Any = getattr(source, "build", source)(**loss.arguments)
     return made  # type: ignore[no-any-return]
-
-
-def load_metric(name: str, folder: str) -> ModuleType:
-    metric: ModuleType = lookup.load(lookup.resolve("metrics", name, folder))
-    return metric

@@ -201,7 +201,9 @@ class Workload(Strict):
     loss: Component = Component(name="cross_entropy")
     """What is minimised."""
     metrics: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=("accuracy",), min_length=1)
-    """What is measured at every evaluation; the first is the final metric. Targets' metrics are added."""
+    """What is measured at every evaluation; the first is the final metric. Those of targets and `own_metrics` are added."""
+    own_metrics: dict[Label, Annotated[str, Field(min_length=1)]] = Field(default={})
+    """Metrics in files or packages, by the name that tables show and that `metrics` and targets use."""
     evaluate: Evaluate = Evaluate()
     """When to evaluate."""
     augment: Augment = Augment()
@@ -230,9 +232,14 @@ class Workload(Strict):
         if not isinstance(raw, dict):
             return raw
         raw = {**raw, **{key: as_list(raw[key]) for key in ("target", "metrics", "study") if key in raw}}
-        targets = raw.get("target")
+        targets, own = raw.get("target"), raw.get("own_metrics")
         metrics = raw.get("metrics", ["accuracy"])
-        if isinstance(targets, list) and isinstance(metrics, list) and metrics:
-            wanted = [t.get("metric", "accuracy") for t in targets if isinstance(t, dict)]
+        wanted = [t.get("metric", "accuracy") for t in targets or () if isinstance(t, dict)]
+        wanted += list(own) if isinstance(own, dict) else []
+        if wanted and isinstance(metrics, list) and metrics:
             raw["metrics"] = [*metrics, *(m for m in dict.fromkeys(map(str, wanted)) if m not in metrics)]
         return raw
+
+    def metric_code(self, name: str) -> str:
+        """Return the catalog name, import path or file of a metric."""
+        return self.own_metrics.get(name, name)

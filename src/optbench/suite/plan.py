@@ -204,7 +204,11 @@ def _named(
     if workload.init is not None:
         yield (*here, "init", "name"), workload.init.name
     for position, metric in enumerate(workload.metrics):
-        yield (*here, "metrics", position), metric
+        own = metric in workload.own_metrics
+        yield (
+            (*here, *(("own_metrics", metric) if own else ("metrics", position))),
+            workload.metric_code(metric),
+        )
     for position, rule in enumerate(entry.rules):
         yield ("optimizers", label, "rules", position, "use"), rule.use
     if entry.schedule is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from optbench.engine.evaluate import check_ranges
 from optbench.engine.session import SplitName
 from optbench.engine.stacked.stack import Stack
 
@@ -21,7 +22,11 @@ def measure(stack: Stack, split: SplitName) -> list[dict[str, float]]:
                 loss = losses(outputs, labels)
             outputs, loss = outputs.float(), loss.float()
             for name, metric in session.metrics.items():
-                sums[name] += torch.stack([metric.total(outputs[row], labels, loss[row]) for row in rows])
+                for row in rows:
+                    sums[name][row] += metric.total(outputs[row], labels, loss[row])
             samples += len(labels)
     values = {name: (total / samples).tolist() for name, total in sums.items()}
-    return [{name: of_all[row] for name, of_all in values.items()} for row in rows]
+    by_row = [{name: of_all[row] for name, of_all in values.items()} for row in rows]
+    for of_row in by_row:
+        check_ranges(session, split, of_row)
+    return by_row

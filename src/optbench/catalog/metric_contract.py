@@ -1,0 +1,146 @@
+"""What a metric must offer, and what is wrong with one that does not; see docs/own-metric.md."""
+
+from __future__ import annotations
+
+import ast
+import math
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from optbench.catalog import lookup, sources
+from optbench.catalog.lookup import Target
+from optbench.catalog.signatures import signature
+from optbench.errors import OptbenchError, Problem
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_ARGUMENTS = ("outputs", "labels", "loss")
+_FACTS = ("LOW", "HIGH", "HIGHER_IS_BETTER")
+_SAMPLES, _FIRST = 8, 5  # of the batch that a metric is tried on, and of its first part
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Metric:
+    """`total(outputs, labels, loss)` is the sum over a batch's samples; `low`, `high`: range of the mean, None if open."""
+
+    name: str
+    total: Callable[[Tensor, Tensor, Tensor], Tensor]
+    low: float | None
+    high: float | None
+    higher_is_better: bool
+
+    def check_range(self, value: float, split: str) -> None:
+        """Raise `OptbenchError` if the value is outside of the declared range."""
+        low, high = (
+            (-math.inf if self.low is None else self.low),
+            (math.inf if self.high is None else self.high),
+        )
+        if not math.isinf(low) or not math.isinf(high):
+            room = _TOLERANCE * max(abs(end) for end in (low, high, 1.0) if math.isfinite(end))
+            if not low - room <= value <= high + room:
+                message = f"metric '{self.name}' is {value:g} on the {split} split; expected {_range(self.low, self.high)}"
+                raise OptbenchError(f"{message}, the range that its LOW and HIGH declare")
+
+
+def load_metric(name: str, use: str, folder: str | Path) -> Metric:
+    """Import the metric that a suite calls `name`. Raises `OptbenchError` if it lacks something."""
+    target = lookup.resolve("metrics", use, folder)
+    found = lookup.load(target)
+    if isinstance(found, type):
+        found = found()
+    total = getattr(found, "total", None if isinstance(found, ModuleType) else found)
+    owner = found if hasattr(found, "HIGHER_IS_BETTER") else sys.modules.get(getattr(found, "__module__", ""))
+    facts = {fact: getattr(owner, fact) for fact in _FACTS if hasattr(owner, fact)}
+    if problem := _wrong_facts(use, facts):
+        raise OptbenchError(problem)
+    if not callable(total):
+        raise OptbenchError(f"'{use}' has no function total({', '.join(_ARGUMENTS)})")
+    return Metric(name, total, facts.get("LOW"), facts.get("HIGH"), facts["HIGHER_IS_BETTER"])
+
+
+def metric_facts(target: Target) -> dict[str, Any]:
+    """Return LOW, HIGH and HIGHER_IS_BETTER, as far as the source states them as literals. Imports nothing."""
+    if target.file is None:
+        return {}
+    file, body = target.file, []
+    if target.attribute:
+        definition = sources.define(target.module, target.file, target.attribute)
+        file = definition.file if definition is not None else file
+        if definition is not None and isinstance(definition.node, ast.ClassDef):
+            body = definition.node.body
+    known = sources.constants(file) | sources.literals(body)
+    return {fact: known[fact] for fact in _FACTS if fact in known}
+
+
+def metric_problems(use: str, folder: Path, classes: int) -> Iterator[Problem]:
+    """Find what a run would fail on. A metric outside the catalog is imported and called on a batch of 8 samples."""
+    target = lookup.resolve("metrics", use, folder)
+    if target.kind == "catalog":
+        return
+    names = signature(target).parameters
+    required = [parameter for parameter in names if parameter.required]
+    if names and not len(required) <= len(_ARGUMENTS) <= len(names):
+        found = ", ".join(parameter.name for parameter in names)
+        yield Problem(f"'{use}' takes ({found}); expected ({', '.join(_ARGUMENTS)})")
+        return
+    try:
+        metric = load_metric(use, use, folder)
+        if problem := _tried(metric, classes):
+            yield Problem(f"'{use}': {problem}")
+    except OptbenchError as error:
+        yield from error.problems
+    except Exception as error:  # a metric in somebody's own file may raise anything
+        yield lookup.raised(target, error, f"'{use}': a call with outputs of shape ({_SAMPLES}, {classes})")
+
+
+def _wrong_facts(use: str, facts: dict[str, Any]) -> str:
+    if not isinstance(facts.get("HIGHER_IS_BETTER"), bool):
+        return (
+            f"'{use}' does not state which values are better: add HIGHER_IS_BETTER = True or False beside it"
+        )
+    ends = facts.get("LOW"), facts.get("HIGH")
+    if any(end is not None and (isinstance(end, bool) or not isinstance(end, (int, float))) for end in ends):
+        return f"'{use}': expected numbers or None in LOW and HIGH; found {ends[0]!r} and {ends[1]!r}"
+    if ends[0] is not None and ends[1] is not None and not ends[0] < ends[1]:
+        return f"'{use}': expected LOW below HIGH; found {ends[0]!r} and {ends[1]!r}"
+    return ""
+
+
+def _tried(metric: Metric, classes: int) -> str:
+    """Call the metric on a batch and on its two parts, whose sums must add up; "" if all is well."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    outputs = torch.randn(_SAMPLES, classes, generator=torch.Generator().manual_seed(0))
+    labels = (outputs.argmax(dim=1) + torch.arange(_SAMPLES) % 2) % classes  # half of them are right
+
+    def total(part: slice) -> Any:
+        own, their = outputs[part], labels[part]
+        return metric.total(own.clone(), their.clone(), cross_entropy(own, their))
+
+    with torch.inference_mode():
+        whole, *parts = (total(slice(*ends)) for ends in ((None,), (_FIRST,), (_FIRST, None)))
+    if not isinstance(whole, (torch.Tensor, int, float)):
+        return f"returns {type(whole).__name__}; expected a tensor with the sum over the batch"
+    if isinstance(whole, torch.Tensor) and whole.shape != ():
+        return f"returns a tensor of shape {tuple(whole.shape)}; expected one number, the sum over the batch"
+    value, sums = float(whole), sum(map(float, parts))
+    if not math.isclose(value, sums, rel_tol=1e-3, abs_tol=1e-4):
+        return (
+            f"returns {value:.4g} for a batch and {' and '.join(f'{float(each):.4g}' for each in parts)} for its two parts; "
+            "expected the sum over the samples, not their mean"
+        )
+    metric.check_range(value / _SAMPLES, "trial")
+    return ""
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if low is not None and high is not None:
+        return f"{low:g} to {high:g}"
+    return f"at least {low:g}" if low is not None else f"at most {high:g}"
