@@ -23,6 +23,7 @@ NUMBERS = {
     "evaluation_seconds": ("evaluation_seconds",),
     "train_loss": ("train_loss", "training_loss", "train_loss_epoch", "train_loss_step", "loss"),
     "learning_rate": ("learning_rate", "lr"),
+    "gradient_evaluations": ("gradient_evaluations",),
 }
 FIELDS = NAMES | NUMBERS
 CLOCKS = ("step", "epoch", "seconds")

@@ -15,7 +15,7 @@ from optbench.importing.tables import Table
 Numbers = list[float | None]
 
 _SHOWN = 5  # problems of a column
-_WHOLE = ("step", "samples")
+_WHOLE = ("step", "samples", "gradient_evaluations")
 _LARGEST_STEP = 2**53
 
 

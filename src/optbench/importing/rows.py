@@ -27,6 +27,7 @@ class Row:
     evaluation_seconds: float = NAN
     train_loss: float = NAN
     learning_rate: float = NAN
+    gradient_evaluations: float = NAN
 
     def value(self, target: Target) -> float:
         return self.metrics.get(target.split, {}).get(target.metric, NAN)
@@ -49,7 +50,7 @@ class Row:
         second = self if first is later else later
         values = {
             name: _first(getattr(first, name), getattr(second, name))
-            for name in ("epoch", "samples", "seconds", "evaluation_seconds")
+            for name in ("epoch", "samples", "seconds", "evaluation_seconds", "gradient_evaluations")
         }
         values |= {
             name: _first(getattr(later, name), getattr(self, name))
@@ -188,7 +189,12 @@ def _evaluated(row: Row) -> Evaluated:
         train_loss=row.train_loss,
         learning_rate=row.learning_rate,
         metrics=row.metrics,
+        gradient_evaluations=_count(row.gradient_evaluations),
     )
+
+
+def _count(value: float) -> int | None:
+    return None if math.isnan(value) else int(value)
 
 
 def _finished(rows: Sequence[Row], facts: Facts) -> Finished:
@@ -215,6 +221,7 @@ def _finished(rows: Sequence[Row], facts: Facts) -> Finished:
         evaluation_seconds=last.evaluation_seconds,
         setup_seconds=NAN,
         at_fault=facts.at_fault,
+        gradient_evaluations=_count(last.gradient_evaluations),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from optbench.errors import OptbenchError, Problem
 from optbench.importing.findings import Findings
+from optbench.importing.own_records import one_run_per_trial
 from optbench.importing.readers import reader
 from optbench.importing.rows import Course, Facts, Row, events, merged_course
 from optbench.importing.runs import Choices, Key, Metric, RunLog, is_loss, read_runs
@@ -58,7 +59,7 @@ def import_logs(kind: str, paths: Sequence[Path], results: Path, asked: Asked) -
     """
     targets = [parse_target(text) for text in asked.targets]
     findings = Findings()
-    tables = reader(kind).read(paths, findings)
+    tables = [one_run_per_trial(table, findings) for table in reader(kind).read(paths, findings)]
     logs, metrics = read_runs(tables, Choices(asked.maps, asked.percent, asked.runs), findings)
     if not logs:
         raise OptbenchError(*(Problem("no evaluation in this log", file=str(path)) for path in paths))
