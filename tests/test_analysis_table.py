@@ -374,10 +374,29 @@ def test_trials_of_a_configuration_that_is_gone_are_left_out_and_counted(tmp_pat
     assert message(found, "superseded").startswith("1 trial")
 
 
-def test_seeds_beyond_those_planned_count(tmp_path):
+def test_seeds_that_are_not_planned_are_reported_and_shown_only_on_demand(tmp_path):
     write(tmp_path, a_suite(labels=["SGD"], seeds=3), {("SGD", seed): reaching(3) for seed in range(3)})
-    entry = row(comparison(results(tmp_path, a_suite(labels=["SGD"], seeds=1), {})), "SGD")
-    assert entry["trials"] == 3
+    found = results(tmp_path, a_suite(labels=["SGD"], seeds=1), {})
+    assert (row(comparison(found), "SGD")["trials"], row(comparison(found), "SGD")["planned"]) == (1, 1)
+    assert message(found, "unplanned").startswith("2 further seeds (1, 2) are stored but not planned")
+    every = read([tmp_path], all_seeds=True)
+    assert (row(comparison(every), "SGD")["trials"], row(comparison(every), "SGD")["planned"]) == (3, 3)
+    assert "unplanned" not in set(warnings_frame(every)["kind"])
+
+
+def test_seeds_of_an_earlier_run_join_no_mean_and_no_comparison(tmp_path):
+    events = {(label, seed): reaching(3, 0.5) for label in ("SGD", "Adam") for seed in (0, 1)}
+    write(tmp_path, a_suite(seeds=2), events)
+    other = a_suite(seeds=2).model_copy(update={"seeds": (100, 101)})
+    later = {(label, seed): reaching(3, 0.9) for label in ("SGD", "Adam") for seed in (100, 101)}
+    entry = row(comparison(results(tmp_path, other, later)), "Adam")
+    assert (entry["trials"], entry["final_metric"], entry["difference_n"]) == (2, 0.9, 2)
+
+
+def test_a_row_has_all_its_stored_seeds_without_a_plan(tmp_path):
+    folder = write(tmp_path, a_suite(labels=["SGD"], seeds=3), {("SGD", s): reaching(3) for s in range(3)})
+    (folder.path / "plan.json").unlink()
+    assert row(comparison(read([tmp_path])), "SGD")["trials"] == 3
 
 
 def test_a_folder_without_a_plan_has_the_rows_of_its_trials(tmp_path):

@@ -9,11 +9,14 @@ from weakref import WeakKeyDictionary
 from pydantic import ValidationError
 
 from optbench.errors import OptbenchError, Problem
+from optbench.plurals import counted
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.suite.axes import as_text
 from optbench.suite.types import Trial, Workload
 
 _MADE: WeakKeyDictionary[SuiteResults, tuple[TableRow, ...]] = WeakKeyDictionary()
+#: seeds listed in a message
+_NAMED = 10
 _LOWER_IS_BETTER = ("loss", "error", "perplexity", "mse", "mae", "rmse")
 
 
@@ -25,7 +28,7 @@ class TableRow:
     trial: Trial
     config_id: str
     seeds: tuple[int, ...]  # planned
-    logs: tuple[TrialLog, ...]
+    logs: tuple[TrialLog, ...]  # of the planned seeds, or of all
     baseline: bool
     estimand: str  # what the final metric is of: last or best_validation
 
@@ -50,7 +53,8 @@ def axis_values(row: TableRow) -> dict[str, Any]:
 
 
 def table_rows(results: Results) -> list[TableRow]:
-    """All rows of all timed tables. Trials of no row are superseded and left out; seeds beyond those planned count.
+    """All rows of all timed tables. Trials of no row are superseded and left out, as are those of seeds that are not
+    planned, unless the results were read with `all_seeds`.
 
     Without a plan (a folder of copied files) the rows are those of the logs, by file name.
     Raises `OptbenchError` if a stored trial is not readable by this version.
@@ -79,6 +83,24 @@ def superseded(suite: SuiteResults) -> tuple[TrialLog, ...]:
         return ()
     planned = {row.config_id for row in suite.plan.rows}
     return tuple(log for log in suite.logs if log.config_id not in planned)
+
+
+def seeds_not_shown(suite: SuiteResults) -> list[int]:
+    """Return the seeds of planned rows that have results, are not planned and are left out."""
+    if suite.plan is None or suite.all_seeds:
+        return []
+    rows = {row.config_id for row in suite.plan.rows}
+    return sorted({log.trial["seed"] for log in suite.logs if log.config_id in rows} - set(suite.plan.seeds))
+
+
+def seeds_not_shown_text(suite: SuiteResults) -> str:
+    """Return a sentence about them for people; "" if there are none."""
+    seeds = seeds_not_shown(suite)
+    if not seeds:
+        return ""
+    named = ", ".join(map(str, seeds[:_NAMED])) + (", ..." if len(seeds) > _NAMED else "")
+    verb = "is" if len(seeds) == 1 else "are"
+    return f"{counted(len(seeds), 'further seed')} ({named}) {verb} stored but not planned, and not shown: --all-seeds"
 
 
 def higher_is_better(suite: SuiteResults, workload: Workload, metric: str) -> bool:
@@ -114,6 +136,8 @@ def _suite_rows(suite: SuiteResults) -> list[TableRow]:
         wanted = plan.resolved.get("baseline") if plan is not None else None
         first = baselines.setdefault(trial.workload_name, wanted or trial.label)
         of_row = sorted(logs.get(config_id, []), key=lambda log: log.trial["seed"])
+        if plan is not None and not suite.all_seeds:
+            of_row = [log for log in of_row if log.trial["seed"] in plan.seeds]
         seeds = plan.seeds if plan is not None else tuple(log.trial["seed"] for log in of_row)
         resolved = plan.resolved if plan is not None else {}
         estimand = resolved.get("finals", {}).get(trial.workload_name) or resolved.get("final", "last")

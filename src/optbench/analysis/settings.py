@@ -9,7 +9,7 @@ import pandas as pd
 
 from optbench.analysis.matching import EntryPair, Matched, SuitePair, same_records
 from optbench.analysis.quantities import missing_seeds, worst_seeds
-from optbench.analysis.rows import TableRow, table_rows
+from optbench.analysis.rows import TableRow, seeds_not_shown_text, table_rows
 from optbench.plurals import counted
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.suite.types import Duration
@@ -128,6 +128,8 @@ def cautions_frame(matched: Matched) -> pd.DataFrame:
 
 def _cautions(pair: SuitePair) -> Iterator[tuple[str, str, str]]:
     for side, suite in (("before", pair.before), ("after", pair.after)):
+        if further := seeds_not_shown_text(suite):
+            yield "", "unplanned", f"{side}: {further}"
         for problem in suite.warnings:
             yield "", "file", f"{side}: {problem}"
     for workload in dict.fromkeys(entry.workload for entry in pair.entries):

@@ -10,7 +10,7 @@ import pandas as pd
 from optbench.analysis.compare import FEW_SEEDS
 from optbench.analysis.frames import counts
 from optbench.analysis.implementations import capture_warnings, implementation_warnings
-from optbench.analysis.rows import TableRow, batch_size, superseded, table_rows
+from optbench.analysis.rows import TableRow, batch_size, seeds_not_shown_text, superseded, table_rows
 from optbench.plurals import counted
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.store.attempts import disagreement
@@ -62,6 +62,8 @@ def _of_suite(suite: SuiteResults) -> Iterator[tuple[str, str]]:
             "superseded",
             f"{counted(len(old), 'trial')} of configurations that the suite no longer has: left out",
         )
+    if further := seeds_not_shown_text(suite):
+        yield "unplanned", further
     for problem in suite.warnings:
         yield "file", str(problem)
 

@@ -146,15 +146,16 @@ def compare(
     return run(loaded, results=results, **options)
 
 
-def read(results: Paths = "results") -> Study:
+def read(results: Paths = "results", *, all_seeds: bool = False) -> Study:
     """Read results: a suite's folder, a folder that contains such folders, or several of them. Needs no torch.
 
+    `all_seeds` includes results of seeds that are stored but not planned, for example from an earlier run of other seeds.
     Raises `OptbenchError` where there are no results.
     """
     from optbench.store import read as read_store
 
     paths = [results] if isinstance(results, (str, PathLike)) else list(results)
-    return Study(read_store([Path(path) for path in paths]))
+    return Study(read_store([Path(path) for path in paths], all_seeds=all_seeds))
 
 
 class _Observer:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optbench.cli.options import Output, OutputFormat
+from optbench.cli.options import AllSeeds, Output, OutputFormat
 from optbench.errors import OptbenchError, Problem
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Options:
     worse: str | None = None
     more_memory: str | None = None
     strict: bool = False
+    all_seeds: bool = False
 
 
 @app.command()
@@ -64,6 +65,7 @@ def compare(
         ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Also fail on inconclusive gates.")] = False,
+    all_seeds: AllSeeds = False,
 ) -> None:
     """Compare two sets of results per entry, with intervals.
 
@@ -87,7 +89,9 @@ def compare(
       1  a gate failed or could not be evaluated
       2  bad input
     """
-    raise typer.Exit(run(before, after, Options(format, output, slower, worse, more_memory, strict)))
+    raise typer.Exit(
+        run(before, after, Options(format, output, slower, worse, more_memory, strict, all_seeds))
+    )
 
 
 def run(before: Path, after: Path, options: Options) -> int:
@@ -96,7 +100,7 @@ def run(before: Path, after: Path, options: Options) -> int:
 
     format = reports.chosen_format(options.format, options.output)
     gates = _gates(options)
-    first, second = _read(before, after)
+    first, second = _read(before, after, all_seeds=options.all_seeds)
     from optbench.analysis.changes import compared
     from optbench.analysis.gates import fails, judge
     from optbench.analysis.matching import match
@@ -117,14 +121,14 @@ def run(before: Path, after: Path, options: Options) -> int:
     return int(fails(judgements, strict=options.strict))
 
 
-def _read(before: Path, after: Path) -> tuple[Results, Results]:
+def _read(before: Path, after: Path, *, all_seeds: bool) -> tuple[Results, Results]:
     from optbench.store import read
 
     problems: list[Problem] = []
     found = []
     for path in (before, after):
         try:
-            found.append(read([path]))
+            found.append(read([path], all_seeds=all_seeds))
         except OptbenchError as error:
             problems += error.problems
     if problems:

@@ -28,7 +28,7 @@ def show_seeds_needed(loaded: Loaded, folder: SuiteFolder, delta: float) -> None
     if not any(folder.trials.glob("*.jsonl")):
         message = f"nothing of '{loaded.name}' has run yet: two seeds of each entry tell a spread to plan by"
         raise OptbenchError(Problem(message, where="--detect", file=str(folder.path)))
-    [stored] = read([folder.path]).suites
+    [stored] = read([folder.path], all_seeds=True).suites  # every paired difference tells of the spread
     planned = make_plan(
         loaded.name, loaded.suite, plan(loaded), higher_is_better=directions(loaded.suite, loaded.folder)
     )

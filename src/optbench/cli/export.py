@@ -57,7 +57,7 @@ def export(
         raise OptbenchError(Problem("a file: expected a folder", file=str(folder)))
     from optbench.exporting._runs import runs_of
 
-    found = module.export(runs_of(read(paths or [Path("results")])), folder)
+    found = module.export(runs_of(read(paths or [Path("results")], all_seeds=True)), folder)
     line = f"{folder}: {counted(found.new, 'run')} new, {found.same} as they were, {found.replaced} replaced"
     print(wrapped(line, indent=2))
     print(f"Next: {module.next_step(folder)}")

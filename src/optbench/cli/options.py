@@ -62,6 +62,13 @@ ResultPaths = Annotated[
         autocompletion=completion.results,
     ),
 ]
+AllSeeds = Annotated[
+    bool,
+    typer.Option(
+        "--all-seeds",
+        help="Include the results of seeds that are stored but not planned, as of earlier runs.",
+    ),
+]
 Device = Annotated[
     str,
     typer.Option(

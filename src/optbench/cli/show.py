@@ -26,6 +26,7 @@ class Selection:
     columns: tuple[str, ...] = ()
     captions: bool = True
     chart: bool | None = None
+    all_seeds: bool = False
 
     @property
     def is_part(self) -> bool:
@@ -52,7 +53,7 @@ def report(
         return
     format = reports.chosen_format(format, output)
     _refuse_parts(format, selection)
-    results = read(paths)
+    results = read(paths, all_seeds=selection.all_seeds)
     shown = _built(results, selection)
     if format == "terminal" and output is None:
         whole = not (selection.leaderboard or selection.is_part)
@@ -74,7 +75,7 @@ def _save(paths: Sequence[Path], folder: Path, selection: Selection) -> None:
     ]:
         raise OptbenchError(*wrong)
     refuse_file_name(folder)
-    results = read(paths)
+    results = read(paths, all_seeds=selection.all_seeds)
     if selection.captions:
         files = reports.save_everything(results, folder)
     else:
@@ -157,14 +158,25 @@ def refuse_file_name(folder: Path) -> None:
 
 
 def records(
-    paths: Sequence[Path], format: str | None, output: Path | None, *, survival: bool = False
+    paths: Sequence[Path],
+    format: str | None,
+    output: Path | None,
+    *,
+    survival: bool = False,
+    all_seeds: bool = False,
 ) -> None:
+    """Write the records, and report seeds that are not among them on standard error."""
+    from optbench.analysis.rows import seeds_not_shown_text
     from optbench.report import chosen_format
     from optbench.report.records import FORMATS
     from optbench.report.records import records as render
 
     format = chosen_format(format, output, FORMATS)
-    write(render(read(paths), format, survival=survival), output)
+    results = read(paths, all_seeds=all_seeds)
+    for suite in results.suites:
+        if further := seeds_not_shown_text(suite):
+            print(f"note: {suite.path}: {further}", file=sys.stderr)
+    write(render(results, format, survival=survival), output)
 
 
 def write(text: str, output: Path | None) -> None:

@@ -16,9 +16,18 @@ if TYPE_CHECKING:
     from optbench.suite.types import Trial
 
 
-def verdicts(suite: str, overrides: Sequence[str], results: Path, data: str | None, format: str) -> None:
+def verdicts(
+    suite: str,
+    overrides: Sequence[str],
+    results: Path,
+    data: str | None,
+    format: str,
+    *,
+    all_seeds: bool = False,
+) -> None:
     """Print the verdicts by what the suite file says now; `results` may hold measurements or not."""
     from optbench.analysis.published import verdicts_frame
+    from optbench.analysis.rows import seeds_not_shown_text
     from optbench.cli.show import print_report
     from optbench.report import check_format, render_report
     from optbench.report.published import published_report
@@ -30,7 +39,9 @@ def verdicts(suite: str, overrides: Sequence[str], results: Path, data: str | No
     if not loaded.suite.published:
         raise OptbenchError(Problem("no 'published' rows to judge", file=str(loaded.path)))
     trials = plan(loaded)
-    measured = _measured(loaded, trials, results)
+    measured = _measured(loaded, trials, results, all_seeds=all_seeds)
+    if further := seeds_not_shown_text(measured):
+        print(f"note: {measured.path}: {further}", file=sys.stderr)
     multiples = _state_multiples(loaded, trials, measured, data)
     frame = verdicts_frame(Results((measured,)), multiples)
     report = published_report(f"{loaded.suite.title or loaded.name}: published rows", frame)
@@ -40,14 +51,15 @@ def verdicts(suite: str, overrides: Sequence[str], results: Path, data: str | No
         sys.stdout.write(render_report(report, format))
 
 
-def _measured(loaded: Loaded, trials: Sequence[Trial], results: Path) -> SuiteResults:
-    """What is stored of the suite, by the file's plan of now; nothing if nothing is."""
+def _measured(loaded: Loaded, trials: Sequence[Trial], results: Path, *, all_seeds: bool) -> SuiteResults:
+    """Return what is stored of the suite, by the present plan of the file, with the seeds of the last run."""
     folder = SuiteFolder.of(results, loaded.name)
     plan = make_plan(loaded.name, loaded.suite, trials)
     if not any(folder.trials.glob("*.jsonl")):
         return SuiteResults(loaded.name, folder.path, plan, ())
-    [stored] = read([folder.path]).suites
-    return replace(stored, plan=plan)
+    [stored] = read([folder.path], all_seeds=all_seeds).suites
+    seeds = stored.plan.seeds if stored.plan is not None else plan.seeds
+    return replace(stored, plan=replace(plan, seeds=seeds))
 
 
 def _state_multiples(

@@ -26,6 +26,7 @@ class SuiteResults:
     plan: Plan | None
     logs: tuple[TrialLog, ...]  # by file name; one a trial id: of several attempts the one that counts
     warnings: tuple[Problem, ...] = ()
+    all_seeds: bool = False  # show the results of seeds that are not planned
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,10 @@ class Results:
     suites: tuple[SuiteResults, ...]
 
 
-def read(paths: Sequence[Path]) -> Results:
+def read(paths: Sequence[Path], *, all_seeds: bool = False) -> Results:
     """Read suites' folders and roots that hold several of them; a folder met twice counts once.
 
+    With `all_seeds`, tables also show the results of seeds that the plan does not have.
     Raises `OptbenchError` with every path that has nothing, and for files of a newer optbench. A damaged
     file is left out, with a warning that names its line.
     """
@@ -56,7 +58,7 @@ def read(paths: Sequence[Path]) -> Results:
     if problems:
         raise OptbenchError(*problems)
     with _without_collector():
-        suites = [_read_suite(folder) for folder in folders]
+        suites = [replace(_read_suite(folder), all_seeds=all_seeds) for folder in folders]
     return Results(tuple(_unique_names(suites)))
 
 

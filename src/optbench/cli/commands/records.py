@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from optbench.cli.options import Output, ResultPaths
+from optbench.cli.options import AllSeeds, Output, ResultPaths
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -39,6 +39,7 @@ def records(
             help="Instead: Kaplan-Meier curves of time to target with their 95 % bands, in every unit.",
         ),
     ] = False,
+    all_seeds: AllSeeds = False,
 ) -> None:
     """Print every evaluation of every trial as one tidy table.
 
@@ -56,4 +57,5 @@ def records(
     """
     from optbench.cli import show
 
-    show.records(paths or [Path("results")], format.value if format else None, output, survival=survival)
+    name = format.value if format else None
+    show.records(paths or [Path("results")], name, output, survival=survival, all_seeds=all_seeds)

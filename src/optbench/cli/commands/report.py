@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from optbench.cli.options import Output, OutputFormat, ResultPaths
+from optbench.cli.options import AllSeeds, Output, OutputFormat, ResultPaths
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -50,6 +50,7 @@ def report(
             help="Without: figures have no title or note, and LaTeX tables no float, caption or note.",
         ),
     ] = True,
+    all_seeds: AllSeeds = False,
 ) -> None:
     """Print the comparison tables of results, or write them.
 
@@ -69,5 +70,5 @@ def report(
     from optbench.cli import show
 
     titles = tuple(filter(None, (title.strip() for title in (columns or "").split(","))))
-    selection = show.Selection(leaderboard, tuple(tables or ()), titles, captions, chart)
+    selection = show.Selection(leaderboard, tuple(tables or ()), titles, captions, chart, all_seeds)
     show.report(paths or [Path("results")], format, output, save, selection)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from optbench.cli import completion
-from optbench.cli.options import Data, ResultsRoot, Set, TextFormat
+from optbench.cli.options import AllSeeds, Data, ResultsRoot, Set, TextFormat
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -27,6 +27,7 @@ def verdicts(
     results: ResultsRoot = Path("results"),
     data: Data = None,
     format: TextFormat = "terminal",
+    all_seeds: AllSeeds = False,
 ) -> None:
     """Compare a suite's published values with measured ones.
 
@@ -43,4 +44,4 @@ def verdicts(
     """
     from optbench.cli.verdicts import verdicts as judge
 
-    judge(suite, tuple(sets or ()), results, data, format)
+    judge(suite, tuple(sets or ()), results, data, format, all_seeds=all_seeds)
