@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-from optbench.cli import main
+from optbench.cli.entry import main
 
 
 @dataclass(frozen=True)

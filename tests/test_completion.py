@@ -24,7 +24,7 @@ def here(tmp_path: Path) -> Path:
 
 def answer(folder: Path, environment: dict[str, str]) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", "from optbench.cli import main; import sys; sys.argv[0] = 'optbench'; main()"],
+        [sys.executable, "-c", "from optbench.cli.entry import main; import sys; sys.argv[0] = 'optbench'; main()"],
         cwd=folder,
         env={**os.environ, **environment},
         capture_output=True,
@@ -92,7 +92,7 @@ def test_bash_puts_a_label_with_blanks_on_the_line_as_one_word(here: Path) -> No
     program = here / "optbench"
     program.write_text(
         f'#!/bin/sh\nexec {sys.executable} -c \'import sys; sys.argv[0] = "optbench"\n'
-        'from optbench.cli import main; main()\' "$@"\n'
+        'from optbench.cli.entry import main; main()\' "$@"\n'
     )
     program.chmod(0o755)
     script = (
@@ -110,7 +110,7 @@ def test_bash_puts_a_label_with_blanks_on_the_line_as_one_word(here: Path) -> No
 @pytest.mark.parametrize("words", [("run", "digits", "--only", ""), ("memory", ""), ("report", "")])
 def test_completion_loads_nothing_that_takes_time(here: Path, words: tuple[str, ...]) -> None:
     code = (
-        "import sys; sys.argv[0] = 'optbench'\nfrom optbench.cli import main\n"
+        "import sys; sys.argv[0] = 'optbench'\nfrom optbench.cli.entry import main\n"
         "try: main()\nexcept SystemExit: pass\n"
         "print(sorted({'torch', 'pydantic', 'pandas', 'numpy'} & set(sys.modules)), file=sys.stderr)"
     )

@@ -228,7 +228,7 @@ def test_a_list_of_suites_shows_the_titles_that_are_loaded():
 )
 def test_commands_load_only_what_they_need(arguments, unneeded):
     code = (
-        "import atexit, sys; from optbench.cli import main\n"
+        "import atexit, sys; from optbench.cli.entry import main\n"
         f"atexit.register(lambda: print('loaded:', sorted({unneeded!r} & set(sys.modules))))\n"
         f"sys.argv = ['optbench', *{arguments!r}]; main()"
     )

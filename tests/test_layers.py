@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,21 @@ def test_imports_run_downhill(path: Path) -> None:
     ours = {name.split(".")[1] for name in names if name.startswith("optbench.")}
     rooms = {name for name in ours if (PACKAGE / name).is_dir()}
     assert rooms - {here} <= MAY_IMPORT[here]
+
+
+def dotted(path: Path) -> str:
+    parts = ["optbench", *path.relative_to(PACKAGE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_modules_have_no_cycles() -> None:
+    """Deferred imports and those for type checkers count too."""
+    known = {dotted(path): path for path in modules()}
+    graph = {
+        name: (imports(ast.parse(path.read_text()), path, everywhere=True) & known.keys()) - {name}
+        for name, path in known.items()
+    }
+    TopologicalSorter(graph).prepare()  # raises CycleError with the modules of a cycle
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from optbench.cli import main
+from optbench.cli.entry import main
 from optbench.cli.app import app
 from optbench.cli.named import named_trials
 from optbench.engine import step_times as measuring
