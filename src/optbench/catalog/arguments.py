@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -50,14 +50,19 @@ _ELSEWHERE = {
 
 
 def unfit(
-    family: str, signature: Signature, arguments: Mapping[str, Any], path: TypedPath, name: str
+    family: str,
+    signature: Signature,
+    arguments: Mapping[str, Any],
+    path: TypedPath,
+    name: str,
+    given: Collection[str] = (),
 ) -> Iterator[Finding]:
     """Every argument that `name` doesn't take or that can't be what it takes, and those that are missing.
 
-    `path` is the typed path of the arguments. Of an optimizer class only *named* parameters count, even if it swallows
-    others, so that a typo never passes.
+    `path` is the typed path of the arguments; the parameters in `given` are passed by optbench. Of an optimizer class only *named*
+    parameters count, even if it swallows others, so that a typo never passes.
     """
-    first = _positional(family, signature)
+    first = _positional(family, signature) | set(given)
     supplied = SUPPLIED.get(family, set()) | first
     own = {"models": set(NAMES[2:]), "schedules": set(schedulers.SUPPLIED)}.get(
         family, set()
@@ -81,7 +86,7 @@ def unfit(
 
 def _positional(family: str, signature: Signature) -> set[str]:
     """Names of the parameters that the engine passes by position."""
-    count = {"optimizers": 1, "schedules": 1}.get(family, 0)
+    count = 1 if family == "schedules" else 0
     if family == "schedules" and not signature.is_class and signature.parameters:
         first = signature.parameters[0]
         count = 1 if schedulers.names_optimizer(first.name, first.annotation) else 2  # else (step, steps)

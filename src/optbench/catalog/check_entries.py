@@ -8,11 +8,10 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from optbench.catalog import lookup
-from optbench.catalog.arguments import Finding, TypedPath, unfit
-from optbench.catalog.check_component import said
+from optbench.catalog.arguments import Finding, TypedPath
+from optbench.catalog.check_optimizer import optimizer_findings
 from optbench.catalog.check_schedule import Conditions, run_findings, schedule_findings
 from optbench.catalog.closures import LOSS_ONLY_CLIP, requires_closure
-from optbench.catalog.signatures import signature
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError
 from optbench.plurals import counted
@@ -40,18 +39,13 @@ def entry_findings(
 
 
 def _rule(rule: Rule, folder: Path, path: TypedPath) -> Iterator[Finding]:
-    try:
-        read = signature(lookup.resolve("optimizers", rule.use, folder))
-    except OptbenchError as error:
-        yield from (((*path, "use"), said(problem)) for problem in error.problems)
-        return
     arguments = dict(rule.arguments)
     rate = arguments.get("lr")
     if is_scaled(rate):
         if message := mistake(rate):
             yield (*path, "arguments", "lr"), message
         arguments["lr"] = 1.0
-    yield from unfit("optimizers", read, arguments, (*path, "arguments"), rule.use)
+    yield from optimizer_findings(rule.use, arguments, folder, (*path, "arguments"), use_path=(*path, "use"))
     close = get_close_matches(rule.parameters, _KINDS, n=1, cutoff=0.75)
     if rule.parameters not in _KINDS and close:
         yield (

@@ -9,7 +9,7 @@ from optbench.catalog import lookup
 from optbench.catalog.arguments import Finding
 from optbench.catalog.signatures import signature
 from optbench.errors import OptbenchError, nearest
-from optbench.suite.sweep import points
+from optbench.suite.sweep import own_point, points
 from optbench.suite.types import Suite
 
 
@@ -62,7 +62,8 @@ def _sensitivity(suite: Suite, folder: Path) -> Iterator[Finding]:
             read = signature(lookup.resolve("optimizers", entry.rules[0].use, folder))
         except OptbenchError:
             continue  # told already
+        own = own_point(suite.sensitivity, entry)
         for name in suite.sensitivity:
-            if name not in read.names and not read.accepts_any:
+            if name not in own and name not in read.names and not read.accepts_any:
                 message = f"sensitivity: '{entry.rules[0].use}' has no argument '{name}'"
                 yield ("optimizers", label), f"{message}; {nearest(name, read.names)}"

@@ -27,6 +27,8 @@ class Parameter:
     required: bool
     default: Any = UNKNOWN
     annotation: str = ""
+    is_called: bool = False
+    """Whether the function calls it, as constructors do with a class that they are given."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +112,18 @@ def parameters_of(function: Function) -> list[Parameter]:
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults))
     pairs = [*zip(positional, [*defaults, *arguments.defaults], strict=True)]
     pairs += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    called = {
+        node.func.id
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
     return [
         Parameter(
             argument.arg,
             default is None,
             UNKNOWN if default is None else _literal(default),
             ast.unparse(argument.annotation) if argument.annotation else "",
+            argument.arg in called,
         )
         for argument, default in pairs
     ]

@@ -14,6 +14,7 @@ from optbench.catalog.closures import requires_closure
 from optbench.catalog.sources import Definition
 from optbench.errors import OptbenchError
 from optbench.suite.load import Loaded
+from optbench.suite.nested import nested
 from optbench.suite.plan import at_its_rates, merged
 from optbench.suite.sweep import own_point
 from optbench.suite.types import Optimizer, Workload
@@ -83,6 +84,8 @@ def _of_entry(entry: Optimizer, folder: str) -> str:
     if entry.create_graph:
         return "needs the graph of the gradients"
     for rule in entry.rules:
+        if any(nested(value) for value in rule.arguments.values()):
+            return f"uses {rule.use} with another optimizer"
         if not _steps_alone(rule.use, folder):
             return f"uses {rule.use}, whose step may need more than gradients"
     return ""

@@ -88,6 +88,7 @@ def parse_shape(text: str | None) -> tuple[int, ...] | None:
 
 def _refuse_unfit(model: Component, rows: Mapping[str, str], hint: str) -> None:
     from optbench.catalog.check_component import component_findings
+    from optbench.catalog.check_optimizer import optimizer_findings
 
     found = [
         Problem(f"{message}{hint}" if path == ("name",) else message, "MODEL")
@@ -96,8 +97,7 @@ def _refuse_unfit(model: Component, rows: Mapping[str, str], hint: str) -> None:
     for typed in rows.values():
         try:
             name, arguments = parse_call(typed, "--optimizer")
-            asked = Component(name=name, arguments=arguments)
-            messages = component_findings("optimizers", asked, Path(), ())
+            messages = optimizer_findings(name, arguments, Path(), ("arguments",))
             found += [Problem(message, f"--optimizer {typed}") for _, message in messages]
         except OptbenchError as error:
             found += error.problems

@@ -31,6 +31,8 @@ class Options:
     equation: str | None = None
     allow: tuple[str, ...] = ()
     device: str = "auto"
+    closure: bool = False
+    create_graph: bool = False
 
 
 @app.command()
@@ -60,18 +62,28 @@ def verify(
         list[str] | None,
         typer.Option("--allow", metavar="CHECK", help="Name of a check that may fail. Repeatable."),
     ] = None,
+    closure: Annotated[
+        bool, typer.Option("--closure", help="Call step(closure), like an entry with `closure: true`.")
+    ] = False,
+    create_graph: Annotated[
+        bool,
+        typer.Option(
+            "--create-graph", help="Keep the graph of the gradients, like an entry with `create_graph: true`."
+        ),
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Check torch's optimizers against reference implementations, or a plug-in.
 
     Without an argument, each optimizer of the installed torch is compared with an implementation of its published equations. With
     one, that optimizer is tested for what a training loop needs: checkpoints, changed learning rates, missing gradients, closures
-    and more.
+    and more. Whether it needs a closure, or the graph of the gradients, is found by trying.
 
     Examples:
       optbench verify
       optbench verify my_opt.py:MyOpt --set lr=0.1
       optbench verify my_opt.py:MyAdam --as adam
+      optbench verify sam.py:SAM --set base_optimizer=torch.optim.SGD --set lr=0.1
       optbench verify torch.optim.SGD --set lr=0.1 --as sgd
 
     Exit codes:
@@ -79,13 +91,19 @@ def verify(
       1  a deviation, or a failed check
       2  bad input
     """
-    options = Options(tuple(sets or ()), equation, tuple(allow or ()), device)
+    options = Options(tuple(sets or ()), equation, tuple(allow or ()), device, closure, create_graph)
     raise typer.Exit(verify_installed(options) if optimizer is None else verify_plugin(optimizer, options))
 
 
 def verify_installed(options: Options) -> int:
     """torch's optimizers against their equations. Returns the exit code."""
-    given = [("--set", options.sets), ("--as", options.equation), ("--allow", options.allow)]
+    given = [
+        ("--set", options.sets),
+        ("--as", options.equation),
+        ("--allow", options.allow),
+        ("--closure", options.closure),
+        ("--create-graph", options.create_graph),
+    ]
     if wrong := [Problem("goes with an OPTIMIZER to check", option) for option, value in given if value]:
         raise OptbenchError(*wrong)
     device = _device(options)
@@ -100,12 +118,14 @@ def verify_installed(options: Options) -> int:
 def verify_plugin(typed: str, options: Options) -> int:
     """Conformance checks of one optimizer. Returns the exit code."""
     from optbench.suite.call import parse_call
+    from optbench.suite.nested import put
     from optbench.suite.overrides import parse_override
 
     name, arguments = parse_call(typed, "OPTIMIZER")
     for override in map(parse_override, options.sets):
-        arguments[override.path] = override.value.data
+        put(arguments, override.path.split("."), override.value.data)
     device = _device(options)
+    from optbench.engine.find_protocol import setting_of
     from optbench.verify import show
     from optbench.verify.conformance import CHECKS, conformance, persistent_state
     from optbench.verify.plugin import load_plugin
@@ -114,14 +134,16 @@ def verify_plugin(typed: str, options: Options) -> int:
     _refuse_unknown("--allow", options.allow, CHECKS)
     _refuse_unknown("--as", (options.equation,) if options.equation else (), REFERENCES)
     with redirect_stdout(io.StringIO()) as printed:
-        plugin = load_plugin(name, arguments, device, Path())
+        plugin = load_plugin(
+            name, arguments, device, Path(), options.closure or None, options.create_graph or None
+        )
         found = conformance(plugin, options.allow)
         against = _against(plugin, options.equation) if options.equation else []
         try:
             state = persistent_state(plugin)
         except Exception:  # it fails at what the checks have told already
             state = None
-    _print(show.verdicts(typed, found, against, state, printed.getvalue()))
+    _print(show.verdicts(typed, found, against, state, printed.getvalue(), setting_of(plugin.protocol)))
     return int(any(v.outcome == "fail" for v in found) or not all(d.passed for d in against))
 
 

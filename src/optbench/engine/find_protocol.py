@@ -64,6 +64,22 @@ def _calls(members: Sequence[Any], entry: Optimizer, make_toy: MakeToy, create_g
     return by_trial or ("gradients_first" if has_two_passes(first) else "closure")
 
 
+def setting_of(protocol: Protocol) -> str:
+    """What an entry says to be stepped by the protocol; empty for the plain one."""
+    return "" if protocol == Protocol() else _SETTINGS.get(protocol, "")
+
+
+def working_protocol(make_toy: MakeToy, protocol: Protocol) -> Protocol | None:
+    """Another protocol whose steps on a toy problem raise nothing, if those of `protocol` do; else None."""
+    if not isinstance(try_protocol(make_toy, protocol), Exception):
+        return None
+    for other in _SETTINGS:
+        if other != protocol and not isinstance(try_protocol(make_toy, other), Exception):
+            calls = calls_by_trial(make_toy, create_graph=other.create_graph) if other.has_closure else None
+            return Protocol(calls or other.calls, other.create_graph)
+    return None
+
+
 def unmet_need(make_toy: MakeToy, protocol: Protocol, error: BaseException) -> str:
     """Why a step raised `error`, if steps on a toy problem show that another protocol is needed; else an empty text.
 
@@ -73,10 +89,19 @@ def unmet_need(make_toy: MakeToy, protocol: Protocol, error: BaseException) -> s
         return ""
     message = str(error).strip().partition("\n")[0]
     raised = f"step() raised {type(error).__name__}{f': {message}' if message else ''}"
-    for other, setting in _SETTINGS.items():
-        if other != protocol and not isinstance(try_protocol(make_toy, other), Exception):
-            return f"{raised}. It works on a toy problem with {setting}: write this in the entry"
+    other = working_protocol(make_toy, protocol)
+    if other is not None:
+        settings = " and ".join(_changed_settings(protocol, other))
+        return f"{raised}. It works on a toy problem with {settings}: write this in the entry"
     return f"{raised}. {OPTBENCHS_CLOSURE}" if protocol.has_closure else ""
+
+
+def _changed_settings(before: Protocol, after: Protocol) -> Iterator[str]:
+    """`closure: true` is enough for each kind of closure, which is found by trying."""
+    if after.has_closure or before.has_closure:
+        yield "`closure: true`" if after.has_closure else "`closure: false`"
+    if after.create_graph:
+        yield "`create_graph: true`"
 
 
 def needs_closure(member: Any) -> bool:

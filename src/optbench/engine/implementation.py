@@ -30,9 +30,10 @@ class Implementation:
 
 
 def construct(
-    factory: Callable[..., Any], groups: list[Any], arguments: dict[str, Any], asked: str, accepted: set[str]
+    factory: Callable[..., Any], first: Any, arguments: dict[str, Any], asked: str, accepted: set[str]
 ) -> tuple[Any, str]:
-    """The optimizer in the implementation that was asked for, and why it is another one (empty if it isn't).
+    """The optimizer in the implementation that was asked for, and why it is another one (empty if it isn't). `first` is the
+    constructor's first argument, which is what the optimizer trains.
 
     A class without the asked implementation keeps its own choice. torch has fused steps for some classes on some devices only
     and tells by raising; an error that has another cause is raised again without the flag.
@@ -41,14 +42,14 @@ def construct(
     missing = [key for key, value in FLAGS[asked].items() if value and key not in accepted]
     note = f"it has no {missing[0]} step" if missing else ""
     if not flags.get("fused"):
-        return factory(groups, **{**arguments, **flags}), note
+        return factory(first, **{**arguments, **flags}), note
     before = torch.get_rng_state()
     try:
-        return factory(groups, **{**arguments, **flags}), note
+        return factory(first, **{**arguments, **flags}), note
     except (RuntimeError, TypeError, ValueError) as error:
         torch.set_rng_state(before)
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        return factory(groups, **arguments), f"no fused step here ({reason})"
+        return factory(first, **arguments), f"no fused step here ({reason})"
 
 
 def of_group(member: torch.optim.Optimizer, group: dict[str, Any]) -> str:

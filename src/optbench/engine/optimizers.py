@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,17 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from optbench.catalog import lookup
 from optbench.catalog.closures import LOSS_ONLY_CLIP
 from optbench.engine.checkpoint import is_disk_full
 from optbench.engine.find_protocol import MakeToy, find_protocol, unmet_need
-from optbench.engine.implementation import Implementation, construct, of_group
+from optbench.engine.implementation import Implementation, of_group
 from optbench.engine.memory import is_out_of_memory
 from optbench.engine.parameters import Parameter, route, small, trainable
 from optbench.engine.protocol import Closure, Protocol, call_step
+from optbench.engine.recipe import Ingredients, Recipe, make_recipe
 from optbench.errors import OptbenchError
-from optbench.suite.scaling import is_scaled, scaled_rate
-from optbench.suite.types import Rule, Trial
+from optbench.suite.nested import replaced
+from optbench.suite.types import Trial
 
 
 class OptimizerFault(Exception):
@@ -165,15 +164,19 @@ def build(trial: Trial, model: nn.Module, steps: int | None, batch_size: int = 1
     Raises `OptbenchError` if an optimizer holds anything but exactly the model's trainable parameters (rule 3).
     """
     parameters = trainable(model)
-    rules = trial.entry.rules
+    if not parameters:
+        raise OptbenchError(
+            f"model {trial.workload.model.name} has no parameter that can be trained (requires_grad is False for all)"
+        )
+    recipes = [_recipe(trial, position, batch_size) for position in range(len(trial.entry.rules))]
     made = [
-        _member(trial, position, mine, {"model": model, "total_steps": steps}, batch_size)
-        for position, mine in enumerate(route(parameters, rules))
+        _member(trial, recipe, mine, model, steps)
+        for recipe, mine in zip(recipes, route(parameters, trial.entry.rules), strict=True)
     ]
     members = [member for member, _ in made]
 
-    def make_toy() -> torch.optim.Optimizer:
-        return _toy(trial, model, parameters, {"total_steps": steps}, batch_size)
+    def make_toy() -> Any:
+        return _toy(trial, recipes[0], model, parameters, steps)
 
     protocol = find_protocol(members, trial.entry, make_toy)
     if protocol.calls == "loss_only" and trial.entry.clip is not None:
@@ -193,48 +196,40 @@ def build(trial: Trial, model: nn.Module, steps: int | None, batch_size: int = 1
     return optimizers
 
 
-def _member(
-    trial: Trial, position: int, parameters: Sequence[Parameter], offered: dict[str, Any], batch_size: int
-) -> tuple[torch.optim.Optimizer, str]:
-    """With why it doesn't run in the implementation that was asked for."""
+def _recipe(trial: Trial, position: int, batch_size: int) -> Recipe:
     rule = trial.entry.rules[position]
-    factory = lookup.load(lookup.resolve("optimizers", rule.use, trial.folder))
-    accepted = _parameters_of(factory)
-    arguments = {
-        key: tuple(v) if isinstance(v, list) else v
-        for key, v in {**rule.arguments, **_swept(trial, position)}.items()
-    }
-    rate: Any = arguments.get("lr")
-    if is_scaled(rate):
-        arguments["lr"] = scaled_rate(rate, batch_size)
-    arguments |= {key: value for key, value in offered.items() if key in accepted and key not in arguments}
+    arguments = replaced(rule.arguments, _swept(trial, position))
+    recipe = make_recipe(rule.use, arguments, trial.folder, batch_size)
+    if recipe.makes_own_groups and len(trial.entry.rules) > 1:
+        raise OptbenchError(f"'{rule.use}' takes the whole model, so it can't be one of several rules")
+    return recipe
+
+
+def _member(
+    trial: Trial, recipe: Recipe, parameters: Sequence[Parameter], model: nn.Module, steps: int | None
+) -> tuple[Any, str]:
+    """With why it doesn't run in the implementation that was asked for."""
+    given = Ingredients(
+        _groups(trial, recipe, parameters), [(p.name, p.tensor) for p in parameters], model, steps
+    )
     with blamed_on_optimizer():
-        made, note = construct(
-            factory,
-            _groups(trial, rule, parameters, accepted),
-            arguments,
-            trial.implementation,
-            accepted,
+        made, note = recipe.build(given, trial.implementation)
+    if not hasattr(made, "param_groups") or not callable(getattr(made, "step", None)):
+        raise OptbenchError(
+            f"`{recipe.use}` gave {type(made).__name__}; expected an optimizer: an object with param_groups and step(), as "
+            "torch.optim.Optimizer has them"
         )
-    if not isinstance(made, torch.optim.Optimizer) and not hasattr(made, "param_groups"):
-        raise OptbenchError(f"`{rule.use}` gave {type(made).__name__}; expected a torch.optim.Optimizer")
     return made, note
 
 
 def _toy(
-    trial: Trial,
-    model: nn.Module,
-    parameters: Sequence[Parameter],
-    offered: dict[str, Any],
-    batch_size: int,
-) -> torch.optim.Optimizer:
+    trial: Trial, recipe: Recipe, model: nn.Module, parameters: Sequence[Parameter], steps: int | None
+) -> Any:
     """The entry's first optimizer over small parameters on the CPU, or over a copy of the model where the class takes that."""
-    if "model" in _parameters_of(
-        lookup.load(lookup.resolve("optimizers", trial.entry.rules[0].use, trial.folder))
-    ):
-        copied = copy.deepcopy(model).cpu()
-        return _member(trial, 0, trainable(copied), {"model": copied, **offered}, batch_size)[0]
-    return _member(trial, 0, small(parameters), offered, batch_size)[0]
+    if not recipe.takes_model:
+        return _member(trial, recipe, small(parameters), model, steps)[0]
+    copied = copy.deepcopy(model).cpu()
+    return _member(trial, recipe, trainable(copied), copied, steps)[0]
 
 
 def _swept(trial: Trial, position: int) -> dict[str, Any]:
@@ -245,20 +240,17 @@ def _swept(trial: Trial, position: int) -> dict[str, Any]:
     return {key.removeprefix(own): value for key, value in trial.point.items() if key.startswith(own)}
 
 
-def _groups(trial: Trial, rule: Rule, parameters: Sequence[Parameter], accepted: set[str]) -> list[Any]:
+def _groups(trial: Trial, recipe: Recipe, parameters: Sequence[Parameter]) -> list[Any]:
     """A flat list of parameters, or two groups where some are exempt from weight decay."""
     exempt = [p.tensor for p in parameters if p.exempt(trial.entry.no_weight_decay or ())]
-    if not exempt or not ("weight_decay" in accepted or "weight_decay" in rule.arguments):
+    if not exempt or not recipe.takes("weight_decay"):
         return [p.tensor for p in parameters]
+    if recipe.makes_own_groups:
+        raise OptbenchError(
+            f"'{recipe.use}' makes its own parameter groups, so no_weight_decay can't be applied; expected 'no_weight_decay: []'"
+        )
     decayed = [p.tensor for p in parameters if not p.exempt(trial.entry.no_weight_decay or ())]
     return ([{"params": decayed}] if decayed else []) + [{"params": exempt, "weight_decay": 0.0}]
-
-
-def _parameters_of(factory: Any) -> set[str]:
-    try:
-        return set(inspect.signature(factory).parameters)
-    except (TypeError, ValueError):
-        return set()
 
 
 def _number(value: Any) -> float | None:

@@ -11,6 +11,7 @@ from optbench.errors import OptbenchError
 from optbench.plurals import counted
 from optbench.suite.axes import cell_name
 from optbench.suite.load import Loaded
+from optbench.suite.nested import names_in
 from optbench.suite.reference import file_and_name
 from optbench.suite.scaling import is_scaled, scaled_rate
 from optbench.suite.sweep import Extensions, is_own, own_point, points
@@ -177,7 +178,8 @@ class _Hashes:
         """By path from the suite's folder."""
         sources = {}
         for path, name in _named(workload_name, workload, label, entry):
-            if found := file_and_name(name):
+            found = file_and_name(name)
+            if found and (_is_code(path) or (self.loaded.folder / found[0]).is_file()):
                 file = PurePosixPath(found[0].replace("\\", "/")).as_posix()
                 sources[file] = self._hash(file, path)
         return dict(sorted(sources.items()))
@@ -191,6 +193,11 @@ class _Hashes:
                 raise OptbenchError(self.loaded.problem_at(path, message)) from None
             self.known[file] = hashlib.sha256(content).hexdigest()
         return self.known[file]
+
+
+def _is_code(path: tuple[str | int, ...]) -> bool:
+    """Whether a text there must name code; other arguments may be any text."""
+    return "arguments" not in path or path[-1] == "use"
 
 
 def _named(
@@ -210,6 +217,9 @@ def _named(
             workload.metric_code(metric),
         )
     for position, rule in enumerate(entry.rules):
-        yield ("optimizers", label, "rules", position, "use"), rule.use
+        of_rule = ("optimizers", label, "rules", position)
+        yield (*of_rule, "use"), rule.use
+        for keys, text in names_in(rule.arguments):
+            yield (*of_rule, "arguments", *keys), text
     if entry.schedule is not None:
         yield ("optimizers", label, "schedule", "name"), entry.schedule.name

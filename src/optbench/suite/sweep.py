@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from optbench.suite.grids import MAX_POINTS, Grid, rounded
+from optbench.suite.nested import path_of, value_at
 from optbench.suite.types import Optimizer
 
 Point = dict[str, Any]
@@ -44,8 +45,9 @@ def own_point(grids: Mapping[str, Grid], entry: Optimizer) -> Point:
     found = {}
     for name in grids:
         for position, rule in enumerate(entry.rules):
-            if name in rule.arguments:
-                found[_key(name, position, entry)] = rule.arguments[name]
+            value = value_at(path_of(name, rule.arguments), rule.arguments)
+            if value is not None:
+                found[_key(name, position, entry)] = value
     return found
 
 
@@ -74,7 +76,8 @@ def is_own(point: Point, entry: Optimizer) -> bool:
     several = len(entry.rules) > 1
     for key, value in point.items():
         position, name = key.split(".", 1) if several else ("0", key)
-        own = entry.rules[int(position)].arguments.get(name)
+        arguments = entry.rules[int(position)].arguments
+        own = value_at(path_of(name, arguments), arguments)
         if not isinstance(own, (int, float)) or not math.isclose(own, value, rel_tol=1e-9):
             return False
     return True

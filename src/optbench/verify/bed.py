@@ -8,13 +8,16 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from optbench.engine.protocol import Protocol, take_step
+from optbench.engine.recipe import Ingredients, Recipe
 
 SHAPES: tuple[tuple[int, ...], ...] = ((8, 6), (10,), (4, 3, 2, 2))
 PATIENCE = 20  # steps in which every parameter must move: some wait for their first ten gradients
@@ -75,25 +78,37 @@ class Valley(nn.Module):
 
 @dataclass(frozen=True)
 class Plugin:
-    """An optimizer to be tried: what makes it, with what arguments, and on which shapes and device."""
+    """An optimizer to be tried: how it is built and called, on which shapes and device."""
 
     name: str
-    make: Callable[..., Any]
-    arguments: dict[str, Any]
-    accepted: frozenset[str]
+    recipe: Recipe
     device: torch.device
-    needs_closure: bool = False
+    protocol: Protocol = field(default_factory=Protocol)
     shapes: tuple[tuple[int, ...], ...] = SHAPES
+    idle_steps: int = 0
+    """Steps before its first update: some methods gather statistics first."""
+
+    @property
+    def needs_closure(self) -> bool:
+        return self.protocol.has_closure
+
+    def takes(self, name: str) -> bool:
+        """Whether it, or an optimizer among its arguments, has an argument of this name."""
+        return self.recipe.takes(name)
 
     def valley(self, dtype: torch.dtype = torch.float32, **changes: Any) -> Valley:
         return Valley(changes.pop("shapes", self.shapes), dtype, self.device, **changes)
 
     def build(self, valley: Valley, groups: Iterable[Any] | None = None, **changes: Any) -> Any:
-        """The optimizer over all of the valley's parameters, or over `groups`; in training mode where it has modes."""
-        arguments = {**self.arguments, **changes}
-        offered = {"model": valley, "total_steps": 100}
-        arguments |= {k: v for k, v in offered.items() if k in self.accepted and k not in arguments}
-        made = self.make(list(valley.parameters()) if groups is None else groups, **arguments)
+        """The optimizer over all of the valley's parameters, or over `groups`; in training mode where it has modes.
+
+        Raises `ValueError` for groups that it can't be given, since it makes its own.
+        """
+        groups = list(valley.parameters()) if groups is None else groups
+        if self.recipe.makes_own_groups and isinstance(groups, list) and isinstance(groups[0], dict):
+            raise ValueError("it makes its own groups, from the model or named parameters")
+        given = Ingredients(groups, list(valley.named_parameters()), valley, 100)
+        made, _ = self.recipe.with_arguments(changes).build(given)
         if callable(getattr(made, "train", None)) and callable(getattr(made, "eval", None)):
             made.train()
         return made
@@ -103,7 +118,11 @@ class Plugin:
 
     def with_decay(self) -> dict[str, Any]:
         """Weight decay switched on, where there is such a thing: many faults only show with it."""
-        return {"weight_decay": 0.1} if "weight_decay" in self.accepted else {}
+        return {"weight_decay": 0.1} if self.takes("weight_decay") else {}
+
+    def steps(self, number: int) -> range:
+        """The first steps, `number` of which update."""
+        return range(self.idle_steps + number)
 
 
 def advance(
@@ -116,20 +135,10 @@ def advance(
     scale: float = 1.0,
 ) -> None:
     """Train through the steps of these numbers, as the engine does."""
-
-    @torch.enable_grad()
-    def evaluated(number: int) -> Tensor:
-        clear_gradients(valley)
-        loss: Tensor = valley(number, without, scale)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
     for number in numbers:
-        if plugin.needs_closure:
-            optimizer.step(partial(evaluated, number))
-        else:
-            evaluated(number)
-            optimizer.step()
+        take_step(
+            optimizer, plugin.protocol, list(valley.parameters()), partial(valley, number, without, scale)
+        )
 
 
 def clear_gradients(valley: Valley) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from optbench.engine.protocol import Protocol
 from optbench.verify.bed import (
     MATRICES,
     Fault,
@@ -53,7 +54,9 @@ def zero_grad(plugin: Plugin) -> str:
     optimizer.zero_grad(set_to_none=True)
     if any(w.grad is not None and bool(w.grad.any()) for w in valley.weights):
         raise Fault("zero_grad() leaves gradients: they would add up from step to step")
-    if not plugin.needs_closure and not same(_zeroed(plugin, in_place=False), _zeroed(plugin, in_place=True)):
+    if plugin.protocol == Protocol() and not same(
+        _zeroed(plugin, in_place=False), _zeroed(plugin, in_place=True)
+    ):
         raise Fault(
             "goes another way where gradients are zeroed in place: it keeps a gradient without a copy"
         )

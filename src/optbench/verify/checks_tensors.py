@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from optbench.engine.protocol import backward, take_step
 from optbench.verify.bed import (
     PATIENCE,
     Fault,
@@ -78,15 +80,7 @@ def zero_gradients(plugin: Plugin) -> str:
     """Gradients of exactly 0 (dead units, a converged model) make no NaN, also before real ones."""
     valley = plugin.valley()
     optimizer = plugin.build(valley)
-
-    def closure() -> Tensor:
-        for w in valley.parameters():
-            w.grad = torch.zeros_like(w)
-        return torch.zeros((), device=plugin.device)
-
-    for _ in range(3):
-        closure()
-        optimizer.step(*([closure] if plugin.needs_closure else []))
+    advance(plugin, valley, optimizer, range(3), scale=0.0)
     advance(plugin, valley, optimizer, range(3))
     _finite(valley, "after gradients of 0")
     return "gradients of 0 do no harm"
@@ -126,7 +120,7 @@ def _tiny(
 def bf16(plugin: Plugin) -> str:
     """Weights in bfloat16. They start at 0, where even the smallest update is not rounded away."""
     valley = plugin.valley(torch.bfloat16, start=0.0)
-    advance(plugin, valley, plugin.build(valley), range(5))
+    advance(plugin, valley, plugin.build(valley), plugin.steps(5))
     _finite(valley, "in bfloat16")
     if any(w.dtype != torch.bfloat16 for w in valley.weights):
         raise Fault("turns bfloat16 parameters into another type")
@@ -169,40 +163,48 @@ def closure(plugin: Plugin) -> str:
     seed_everything(0)
     plain, valley = plugin.valley(), plugin.valley()
     without, optimizer = plugin.build(plain), plugin.build(valley)
+    protocol = plugin.protocol if plugin.needs_closure else replace(plugin.protocol, calls="closure")
     calls: list[float] = []
+    returns_loss = True
 
-    def closure() -> Tensor:
-        for parameter in valley.parameters():
-            parameter.grad = None
+    def loss() -> Tensor:
+        return valley(number)  # type: ignore[no-any-return]
+
+    def seen() -> None:
         if not torch.is_grad_enabled():
             raise Fault("calls the closure with gradients switched off")
-        loss: Tensor = valley(number)
-        loss.backward()  # type: ignore[no-untyped-call]
-        calls.append(float(loss.detach()))
-        return loss
+        calls.append(float(loss().detach()))
 
     most = 1
     for number in range(4):
         calls.clear()
         seed_everything(number)
         with torch.enable_grad():
-            returned = optimizer.step(closure)
+            returned = take_step(optimizer, protocol, list(valley.parameters()), loss, seen)
         if not calls:
             raise Fault("never calls the closure")
-        if returned is None or abs(float(torch.as_tensor(returned).detach()) - calls[0]) > 1e-6 * abs(
-            calls[0]
-        ):
-            raise Fault("does not return the loss that the closure gave")
+        returns_loss = returns_loss and _is_loss(returned, calls[0], plugin)
         most = max(most, len(calls))
         if not plugin.needs_closure:
             seed_everything(number)
             advance(plugin, plain, without, [number])
+    times = f" up to {most} times a step" if most > 1 else ""
+    if not returns_loss:
+        raise Note(f"calls the closure{times}, and does not return its loss")
     if plugin.needs_closure or most > 1:
-        times = f" up to {most} times a step" if most > 1 else ""
         return f"calls the closure{times}, and returns its loss"
     if not same(weights_of(plain), weights_of(valley)):
         raise Fault("steps otherwise with a closure than without one")
     return "calls the closure, returns its loss, and steps as without one"
+
+
+def _is_loss(returned: Any, loss: float, plugin: Plugin) -> bool:
+    """False where a class that needs its closure returns nothing: the engine does not use the value."""
+    if returned is None and plugin.needs_closure:
+        return False
+    if returned is None or abs(float(torch.as_tensor(returned).detach()) - loss) > 1e-6 * abs(loss):
+        raise Fault("does not return the loss that the closure gave")
+    return True
 
 
 def gradients(plugin: Plugin) -> str:
@@ -215,7 +217,7 @@ def gradients(plugin: Plugin) -> str:
         for number in range(3):
             for parameter in valley.parameters():
                 parameter.grad = None
-            valley(number).backward()
+            backward(valley(number), create_graph=plugin.protocol.create_graph)
             kept = [w.grad.clone() for w in valley.weights if w.grad is not None]
             optimizer.step()
             now = [w.grad for w in valley.weights if w.grad is not None]

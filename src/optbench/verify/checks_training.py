@@ -66,7 +66,7 @@ def groups(plugin: Plugin) -> str:
     seen = []
     for key, change in _CHANGES.items():
         options = plugin.build(plugin.valley()).param_groups[0]
-        if key not in plugin.accepted or options.get(key) is None:
+        if not plugin.takes(key) or options.get(key) is None:
             continue
         other = change(options[key])
         try:
@@ -132,7 +132,7 @@ def _grouped(plugin: Plugin, first: dict[str, Any], second: dict[str, Any], **sh
     valley = plugin.valley(shapes=((8, 6), (5, 5)))
     one, other = valley.parameters()
     optimizer = plugin.build(valley, [{"params": [one], **first}, {"params": [other], **second}], **shared)
-    advance(plugin, valley, optimizer, range(4))
+    advance(plugin, valley, optimizer, plugin.steps(4))
     return weights_of(valley)
 
 
@@ -259,7 +259,7 @@ def deterministic(plugin: Plugin) -> str:
 
 def lr_zero(plugin: Plugin) -> str:
     """A learning rate of 0 changes nothing: warmups and frozen groups rely on it."""
-    if "lr" not in plugin.accepted:
+    if not plugin.takes("lr"):
         raise Note("has no lr")
     valley = plugin.valley()
     try:
@@ -301,13 +301,13 @@ def _moved(plugin: Plugin, valley: Valley, optimizer: Any, numbers: Sequence[int
 
 def weight_decay(plugin: Plugin) -> str:
     """It counts, and it never makes weights greater where the gradient is 0."""
-    if "weight_decay" not in plugin.accepted:
+    if not plugin.takes("weight_decay"):
         raise Note("has no weight_decay")
     ends = []
     for decay in (0.0, 0.5):
         seed_everything(0)
         valley = plugin.valley(shapes=MATRICES)
-        advance(plugin, valley, plugin.build(valley, weight_decay=decay), range(4))
+        advance(plugin, valley, plugin.build(valley, weight_decay=decay), plugin.steps(4))
         ends.append(weights_of(valley))
     if same(*ends):
         raise Fault("weight_decay changes nothing")
@@ -363,4 +363,4 @@ def _changed_options(plugin: Plugin) -> set[str]:
 def _options(group: dict[str, Any], plugin: Plugin) -> dict[str, Any]:
     """Those that its constructor took, and that are numbers."""
     plain = (bool, int, float, tuple)
-    return {key: v for key, v in group.items() if key in plugin.accepted and isinstance(v, plain)}
+    return {key: v for key, v in group.items() if plugin.takes(key) and isinstance(v, plain)}

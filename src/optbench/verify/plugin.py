@@ -2,41 +2,57 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from optbench.catalog import lookup
-from optbench.catalog.check_component import component_findings
+from optbench.catalog.check_optimizer import optimizer_findings
+from optbench.engine.find_protocol import find_protocol, working_protocol
+from optbench.engine.recipe import make_recipe
 from optbench.errors import OptbenchError, Problem
-from optbench.suite.types import Component
-from optbench.verify.bed import MATRICES, Plugin, advance, limited, located, settings_kept
+from optbench.suite.types import Optimizer, Rule
+from optbench.verify.bed import (
+    MATRICES,
+    PATIENCE,
+    Plugin,
+    advance,
+    limited,
+    located,
+    same,
+    settings_kept,
+    weights_of,
+)
 
 SECONDS = 60  # for importing it, and for its first step
 
 
-def load_plugin(name: str, arguments: dict[str, Any], device: torch.device, folder: Path) -> Plugin:
-    """By catalog name, import path or file (relative to `folder`).
+def load_plugin(
+    name: str,
+    arguments: dict[str, Any],
+    device: torch.device,
+    folder: Path,
+    closure: bool | None = None,
+    create_graph: bool | None = None,
+) -> Plugin:
+    """By catalog name, import path or file (relative to `folder`); `closure` and `create_graph` are settings of an entry.
 
     One that takes matrices only is tried on matrices. Raises `OptbenchError` for unknown names and arguments, and for what cannot
     be built and stepped at all.
     """
-    component = Component(name=name, arguments=arguments)
     with _told(name):
-        if found := list(component_findings("optimizers", component, folder, ())):
+        if found := list(optimizer_findings(name, arguments, folder, ("arguments",))):
             raise OptbenchError(*(Problem(message, where=name) for _, message in found))
-        make = lookup.load(lookup.resolve("optimizers", name, folder))
-    given = {key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()}
-    plugin = Plugin(name, make, given, frozenset(inspect.signature(make).parameters), device)
+        plugin = Plugin(name, make_recipe(name, arguments, folder), device)
+    entry = Optimizer(rules=(Rule(use=name),), closure=closure, create_graph=create_graph)
     with _told(name):
         try:
-            return _stepped(plugin)
+            return _stepped(plugin, entry)
         except ValueError:  # perhaps of the shapes; if not, it is raised again
-            return _stepped(plugin.with_shapes(MATRICES))
+            return _stepped(plugin.with_shapes(MATRICES), entry)
 
 
 @contextmanager
@@ -51,23 +67,37 @@ def _told(name: str) -> Iterator[None]:
         raise OptbenchError(Problem(f"cannot be tried: {located(error)}", where=name)) from error
 
 
-def _stepped(plugin: Plugin) -> Plugin:
-    """With `needs_closure` as its class asks; raises what building raises. What the step raises is for the checks to tell."""
-    valley = plugin.valley()
-    made = plugin.build(valley)
+def _stepped(plugin: Plugin, entry: Optimizer) -> Plugin:
+    """With the protocol that its class needs; raises what building raises. What the step raises is for the checks to tell."""
+    made = plugin.build(plugin.valley())
     if not hasattr(made, "param_groups") or not callable(getattr(made, "step", None)):
         found = (
             f"it gave {type(made).__name__}; expected a torch.optim.Optimizer, with param_groups and step()"
         )
         raise OptbenchError(Problem(f"cannot be tried: {found}", where=plugin.name))
-    closure = inspect.signature(type(made).step).parameters.get("closure")
-    required = closure is not None and closure.default is inspect.Parameter.empty
-    asked = Plugin(**{**vars(plugin), "needs_closure": required})
-    if plugin.shapes != MATRICES:
-        try:
-            advance(asked, valley, made, [0])
-        except (ValueError, TimeoutError):
+
+    def make_toy() -> Any:
+        return plugin.build(plugin.valley())
+
+    protocol = find_protocol([made], entry, make_toy)
+    asked = replace(plugin, protocol=protocol)
+    try:
+        return replace(asked, idle_steps=_idle_steps(asked))
+    except TimeoutError:
+        raise
+    except Exception as error:
+        if isinstance(error, ValueError) and plugin.shapes != MATRICES:
             raise
-        except Exception:
-            return asked
-    return asked
+        other = working_protocol(make_toy, protocol)
+        return replace(asked, protocol=other) if other is not None else asked
+
+
+def _idle_steps(plugin: Plugin) -> int:
+    """How many steps leave all parameters as they are, before one changes them; 0 if none does."""
+    valley = plugin.valley()
+    optimizer, before = plugin.build(valley), weights_of(valley)
+    for number in range(PATIENCE):
+        advance(plugin, valley, optimizer, [number])
+        if not same(before, weights_of(valley)):
+            return number
+    return 0

@@ -51,8 +51,9 @@ def verdicts(
     against: Sequence[Deviation],
     state: StateMemory | None,
     printed: str = "",
+    setting: str = "",
 ) -> RenderableType:
-    """A row a check. `printed`: what the plug-in wrote meanwhile."""
+    """One row per check. `printed`: the plug-in's output during the checks; `setting`: of an entry that is called like here."""
     rows = [(Text(v.check), Text(v.outcome, _STYLES[v.outcome]), Text(v.detail)) for v in found]
     for deviation in against:
         outcome = "pass" if deviation.passed else "fail"
@@ -66,6 +67,8 @@ def verdicts(
         )
     table = FittedTable(("check", "outcome", "what was found"), tuple(rows), (True, True, True))
     lines: list[RenderableType] = [Paragraph(Text(name)), "", table, ""]
+    if setting:
+        lines.append(Paragraph(Text(f"Called like an entry with {setting}.")))
     if state is not None:
         lines.append(Paragraph(Text(_size(state))))
     if said := printed.strip().splitlines():

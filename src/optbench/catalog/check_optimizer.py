@@ -1,0 +1,107 @@
+"""What is wrong with one optimizer and its arguments, optimizers among its arguments included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from optbench.catalog import lookup
+from optbench.catalog.arguments import Finding, TypedPath, unfit
+from optbench.catalog.check_component import said
+from optbench.catalog.roles import GIVEN, Role, inner_optimizer, roles
+from optbench.catalog.signatures import Parameter, Signature, signature
+from optbench.errors import OptbenchError
+from optbench.suite.nested import Nested
+
+_MAX_DEPTH = 5  # of optimizers within optimizers
+
+
+def optimizer_findings(
+    use: str,
+    arguments: Mapping[str, Any],
+    folder: Path,
+    path: TypedPath,
+    *,
+    use_path: TypedPath | None = None,
+    is_class: bool = False,
+    depth: int = 0,
+) -> Iterator[Finding]:
+    """Unknown names, and arguments that the class does not take. `path` is that of the arguments, `use_path` that of its name.
+
+    `is_class`: the class itself is passed on, and whoever calls it may add arguments.
+    """
+    if depth > _MAX_DEPTH:
+        yield path, f"expected at most {_MAX_DEPTH} optimizers within each other"
+        return
+    try:
+        read = signature(lookup.resolve("optimizers", use, folder))
+    except OptbenchError as error:
+        yield from ((use_path or path[:-1], said(problem)) for problem in error.problems)
+        return
+    by_name = roles(read)
+    inner = {
+        key: found
+        for key, value in arguments.items()
+        if (found := inner_optimizer(by_name.get(key, "setting"), value)) is not None
+    }
+    for key, found in inner.items():
+        yield from optimizer_findings(
+            found.use,
+            found.arguments,
+            folder,
+            (*path, key),
+            use_path=(*path, key, "use"),
+            is_class=by_name.get(key) != "optimizer",
+            depth=depth + 1,
+        )
+    given = [name for name, role in by_name.items() if role in GIVEN]
+    yield from _unwrapped(use, read, by_name, inner, path)
+    widened = _widened(read, by_name, inner, folder, optional=is_class)
+    plain = {key: value for key, value in arguments.items() if key not in inner or key not in widened.names}
+    yield from unfit("optimizers", widened, plain, path, use, given)
+
+
+def _unwrapped(
+    use: str, read: Signature, by_name: Mapping[str, Role], inner: Mapping[str, Nested], path: TypedPath
+) -> Iterator[Finding]:
+    """A required optimizer that is missing."""
+    for parameter in read.parameters:
+        role = by_name[parameter.name]
+        if role in ("optimizer", "optimizer_class") and parameter.required and parameter.name not in inner:
+            yield (
+                path[:-1],
+                f"'{use}' needs another optimizer, as in '{parameter.name}: {{use: torch.optim.AdamW}}'",
+            )
+
+
+def _widened(
+    read: Signature,
+    by_name: Mapping[str, Role],
+    inner: Mapping[str, Nested],
+    folder: Path,
+    *,
+    optional: bool,
+) -> Signature:
+    """With what its `**kwargs` may pass on to a class among its arguments; optimizers are checked elsewhere, so none is required."""
+    parameters = [
+        replace(p, required=p.required and not optional and by_name[p.name] in (*GIVEN, "setting"))
+        for p in read.parameters
+    ]
+    is_open = read.accepts_any
+    for key, found in inner.items() if is_open else ():
+        if by_name.get(key) == "optimizer":
+            continue
+        try:
+            passed_on = signature(lookup.resolve("optimizers", found.use, folder))
+        except OptbenchError:
+            continue
+        known = {p.name for p in parameters}
+        parameters += [
+            Parameter(p.name, False, p.default, p.annotation)
+            for p in passed_on.parameters[1:]
+            if p.name not in known
+        ]
+        is_open = passed_on.accepts_any
+    return replace(read, parameters=tuple(parameters), accepts_any=is_open)
