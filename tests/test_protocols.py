@@ -166,7 +166,7 @@ def test_sam_trains_as_in_a_loop_written_by_hand(
     end = finished(events_of(tmp_path, SAM.format(step=step), entry))
     expected, evaluated = sam_losses(tmp_path, entry, rho=0.5)
     assert end.status == "completed"
-    assert all(map(torch.equal, last, expected))
+    assert all(torch.equal(a, b) for a, b in zip(last, expected, strict=True))
     assert end.gradient_evaluations == evaluated == 2 * end.step
 
 

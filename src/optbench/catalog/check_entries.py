@@ -12,6 +12,7 @@ from optbench.catalog.arguments import Finding, TypedPath
 from optbench.catalog.check_optimizer import optimizer_findings
 from optbench.catalog.check_schedule import Conditions, run_findings, schedule_findings
 from optbench.catalog.closures import LOSS_ONLY_CLIP, requires_closure
+from optbench.catalog.signatures import signature
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError
 from optbench.plurals import counted

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from optbench.catalog import lookup
@@ -93,8 +95,18 @@ class Recipe:
                 }[role]
         start = built.pop(first, given.groups)
         if notes:
-            return self.factory(start, **built), notes[0]
-        return construct(self.factory, start, built, implementation, set(self.accepted))
+            made, note = self.factory(start, **built), notes[0]
+        else:
+            made, note = construct(self.factory, start, built, implementation, set(self.accepted))
+        _complete(made)
+        return made, note
+
+
+def _complete(made: Any) -> None:
+    """Add torch's hooks to an optimizer whose constructor does not call the one of torch, as many wrappers: `step` reads them."""
+    if isinstance(made, torch.optim.Optimizer) and "_optimizer_step_pre_hooks" not in vars(made):
+        with suppress(AttributeError):  # without `defaults`
+            torch.optim.Optimizer.__setstate__(made, {})
 
 
 def make_recipe(use: str, arguments: Mapping[str, Any], folder: str | Path, batch_size: int = 1) -> Recipe:
