@@ -1,4 +1,4 @@
-"""`optbench import ...`: other people's logs into the store, so that `optbench report` serves them too."""
+"""`optbench import ...`: logs of other tools into the store, so that `optbench report` shows them too."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optbench.console import wrapped
+from optbench.importing.readers import known_readers
 from optbench.plurals import counted
 
 if TYPE_CHECKING:
     from optbench.importing.write import Written
+
+_EXIT_CODES = """Exit codes:
+  0  imported
+  2  bad input: a column is missing, or a value cannot be read"""
 
 app = typer.Typer(
     name="import",
@@ -20,7 +25,8 @@ app = typer.Typer(
     A second import of the same logs changes nothing; a log that has grown replaces what was imported.
 
     Examples:
-      optbench import algoperf --help
+      optbench import csv log.csv --target 'accuracy>=0.97'
+      optbench import tensorboard runs --runs '{optimizer}/{seed}'
       optbench import csv --help""",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -75,12 +81,9 @@ def algoperf(
     print(f"Next: optbench report {found.written.folder} --leaderboard")
 
 
-@app.command()
-def csv(
-    files: Annotated[
-        list[Path],
-        typer.Argument(metavar="FILE...", help="Comma, semicolon or tab separated, a row an evaluation."),
-    ],
+def _import_logs(
+    context: typer.Context,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files or folders of logs.")],
     maps: Annotated[
         list[str] | None,
         typer.Option(
@@ -90,6 +93,15 @@ def csv(
             "as validation.accuracy. Columns that have these names need no --map.",
         ),
     ] = None,
+    runs: Annotated[
+        str,
+        typer.Option(
+            "--runs",
+            metavar="PATTERN",
+            help="Read optimizer, seed or workload from the end of each run's name or file: '{optimizer}/{seed}'; "
+            "* is any text without a slash.",
+        ),
+    ] = "",
     targets: Annotated[
         list[str] | None,
         typer.Option(
@@ -109,27 +121,15 @@ def csv(
     name: Annotated[
         str | None,
         typer.Option(
-            "--name", metavar="NAME", help="Name of the suite in the results; default: the first file's."
+            "--name", metavar="NAME", help="Name of the suite in the results; default: the first path's."
         ),
     ] = None,
 ) -> None:
-    """Read anybody's tidy table: a row an evaluation.
+    """Import with the reader that has the command's name."""
+    from optbench.importing.tidy import Asked, import_logs
 
-    At least an optimizer, a run or seed, a step, epoch or seconds, and a metric. Columns that have optbench's names need no --map.
-
-    Examples:
-      optbench import csv log.csv --target 'accuracy>=0.97'
-      optbench import csv wandb.csv --map optimizer=name --map step=_step --map validation.accuracy=val_acc --percent val_acc
-      optbench import csv run1.csv run2.csv --baseline SGD --name mine
-
-    Exit codes:
-      0  imported
-      2  bad input: a column is missing, or a value can't be read
-    """
-    from optbench.importing.tidy import Asked, import_csv
-
-    asked = Asked(tuple(maps or ()), tuple(targets or ()), tuple(percent or ()), baseline, name)
-    found = import_csv(files, results, asked)
+    asked = Asked(tuple(maps or ()), tuple(targets or ()), tuple(percent or ()), baseline, name, runs)
+    found = import_logs(context.command.name or "", paths, results, asked)
     line = (
         f"{counted(len(found.optimizers), 'optimizer')} ({', '.join(found.optimizers)}), workloads: {', '.join(found.workloads)}; "
         f"{counted(found.evaluations, 'evaluation')}"
@@ -145,3 +145,7 @@ def _tell(written: Written, findings: tuple[str, ...]) -> None:
     moved = f", {written.set_aside} no longer in the logs moved to superseded/" if written.set_aside else ""
     line = f"{written.folder}: {counted(written.new, 'trial')} new, {written.same} as they were, {written.replaced} replaced{moved}"
     print(wrapped(line, indent=2))
+
+
+for _kind, _manual in known_readers().items():
+    app.command(name=_kind, help=f"{_manual}\n\n{_EXIT_CODES}")(_import_logs)

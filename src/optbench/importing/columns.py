@@ -21,7 +21,14 @@ NUMBERS = {
     "samples": ("samples",),
     "seconds": ("seconds", "train_seconds", "runtime"),
     "evaluation_seconds": ("evaluation_seconds",),
-    "train_loss": ("train_loss", "training_loss", "train_loss_epoch", "train_loss_step", "loss"),
+    "train_loss": (
+        "train_loss",
+        "training_loss",
+        "train_loss_epoch",
+        "train_loss_step",
+        "loss_train",
+        "loss",
+    ),
     "learning_rate": ("learning_rate", "lr"),
     "gradient_evaluations": ("gradient_evaluations",),
 }
@@ -33,6 +40,7 @@ SPLITS = {
     "test": "test",
     **dict.fromkeys(["train", "training"], "train"),
 }
+_SEPARATORS = (".", "/", "_", " ", "-")
 _PLAIN = ("accuracy", "loss")  # `Val Accuracy` is the metric that targets call accuracy
 _NOT_METRICS = re.compile(
     r"(.*[_/.])?(runtime|time|seconds|samples|steps|(samples|steps)_per_second|num_examples|size|fraction|batch(es)?)"
@@ -53,14 +61,21 @@ class Columns:
 
 
 def map_columns(
-    columns: Sequence[str], maps: Sequence[str], percent: Sequence[str], known: Collection[str], file: str
+    columns: Sequence[str],
+    settings: Sequence[str],
+    maps: Sequence[str],
+    percent: Sequence[str],
+    known: Collection[str],
+    file: str,
 ) -> Columns:
     """Find the columns. `maps` are FIELD=COLUMN; another FIELD is a metric: [SPLIT.]METRIC, by default of validation.
 
-    `known` are fields that need no column. Raises `OptbenchError` with all problems: no such column, two columns of one
+    `settings` are columns with one value per run: unless mapped, they can only name the run and its learning rate. `known`
+    are fields that need no column. Raises `OptbenchError` with all problems: no such column, two columns of one
     metric, or no optimizer, run, clock or metric.
     """
-    problems = [_no_column(column, columns, file, "--percent") for column in percent if column not in columns]
+    every = [*columns, *settings]
+    problems = [_no_column(column, every, file, "--percent") for column in percent if column not in every]
     fields: dict[str, str] = {}
     metrics: dict[str, tuple[str, str]] = {}
     for text in maps:
@@ -68,14 +83,15 @@ def map_columns(
         field = "seed" if field == "run" else field
         if not field or not equals or not column:
             problems.append(Problem(f"expected FIELD=COLUMN; found '{text}'", where="--map"))
-        elif column not in columns:
-            problems.append(_no_column(column, columns, file, "--map"))
+        elif column not in every:
+            problems.append(_no_column(column, every, file, "--map"))
         elif field in (*FIELDS, STATUS):
             fields[field] = column
         else:
             metrics[column] = metric_of(field) or ("validation", field)
     mapped = frozenset([*fields.values(), *metrics])
-    _find_fields(columns, fields, mapped)
+    _find_fields(columns, [*FIELDS, STATUS], fields, mapped)
+    _find_fields(settings, [*NAMES, "learning_rate"], fields, mapped)
     used = set(fields.values()) | set(metrics)
     taken = set(metrics.values())
     for column in columns:
@@ -84,28 +100,32 @@ def map_columns(
             metrics[column] = metric
     problems += _twice(metrics, file)
     if not problems:
-        problems = _missing(fields.keys() | known, metrics, columns, file)
+        problems = _missing(fields.keys() | known, metrics, every, file)
     if problems:
         raise OptbenchError(*problems)
     return Columns(fields, metrics, frozenset(percent), mapped)
 
 
-def _find_fields(columns: Sequence[str], fields: dict[str, str], mapped: Collection[str]) -> None:
+def _find_fields(
+    columns: Sequence[str], names: Sequence[str], fields: dict[str, str], mapped: Collection[str]
+) -> None:
+    """Add to `fields` those of `names` that have a column of their own name."""
     by_name: dict[str, str] = {}
     for column in columns:
         if column not in mapped:
             by_name.setdefault(re.sub(r"[\s/.\-]+", "_", column.strip().lower()).strip("_"), column)
-    for field, names in (FIELDS | {STATUS: (STATUS,)}).items():
-        found = next((by_name[name] for name in names if name in by_name), None)
+    for field in names:
+        found = next((by_name[name] for name in FIELDS.get(field, (field,)) if name in by_name), None)
         if found is not None:
             fields.setdefault(field, found)
 
 
 def metric_of(name: str) -> tuple[str, str] | None:
-    """Return the split and metric of a name such as `validation_accuracy`, `val/accuracy` or `test.loss`, else None."""
-    for separator in (".", "/", "_", " ", "-"):
-        split, found, metric = name.strip().partition(separator)
-        if found and metric.strip() and split.lower() in SPLITS:
+    """Return the split and metric of a name such as `validation_accuracy`, `val/accuracy` or `Loss/test`, else None."""
+    halves = [name.strip().partition(separator) for separator in _SEPARATORS]
+    ends = [name.strip().rpartition(separator) for separator in _SEPARATORS]
+    for split, metric in [(a, b) for a, _, b in halves] + [(b, a) for a, _, b in ends]:
+        if metric.strip() and split.lower() in SPLITS:
             metric = metric.strip()
             return SPLITS[split.lower()], metric.lower() if metric.lower() in _PLAIN else metric
     return None

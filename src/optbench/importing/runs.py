@@ -53,7 +53,14 @@ def read_runs(
     for table in tables:
         names = _names_of_run(table, choices.pattern)
         known = {*names, "optimizer", "seed"} if table.run else names
-        columns = map_columns(_all_columns(table), choices.maps, choices.percent, known, table.file)
+        columns = map_columns(
+            list(table.columns),
+            [name for name in table.constants if name not in table.columns],
+            choices.maps,
+            choices.percent,
+            known,
+            table.file,
+        )
         names = _by_folder(table, columns, names) | names
         numbers = read_numbers(table, columns, findings)
         metrics |= {metric: None for column, metric in columns.metrics.items() if column in numbers}
@@ -73,10 +80,6 @@ def read_runs(
                 "rows without a step, epoch or seconds: left out", f"{source}: {' '.join(key)}", unclocked
             )
     return runs, metrics
-
-
-def _all_columns(table: Table) -> list[str]:
-    return list(dict.fromkeys([*table.columns, *table.constants]))
 
 
 def _names_of_run(table: Table, pattern: str) -> dict[str, str]:

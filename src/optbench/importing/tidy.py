@@ -191,11 +191,7 @@ def _source(
 ) -> Source:
     if asked.baseline is not None and asked.baseline not in labels:
         raise OptbenchError(Problem(f"no such optimizer: '{asked.baseline}'", where="--baseline"))
-    name = (
-        asked.name
-        or paths[0].resolve().name.removesuffix(".gz").rpartition(".")[0]
-        or paths[0].resolve().name
-    )
+    name = asked.name or _name(paths[0])
     options = [part for option, texts in _options(asked) for text in texts for part in (f"--{option}", text)]
     return Source(
         name=name,
@@ -205,6 +201,11 @@ def _source(
         provenance={"imported": kind, "files": [str(path) for path in paths]},
         higher_is_better={metric: _higher(metric, targets) for _, metric in metrics},
     )
+
+
+def _name(path: Path) -> str:
+    """Return the name of a folder, or that of a file without its suffixes."""
+    return path.resolve().name if path.is_dir() else Path(path.name.removesuffix(".gz")).stem
 
 
 def _options(asked: Asked) -> list[tuple[str, tuple[str, ...]]]:
