@@ -212,3 +212,21 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         (tmp_path / "locked").mkdir(mode=0o500)
         with pytest.raises(OptbenchError, match="no permission"):
             merge(a, "--into", tmp_path / "locked")
+
+
+@pytest.mark.parametrize("obstacle", ["a file in place of a folder", "records that cannot be read"])
+def test_one_suite_that_cannot_be_copied_keeps_all_from_being_copied(tmp_path: Path, obstacle: str) -> None:
+    suite = a_suite(seeds=1)
+    for name in ("digits", "letters"):
+        write(tmp_path / "a", suite, {(label, 0): trial(0) for label in suite.optimizers}, name)
+    (tmp_path / "into").mkdir()
+    if obstacle == "a file in place of a folder":
+        (tmp_path / "into" / "letters").touch()
+    else:
+        (tmp_path / "a" / "letters" / "superseded").mkdir()
+        (tmp_path / "a" / "letters" / "superseded" / "x.jsonl").symlink_to("nowhere")
+    before = content(tmp_path)
+    with pytest.raises(OptbenchError, match="letters"):
+        merge(tmp_path / "a", "--into", tmp_path / "into")
+    assert content(tmp_path) == before
+    assert not (tmp_path / "into" / "digits").exists()

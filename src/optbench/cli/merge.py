@@ -33,11 +33,11 @@ def merge(
 ) -> None:
     """Join results of a suite that several machines made.
 
-    Seeds or optimizers may be shared out among machines (`--set seeds=[5,6]`, `--only LABEL`); the report of the merged folder
-    is that of a single run. Nothing is copied unless everything fits: the same resolved suite but for its seeds, the same
-    configurations, device and versions (or --allow-mixed), no file damaged or cut off, no run at work, and no trial with
-    different records in two places. Identical files count once; nothing is overwritten. A merge that was killed is finished by
-    the same command.
+    Machines may share out seeds (`--set seeds=[5,6]`) or optimizers (`--only LABEL`); the report of the merged folder is that of a
+    single run. Everything is checked and copied before the destination changes. Refused: another resolved suite except for its
+    seeds, other configurations, devices or versions (see --allow-mixed), damaged or cut-off files, folders that a run is using,
+    and trials with different records in two places. Identical files count once; records are never overwritten by others. If
+    a merge is killed while it moves files into place, the same command finishes it.
 
     Examples:
       optbench merge machine-a/results machine-b/results --into results
@@ -45,7 +45,7 @@ def merge(
 
     Exit codes:
       0  merged, or merged before
-      2  something does not fit: nothing was copied
+      2  refused, or not all could be copied: the destination is unchanged
     """
     from optbench.store.merge import apply_merge, plan_merge
 

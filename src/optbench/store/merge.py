@@ -2,7 +2,7 @@
 
 The files of trials are copied as they are; those that are in several places, byte for byte, count once, and a copy of an earlier
 state of a file (its beginning) gives way to the later one. Nothing that is there is ever overwritten but the plan, which is the
-plans' union. Checkpoints stay where they are.
+plans' union. Checkpoints are not copied.
 """
 
 from __future__ import annotations
@@ -64,22 +64,39 @@ def plan_merge(paths: Sequence[Path], into: Path, *, allow_mixed: bool = False) 
 
 
 def apply_merge(merges: Sequence[Merge], into: Path) -> None:
-    """Copy. A suite that is not there yet appears whole, in one move; into one that is there, files come one by one, whole each,
-    and the plan last: what a kill leaves, the same merge finishes. Raises `OptbenchError` if the disk refuses."""
+    """Copy all suites to a folder beside their destinations, then move them into place.
+
+    Nothing is moved before everything is copied, so that a file that cannot be read or a full disk leaves the destinations
+    unchanged. A new suite's folder appears in one move; into an existing one files are moved one by one, and the plan last. A
+    merge that is killed while it moves is finished by the same merge. Raises `OptbenchError` if the disk refuses.
+    """
     make_folder(into)
     _sweep(into)
-    for merge in merges:
-        stage = into / f"{_STAGE}{os.getpid()}"
-        try:
-            with ExitStack() as stack:
+    stage = into / f"{_STAGE}{os.getpid()}"
+    shutil.rmtree(stage, ignore_errors=True)
+    staged = [SuiteFolder(stage / merge.folder.name) for merge in merges]
+    try:
+        with ExitStack() as locks:
+            for merge in merges:
                 for source in merge.sources:
                     if source.path.resolve() != merge.folder.resolve():
-                        stack.enter_context(_not_running(source.path))
-                _copy(merge, stage)
-        except OSError as error:
-            raise explained(error, merge.folder) from error
-        finally:
-            shutil.rmtree(stage, ignore_errors=True)
+                        locks.enter_context(_not_running(source.path))
+            for merge, folder in zip(merges, staged, strict=True):
+                with _explained(merge):
+                    _copy(merge, folder)
+            for merge, folder in zip(merges, staged, strict=True):
+                with _explained(merge):
+                    _move(merge, folder)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+@contextmanager
+def _explained(merge: Merge) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise explained(error, merge.folder) from error
 
 
 def _name(suite: SuiteResults) -> str:
@@ -91,6 +108,9 @@ def _name(suite: SuiteResults) -> str:
 
 
 def _merge(name: str, suites: list[SuiteResults], folder: Path, *, allow_mixed: bool) -> Merge:
+    if folder.exists() and not folder.is_dir():
+        message = "is no folder; expected a suite's folder or nothing: move it, or merge into another folder"
+        raise OptbenchError(Problem(message, file=str(folder)))
     there = [suite for suite in suites if suite.path.resolve() == folder.resolve()]
     if not there and _holds_results(folder):
         there = list(read([folder]).suites)
@@ -121,34 +141,36 @@ def _holds_results(folder: Path) -> bool:
     return (folder / "plan.json").is_file() or any((folder / "trials").glob("*.jsonl"))
 
 
-def _copy(merge: Merge, stage: Path) -> None:
-    staged = SuiteFolder(stage / merge.folder.name)
-    shutil.rmtree(stage, ignore_errors=True)
+def _copy(merge: Merge, staged: SuiteFolder) -> None:
+    """Write everything that the destination lacks into `staged`, durably."""
     staged.create()
     for trial in merge.copies:
-        (staged.trials / trial.name).write_bytes(trial.content())
+        path = staged.trials / trial.name
+        path.write_bytes(trial.content())
+        _sync(path)
+    _copy_aside(merge.aside, staged.path / "superseded")
+    if merge.plan is not None:
+        staged.write_plan(merge.plan)
+    for folder in (staged.trials, staged.path):
+        _sync(folder)
+
+
+def _move(merge: Merge, staged: SuiteFolder) -> None:
     goal = SuiteFolder(merge.folder)
-    fresh = not goal.path.exists()
-    _copy_aside(merge.aside, (staged if fresh else goal).path / "superseded")
-    if fresh:
-        if merge.plan is not None:
-            staged.write_plan(merge.plan)
-        for path in [*staged.trials.iterdir(), staged.trials, staged.path]:
-            _sync(path)
+    if not goal.path.exists():
         staged.path.rename(goal.path)
         sync_folder(goal.path.parent)
         return
     goal.create()
     with goal.lock():
+        _copy_aside(sorted((staged.path / "superseded").glob("*.jsonl")), goal.path / "superseded")
         for trial in merge.copies:
-            staged_file = staged.trials / trial.name
-            _sync(staged_file)
             known = goal.trials / trial.name
             if known.exists() and not trial.content().startswith(known.read_bytes()):
                 raise OptbenchError(
                     Problem("changed while it was being merged: merge again", file=str(known))
                 )
-            staged_file.rename(known)
+            (staged.trials / trial.name).rename(known)
         sync_folder(goal.trials)
         if merge.plan is not None and merge.plan != goal.read_plan():
             goal.write_plan(merge.plan)
