@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from optbench.events import Evaluated, Event, Finished
 from optbench.report import render
 from optbench.store import read
 from results_builder import a_suite, diverged, failed, reaching, swept_twice, write
@@ -328,3 +330,28 @@ def test_without_javascript_the_tables_and_texts_are_there(browser, file):
     assert page.locator(".chip").first.is_hidden()
     assert "Which one?" in page.locator("h1").inner_text()
     context.close()
+
+
+def test_gradient_evaluations_are_an_axis_where_entries_differ_in_them(browser, tmp_path: Path) -> None:
+    def counted(per_step: int, events: list[Event]) -> list[Event]:
+        return [
+            replace(event, gradient_evaluations=per_step * event.step)
+            if isinstance(event, Evaluated | Finished)
+            else event
+            for event in events
+        ]
+
+    events = {("SAM", seed): counted(2, reaching(3)) for seed in range(2)}
+    events |= {("SGD", seed): counted(1, reaching(4)) for seed in range(2)}
+    write(tmp_path / "results", a_suite(["SAM", "SGD"], seeds=2), events)
+    file = tmp_path / "page.html"
+    file.write_text(render(read([tmp_path / "results"]), "html"), encoding="utf-8")
+    page = browser.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(file.as_uri())
+    page.click("[data-unit=gradients]")
+    assert "gradient evaluations" in page.inner_text("figure.wide")
+    assert said == []
+    page.close()

@@ -53,6 +53,8 @@ class TrialLog:
         if None not in recorded or end is None or end.gradient_evaluations != end.step:
             return recorded
         steps: Sequence[int] = self.evaluations.column("step")
+        if recorded.count(None) == len(recorded):
+            return steps
         return [step if count is None else count for step, count in zip(steps, recorded, strict=True)]
 
 
