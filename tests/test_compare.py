@@ -20,11 +20,12 @@ from optbench.analysis.changes import Change, Compared, changes_frame, compared
 from optbench.analysis.contrast import Contrast, contrast, size_contrast
 from optbench.analysis.gates import Gate, fails, judge
 from optbench.analysis.matching import match
-from optbench.analysis.settings import suite_changes_frame
+from optbench.analysis.settings import differences, one_sided_frame, suite_changes_frame
 from optbench.cli.app import app
 from optbench.errors import OptbenchError
 from optbench.events import Evaluated, Event, Finished, Started
 from optbench.store import read
+from optbench.suite.types import Optimizer, Rule
 from results_builder import a_suite, curve, diverged, failed, reaching, write
 
 SEEDS = 5
@@ -346,6 +347,24 @@ def test_a_comparison_that_matches_nothing_names_the_setting_that_differs(tmp_pa
     assert "Nothing was compared: workload.budget: 20 epochs vs 30 epochs" in text
     assert "are needed on both sides (workload.budget: 20 epochs vs 30 epochs)" in text
     assert "workload.budget.value" not in text
+
+
+def test_each_reason_for_not_matching_is_named(tmp_path: Path) -> None:
+    workload, longer = (a_suite(["SGD"], seeds=1, budget={"epochs": n}).workloads["main"] for n in (10, 20))
+    ahead = {"SGD": Optimizer(rules=(Rule(use="torch.optim.SGD"),), horizon={"epochs": 7})}
+    sides = [
+        (a_suite(["Adam"], seeds=1), "optimizers: no 'SGD' on the other side"),
+        (a_suite(["SGD"], seeds=1, optimizers=ahead), "optimizers.SGD.horizon: 10 epochs vs 7 epochs"),
+        (a_suite(["SGD"], seeds=1, workloads={"x": workload, "y": workload}), "workload: no 'main'"),
+        (a_suite(["SGD"], seeds=1, workloads={"x": longer}), "workload.budget: 10 epochs vs 20 epochs"),
+    ]
+    write(tmp_path / "a", a_suite(["SGD"], seeds=1), {("SGD", 0): events(0)})
+    for number, (suite, reason) in enumerate(sides):
+        root = tmp_path / f"b{number}"
+        write(root, suite, {(label, 0): events(0) for label in suite.optimizers})
+        one_sided = one_sided_frame(match(read([tmp_path / "a"]), read([root])))
+        assert one_sided["difference"].iloc[0].startswith(reason)
+        assert "fewer entries" not in differences(one_sided)
 
 
 def test_a_change_and_its_interval_share_one_unit(tmp_path: Path) -> None:

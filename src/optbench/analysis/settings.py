@@ -64,9 +64,12 @@ def one_sided_frame(matched: Matched) -> pd.DataFrame:
     `difference` names the setting that keeps an entry from its counterpart, as in "workload.budget: 20 epochs vs 30 epochs".
     """
     unpaired = {
-        id(row): (row, other)
+        id(row): (row, own, other)
         for pair in matched.suites
-        for rows, other in ((pair.only_before, pair.after), (pair.only_after, pair.before))
+        for rows, own, other in (
+            (pair.only_before, pair.before, pair.after),
+            (pair.only_after, pair.after, pair.before),
+        )
         for row in rows
     }
     sides = [
@@ -80,7 +83,7 @@ def one_sided_frame(matched: Matched) -> pd.DataFrame:
             "horizon": row.horizon,
             "optimizer": row.trial.label,
             "only_in": side,
-            "difference": _difference(row, unpaired[id(row)][1], side) if id(row) in unpaired else _NO_SUITE,
+            "difference": _difference(*unpaired[id(row)], side) if id(row) in unpaired else _NO_SUITE,
         }
         for side, rows, suites in sides
         for row in [*rows, *_rows_of(suites)]
@@ -95,13 +98,14 @@ def differences(one_sided: pd.DataFrame, most: int = 3) -> str:
     return "; ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
 
 
-def _difference(row: TableRow, other: SuiteResults, side: str) -> str:
+def _difference(row: TableRow, own: SuiteResults, other: SuiteResults, side: str) -> str:
     """Return the first setting on which the entry and those of `other` do not match."""
-    rows, label, workload = table_rows(Results((other,))), row.trial.label, row.trial.workload_name
-    is_only = len({each.trial.workload_name for each in rows}) == 1
-    of_workload = [each for each in rows if is_only or each.trial.workload_name == workload]
-    if not of_workload:
+    rows, label, workload = _rows_of((other,)), row.trial.label, row.trial.workload_name
+    mine, their = ({each.trial.workload_name for each in of} for of in (_rows_of((own,)), rows))
+    if workload not in their and (len(mine - their), len(their - mine)) != (1, 1):
         return f"workload: no '{workload}' on the other side"
+    counterpart = workload if workload in their else next(iter(their - mine))
+    of_workload = [each for each in rows if each.trial.workload_name == counterpart]
     alike = [each for each in of_workload if each.trial.label == label]
     if not alike:
         return f"optimizers: no '{label}' on the other side"
@@ -110,7 +114,7 @@ def _difference(row: TableRow, other: SuiteResults, side: str) -> str:
         return f"optimizers.{label}: fewer entries of this label on the other side"
     ends = row.horizon, ", ".join(horizons)
     before, after = ends if side == "before" else ends[::-1]
-    key = "workload.budget" if is_only else f"workloads.{workload}.budget"
+    key = "workload.budget" if len(mine) == len(their) == 1 else f"workloads.{workload}.budget"
     if any(each.trial.entry.horizon for each in (row, *alike)):
         key = f"optimizers.{label}.horizon"
     return f"{key}: {before} vs {after}"
