@@ -24,7 +24,11 @@ def here(tmp_path: Path) -> Path:
 
 def answer(folder: Path, environment: dict[str, str]) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", "from optbench.cli.entry import main; import sys; sys.argv[0] = 'optbench'; main()"],
+        [
+            sys.executable,
+            "-c",
+            "from optbench.cli.entry import main; import sys; sys.argv[0] = 'optbench'; main()",
+        ],
         cwd=folder,
         env={**os.environ, **environment},
         capture_output=True,

@@ -176,6 +176,40 @@ def test_an_optimizer_that_moves_nothing_is_found_out(tmp_path: Path) -> None:
     assert "does not train the model" in end.detail
 
 
+LATE = """
+class Late(torch.optim.SGD):
+    calls = 0
+
+    def step(self, closure=None):
+        self.calls += 1
+        return super().step(closure) if self.calls > {first} else None
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "workload", "setting", "status"),
+    [
+        (12, {}, {}, "completed"),  # evaluated after 6 steps
+        (12, {"evaluate": {"every": "1 step"}}, {}, "completed"),
+        (30, {"budget": {"steps": 40}, "evaluate": {"every": "35 steps"}}, {}, "completed"),
+        (30, {"budget": {"steps": 40}}, {}, "failed"),
+        (30, {"budget": {"steps": 40}}, {"first_update_by": "35 steps"}, "completed"),
+        (12, {}, {"first_update_by": "1 epoch"}, "failed"),
+        (50, {"budget": {"steps": 10}}, {}, "failed"),
+    ],
+)
+def test_an_optimizer_may_start_late(
+    first: int, workload: dict[str, Any], setting: dict[str, str], status: str, tmp_path: Path
+) -> None:
+    """Until the first evaluation and for 20 steps, or as long as the entry says."""
+    plugin(tmp_path, LATE.format(first=first))
+    end = finished(
+        run(only(tmp_path, {"use": "mine.py:Late", "lr": 0.1, **setting}, workload=workload), tmp_path)
+    )
+    assert end.status == status
+    assert ("first_update_by: N steps" in end.detail) == (status == "failed")
+
+
 def test_a_learning_rate_of_zero_is_no_fault(tmp_path: Path) -> None:
     end = finished(run(only(tmp_path, {"use": "torch.optim.SGD", "lr": 0.0}), tmp_path))
     assert end.status == "completed"

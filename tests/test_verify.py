@@ -304,6 +304,20 @@ def test_sharpness_aware_minimization_has_no_fault(tmp_path: Path) -> None:
     assert "up to 2 times a step" in verdicts["closure"].detail
 
 
+def test_a_late_start_is_no_fault(tmp_path: Path) -> None:
+    """A method that gathers statistics in its first ten steps, and then trains as the good one does."""
+    source = GOOD.replace("p.mul_(1", LATE + "p.mul_(1")
+    assert source != GOOD
+    found = conformance(plugin(tmp_path, source))
+    assert [v for v in found if v.outcome == "fail"] == []
+
+
+LATE = """state["seen"] = state.get("seen", 0) + 1
+                if state["seen"] <= 10:
+                    continue
+                """
+
+
 def test_changed_gradients_are_told(tmp_path: Path) -> None:
     source = GOOD.replace(BUFFER, f"p.grad.mul_(0.5); {BUFFER}")
     verdict = next(v for v in conformance(plugin(tmp_path, source)) if v.check == "gradients")

@@ -87,7 +87,7 @@ def unmet_need(make_toy: MakeToy, protocol: Protocol, error: BaseException) -> s
     """
     if not isinstance(try_protocol(make_toy, protocol), Exception):
         return ""
-    message = str(error).strip().partition("\n")[0]
+    message = str(error).strip().partition("\n")[0].rstrip(".")
     raised = f"step() raised {type(error).__name__}{f': {message}' if message else ''}"
     other = working_protocol(make_toy, protocol)
     if other is not None:

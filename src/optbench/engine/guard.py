@@ -7,39 +7,59 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from optbench.engine.gradient_norms import largest_component
 from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.passes import StepFacts
 from optbench.engine.progress import Progress
 from optbench.engine.session import Session
 
-TRIES = 5  # some optimizers only gather in their first steps
+TRIES = 20  # steps that may pass without an update: some optimizers gather statistics first
+LEAST_TRIES = 5  # before the end of a short budget
 
 
 def snapshot(session: Session, progress: Progress) -> list[Tensor] | None:
-    """The parameters before a step, as long as none has been seen to move."""
-    return None if progress.moved else [parameter.detach().clone() for parameter in session.parameters]
+    """The parameters before the first step of this process, as long as none has been seen to move."""
+    if not progress.moved and progress.unmoved is None:
+        progress.unmoved = [parameter.detach().clone() for parameter in session.parameters]
+    return progress.unmoved
 
 
-def check_moved(session: Session, progress: Progress, before: Sequence[Tensor], facts: StepFacts) -> None:
-    """Raises `OptimizerFault` when parameters stayed as they were for several steps that should have changed them."""
+def check_moved(
+    session: Session,
+    progress: Progress,
+    before: Sequence[Tensor],
+    facts: StepFacts,
+    *,
+    evaluated: bool,
+    ended: bool,
+) -> None:
+    """Raise `OptimizerFault` if parameters are unchanged after steps that should have changed them.
+
+    `evaluated`: an evaluation is due or was made; `ended`: the budget is spent. Optimizers that start late by design have until the
+    first evaluation, and at least `TRIES` steps; or as long as the entry says by `first_update_by`.
+    """
     now = session.parameters
     if any(not torch.equal(old, new) for old, new in zip(before, now, strict=True)):
-        progress.moved = True
-    elif _should_have_moved(session, before, facts):
-        progress.tries_to_move += 1
-        if progress.tries_to_move >= TRIES:
-            raise OptimizerFault(
-                f"the optimizer does not train the model: no parameter changed in {TRIES} steps with a learning rate above 0 and a gradient"
-            )
+        progress.moved, progress.unmoved = True, None
+        return
+    progress.tries_to_move += _should_have_moved(session, before, facts)
+    limit = session.trial.entry.first_update_by
+    if limit is not None:
+        is_late = progress.step >= limit.steps(session.feed.steps_per_epoch) and progress.tries_to_move > 0
+    else:
+        is_late = progress.tries_to_move >= (LEAST_TRIES if ended else TRIES) and (evaluated or ended)
+    if is_late:
+        raise OptimizerFault(
+            f"the optimizer does not train the model: no parameter changed in {progress.tries_to_move} steps with a learning rate "
+            "above 0 and a gradient; if it starts later by design, write `first_update_by: N steps` in its entry"
+        )
 
 
 def _should_have_moved(session: Session, before: Sequence[Tensor], facts: StepFacts) -> bool:
     """A skipped update may not move anything, nor one so small that rounding swallows it."""
     if facts.skipped is not None and bool(facts.skipped > 0):
         return False
-    gradients = [
-        float(p.grad.abs().max()) for p in session.parameters if p.grad is not None and p.grad.numel()
-    ]
+    gradients = [largest_component(p.grad) for p in session.parameters if p.grad is not None]
     largest = max((float(tensor.abs().max()) for tensor in before if tensor.numel()), default=0.0)
     step_size = session.optimizers.rate * min(1.0, max(gradients, default=0.0))
     return step_size > 1e-5 * max(largest, 1e-5)

@@ -202,7 +202,9 @@ class _Run:
         progress.step += 1
         if before is not None:
             progress.clock.pause()
-            check_moved(session, progress, before, facts)
+            ended = self._spent()
+            evaluated = progress.evaluations > 0 or self._evaluation_due(progress.step)
+            check_moved(session, progress, before, facts, evaluated=evaluated, ended=ended)
             progress.clock.start()
 
     def _spent(self) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_, clip_grad_value_, get_total_norm
 
+from optbench.engine.gradient_norms import clip_norm, clip_value, total_norm
 from optbench.engine.protocol import backward
 from optbench.engine.session import Session
 
@@ -58,11 +58,11 @@ def clip(session: Session, want_norm: bool) -> Clipped:
         return None, None
     gradients = [p.grad for p in session.parameters if p.grad is not None]
     if limit is not None and limit.norm is not None:
-        before = clip_grad_norm_(session.parameters, limit.norm)
+        before = clip_norm(session.parameters, limit.norm)
         return before, before > limit.norm
-    norm = get_total_norm(gradients) if want_norm else None
+    norm = total_norm(gradients) if want_norm else None
     if limit is None or limit.value is None:
         return norm, None
-    largest = get_total_norm(gradients, norm_type=math.inf)
-    clip_grad_value_(session.parameters, limit.value)
+    largest = total_norm(gradients, norm_type=math.inf)
+    clip_value(session.parameters, limit.value)
     return norm, largest > limit.value

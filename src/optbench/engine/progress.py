@@ -39,6 +39,7 @@ class Progress:
     skipped: int = 0
     tries_to_move: int = 0  # steps that should have changed the parameters, until one did
     moved: bool = False
+    unmoved: list[Tensor] | None = None  # parameters as they were, until one has moved
     best: Best | None = None
     evaluating: Stopwatch = field(default_factory=Stopwatch)
     peak_memory: int | None = None

@@ -110,6 +110,9 @@ class Optimizer(Strict):
     """Whether `step` gets a closure; found from the class if not given. `gradients_first`: the batch's gradients are computed
     before `step(closure)` too, as two-pass methods expect; `loss_only`: the closure returns the loss without calling `backward()`.
     With `true`, steps on a toy problem decide between these."""
+    first_update_by: Duration | None = None
+    """The step or epoch by which its first update must have changed a parameter, if it starts late by design; else the first
+    evaluation, and at least 20 steps."""
     create_graph: Flag | None = None
     """Whether gradients keep their graph (`backward(create_graph=True)`), for methods that differentiate them; if not given,
     the class's attribute `is_second_order`."""
@@ -133,12 +136,12 @@ class Optimizer(Strict):
             raise ValueError(f"'{other[0]}' belongs into one of the rules of 'use'")
         return {**own, "rules": rest["use"]}
 
-    @field_validator("horizon")
+    @field_validator("horizon", "first_update_by")
     @classmethod
-    def _countable(cls, horizon: Duration | None) -> Duration | None:
-        if horizon is not None and horizon.unit == "seconds":
+    def _countable(cls, length: Duration | None) -> Duration | None:
+        if length is not None and length.unit == "seconds":
             raise ValueError("expected epochs or steps: a schedule counts steps")
-        return horizon
+        return length
 
     @field_validator("horizons")
     @classmethod

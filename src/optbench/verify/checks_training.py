@@ -229,7 +229,7 @@ def _goes_on(plugin: Plugin, done: int, dtype: torch.dtype) -> None:
             "its state_dict holds more than tensors, numbers, text and lists of them: it can't be read back"
         ) from error
     second.load_state_dict(loaded)
-    for number in range(done, done + 6):
+    for number in range(done, done + 6 + plugin.idle_steps):
         for which, held in ((valley, optimizer), (resumed, second)):
             seed_everything(number)
             advance(plugin, which, held, [number])
@@ -246,7 +246,7 @@ def deterministic(plugin: Plugin) -> str:
     def run(seed: int) -> list[Tensor]:
         seed_everything(seed)
         valley = plugin.valley()
-        advance(plugin, valley, plugin.build(valley), range(6))
+        advance(plugin, valley, plugin.build(valley), plugin.steps(6))
         return weights_of(valley)
 
     first = run(0)

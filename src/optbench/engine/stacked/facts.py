@@ -21,14 +21,27 @@ def norms(gradients: dict[str, Tensor]) -> Tensor:
 
 
 def moved(
-    member: Member, before: dict[str, Tensor], gradients: dict[str, Tensor], row: int
+    member: Member,
+    before: dict[str, Tensor],
+    gradients: dict[str, Tensor],
+    row: int,
+    *,
+    evaluated: bool,
 ) -> OptimizerFault | None:
     """As for a single trial: parameters that should have moved have."""
-    for name, parameter in member.session.model.named_parameters():
+    session, progress = member.session, member.progress
+    for name, parameter in session.model.named_parameters():
         parameter.grad = gradients[name][row]
     nothing = torch.zeros(())
     try:
-        check_moved(member.session, member.progress, list(before.values()), StepFacts(nothing, None, None))
+        check_moved(
+            session,
+            progress,
+            list(before.values()),
+            StepFacts(nothing, None, None),
+            evaluated=evaluated,
+            ended=progress.step == session.steps,
+        )
     except OptimizerFault as fault:
         return fault
     return None

@@ -164,7 +164,9 @@ class _Run:
             member.progress.step = self.step
             member.session.gradient_evaluations += 1
             if before is not None and not member.progress.moved and row not in faults:
-                fault = moved(member, {n: t[row] for n, t in before.items()}, gradients, row)
+                evaluated = member.progress.evaluations > 0 or self._due(self.step)
+                unstacked = {n: t[row] for n, t in before.items()}
+                fault = moved(member, unstacked, gradients, row, evaluated=evaluated)
                 faults |= {row: fault} if fault else {}
         for row, fault in faults.items():
             self._faulty(row, fault)
