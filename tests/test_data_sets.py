@@ -664,6 +664,27 @@ def test_the_built_in_data_have_nothing_to_report(tmp_path: Path) -> None:
         assert load_data(Component(name=name), tmp_path).notes == ()
 
 
+def test_own_data_are_checked_against_their_own_description(tmp_path: Path) -> None:
+    described = (
+        "from optbench.catalog.types import DataInfo\n"
+        + PAIRS.replace("letters", "load")
+        + "\ndef describe(root, *, size=4):\n    return DataInfo(9, {validation}, 5, (3, size, size), 4)\n"
+    )
+    assert own(tmp_path, described.replace("{validation}", "4"), name="mine.py").info.classes == 4
+    with pytest.raises(OptbenchError, match="expected the 7 validation samples of its description; found 4"):
+        own(tmp_path, described.replace("{validation}", "7"), name="mine.py")
+
+
+def test_data_that_differ_between_trials_are_a_warning(tmp_path: Path) -> None:
+    random = values("x = np.random.randn(6, 4).astype(np.float32)", "(x, y), (x + 1, y), (x + 2, y)")
+    (tmp_path / "mine.py").write_text("import numpy as np\n" + random)
+    found = trials(tmp_path, workload={"data": {"name": "mine.py:letters"}, "batch_size": 2}, seeds=2)
+    suite = load_suite(tmp_path / "suite.yaml").suite
+    events = {trial.id: run(trial, tmp_path) for trial in found}
+    folder = write_trials(tmp_path / "results", suite, found, events)
+    assert any("same data" in message for message in warnings_frame(read([folder.path]))["message"])
+
+
 def test_duplicates_reach_the_records_and_the_warnings_of_a_report(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("import numpy as np\n" + values("", "(x, y), (x, y), (x + 1, y)"))
     (trial,) = trials(tmp_path, workload={"data": {"name": "mine.py:letters"}, "batch_size": 2})

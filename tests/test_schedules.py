@@ -365,3 +365,25 @@ def test_a_rate_of_0_for_a_large_part_of_the_training_is_a_warning(
     messages = warnings_frame(read([folder.path]))["message"].tolist()
     expected = "the learning rate was 0 for a large part of the training: SGD (at least 88 % of the steps)"
     assert (expected in messages) is told
+
+
+@pytest.mark.parametrize(
+    ("schedule", "changes"),
+    [
+        ({"name": LR + "OneCycleLR"}, True),
+        ({"name": LR + "OneCycleLR", "cycle_momentum": False}, False),
+        ({"name": LR + "CyclicLR", "base_lr": 0.1}, True),
+        ({"name": LR + "StepLR", "step_size": 3}, False),
+        ({"name": "cosine"}, False),
+        ({"name": "own.py:factory"}, False),
+        ({"name": "own.py:cycle"}, True),
+    ],
+)
+def test_schedules_that_change_momentum_are_known_as_such(
+    tmp_path: Path, schedule: dict[str, Any], changes: bool
+) -> None:
+    cycle = "\n\ndef cycle(optimizer, total_steps):\n    return OneCycleLR(optimizer, 0.1, total_steps)\n"
+    (tmp_path / "own.py").write_text("from torch.optim.lr_scheduler import OneCycleLR\n" + OWN + cycle)
+    held = Optimizers([optimizer(0.1, momentum=0.9)])
+    made = rates(Schedule.model_validate(schedule), 20, 10, str(tmp_path), held)
+    assert made.may_change_momentum is changes

@@ -39,6 +39,7 @@ class Started:
     step_flops: int | None = None  # of both passes over one batch; with `study: costs`
     memory_format: str = ""  # as run: contiguous or channels_last
     gradient_noise: float | None = None  # noise scale in samples at the initial weights; with `study: noise`
+    data_checksum: str = ""  # over all samples of the data set: equal for all trials of a workload
     data_notes: str = ""  # of the data set: duplicates across splits, for example; one sentence per line
 
 

@@ -163,6 +163,15 @@ def _same_start(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
         )
 
 
+def _same_data(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
+    checksums = {log.started.data_checksum for log in _logs(rows) if log.started is not None}
+    if len(checksums - {""}) > 1:
+        yield (
+            "data",
+            "trials did not have the same data: not comparable; a data set must return the same samples each time",
+        )
+
+
 def _gradients(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     """Of trials whose gradients were taken at every step."""
     for word, of in (("exploded", "exploded_steps"), ("vanished", "vanished_steps")):
@@ -216,6 +225,7 @@ _CHECKS: tuple[Callable[[list[TableRow]], Iterator[tuple[str, str]]], ...] = (
     _missing,
     _data,
     _idle_rates,
+    _same_data,
     _same_start,
     _environment,
     implementation_warnings,

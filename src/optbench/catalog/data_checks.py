@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 _NAMED = 5  # rows that a message lists
 _CHUNK = 1 << 22  # values that are checked at a time
-_COMPARED_BYTES = 4_000_000_000  # larger inputs without digests are not searched for duplicates
+_COMPARED_BYTES = 4_000_000_000  # inputs of more bytes, without digests, are not searched for duplicates
 
 
 def checked(name: str, splits: Splits) -> Splits:
-    """Return `splits` with notes on duplicates and on classes without training samples.
+    """Return `splits` with a checksum, and with notes on duplicates and on classes without training samples.
 
     Checks types, shapes, lengths, labels and that every number is finite. `name` is the data set's. Raises OptbenchError with
     one problem per fault.
@@ -33,7 +33,7 @@ def checked(name: str, splits: Splits) -> Splits:
     if problems:
         raise OptbenchError(*(f"data {name}: {problem}" for problem in problems))
     notes = (*splits.notes, *_class_notes(splits), *_duplicate_notes(parts))
-    return replace(splits, notes=notes) if notes else splits
+    return replace(splits, notes=notes, checksum=_checksum(parts))
 
 
 def _form_problems(title: str, split: Split) -> Iterator[str]:
@@ -117,9 +117,8 @@ def _class_notes(splits: Splits) -> Iterator[str]:
 
 def _duplicate_notes(parts: dict[str, Split]) -> Iterator[str]:
     """Inputs that occur in two splits, compared by their hashes."""
-    splits = [part for part in parts.values() if len(part.labels)]
-    if any(part.digests is None for part in splits):
-        if sum(part.inputs.nbytes for part in splits) > _COMPARED_BYTES:
+    if any(part.digests is None for part in parts.values()):
+        if _are_large(parts):
             return
         parts = {title: replace(part, digests=_digests(part.inputs)) for title, part in parts.items()}
     for title, other in (("validation", "training"), ("test", "training"), ("test", "validation")):
@@ -128,6 +127,25 @@ def _duplicate_notes(parts: dict[str, Split]) -> Iterator[str]:
             samples = len(parts[title].labels)
             labels = f" ({contrary:,} with another label)" if contrary else ""
             yield f"{repeated:,} of {samples:,} {title} samples are also {other} samples{labels}"
+
+
+def _checksum(parts: dict[str, Split]) -> str:
+    """Eight hexadecimal digits over all samples and labels, in their order; empty where the inputs are too large to be read."""
+    import zlib
+
+    import numpy as np
+
+    if _are_large(parts) and any(part.digests is None for part in parts.values()):
+        return ""
+    value = 0
+    for part in parts.values():
+        for array in (part.inputs if part.digests is None else part.digests, part.labels):
+            value = zlib.crc32(np.ascontiguousarray(array).data, value)
+    return f"{value:08x}"
+
+
+def _are_large(parts: dict[str, Split]) -> bool:
+    return sum(part.inputs.nbytes for part in parts.values()) > _COMPARED_BYTES
 
 
 def _digests(inputs: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

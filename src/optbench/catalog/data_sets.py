@@ -63,7 +63,10 @@ def load_data(component: Component, root: Path, folder: str | Path = ".") -> Spl
         raise
     except Exception as error:  # a data set in somebody's own file may raise anything
         raise OptbenchError(lookup.raised(target, error, f"data {component.name}: load")) from error
-    return checked(component.name, made if isinstance(made, Splits) else _from_pairs(component.name, made))
+    splits = made if isinstance(made, Splits) else _from_pairs(component.name, made)
+    if target.kind != "catalog" and hasattr(found, "describe"):
+        splits = replace(splits, info=describe_data(component, root, folder))  # what models are built for
+    return checked(component.name, splits)
 
 
 def _called(component: Component, function: Callable[..., Any], root: Path, folder: str | Path) -> Any:

@@ -45,4 +45,5 @@ class Splits:
     info: DataInfo
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    checksum: str = ""  # over all samples; equal for equal data
     notes: tuple[str, ...] = ()  # what a reader of the results must know about the data, one sentence each

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +22,7 @@ class Rates:
 
     set_rates: SetRates
     observed: list[float] = field(default_factory=list)
+    may_change_momentum: bool = False
 
     def apply(self, step: int) -> None:
         self.set_rates(step, self.observed)
@@ -45,14 +45,15 @@ def rates(
     lengths = Lengths(warmup, None if horizon is None else max(1, horizon - warmup), steps_per_epoch)
     found = lookup.load(lookup.resolve("schedules", schedule.name, folder))
     if schedulers.kind_of(found, schedule.name) == "scheduler":
-        return Rates(torch_rates(found, schedule, lengths, optimizers))
+        set_rates, may_change_momentum = torch_rates(found, schedule, lengths, optimizers)
+        return Rates(set_rates, may_change_momentum=may_change_momentum)
     return Rates(_scaled(getattr(found, "multiplier", found), schedule, lengths, optimizers))
 
 
 def _scaled(
     shape: Callable[..., float], schedule: Schedule, lengths: Lengths, optimizers: Optimizers
 ) -> SetRates:
-    observes = "observed" in inspect.signature(shape).parameters
+    observes = "observed" in schedulers.parameters(shape)
 
     def set_rates(step: int, observed: Sequence[float]) -> None:
         if step < lengths.warmup:

@@ -47,6 +47,7 @@ def started(session: Session, device: torch.device, gradient_noise: float | None
         step_flops=session.costs.flops,
         memory_format=session.memory_format,
         gradient_noise=gradient_noise,
+        data_checksum=session.splits.checksum,
         data_notes="\n".join(session.splits.notes),
     )
 

@@ -25,9 +25,10 @@ _CHANGED = ("lr", "momentum", "betas")
 
 def torch_rates(
     scheduler: Callable[..., Any], schedule: Schedule, lengths: Lengths, optimizers: Optimizers
-) -> Callable[[int, Sequence[float]], None]:
-    """`per: epoch` steps the scheduler once an epoch, as those defined by epoch want it. ReduceLROnPlateau sees the validation losses.
+) -> tuple[Callable[[int, Sequence[float]], None], bool]:
+    """Return a function that sets the rates of a step, and whether the scheduler may change momentum too.
 
+    `per: epoch` steps the scheduler once an epoch, as those defined by epoch want it. ReduceLROnPlateau sees the validation losses.
     Raises `OptbenchError` for arguments that the scheduler refuses.
     """
     shadows = [_Stepped(scheduler, schedule, lengths, member) for member in optimizers.members]
@@ -39,7 +40,7 @@ def torch_rates(
             shadow.bring_to(turns, observed)
             shadow.copy_rates(warm)
 
-    return set_rates
+    return set_rates, any(shadow.may_change_momentum for shadow in shadows)
 
 
 class _Shadow(torch.optim.Optimizer):
@@ -84,6 +85,12 @@ class _Stepped:
             self._length,
             self._schedule.per,
         )
+
+    @property
+    def may_change_momentum(self) -> bool:
+        """Torch's schedulers mark the groups whose momentum they change; others are not known."""
+        is_known = type(self._made).__module__ == "torch.optim.lr_scheduler"
+        return not is_known or any("base_momentum" in group for group in self._shadow.param_groups)
 
     def bring_to(self, turns: int, observed: Sequence[float]) -> None:
         watches = isinstance(self._made, ReduceLROnPlateau)

@@ -20,8 +20,6 @@ from optbench.engine.optimizers import Optimizers
 from optbench.engine.session import Session, SplitName
 
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"  # torch reads it whenever it compiles
-#: schedules of torch that change more than the learning rate unless told not to
-_CYCLE_MOMENTUM = ("OneCycleLR", "CyclicLR")
 
 
 def compile_outside_the_clock(session: Session, data_root: Path) -> float:
@@ -97,11 +95,8 @@ def _told(error: BaseException) -> str:
 
 
 def scheduled_beside_rate(session: Session) -> str:
-    """What else than the learning rate the schedule changes, if anything."""
-    schedule = session.trial.entry.schedule
-    name = schedule.name.rpartition(".")[2] if schedule else ""
-    cycles = schedule is not None and schedule.arguments.get("cycle_momentum", True)
-    return "momentum" if name in _CYCLE_MOMENTUM and cycles else ""
+    """Return what the schedule may change beside the learning rate, empty if nothing."""
+    return "momentum" if session.rates.may_change_momentum else ""
 
 
 def _compile_model(session: Session) -> None:

@@ -73,6 +73,7 @@ LATER_FIELDS: dict[type, dict[str, tuple[type, ...]]] = {
         "step_flops": (int, type(None)),
         "memory_format": (str,),
         "gradient_noise": _OPTIONAL,
+        "data_checksum": (str,),
         "data_notes": (str,),
     },
     Evaluated: {
