@@ -171,3 +171,84 @@ def test_channels_last_gives_the_same_losses(tmp_path: Path) -> None:
 
 def test_threads_are_recorded(tmp_path: Path) -> None:
     assert started(events_of(tmp_path)).environment["threads"] == torch.get_num_threads()
+
+
+class Spectral(torch.nn.Module):
+    """All parameters are complex, or all but the head's."""
+
+    def __init__(self, in_features: int, num_classes: int, head: bool) -> None:
+        super().__init__()
+        width = 8 if head else num_classes
+        self.weight = torch.nn.Parameter(0.1 * torch.randn(in_features // 2 + 1, width, dtype=torch.cfloat))
+        self.head = torch.nn.Linear(width, num_classes) if head else None
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        real = (torch.fft.rfft(inputs.flatten(1)) @ self.weight).real
+        return real if self.head is None else self.head(real)
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_the_moving_average_holds_complex_parameters(head: bool, tmp_path: Path) -> None:
+    """With a decay next to 1 evaluations are those of the initial weights."""
+    model = {"name": f"{Spectral.__module__}.Spectral", "head": head}
+    ends = [
+        finished(
+            events_of(
+                tmp_path,
+                {"use": "torch.optim.SGD", "lr": rate},
+                ema={"decay": 0.9999999},
+                workload={"model": model},
+            )
+        )
+        for rate in (0.1, 0.0)
+    ]
+    assert ends[0].status == "completed"
+    assert ends[0].final["last"]["loss"] == pytest.approx(ends[1].final["last"]["loss"], abs=1e-5)
+
+
+BRANCHES = """
+from collections import namedtuple
+from torch import nn
+
+Both = namedtuple("Both", "scores aux")
+
+
+class Aux(nn.Module):
+    def __init__(self, in_features, num_classes, outputs):
+        super().__init__()
+        self.outputs = outputs
+        self.a, self.unused = nn.Linear(in_features, num_classes), nn.Linear(in_features, num_classes)
+
+    def forward(self, x):
+        x = self.a(x.flatten(1))
+        if not self.training or self.outputs == 1:
+            return x
+        return Both(x, x) if self.outputs == 2 else x[:, :2]
+"""
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"), [(2, "found Both, while it trains"), (0, "found (batch, 2), while it trains")]
+)
+def test_a_model_that_gives_something_else_while_it_trains_is_named(
+    outputs: int, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "aux.py").write_text(BRANCHES)
+    end = finished(events_of(tmp_path, workload={"model": {"name": "aux.py:Aux", "outputs": outputs}}))
+    assert (end.status, end.at_fault) == ("failed", "")
+    assert "model aux.py:Aux: expected" in end.detail
+    assert message in end.detail
+
+
+def test_rules_without_a_gradient_are_left_out_of_scaled_steps(tmp_path: Path) -> None:
+    (tmp_path / "aux.py").write_text(BRANCHES)
+    rules = [
+        {"parameters": "unused.*", "use": "torch.optim.SGD", "lr": 0.1},
+        {"parameters": "rest", "use": "torch.optim.SGD", "lr": 0.1},
+    ]
+    model = {"name": "aux.py:Aux", "outputs": 1}
+    ends = [
+        finished(events_of(tmp_path, {"use": rules}, workload={"model": model}, precision=precision))
+        for precision in ("fp32", "fp16")
+    ]
+    assert [end.status for end in ends] == ["completed", "completed"]

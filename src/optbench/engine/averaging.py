@@ -10,16 +10,17 @@ from torch import Tensor, nn
 
 
 class MovingAverage:
-    """Exponential moving average of parameters and floating-point buffers: average += (1 - decay) (current - average)."""
+    """Exponential moving average of parameters and buffers, real and complex: average += (1 - decay) (current - average)."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._decay = decay
-        self._live = [tensor for tensor in _state(model) if tensor.is_floating_point()]
+        self._live = [tensor for tensor in _state(model) if tensor.is_floating_point() or tensor.is_complex()]
         self._average = [tensor.detach().clone() for tensor in self._live]
 
     @torch.no_grad()
     def update(self) -> None:
-        torch._foreach_lerp_(self._average, self._live, 1 - self._decay)
+        if self._average:
+            torch._foreach_lerp_(_real(self._average), _real(self._live), 1 - self._decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -65,6 +66,11 @@ def recalibrated(model: nn.Module, forward_passes: Callable[[], None]) -> Iterat
         for norm, (momentum, buffers) in zip(norms, kept, strict=True):
             norm.momentum = momentum
             _copy(list(norm.buffers()), buffers)
+
+
+def _real(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Complex tensors as views of their real and imaginary parts."""
+    return [torch.view_as_real(tensor) if tensor.is_complex() else tensor for tensor in tensors]
 
 
 def _state(model: nn.Module) -> Iterator[Tensor]:

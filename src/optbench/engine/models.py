@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,12 +62,25 @@ def _check(name: str, model: nn.Module, shape: tuple[int, ...], classes: int) ->
     finally:
         for module, training in modes.items():
             module.training = training
+    check_scores(name, outputs, 2, classes)
+
+
+def check_scores(name: str, outputs: Any, samples: int, classes: int, *, training: bool = False) -> None:
+    """Raise `OptbenchError` unless a model gave a tensor with a score for each class of each sample."""
+    when = ", while it trains" if training else ""
     if not isinstance(outputs, Tensor):
-        raise OptbenchError(f"model {name}: expected a tensor of scores; found {type(outputs).__name__}")
-    if tuple(outputs.shape) != (2, classes):
+        hint = (
+            "; an argument as torchvision's `aux_logits: false` may switch further outputs off"
+            if training
+            else ""
+        )
+        raise OptbenchError(
+            f"model {name}: expected a tensor of scores; found {type(outputs).__name__}{when}{hint}"
+        )
+    if tuple(outputs.shape) != (samples, classes):
         raise OptbenchError(
             f"model {name}: expected outputs of shape (batch, {classes}), a score for each class; "
-            f"found (batch, {', '.join(map(str, outputs.shape[1:]))})"
+            f"found (batch, {', '.join(map(str, outputs.shape[1:]))}){when}"
         )
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from optbench.engine.checkpoint import random_state, restore_random_state
+from optbench.engine.gradient_norms import components
 from optbench.engine.session import Session
 
 SMALL, BATCHES = 8, 256  # samples in a small batch, and small batches: they make up the large one
@@ -59,10 +60,10 @@ def _gradients(session: Session) -> tuple[float, list[Tensor], int]:
             for parameter in session.parameters:
                 parameter.grad = None
             with session.precision.autocast(session.device):
-                loss = session.loss(session.forward(some), their)
+                loss = session.loss(session.scores(some), their)
             loss.backward()  # type: ignore[no-untyped-call]
             found = [p.grad if p.grad is not None else torch.zeros_like(p) for p in session.parameters]
-            squares.append(float(sum((g.double() ** 2).sum() for g in found)))
+            squares.append(float(sum((g.double() ** 2).sum() for g in components(found))))
             for sum_of, gradient in zip(total, found, strict=True):
                 sum_of += gradient
         if len(squares) == BATCHES:

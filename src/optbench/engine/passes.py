@@ -44,7 +44,7 @@ def compute_gradients(session: Session, inputs: Tensor, labels: Tensor) -> Tenso
 
 def forward_loss(session: Session, inputs: Tensor, labels: Tensor) -> Tensor:
     with session.precision.autocast(session.device):
-        return session.loss(session.forward(inputs), labels)
+        return session.loss(session.scores(inputs), labels)
 
 
 def _scaled(session: Session, loss: Tensor) -> Tensor:

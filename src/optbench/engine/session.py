@@ -24,7 +24,7 @@ from optbench.engine.costs import StepCosts, step_costs
 from optbench.engine.feed import EvaluationBatches, Feed
 from optbench.engine.initialise import initialise
 from optbench.engine.layout import Layout, laid_out, memory_format
-from optbench.engine.models import build_model
+from optbench.engine.models import build_model, check_scores
 from optbench.engine.randomness import derive
 from optbench.engine.relabel import Relabelling
 from optbench.suite.types import Component, Schedule, Trial
@@ -70,6 +70,14 @@ class Session:
                 memory_format=self.memory_format,
             )
         return self._batches[split]
+
+    def scores(self, inputs: Tensor) -> Tensor:
+        """The model's outputs for a training batch, (n, classes). Raises `OptbenchError` if it gives something else."""
+        outputs = self.forward(inputs)
+        check_scores(
+            self.trial.workload.model.name, outputs, len(inputs), self.splits.info.classes, training=True
+        )
+        return outputs
 
     def labels(self, labels: Tensor) -> Tensor:
         """As the objective has them at the step that training has come to; (n,)."""

@@ -41,13 +41,24 @@ def update(session: Session) -> None:
     if session.scaler is None:
         session.optimizers.step()
     else:
-        for member in session.optimizers.members:
+        members = _with_gradients(session)
+        for member in members:
             session.scaler.step(member)
-        session.scaler.update()
+        if members:
+            session.scaler.update()
     if session.optimizers.protocol.create_graph:
         release_graph(session.parameters)
     if session.average is not None:
         session.average.update()
+
+
+def _with_gradients(session: Session) -> list[Any]:
+    """The optimizers that have a gradient; the scaler cannot step others."""
+    return [
+        member
+        for member in session.optimizers.members
+        if any(p.grad is not None for group in member.param_groups for p in group["params"])
+    ]
 
 
 def _unscale(session: Session) -> Tensor | None:
@@ -55,7 +66,7 @@ def _unscale(session: Session) -> Tensor | None:
     if scaler is None:
         return None
     found = []
-    for member in session.optimizers.members:
+    for member in _with_gradients(session):
         scaler.unscale_(member)
         found += [value.to(session.device) for value in scaler._found_inf_per_device(member).values()]
     return torch.stack(found).sum() if found else None

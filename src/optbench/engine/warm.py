@@ -106,7 +106,7 @@ def _compile_model(session: Session) -> None:
     inputs, labels = session.feed.batch(0)
     session.model.train()
     with session.precision.autocast(session.device):
-        loss = session.loss(session.forward(inputs), labels)
+        loss = session.loss(session.scores(inputs), labels)
     loss.backward()  # type: ignore[no-untyped-call]
     session.model.eval()
     with torch.inference_mode(), session.precision.autocast(session.device):
