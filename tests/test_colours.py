@@ -7,7 +7,17 @@ import itertools
 import numpy as np
 import pytest
 
-from optbench.report.colours import DARK, DARK_GROUND, LIGHT, LIGHT_GROUND, MARKERS, SYMBOLS, styles
+from optbench.report.colours import (
+    DARK,
+    DARK_GROUND,
+    LIGHT,
+    LIGHT_GROUND,
+    MARKERS,
+    MORE_DARK,
+    MORE_LIGHT,
+    SYMBOLS,
+    styles,
+)
 
 #: Machado, Oliveira and Fernandes 2009, severity 1, in linear RGB
 VISION = {
@@ -58,6 +68,16 @@ def test_colours_keep_apart_for_every_eye(palette, vision):
 @pytest.mark.parametrize(("palette", "ground"), [(LIGHT, LIGHT_GROUND), (DARK, DARK_GROUND)])
 def test_colours_stand_out_from_their_ground(palette, ground):
     assert min(contrast(colour, ground) for colour in palette) >= 3
+
+
+@pytest.mark.parametrize(
+    ("palette", "ground"), [(LIGHT + MORE_LIGHT, LIGHT_GROUND), (DARK + MORE_DARK, DARK_GROUND)]
+)
+def test_twenty_optimizers_have_twenty_colours(palette, ground):
+    assert len(set(palette)) == 20
+    assert min(contrast(colour, ground) for colour in palette) >= 3
+    seen = [lab(linear(colour)) for colour in palette]
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 20
 
 
 def test_forty_optimizers_differ_without_colour():

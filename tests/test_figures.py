@@ -19,7 +19,7 @@ from optbench.importing.algoperf import import_algoperf
 from optbench.report import figures, save, save_everything
 from optbench.report.figures import FORMATS, Drawing, drawings, known_figures, rendered, written
 from optbench.report.figures._sheet import settings
-from optbench.report.figures._text import fitted, shown, unique, width, wrapped
+from optbench.report.figures._text import fitted, label_lines, shown, unique, width, wrapped
 from optbench.report.figures.sensitivity import draw_map
 from optbench.store import Results, read
 from optbench.suite.published import Published
@@ -386,3 +386,64 @@ def test_switching_captions_off_draws_again(tmp_path, sketched):
     before = (tmp_path / "figures" / "finals.svg").read_bytes()
     written([replace(drawing, is_captioned=False)], tmp_path / "figures")
     assert (tmp_path / "figures" / "finals.svg").read_bytes() != before
+
+
+LONG = tuple(
+    f"AdamW with decoupled weight decay, betas 0.9 and 0.95, lr {n / 1000:.3f}, warmed up for {n} epochs"
+    for n in range(1, 21)
+)
+
+
+@pytest.mark.parametrize("name", ["finals", "memory", "time", "curves-accuracy", "survival"])
+def test_long_labels_are_wrapped_and_not_cut(tmp_path, name):
+    labels = LONG[:3]
+    drawn = [" ".join(text.split()) for text in texts(of(usual(tmp_path, labels))[name])]
+    assert all(any(text.startswith(label) for text in drawn) for label in labels)
+
+
+def test_labels_without_spaces_break_after_punctuation_and_stay_different():
+    names = [f"my_optimizer.variant-with-a-long-name-and-rate={n}" for n in range(3)]
+    drawn = label_lines(names, 7, 1.2)
+    assert [label.replace("\n", "") for label in drawn] == names
+    assert all(width(line, 7) <= 1.2 for label in drawn for line in label.split("\n"))
+    cut = label_lines([f"{'many words ' * 30}{n}" for n in range(3)], 7, 1.2, 2)
+    assert len(set(cut)) == 3
+    assert all("…" in label for label in cut)
+
+
+@pytest.mark.parametrize("count", [3, 9, 20])
+def test_labels_of_many_entries_stay_on_the_sheet_and_apart(tmp_path, count):
+    found = of(usual(tmp_path, LONG[:count], 2))
+    for name in ("finals", "curves-accuracy"):
+        drawing = found[name]
+        with settings():
+            figure = drawing.draw(*drawing.content)
+            figure.canvas.draw()
+            texts_ = figure.legends[0].get_texts() if figure.legends else figure.axes[0].get_yticklabels()
+            boxes = [text.get_window_extent() for text in texts_]
+            assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
+            assert all(figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1 for box in boxes)
+            assert not any(a.overlaps(b) for n, a in enumerate(boxes) for b in boxes[:n])
+
+
+def test_times_to_target_are_marked_above_the_frame(tmp_path):
+    drawing = of(usual(tmp_path, ("SGD", "Adam", "Lion", "AdamW", "RMSprop", "SOAP")))["curves-accuracy"]
+    with settings():
+        figure = drawing.draw(*drawing.content)
+        figure.canvas.draw()
+        axes = figure.axes[0]
+        marks = [line for line in axes.lines if not line.get_clip_on()]
+        heights = [line.get_transform().transform((line.get_xdata()[0], 1.0))[1] for line in marks]
+    assert len(marks) == 6
+    assert all(height > axes.bbox.y1 for height in heights)
+    assert len(set(heights)) == 2  # the first and the sixth arrive at the same epoch
+
+
+def test_a_note_explains_only_what_is_drawn(tmp_path):
+    claims = {"memory_overhead": {"kind": "deterministic", "value": 2.0, "unit": "x"}}
+    row = Published.model_validate({"source": {"text": "A survey"}, "optimizer": "SGD", "values": claims})
+    events = {("SGD", seed): reaching(3, 0.91 + seed / 100) for seed in range(5)}
+    note = said(of(results(tmp_path, events, published=(row,)))["published"])
+    assert "Circle: reproduced." in note
+    assert "Mark: measured." in note
+    assert not any(word in note for word in (" line", "contradicted", "Arrow", "square"))

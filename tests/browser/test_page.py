@@ -235,7 +235,7 @@ def test_a_map_is_read_by_arrow_keys_and_pointer_and_loses_what_is_hidden(browse
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     assert "lr = 1, momentum = 0.9" in said.inner_text()
-    assert "1 failed" in said.inner_text()
+    assert "1 counted as the worst outcome" in said.inner_text()
     cell = plot.locator("rect[fill^=rgb]").first
     plot.hover(position={side: float(cell.get_attribute(side)) + 5 for side in ("x", "y")})
     assert figure.locator(".readout").inner_text().startswith("lr = 0.01, momentum = 0.9")
@@ -355,3 +355,32 @@ def test_gradient_evaluations_are_an_axis_where_entries_differ_in_them(browser, 
     assert "gradient evaluations" in page.inner_text("figure.wide")
     assert said == []
     page.close()
+
+
+@pytest.mark.parametrize("width", [390, 768])
+def test_captions_stay_in_view_and_sideways_scrolling_shows(browser, file, width):
+    opened = Opened(browser, file, width)
+    page = opened.page
+    ends = page.evaluate("""() => [...document.querySelectorAll("caption > span")]
+        .filter((each) => each.getClientRects().length).map((each) => each.getBoundingClientRect().right)""")
+    assert ends
+    assert max(ends) <= width
+    shadows = page.evaluate("() => getComputedStyle(document.querySelector('.scroll')).backgroundImage")
+    assert shadows.count("gradient") == 4
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+    opened.context.close()
+
+
+def test_long_names_beside_rows_are_whole_and_different(browser, tmp_path):
+    labels = tuple(f"AdamW with decoupled weight decay, betas 0.9 and 0.95, warmed up {n}" for n in range(3))
+    events = {(label, seed): reaching(2 + seed % 2, 0.95) for label in labels for seed in range(5)}
+    write(tmp_path / "results", a_suite(labels=labels, seeds=5), events)
+    path = tmp_path / "report.html"
+    path.write_text(render(read([tmp_path / "results"]), "html"), encoding="utf-8")
+    opened = Opened(browser, path.as_uri(), 390)
+    figure = opened.page.locator(".figure", has_text="Final accuracy, a dot a seed")
+    rows = figure.locator(".plot g[data-o]").evaluate_all(
+        "(groups) => groups.map((each) => [...each.querySelectorAll('text')].map((text) => text.textContent).join(' '))"
+    )
+    assert [row.replace("◆ ", "") for row in rows] == list(labels)
+    opened.context.close()

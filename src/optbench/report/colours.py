@@ -1,8 +1,8 @@
 """One colour, marker and dash pattern an optimizer, in every figure, page and chart: decided by the order of a suite's rows.
 
-The eight colours keep apart under protanopia, deuteranopia and tritanopia (Machado et al. 2009), and each has a contrast of at
-least 3:1 with its ground (WCAG 2, graphics). In grey, and beyond eight, marker and dashes tell entries apart: no two of the
-first 40 share both, and no two of the first 72 share colour and marker.
+The first eight colours keep apart under protanopia, deuteranopia and tritanopia (Machado et al. 2009), the first twenty for most
+eyes; each has a contrast of at least 3:1 with its ground (WCAG 2, graphics). In grey, marker and dashes distinguish entries: no two
+of the first 40 share both, and no two of the first 180 share colour and marker.
 """
 
 from __future__ import annotations
@@ -14,6 +14,15 @@ from dataclasses import dataclass
 LIGHT = ("#4488ee", "#994400", "#00aa66", "#990099", "#000022", "#999900", "#bb77aa", "#553311")
 #: the same hues on a dark ground
 DARK = ("#44bbff", "#cc6600", "#33ddaa", "#bb55aa", "#ffffff", "#ddee11", "#bb8888", "#ddcc77")
+#: colours of the entries after the first eight, on white and on a dark ground
+MORE_LIGHT = (
+    *("#2200ff", "#226666", "#ff4455", "#000099", "#ff00ee", "#550022"),
+    *("#440055", "#bb0066", "#9900dd", "#dd66cc", "#224488", "#888888"),
+)
+MORE_DARK = (
+    *("#8822ff", "#88bbbb", "#cc0044", "#4466dd", "#ffbbee", "#aa4466"),
+    *("#ee00ff", "#bb00aa", "#886688", "#ff66dd", "#8899dd", "#ee8866"),
+)
 LIGHT_GROUND = "#ffffff"
 DARK_GROUND = "#14171a"
 
@@ -39,8 +48,8 @@ class Style:
 def style(position: int) -> Style:
     """Of the entry at this place (from 0) among the suite's rows. Repeats after 360."""
     return Style(
-        LIGHT[position % len(LIGHT)],
-        DARK[position % len(DARK)],
+        (LIGHT + MORE_LIGHT)[position % len(LIGHT + MORE_LIGHT)],
+        (DARK + MORE_DARK)[position % len(DARK + MORE_DARK)],
         MARKERS[position % len(MARKERS)],
         SYMBOLS[position % len(SYMBOLS)],
         DASHES[position // len(LIGHT) % len(DASHES)],

@@ -61,17 +61,24 @@ def draw_curves(
 
 def set_x(axes: Axes, curves: pd.DataFrame, x: str) -> None:
     """From 0; logarithmic where one entry's run is many times as long as another's."""
+    low, high, is_log = x_range(curves, x)
+    axes.set_xlabel(TITLES[x])
+    if is_log:
+        axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    if is_log:
+        plain_log(axes.xaxis)
+
+
+def x_range(curves: pd.DataFrame, x: str) -> tuple[float, float, bool]:
+    """Return both ends of the axis, and whether it is logarithmic."""
     known = curves[curves[x].notna()]
     ends = known.groupby("config_id")[x].max()
-    starts = known.groupby("config_id")[x].min()
-    axes.set_xlabel(TITLES[x])
+    start = float(known[x].min())
     least, most = float(ends.min()), float(ends.max())
-    if least > 0 and most / least > _SPAN and starts.min() > 0:
-        axes.set_xscale("log")
-        axes.set_xlim(float(starts.min()), most * 1.05)
-        plain_log(axes.xaxis)
-    else:
-        axes.set_xlim(0, most * 1.02 if most > 0 else 1)
+    if least > 0 and most / least > _SPAN and start > 0:
+        return start, most * 1.05, True
+    return 0.0, most * 1.02 if most > 0 else 1.0, False
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from optbench.report.colours import Style
-from optbench.report.figures._text import FONT, fitted, shown, unique, width, wrapped
+from optbench.report.figures._text import FONT, label_lines, shown, width, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,6 +56,7 @@ _SETTINGS: dict[str, Any] = {
 }
 _CAPTIONS = ContextVar("captions", default=True)
 _ROW = 0.135  # of a legend
+_MORE = 0.12  # of each further line of a label
 _SHORT = 1.75  # names in a legend of many
 
 
@@ -108,6 +108,7 @@ def sheet(
     gap: float = 0.22,
     titled_panels: bool = False,
     below: float = 0.4,
+    above: float = 0.0,
 ) -> tuple[Figure, list[Axes]]:
     """A figure of that width, as high as panels of `size[1]`, legend and note need. `legend`: handles with their labels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -118,9 +119,9 @@ def sheet(
     captions = _CAPTIONS.get()
     lines = wrapped([shown(sentence) for sentence in note], SMALL_SIZE, room) if captions else []
     columns = _columns(legend, room)
-    rows = ceil(len(legend) / columns) if legend else 0
-    top = (0.27 if captions else 0.08) + (0.17 if titled_panels else 0)
-    bottom = below + rows * _ROW + (0.06 if rows else 0) + len(lines) * 0.115 + 0.06
+    head = label_lines([title], TITLE_SIZE, room / 1.12, 2)[0] if captions else ""
+    top = (0.27 + 0.13 * head.count("\n") if captions else 0.08) + (0.17 if titled_panels else 0) + above
+    bottom = below + _legend_height(legend, columns) + len(lines) * 0.115 + 0.06
     total = top + high + bottom
     figure = Figure(figsize=(wide, total))
     FigureCanvasAgg(figure)
@@ -129,7 +130,6 @@ def sheet(
         figure.add_axes(((left + n * (each + gap)) / wide, bottom / total, each / wide, high / total))
         for n in range(panels)
     ]
-    head = fitted(shown(title), TITLE_SIZE, room / 1.12) if captions else ""
     figure.text(
         0.1 / wide, 1 - 0.06 / total, head, va="top", fontsize=TITLE_SIZE, fontweight="bold", color=INK
     )
@@ -163,11 +163,11 @@ def sheet(
 
 
 def line_handles(entries: Sequence[Entry], inches: float = 3.0) -> list[Any]:
-    """For a legend: each entry's line as it is drawn. Long names are shortened where there are many."""
+    """Return the handles of a legend: each entry's line as it is drawn. Long names take several lines."""
     from matplotlib.lines import Line2D
 
     most = inches if len(entries) <= 4 else min(inches, _SHORT)
-    names = unique([entry.name for entry in entries], SMALL_SIZE + 0.5, most)
+    names = label_lines([entry.name for entry in entries], SMALL_SIZE + 0.5, most)
     return [
         Line2D([], [], label=name, **strokes(entry.style)) for entry, name in zip(entries, names, strict=True)
     ]
@@ -180,17 +180,29 @@ def strokes(style: Style, place: int | None = None) -> dict[str, Any]:
     return {"color": style.light, "linestyle": dash, "marker": style.marker} | broad
 
 
-def name_rows(axes: Axes, names: Sequence[str], inches: float) -> None:
+@dataclass(frozen=True)
+class RowNames:
+    """Names of rows as they are drawn, in one or several lines; sizes in inches."""
+
+    labels: tuple[str, ...]
+    width: float
+    row: float  # height that a row needs
+
+
+def row_names(names: Sequence[str], most: float, row: float) -> RowNames:
+    """Wrap names into lines of at most `most` inches. A row is at least `row` inches high."""
+    labels = label_lines(names, TEXT_SIZE, most)
+    lines = [label.split("\n") for label in labels]
+    widest = max(width(line, TEXT_SIZE) for label in lines for line in label)
+    return RowNames(tuple(labels), widest + 0.02, max(row, 0.12 * max(map(len, lines)) + 0.05))
+
+
+def name_rows(axes: Axes, names: RowNames) -> None:
     """A row an entry, the first on top, with its name beside it."""
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_yticks(range(len(names)), unique(names, TEXT_SIZE, inches), fontsize=TEXT_SIZE)
+    axes.set_ylim(len(names.labels) - 0.5, -0.5)
+    axes.set_yticks(range(len(names.labels)), names.labels, fontsize=TEXT_SIZE)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
-
-
-def name_width(names: Sequence[str], most: float) -> float:
-    """Inches that the names of rows take, at most `most`."""
-    return min(most, max(width(shown(name, place), TEXT_SIZE) for place, name in enumerate(names)) + 0.02)
 
 
 def plain_log(axis: Any) -> None:
@@ -207,5 +219,20 @@ def plain_log(axis: Any) -> None:
 def _columns(legend: Sequence[Any], room: float) -> int:
     if not legend:
         return 1
-    widest = max(width(str(handle.get_label()), SMALL_SIZE + 0.5) for handle in legend)
+    lines = [line for handle in legend for line in str(handle.get_label()).split("\n")]
+    widest = max(width(line, SMALL_SIZE + 0.5) for line in lines)
     return max(1, min(len(legend), int((room + 0.1) / (widest + 0.42))))
+
+
+def _legend_height(legend: Sequence[Any], columns: int) -> float:
+    """Return inches: matplotlib fills one column after the other."""
+    if not legend:
+        return 0.0
+    each, longer = divmod(len(legend), columns)
+    heights, start = [], 0
+    for column in range(columns):
+        end = start + each + (column < longer)
+        lines = [str(handle.get_label()).count("\n") for handle in legend[start:end]]
+        heights.append(sum(_ROW + _MORE * more for more in lines))
+        start = end
+    return max(heights) + 0.06

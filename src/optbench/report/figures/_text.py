@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
@@ -48,6 +49,35 @@ def unique(names: Sequence[str], size: float, inches: float) -> list[str]:
         fitted(name, size, inches - 0.3) + f" #{place + 1}" if short.count(name) > 1 else name
         for place, name in enumerate(short)
     ]
+
+
+def label_lines(names: Sequence[str], size: float, inches: float, most: int = 4) -> list[str]:
+    """Return drawable names, wrapped into at most `most` lines no wider than `inches`.
+
+    Longer names are shortened in their last line; those that became the same get their place in the table.
+    """
+    labels = []
+    for place, name in enumerate(names):
+        lines = wrapped(_pieces(shown(name, place), size, inches), size, inches)
+        if len(lines) > most:
+            lines = [*lines[: most - 1], fitted(" ".join(lines[most - 1 :]), size, inches)]
+        labels.append("\n".join(lines))
+    return [
+        f"{label} #{place + 1}" if labels.count(label) > 1 else label for place, label in enumerate(labels)
+    ]
+
+
+def _pieces(text: str, size: float, inches: float) -> list[str]:
+    """Return words; those wider than a line are divided after punctuation, or else shortened."""
+    pieces: list[str] = []
+    for word in text.split():
+        wide = width(word, size) > inches
+        for piece in re.findall(r"[^_/,:=.-]*[_/,:=.-]+|[^_/,:=.-]+", word) if wide else [word]:
+            if wide and pieces and pieces[-1] and width(pieces[-1] + piece, size) <= inches:
+                pieces[-1] += piece
+            else:
+                pieces.append(fitted(piece, size, inches))
+    return pieces
 
 
 def wrapped(sentences: Sequence[str], size: float, inches: float) -> list[str]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from optbench.report.colours import Style
 from optbench.report.figures import Drawing
 from optbench.report.figures._groups import Group, Material, file_stem, some
-from optbench.report.figures._lines import FEW, band_note, draw_curves, lead, set_x, y_range
-from optbench.report.figures._sheet import DOUBLE, INK, SINGLE, SMALL_SIZE, Entry, line_handles, sheet
+from optbench.report.figures._lines import FEW, band_note, draw_curves, lead, set_x, x_range, y_range
+from optbench.report.figures._sheet import DOUBLE, INK, SINGLE, Entry, line_handles, sheet
 from optbench.report.outcomes import WORST
 from optbench.report.text import is_share
 
@@ -25,6 +28,8 @@ _PASSAGES = {
     "train_seconds": "seconds_to_target",
     "gradient_evaluations": "gradient_evaluations_to_target",
 }
+_ROW = 6.5  # points, of marks above the frame
+_APART = 0.03  # of the axis, between marks of one row
 
 
 def drawings(material: Material) -> Iterator[Drawing]:
@@ -84,16 +89,17 @@ def draw(
     levels = [scale * value for _, value in targets]
     seen = y_range(curves, scale, levels, log=scale == 1.0)
     note += ["The first evaluations are outside of the axis."] if seen.cuts else []
-    figure, panels = sheet(title, note, legend, panels=len(units), size=size)
+    marks = {x: _marks(curves, passages, targets, entries, x) for x in units if len(entries) <= FEW}
+    rows = max((mark.row + 1 for own in marks.values() for mark in own), default=0)
+    above = _ROW * rows / 72
+    figure, panels = sheet(title, note, legend, panels=len(units), size=size, above=above)
     for axes, x in zip(panels, units, strict=True):
         draw_curves(axes, curves, entries, x, scale)
         set_x(axes, curves, x)
         seen.set(axes)
-        for text, value in targets:
-            axes.axhline(scale * value, color=INK, linewidth=0.7, linestyle=(0, (1, 2)), zorder=1)
-            if len(entries) <= FEW:
-                own = passages[passages["target"] == text]
-                _marks(axes, own.set_index("config_id")[_PASSAGES[x]], scale * value, entries)
+        for level in levels:
+            axes.axhline(level, color=INK, linewidth=0.7, linestyle=(0, (1, 2)), zorder=1)
+        _draw_marks(axes, marks.get(x, []))
         if axes is panels[0]:
             axes.set_ylabel(f"validation {metric}" + (" (%)" if scale == 100.0 else ""))
         else:
@@ -101,30 +107,59 @@ def draw(
     return figure
 
 
-def _marks(axes: Axes, times: pd.Series, level: float, entries: Sequence[Entry]) -> None:
-    """On the target's line; those that would hide each other go below each other."""
+@dataclass(frozen=True)
+class _Mark:
+    """The median time to a target; `row` counts upwards from the frame."""
+
+    at: float
+    row: int
+    style: Style
+    is_first: bool  # of the targets
+
+
+def _marks(
+    curves: pd.DataFrame,
+    passages: pd.DataFrame,
+    targets: Sequence[tuple[str, float]],
+    entries: Sequence[Entry],
+    x: str,
+) -> list[_Mark]:
+    """Return the marks above the frame; those that would hide each other are in different rows."""
+    low, high, is_log = x_range(curves, x)
+
+    def share(value: float) -> float:
+        return math.log(value / low) / math.log(high / low) if is_log else (value - low) / (high - low)
+
+    marks: list[_Mark] = []
+    for number, (text, _) in enumerate(targets):
+        times = passages[passages["target"] == text].set_index("config_id")[_PASSAGES[x]]
+        for entry in entries:
+            at = float(times.get(entry.key, float("nan")))
+            if at != at or (is_log and at <= 0):
+                continue
+            near = {mark.row for mark in marks if abs(share(mark.at) - share(at)) < _APART}
+            row = next(row for row in range(len(near) + 1) if row not in near)
+            marks.append(_Mark(at, row, entry.style, number == 0))
+    return marks
+
+
+def _draw_marks(axes: Axes, marks: Sequence[_Mark]) -> None:
+    """Above the frame, where nothing takes them for measured values of the metric."""
     from matplotlib.transforms import ScaledTranslation
 
     figure: Any = axes.figure
-    placed: list[float] = []
-    for entry in entries:
-        at = float(times.get(entry.key, float("nan")))
-        if at != at:
-            continue
-        where = float(axes.transData.transform((at, level))[0])
-        apart = 0.05 * figure.dpi
-        row = sum(abs(where - other) < apart for other in placed)
-        placed.append(where)
-        down = ScaledTranslation(0, -row * 6.5 / 72, figure.dpi_scale_trans)
+    for mark in marks:
+        up = ScaledTranslation(0, (0.6 + mark.row) * _ROW / 72, figure.dpi_scale_trans)
         axes.plot(
-            [at],
-            [level],
-            marker=entry.style.marker,
-            markersize=5.5,
-            color=entry.style.light,
-            markeredgecolor=INK,
-            markeredgewidth=0.7,
-            transform=axes.transData + down,
+            [mark.at],
+            [1.0],
+            linestyle="none",
+            marker=mark.style.marker,
+            markersize=4.5,
+            markerfacecolor=mark.style.light if mark.is_first else "white",
+            markeredgecolor=mark.style.light,
+            markeredgewidth=0.8,
+            transform=axes.get_xaxis_transform() + up,
             zorder=6,
             clip_on=False,
         )
@@ -137,18 +172,17 @@ def _notes(
     entries: Sequence[Entry],
     metric: str,
 ) -> Iterator[str]:
-    from optbench.report.figures._text import fitted, shown
+    from optbench.report.figures._text import shown
 
-    names = {
-        entry.key: fitted(shown(entry.name, place), SMALL_SIZE, 1.5) for place, entry in enumerate(entries)
-    }
+    names = {entry.key: shown(entry.name, place) for place, entry in enumerate(entries)}
     if targets:
         values = ", ".join(
             f"{100 * value:g}\u00a0%" if is_share(metric) else f"{value:g}" for _, value in targets
         )
         text = f"Dotted: target {values}"
         if len(entries) <= FEW:
-            text += "; outlined marks: median time to it (Kaplan-Meier), below each other where equal"
+            text += "; marks above the frame: median time to it (Kaplan-Meier)"
+            text += ", open for the further targets" if len(targets) > 1 else ""
         yield text + "."
     for text, value in targets:
         short = passages[(passages["target"] == text) & (passages["reached"] < passages["trials"])]

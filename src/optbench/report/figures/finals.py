@@ -18,7 +18,7 @@ from optbench.report.figures._sheet import (
     SMALL_SIZE,
     Entry,
     name_rows,
-    name_width,
+    row_names,
     sheet,
 )
 from optbench.report.outcomes import WORST, worst_text, worst_value_text
@@ -83,16 +83,16 @@ def draw(
         else set()
     )
     names = [entry.name + (" *" if entry.key in top else "") for entry in entries]
-    room = name_width(names, 1.25)
+    named = row_names(names, 1.35, 0.21)
     scale = 100.0 if is_share(metric) else 1.0
     figure, (axes,) = sheet(
         title,
         list(_notes(metric, estimand, finals, table, comparable=comparable, apart=apart)),
-        size=(SINGLE, max(0.5, 0.21 * len(entries) + 0.08)),
-        left=room + 0.18,
+        size=(SINGLE, max(0.5, named.row * len(entries) + 0.08)),
+        left=named.width + 0.18,
         right=0.15,
     )
-    name_rows(axes, names, room)
+    name_rows(axes, named)
     for place, entry in enumerate(entries):
         _row(axes, place, entry, finals[finals["config_id"] == entry.key], rows.loc[entry.key], scale)
     measured = finals.loc[~finals["imputed"], "value"]
@@ -130,7 +130,7 @@ def _row(axes: Axes, place: int, entry: Entry, finals: pd.DataFrame, row: pd.Ser
         axes.annotate(
             f"◂ {ended}",
             (0, place),
-            xytext=(3, 0),
+            xytext=(3, -4.5),  # below the dots
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
             va="center",

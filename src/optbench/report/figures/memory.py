@@ -10,7 +10,7 @@ import pandas as pd
 from optbench.analysis.parts import MEMORY_PARTS
 from optbench.report.figures import Drawing
 from optbench.report.figures._groups import Material, file_stem
-from optbench.report.figures._sheet import SINGLE, SMALL_SIZE, Entry, name_rows, name_width, sheet
+from optbench.report.figures._sheet import SINGLE, SMALL_SIZE, Entry, name_rows, row_names, sheet
 from optbench.report.figures._stacks import Part, draw_stacks, handles
 
 if TYPE_CHECKING:
@@ -47,17 +47,17 @@ def draw(title: str, memory: pd.DataFrame, overhead: pd.DataFrame, entries: Sequ
     totals = memory.groupby("config_id")["bytes"].sum()
     unit, name = next((of, name) for of, name in _UNITS if totals.max() >= of or of == 1.0)
     labels = [entry.name for entry in entries]
-    room = name_width(labels, 1.25)
+    rows = row_names(labels, 1.35, 0.19)
     told = [part for part in MEMORY_PARTS if (memory["part"] == part).any()]
     figure, (axes,) = sheet(
         title,
         list(_notes(told)),
         handles({part: looks[part] for part in told}),
-        size=(SINGLE, max(0.4, 0.19 * len(entries) + 0.06)),
-        left=room + 0.18,
+        size=(SINGLE, max(0.4, rows.row * len(entries) + 0.06)),
+        left=rows.width + 0.18,
         right=0.42,
     )
-    name_rows(axes, labels, room)
+    name_rows(axes, rows)
     stacked = memory.assign(value=memory["bytes"] / unit)
     draw_stacks(axes, stacked, [entry.key for entry in entries], {part: looks[part] for part in told})
     multiples = overhead.set_index("config_id")["memory_overhead"]

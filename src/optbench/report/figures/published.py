@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from math import isfinite
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from optbench.report.figures import Drawing
@@ -17,7 +18,7 @@ from optbench.report.figures._sheet import (
     SMALL_SIZE,
     TEXT_SIZE,
     name_rows,
-    name_width,
+    row_names,
     sheet,
 )
 from optbench.report.figures._text import fitted
@@ -37,6 +38,7 @@ _TITLES = {
 }
 _COLOURS = {"reproduced": "#00aa66", "contradicted": "#994400"}
 _MARKS = {"reproduced": "o", "contradicted": "X"}
+_SHAPES = {"reproduced": "circle", "contradicted": "cross"}
 
 
 def drawings(material: Material) -> Iterator[Drawing]:
@@ -80,32 +82,23 @@ def drawings(material: Material) -> Iterator[Drawing]:
 def draw(title: str, source: str, verdicts: pd.DataFrame) -> Figure:
     columns = list(dict.fromkeys(verdicts["column"]))
     names = list(dict.fromkeys(verdicts["optimizer"]))
-    room = name_width(names, 1.4)
+    named = row_names(names, 1.5, 0.34)
     trained = verdicts[(verdicts["n"] > 0) & (verdicts["column"] != "memory_overhead")]
     seeds = f" ({seeds_text(trained['n'])})" if len(trained) else ""
-    note = (
-        f"Diamond and shade: published by {source}, with the margin stated before the runs. Mark and line: measured{seeds}, "
-        "with its 95\u00a0% interval where one holds; bytes are measured once. Circle: reproduced; cross: contradicted; "
-        "square: any other verdict, in words below it."
-        + (
-            " Arrow: not more than half of the seeds reached it within the budget."
-            if verdicts["measured"].isna().any()
-            else ""
-        )
-    )
-    each = (DOUBLE - room - 0.33) / len(columns) - 0.25
+    note = " ".join(_notes(source, verdicts, seeds))
+    each = (DOUBLE - named.width - 0.33) / len(columns) - 0.25
     figure, panels = sheet(
         title,
         [note],
         panels=len(columns),
-        size=(DOUBLE, max(0.5, 0.34 * len(names) + 0.1)),
-        left=room + 0.18,
+        size=(DOUBLE, max(0.5, named.row * len(names) + 0.1)),
+        left=named.width + 0.18,
         right=0.15,
         gap=0.25,
         titled_panels=True,
     )
     for axes, column in zip(panels, columns, strict=True):
-        name_rows(axes, names, room)
+        name_rows(axes, named)
         axes.set_ylim(len(names) - 0.3, -0.5)  # room for the words below the last
         axes.locator_params(axis="x", nbins=max(2, min(6, int(each / 0.3))))
         if axes is not panels[0]:
@@ -119,6 +112,28 @@ def draw(title: str, source: str, verdicts: pd.DataFrame) -> Figure:
         low, high = axes.get_xlim()
         axes.set_xlim(low - 0.08 * (high - low), high + 0.08 * (high - low))
     return figure
+
+
+def _notes(source: str, verdicts: pd.DataFrame, seeds: str) -> Iterator[str]:
+    """Explain what is drawn, and nothing that is not."""
+    if (verdicts["margin"] > 0).any():
+        yield f"Diamond and shade: published by {source}, with the margin stated before the runs."
+    else:
+        yield f"Diamond: published by {source}."
+    widths = (verdicts["measured_high"] - verdicts["measured_low"]).astype(float)
+    if (np.isfinite(widths) & (widths > 0)).any():
+        yield f"Mark and line: measured{seeds}, with its 95\u00a0% interval where one holds."
+    else:
+        yield f"Mark: measured{seeds}."
+    if (verdicts["column"] == "memory_overhead").any():
+        yield "Bytes are measured once."
+    words = [f"{shape}: {word}" for word, shape in _SHAPES.items() if (verdicts["verdict"] == word).any()]
+    words += (
+        [] if verdicts["verdict"].isin(_SHAPES).all() else ["square: any other verdict, in words below it"]
+    )
+    yield "; ".join(words).capitalize() + "."
+    if verdicts["measured"].isna().any():
+        yield "Arrow: not more than half of the seeds reached it within the budget."
 
 
 def _row(axes: Axes, place: int, row: dict[str, float | str], scale: float) -> None:

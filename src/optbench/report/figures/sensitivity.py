@@ -108,7 +108,9 @@ def _lanes(axes: Axes, sweeps: pd.DataFrame, lanes: Sequence[Entry], bottom: flo
         own = sweeps[sweeps["optimizer"] == entry.key].iloc[0]
         at = floor - (place + 0.5) * each
         ends = [own["basin_low"], own["basin_high"]]
-        axes.plot(ends, [at, at], color=entry.style.light, linewidth=4, alpha=0.45, solid_capstyle="butt")
+        # a basin of a single value is as wide as the line's cap
+        cap = "butt" if own["basin_high"] > own["basin_low"] else "projecting"
+        axes.plot(ends, [at, at], color=entry.style.light, linewidth=4, alpha=0.45, solid_capstyle=cap)
         if own["own"] == own["own"]:
             axes.plot([own["own"]], [at], marker=entry.style.marker, color=entry.style.light, zorder=4)
 
@@ -166,7 +168,8 @@ def _notes(sweeps: pd.DataFrame, entries: Sequence[Entry], metric: str) -> Itera
         yield "Band: 95\u00a0% t interval."
     if sweeps["basin_low"].notna().any():
         within = f"{100 * MARGINS['width_1']:g} {'point' if is_share(metric) else '%'}"
-        yield f"Bars below: each entry's basin, within {within} of its best mean; mark: the entry as written."
+        own = "; mark: the entry as written" if sweeps["own"].notna().any() else ""
+        yield f"Bars below: each entry's basin, within {within} of its best mean{own}."
     failures = int(sweeps.drop_duplicates("optimizer")["failures"].sum())
     if failures:
         yield f"{failures} trial{'s' * (failures != 1)} {WORST} and count{'s' * (failures == 1)} as the worst outcome."

@@ -10,7 +10,7 @@ import pandas as pd
 from optbench.analysis.parts import TIME_PARTS
 from optbench.report.figures import Drawing
 from optbench.report.figures._groups import Material, file_stem, seeds_text
-from optbench.report.figures._sheet import SINGLE, SMALL_SIZE, Entry, name_rows, name_width, sheet
+from optbench.report.figures._sheet import SINGLE, SMALL_SIZE, Entry, name_rows, row_names, sheet
 from optbench.report.figures._stacks import Part, draw_stacks, handles
 from optbench.report.text import seconds
 
@@ -38,7 +38,7 @@ def draw(title: str, times: pd.DataFrame, entries: Sequence[Entry]) -> Figure:
     told = [part for part in TIME_PARTS if (times.loc[times["part"] == part, "seconds"] > 0).any()]
     looks = dict(zip(TIME_PARTS, _LOOKS, strict=True))
     labels = [entry.name for entry in entries]
-    room = name_width(labels, 1.25)
+    rows = row_names(labels, 1.35, 0.19)
     waits = "" if "data wait" in told else " No wait for data was told apart."
     figure, (axes,) = sheet(
         title,
@@ -47,11 +47,11 @@ def draw(title: str, times: pd.DataFrame, entries: Sequence[Entry]) -> Figure:
             f"Times in tables count training and data wait only.{waits}",
         ],
         handles({part: looks[part] for part in told}),
-        size=(SINGLE, max(0.4, 0.19 * len(entries) + 0.06)),
-        left=room + 0.18,
+        size=(SINGLE, max(0.4, rows.row * len(entries) + 0.06)),
+        left=rows.width + 0.18,
         right=0.46,
     )
-    name_rows(axes, labels, room)
+    name_rows(axes, rows)
     shares = times.assign(value=100 * times["share"])
     draw_stacks(axes, shares, [entry.key for entry in entries], {part: looks[part] for part in told})
     totals = times.groupby("config_id")["seconds"].sum()

@@ -164,12 +164,12 @@ function endLabels(root, sets, domain, x, y, area, view, step) {
       if (above && label.at - above.at < gap) { const push = (gap - (label.at - above.at)) / 2; above.at -= push; label.at += push; }
       label.at = Math.max(area.top + 2, Math.min(area.bottom - 2, label.at));
     });
-  for (const { series, from, at } of labels) {
-    const name = shortened(series.n, 150);
+  const names = distinct(labels.map(({ series }) => series.n), 150);
+  labels.forEach(({ series, from, at }, index) => {
     root.append(svg("g", { "data-o": series.o, style: `--c:var(--o${series.o})`, class: view.focus !== null && view.focus !== series.o ? "dim" : null },
       svg("line", { class: "leader", x1: from[0] + 3, y1: from[1], x2: area.right + 10, y2: at }),
-      svg("text", { x: area.right + 14, y: at + 4, class: "strong", "unicode-bidi": "plaintext" }, name)));
-  }
+      svg("text", { x: area.right + 14, y: at + 4, class: "strong", "unicode-bidi": "plaintext" }, names[index])));
+  });
 }
 
 // Axes with ticks; `room` is kept free on the right.

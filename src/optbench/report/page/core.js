@@ -30,6 +30,33 @@ function shortened(text, room) {
   return `${letters.join("").trimEnd()}…`;
 }
 
+// Names no wider than that, and still different: the words that all begin with give way first, then the middle.
+function distinct(names, room) {
+  const words = names.map((name) => name.split(" "));
+  let same = 0;
+  while (names.length > 1 && words.every((each) => each.length > same + 1 && each[same] === words[0][same])) same++;
+  const cut = (text, wide) => {
+    const letters = [...text];
+    for (let kept = letters.length; kept > 1; kept--) {
+      const head = kept === letters.length ? text : `${letters.slice(0, Math.ceil(kept / 3)).join("").trimEnd()}…${letters.slice(letters.length - Math.floor((2 * kept) / 3)).join("").trimStart()}`;
+      if (widthOf(head) <= wide) return head;
+    }
+    return "…";
+  };
+  const short = names.map((name, index) => (widthOf(name) <= room ? name : cut(same > 1 ? `${words[index][0]} … ${words[index].slice(same).join(" ")}` : name, room)));
+  return short.map((name, index) => (short.indexOf(name) === short.lastIndexOf(name) ? name : `${cut(name, room - 26)} #${index + 1}`));
+}
+// The lines of a text, broken between words; what is left after so many is shortened.
+function linesOf(text, room, most) {
+  const lines = [];
+  for (const word of text.split(" ")) {
+    const joined = lines.length ? `${lines[lines.length - 1]} ${word}` : word;
+    if (lines.length && (widthOf(joined) <= room || lines.length === most)) lines[lines.length - 1] = joined;
+    else lines.push(word);
+  }
+  return lines.map((line) => distinct([line], room)[0]);
+}
+
 // ---- numbers as people read them
 function decimal(value, digits = 3) {
   if (value === 0) return "0";

@@ -151,10 +151,13 @@ def sensitivity(frame: pd.DataFrame, group: Group) -> list[Figure]:
             if failures
             else ""
         )
+        interval = " with its 95 % t interval" if own["low"].notna().any() else ""
+        basins = own["basin_low"].notna().any()
+        thick = " Thick: within 1 point (or percent) of the entry's own top." if basins else ""
+        ring = " Ring: the entry as written." if own["own"].notna().any() else ""
         note = (
-            f"Mean over seeds ({count_of(own['n'])}) with its 95 % t interval, at each value the best over whatever else "
-            "is swept. Thick: within 1 point (or percent) of the "
-            f"entry's own top. Ring: the entry as written.{failed}"
+            f"Mean over seeds ({count_of(own['n'])}){interval}, at each value the best over whatever else is swept."
+            f"{thick}{ring}{failed}"
         )
         title = f"Sensitivity to {clean(str(name))}"
         figures.append(Figure(title, content | {"y": f"last validation {clean(metric)}"}, note))
@@ -198,20 +201,25 @@ def published(frame: pd.DataFrame, group: Group) -> list[Figure]:
             "y": "multiple of the parameters' bytes" if column == "memory_overhead" else title,
             "rows": rows,
         }
-        seeds = (
-            ""
-            if column == "memory_overhead"
-            else f" ({count_of(own['n'])}), with its 95 % interval where one holds"
+        has_interval = any(
+            row["lo"] is not None and row["hi"] is not None and row["lo"] < row["hi"] for row in rows
         )
+        seeds = "" if column == "memory_overhead" else f" ({count_of(own['n'])})"
+        seeds += ", with its 95 % interval where one holds" if seeds and has_interval else ""
         censored = (
             " Arrow: not more than half of the seeds reached it within the budget."
             if own["measured"].isna().any()
             else ""
         )
-        note = (
-            f"Diamond and shade: published by {clean(str(own['source'].iloc[0]))}, with the margin stated before the runs. Mark and "
-            f"line below it: measured{seeds}.{censored}"
+        source = clean(str(own["source"].iloc[0]))
+        has_margin = any(row["margin"] for row in rows)
+        published_by = (
+            f"Diamond and shade: published by {source}, with the margin stated before the runs."
+            if has_margin
+            else f"Diamond: published by {source}."
         )
+        mark = "Mark and line" if has_interval else "Mark"
+        note = f"{published_by} {mark} below it: measured{seeds}.{censored}"
         figures.append(Figure(f"{CAPTION}: {title}", content, note))
     return figures
 

@@ -14,6 +14,7 @@ function drawMaps(figure, view) {
   const [worst, best] = figure.higher ? whole : [whole[1], whole[0]], share = (value) => (best === worst ? 1 : (value - worst) / (best - worst));
   const columns = Math.max(1, Math.min(sets.length, Math.floor(view.width / 300))), wide = Math.min(520, (view.width - 28 * (columns - 1)) / columns), high = 27;
   const root = svg("svg", { "aria-hidden": "true", focusable: "false" }), cells = [];
+  const names = distinct(sets.map((series) => series.n), wide - 20);
   let top = 0, tallest = 0;
   sets.forEach((series, place) => {
     if (place && place % columns === 0) { top += tallest; tallest = 0; }
@@ -21,7 +22,7 @@ function drawMaps(figure, view) {
     const across = (from + wide - left) / xs.length, head = top + 38, bottom = head + high * ys.length;
     const boxOf = (index) => ({ x: left + across * xs.indexOf(series.x[index]), y: head + high * ys.indexOf(series.y[index]), width: across - 1, height: high - 1 });
     const group = svg("g", { "data-o": series.o, class: view.focus !== null && view.focus !== series.o ? "dim" : null, style: `--c:var(--o${series.o})` },
-      marker(series.o, from + 6, top + 8, 4.2), svg("text", { x: from + 18, y: top + 12, class: "strong", "unicode-bidi": "plaintext" }, shortened(series.n, wide - 20)), svg("text", { x: from, y: top + 30, class: "label-y" }, figure.y));
+      marker(series.o, from + 6, top + 8, 4.2), svg("text", { x: from + 18, y: top + 12, class: "strong", "unicode-bidi": "plaintext" }, names[place]), svg("text", { x: from, y: top + 30, class: "label-y" }, figure.y));
     ys.forEach((y, row) => group.append(svg("text", { x: left - 8, y: head + high * (row + 0.5) + 4, "text-anchor": "end" }, formatX(y))));
     const every = Math.ceil(Math.max(...xs.map((x) => widthOf(formatX(x)) + 10)) / across);
     xs.forEach((x, index) => { if (index % every === 0) group.append(svg("text", { x: left + across * (index + 0.5), y: bottom + 16, "text-anchor": "middle", class: "tick-x" }, formatX(x))); });

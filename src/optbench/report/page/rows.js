@@ -1,10 +1,14 @@
 // Figures with a row an entry: dots of seeds, bars of what memory and time are made of, and what was measured beside what is published.
 const judged = (row) => (row.verdict ? `${{ reproduced: "✓ ", contradicted: "✗ " }[row.verdict] || ""}${row.verdict}` : "");
+const LINES = 7; // of an entry's name beside its row
 function rowFrame(figure, view, domain, below = 0, beside = 0) {
   const rows = shown(figure.rows), format = FORMATS[figure.format];
   if (!rows.length) return null;
-  const title = (row) => (row.top ? `◆ ${row.n}` : row.n), high = Math.max(rows.some((row) => row.verdict) ? 38 : 24, Math.min(46, (view.height - 60 - below) / rows.length));
+  const title = (row) => (row.top ? `◆ ${row.n}` : row.n), judgement = rows.some((row) => row.verdict) ? 15 : 0;
   const left = Math.min(0.38 * view.width, 16 + Math.max(...rows.flatMap((row) => [widthOf(title(row)), widthOf(judged(row))])));
+  const names = rows.map((row) => linesOf(title(row), left - 14, LINES)), tall = Math.max(...names.map((lines) => lines.length));
+  names.forEach((lines, index) => { if (names.findIndex((other) => other.join() === lines.join()) !== index) lines.push(`#${index + 1}`); });
+  const high = Math.max(24, 14 * tall + 10 + judgement, Math.min(46, (view.height - 60 - below) / rows.length));
   const area = { left: left + beside, right: view.width - 26, top: 8, bottom: 8 + rows.length * high };
   const height = area.bottom + 42 + below;
   const x = linear(domain, [area.left, area.right]);
@@ -15,8 +19,8 @@ function rowFrame(figure, view, domain, below = 0, beside = 0) {
   const groups = rows.map((row, index) => {
     const middle = area.top + (index + 0.5) * high;
     const group = svg("g", { "data-o": row.o, style: `--c:var(--o${row.o})`, class: view.focus !== null && view.focus !== row.o ? "dim" : null },
-      svg("text", { x: left - 12, y: middle + (row.verdict ? -3 : 4), "text-anchor": "end", class: "strong", "unicode-bidi": "plaintext" }, shortened(title(row), left - 14)),
-      row.verdict ? svg("text", { x: left - 12, y: middle + 12, "text-anchor": "end" }, shortened(judged(row), left - 14)) : "");
+      ...names[index].map((line, place) => svg("text", { x: left - 12, y: middle + 4 - judgement / 2 + 14 * (place - (names[index].length - 1) / 2), "text-anchor": "end", class: "strong", "unicode-bidi": "plaintext" }, line)),
+      row.verdict ? svg("text", { x: left - 12, y: middle + 5 + 7 * names[index].length, "text-anchor": "end" }, shortened(judged(row), left - 14)) : "");
     root.append(group);
     return { row, middle, group };
   });

@@ -17,7 +17,13 @@ def table(content: Table, entries: Mapping[str, int]) -> Html:
     """`entries`: place of an optimizer by its name in the first column, so that the legend can hide its row."""
     head = el("tr", *(_head(column) for column in content.columns))
     rows = [_row(row, content.columns, entries) for row in content.rows]
-    grid = el("table", el("caption", content.caption), el("thead", head), el("tbody", *rows), data_sort=True)
+    grid = el(
+        "table",
+        el("caption", el("span", content.caption)),
+        el("thead", head),
+        el("tbody", *rows),
+        data_sort=True,
+    )
     frame = el("div", grid, class_="scroll", role="region", aria_label=content.caption, tabindex="0")
     if len(rows) < _MANY:
         return el("div", frame, class_="table")
