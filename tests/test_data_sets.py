@@ -555,7 +555,7 @@ def test_an_own_module_has_load_and_describe(tmp_path: Path) -> None:
         ("[(np.zeros((6, 5)), np.arange(6))] * 2", "three pairs"),
         ("[(np.zeros((6, 3, 5, 5)), np.arange(6))] * 3", r"found float64 \(6, 3, 5, 5\)"),
         ("[(np.zeros((6, 5)), np.arange(5))] * 3", "expected 6 labels"),
-        ("[(np.zeros((6, 5)), np.arange(6) - 1)] * 3", "from -1"),
+        ("[(np.zeros((6, 5)), np.arange(6) - 1)] * 3", r"found -1 \(row 0\)"),
         ("[(np.zeros((6, 5 + i)), np.arange(6)) for i in range(3)]", "one shape in all splits"),
     ],
 )
@@ -590,6 +590,7 @@ def values(body: str, splits: str = "(x, y), (x + 1, y), (x + 2, y)") -> str:
         ("x = x.astype(object)", r"training: expected images as uint8 .* found object \(6, 4\)"),
         ("x = x.astype(np.int64)", r"training: expected images as uint8 .* found int64 \(6, 4\)"),
         ("x = torch.tensor(x, requires_grad=True)", "three pairs"),
+        ("exit(3)", r"mine\.py:6: data mine\.py:letters: load raises SystemExit: 3"),
         ("raise KeyError('letters.csv')", r"mine\.py:6: data mine\.py:letters: load raises KeyError"),
     ],
 )

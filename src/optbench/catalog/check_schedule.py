@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +16,7 @@ from optbench.catalog.check_component import component_findings, said
 from optbench.errors import OptbenchError
 from optbench.suite.types import Schedule
 
-_MOST_STEPS = 50_000  # that a schedule is run for; longer ones are run up to there
+_MOST_STEPS, _MOST_SECONDS = 50_000, 3.0  # that a schedule is run for; longer ones are run up to there
 _LISTS = ("base_lr", "max_lr", "min_lr", "eta_min", "base_momentum", "max_momentum")  # one value per group
 
 
@@ -71,7 +72,7 @@ def _run(item: Any, schedule: Schedule, conditions: Conditions) -> None:
     if schedulers.kind_of(item, schedule.name) == "multiplier":
         function = getattr(item, "multiplier", item)
         stride = epoch if schedule.per == "epoch" else 1
-        for step in range(0, min(steps or 1, _MOST_STEPS), stride):
+        for step in _while_quick(range(0, steps or 1, stride)):
             _check_multiplier(function, schedule, step, steps or 1)
         return
     turns = None if steps is None else steps if schedule.per == "step" else -(-steps // epoch)
@@ -79,7 +80,7 @@ def _run(item: Any, schedule: Schedule, conditions: Conditions) -> None:
     made: Any = schedulers.build(item, schedule.name, schedule.arguments, optimizer, turns, schedule.per)
     if schedulers.watches_loss(made):
         return
-    for turn in range(min(turns or 1, _MOST_STEPS)):
+    for turn in _while_quick(range(turns or 1)):
         _check_rates(schedule.name, [group["lr"] for group in optimizer.param_groups], turn)
         optimizer.step()
         if turn + 1 < (turns or 1):
@@ -87,6 +88,11 @@ def _run(item: Any, schedule: Schedule, conditions: Conditions) -> None:
                 made.step()
             except Exception as error:  # a scheduler in somebody's own file may raise anything
                 raise OptbenchError(f"schedule {schedule.name}, step {turn + 1}: {_words(error)}") from error
+
+
+def _while_quick(steps: range) -> Iterator[int]:
+    end = time.monotonic() + _MOST_SECONDS
+    yield from (step for step in steps[:_MOST_STEPS] if time.monotonic() < end)
 
 
 def _check_multiplier(function: Any, schedule: Schedule, step: int, steps: int) -> None:
