@@ -209,6 +209,14 @@ def test_evaluations_that_are_nan_reach_nothing_and_later_ones_still_do(tmp_path
     assert seconds(tmp_path) == [15.0]
 
 
+def test_metrics_that_are_no_numbers_are_counted(tmp_path, logs):
+    trial(logs, "adam", 0, "mnist_jax", 1, [(10, 5.0, "good"), (20, 10.0, "nan"), (30, 15.0, "0.95")])
+    assert "metrics that are not numbers: counted as not measured (1;" in " ".join(
+        do_import(tmp_path).findings
+    )
+    assert seconds(tmp_path) == [15.0]
+
+
 def test_a_run_that_ends_in_nan_diverged_and_never_reached(tmp_path, logs):
     trial(logs, "adam", 0, "mnist_jax", 1, [(10, 5.0, 0.5), (20, 10.0, "nan")])
     do_import(tmp_path)

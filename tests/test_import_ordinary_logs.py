@@ -118,6 +118,12 @@ a,fastmri,1,200,,,0.72
     assert table["diverged"].tolist() == [0, 0]
 
 
+def test_a_log_of_training_alone_has_a_final_metric_of_training(tmp_path):
+    do_import(tmp_path, "optimizer,seed,step,train_acc\nSGD,0,1,0.5\nSGD,0,2,0.6\n")
+    assert finals(tmp_path) == {"SGD": 0.6}
+    assert comparison(stored(tmp_path))["estimand"].tolist() == ["last_train"]
+
+
 def test_columns_of_training_logged_before_those_of_validation_are_no_restart(tmp_path):
     training = "".join(f"SGD,0,{step},{1 / step},\n" for step in range(1, 7))
     found = do_import(
@@ -144,7 +150,7 @@ def test_a_restart_replaces_what_contradicts_it(tmp_path):
     )
     found = do_import(tmp_path, log)
     assert curve_of(tmp_path) == [(1, 0.1), (2, 0.25), (4, 0.4)]
-    assert "repeated after a restart: replaced (2;" in found.findings[0]
+    assert "as after a restart: replaced (2;" in found.findings[0]
 
 
 # --- numbers
@@ -160,6 +166,7 @@ def test_a_restart_replaces_what_contradicts_it(tmp_path):
         HEADER + "SGD,0,1,0.71\nSGD,0,2,0.83\n,,,\n,,,\n\n",
         '"optimizer","seed","epoch","validation_accuracy"\r\n"SGD","0","1","0.71"\r\n"SGD","0","2","0.83"\r\n',
         "sep=;\noptimizer;seed;epoch;validation_accuracy\nSGD;0;1;0.71\nSGD;0;2;0.83\n",
+        '"sep=;"\r\noptimizer;seed;epoch;validation_accuracy\r\nSGD;0;1;71,0 %\r\nSGD;0;2;83,0%\r\n',
         "optimizer|seed|epoch|validation_accuracy\nSGD|0|1|0.71\nSGD|0|2|0.83\n",
         "optimizer,seed,epoch,validation_accuracy,,\nSGD,0,1,0.71,,\nSGD,0,2,0.83,,\n",
         HEADER + "SGD,0,1,0.71\n" + HEADER + "SGD,0,2,0.83\n",
@@ -270,6 +277,12 @@ def test_what_is_no_table_is_an_error(tmp_path, content, message):
         do_import(tmp_path, content)
 
 
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev/zero")
+def test_an_endless_device_is_an_error(tmp_path):
+    with pytest.raises(OptbenchError, match="a device: expected a file"):
+        import_csv([Path("/dev/zero")], tmp_path / "results", Asked())
+
+
 def test_a_folder_is_an_error(tmp_path):
     with pytest.raises(OptbenchError, match="a folder: expected a file"):
         import_csv([tmp_path], tmp_path / "results", Asked())
@@ -326,6 +339,7 @@ def test_runs_called_1_and_1_0_are_two_runs(tmp_path):
     logs = stored(tmp_path).suites[0].logs
     assert (found.written.new, len(logs)) == (3, 3)
     assert {log.started.environment["run"]: log.trial["seed"] for log in logs} == {"1": 0, "1.0": 1, "01": 2}
+    assert "names are the same number: kept apart" in found.findings[0]
 
 
 def test_labels_that_spreadsheets_would_run_survive_records_and_import(tmp_path):

@@ -122,7 +122,7 @@ def test_nan_in_json_is_a_divergence_and_null_is_a_missing_value(tmp_path):
     }
 
 
-@pytest.mark.parametrize("line", ["{", "[1]", "3", "text"])
+@pytest.mark.parametrize("line", ["{", "[1]", "3", "text", '{"a":' * 10_000])
 def test_a_line_that_is_no_json_object_is_an_error_with_its_number(tmp_path, line):
     log = file(tmp_path / "log.jsonl", f'{{"optimizer": "a"}}\n{line}\n{{"optimizer": "a"}}\n')
     with pytest.raises(OptbenchError, match=r"log\.jsonl:2: "):

@@ -14,6 +14,7 @@ from typing import Any
 
 from optbench.errors import OptbenchError, Problem
 from optbench.importing.algoperf_folders import Place, find
+from optbench.importing.cells import is_text
 from optbench.importing.delimited import number, read_lines
 from optbench.importing.findings import Findings, short
 from optbench.importing.rows import Facts, Row, course, events
@@ -75,14 +76,21 @@ def read_rows(place: Place, target: Target, findings: Findings, logs: Path) -> t
         return ()
     if f"{target.split}/{target.metric}" not in lines.columns:
         findings.note(f"logs without the column {target.split}/{target.metric}: never reached", name)
-    rows, bad = [], 0
+    rows, bad, texts = [], 0, 0
     for _, cells in lines:
         row = _row(cells)
         if row is None:
             bad += 1
         else:
             rows.append(row)
+            texts += sum(
+                is_text(cells[f"{split}/{metric}"])
+                for split, values in row.metrics.items()
+                for metric, value in values.items()
+                if math.isnan(value)
+            )
     findings.note("unreadable lines: left out", name, bad + len(lines.unreadable))
+    findings.note("metrics that are not numbers: counted as not measured", name, texts)
     found = course(rows, [target])
     findings.note("evaluations repeated after a restart: replaced", name, found.repeated)
     if any(after.seconds < before.seconds for before, after in zip(found.rows, found.rows[1:], strict=False)):

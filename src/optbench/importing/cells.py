@@ -36,7 +36,7 @@ def uses_decimal_comma(cells: Iterable[Cell], delimiter: str) -> bool:
     either = False
     for text in texts:
         if "," in text:
-            plain = _plain(text)
+            plain = _plain(text).removesuffix("%").rstrip()
             thousands, decimal = _THOUSANDS.fullmatch(plain), _DECIMAL_COMMA.fullmatch(plain)
             if bool(thousands) != bool(decimal):
                 return bool(decimal)
@@ -67,6 +67,15 @@ def to_numbers(cells: Sequence[Cell], *, percent: bool, decimal_comma: bool) -> 
 def is_grouped(cell: Cell) -> bool:
     """Return whether the cell is a number such as `1,000`, which is 1 if the comma separates decimals."""
     return isinstance(cell, str) and bool(_THOUSANDS.fullmatch(_plain(cell)))
+
+
+def is_text(cell: Cell) -> bool:
+    """Return whether the cell has a value that is not a number."""
+    try:
+        _number(cell, percent=False, decimal_comma=False)
+    except (ValueError, OverflowError):
+        return True
+    return False
 
 
 class Unreadable(ValueError):

@@ -111,8 +111,8 @@ def _header(content: list[str], path: Path) -> tuple[list[str], int, str]:
     """Return the columns' names, the number of lines before them, and the delimiter that gives most columns."""
     start = next((index for index, line in enumerate(content) if line.strip()), None)
     delimiters = _DELIMITERS
-    if start is not None and content[start].strip().lower().startswith("sep="):
-        hint = content[start].rstrip("\r\n").strip(' "')[4:5]
+    if start is not None and content[start].lstrip('" ').lower().startswith("sep="):
+        hint = content[start].lstrip('" ')[4:5].strip('\r\n"')
         delimiters = hint or delimiters
         start = next((i for i in range(start + 1, len(content)) if content[i].strip()), None)
     if start is None:

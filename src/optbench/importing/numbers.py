@@ -75,7 +75,9 @@ def _check_clock(table: Table, name: str, column: str, numbers: Numbers) -> list
         elif name == "step" and number != int(number):
             fractions.append(index)
     return [
-        *_problems(table, column, wrong, f"expected a finite {name} of at least 0"),
+        *_problems(
+            table, column, wrong, f"expected {'a ' if name in CLOCKS[:2] else ''}finite {name} of at least 0"
+        ),
         *_problems(table, column, fractions, "expected a whole number of steps"),
     ]
 

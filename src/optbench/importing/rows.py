@@ -208,6 +208,8 @@ def _finished(rows: Sequence[Row], facts: Facts) -> Finished:
     final = {}
     if status in ("completed", "stopped"):
         final = {"last": _last(rows, "test"), "last_validation": _last(rows, "validation")}
+        if not any(final.values()):
+            final["last_train"] = _last(rows, "train")
         if best is not None:
             final["best_validation"] = best.metrics.get("test", {})
     return Finished(

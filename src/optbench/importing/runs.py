@@ -11,6 +11,7 @@ from pathlib import PurePath
 from optbench.errors import OptbenchError, Problem
 from optbench.events import STATUSES, Fault, Status
 from optbench.formulas import unescape
+from optbench.importing.cells import Cell
 from optbench.importing.columns import CLOCKS, NAMES, NUMBERS, STATUS, Columns, map_columns
 from optbench.importing.fills import drop_fills
 from optbench.importing.findings import Findings
@@ -156,7 +157,13 @@ def _texts(table: Table, columns: Columns, names: Mapping[str, str], name: str) 
     if name not in columns.fields:
         return ["workload"] * len(table)
     cells = cells_of(table, columns.fields[name])
-    return [unescape(str(cell).strip()) if cell is not None else "" for cell in cells]
+    return [_text(cell) for cell in cells]
+
+
+def _text(cell: Cell) -> str:
+    if isinstance(cell, float) and cell.is_integer():  # of JSON: 1.0 is 1
+        cell = int(cell)
+    return unescape(str(cell).strip()) if cell is not None else ""
 
 
 def _end(table: Table, columns: Columns, indexes: Sequence[int]) -> tuple[Status | None, Fault]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from optbench.importing.cells import Cell
@@ -26,3 +26,22 @@ class Table:
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
+
+
+def columns_of(values: Iterable[tuple[float, int, str, float]]) -> dict[str, list[Cell]]:
+    """Return columns of single values: seconds, step, name and value, in the order of the log.
+
+    A value is in the latest row of its step, or in a new row if that has the name already: after a restart.
+    """
+    rows: list[dict[str, float]] = []
+    latest: dict[int, dict[str, float]] = {}
+    for seconds, step, name, value in values:
+        if name in ("step", "seconds"):
+            continue
+        row = latest.get(step)
+        if row is None or name in row:
+            row = latest[step] = {"step": step, "seconds": seconds}
+            rows.append(row)
+        row[name] = value
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}

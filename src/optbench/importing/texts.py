@@ -27,6 +27,8 @@ _BINARY = {
 
 def read_bytes(path: Path) -> bytes:
     """Return the file's content, decompressed if it is a gzip file. Raises `OptbenchError` if it cannot be read."""
+    if path.is_char_device() or path.is_block_device():
+        raise OptbenchError(Problem("a device: expected a file", file=str(path)))
     try:
         content = path.read_bytes()
         return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content

@@ -22,6 +22,8 @@ from optbench.importing.write import ForeignWorkload, Run, Source, Written, writ
 from optbench.suite.types import Duration, Target
 
 _SPLITS = ("validation", "test", "train")
+#: estimand of the final metric, by the first split that has it
+_FINALS = {"test": "last", "validation": "last_validation", "train": "last_train"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def import_logs(kind: str, paths: Sequence[Path], results: Path, asked: Asked) -
     _check_shares(logs)
     names = tuple(dict.fromkeys(workload for workload, _, _ in logs))
     check_targets(targets, names, list(metrics))
-    seeds = _seeds(list(logs))
+    seeds = _seeds(list(logs), findings)
     workloads, runs, evaluations = {}, [], 0
     for name in names:
         own = {key: log for key, log in logs.items() if key[0] == name}
@@ -94,13 +96,17 @@ def targets_of(workloads: Mapping[str, ForeignWorkload]) -> list[Target]:
 def _course(key: Key, log: RunLog, targets: Sequence[Target], findings: Findings) -> Course:
     course = merged_course(log.rows, targets)
     run = " ".join(key)
-    findings.note("evaluations repeated after a restart: replaced", run, course.repeated)
+    findings.note(
+        "evaluations with other values at a later row of their step, as after a restart: replaced",
+        run,
+        course.repeated,
+    )
     findings.note("rows without a validation or test metric: left out", run, course.unused)
     findings.note("runs whose rows were not in the order of their steps: sorted", run, bool(course.unordered))
     return course
 
 
-def _seeds(keys: Sequence[Key]) -> dict[Key, int]:
+def _seeds(keys: Sequence[Key], findings: Findings) -> dict[Key, int]:
     """Runs called by the same whole number pair up across optimizers. Names are numbered in the order of the log.
 
     Numbers that two runs of one optimizer share, as `1` and `1.0`, are names. Where no name is used by two optimizers,
@@ -117,10 +123,9 @@ def _seeds(keys: Sequence[Key]) -> dict[Key, int]:
         return seeds
     if all(re.fullmatch(r"[0-9]{1,9}(\.0+)?", name) for name in names):
         numbers = {key: int(float(key[2])) for key in keys}
-        if len(
-            {(workload, optimizer, numbers[workload, optimizer, run]) for workload, optimizer, run in keys}
-        ) == len(keys):
+        if len({(*key[:2], number) for key, number in numbers.items()}) == len(keys):
             return numbers
+        findings.note("logs with runs whose names are the same number: kept apart", ", ".join(names[:3]))
     positions = {name: position for position, name in enumerate(names)}
     return {key: positions[key[2]] for key in keys}
 
@@ -159,7 +164,7 @@ def _workload(
         "higher_is_better": _higher(first, targets),
         "losses": tuple(metric for metric in known if is_loss(metric[1])),
     }
-    final = "last" if ("test", first) in known else "last_validation"
+    final = next((_FINALS[of] for of in _FINALS if (of, first) in known), "last_validation")
     rows = [row for log in logs.values() for row in log.rows]
     return ForeignWorkload(_budget(rows), targets, tuple(dict.fromkeys(names)), final), facts
 

@@ -104,10 +104,10 @@ def _only_imported(folder: SuiteFolder) -> None:
 
 def _suite(source: Source, workloads: dict[str, ForeignWorkload], runs: Sequence[Run]) -> Suite:
     entries: dict[str, Optimizer] = {}
-    for run in runs:
-        if run.label not in entries:
-            entries[run.label] = _entry(run)
     try:
+        for run in runs:
+            if run.label not in entries:
+                entries[run.label] = _entry(run)
         return Suite(
             title=source.title,
             workloads={name: _workload(name, workload) for name, workload in workloads.items()},

@@ -54,6 +54,8 @@ def _of_final(table: pd.DataFrame) -> Iterator[str]:
     text = f"Final {metric}: on the test split, of {_WEIGHTS.get(estimand, estimand)}"
     if estimand == "last_validation":
         text = f"Final {metric}: on the validation split, at the last evaluation (the log has no test split)"
+    if estimand == "last_train":
+        text = f"Final {metric}: on the training split, at the last evaluation (the log has no other split)"
     several = table["final_metric_low"].notna().any()
     yield text + ("; mean over seeds ± half the 95 % t interval." if several else ".")
     if (table["imputed"].gt(0) & table["final_metric"].notna()).any():

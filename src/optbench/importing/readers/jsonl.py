@@ -1,6 +1,7 @@
 """Read JSON lines: an object per evaluation or log call.
 
-Nested objects give names such as `val.accuracy`. A JSON array of objects is read too, as is the `log_history` of a `trainer_state.json` of Hugging Face.
+Nested objects give names such as `val.accuracy`. A JSON array of objects is read too, as is the `log_history` of a
+`trainer_state.json` of Hugging Face.
 
 Examples:
   optbench import jsonl log.jsonl --target 'accuracy>=0.97'
@@ -37,7 +38,7 @@ def read_file(path: Path, findings: Findings) -> Table:
     for number, line in numbered:
         try:
             content = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number == numbered[-1][0] and rows:
                 findings.note("lines cut off at the end of the file: left out", f"{path}:{number}")
                 break
@@ -64,7 +65,7 @@ def _whole(text: str, path: Path) -> list[dict[str, Any]] | None:
         return None
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         if text.lstrip().startswith("["):
             raise OptbenchError(Problem(f"not JSON: {error}", file=str(path))) from error
         return None

@@ -20,7 +20,7 @@ import yaml
 
 from optbench.errors import OptbenchError, Problem
 from optbench.importing.findings import Findings
-from optbench.importing.tables import Table
+from optbench.importing.tables import Table, columns_of
 
 _META = "meta.yaml"
 
@@ -65,12 +65,9 @@ def _run(folder: Path, meta: dict[str, Any], findings: Findings) -> Table:
         name = file.relative_to(folder / "metrics").as_posix()
         rows += [(time, step, name, value) for time, step, value in _values(file)]
     rows.sort(key=lambda row: row[0])
-    columns: dict[str, list[Any]] = {"step": [step for _, step, _, _ in rows]}
-    for name in dict.fromkeys(name for _, _, name, _ in rows if name not in ("step", "seconds")):
-        columns[name] = [value if of == name else None for _, _, of, value in rows]
     start = meta.get("start_time")
     first = start if isinstance(start, int) else min((time for time, *_ in rows), default=0)
-    columns["seconds"] = [max(0, time - first) / 1000 for time, *_ in rows]
+    columns = columns_of((max(0, time - first) / 1000, step, name, value) for time, step, name, value in rows)
     settings = {
         file.relative_to(folder / "params").as_posix(): _text(file) for file in _files(folder / "params")
     }

@@ -21,7 +21,7 @@ from optbench.errors import OptbenchError, Problem
 from optbench.importing.columns import SPLITS
 from optbench.importing.findings import Findings
 from optbench.importing.readers._folders import find_runs
-from optbench.importing.tables import Table
+from optbench.importing.tables import Table, columns_of
 
 _MARK = "tfevents"
 Scalar = tuple[float, int, str, float]  # wall time, step, tag, value
@@ -46,7 +46,14 @@ def read(paths: Sequence[Path], findings: Findings) -> list[Table]:
             starts[run] = min(starts.get(run, math.inf), *(event.wall_time for event in events))
     if not runs:
         raise OptbenchError(*(Problem("no scalars in these event files", file=str(path)) for path in paths))
-    return [_table(name, scalars, starts[name]) for name, scalars in runs.items()]
+    return [
+        Table(
+            name,
+            columns_of((time - starts[name], step, tag, value) for time, step, tag, value in scalars),
+            run=name,
+        )
+        for name, scalars in runs.items()
+    ]
 
 
 def _library() -> Any:
@@ -65,12 +72,3 @@ def _scalars(events: Iterable[Any], split: str) -> Iterator[Scalar]:
             if value.HasField("tensor") and value.metadata.plugin_data.plugin_name == "scalars":
                 tag = f"{split}.{value.tag}" if split else value.tag
                 yield event.wall_time, event.step, tag, float(make_array(value.tensor).item())
-
-
-def _table(name: str, scalars: list[Scalar], start: float) -> Table:
-    """Return a row per value: rows of one step are merged later."""
-    columns: dict[str, list[Any]] = {"step": [step for _, step, _, _ in scalars]}
-    for tag in dict.fromkeys(tag for _, _, tag, _ in scalars if tag not in ("step", "seconds")):
-        columns[tag] = [value if of == tag else None for _, _, of, value in scalars]
-    columns["seconds"] = [time - start for time, *_ in scalars]
-    return Table(name, columns, run=name)

@@ -32,6 +32,7 @@ _ESTIMANDS = {
     "last": "test split, last weights",
     "best_validation": "test split, weights that were best on validation",
     "last_validation": "validation split, last evaluation",
+    "last_train": "training split, last evaluation",
 }
 
 
