@@ -656,6 +656,16 @@ def test_a_class_without_training_samples_is_reported(tmp_path: Path) -> None:
     assert own(tmp_path, values("y[y == 1] = 2")).notes == ("1 of 3 classes has no training samples",)
 
 
+def test_pictures_of_one_colour_are_counted(tmp_path: Path) -> None:
+    body = (
+        "def letters(root):\n"
+        "    x, y = np.random.RandomState(0).randint(0, 255, (9, 3, 5, 5)).astype(np.uint8), np.arange(9) % 3\n"
+        "    x[4], x[7] = 0, x[7, :, :1, :1]\n"
+        "    return (x, y), (x[:3] + 1, y[:3]), (x[:3] + 2, y[:3])\n"
+    )
+    assert own(tmp_path, body).notes == ("2 of 9 training pictures have only one colour",)
+
+
 def test_views_with_negative_strides_are_taken(tmp_path: Path) -> None:
     assert own(tmp_path, values("x = x[:, ::-1]")).train.inputs.flags.c_contiguous
 

@@ -19,7 +19,7 @@ _COMPARED_BYTES = 4_000_000_000  # inputs of more bytes, without digests, are no
 
 
 def checked(name: str, splits: Splits) -> Splits:
-    """Return `splits` with a checksum, and with notes on duplicates and on classes without training samples.
+    """Return `splits` with a checksum, and with notes: classes without training samples, pictures of one colour, duplicates.
 
     Checks types, shapes, lengths, labels and that every number is finite. `name` is the data set's. Raises OptbenchError with
     one problem per fault.
@@ -32,7 +32,7 @@ def checked(name: str, splits: Splits) -> Splits:
             problems += [*_label_problems(title, part, splits.info.classes), *_value_problems(title, part)]
     if problems:
         raise OptbenchError(*(f"data {name}: {problem}" for problem in problems))
-    notes = (*splits.notes, *_class_notes(splits), *_duplicate_notes(parts))
+    notes = (*splits.notes, *_class_notes(splits), *_plain_notes(parts), *_duplicate_notes(parts))
     return replace(splits, notes=notes, checksum=_checksum(parts))
 
 
@@ -113,6 +113,25 @@ def _class_notes(splits: Splits) -> Iterator[str]:
     if lacking:
         has = "has" if lacking == 1 else "have"
         yield f"{lacking} of {splits.info.classes} classes {has} no training samples"
+
+
+def _plain_notes(parts: dict[str, Split]) -> Iterator[str]:
+    """Pictures of one colour, as those of a value range that was lost."""
+    if _are_large(parts):
+        return
+    for title, part in parts.items():
+        images = part.inputs
+        if images.ndim != 4 or images.shape[2] * images.shape[3] < 2:
+            continue
+        corner = images[:, :, :1, :1]
+        rows = (
+            (images[:, :, :: max(1, images.shape[2] // 4), images.shape[3] // 2 :: 3] == corner)
+            .all((1, 2, 3))
+            .nonzero()[0]
+        )
+        plain = sum(bool((images[row] == corner[row]).all()) for row in rows)
+        if plain:
+            yield f"{plain:,} of {len(images):,} {title} pictures have only one colour"
 
 
 def _duplicate_notes(parts: dict[str, Split]) -> Iterator[str]:

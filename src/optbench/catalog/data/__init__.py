@@ -16,6 +16,6 @@ numbers from 0.
 
 Data are checked each time they are loaded (`optbench.catalog.data_checks`): types, shapes, lengths, labels, and that every number
 is finite. `optbench run` loads each data set before the first trial, so that a fault ends the run with exit code 2. Samples that
-occur in two splits, and classes without training samples, are reported as warnings. Inputs are compared by a hash of their bytes,
-pictures by a hash of their decoded pixels; arrays of more than 4 GB in all are not compared.
+occur in two splits, classes without training samples and pictures of one colour are reported as warnings. `docs/numbers.md` has
+the rules.
 """
