@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import random
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -134,6 +136,73 @@ def test_results_on_a_read_only_disk_are_reported(tmp_path: Path, small_disk: Ca
     assert done.returncode == 0, done.stderr
     assert "SGD" in done.stdout
     assert optbench("report", disk, "--output", disk / "x.md", cwd=tmp_path).returncode == 2
+
+
+class Limited:
+    """A file that fails beyond its first 20,000 bytes."""
+
+    def __init__(self, file: Any, number: int) -> None:
+        self.file, self.number, self.size = file, number, 0
+
+    def write(self, content: bytes) -> int:
+        self.size += len(content)
+        if self.size > 20_000:
+            raise OSError(self.number, os.strerror(self.number))
+        return int(self.file.write(content))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EDQUOT, "the disk quota is used up"),
+        (errno.EFBIG, "the limit on the size of files"),
+        (errno.ENOSPC, "the disk is full"),
+    ],
+)
+def test_a_checkpoint_that_a_quota_cuts_short_interrupts_the_trial(
+    number: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (trial,) = trials(tmp_path, workload={"model": {"name": "mlp", "hidden": [200]}})
+    opened = Path.open
+    monkeypatch.setattr(
+        Path,
+        "open",
+        lambda path, mode="r", *rest, **more: (
+            Limited(opened(path, mode), number) if mode == "wb" else opened(path, mode, *rest, **more)
+        ),
+    )
+    events = []
+    with pytest.raises(checkpoint.NoSpace, match=words):
+        events.extend(
+            train(trial, CPU, data_root=tmp_path, checkpoint=tmp_path / "trial.pt", checkpoint_seconds=0.0)
+        )
+    assert (finished(events).status, finished(events).at_fault) == ("interrupted", "infrastructure")
+    assert list(tmp_path.glob("*.pt*")) == list(tmp_path.glob(".*.pt*")) == []
+
+
+def test_a_run_beyond_a_limit_on_file_sizes_ends_and_continues_later(tmp_path: Path) -> None:
+    suite = a_suite(tmp_path, {"Adam": "torch.optim.Adam", "SGD": "torch.optim.SGD"}, text=WIDE)
+    limited = f"ulimit -f 64; exec {sys.executable} -m optbench run {suite} --reruns 0"
+    environment = {**os.environ, **OFTEN}
+    done = subprocess.run(
+        ["bash", "-c", limited], cwd=tmp_path, env=environment, text=True, capture_output=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "ulimit -f" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [end["status"] for end in ends(tmp_path)] == ["interrupted"]
+    again = optbench("run", suite, "--reruns", "0", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert sorted(end["status"] for end in ends(tmp_path)) == ["completed", "completed", "interrupted"]
 
 
 def test_a_full_disk_is_never_the_optimizers_fault(tmp_path: Path) -> None:

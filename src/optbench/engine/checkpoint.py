@@ -19,7 +19,11 @@ from optbench.errors import OptbenchError, Problem
 
 FORMAT = 1
 _RESERVE_BYTES = 1_000_000  # left free for records, which are worth more than a checkpoint
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the limit on the size of files (ulimit -f) is reached",
+}
 
 
 class NoSpace(OptbenchError):
@@ -36,6 +40,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     if shutil.disk_usage(path.parent).free < needed:
         raise _no_space(path, needed)
     aside = path.with_name(f"{_aside(path)}{os.getpid()}")
+    hashing: _Hashing | None = None
     try:
         with aside.open("wb") as file:
             hashing = _Hashing(file)
@@ -44,11 +49,11 @@ def save(path: Path, state: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
-    except (OSError, RuntimeError) as error:  # torch's writer says RuntimeError when a write falls short
-        full = isinstance(error, OSError) and error.errno in _FULL
-        if full or shutil.disk_usage(path.parent).free < needed:
-            raise _no_space(path, needed) from error
-        raise
+    except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError where a write failed
+        cause = hashing.failure if hashing is not None and hashing.failure is not None else error
+        if is_disk_full(cause) or shutil.disk_usage(path.parent).free < needed:
+            raise _no_space(path, needed, getattr(cause, "errno", None)) from error
+        raise cause from None
     finally:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
@@ -115,10 +120,15 @@ class _Hashing:
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.digest = file, hashlib.sha256()
+        self.failure: OSError | None = None
 
     def write(self, content: bytes) -> int:
         self.digest.update(content)
-        return self.file.write(content)
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.failure = error
+            raise
 
     def flush(self) -> None:
         self.file.flush()
@@ -139,12 +149,12 @@ def _aside(path: Path) -> str:
     return f".{path.name}."
 
 
-def _no_space(path: Path, needed: int) -> NoSpace:
+def _no_space(path: Path, needed: int, number: int | None = errno.ENOSPC) -> NoSpace:
     free = shutil.disk_usage(path.parent).free
     return NoSpace(
         Problem(
-            f"the disk is full: a checkpoint needs {needed / 1e6:.1f} MB and {free / 1e6:.1f} MB are free. Nothing measured is lost: "
-            f"make space and run the same command again, it goes on from the last checkpoint",
+            f"{_FULL.get(number or 0, _FULL[errno.ENOSPC])}: a checkpoint needs {needed / 1e6:.1f} MB and {free / 1e6:.1f} MB are "
+            "free on the disk. Saved results are intact: make space and run the same command again to resume from the last checkpoint",
             file=str(path.parent),
         )
     )

@@ -22,6 +22,7 @@ _TEMPORARY = ".tmp"
 _ADVICE = {
     errno.ENOSPC: f"the disk is full: {_FREE}",
     errno.EDQUOT: f"the disk quota is used up: {_FREE}",
+    errno.EFBIG: "the limit on the size of files (ulimit -f) is reached: raise it and run the same command again",
     errno.EROFS: f"the file system is read-only: {_MOVE}",
     errno.EACCES: f"no permission: {_MOVE}",
     errno.EPERM: f"no permission: {_MOVE}",
