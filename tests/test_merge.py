@@ -163,11 +163,12 @@ def test_files_without_a_plan_and_superseded_records_come_along(tmp_path: Path) 
     (b / "digits" / "plan.json").unlink()
     aside = b / "digits" / "superseded"
     aside.mkdir()
-    (aside / "old--1.jsonl").write_text("old\n")
+    old = min((b / "digits/trials").iterdir()).read_text()
+    (aside / "old--1.jsonl").write_text(old)
     merge(a, b, "--into", tmp_path / "all")
     merge(a, b, "--into", tmp_path / "all")
     assert len(read([tmp_path / "all"]).suites[0].logs) == 4
-    assert [p.read_text() for p in (tmp_path / "all" / "digits" / "superseded").iterdir()] == ["old\n"]
+    assert [p.read_text() for p in (tmp_path / "all" / "digits" / "superseded").iterdir()] == [old]
 
 
 @pytest.mark.parametrize("into_results", [False, True])

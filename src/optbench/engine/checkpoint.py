@@ -68,7 +68,7 @@ def load(path: Path, trial_id: str) -> dict[str, Any] | None:
         with contextlib.suppress(OSError):
             left.unlink()
     try:
-        if not _is_whole(path):
+        if not path.is_file() or not _is_whole(path):
             return None
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # damaged in whatever way: the trial starts anew, as its records tell

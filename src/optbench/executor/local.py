@@ -16,6 +16,7 @@ from optbench.executor.process import Child, Ended, StopRequest, child, receive
 from optbench.executor.worker import Settings, work
 from optbench.executor.worker import prepare as work_ahead
 from optbench.store import SuiteFolder, TrialFile
+from optbench.store.input_files import read_file
 from optbench.suite.types import Trial
 
 __all__ = ["Listener", "StopRequest", "Summary", "prepare", "run"]
@@ -178,9 +179,7 @@ def _told(ended: Ended, file: TrialFile, output: Path, out_of_memory: bool) -> F
 
 def _last_words(output: Path) -> str:
     try:
-        with output.open("rb") as file:
-            file.seek(max(0, output.stat().st_size - 4000))
-            return file.read().decode(errors="replace")
+        return read_file(output, output.parent)[-4000:].decode(errors="replace")
     except OSError:
         return ""
 
@@ -188,7 +187,7 @@ def _last_words(output: Path) -> str:
 def _bound(output: Path) -> None:
     """A plug-in that prints in every step must not fill the disk."""
     with contextlib.suppress(OSError):
-        if output.stat().st_size > _MAX_OUTPUT_BYTES:
+        if output.lstat().st_size > _MAX_OUTPUT_BYTES:
             with output.open("r+b") as file:
                 file.truncate(0)
 

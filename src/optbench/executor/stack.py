@@ -32,6 +32,7 @@ from optbench.executor.worker import (
 )
 from optbench.store import SuiteFolder, TrialFile
 from optbench.store.files import write_whole
+from optbench.store.input_files import read_file
 from optbench.suite.types import Trial
 
 _SETUP_SECONDS = 2.0  # a stack that was asked to stop before its first step has nothing to save
@@ -229,7 +230,7 @@ def interrupted_stacks(pending: Sequence[Trial], folder: SuiteFolder) -> list[St
     for path in sorted(folder.checkpoints.glob("stack-*.json")):
         stack = Stack((), path.stem)
         with contextlib.suppress(OSError, ValueError, TypeError):
-            ids = json.loads(path.read_text(encoding="utf-8"))
+            ids = json.loads(read_file(path, folder.path))
             stack = Stack(tuple(wanted[i] for i in ids if i in wanted), path.stem, resumes=True)
         if (
             stack.trials

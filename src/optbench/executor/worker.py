@@ -160,7 +160,8 @@ def redirect_output(path: Path) -> None:
     """What a plug-in prints goes to a file, not into the live display; into nothing where no file can be made."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+        file = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)  # no link, and no wait for a FIFO
     except OSError:
         file = os.open(os.devnull, os.O_WRONLY)
     os.dup2(file, 1)

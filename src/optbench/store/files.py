@@ -29,6 +29,7 @@ _ADVICE = {
     errno.ENOTDIR: f"a file is where a folder is expected: {_MOVE}, or move the file",
     errno.EEXIST: f"a file is where a folder is expected: {_MOVE}, or move the file",
     errno.EPIPE: "the program that read it has ended",
+    errno.ELOOP: "symbolic links in a circle, or a link where none is allowed: remove it",
     errno.ENAMETOOLONG: f"the path is too long: {_MOVE}",
 }
 
@@ -110,7 +111,7 @@ def _replace(target: Path, data: bytes, mode: int | None, *, sync: bool) -> None
         with temporary.open("wb") as file:
             if mode is not None:
                 with contextlib.suppress(OSError):  # file systems that cannot do it
-                    os.fchmod(file.fileno(), mode)
+                    temporary.chmod(mode)
             file.write(data)
             if sync:
                 file.flush()
@@ -168,7 +169,7 @@ def slug(text: str, length: int = 40) -> str:
     plain = unicodedata.normalize("NFKC", text)
     kept = re.sub(r"[^\w.+-]+", "-", plain)
     kept = re.sub(r"-{2,}", "-", kept)[:length].strip("-.")
-    while len(kept.encode()) > 3 * length:
+    while len(kept.encode("utf-8", "surrogatepass")) > 3 * length:
         kept = kept[:-1]
     return kept or "unnamed"
 
@@ -176,4 +177,8 @@ def slug(text: str, length: int = 40) -> str:
 def folder_name(text: str) -> str:
     """A folder's name for a suite: the suite's own name where that is safe, else a slug with a short hash."""
     name = slug(text, 60)
-    return name if name == text else f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    return (
+        name
+        if name == text
+        else f"{name}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
+    )

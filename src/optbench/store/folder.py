@@ -12,11 +12,14 @@ from typing import Any, Literal
 from optbench.errors import OptbenchError, Problem
 from optbench.events import Event
 from optbench.store.files import explained, folder_name, make_folder, slug, sweep, sync_folder, write_whole
+from optbench.store.input_files import read_file
 from optbench.store.journal import TrialFile, whole_text
 from optbench.store.lock import locked
 from optbench.store.plan_content import check_plan
 from optbench.store.records import FORMAT, Corrupt, check_format, from_json, to_line
 from optbench.suite.types import Suite, Trial
+
+_MAX_PLAN_BYTES = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -122,8 +125,7 @@ class SuiteFolder:
         """The trial's file if it was begun. One that was cut off in its first line holds nothing, and is set aside."""
         path = self.trial_path(trial)
         try:
-            with path.open("rb") as file:
-                begun = file.readline().endswith(b"\n")
+            begun = b"\n" in read_file(path, self.path)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -140,7 +142,7 @@ class SuiteFolder:
         """
         path, text = self.trial_path(trial), whole_text(trial, events)
         try:
-            known = path.read_bytes() if path.exists() else None
+            known = read_file(path, self.path) if path.exists() else None
         except OSError as error:
             raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
         if known == text.encode("utf-8", "backslashreplace"):
@@ -185,7 +187,7 @@ class SuiteFolder:
         """None if there is none. Raises `OptbenchError` if it is damaged or a newer optbench wrote it."""
         path = self.path / "plan.json"
         try:
-            content = from_json(path.read_text(encoding="utf-8"))
+            content = from_json(read_file(path, self.path, _MAX_PLAN_BYTES))
             check_format(content, str(path))
             check_plan(content)
             return Plan(

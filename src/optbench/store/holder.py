@@ -7,7 +7,10 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from optbench.store.input_files import read_file
 from optbench.store.records import from_json
+
+MAX_LOCK_BYTES = 10_000
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ def holder(folder: Path) -> Holder | None:
     """None if no run has begun here, or the last one ended by itself (also by Ctrl-C): only a killed one leaves its name."""
     path = folder / "run.lock"
     try:
-        since, owner = path.stat().st_mtime, from_json(path.read_text(encoding="utf-8"))
+        since, owner = path.stat().st_mtime, from_json(read_file(path, path.parent, MAX_LOCK_BYTES))
         pid, host = int(owner["pid"]), str(owner["host"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -11,6 +11,7 @@ from typing import Any
 from optbench.errors import OptbenchError, Problem
 from optbench.events import Evaluated, Event, Finished, Progressed, Resumed, Started
 from optbench.store.files import explained, write_whole
+from optbench.store.input_files import read_file
 from optbench.store.records import (
     FORMAT,
     Corrupt,
@@ -68,7 +69,7 @@ class TrialFile:
     def open(cls, path: Path) -> TrialFile:
         """Go on with a file. Cuts off an unfinished last line. Raises `OptbenchError` if damaged or newer."""
         try:
-            content = path.read_bytes()
+            content = read_file(path, path.parent.parent)
         except OSError as error:
             raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
         whole = content[: content.rfind(b"\n") + 1]

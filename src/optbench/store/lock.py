@@ -14,6 +14,8 @@ from pathlib import Path
 
 from optbench.errors import OptbenchError, Problem
 from optbench.store.files import explained
+from optbench.store.holder import MAX_LOCK_BYTES
+from optbench.store.input_files import read_file
 from optbench.store.records import from_json
 
 
@@ -58,7 +60,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def _opened(path: Path) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise explained(error, path) from error
 
@@ -72,7 +74,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 def _busy(path: Path) -> str:
     try:
-        owner = from_json(path.read_text(encoding="utf-8"))
+        owner = from_json(read_file(path, path.parent, MAX_LOCK_BYTES))
         holder = f"process {owner['pid']} on {owner['host']} (since {owner['started']})"
     except (OSError, ValueError, KeyError, TypeError):
         holder = "another process"

@@ -12,6 +12,7 @@ from typing import Any
 from optbench.errors import OptbenchError, Problem
 from optbench.events import Evaluated, Finished, Resumed, Started
 from optbench.store.evaluations import Evaluations
+from optbench.store.input_files import read_file
 from optbench.store.journal import is_final, read_header
 from optbench.store.records import Corrupt, from_json, to_event
 
@@ -61,7 +62,7 @@ class TrialLog:
 def read_log(path: Path) -> TrialLog:
     """One trial's file. A torn last line is skipped. Raises `OptbenchError` if it is damaged or newer."""
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = read_file(path, path.parent.parent).split(b"\n")
     except OSError as error:
         raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
     del lines[-1]  # empty, or torn by a kill

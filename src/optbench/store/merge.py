@@ -18,7 +18,16 @@ from pathlib import Path
 from optbench.errors import OptbenchError, Problem
 from optbench.store.files import explained, folder_name, make_folder, sync_folder
 from optbench.store.folder import Plan, SuiteFolder
-from optbench.store.merge_checks import Source, Trial, check_source, chosen, disagreements, joined_plan
+from optbench.store.input_files import read_file
+from optbench.store.merge_checks import (
+    Source,
+    Trial,
+    check_source,
+    chosen,
+    disagreements,
+    joined_plan,
+    whole_lines,
+)
 from optbench.store.read import SuiteResults, read
 
 _STAGE = ".merging-"
@@ -166,7 +175,7 @@ def _move(merge: Merge, staged: SuiteFolder) -> None:
         _copy_aside(sorted((staged.path / "superseded").glob("*.jsonl")), goal.path / "superseded")
         for trial in merge.copies:
             known = goal.trials / trial.name
-            if known.exists() and not trial.content().startswith(known.read_bytes()):
+            if known.exists() and not trial.content().startswith(read_file(known, goal.path)):
                 raise OptbenchError(
                     Problem("changed while it was being merged: merge again", file=str(known))
                 )
@@ -180,9 +189,11 @@ def _copy_aside(paths: Sequence[Path], aside: Path) -> None:
     """Superseded records under the next free number; those that are there already once."""
     for path in paths:
         make_folder(aside)
-        content, stem = path.read_bytes(), path.stem.rpartition("--")[0] or path.stem
+        content, stem = whole_lines(path), path.stem.rpartition("--")[0] or path.stem
         number = 1
-        while (goal := aside / f"{stem}--{number}.jsonl").exists() and goal.read_bytes() != content:
+        while (goal := aside / f"{stem}--{number}.jsonl").exists() and read_file(
+            goal, aside.parent
+        ) != content:
             number += 1
         if not goal.exists():
             temporary = goal.with_name(f".{number}.{os.getpid()}.tmp")
@@ -217,7 +228,7 @@ def _not_running(folder: Path) -> Iterator[None]:
     import fcntl
 
     try:
-        descriptor = os.open(folder / "run.lock", os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(folder / "run.lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:  # never run here
         yield
         return

@@ -10,9 +10,11 @@ from typing import Any
 from optbench.errors import OptbenchError, Problem
 from optbench.events import FINGERPRINT, Started
 from optbench.store.folder import Plan
+from optbench.store.input_files import read_file
 from optbench.store.log import read_log
 from optbench.store.read import SuiteResults
 
+_REMOVE = "no records of a trial can be copied from it: remove it"
 _SHOWN = 6  # differing keys that a message names
 
 
@@ -31,7 +33,7 @@ class Trial:
         return self.path.name
 
     def content(self) -> bytes:
-        return self.path.read_bytes()
+        return read_file(self.path, self.path.parent.parent)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def check_source(suite: SuiteResults) -> Source:
             continue
         try:
             log = read_log(path)
-            torn = not path.read_bytes().endswith(b"\n")
+            torn = not read_file(path, suite.path).endswith(b"\n")
         except OSError as error:
             problems.append(Problem(f"cannot read: {error.strerror}", file=str(path)))
             continue
@@ -67,11 +69,25 @@ def check_source(suite: SuiteResults) -> Source:
         trials.append(
             Trial((log.id, log.attempt), log.config_id, path, bool(log.trial.get("point")), log.started)
         )
+    aside = []
+    for path in sorted((suite.path / "superseded").glob("*.jsonl")):
+        try:
+            if whole_lines(path):
+                read_log(path)
+                aside.append(path)
+        except OSError as error:
+            problems.append(Problem(f"cannot read: {error.strerror}; {_REMOVE}", file=str(path)))
+        except OptbenchError as error:
+            problems += [replace(p, message=f"{p.message}; {_REMOVE}") for p in error.problems]
     if problems:
         raise OptbenchError(*problems)
-    return Source(
-        suite.path, suite.plan, tuple(trials), tuple(sorted((suite.path / "superseded").glob("*.jsonl")))
-    )
+    return Source(suite.path, suite.plan, tuple(trials), tuple(aside))
+
+
+def whole_lines(path: Path) -> bytes:
+    """Return the records of a file of a results folder, without a last one that was cut off. Raises `OSError`."""
+    content = read_file(path, path.parent.parent)
+    return content[: content.rfind(b"\n") + 1]
 
 
 def disagreements(sources: Sequence[Source], *, allow_mixed: bool) -> list[Problem]:
