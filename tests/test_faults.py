@@ -49,6 +49,26 @@ class SysExit(_Counting):
     def at(self, count):
         sys.exit("I am done")
 
+class Interrupt(_Counting):
+    def at(self, count):
+        raise KeyboardInterrupt
+
+class Generator(_Counting):
+    def at(self, count):
+        raise GeneratorExit("closed")
+
+class Base(_Counting):
+    def at(self, count):
+        raise BaseException("no Exception")
+
+class InEval(_Counting):
+    def at(self, count):
+        pass
+    def train(self):
+        pass
+    def eval(self):
+        raise KeyboardInterrupt
+
 class Hangs(_Counting):
     def at(self, count):
         signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 60))
@@ -111,6 +131,10 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ("PythonMemory", "out_of_memory", "", "out of memory"),
         ("ExitsQuietly", "failed", "", "exit code 0 and said nothing"),
         ("SysExit", "failed", "optimizer", "I am done"),
+        ("Interrupt", "failed", "optimizer", "KeyboardInterrupt"),
+        ("Generator", "failed", "optimizer", "GeneratorExit: closed"),
+        ("Base", "failed", "optimizer", "BaseException: no Exception"),
+        ("InEval", "failed", "optimizer", "KeyboardInterrupt"),
         ("Hangs", "failed", "", "no sign of life for 10 s"),
         ("ForksAndDies", "failed", "", "exit code 3"),
         ("CannotBeTold", "failed", "optimizer", "Odd"),

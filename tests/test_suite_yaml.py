@@ -170,3 +170,10 @@ def test_any_text_gives_data_or_a_user_error(text: str) -> None:
 def test_text_that_needs_quotes_is_known(text: str) -> None:
     assert not resolves_to_text(text)
     assert resolves_to_text("SGD + Momentum")
+
+
+def test_escaped_surrogates_are_characters_or_an_error() -> None:
+    assert parse(r'a: "\ud83e\udd80"', "s.yaml").data == {"a": "🦀"}
+    for text in (r'a: "\ud800"', r'"\udfff": 1'):
+        with pytest.raises(OptbenchError, match=r"s\.yaml:1:.*half of a surrogate pair"):
+            parse(text, "s.yaml")

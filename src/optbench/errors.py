@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -33,6 +34,19 @@ class OptbenchError(Exception):
     def __init__(self, *problems: Problem | str) -> None:
         self.problems = tuple(Problem(p) if isinstance(p, str) else p for p in problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message, which a class may refuse to give."""
+    try:
+        return str(error).strip().partition("\n")[0]
+    except Exception:
+        return ""
+
+
+def is_user_interrupt(error: BaseException) -> bool:
+    """Whether this is Ctrl-C. In a process that ignores SIGINT, as those of trials, a `KeyboardInterrupt` comes from code."""
+    return isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from optbench.catalog.closures import CLOSURE_NAMES, PASSES, rejects_none
 from optbench.engine.protocol import Calls, Protocol, take_step
+from optbench.errors import first_line, is_user_interrupt
 from optbench.suite.types import Optimizer
 
 TOY_STEPS = 12  # some classes make their second pass at every tenth step only
@@ -39,7 +40,7 @@ OPTBENCHS_CLOSURE = (
 #: builds a new optimizer of the entry over a few small parameters
 MakeToy = Callable[[], Any]
 #: the parameters after each step and at each call of the closure, or what was raised
-Outcome = list[Tensor] | Exception
+Outcome = list[Tensor] | BaseException
 
 
 def find_protocol(members: Sequence[Any], entry: Optimizer, make_toy: MakeToy) -> Protocol:
@@ -71,10 +72,10 @@ def setting_of(protocol: Protocol) -> str:
 
 def working_protocol(make_toy: MakeToy, protocol: Protocol) -> Protocol | None:
     """Another protocol whose steps on a toy problem raise nothing, if those of `protocol` do; else None."""
-    if not isinstance(try_protocol(make_toy, protocol), Exception):
+    if not isinstance(try_protocol(make_toy, protocol), BaseException):
         return None
     for other in _SETTINGS:
-        if other != protocol and not isinstance(try_protocol(make_toy, other), Exception):
+        if other != protocol and not isinstance(try_protocol(make_toy, other), BaseException):
             calls = calls_by_trial(make_toy, create_graph=other.create_graph) if other.has_closure else None
             return Protocol(calls or other.calls, other.create_graph)
     return None
@@ -85,9 +86,9 @@ def unmet_need(make_toy: MakeToy, protocol: Protocol, error: BaseException) -> s
 
     A failure that has nothing to do with the protocol does not happen on a toy problem, or happens in every protocol.
     """
-    if not isinstance(try_protocol(make_toy, protocol), Exception):
+    if not isinstance(try_protocol(make_toy, protocol), BaseException):
         return ""
-    message = str(error).strip().partition("\n")[0].rstrip(".")
+    message = first_line(error).rstrip(".")
     raised = f"step() raised {type(error).__name__}{f': {message}' if message else ''}"
     other = working_protocol(make_toy, protocol)
     if other is not None:
@@ -131,13 +132,13 @@ def calls_by_trial(make_toy: MakeToy, *, create_graph: bool = False) -> Calls | 
         return try_protocol(make_toy, Protocol(calls, create_graph))
 
     alone, after = outcome("closure"), outcome("gradients_first")
-    if not isinstance(after, Exception):
-        same = not isinstance(alone, Exception) and _equal(alone, after)
+    if not isinstance(after, BaseException):
+        same = not isinstance(alone, BaseException) and _equal(alone, after)
         return "closure" if same else "gradients_first"
-    if not isinstance(alone, Exception):
+    if not isinstance(alone, BaseException):
         return "closure"
     others: tuple[Calls, ...] = ("two_passes", "loss_only")
-    return next((calls for calls in others if not isinstance(outcome(calls), Exception)), None)
+    return next((calls for calls in others if not isinstance(outcome(calls), BaseException)), None)
 
 
 def try_protocol(make_toy: MakeToy, protocol: Protocol) -> Outcome:
@@ -145,7 +146,9 @@ def try_protocol(make_toy: MakeToy, protocol: Protocol) -> Outcome:
     with _seeded():
         try:
             return _steps(make_toy(), protocol)
-        except Exception as error:
+        except BaseException as error:
+            if is_user_interrupt(error):
+                raise
             return error
 
 

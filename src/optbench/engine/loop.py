@@ -25,7 +25,7 @@ from optbench.engine.resources import Monitor
 from optbench.engine.session import prepare
 from optbench.engine.stepper import Stepper
 from optbench.engine.warm import compile_outside_the_clock
-from optbench.errors import OptbenchError
+from optbench.errors import OptbenchError, is_user_interrupt
 from optbench.events import Event, Fault, Finished, Metrics, Progressed, Resumed, Status
 from optbench.suite.types import Trial
 
@@ -62,7 +62,9 @@ def train(
         raise
     except OptbenchError as error:
         yield run.finished("failed", str(error))
-    except Exception as error:
+    except BaseException as error:
+        if isinstance(error, GeneratorExit) or is_user_interrupt(error):
+            raise
         if is_out_of_memory(error):
             yield run.finished("out_of_memory", memory_asked_for(error))
         elif checkpoints.is_disk_full(error):

@@ -18,7 +18,7 @@ from optbench.engine.memory import is_out_of_memory
 from optbench.engine.parameters import Parameter, route, small, trainable
 from optbench.engine.protocol import Closure, Protocol, call_step
 from optbench.engine.recipe import Ingredients, Recipe, make_recipe
-from optbench.errors import OptbenchError
+from optbench.errors import OptbenchError, is_user_interrupt
 from optbench.suite.nested import replaced
 from optbench.suite.types import Trial
 
@@ -78,7 +78,8 @@ class Optimizers:
 
     def zero_grad(self) -> None:
         for member in self.members:
-            member.zero_grad(set_to_none=True)
+            with blamed_on_optimizer():
+                member.zero_grad(set_to_none=True)
 
     def step(self, closure: Closure | None = None) -> Tensor | None:
         """One update. With a closure the loss that the optimizer returns, if it returns one."""
@@ -101,11 +102,13 @@ class Optimizers:
 
     def train(self) -> None:
         for member in self._modes:
-            member.train()  # type: ignore[attr-defined]
+            with blamed_on_optimizer():
+                member.train()  # type: ignore[attr-defined]
 
     def eval(self) -> None:
         for member in self._modes:
-            member.eval()  # type: ignore[attr-defined]
+            with blamed_on_optimizer():
+                member.eval()  # type: ignore[attr-defined]
 
     def parameters(self) -> list[Tensor]:
         return [p for member in self.members for group in member.param_groups for p in group["params"]]
@@ -147,13 +150,16 @@ class Optimizers:
 
 @contextmanager
 def blamed_on_optimizer() -> Iterator[None]:
-    """Mark what the optimizer under test raises as its own, but for running out of memory, which has a status of its own."""
+    """Raise `OptimizerFault` for every exception of the optimizer under test, `SystemExit` and `KeyboardInterrupt` too.
+
+    Not for running out of memory, which has a status of its own, a full disk, and Ctrl-C of the user.
+    """
     try:
         yield
     except OptbenchError:
         raise
-    except (Exception, SystemExit) as error:
-        if is_out_of_memory(error) or is_disk_full(error):
+    except BaseException as error:
+        if is_out_of_memory(error) or is_disk_full(error) or is_user_interrupt(error):
             raise
         raise OptimizerFault from error
 

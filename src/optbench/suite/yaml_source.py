@@ -204,7 +204,7 @@ class _Builder:
             if not isinstance(key_node, yaml.ScalarNode):
                 self._problem(key_node, path, "expected a name before ':'; found a list or mapping")
                 continue
-            key = key_node.value
+            key = self._text(key_node, path)
             here = (*path, key)
             if key in own:
                 first = self.keys[here].line
@@ -233,9 +233,19 @@ class _Builder:
         keys.update({p: mark for p, mark in new_keys.items() if p[at] in taken})
         values.update({p: mark for p, mark in new_values.items() if len(p) > at and p[at] in taken})
 
+    def _text(self, node: yaml.ScalarNode, path: Keys) -> str:
+        """Pairs of surrogates, as JSON escapes them, become the character that they stand for."""
+        encoded: bytes = node.value.encode("utf-16", "surrogatepass")
+        try:
+            return encoded.decode("utf-16")
+        except UnicodeDecodeError:
+            self._problem(
+                node, path, "expected valid text; found half of a surrogate pair (\\ud800 to \\udfff)"
+            )
+            return encoded.decode("utf-16", "replace")
+
     def _scalar(self, node: yaml.Node, path: Keys) -> Any:
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
-        text = node.value
         if not isinstance(node, yaml.ScalarNode) or kind not in (
             "str",
             "null",
@@ -246,6 +256,7 @@ class _Builder:
         ):
             self._problem(node, path, f"the tag '{node.tag}' is not supported")
             return None
+        text = self._text(node, path)
         if kind in ("str", "merge"):
             return text
         if kind == "null":
