@@ -9,8 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from optbench.engine.forecast_optimizer import optimizer_memory
+from optbench.engine.models import build_model
+from optbench.engine.protocol import Protocol
 from optbench.engine.session import Session, prepare
 from optbench.events import Event
+from optbench.verify.conformance import conformance
+from optbench.verify.plugin import load_plugin
 from trials import CPU, evaluations, finished, run, trials
 
 #: computes a perturbation from the gradients that exist before `step`, as SAM does, and records how it was called
@@ -261,3 +266,48 @@ def test_gradients_that_a_class_computes_itself_cannot_be_clipped(tmp_path: Path
     end = finished(events_of(tmp_path, SEARCH, {"use": "mine.py:Search", "clip": {"norm": 1}}))
     assert end.status == "failed"
     assert "cannot be clipped" in end.detail
+
+
+def memory_of(folder: Path, source: str, entry: dict[str, Any]) -> Any:
+    (folder / "mine.py").write_text(source)
+    (trial,) = trials(folder, optimizers={"Mine": entry})
+    return optimizer_memory(trial, build_model(trial.workload.model, (12,), 3, folder))
+
+
+@pytest.mark.parametrize(
+    ("source", "use"),
+    [
+        (SAM.format(step=STEP_WITH_CLOSURE), "SAM"),
+        (SAM.format(step=STEP_REFUSED), "SAM"),
+        (TWO_PASS.format(check=CHECKS["raise"]), "TwoPass"),
+        (CURVATURE.format(attribute="is_second_order = True"), "Curvature"),
+        (SEARCH, "Search"),
+    ],
+)
+def test_memory_is_forecast_by_steps_of_the_protocol(source: str, use: str, tmp_path: Path) -> None:
+    found = memory_of(tmp_path, source, {"use": f"mine.py:{use}"})
+    assert found.problem == ""
+
+
+VERIFIED = {
+    "two passes in step": (TWO_PASS.format(check=CHECKS["raise"]), "TwoPass", "gradients_first", False),
+    "a closure that only trying shows": (
+        TWO_PASS.format(check="if closure is None and self.rho: raise RuntimeError()"),
+        "TwoPass",
+        "gradients_first",
+        False,
+    ),
+    "two passes without step": (SAM.format(step=STEP_REFUSED), "SAM", "two_passes", False),
+    "a line search": (SEARCH, "Search", "loss_only", False),
+    "a second-order method": (CURVATURE.format(attribute=""), "Curvature", "plain", True),
+}
+
+
+@pytest.mark.parametrize("case", VERIFIED)
+def test_verify_finds_out_how_an_optimizer_is_called(case: str, tmp_path: Path) -> None:
+    source, use, calls, create_graph = VERIFIED[case]
+    (tmp_path / "mine.py").write_text(source)
+    plugin = load_plugin(f"mine.py:{use}", {}, CPU, tmp_path)
+    assert plugin.protocol == Protocol(calls, create_graph)  # type: ignore[arg-type]
+    verdicts = {v.check: v.outcome for v in conformance(plugin)}
+    assert verdicts["trains"] == verdicts["state-dict"] == "pass"

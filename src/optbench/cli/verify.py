@@ -143,13 +143,18 @@ def verify_plugin(typed: str, options: Options) -> int:
             state = persistent_state(plugin)
         except Exception:  # it fails at what the checks have told already
             state = None
-    _print(show.verdicts(typed, found, against, state, printed.getvalue(), setting_of(plugin.protocol)))
+    setting = setting_of(plugin.protocol)
+    _print(show.verdicts(typed, found, against, state, printed.getvalue(), setting, sparse=plugin.sparse))
     return int(any(v.outcome == "fail" for v in found) or not all(d.passed for d in against))
 
 
 def _against(plugin: Plugin, equation: str) -> list[Deviation]:
     from optbench.verify.equations import deviations_of
 
+    if plugin.protocol.has_closure or plugin.sparse or plugin.recipe.makes_own_groups:
+        raise OptbenchError(
+            Problem("goes with optimizers over parameters with dense gradients, without a closure", "--as")
+        )
     return deviations_of(plugin, equation)
 
 

@@ -142,7 +142,7 @@ def calls_by_trial(make_toy: MakeToy, *, create_graph: bool = False) -> Calls | 
 
 
 def try_protocol(make_toy: MakeToy, protocol: Protocol) -> Outcome:
-    """Take `TOY_STEPS` steps on a toy problem. Random generators are left as they were."""
+    """Take `TOY_STEPS` steps on a toy problem; steps that change no parameter are a failure. Random generators are left alone."""
     with _seeded():
         try:
             return _steps(make_toy(), protocol)
@@ -157,6 +157,7 @@ def _steps(optimizer: Any, protocol: Protocol) -> list[Tensor]:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     targets = [torch.randn_like(p) for p in parameters]
     points: list[Tensor] = []
+    start = [p.detach().clone() for p in parameters]
 
     def loss() -> Tensor:
         apart = [((p - t).abs() ** 2).sum() for p, t in zip(parameters, targets, strict=True)]
@@ -170,6 +171,8 @@ def _steps(optimizer: Any, protocol: Protocol) -> list[Tensor]:
     for _ in range(TOY_STEPS):
         take_step(optimizer, protocol, parameters, loss, note)
         note()
+    if _equal(start, parameters):
+        raise RuntimeError("the steps changed no parameter")
     return points
 
 

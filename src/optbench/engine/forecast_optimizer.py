@@ -15,6 +15,8 @@ from optbench.catalog import lookup
 from optbench.catalog.signatures import signature
 from optbench.engine import optimizers
 from optbench.engine.memory import is_out_of_memory, peak_of
+from optbench.engine.protocol import Protocol, take_step
+from optbench.engine.sparse_gradients import sparsify_gradients
 from optbench.engine.state_memory import NOTHING, state_memory
 from optbench.errors import OptbenchError
 from optbench.forecasts import OptimizerMemory
@@ -86,7 +88,14 @@ def _measure(trial: Trial, model: nn.Module, least_steps: int) -> OptimizerMemor
     held = optimizers.build(trial, model, HORIZON)
     held.train()
     parameters = [p for p in model.parameters() if p.requires_grad]
-    step = _curved(held, parameters) if held.needs_closure else _random(held, parameters)
+    protocol = held.protocol
+    if protocol == Protocol():
+        step = _random(held, parameters)
+        sparsify_gradients(model, trial.samples_a_step(max(p.numel() for p in parameters)))
+    elif protocol.create_graph or protocol.calls == "loss_only":
+        step = _differentiated(held, parameters)
+    else:
+        step = _curved(held, parameters)
     most, size, before = NOTHING, -1, -2
     for number in range(MOST_STEPS):
         if number >= least_steps and size == before:
@@ -128,7 +137,23 @@ def _curved(held: optimizers.Optimizers, parameters: Sequence[Tensor]) -> Callab
     def step() -> None:
         nonlocal minimum
         minimum += 1.0
+        if held.protocol.gradients_first:
+            closure()
         held.step(closure)
+
+    return step
+
+
+def _differentiated(held: optimizers.Optimizers, parameters: Sequence[Tensor]) -> Callable[[], object]:
+    """Steps on a quadratic with autograd, for optimizers that need its graph; the peak includes that of the loss."""
+
+    def loss() -> Tensor:
+        return torch.stack([(p.abs() ** 2).sum() for p in parameters]).sum() / 2
+
+    def step() -> None:
+        for member in held.members:
+            with optimizers.blamed_on_optimizer():
+                take_step(member, held.protocol, parameters, loss)
 
     return step
 

@@ -19,6 +19,7 @@ from optbench.engine.environment import environment
 from optbench.engine.memory import free_bytes, is_out_of_memory, peak_of
 from optbench.engine.models import build_model
 from optbench.engine.optimizers import OptimizerFault, Optimizers
+from optbench.engine.sparse_gradients import sparsify_gradients
 from optbench.engine.state_memory import state_memory
 from optbench.engine.warm import compile_members
 from optbench.errors import OptbenchError
@@ -77,6 +78,7 @@ def step_times(
     generator = torch.Generator().manual_seed(0)
     for parameter in held:
         parameter.grad = (torch.rand(parameter.shape, generator=generator) * 2e-3 - 1e-3).to(parameter)
+    sparsify_gradients(model, first.samples_a_step(size))
     entered: list[StepTime | _Contestant] = []
     for number, (trial, name) in enumerate((t, name) for t in trials for name in implementations):
         tell(f"preparing {trial.label}, {name}", number, len(trials) * len(implementations))
@@ -111,6 +113,10 @@ def _enter(
         built = optimizers.build(trial.model_copy(update={"implementation": name}), model, HORIZON)
         if built.needs_closure:
             return StepTime(trial.label, "own", problem="its step evaluates the loss: no cost of its own")
+        if built.protocol.create_graph:
+            return StepTime(
+                trial.label, "own", problem="its step differentiates the gradients, which have no graph here"
+            )
         built.train()
         watch = Stopwatch()
         if name == "compiled":

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 from optbench.engine.protocol import Protocol, take_step
 from optbench.engine.recipe import Ingredients, Recipe
@@ -42,8 +43,11 @@ class Valley(nn.Module):
         device: torch.device,
         *,
         start: float = 1.0,
+        sparse: bool = False,
     ) -> None:
+        """`sparse`: the tensors are matrices, whose gradients are sparse as those of embeddings."""
         super().__init__()
+        self._sparse = sparse
         self._draw = torch.Generator().manual_seed(7)
         weights = [start * torch.randn(shape, generator=self._draw) for shape in shapes]
         self.weights = nn.ParameterList([w.to(device, dtype) for w in weights])
@@ -54,13 +58,18 @@ class Valley(nn.Module):
     def forward(self, number: int, without: Sequence[int] = (), scale: float = 1.0) -> Tensor:
         """Loss of step `number`; parameters in `without` have no part in it, and get no gradient."""
         parts = [
-            (c * (w - target - shifts[number % len(shifts)]) ** 2).sum()
+            (c * (self._read(w) - target - shifts[number % len(shifts)]) ** 2).sum()
             for i, (w, c, target, shifts) in enumerate(
                 zip(self.weights, self._curvature, self._target, self._shift, strict=True)
             )
             if i not in without
         ]
         return 0.5 * scale * torch.stack(parts).sum()
+
+    def _read(self, weight: Tensor) -> Tensor:
+        if not self._sparse:
+            return weight
+        return embedding(torch.arange(len(weight), device=weight.device), weight, sparse=True)
 
     def as_twins(self) -> Valley:
         """All tensors (of one shape) with the first one's start, curvature and targets."""
@@ -85,6 +94,8 @@ class Plugin:
     device: torch.device
     protocol: Protocol = field(default_factory=Protocol)
     shapes: tuple[tuple[int, ...], ...] = SHAPES
+    sparse: bool = False
+    """Whether it takes sparse gradients only."""
     idle_steps: int = 0
     """Steps before its first update: some methods gather statistics first."""
 
@@ -97,13 +108,15 @@ class Plugin:
         return self.recipe.takes(name)
 
     def valley(self, dtype: torch.dtype = torch.float32, **changes: Any) -> Valley:
-        return Valley(changes.pop("shapes", self.shapes), dtype, self.device, **changes)
+        return Valley(changes.pop("shapes", self.shapes), dtype, self.device, sparse=self.sparse, **changes)
 
     def build(self, valley: Valley, groups: Iterable[Any] | None = None, **changes: Any) -> Any:
         """The optimizer over all of the valley's parameters, or over `groups`; in training mode where it has modes.
 
         Raises `ValueError` for groups that it can't be given, since it makes its own.
         """
+        if self.sparse and any(weight.dim() != 2 for weight in valley.parameters()):
+            raise ValueError("it takes sparse gradients only, which only matrices have here")
         groups = list(valley.parameters()) if groups is None else groups
         if self.recipe.makes_own_groups and isinstance(groups, list) and isinstance(groups[0], dict):
             raise ValueError("it makes its own groups, from the model or named parameters")

@@ -207,6 +207,11 @@ def _is_loss(returned: Any, loss: float, plugin: Plugin) -> bool:
     return True
 
 
+def _gradients(valley: Valley) -> list[Tensor]:
+    """Dense copies."""
+    return [w.grad.detach().to_dense().clone() for w in valley.weights if w.grad is not None]
+
+
 def gradients(plugin: Plugin) -> str:
     """They are as they were after the step: for whoever logs, accumulates or clips them."""
     if plugin.needs_closure:
@@ -218,9 +223,9 @@ def gradients(plugin: Plugin) -> str:
             for parameter in valley.parameters():
                 parameter.grad = None
             backward(valley(number), create_graph=plugin.protocol.create_graph)
-            kept = [w.grad.clone() for w in valley.weights if w.grad is not None]
+            kept = _gradients(valley)
             optimizer.step()
-            now = [w.grad for w in valley.weights if w.grad is not None]
+            now = _gradients(valley)
             if len(now) < len(kept) or not same(kept, now):
                 when = " when weight_decay is set" if changes else ""
                 raise Note(f"changes gradients in place{when}: read them before the step")

@@ -40,8 +40,8 @@ def load_plugin(
 ) -> Plugin:
     """By catalog name, import path or file (relative to `folder`); `closure` and `create_graph` are settings of an entry.
 
-    One that takes matrices only is tried on matrices. Raises `OptbenchError` for unknown names and arguments, and for what cannot
-    be built and stepped at all.
+    One that takes matrices only is tried on matrices, and one that takes sparse gradients only on sparse ones. Raises `OptbenchError`
+    for unknown names and arguments, and for what cannot be built and stepped at all.
     """
     with _told(name):
         if found := list(optimizer_findings(name, arguments, folder, ("arguments",))):
@@ -89,7 +89,19 @@ def _stepped(plugin: Plugin, entry: Optimizer) -> Plugin:
         if isinstance(error, ValueError) and plugin.shapes != MATRICES:
             raise
         other = working_protocol(make_toy, protocol)
-        return replace(asked, protocol=other) if other is not None else asked
+        if other is not None:
+            return replace(asked, protocol=other)
+        sparse = replace(asked, sparse=True, shapes=MATRICES)
+        return sparse if _steps(sparse) else asked
+
+
+def _steps(plugin: Plugin) -> bool:
+    valley = plugin.valley()
+    try:
+        advance(plugin, valley, plugin.build(valley), [0])
+    except Exception:
+        return False
+    return True
 
 
 def _idle_steps(plugin: Plugin) -> int:

@@ -52,8 +52,10 @@ def verdicts(
     state: StateMemory | None,
     printed: str = "",
     setting: str = "",
+    sparse: bool = False,
 ) -> RenderableType:
-    """One row per check. `printed`: the plug-in's output during the checks; `setting`: of an entry that is called like here."""
+    """One row per check. `printed`: the plug-in's output during the checks; `setting`: of an entry that is called like here; `sparse`: the
+    gradients were."""
     rows = [(Text(v.check), Text(v.outcome, _STYLES[v.outcome]), Text(v.detail)) for v in found]
     for deviation in against:
         outcome = "pass" if deviation.passed else "fail"
@@ -67,6 +69,10 @@ def verdicts(
         )
     table = FittedTable(("check", "outcome", "what was found"), tuple(rows), (True, True, True))
     lines: list[RenderableType] = [Paragraph(Text(name)), "", table, ""]
+    if sparse:
+        lines.append(
+            Paragraph(Text("Tried on matrices with sparse gradients, since it takes no dense ones."))
+        )
     if setting:
         lines.append(Paragraph(Text(f"Called like an entry with {setting}.")))
     if state is not None:
