@@ -190,7 +190,7 @@ def test_a_budget_in_seconds_needs_a_schedule_without_length(tmp_path: Path) -> 
     [
         ("2 epochs", (), "32 steps is longer than the 16 steps of 1 epoch"),
         ("17 steps", (), "17 steps is longer than the 16 steps of 1 epoch"),
-        ("2 epochs", ("workload.batch_size=full",), "2 steps is longer than the 1 steps of 1 epoch"),
+        ("2 epochs", ("workload.batch_size=full",), "2 steps is longer than the 1 step of 1 epoch"),
         ("16 steps", (), ""),
         ("100%", (), ""),
         ("2 epochs", ("workload.budget=60 seconds",), ""),

@@ -250,6 +250,10 @@ def sequence(opt: "torch.optim.Optimizer", total_steps: int):
     return SequentialLR(opt, [first, StepLR(opt, 3)], [total_steps // 2])
 
 
+def by_name(kind, optimizer, num_training_steps=100):
+    return factory(optimizer, 0, num_training_steps) if kind == "linear" else None
+
+
 def halves(t, T, *, base=2):
     return base ** (-t / T)
 
@@ -285,6 +289,7 @@ def test_a_function_that_returns_a_scheduler_follows_the_horizon(tmp_path: Path)
     given = {"name": "own.py:factory", "num_warmup_steps": 2, "num_training_steps": 6}
     assert own_used(tmp_path, given, 4) == [0.0, 0.5, 1.0, 0.75]
     assert own_used(tmp_path, {"name": "own.py:sequence"}, 4) == [0.5, 0.75, 1.0, 1.0]
+    assert own_used(tmp_path, {"name": "own.py:by_name", "kind": "linear"}, 4) == [1.0, 0.75, 0.5, 0.25]
 
 
 def test_an_own_function_of_step_and_steps_may_call_them_anything(tmp_path: Path) -> None:
@@ -314,6 +319,8 @@ def test_epochs_of_one_cycle_are_not_overridden_by_the_horizon() -> None:
         ({"name": "own.py:factory"}, ""),
         ({"name": "own.py:factory", "num_warmup_steps": 3, "num_training_steps": 18}, ""),
         ({"name": "own.py:sequence"}, ""),
+        ({"name": "own.py:by_name", "kind": "linear"}, ""),
+        ({"name": "own.py:by_name"}, "needs the argument 'kind'"),
         ({"name": "own.py:halves", "base": 3}, ""),
         ({"name": "own.py:halves", "bse": 3}, "no argument 'bse'"),
         ({"name": "own.py:factory", "optimizer": 3}, "given by optbench itself"),

@@ -62,7 +62,7 @@ def unfit(
     `path` is the typed path of the arguments; the parameters in `given` are passed by optbench. Of an optimizer class only *named*
     parameters count, even if it swallows others, so that a typo never passes.
     """
-    first = _positional(family, signature) | set(given)
+    first = _passed(family, signature) | set(given)
     supplied = SUPPLIED.get(family, set()) | first
     own = {"models": set(NAMES[2:]), "schedules": set(schedulers.SUPPLIED)}.get(
         family, set()
@@ -84,13 +84,12 @@ def unfit(
             yield path[:-1], f"'{name}' needs the argument '{parameter.name}'"
 
 
-def _positional(family: str, signature: Signature) -> set[str]:
-    """Names of the parameters that the engine passes by position."""
-    count = 1 if family == "schedules" else 0
-    if family == "schedules" and not signature.is_class and signature.parameters:
-        first = signature.parameters[0]
-        count = 1 if schedulers.names_optimizer(first.name, first.annotation) else 2  # else (step, steps)
-    return set(signature.names[:count])
+def _passed(family: str, signature: Signature) -> set[str]:
+    """Names of a schedule's parameters that the engine passes: the optimizer, or the step and the number of steps."""
+    if family != "schedules":
+        return set()
+    named = [p.name for p in signature.parameters if schedulers.names_optimizer(p.name, p.annotation)]
+    return set(named[:1] or signature.names[: 1 if signature.is_class else 2])
 
 
 def choices(parameter: Parameter) -> list[Any]:

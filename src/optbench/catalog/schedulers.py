@@ -57,8 +57,7 @@ def kind_of(item: Any, name: str) -> Kind:
         return "scheduler"
     if not callable(item):
         raise OptbenchError(f"'{name}' is of type {type(item).__name__}; {EXPECTED}")
-    first = next(iter(parameters(item).values()), None)
-    return "scheduler" if first and names_optimizer(first.name, str(first.annotation)) else "multiplier"
+    return "scheduler" if _optimizer_parameter(item) else "multiplier"
 
 
 def names_optimizer(name: str, annotation: str) -> bool:
@@ -77,7 +76,7 @@ def build(
 
     offered = _offered(item, arguments, optimizer, turns, per)
     try:
-        made = item(optimizer, **{**offered, **arguments})
+        made = item(**{_optimizer_parameter(item): optimizer, **offered, **arguments})
     except Exception as error:  # a scheduler in somebody's own file may raise anything
         raise OptbenchError(f"schedule {name}: {error or type(error).__name__}") from error
     if not isinstance(made, LRScheduler):
@@ -97,6 +96,13 @@ def _offered(
     if "max_lr" in names and inspect.isclass(item):  # one rate for all groups would overwrite their own
         offered["max_lr"] = [group["lr"] for group in optimizer.param_groups]
     return offered
+
+
+def _optimizer_parameter(item: Any) -> str:
+    """The name of the parameter that takes the optimizer: a class's first one if none is named so, else empty."""
+    named = parameters(item)
+    found = (name for name, each in named.items() if names_optimizer(name, str(each.annotation)))
+    return next(found, next(iter(named), "") if inspect.isclass(item) else "")
 
 
 def watches_loss(scheduler: Any) -> bool:
