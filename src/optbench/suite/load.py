@@ -146,7 +146,7 @@ def _repeated(cells: Sequence[Cell], source: Source) -> list[Problem]:
     known: dict[str, Cell] = {}
     found = []
     for cell in cells:
-        first = known.setdefault(cell.loaded.suite.model_dump_json(), cell)
+        first = known.setdefault(repr(cell.loaded.suite), cell)
         if first is not cell:
             path = next(path for path, value in cell.values.items() if value != first.values[path])
             values = " and ".join(json.dumps(each.values[path], default=str) for each in (first, cell))
