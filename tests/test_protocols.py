@@ -311,3 +311,48 @@ def test_verify_finds_out_how_an_optimizer_is_called(case: str, tmp_path: Path) 
     assert plugin.protocol == Protocol(calls, create_graph)  # type: ignore[arg-type]
     verdicts = {v.check: v.outcome for v in conformance(plugin)}
     assert verdicts["trains"] == verdicts["state-dict"] == "pass"
+
+
+def test_a_class_that_waits_for_another_call_of_the_loop_is_refused(tmp_path: Path) -> None:
+    """SophiaG without `update_hessian` is another method."""
+    source = "import torch\nclass Sophia(torch.optim.SGD):\n    def update_hessian(self):\n        pass\n"
+    end = finished(events_of(tmp_path, source, {"use": "mine.py:Sophia"}))
+    assert end.status == "failed"
+    assert "expects the training loop to call update_hessian()" in end.detail
+    called = (
+        source
+        + "    def step(self, closure=None):\n        self.update_hessian()\n        return super().step(closure)\n"
+    )
+    (tmp_path / "other").mkdir()
+    assert finished(events_of(tmp_path / "other", called, {"use": "mine.py:Sophia"})).status == "completed"
+
+
+def test_a_line_search_sees_the_mean_loss_of_micro_batches(tmp_path: Path) -> None:
+    entry = {"use": "mine.py:Search", "lr": 0.05}
+    ends = [
+        finished(events_of(tmp_path, SEARCH, entry, workload={"accumulate": parts})).final["last"]["loss"]
+        for parts in (1, 4)
+    ]
+    assert ends[0] == pytest.approx(ends[1], rel=1e-4)
+
+
+def test_a_wrapper_whose_zero_grad_takes_no_argument_trains(tmp_path: Path) -> None:
+    source = """
+import torch
+
+
+class Wrapper:
+    def __init__(self, params, lr):
+        self.inner = torch.optim.SGD(params, lr=lr)
+        self.param_groups, self.state = self.inner.param_groups, self.inner.state
+        self.state_dict, self.load_state_dict = self.inner.state_dict, self.inner.load_state_dict
+
+    def zero_grad(self):
+        self.inner.zero_grad(set_to_none=False)
+
+    def step(self):
+        self.inner.step()
+"""
+    plain = finished(events_of(tmp_path, source, {"use": "torch.optim.SGD", "lr": 0.1}))
+    wrapped = finished(events_of(tmp_path, source, {"use": "mine.py:Wrapper", "lr": 0.1}))
+    assert wrapped.final == plain.final

@@ -16,6 +16,7 @@ from optbench.catalog.signatures import signature
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError
 from optbench.plurals import counted
+from optbench.suite.nested import names_in
 from optbench.suite.plan import merged
 from optbench.suite.scaling import is_scaled, mistake
 from optbench.suite.types import Optimizer, Rule, Suite, Workload
@@ -126,6 +127,9 @@ def _schedule(
     for rule in entry.rules:
         with suppress(OptbenchError):  # reported already
             names += signature(lookup.resolve("optimizers", rule.use, folder)).names
+        for _, text in names_in(rule.arguments):
+            with suppress(OptbenchError):  # no optimizer's name, or reported already
+                names += signature(lookup.resolve("optimizers", text, folder)).names
     for name, workload in suite.workloads.items():
         length = _length(entry, workload, infos.get(name))
         total, per_epoch = length or (None, 1)

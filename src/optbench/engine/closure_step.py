@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from optbench.engine.passes import StepFacts, clip, compute_gradients, forward_loss
+from optbench.engine.passes import StepFacts, clip, compute_gradients, micro_losses
 from optbench.engine.protocol import release_graph
 from optbench.engine.session import Session
 
@@ -62,7 +62,7 @@ def _with_gradients(session: Session, inputs: Tensor, labels: Tensor, first: _Fi
 
 def _loss_only(session: Session, inputs: Tensor, labels: Tensor, first: _First) -> Tensor:
     session.optimizers.zero_grad()
-    loss = forward_loss(session, inputs, labels)
+    loss = torch.stack(list(micro_losses(session, inputs, labels))).sum()
     if first.loss is None:
         first.loss = loss.detach()
 

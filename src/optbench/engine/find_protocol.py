@@ -7,7 +7,7 @@ import inspect
 import random
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from optbench.catalog.closures import CLOSURE_NAMES, PASSES, rejects_none
 from optbench.engine.protocol import Calls, Protocol, take_step
-from optbench.errors import first_line, is_user_interrupt
+from optbench.errors import OptbenchError, first_line, is_user_interrupt
 from optbench.suite.types import Optimizer
 
 TOY_STEPS = 12  # some classes make their second pass at every tenth step only
@@ -44,7 +44,16 @@ Outcome = list[Tensor] | BaseException
 
 
 def find_protocol(members: Sequence[Any], entry: Optimizer, make_toy: MakeToy) -> Protocol:
-    """The protocol that the entry asks for, else the one that its classes need."""
+    """The protocol that the entry asks for, else the one that its classes need.
+
+    Raises `OptbenchError` for a class that needs other calls between steps: without them it is another method.
+    """
+    for member in members:
+        if method := _method_for_the_loop(member):
+            raise OptbenchError(
+                f"'{type(member).__name__}' expects the training loop to call {method}(), which optbench does not; "
+                "call it in step(), in a subclass"
+            )
     create_graph = entry.create_graph
     if create_graph is None:
         create_graph = any(bool(getattr(member, "is_second_order", False)) for member in members)
@@ -118,6 +127,16 @@ def needs_closure(member: Any) -> bool:
     return node is not None and rejects_none(node, parameter.name)
 
 
+def _method_for_the_loop(member: Any) -> str:
+    """A method that the training loop must call since the class does not, as `update_hessian` of SophiaG; empty if there is none."""
+    for method in ("update_hessian",):
+        with suppress(OSError, TypeError):  # without source
+            sources = [inspect.getsource(cls) for cls in type(member).__mro__ if hasattr(cls, method)]
+            if callable(getattr(member, method, None)) and not any(f"self.{method}(" in s for s in sources):
+                return method
+    return ""
+
+
 def has_two_passes(member: Any) -> bool:
     return all(callable(getattr(member, name, None)) for name in PASSES)
 
@@ -184,16 +203,18 @@ def _equal(ones: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
 
 @contextmanager
 def _seeded() -> Iterator[None]:
-    kept = torch.get_rng_state(), random.getstate(), np.random.get_state()
-    torch.manual_seed(_SEED)
-    random.seed(_SEED)
-    np.random.seed(_SEED)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(kept[0])
-        random.setstate(kept[1])
-        np.random.set_state(kept[2])
+    kept = random.getstate(), np.random.get_state()
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = range(torch.cuda.device_count()) if started else ()
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(_SEED)
+        random.seed(_SEED)
+        np.random.seed(_SEED)
+        try:
+            yield
+        finally:
+            random.setstate(kept[0])
+            np.random.set_state(kept[1])
 
 
 def _takes_closure(member: Any) -> bool:

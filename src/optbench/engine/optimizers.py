@@ -16,7 +16,7 @@ from optbench.engine.find_protocol import MakeToy, find_protocol, unmet_need
 from optbench.engine.implementation import Implementation, of_group
 from optbench.engine.memory import is_out_of_memory
 from optbench.engine.parameters import Parameter, route, small, trainable
-from optbench.engine.protocol import Closure, Protocol, call_step
+from optbench.engine.protocol import Closure, Protocol, call_step, zero_gradients
 from optbench.engine.recipe import Ingredients, Recipe, make_recipe
 from optbench.errors import OptbenchError, is_user_interrupt
 from optbench.suite.nested import replaced
@@ -79,7 +79,7 @@ class Optimizers:
     def zero_grad(self) -> None:
         for member in self.members:
             with blamed_on_optimizer():
-                member.zero_grad(set_to_none=True)
+                zero_gradients(member)
 
     def step(self, closure: Closure | None = None) -> Tensor | None:
         """One update. With a closure the loss that the optimizer returns, if it returns one."""
@@ -231,10 +231,10 @@ def _member(
 def _toy(
     trial: Trial, recipe: Recipe, model: nn.Module, parameters: Sequence[Parameter], steps: int | None
 ) -> Any:
-    """The entry's first optimizer over small parameters on the CPU, or over a copy of the model where the class takes that."""
+    """The entry's first optimizer over small parameters, or over a copy of the model where the class takes that."""
     if not recipe.takes_model:
         return _member(trial, recipe, small(parameters), model, steps)[0]
-    copied = copy.deepcopy(model).cpu()
+    copied = copy.deepcopy(model)
     return _member(trial, recipe, trainable(copied), copied, steps)[0]
 
 

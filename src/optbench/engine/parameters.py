@@ -73,12 +73,9 @@ def trainable(model: nn.Module) -> list[Parameter]:
 
 
 def small(parameters: Sequence[Parameter]) -> list[Parameter]:
-    """Random stand-ins on the CPU, with as many dimensions and sides of at most 4."""
+    """Random stand-ins on the same device, with as many dimensions and sides of at most 4."""
     return [
-        replace(
-            p,
-            tensor=nn.Parameter(torch.randn([min(side, 4) for side in p.tensor.shape], dtype=p.tensor.dtype)),
-        )
+        replace(p, tensor=nn.Parameter(torch.randn_like(p.tensor[tuple(slice(4) for _ in p.tensor.shape)])))
         for p in parameters
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -29,17 +30,22 @@ class StepFacts:
 def compute_gradients(session: Session, inputs: Tensor, labels: Tensor) -> Tensor:
     """Gradient of the batch's mean loss. Micro-batches weigh as many samples as they hold, so unequal ones are right."""
     session.gradient_evaluations += 1
-    parts = session.trial.workload.accumulate
-    if parts == 1:
+    if session.trial.workload.accumulate == 1:
         loss = forward_loss(session, inputs, labels)
         backward(_scaled(session, loss), create_graph=session.optimizers.protocol.create_graph)
         return loss.detach()
     total = torch.zeros((), device=inputs.device)
-    for some, their in zip(inputs.tensor_split(parts), labels.tensor_split(parts), strict=True):
-        loss = forward_loss(session, some, their) * (len(their) / len(labels))
+    for loss in micro_losses(session, inputs, labels):
         backward(_scaled(session, loss), create_graph=session.optimizers.protocol.create_graph)
         total += loss.detach()
     return total
+
+
+def micro_losses(session: Session, inputs: Tensor, labels: Tensor) -> Iterator[Tensor]:
+    """The loss of each micro-batch, with its graph, in shares of the batch's mean loss."""
+    parts = session.trial.workload.accumulate
+    for some, their in zip(inputs.tensor_split(parts), labels.tensor_split(parts), strict=True):
+        yield forward_loss(session, some, their) * (len(their) / len(labels))
 
 
 def forward_loss(session: Session, inputs: Tensor, labels: Tensor) -> Tensor:

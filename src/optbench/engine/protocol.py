@@ -94,6 +94,16 @@ def backward(loss: Tensor, *, create_graph: bool) -> None:
         loss.backward(create_graph=True)  # type: ignore[no-untyped-call]
 
 
+def zero_gradients(member: Any) -> None:
+    """Call `zero_grad` and set the gradients to None; wrappers may take no argument, set them to 0, or have no such method."""
+    if getattr(type(member), "zero_grad", None) is torch.optim.Optimizer.zero_grad:
+        member.zero_grad(set_to_none=True)
+        return
+    if callable(getattr(member, "zero_grad", None)):
+        member.zero_grad()
+    clear_gradients([p for group in member.param_groups for p in group["params"]])
+
+
 def clear_gradients(parameters: Sequence[Tensor]) -> None:
     for parameter in parameters:
         parameter.grad = None
