@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import signal
+import subprocess
+import sys
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from optbench.errors import OptbenchError
+from optbench.executor import process, worker
 from optbench.executor.process import StopRequest, child, receive
 from optbench.executor.worker import exchange, flush_and_exit, live_alone
 from program import optbench
@@ -92,6 +99,21 @@ class Threads(_Counting):
             threading.Thread(target=time.sleep, args=(1000,)).start()
             subprocess.Popen(["sleep", "1000"])
 
+class Daemon(_Counting):
+    def at(self, count):
+        if count == 1 and os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                os.execvp("sleep", ["sleep", "1000"])
+            os._exit(0)
+
+class CrashWithChild(Daemon):
+    def at(self, count):
+        super().at(count)
+        if count == 2:
+            time.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGSEGV)
+
 class ClosesOutput(_Counting):
     def at(self, count):
         if count == 1:
@@ -140,6 +162,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ("CannotBeTold", "failed", "optimizer", "Odd"),
         ("Noisy", "completed", "", ""),
         ("Threads", "completed", "", ""),
+        ("Daemon", "completed", "", ""),
+        ("CrashWithChild", "failed", "", "SIGSEGV"),
         ("ClosesOutput", "completed", "", ""),
         ("Healthy", "completed", "", ""),
     ],
@@ -211,6 +235,65 @@ def test_the_server_of_processes_may_be_killed_too(tmp_path: Path) -> None:
     assert "server" in slow["detail"]
     assert [end["status"] for end in ends(tmp_path, "Next")] == ["completed"]
     assert run.survivors() == []
+
+
+def test_a_server_that_dies_while_it_starts_is_started_again(tmp_path: Path) -> None:
+    suite = a_suite(tmp_path, {"SGD": "torch.optim.SGD"})
+    run = Run(tmp_path, ("run", str(suite)))
+    for _ in range(2):
+        server = run.until(lambda: [pid for pid, words in run.marked().items() if "forkserver" in words])
+        os.kill(server[0], signal.SIGKILL)
+        run.until(lambda killed=server[0]: killed not in run.marked())
+    code, _, errors = run.end()
+    assert code == 0, errors
+    assert [end["status"] for end in ends(tmp_path)] == ["completed"]
+
+
+def test_a_daemon_of_a_trial_ends_with_a_run_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "faulty.py").write_text(
+        FAULTY + "class Stays(Daemon):\n    def at(self, count):\n        super().at(count)\n"
+        "        if count > 1:\n            time.sleep(1000)\n"
+    )
+    suite = a_suite(tmp_path, {"Stays": "'faulty.py:Stays'"})
+    run = Run(tmp_path, ("run", str(suite)))
+    run.until(lambda: any("sleep" in words for words in run.marked().values()))
+    run.process.kill()
+    run.end()
+    assert run.survivors(20) == []
+
+
+@pytest.mark.parametrize("megabytes", [200, 700])
+def test_too_little_memory_for_pytorch_is_one_line_that_says_so(megabytes: int, tmp_path: Path) -> None:
+    suite = a_suite(tmp_path, {"SGD": "torch.optim.SGD"})
+    line = f"ulimit -v {megabytes * 1000}; exec {sys.executable} -m optbench run {suite}"
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, text=True, capture_output=True, check=False)
+    assert done.returncode == 2
+    (error,) = done.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert f"the memory limit of {megabytes * 1.024:.0f} MB (ulimit -v)" in error
+
+
+def test_a_worker_that_cannot_start_is_an_error_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = []
+
+    def fail() -> None:
+        attempts.append(1)
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(forkserver, "ensure_running", fail)
+    monkeypatch.setattr(process, "_PAUSES", (0.0, 0.0, 0.0))
+    with pytest.raises(OptbenchError, match=r"a worker process cannot start: .*Cannot allocate memory"):
+        child(_standing).__enter__()
+    assert len(attempts) == 3
+
+
+def test_what_keeps_a_worker_from_loading_pytorch_is_reported_with_the_limits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda number: (300_000_000, resource.RLIM_INFINITY))
+    words = "a worker process cannot start: ImportError: no room. .* the memory limit of 300 MB"
+    with pytest.raises(OptbenchError, match=words), worker._starting():
+        raise ImportError("no room\nmore")
 
 
 def safe_records(folder: Path) -> list[dict[str, Any]]:

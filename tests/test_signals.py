@@ -71,6 +71,36 @@ def test_a_signal_to_the_run_alone_is_a_clean_stop(name: str, tmp_path: Path) ->
     assert stopped.survivors() == []
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR2", "SIGXCPU"])
+def test_a_signal_to_every_process_of_the_job_is_a_clean_stop(name: str, tmp_path: Path) -> None:
+    """As SLURM, systemd and Kubernetes stop a job."""
+    number = getattr(signal, name)
+    stopped = long_run(tmp_path)
+    for pid in stopped.marked():
+        os.kill(pid, number)
+    code, _, errors = stopped.end()
+    assert code == 128 + number
+    assert "2 trials to go" in errors
+    (end,) = ends(tmp_path)
+    assert end["status"] == "interrupted"
+    assert end["detail"].startswith("stopped on request")
+    assert len(list((tmp_path / "results/tiny/checkpoints").iterdir())) == 1
+    assert stopped.survivors() == []
+
+
+def test_a_signal_to_every_process_while_they_start_is_a_clean_stop(tmp_path: Path) -> None:
+    suite = a_suite(tmp_path, {"SGD": "torch.optim.SGD"}, budget=5000)
+    starting = Run(tmp_path, ("run", str(suite)))
+    starting.until(lambda: any("forkserver" in words for words in starting.marked().values()))
+    for pid in starting.marked():
+        os.kill(pid, signal.SIGTERM)
+    code, _, errors = starting.end()
+    assert code == 143
+    assert "to go" in errors
+    assert "Traceback" not in errors
+    assert starting.survivors() == []
+
+
 def test_a_closed_terminal_is_a_clean_stop_too(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     stopped = long_run(tmp_path, stdout=theirs, stderr=theirs)

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from optbench.cli.streams import ReaderGone, flush_or_discard_output, prepare_streams
-from optbench.errors import OptbenchError
+from optbench.errors import OptbenchError, first_line
 
 _READER_GONE = 128 + 13  # as a shell reports a program that SIGPIPE ended
 
@@ -20,6 +20,14 @@ def main() -> None:
         code = _run()
     except OptbenchError as error:
         _explain(error)
+        code = 2
+    except (ImportError, MemoryError) as error:
+        from optbench.executor.limits import memory_limits
+
+        limits = memory_limits()
+        if not limits:
+            raise
+        _explain(OptbenchError(f"cannot continue: {type(error).__name__}: {first_line(error)}{limits}"))
         code = 2
     except ReaderGone:  # `optbench report | head`
         code = _READER_GONE

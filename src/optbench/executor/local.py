@@ -12,6 +12,7 @@ from typing import Any
 
 from optbench.errors import OptbenchError, Problem
 from optbench.events import Event, Fault, Finished, Resumed, Started, Status
+from optbench.executor.limits import memory_limits
 from optbench.executor.process import Child, Ended, StopRequest, child, receive
 from optbench.executor.worker import Settings, work
 from optbench.executor.worker import prepare as work_ahead
@@ -58,7 +59,7 @@ def prepare(
                 helper.end()
                 return None
             if isinstance(answer, Ended):
-                raise OptbenchError(f"while getting the data ready: {answer.reason}")
+                raise OptbenchError(f"while getting the data ready: {answer.reason}{memory_limits()}")
             helper.answer(False)
             if isinstance(answer, dict):
                 return answer

@@ -10,13 +10,22 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
+from optbench.errors import OptbenchError, first_line
+from optbench.executor.descendants import end_children
+from optbench.executor.limits import memory_limits
+
+_PAUSES = (0.1, 0.2, 0.4, 0.8, 0.0)  # seconds after each attempt to start a process
+_registry = threading.Lock()
+_running: set[int] = set()  # processes that the server has started and that have not ended
 STOP_SECONDS = 20.0  # how long a child may take from being asked to stop to its last word
 _LOOK_SECONDS = 0.2  # how long a signal may wait for an answer, at most
 
@@ -95,12 +104,7 @@ def child(target: Callable[..., None], *arguments: Any) -> Iterator[Child]:
     context = _context()
     ours, theirs = context.Pipe()
     their_lifeline, our_lifeline = context.Pipe(duplex=False)
-    process = context.Process(target=target, args=(theirs, their_lifeline, *arguments), daemon=True)
-    try:
-        process.start()
-    except (EOFError, ConnectionError, FileNotFoundError):  # the server died just now: `start` begins another
-        process = context.Process(target=target, args=(theirs, their_lifeline, *arguments), daemon=True)
-        process.start()
+    process = _start(context, target, (theirs, their_lifeline, *arguments))
     theirs.close()
     their_lifeline.close()
     started = Child(process, ours, our_lifeline)
@@ -111,8 +115,40 @@ def child(target: Callable[..., None], *arguments: Any) -> Iterator[Child]:
     finally:
         with _undisturbed():
             started.end()
+            _end_left_behind(process)
             our_lifeline.close()
             ours.close()
+
+
+def _start(context: Any, target: Callable[..., None], arguments: tuple[Any, ...]) -> BaseProcess:
+    """Start a process. A server that died is started again, with growing pauses: a killed one may still refuse connections.
+
+    Raises `OptbenchError` if that fails again and again.
+    """
+    for pause in _PAUSES:
+        process: BaseProcess = context.Process(target=target, args=arguments, daemon=True)
+        try:
+            with _registry:
+                if context.get_start_method() == "forkserver":
+                    with _undisturbed():  # until the server ignores signals
+                        forkserver.ensure_running()
+                process.start()
+                _running.add(process.pid or 0)
+            return process
+        except (EOFError, OSError) as error:
+            failure = error
+        time.sleep(pause)
+    reason = first_line(failure) or "the server of worker processes ended while it was starting"
+    raise OptbenchError(f"a worker process cannot start: {reason}{memory_limits()}") from failure
+
+
+def _end_left_behind(process: BaseProcess) -> None:
+    """End processes that the trial put into sessions of their own: the server has adopted them."""
+    with _registry:
+        _running.discard(process.pid or 0)
+        server = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
+        if server is not None:
+            end_children(server, keep=_running)
 
 
 def receive(child: Child, stop: StopRequest, patience: float, stop_patience: float = STOP_SECONDS) -> Any:

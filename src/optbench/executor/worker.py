@@ -13,14 +13,18 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
 
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError, Problem, first_line
+from optbench.executor.descendants import adopt_orphans, end_children
+from optbench.executor.limits import memory_limits
 from optbench.suite.types import Trial
+
+_IGNORED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGTTIN", "SIGTTOU")
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,10 @@ def work(
         faulthandler.register(signal.SIGUSR2, all_threads=True)
     last: Any = None
     try:
-        from optbench.engine.loop import CHECKPOINT_SECONDS, train
+        with _starting():
+            from optbench.engine.loop import CHECKPOINT_SECONDS, train
 
-        device = set_up(settings, trial.folder)
+            device = set_up(settings, trial.folder)
         events = train(
             trial,
             device,
@@ -79,14 +84,15 @@ def prepare(
     record, or the problems that prevent them."""
     live_alone(lifeline)
     os.dup2(2, 1)  # standard output is for results
-    from optbench.catalog.data_sets import load_data
-    from optbench.engine.environment import environment
-
     logging.getLogger("optbench.data").addHandler(_Teller(connection))
     logging.getLogger("optbench.data").setLevel(logging.INFO)
     problems: list[Problem] = []
     try:
-        device = set_up(settings, trials[0].folder)
+        with _starting():
+            from optbench.catalog.data_sets import load_data
+            from optbench.engine.environment import environment
+
+            device = set_up(settings, trials[0].folder)
         for trial in {(t.workload.data.model_dump_json(), t.folder): t for t in trials}.values():
             where = f"data of workload '{trial.workload_name}'"
             try:
@@ -102,6 +108,18 @@ def prepare(
         answer = error.problems
     exchange(connection, answer)
     flush_and_exit()
+
+
+@contextlib.contextmanager
+def _starting() -> Iterator[None]:
+    """Raise `OptbenchError` if PyTorch cannot be loaded or used here: no other trial can run either."""
+    try:
+        yield
+    except OptbenchError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise OptbenchError(f"a worker process cannot start: {reason}{memory_limits()}") from error
 
 
 class _Teller(logging.Handler):
@@ -132,9 +150,8 @@ def live_alone(lifeline: Connection) -> threading.Event:
     """
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGTTIN", "SIGTTOU"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    ignore_signals()
+    adopt_orphans()
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("500")  # if the kernel must kill something for memory, this and not the run
     stop = threading.Event()
@@ -149,8 +166,18 @@ def live_alone(lifeline: Connection) -> threading.Event:
     return stop
 
 
+def ignore_signals() -> None:
+    """Ignore what asks a program to stop: the run gets the same signals and decides."""
+    numbers = {getattr(signal, name) for name in _IGNORED if hasattr(signal, name)}
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)  # blocked until they are ignored
+
+
 def _end_all() -> NoReturn:
     """This process and what it started."""
+    end_children(os.getpid())
     if os.getpgid(0) == os.getpid():
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(1)

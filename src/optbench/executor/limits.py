@@ -1,0 +1,38 @@
+"""Memory limits of this process, to explain why a worker process could not start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_SMALL_BYTES = 2_000_000_000  # loading PyTorch takes up to this much
+
+
+def memory_limits() -> str:
+    """Return a sentence on the limits that may keep PyTorch from loading; empty if there are none."""
+    limits = [*_process_limits(), *_group_limits()]
+    return f". Loading PyTorch may need more than {' and '.join(limits)}" if limits else ""
+
+
+def _process_limits() -> list[str]:
+    try:
+        import resource
+    except ImportError:
+        return []
+    names = {"RLIMIT_AS": "ulimit -v", "RLIMIT_DATA": "ulimit -d"}
+    soft = {words: resource.getrlimit(getattr(resource, name))[0] for name, words in names.items()}
+    return [
+        f"the memory limit of {limit / 1e6:.0f} MB ({words})"
+        for words, limit in soft.items()
+        if limit != resource.RLIM_INFINITY
+    ]
+
+
+def _group_limits() -> list[str]:
+    try:
+        group = Path("/proc/self/cgroup").read_text(encoding="utf-8").strip().rpartition("::")[2]
+        text = Path(f"/sys/fs/cgroup{group}/memory.max").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return []
+    if not text.isdecimal() or int(text) > _SMALL_BYTES:
+        return []
+    return [f"the memory limit of {int(text) / 1e6:.0f} MB of this job or container"]
