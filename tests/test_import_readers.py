@@ -13,6 +13,8 @@ from optbench.importing.readers import known_readers, reader
 from optbench.importing.tidy import Asked, Imported, import_logs
 from optbench.store import read
 from program import optbench
+from results_builder import a_suite, write
+from results_builder import curve as trial_of
 
 #: what each log below has, of each optimizer: step and validation accuracy
 CURVES = {"adam": [(10, 0.5), (20, 0.9)], "sgd": [(10, 0.4), (20, 0.6)]}
@@ -288,6 +290,28 @@ def test_the_splits_of_keras_are_folders_of_one_run(tmp_path):
         events(tmp_path / "runs" / name / "validation", "accuracy", curve)
     assert do_import("tensorboard", tmp_path, tmp_path / "runs").written.new == 2
     assert rounded(curves(tmp_path)) == CURVES
+
+
+def test_what_pytorch_writes_into_subfolders_is_part_of_the_run(tmp_path):
+    for name, curve in CURVES.items():
+        run = tmp_path / "runs" / f"{name}_s0"
+        events(run, "Loss/train", [(step, 1.0) for step, _ in curve])
+        events(run / "accuracy_val", "accuracy", curve)
+        events(run / "1795909491.7822452", "hparam/best", [(0, 0.9)])
+    do_import("tensorboard", tmp_path, tmp_path / "runs", runs="{optimizer}_s{seed}")
+    assert rounded(curves(tmp_path)) == CURVES
+
+
+def test_an_export_to_tensorboard_can_be_imported(tmp_path):
+    pytest.importorskip("tensorboard", reason="needs tensorboard")
+    write(
+        tmp_path / "own",
+        a_suite(seeds=1),
+        {("SGD", 0): trial_of([0.5, 0.75]), ("Adam", 0): trial_of([0.25, 0.5])},
+    )
+    assert optbench("export", "tensorboard", "own", "--output", "events", cwd=tmp_path).returncode == 0
+    do_import("tensorboard", tmp_path, tmp_path / "events", maps=("optimizer=label",))
+    assert curves(tmp_path) == {"SGD": [(10, 0.5), (20, 0.75)], "Adam": [(10, 0.25), (20, 0.5)]}
 
 
 def test_an_event_file_that_was_cut_off_is_read_up_to_there(tmp_path):

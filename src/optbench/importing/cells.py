@@ -87,7 +87,7 @@ class Unreadable(ValueError):
 
 
 def _number(cell: Cell, percent: bool, decimal_comma: bool) -> float | None:
-    if cell is None:
+    if cell is None or cell == "":
         return None
     if not isinstance(cell, str):
         if isinstance(cell, bool) or not isinstance(cell, (int, float)):

@@ -29,7 +29,7 @@ def find_runs(
         folders: dict[Path, list[Path]] = {}
         for file in files:
             folders.setdefault(file.parent, []).append(file)
-        for folder, of_run in folders.items():
+        for folder, of_run in sorted(folders.items()):  # a folder comes before its subfolders
             below = [] if path.is_file() else list(folder.relative_to(path).parts)
             top = folder if path.is_file() else path
             several = len(paths) > 1 or not below
