@@ -50,6 +50,7 @@ class Progressed:
     kind: ClassVar[str] = "progressed"
     step: int
     train_seconds: float
+    note: str = ""  # what a user must know now, such as that the trial cannot be checkpointed
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,9 @@ class Finished:
     compile_seconds: float | None = None  # the part of that in which a model or steps were compiled
     state_bytes: int | None = None  # the most optimizer state that the run had, rule 7
     state_note: str = ""  # what of the state could not be counted: `state_bytes` is then a lower limit
+    resume_note: str = (
+        ""  # why the trial was not checkpointed: after an interruption it starts again from step 0
+    )
     step_peak_bytes: int | None = None  # transient allocation inside step() beyond that
     peak_memory_bytes: int | None = None  # allocator's peak over the whole training (CUDA), else None
     at_fault: Fault = ""

@@ -116,6 +116,17 @@ def _settings(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
         yield "batch_size", f"different batch sizes ({', '.join(map(str, sizes))}) in one comparison"
 
 
+def _checkpoints(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
+    for row in rows:
+        ends = [log.finished for log in row.logs if log.finished is not None and log.finished.resume_note]
+        if ends:
+            yield (
+                "not_checkpointed",
+                f"{row.trial.label} is not checkpointed ({ends[0].resume_note}): its trials start again from step 0 after an "
+                "interruption",
+            )
+
+
 def _clock(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     resumed = sum(log.timings_interrupted for log in _logs(rows))
     if resumed:
@@ -231,6 +242,7 @@ _CHECKS: tuple[Callable[[list[TableRow]], Iterator[tuple[str, str]]], ...] = (
     implementation_warnings,
     capture_warnings,
     _settings,
+    _checkpoints,
     _clock,
     _gradients,
 )

@@ -27,6 +27,7 @@ def show_end(job: Job, options: RunOptions, end: JobEnd, *, table: bool) -> bool
     if end.trials_left:
         n = end.trials_left
         say(f"Stopped with {n} trial{'s' * (n != 1)} to go. To resume: {options.command}")
+        _show_restarts(end)
     if end.results is not None:
         failed = _show_failures(job, end)
         if unprinted is not None:
@@ -45,6 +46,18 @@ def _print_table(results: Results) -> Exception | None:
     except (OptbenchError, ReaderGone) as error:
         return error
     return None
+
+
+def _show_restarts(end: JobEnd) -> None:
+    """Print which of the interrupted trials have no checkpoint to resume from, one line per entry."""
+    logs = end.results.suites[0].logs if end.results is not None else ()
+    notes = {
+        log.trial["label"]: log.finished.resume_note
+        for log in logs
+        if log.finished is not None and log.finished.status == "interrupted" and log.finished.resume_note
+    }
+    for label, note in notes.items():
+        say(f"note: {label} is not checkpointed ({note}): its trials may start again from step 0")
 
 
 def _show_failures(job: Job, end: JobEnd) -> bool:

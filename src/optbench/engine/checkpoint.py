@@ -8,6 +8,7 @@ import hashlib
 import os
 import random
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from optbench.engine import safe_pickle
 from optbench.errors import OptbenchError, Problem
 
 FORMAT = 1
@@ -44,7 +46,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     try:
         with aside.open("wb") as file:
             hashing = _Hashing(file)
-            torch.save({"format": FORMAT, **state}, hashing)  # type: ignore[arg-type]
+            safe_pickle.write({"format": FORMAT, **state}, hashing)
             file.write(hashing.digest.digest())
             file.flush()
             os.fsync(file.fileno())
@@ -59,22 +61,41 @@ def save(path: Path, state: dict[str, Any]) -> None:
             aside.unlink(missing_ok=True)
 
 
-def load(path: Path, trial_id: str) -> dict[str, Any] | None:
-    """The state saved for this trial, on the CPU; None if there is none or it can't be used (the trial then starts anew).
+class Unusable(Exception):
+    """A checkpoint exists and cannot be used; the message says why, as a clause."""
 
-    Removes what a process killed in the middle of `save` left behind.
+
+def load(path: Path, trial_id: str, packages: Collection[str] = ()) -> dict[str, Any] | None:
+    """Return the state saved for this trial, on the CPU; None if there is none or it cannot be used."""
+    try:
+        return read(path, trial_id, packages)
+    except Unusable:
+        return None
+
+
+def read(path: Path, trial_id: str, packages: Collection[str] = ()) -> dict[str, Any] | None:
+    """Return the state saved for this trial, on the CPU; None if there is none. Raises `Unusable`.
+
+    Classes of `packages` may be in it (`engine/safe_pickle.py`). Removes what a process killed during `save` left behind.
     """
     for left in path.parent.glob(f"{_aside(path)}*"):
         with contextlib.suppress(OSError):
             left.unlink()
+    if not path.exists():
+        return None
     try:
         if not path.is_file() or not _is_whole(path):
-            return None
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # damaged in whatever way: the trial starts anew, as its records tell
-        return None
-    usable = isinstance(state, dict) and state.get("format") == FORMAT and state.get("trial_id") == trial_id
-    return state if usable else None
+            raise Unusable("it is damaged")
+        state: dict[str, Any] = safe_pickle.read(path, packages)
+    except Unusable:
+        raise
+    except safe_pickle.NotAllowed as error:
+        raise Unusable(str(error)) from error
+    except Exception as error:
+        raise Unusable(f"it cannot be read ({type(error).__name__})") from error
+    if not isinstance(state, dict) or (state.get("format"), state.get("trial_id")) != (FORMAT, trial_id):
+        raise Unusable("it is of another trial or of another version of optbench")
+    return state
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -160,11 +181,17 @@ def _no_space(path: Path, needed: int, number: int | None = errno.ENOSPC) -> NoS
     )
 
 
-def _bytes_in(node: Any) -> int:
-    if isinstance(node, Tensor):
-        return node.numel() * node.element_size()
-    if isinstance(node, dict):
-        return sum(map(_bytes_in, node.values()))
-    if isinstance(node, (list, tuple)):
-        return sum(map(_bytes_in, node))
-    return 16
+def _bytes_in(root: Any) -> int:
+    """Estimate the size of the file; a container that contains itself is counted once."""
+    total, stack, seen = 0, [root], set()
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Tensor):
+            total += node.numel() * node.element_size()
+        elif isinstance(node, (dict, list, tuple)):
+            if id(node) not in seen:
+                seen.add(id(node))
+                stack.extend(node.values() if isinstance(node, dict) else node)
+        else:
+            total += getattr(node, "nbytes", 16)
+    return total

@@ -7,7 +7,6 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -24,6 +23,7 @@ from optbench.engine.progress import Progress
 from optbench.engine.resources import Monitor
 from optbench.engine.session import prepare
 from optbench.engine.stepper import Stepper
+from optbench.engine.trial_checkpoints import TrialCheckpoints
 from optbench.engine.warm import compile_outside_the_clock
 from optbench.errors import OptbenchError, is_user_interrupt
 from optbench.events import Event, Fault, Finished, Metrics, Progressed, Resumed, Status
@@ -31,6 +31,7 @@ from optbench.suite.types import Trial
 
 CHECKPOINT_SECONDS = 30.0  # between checkpoints; resuming is exact wherever they fall
 PROGRESS_SECONDS = 0.25
+CHECKED_STEPS = 64  # up to which it is checked, at steps 1, 2, 4, ..., whether the trial can resume; later before each checkpoint
 EVALUATION_SECONDS = (
     3.0  # how long a stop waits for an evaluation under way; one that takes longer is done again
 )
@@ -92,7 +93,8 @@ class _Run:
         should_stop: Callable[[], bool],
         checkpoint_seconds: float,
     ) -> None:
-        self.trial, self.device, self.checkpoint = trial, device, checkpoint
+        self.trial, self.device = trial, device
+        self.checkpoints = TrialCheckpoints(checkpoint, trial.id)
         self.should_stop, self.checkpoint_seconds = should_stop, checkpoint_seconds
         self.progress = Progress.of(trial, device)
         self.setting_up = Stopwatch()
@@ -105,13 +107,13 @@ class _Run:
 
     def events(self, data_root: Path) -> Iterator[Event]:
         with self.setting_up:
-            state = checkpoints.load(self.checkpoint, self.trial.id) if self.checkpoint else None
-            resumed = state is not None and self._set_up(data_root, state)
-            if not resumed:
-                self._set_up(data_root, None)
+            self._set_up(data_root)
+            resumed = self._resume(data_root)
             session = self.session
             noise = None if resumed else self._noise()
         yield self._resumed() if resumed else tell.started(session, self.device, noise)
+        if self.checkpoints.news:
+            yield self._sign_of_life()
         session.model.train()
         session.optimizers.train()
         if self.device.type == "cuda":
@@ -119,21 +121,27 @@ class _Run:
         with self.monitor.running(), closing(session.feed):
             yield from self._training()
 
-    def _set_up(self, data_root: Path, state: dict[str, Any] | None) -> bool:
-        """A new session, at the checkpoint's state if one is given. False if that state is not one of this trial."""
+    def _set_up(self, data_root: Path) -> None:
+        """Make a new session."""
         session = prepare(self.trial, self.device, data_root)
         self.session, self.stepper = session, Stepper(session)
         self.progress = Progress.of(self.trial, self.device)
         self.compile_seconds = compile_outside_the_clock(session, data_root)
+        self.checkpoints.attend(session)
+
+    def _resume(self, data_root: Path) -> bool:
+        """Restore the state of the checkpoint, if there is one that can be used; otherwise the session is as at step 0."""
+        state = self.checkpoints.read()
         if state is None:
-            return True
+            return False
         try:
-            self.progress.restore(session, state)
-        except (
-            Exception
-        ) as error:  # damaged or tampered with, in whatever way: the trial starts anew, as its records tell
+            self.progress.restore(self.session, state)
+            self.checkpoints.resumed(self.progress, state)
+        except Exception as error:  # damaged or tampered with, in whatever way
             if is_out_of_memory(error):
                 raise
+            self.checkpoints.refuse(f"its content does not fit ({type(error).__name__})")
+            self._set_up(data_root)
             return False
         return True
 
@@ -143,9 +151,8 @@ class _Run:
         except _Abandoned:
             if self.exact:
                 self._save()
-            yield self.finished(
-                "interrupted", f"stopped on request in the evaluation after step {self.progress.step}"
-            )
+            where = f"in the evaluation after step {self.progress.step}"
+            yield self.finished("interrupted", f"stopped on request {where}{self.checkpoints.consequence}")
 
     def _steps(self) -> Iterator[Event]:
         progress, clock = self.progress, self.progress.clock
@@ -159,6 +166,9 @@ class _Run:
                 if progress.step.bit_count() == 1:  # state may be freed before the first evaluation
                     clock.pause()
                     progress.note_state(self.session)
+                    self._check_resumable()
+                    if self.checkpoints.news:
+                        yield self._sign_of_life()
                     clock.start()
                 spent = self._spent()
                 due = spent or self._evaluation_due(progress.step)
@@ -174,16 +184,19 @@ class _Run:
             if not spent and self.should_stop():
                 clock.pause()
                 self._save()
-                yield self.finished("interrupted", f"stopped on request after step {progress.step}")
+                detail = f"stopped on request after step {progress.step}{self.checkpoints.consequence}"
+                yield self.finished("interrupted", detail)
                 return
             if now() - last_checkpoint > self.checkpoint_seconds:
                 clock.pause()
                 self._save()
+                if self.checkpoints.news:
+                    yield self._sign_of_life()
                 last_checkpoint = now()
                 clock.start()
             if now() - last_sign > PROGRESS_SECONDS:
                 clock.pause()
-                yield Progressed(progress.step, clock.train_seconds)
+                yield self._sign_of_life()
                 last_sign = now()
                 clock.start()
         clock.pause()
@@ -307,7 +320,7 @@ class _Run:
         closure = (lambda: loss) if session.optimizers.needs_closure else None
         try:
             return held, peak_of(lambda: session.optimizers.step(closure), self.device, rehearsals=1)
-        except (OptimizerFault, RuntimeError):
+        except Exception:  # whatever it raises: a measurement fails no trial
             return held, None
 
     def _resumed(self) -> Resumed:
@@ -341,6 +354,7 @@ class _Run:
             gradient_evaluations=self.session.gradient_evaluations,
             gradient_noise=self.final_noise,
             state_note=self.state_note,
+            resume_note=self.checkpoints.problem,
             compile_seconds=self.compile_seconds or None,
             data_wait_seconds=self.progress.data_wait + self.session.feed.data_wait_seconds,
             captured=self.stepper.scope,
@@ -349,6 +363,20 @@ class _Run:
         )
 
     def _save(self) -> None:
-        if self.checkpoint is not None:
+        self.progress.note_peak(self.device)
+        self.checkpoints.save(self.progress)
+        self._forget_peak()
+
+    def _check_resumable(self) -> None:
+        if self.progress.step <= CHECKED_STEPS:
             self.progress.note_peak(self.device)
-            checkpoints.save(self.checkpoint, self.progress.state(self.session))
+            self.checkpoints.check()
+            self._forget_peak()
+
+    def _forget_peak(self) -> None:
+        """The check builds the optimizer a second time: that is no memory of the training."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def _sign_of_life(self) -> Progressed:
+        return Progressed(self.progress.step, self.progress.clock.train_seconds, self.checkpoints.take_news())

@@ -143,9 +143,7 @@ class Optimizers:
         return [member.state_dict() for member in self.members]
 
     def load_state(self, states: Sequence[dict[str, Any]]) -> None:
-        for member, state in zip(self.members, states, strict=True):
-            member.load_state_dict(state)
-            _restore_types(member, state)
+        load_states(self.members, states)
 
 
 @contextmanager
@@ -164,8 +162,15 @@ def blamed_on_optimizer() -> Iterator[None]:
         raise OptimizerFault from error
 
 
-def build(trial: Trial, model: nn.Module, steps: int | None, batch_size: int = 1) -> Optimizers:
+def build(
+    trial: Trial,
+    model: nn.Module,
+    steps: int | None,
+    batch_size: int = 1,
+    protocol: Protocol | None = None,
+) -> Optimizers:
     """The entry's optimizers over the parameters of `model`, the model that is trained. `batch_size` is for rates that follow it.
+    `protocol` is how they are called, found out if it is not given.
 
     Raises `OptbenchError` if an optimizer holds anything but exactly the model's trainable parameters (rule 3).
     """
@@ -184,7 +189,7 @@ def build(trial: Trial, model: nn.Module, steps: int | None, batch_size: int = 1
     def make_toy() -> Any:
         return _toy(trial, recipes[0], model, parameters, steps)
 
-    protocol = find_protocol(members, trial.entry, make_toy)
+    protocol = protocol or find_protocol(members, trial.entry, make_toy)
     if protocol.calls == "loss_only" and trial.entry.clip is not None:
         raise OptbenchError(LOSS_ONLY_CLIP)
     optimizers = Optimizers(
@@ -271,17 +276,35 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, type(None))) else repr(value)
 
 
-def _restore_types(member: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """`load_state_dict` casts state to the parameter's type; exact resume wants the type that was saved."""
+def load_states(members: Sequence[Any], states: Sequence[Any]) -> None:
+    """Load the state of each optimizer; tensors keep the type that was saved, which `load_state_dict` changes to the parameter's."""
+    for member, state in zip(members, states, strict=True):
+        member.load_state_dict(state)
+        _restore_types(member, state)
+
+
+def _restore_types(member: Any, state: Any) -> None:
+    """Undo the casts of torch's `load_state_dict`; a `state_dict` of another shape is left to the class."""
+    by_index = state.get("state") if isinstance(state, dict) else None
+    if not isinstance(by_index, dict) or not isinstance(getattr(member, "state", None), dict):
+        return
     order = [p for group in member.param_groups for p in group["params"]]
-    for index, saved in state["state"].items():
-        if not isinstance(index, int) or not isinstance(saved, dict):
+    for index, saved in by_index.items():
+        if not isinstance(index, int) or not 0 <= index < len(order) or not isinstance(saved, dict):
             continue
-        live = member.state[order[index]]
-        for key, value in saved.items():
-            if (
-                isinstance(value, Tensor)
-                and isinstance(live.get(key), Tensor)
-                and live[key].dtype != value.dtype
-            ):
-                live[key] = value.to(live[key].device)
+        live = member.state.get(order[index])
+        if isinstance(live, dict):
+            _retyped(live, saved)
+
+
+def _retyped(live: Any, saved: Any) -> Any:
+    """Return `live`, changed in place where it can be, with the tensors of `saved` where the types differ."""
+    if isinstance(live, Tensor) and isinstance(saved, Tensor):
+        return live if live.dtype == saved.dtype else saved.to(live.device)
+    if isinstance(live, dict) and isinstance(saved, dict):
+        live.update({key: _retyped(live[key], value) for key, value in saved.items() if key in live})
+    elif type(live) is type(saved) is list:
+        live[:] = map(_retyped, live, saved)
+    elif type(live) is type(saved) is tuple:
+        return tuple(map(_retyped, live, saved))
+    return live

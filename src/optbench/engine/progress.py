@@ -12,6 +12,7 @@ from torch import Tensor
 from optbench.engine import checkpoint as checkpoints
 from optbench.engine.clock import Clock, Stopwatch
 from optbench.engine.gradients import GradientWatch
+from optbench.engine.resumability import load_whole, saved_whole
 from optbench.engine.session import Session
 from optbench.engine.state_memory import NOTHING, StateMemory, state_memory
 from optbench.engine.tally import Tally
@@ -70,8 +71,8 @@ class Progress:
             weights = {k: v.detach().cpu().clone() for k, v in session.model.state_dict().items()}
             self.best = Best(self.step, value, weights)
 
-    def state(self, session: Session) -> dict[str, Any]:
-        """All that training goes on from, as tensors, numbers and lists only."""
+    def state(self, session: Session, *, whole: bool = False) -> dict[str, Any]:
+        """Return all that training continues from; `whole`: all attributes of the optimizers instead of their state_dict()."""
         return {
             "trial_id": session.trial.id,
             "counts": [
@@ -83,7 +84,8 @@ class Progress:
                 int(self.moved),
             ],
             "model": session.model.state_dict(),
-            "optimizers": session.optimizers.state(),
+            "optimizers": None if whole else session.optimizers.state(),
+            "whole_optimizers": saved_whole(session.optimizers.members, session.model) if whole else None,
             "scaler": session.scaler.state_dict() if session.scaler else None,
             "observed": list(session.rates.observed),
             "average": session.average.state() if session.average else None,
@@ -107,7 +109,10 @@ class Progress:
         session.model.load_state_dict(state["model"])
         if session.relabel is not None:
             session.relabel.move_to(self.step - 1)
-        session.optimizers.load_state(state["optimizers"])
+        if state["optimizers"] is None:
+            load_whole(state["whole_optimizers"], session.optimizers.members, session.model)
+        else:
+            session.optimizers.load_state(state["optimizers"])
         if session.scaler is not None:
             session.scaler.load_state_dict(state["scaler"])
         session.rates.observed[:] = state["observed"]

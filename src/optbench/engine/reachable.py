@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import ctypes
 import datetime
 import enum
 import functools
 import gc
+import mmap
 import numbers
 import pathlib
+import random
 import sys
 import types
 import weakref
+from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -26,11 +30,17 @@ from torch import Tensor, nn
 #: labels from the root to an object, such as (".base", ".state", "[parameter 0]", "['exp_avg']")
 Path = tuple[str, ...]
 
+#: objects whose state is outside of their attributes
+GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+BUFFERS = (bytearray, memoryview, array, mmap.mmap, ctypes.Array)
+#: prefix of the labels of class attributes, which all instances share
+OF_CLASS = "__class__."
 MAX_OBJECTS = 1_000_000
 _DATES = (datetime.date, datetime.time, datetime.timedelta)
 _CONSTANTS = (torch.dtype, torch.device, torch.layout, enum.Enum, pathlib.PurePath, range, slice, *_DATES)
 PLAIN = (numbers.Number, str, bytes, type(None), np.generic, *_CONSTANTS)
 _NEVER = (types.ModuleType, type, types.CodeType, types.FrameType, types.TracebackType, weakref.ref)
+_DATA = (Tensor, np.ndarray, dict, list, set, collections.deque)
 _SEQUENCES = (list, tuple, collections.deque, set, frozenset)
 _DESCRIPTORS = (property, classmethod, staticmethod, types.FunctionType, types.MemberDescriptorType)
 _SPARSE: dict[torch.layout, tuple[str, ...]] = {
@@ -75,6 +85,26 @@ def reachable(
             stack.extend(reversed(below))
 
 
+def roots(optimizers: Iterable[Any], parameters: Iterable[Tensor]) -> list[tuple[str, Any]]:
+    """Return where the walk begins: each optimizer, and what optimizers attach to parameters (attributes and hooks)."""
+    attached = [
+        (f"parameter {index}{name}", value)
+        for index, parameter in enumerate(dict.fromkeys(parameters))
+        for name, value in (
+            *((f".{key}", value) for key, value in sorted(vars(parameter).items())),
+            (".hooks", parameter._backward_hooks),
+            (".hooks after accumulation", getattr(parameter, "_post_accumulate_grad_hooks", None)),
+        )
+        if value is not None
+    ]
+    return [*((f"optimizer {index}", member) for index, member in enumerate(optimizers)), *attached]
+
+
+def written(path: Path) -> str:
+    """Return a path as Python would write it, without its root."""
+    return "".join(path[1:]).removeprefix(".") or "the optimizer"
+
+
 def is_plain_sequence(node: Any) -> bool:
     """Return whether `node` is a list, tuple, deque or set of numbers and text only."""
     return isinstance(node, _SEQUENCES) and all(isinstance(item, PLAIN) for item in node)
@@ -100,7 +130,7 @@ def _children(node: Any, names: Mapping[int, str]) -> Iterable[tuple[str, Any]]:
         return [*((f"[{index}]", item) for index, item in items), *_attributes(node)]
     if isinstance(node, np.ndarray):
         return [("[object]", list(node.flat))] if node.dtype.hasobject else []
-    if isinstance(node, (torch.Generator, np.random.Generator, np.random.RandomState)) or _is_internal(node):
+    if isinstance(node, (*GENERATORS, *BUFFERS)) or _is_internal(node):
         return []
     for kind, children in _OF_CALLABLES.items():
         if isinstance(node, kind):
@@ -136,26 +166,25 @@ def _label(key: Any, names: Mapping[int, str]) -> str:
 
 
 def _attributes(node: Any) -> list[tuple[str, Any]]:
-    """Return the attributes of the object itself (of `__dict__` and `__slots__`), and data that its class holds."""
+    """Return the attributes of the object itself (of `__dict__` and `__slots__`), and containers and tensors of its class."""
     held: dict[str, Any] = {}
+    shared: dict[str, Any] = {}
     for cls in reversed(type(node).__mro__):
         if cls.__module__.partition(".")[0] in _QUIET:
             continue
-        held |= {
-            name: value
-            for name, value in vars(cls).items()
-            if isinstance(value, (Tensor, np.ndarray, dict, list, set, collections.deque))
-            and not name.startswith("__")
-        }
-        for name, slot in vars(cls).items():
-            if isinstance(slot, types.MemberDescriptorType):
-                try:
-                    held[name] = slot.__get__(node, cls)
-                except AttributeError:  # a slot that was not set
-                    continue
+        for name, value in vars(cls).items():
+            if isinstance(value, _DATA) and not name.startswith("__"):
+                shared[f".{OF_CLASS}{name}"] = value
+            elif isinstance(value, types.MemberDescriptorType):
+                with contextlib.suppress(AttributeError):  # a slot that was not set
+                    held[f".{name}"] = value.__get__(node, cls)
     with contextlib.suppress(AttributeError):
-        held |= object.__getattribute__(node, "__dict__")
-    return [(f".{name}", held[name]) for name in sorted(held, key=str)]
+        held |= {f".{name}": value for name, value in object.__getattribute__(node, "__dict__").items()}
+    return [*sorted(held.items(), key=_by_label), *sorted(shared.items(), key=_by_label)]
+
+
+def _by_label(item: tuple[str, Any]) -> str:
+    return item[0]
 
 
 def _of_function(node: types.FunctionType) -> list[tuple[str, Any]]:

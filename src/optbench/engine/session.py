@@ -93,9 +93,7 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
     workload = trial.workload
     splits = load_data(workload.data, data_root, trial.folder)
     shape = splits.info.shape
-    seed_everything(derive(trial.seed, "initial weights"))
-    model = build_model(workload.model, shape, splits.info.classes, trial.folder)
-    initialise(model, workload.init, trial.folder)
+    model = initial_model(trial, splits)
     fingerprint = weights_hash(model)
     costs = _costs(trial, model, splits, device) if "costs" in workload.study else StepCosts()
     seed_everything(derive(trial.seed, "training"))
@@ -147,6 +145,24 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
         relabel=_relabelling(trial, splits, feed, device),
         costs=costs,
     )
+
+
+def initial_model(trial: Trial, splits: Splits) -> nn.Module:
+    """Build the trial's model on the CPU with its initial weights. Seeds the global generators."""
+    seed_everything(derive(trial.seed, "initial weights"))
+    model = build_model(trial.workload.model, splits.info.shape, splits.info.classes, trial.folder)
+    initialise(model, trial.workload.init, trial.folder)
+    return model
+
+
+def rebuilt(session: Session, device: torch.device) -> tuple[nn.Module, optimizers.Optimizers]:
+    """Build model and optimizers of a running trial once more, as they were before its first step. Seeds the global generators."""
+    trial = session.trial
+    model = initial_model(trial, session.splits)
+    seed_everything(derive(trial.seed, "training"))
+    model = laid_out(model.to(device), session.memory_format)
+    held = optimizers.build(trial, model, session.steps, session.feed.batch_size, session.optimizers.protocol)
+    return model, held
 
 
 def _relabelling(trial: Trial, splits: Splits, feed: Feed, device: torch.device) -> Relabelling | None:

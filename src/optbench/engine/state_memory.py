@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import mmap
-from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from optbench.engine.reachable import (
+    BUFFERS,
     PLAIN,
     Path,
     TooManyObjects,
@@ -21,9 +19,10 @@ from optbench.engine.reachable import (
     is_plain_sequence,
     parts_of,
     reachable,
+    roots,
+    written,
 )
 
-_BUFFERS = (bytearray, memoryview, array, mmap.mmap, ctypes.Array)
 _STORAGES = (torch.UntypedStorage, torch.TypedStorage)
 _FEW_NUMBERS = 100  # Python numbers beside the tensors, such as counts and norms per layer
 
@@ -91,7 +90,7 @@ class _Count:
                 while isinstance(base.base, np.ndarray):
                     base = base.base
                 self._keep(base.__array_interface__["data"][0], base.nbytes)
-        elif isinstance(node, _BUFFERS):
+        elif isinstance(node, BUFFERS):
             self._keep(id(node), memoryview(node).nbytes)
         elif is_plain_sequence(node):
             self.numbers += len(node)
@@ -125,11 +124,6 @@ class _Count:
             self.sizes[address] = max(size, self.sizes.get(address, 0))
 
 
-def written(path: Path) -> str:
-    """Return a path as Python would write it, without its root."""
-    return "".join(path[1:]).removeprefix(".") or "the optimizer"
-
-
 def _measured(
     optimizers: list[Any], parameters: Sequence[Tensor], model: nn.Module | None, rows: bool
 ) -> StateMemory:
@@ -150,21 +144,6 @@ def _measured(
     total = sum(count.sizes.values())
     result = StateMemory(total, f"not counted: {', '.join(count.unknown[:3])}" if count.unknown else "")
     return replace(result, bytes=None) if count.unknown and not total else result
-
-
-def roots(optimizers: Iterable[Any], parameters: Iterable[Tensor]) -> list[tuple[str, Any]]:
-    """Return where the walk begins: each optimizer, and what optimizers attach to parameters (attributes and hooks)."""
-    attached = [
-        (f"parameter {index}{name}", value)
-        for index, parameter in enumerate(dict.fromkeys(parameters))
-        for name, value in (
-            *((f".{key}", value) for key, value in sorted(vars(parameter).items())),
-            (".hooks", parameter._backward_hooks),
-            (".hooks after accumulation", getattr(parameter, "_post_accumulate_grad_hooks", None)),
-        )
-        if value is not None
-    ]
-    return [*((f"optimizer {index}", member) for index, member in enumerate(optimizers)), *attached]
 
 
 def _addresses(tensor: Tensor, rows: bool) -> list[int]:

@@ -110,7 +110,8 @@ def run_one(
         end = _follow(trial, file, process, settings, listen, stop, output)
         if isinstance(end, Ended):
             process.end()
-            end = _told(end, file, output, out_of_memory=kills_for_memory() > killed_before)
+            resumes = checkpoint is not None and checkpoint.exists()
+            end = _told(end, file, output, resumes, out_of_memory=kills_for_memory() > killed_before)
             file.append(end)
             listen(trial, end)
     if file.is_complete and checkpoint is not None:
@@ -158,7 +159,7 @@ def _follow(
         process.answer(stop.asked)
 
 
-def _told(ended: Ended, file: TrialFile, output: Path, out_of_memory: bool) -> Finished:
+def _told(ended: Ended, file: TrialFile, output: Path, resumes: bool, *, out_of_memory: bool) -> Finished:
     """A crash of the program or a hang is a failed trial; a kill from outside is nobody's fault and will be tried again
     (decision 9)."""
     step = file.last_step or 0
@@ -167,7 +168,7 @@ def _told(ended: Ended, file: TrialFile, output: Path, out_of_memory: bool) -> F
     detail = ended.reason
     if ended.cause == "stopped":
         status = "interrupted"
-        detail += "; it goes on from its last checkpoint"
+        detail += "; it resumes from its last checkpoint" if resumes else "; it starts again from step 0"
     elif ended.signal == signal.SIGKILL and out_of_memory:
         status = "out_of_memory"
         detail += f": the kernel ran out of memory ({_memory_of_machine()})"

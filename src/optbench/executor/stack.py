@@ -142,7 +142,8 @@ def run_stack(
                 process.end()
         left = tuple(trial for trial in stack.trials if trial.id not in follower.finished)
         if isinstance(end, Ended) and end.cause == "stopped":
-            follower.interrupt(left, f"{end.reason}; it goes on from its last checkpoint")
+            how = "resumes from its last checkpoint" if checkpoint.exists() else "starts again from step 0"
+            follower.interrupt(left, f"{end.reason}; it {how}")
             left = ()
     with contextlib.suppress(OSError):
         if output.stat().st_size == 0:

@@ -94,6 +94,7 @@ LATER_FIELDS: dict[type, dict[str, tuple[type, ...]]] = {
         "captured": (str,),
         "capture_note": (str,),
         "state_note": (str,),
+        "resume_note": (str,),
         "resources": (dict,),
     },
 }
@@ -103,7 +104,7 @@ _BY_KIND: dict[str, tuple[type, dict[str, tuple[type, ...]]]] = {
 }
 _TEXT = frozenset(
     {"detail", "status", "at_fault", "environment", "initial_weights", "precision", "memory_format"}
-    | {"captured", "capture_note", "state_note"}
+    | {"captured", "capture_note", "state_note", "resume_note"}
 )
 
 

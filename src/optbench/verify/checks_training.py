@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from optbench.engine.resumability import (
+    NotResumable,
+    first_difference,
+    load_into,
+    load_whole,
+    read_back,
+    saved_whole,
+    values,
+)
 from optbench.verify.bed import (
     MATRICES,
     PATIENCE,
@@ -192,8 +199,27 @@ def _frozen_group(plugin: Plugin) -> None:
 def state_dict(plugin: Plugin) -> str:
     """Saved, read without executing code, loaded into a new optimizer: goes on bit for bit, at the rate that it had then."""
     for done in (0, 1, 5):
-        _goes_on(plugin, done, torch.float32)
+        try:
+            _goes_on(plugin, done, torch.float32)
+        except Fault as fault:
+            raise Fault(f"{fault}. {_how_trials_resume(plugin)}") from fault
     return "saved and loaded, it goes on bit for bit"
+
+
+def _how_trials_resume(plugin: Plugin) -> str:
+    """Return what the engine does where state_dict() is not enough: it saves all attributes, or writes no checkpoint."""
+    valley, resumed = plugin.valley(), plugin.valley()
+    optimizer, fresh = plugin.build(valley), plugin.build(resumed)
+    advance(plugin, valley, optimizer, range(5))
+    try:
+        resumed.load_state_dict(valley.state_dict())
+        load_whole(saved_whole([optimizer], valley), [fresh], resumed)
+        difference = first_difference(values([optimizer], valley), values([fresh], resumed))
+    except Exception as error:
+        difference = said(error)
+    if not difference:
+        return "Trials resume exactly all the same: their checkpoints contain all attributes of the optimizer"
+    return "Trials are not checkpointed: after an interruption they start again from step 0"
 
 
 def state_dict_bf16(plugin: Plugin) -> str:
@@ -215,20 +241,18 @@ def _goes_on(plugin: Plugin, done: int, dtype: torch.dtype) -> None:
     for group in optimizer.param_groups:
         if isinstance(group.get("lr"), (float, Tensor)):
             group["lr"] = group["lr"] * 0.5  # as a schedule would have it
-    file = io.BytesIO()
-    torch.save(optimizer.state_dict(), file)
-    file.seek(0)
     with torch.no_grad():
         for mine, saved in zip(resumed.weights, valley.weights, strict=True):
             mine.copy_(saved)
     second = plugin.build(resumed)
     try:
-        loaded = torch.load(file, weights_only=True, map_location=plugin.device)
-    except UnpicklingError as error:
-        raise Fault(
-            "its state_dict holds more than tensors, numbers, text and lists of them: it can't be read back"
-        ) from error
-    second.load_state_dict(loaded)
+        states = read_back([optimizer])
+        if dtype == torch.float32:
+            load_into([second], states)
+        else:
+            second.load_state_dict(states[0])
+    except NotResumable as reason:
+        raise Fault(str(reason)) from reason
     for number in range(done, done + 6 + plugin.idle_steps):
         for which, held in ((valley, optimizer), (resumed, second)):
             seed_everything(number)

@@ -198,6 +198,13 @@ class Board:
             _back_to(course, row, event.step)
         elif isinstance(event, Progressed):
             course.step, course.train_seconds = event.step, event.train_seconds
+            if event.note:
+                return [
+                    (
+                        "checkpoint",
+                        f"{row.name}{point_of(course.trial)} seed {course.trial.seed}: {event.note}",
+                    )
+                ]
         elif isinstance(event, Evaluated):
             return self._evaluated(row, course, event)
         return ()

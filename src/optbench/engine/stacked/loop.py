@@ -14,6 +14,7 @@ from torch import Tensor
 from optbench.engine import tell
 from optbench.engine.clock import Stopwatch, now
 from optbench.engine.environment import environment
+from optbench.engine.loop import CHECKED_STEPS
 from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.resources import Monitor
 from optbench.engine.stacked import saved
@@ -71,11 +72,11 @@ class _Run:
 
     def told(self, data_root: Path) -> Iterator[Told]:
         with self.setting_up:
-            state = saved.load(self.checkpoint)
-            self.stack = Stack(self.trials, self.device, data_root)
+            self._set_up(data_root)
+            state = saved.load(self.checkpoint, self.stack)
             resumed = state is not None and self._restore(state)
             if state is not None and not resumed:
-                self.stack = Stack(self.trials, self.device, data_root)
+                self._set_up(data_root)
         here = environment(self.device, self.trials[0].folder)
         here |= {"engine": "stacked", "stack": len(self.trials)}
         if resumed:
@@ -86,6 +87,10 @@ class _Run:
             member.session.model.train()
         with self.monitor.running():
             yield from self._training()
+
+    def _set_up(self, data_root: Path) -> None:
+        self.stack = Stack(self.trials, self.device, data_root)
+        self.check = saved.StackCheck(self.stack)
 
     def _started(self, here: dict[str, Any]) -> Told:
         first = tell.started(self.stack.session, self.device, None)
@@ -115,6 +120,8 @@ class _Run:
                 if self.step.bit_count() == 1:  # state may be freed before the first evaluation
                     clock.pause()
                     self._note_state()
+                    if self.step <= CHECKED_STEPS and not self.check.passes() and self.check.news:
+                        yield self._signs()
                     clock.start()
                 due = self._due(self.step) or self.step == steps
             if due or self.ended:
@@ -130,7 +137,8 @@ class _Run:
             if self.step < steps and self.should_stop():
                 clock.pause()
                 self._save()
-                yield self._all_finished("interrupted", f"stopped on request after step {self.step}")
+                end = f"; it is not checkpointed ({self.check.problem})" if self.check.blocked else ""
+                yield self._all_finished("interrupted", f"stopped on request after step {self.step}{end}")
                 return
             if now() - last_checkpoint > self.checkpoint_seconds:
                 clock.pause()
@@ -308,6 +316,7 @@ class _Run:
         return replace(
             told,
             state_note=held.note,
+            resume_note=self.check.problem,
             gradient_evaluations=member.session.gradient_evaluations,
             data_wait_seconds=member.progress.data_wait + member.session.feed.data_wait_seconds,
             resources=self.monitor.summary(),
@@ -316,12 +325,15 @@ class _Run:
     def _signs(self) -> Told:
         """One for each entry: enough for a display."""
         one = {member.trial.label: member for member in self.stack.members}
-        return [(m.trial.id, Progressed(self.step, m.progress.clock.train_seconds)) for m in one.values()]
+        note = self.check.take_news()
+        return [
+            (m.trial.id, Progressed(self.step, m.progress.clock.train_seconds, note)) for m in one.values()
+        ]
 
     def _save(self) -> None:
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and self.check.passes():
             self._hand_out()
-            saved.save(self.checkpoint, self.stack, self.step)
+            saved.save(self.checkpoint, self.stack, self.step, self.check)
 
     def _restore(self, state: dict[str, Any]) -> bool:
         losses = saved.restore(self.stack, state)

@@ -1,0 +1,281 @@
+"""Whether a trial can resume exactly: the optimizer's state is saved, read back and loaded in memory, and the result compared.
+
+State that is not in `state_dict()`, that cannot be read back, or that `load_state_dict` drops would change the records of every
+trial that was interrupted. Then all attributes of the optimizer are saved instead, with references to the model. Where that is
+not exact either (closures, objects that cannot be pickled), the trial is not checkpointed: it starts again from step 0.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from optbench.engine import safe_pickle
+from optbench.engine.checkpoint import random_state, restore_random_state
+from optbench.engine.memory import is_out_of_memory
+from optbench.engine.optimizers import load_states
+from optbench.engine.reachable import (
+    BUFFERS,
+    GENERATORS,
+    OF_CLASS,
+    PLAIN,
+    is_opaque,
+    is_plain_sequence,
+    parts_of,
+    reachable,
+    roots,
+    written,
+)
+from optbench.engine.session import Session, rebuilt
+
+#: attributes of torch's own classes that the next step computes again, or that only decide on warnings
+_OF_TORCH = (
+    *("._numel_cache", "._need_device_dtype_check_for_fused", "._warned_capturable_if_run_uncaptured"),
+    *("._step_count", "._opt_called", "._zero_grad_profile_name"),
+)
+
+
+class NotResumable(Exception):
+    """A trial cannot resume exactly; the message says why, as a clause."""
+
+
+class ResumeCheck:
+    """Made before a trial's first step; `obstacle` then judges the state of the moment.
+
+    `whole` is then whether a checkpoint must contain the whole optimizers instead of their state_dict().
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.needed = not all(_is_of_torch(member) for member in session.optimizers.members)
+        self.whole = False
+        self._initial = self._initial_values() if self.needed else {}
+
+    @property
+    def packages(self) -> frozenset[str]:
+        """Where classes come from that a checkpoint of this trial may contain."""
+        return packages_of(self._session.optimizers.members)
+
+    def obstacle(self) -> str:
+        """Return why the trial could not resume exactly from a checkpoint of this moment; empty if it could.
+
+        Torch's own classes are not checked. Nothing of the trial is changed, generators included.
+        """
+        if not self.needed:
+            return ""
+        generators = random_state(self._session.device)
+        try:
+            self.whole = False
+            if reason := self._reason():
+                self.whole = True
+                return reason if self._reason() else ""
+        finally:
+            restore_random_state(generators, self._session.device)
+        return ""
+
+    def _reason(self) -> str:
+        device = self._session.device
+        try:
+            try:
+                self._try(device)
+            except Exception as error:
+                if device.type == "cpu" or not is_out_of_memory(error):
+                    raise
+                self._try(torch.device("cpu"))
+        except NotResumable as reason:
+            return str(reason)
+        except Exception as error:
+            return f"its state cannot be restored and compared ({_described(error)})"
+        return ""
+
+    def _try(self, device: torch.device) -> None:
+        session, members = self._session, self._session.optimizers.members
+        states = saved_whole(members, session.model) if self.whole else read_back(members)
+        model, restored = rebuilt(session, device)
+        model.load_state_dict(session.model.state_dict())
+        if isinstance(states, Tensor):
+            load_whole(states, restored.members, model)
+        else:
+            load_into(restored.members, states)
+        restored.train()
+        if difference := first_difference(
+            values(members, session.model), values(restored.members, model), self._initial
+        ):
+            raise NotResumable(difference)
+
+    def _initial_values(self) -> dict[str, Any]:
+        try:
+            found = values(self._session.optimizers.members, self._session.model)
+        except Exception:  # the check itself will say what cannot be read
+            return {}
+        return {
+            place: copy.deepcopy(value)
+            for place, value in found.items()
+            if isinstance(value, PLAIN) or OF_CLASS in place
+        }
+
+
+def packages_of(members: Sequence[Any]) -> frozenset[str]:
+    """Return the packages of the optimizers and of the optimizers that they contain."""
+    try:
+        nested = [node for _, node in reachable(roots(members, ())) if hasattr(node, "param_groups")]
+    except Exception:
+        nested = []
+    return safe_pickle.packages_of([*members, *nested])
+
+
+def read_back(members: Sequence[Any]) -> list[Any]:
+    """Return what a checkpoint would give back of the optimizers' states, on the CPU. Raises `NotResumable`."""
+    try:
+        states = [member.state_dict() for member in members]
+    except Exception as error:
+        raise NotResumable(f"state_dict() raises {_described(error)}") from error
+    file = BytesIO()
+    try:
+        safe_pickle.write(states, file)
+    except Exception as error:
+        raise NotResumable(f"its state_dict() cannot be saved ({_described(error)})") from error
+    try:
+        read: list[Any] = safe_pickle.read(file, packages_of(members))
+    except Exception as error:
+        raise NotResumable(f"its state_dict() cannot be read back ({_described(error)})") from error
+    return read
+
+
+def load_into(members: Sequence[Any], states: Sequence[Any]) -> None:
+    """Load states as a resumed trial does. Raises `NotResumable`."""
+    try:
+        load_states(members, states)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise NotResumable(f"load_state_dict() raises {_described(error)}") from error
+
+
+def saved_whole(members: Sequence[Any], model: nn.Module) -> Tensor:
+    """Return all attributes of the optimizers as bytes, with references to the model's parameters, buffers and modules."""
+    file = BytesIO()
+    safe_pickle.write([vars(member) for member in members], file, _references(model))
+    return torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
+
+
+def load_whole(saved: Tensor, members: Sequence[Any], model: nn.Module) -> None:
+    """Give fresh optimizers over the parameters of `model` the attributes that `saved_whole` returned."""
+    device = next(model.parameters()).device
+
+    def place(storage: Any, location: str) -> Any:
+        return torch.serialization.default_restore_location(  # type: ignore[no-untyped-call]
+            storage, "cpu" if location == "cpu" else str(device)
+        )
+
+    file = BytesIO(saved.numpy().tobytes())
+    contents = safe_pickle.read(file, packages_of(members), place, _references(model))
+    for member, attributes in zip(members, contents, strict=True):
+        vars(member).clear()
+        vars(member).update(attributes)
+
+
+def _references(model: nn.Module) -> dict[str, Any]:
+    return {
+        **{f"module {name}": module for name, module in model.named_modules()},
+        **{f"parameter {name}": parameter for name, parameter in model.named_parameters()},
+        **{f"buffer {name}": buffer for name, buffer in model.named_buffers()},
+    }
+
+
+def values(members: Sequence[Any], model: nn.Module) -> dict[str, Any]:
+    """Return every number, text, tensor and generator that can be reached from the optimizers, by its path."""
+    parameters = list(model.parameters())
+    names = {id(p): f"parameter {index}" for index, p in enumerate(parameters)}
+    owners = {_address(p): names[id(p)] for p in parameters if _address(p)}
+    excluded = {id(item) for item in (*parameters, *model.modules(), *model.buffers())}
+    found: dict[str, Any] = {}
+    for path, node in reachable(roots(members, parameters), excluded, names):
+        if path[-1] in _OF_TORCH:
+            continue
+        place = f"{path[0]}: {written(path)}"
+        if isinstance(node, Tensor):
+            if not parts_of(node):
+                found[place] = node
+                found[f"{place} (memory)"] = owners.get(_address(node), "its own")
+        elif isinstance(node, (*PLAIN, *GENERATORS, *BUFFERS, np.ndarray)) or is_plain_sequence(node):
+            found[place] = node
+        elif is_opaque(node):
+            found[place] = type(node).__qualname__
+    return found
+
+
+def first_difference(
+    live: Mapping[str, Any], restored: Mapping[str, Any], initial: Mapping[str, Any] = {}
+) -> str:
+    """Return the first value that the restored optimizers do not have as the live ones have it; empty if all are equal.
+
+    Values that have not changed since the start (`initial`) do not count: they are the constructor's.
+    """
+    for place in sorted({*live, *restored}):
+        name = place.partition(": ")[2]
+        if OF_CLASS in place:
+            if place in live and not (place in initial and _is_same(live[place], initial[place])):
+                return f"{name}, an attribute of the class, changes during training"
+            continue
+        if place not in restored:
+            return f"{name} is not in its state_dict()"
+        if place not in live:
+            return f"{name} appears only after load_state_dict()"
+        mine, theirs = live[place], restored[place]
+        if _is_same(mine, theirs) or (place in initial and _is_same(mine, initial[place])):
+            continue
+        return f"{name} is not restored by load_state_dict()"
+    return ""
+
+
+def _is_same(mine: Any, theirs: Any) -> bool:
+    """Bit for bit; NaN is equal to itself."""
+    if isinstance(mine, Tensor):
+        if not isinstance(theirs, Tensor) or (mine.dtype, mine.shape) != (theirs.dtype, theirs.shape):
+            return False
+        return bool(_content(mine) == _content(theirs))
+    if isinstance(mine, np.ndarray):
+        return isinstance(theirs, np.ndarray) and _content(mine) == _content(theirs)
+    if isinstance(mine, GENERATORS):
+        return type(mine) is type(theirs) and _content(mine) == _content(theirs)
+    if isinstance(mine, (set, frozenset, *BUFFERS)):
+        return bool(mine == theirs)
+    return repr(mine) == repr(theirs) or bool(mine == theirs)
+
+
+def _content(node: Any) -> Any:
+    if isinstance(node, Tensor):
+        dense = node.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+        return dense.view(torch.uint8).numpy().tobytes()
+    if isinstance(node, np.ndarray):
+        return str(node.dtype), node.shape, repr(node.tolist()) if node.dtype.hasobject else node.tobytes()
+    if isinstance(node, torch.Generator):
+        return _content(node.get_state())
+    if isinstance(node, np.random.Generator):
+        return pickle.dumps(node.bit_generator.state)
+    return pickle.dumps(node.get_state() if isinstance(node, np.random.RandomState) else node.getstate())
+
+
+def _address(tensor: Tensor) -> int:
+    """Return where the tensor's memory is; 0 if that cannot be read."""
+    try:
+        return tensor.data_ptr()
+    except Exception:
+        return 0
+
+
+def _is_of_torch(member: Any) -> bool:
+    return type(member).__module__.startswith("torch.optim.")
+
+
+def _described(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -1,0 +1,76 @@
+"""The checkpoints of one trial: written only if the trial can resume from them exactly, and what users must know about them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from optbench.engine import checkpoint as checkpoints
+from optbench.engine.progress import Progress
+from optbench.engine.resumability import ResumeCheck
+from optbench.engine.session import Session
+
+
+class TrialCheckpoints:
+    """`problem` is why the trial was not checkpointed the last time that it could not be, as a clause; `news` is to be shown."""
+
+    def __init__(self, path: Path | None, trial_id: str) -> None:
+        self._path, self._trial_id = path, trial_id
+        self._saved_step: int | None = None  # of the checkpoint on disk
+        self._blocked = False  # by the state of the last check
+        self.problem = ""
+        self.news = ""
+
+    def attend(self, session: Session) -> None:
+        """Begin with a session that has not taken a step."""
+        self._session, self._check = session, ResumeCheck(session)
+
+    def read(self) -> dict[str, Any] | None:
+        """Return the state of the checkpoint; None if there is none that can be used."""
+        if self._path is None:
+            return None
+        try:
+            return checkpoints.read(self._path, self._trial_id, self._check.packages)
+        except checkpoints.Unusable as error:
+            self.refuse(str(error))
+            return None
+
+    def resumed(self, progress: Progress, state: dict[str, Any]) -> None:
+        """Note that the trial continues from this state."""
+        self._saved_step, self.problem = progress.step, str(state.get("resume_note", ""))
+
+    def refuse(self, reason: str) -> None:
+        """Note that the checkpoint on disk cannot be used."""
+        self._saved_step = None
+        self.news = f"its checkpoint cannot be used: {reason}. It starts again from step 0"
+
+    def check(self) -> bool:
+        """Return whether the trial could resume exactly from a checkpoint of this moment."""
+        found = self._check.obstacle()
+        if found and not self.problem:
+            self.news = f"it is not checkpointed: {found}. After an interruption it {self._restart}"
+        self.problem, self._blocked = found or self.problem, bool(found)
+        return not found
+
+    def save(self, progress: Progress) -> None:
+        """Write a checkpoint if the trial can resume from it; else an earlier one stays. Raises as `checkpoint.save`."""
+        if self._path is not None and self.check():
+            checkpoints.save(
+                self._path,
+                progress.state(self._session, whole=self._check.whole) | {"resume_note": self.problem},
+            )
+            self._saved_step = progress.step
+
+    @property
+    def consequence(self) -> str:
+        """Return how the trial will continue after an interruption, where that is not from this moment."""
+        return f"; it is not checkpointed ({self.problem}) and {self._restart}" if self._blocked else ""
+
+    @property
+    def _restart(self) -> str:
+        return "starts again from step 0" if not self._saved_step else f"resumes from step {self._saved_step}"
+
+    def take_news(self) -> str:
+        """Return the news once."""
+        news, self.news = self.news, ""
+        return news
