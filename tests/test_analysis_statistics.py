@@ -165,6 +165,13 @@ def test_the_median_is_empty_if_half_or_fewer_reached_the_target(reached, expect
     assert median(times, flags) == pytest.approx(expected, nan_ok=True)
 
 
+def test_an_interval_is_cut_at_the_ends_of_what_is_possible():
+    values = [0.99, 0.999, 0.95]
+    free, cut = t_interval(values), t_interval(values, within=(0.0, 1.0))
+    assert free.high > 1
+    assert (cut.mean, cut.low, cut.high) == (free.mean, free.low, 1.0)
+
+
 @pytest.mark.parametrize("n", range(1, 9))
 def test_the_median_of_uncensored_times_is_the_usual_one(n):
     times = np.random.default_rng(n).integers(1, 9, n).astype(float).tolist()

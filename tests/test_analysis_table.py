@@ -12,6 +12,7 @@ from optbench.analysis.frames import evaluations_frame, passages_frame, trials_f
 from optbench.analysis.table import COLUMNS, comparison
 from optbench.analysis.warnings import warnings_frame
 from optbench.events import Resumed
+from optbench.report import render
 from optbench.report.records import records
 from optbench.store import Results, read
 from results_builder import (
@@ -391,6 +392,17 @@ def test_seeds_of_an_earlier_run_join_no_mean_and_no_comparison(tmp_path):
     later = {(label, seed): reaching(3, 0.9) for label in ("SGD", "Adam") for seed in (100, 101)}
     entry = row(comparison(results(tmp_path, other, later)), "Adam")
     assert (entry["trials"], entry["final_metric"], entry["difference_n"]) == (2, 0.9, 2)
+
+
+def test_no_interval_of_an_accuracy_leaves_0_to_1_nor_its_difference(tmp_path):
+    events = {("SGD", s): reaching(3, (0.5, 0.999)[s]) for s in (0, 1)}
+    events |= {("Adam", s): reaching(3, (0.999, 0.6)[s]) for s in (0, 1)}
+    found = results(tmp_path, a_suite(seeds=2), events)
+    table = comparison(found)
+    assert table["final_metric_low"].tolist() == [0, 0]
+    assert table["final_metric_high"].tolist() == [1, 1]
+    assert row(table, "Adam")[["difference_low", "difference_high"]].tolist() == [-1, 1]
+    assert "(0.0–100.0)" in render(found, "markdown")
 
 
 def test_a_row_has_all_its_stored_seeds_without_a_plan(tmp_path):

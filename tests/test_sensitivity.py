@@ -14,11 +14,10 @@ import pandas as pd
 import pytest
 
 from optbench import report
+from optbench.analysis.basins import basin_bracket, basin_width
 from optbench.analysis.frames import evaluations_frame
 from optbench.analysis.published import verdicts_frame
 from optbench.analysis.sensitivity import (
-    basin_bracket,
-    basin_width,
     expected_best,
     extension,
     level,
@@ -344,7 +343,75 @@ def test_two_hyperparameters_are_measured_along_the_rate(tmp_path: Path) -> None
     assert found["lr_sensitivity"] == pytest.approx(0)  # at each rate the best over the other
 
 
+@pytest.mark.parametrize("factors", [FACTORS, (0.01, 0.1, 1, 10, 100)])
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_no_width_leaves_the_grid(tmp_path: Path, factors: tuple[float, ...], seeds: int) -> None:
+    def score(label: str, factor: float, seed: int) -> float | None:
+        return hill(0.5 + seed, jitter=0)(label, factor, seed)
+
+    found = sensitivity_frame(results(tmp_path, score, seeds=seeds, factors=factors)).iloc[0]
+    for name in ("width_1", "width_2"):
+        ends = [found[f"{name}_low"], found[f"{name}_high"]]
+        known = [end for end in (*ends, found[name]) if not math.isnan(end)]
+        assert all(0 <= end <= 4 + 1e-9 for end in known if math.isfinite(end))
+        assert math.isinf(ends[1]) <= found[f"{name}_open"]
+
+
+def test_a_basin_that_runs_over_the_end_of_the_grid_is_at_least_that_wide(tmp_path: Path) -> None:
+    found = results(tmp_path, hill(20))
+    row = sensitivity_frame(found).iloc[0]
+    assert (row["width_1"], row["width_1_high"], row["width_1_open"]) == (pytest.approx(4), math.inf, True)
+    assert "| SGD | ≥ 4.00 |" in report.render(found, "markdown")
+
+
+def test_an_entry_that_trained_at_no_rate_has_no_basin(tmp_path: Path) -> None:
+    found = results(tmp_path, lambda label, factor, seed: None if label == "SGD" else 0.9)
+    row = sensitivity_frame(found).set_index("optimizer").loc["SGD"]
+    assert math.isnan(row["width_1"])
+    assert row["level"] == "undecided"
+    assert "| SGD | – | – |" in report.render(found, "markdown")
+
+
+def test_values_without_a_logarithm_have_no_decades(tmp_path: Path) -> None:
+    optimizers = {"SGD": {"use": "sgd", "lr": 0.1, "momentum": 0.9}}
+    grids = {"momentum": {"values": [0.0, 0.5, 0.9]}}
+    suite = a_suite((), 2, optimizers=optimizers, sensitivity=grids)
+    from optbench.suite.dump import dump_text
+
+    (tmp_path / "digits.yaml").write_text(dump_text(suite))
+    trials = plan(load(tmp_path / "digits.yaml"))
+    scores = {trial.id: curve([0.9 - 0.1 * trial.point.get("momentum", 0.9)]) for trial in trials}
+    write_trials(tmp_path / "results", suite, trials, scores)
+    row = sensitivity_frame(read([tmp_path / "results"])).iloc[0]
+    assert (row["grid_low"], row["grid_high"], row["level"]) == (0.0, 0.9, "undecided")
+    assert math.isnan(row["width_1_low"])
+    assert math.isnan(row["lr_sensitivity"])
+
+
 # --- what people read
+
+
+def test_an_open_basin_never_shows_that_an_entry_is_more_sensitive(tmp_path: Path) -> None:
+    def claims(sgd: str, adam: str) -> list[dict[str, Any]]:
+        return [
+            {"source": "A", "optimizer": label, "values": {"sensitivity": {"kind": "ladder", "level": rung}}}
+            for label, rung in (("SGD", sgd), ("Adam", adam))
+        ]
+
+    def score(label: str, factor: float, seed: int) -> float | None:
+        """SGD: half a decade. Adam: open, at least the two decades below its best."""
+        away = math.log10(factor * (1 + seed / 100))
+        return 0.95 - 0.02 * abs(away) / 0.5 if label == "SGD" else 0.95 - (0.001 if away < 0.01 else 0.5)
+
+    right = verdicts_frame(results(tmp_path / "a", score, published=claims("high", "low")))
+    assert set(right["verdict"]) == {"reproduced"}
+    assert math.isinf(right["measured_high"].tolist()[1])
+
+    def both(label: str, factor: float, seed: int) -> float | None:
+        return 0.95 if label == "Adam" or math.log10(factor * (1 + seed / 100)) < 1.5 else 0.5
+
+    open_too = verdicts_frame(results(tmp_path / "b", both, published=claims("high", "low")))
+    assert set(open_too["verdict"]) == {"inconclusive"}
 
 
 def test_claimed_ladders_are_judged_by_the_basins(tmp_path: Path) -> None:

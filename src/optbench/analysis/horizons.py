@@ -10,7 +10,7 @@ import pandas as pd
 
 from optbench.analysis.frames import is_worst
 from optbench.analysis.intervals import t_interval
-from optbench.analysis.rows import TableRow, comparable, higher_is_better, table_rows
+from optbench.analysis.rows import TableRow, comparable, higher_is_better, table_rows, value_range
 from optbench.analysis.table import final_values
 from optbench.store import Results
 from optbench.suite.types import Target
@@ -62,7 +62,7 @@ def horizons_frame(results: Results) -> pd.DataFrame:
 def _of_block(block: list[TableRow], target: Target, *, higher: bool) -> Iterator[dict[str, Any]]:
     values = final_values(block, target.metric, higher=higher)
     for row in block:
-        found = t_interval(values[row.config_id].dropna().tolist())
+        found = t_interval(values[row.config_id].dropna().tolist(), within=value_range(target.metric))
         imputed = sum(is_worst(log) for log in row.logs)
         whole = not imputed
         budget = row.trial.workload.budget

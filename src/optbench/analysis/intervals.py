@@ -44,8 +44,13 @@ class Difference:
     sign_flip_p: float  # exact, from 6 pairs on
 
 
-def t_interval(values: Sequence[float], level: float = 0.95) -> Estimate:
-    """Mean +- t(n - 1) x std / sqrt(n). One value has no interval; none has no mean."""
+def t_interval(
+    values: Sequence[float], level: float = 0.95, within: tuple[float, float] = (-math.inf, math.inf)
+) -> Estimate:
+    """Return mean +- t(n - 1) x std / sqrt(n). One value has no interval; none has no mean.
+
+    `within` is the range of possible values: an end that leaves it is cut there, which takes nothing from the coverage.
+    """
     n = len(values)
     if n == 0:
         return Estimate(0, math.nan, math.nan, math.nan, math.nan)
@@ -53,7 +58,7 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Estimate:
     if n == 1:
         return Estimate(1, mean, math.nan, math.nan, math.nan)
     half = float(stdtrit(n - 1, (1 + level) / 2)) * std / math.sqrt(n)
-    return Estimate(n, mean, mean - half, mean + half, std)
+    return Estimate(n, mean, max(mean - half, within[0]), min(mean + half, within[1]), std)
 
 
 def _moments(values: Sequence[float]) -> tuple[float, float]:

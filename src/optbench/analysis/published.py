@@ -10,16 +10,16 @@ from typing import Any
 import pandas as pd
 
 from optbench.analysis import verdicts
-from optbench.analysis.censoring import median, median_interval
+from optbench.analysis.basin_claims import by_width, measured_width
 from optbench.analysis.compare import FEW_SEEDS
 from optbench.analysis.costs import costs_frame, per_trial
 from optbench.analysis.frames import is_worst, passages_frame
-from optbench.analysis.intervals import EXACT_TEST_SEEDS, Difference, paired_difference, t_interval
-from optbench.analysis.rows import TableRow, comparable, higher_is_better, table_rows
+from optbench.analysis.intervals import t_interval
+from optbench.analysis.rows import TableRow, comparable, higher_is_better, table_rows, value_range
 from optbench.analysis.scope import elsewhere, scope_text
-from optbench.analysis.sensitivity import widths
-from optbench.analysis.sweeps import sweeps
+from optbench.analysis.sweeps import Sweep, sweeps
 from optbench.analysis.table import final_values, memory_multiple, memory_note
+from optbench.analysis.time_claims import earlier, measured_time, paired_gain
 from optbench.analysis.verdicts import Measured, Verdict
 from optbench.store import Results, SuiteResults
 from optbench.suite.published import DETERMINISTIC_MARGIN, Claim, Published
@@ -60,9 +60,7 @@ class _Block:
     higher: bool
     state_multiples: StateMultiples
     uses: dict[str, str]  # best use derived here, by config_id; empty where no claim asks for it
-    widths: dict[
-        str, pd.Series | None
-    ]  # of the sweep's basins, by label: by seed; None where the grid is too sparse
+    sweeps: dict[str, Sweep]  # by label
 
     def row(self, label: str | None) -> TableRow | None:
         return next((row for row in self.rows if row.trial.label == label), None)
@@ -108,7 +106,7 @@ def _block(
         own = own[own["target"] == str(workload.target[0])]
     metric = workload.metrics[0]
     name = alike[0].trial.workload_name
-    found = {sweep.optimizer: widths(sweep) for sweep in sweeps(Results((suite,))) if sweep.workload == name}
+    found = {sweep.optimizer: sweep for sweep in sweeps(Results((suite,))) if sweep.workload == name}
     higher = higher_is_better(suite, workload, metric)
     return _Block(suite, alike, own, metric, higher, state_multiples, uses, found)
 
@@ -183,28 +181,17 @@ def _measured(row: TableRow, column: str, block: _Block) -> Measured:
             value = block.state_multiples.get((row.trial.workload_name, row.trial.label), math.nan)
         return Measured(0 if math.isnan(value) else 1, value, value, value)
     if column in _COSTS:
-        found = t_interval(per_trial(column, [row])[row.config_id].dropna().tolist())
+        found = t_interval(per_trial(column, [row])[row.config_id].dropna().tolist(), within=(0.0, math.inf))
         return Measured(found.n, found.mean, found.low, found.high)
-    return _final(row, block) if column == "final_metric" else _time(row, column, block)
+    return _final(row, block) if column == "final_metric" else measured_time(row, column, block.passages)
 
 
 def _final(row: TableRow, block: _Block) -> Measured:
     values = final_values(block.rows, block.metric, higher=block.higher)[row.config_id].dropna().tolist()
-    found = t_interval(values)
+    found = t_interval(values, within=value_range(block.metric))
     if any(is_worst(log) for log in row.logs):
         return Measured(found.n, found.mean, reason="some trials diverged or failed: no interval holds")
     return Measured(found.n, found.mean, found.low, found.high)
-
-
-def _time(row: TableRow, column: str, block: _Block) -> Measured:
-    unit = column.removesuffix("_to_target")
-    own = block.passages[block.passages["config_id"] == row.config_id].dropna(subset=[unit])
-    reached = own["reached"].astype(bool).tolist()
-    if not reached:
-        return Measured(reason="" if row.trial.workload.target else "the workload has no target")
-    middle = median(own[unit].tolist(), reached)
-    interval = median_interval(own[f"{unit}_low"].tolist(), own[unit].tolist(), reached)
-    return Measured(len(own), middle, interval.low, interval.high, interval.reason)
 
 
 def _ordered(row: TableRow, other: TableRow, column: str, claim: Claim, block: _Block) -> Verdict:
@@ -216,16 +203,16 @@ def _ordered(row: TableRow, other: TableRow, column: str, claim: Claim, block: _
         n = 0 if math.isnan(gain) else FEW_SEEDS  # bytes need no seeds
         return verdicts.ordering(Measured(n, gain, gain, gain), least, least)
     if column == "sensitivity":
-        return _by_width({other.trial.label: 1, row.trial.label: 0}, row.trial.label, block)
+        return by_width({other.trial.label: 1, row.trial.label: 0}, row.trial.label, block.sweeps)
     if column.endswith("_to_target"):
-        return _earlier(row, other, column.removesuffix("_to_target"), margin, block)
+        return earlier(row, other, column.removesuffix("_to_target"), margin, block.passages)
     if column == "final_metric":
         values = final_values(block.rows, block.metric, higher=block.higher)
         sign = 1.0 if block.higher else -1.0
         whole = not any(is_worst(log) for each in (row, other) for log in each.logs)
     else:
         values, sign, whole = per_trial(column, block.rows), -1.0, True
-    found = _gain(row, other, sign * values)
+    found = paired_gain(row, other, sign * values)
     if found is None:
         return Verdict("not tested here", "not run")
     if not whole:
@@ -233,42 +220,6 @@ def _ordered(row: TableRow, other: TableRow, column: str, claim: Claim, block: _
             Measured(found.n, reason="some trials diverged or failed: no interval holds"), margin
         )
     return verdicts.ordering(Measured(found.n, found.mean, found.low, found.high), margin)
-
-
-def _gain(row: TableRow, other: TableRow, values: pd.DataFrame) -> Difference | None:
-    """Paired difference of two columns of `values`; None if either entry has none."""
-    if row.config_id not in values or other.config_id not in values:
-        return None
-    common = values[[row.config_id, other.config_id]].dropna()
-    return paired_difference(common[row.config_id].tolist(), common[other.config_id].tolist())
-
-
-def _earlier(row: TableRow, other: TableRow, unit: str, margin: float, block: _Block) -> Verdict:
-    """Whether `row` reaches the target before `other`, by times within the common budget, paired by seed.
-
-    A pair of which neither trial reached the target has a difference of 0 that nobody observed: "no difference" needs a time in
-    more than half of the pairs.
-    """
-    times = block.passages
-    restricted = times.assign(time=times[unit].where(times["reached"], times[unit].max()))
-    values = restricted.pivot(index="seed", columns="config_id", values="time").astype(float)
-    found = _gain(row, other, -values)
-    if found is None or found.n == 0:
-        return Verdict("not tested here", "not run")
-    seeds = values[[row.config_id, other.config_id]].dropna().index
-    ours = times[times["config_id"].isin([row.config_id, other.config_id]) & times["seed"].isin(seeds)]
-    unseen = found.n - ours.loc[ours["reached"].astype(bool), "seed"].nunique()
-    if unseen == found.n:
-        return Verdict("inconclusive", "neither entry reached the target in any trial: no time was observed")
-    if found.n < EXACT_TEST_SEEDS:
-        seeds_text = f"{found.n} seed{'s' * (found.n != 1)}"
-        return Verdict("inconclusive", f"{seeds_text}; restricted times need {EXACT_TEST_SEEDS}")
-    steps = (times[unit] - times[f"{unit}_low"])[times["reached"].astype(bool)]
-    measured = Measured(found.n, found.mean, found.low, found.high)
-    verdict = verdicts.ordering(measured, margin, float(steps.max()))
-    if verdict.word == "no difference" and 2 * unseen >= found.n:
-        return Verdict("inconclusive", f"in {unseen} of {found.n} pairs neither entry reached the target")
-    return verdict
 
 
 def _ladder(
@@ -288,13 +239,11 @@ def _ladder(
     rungs = {
         other.optimizer: _RUNGS[other.values.sensitivity.level]
         for other in published
-        if other.source == row.source and other.optimizer is not None and other.optimizer in block.widths
+        if other.source == row.source and other.optimizer is not None and other.optimizer in block.sweeps
         if other.values.sensitivity is not None and other.values.sensitivity.level is not None
     }
-    own_widths = block.widths.get(own.trial.label)
-    found = t_interval([] if own_widths is None else own_widths.tolist())
-    measured = Measured(found.n, found.mean, found.low, found.high)
-    return measured, _on_proxy(_by_width(rungs, own.trial.label, block), there)
+    measured = measured_width(block.sweeps.get(own.trial.label))
+    return measured, _on_proxy(by_width(rungs, own.trial.label, block.sweeps), there)
 
 
 def _by_rungs(row: Published, column: str, published: list[Published], block: _Block) -> Verdict:
@@ -310,18 +259,6 @@ def _by_rungs(row: Published, column: str, published: list[Published], block: _B
     if column == "training_bytes":
         return verdicts.counted_ladder(rungs, {key: float(values[key].mean()) for key in rungs})
     return verdicts.ladder(rungs, values)
-
-
-def _by_width(rungs: dict[str, int], label: str, block: _Block) -> Verdict:
-    """More sensitive is read as: a narrower basin of the learning rate."""
-    if label not in block.widths:
-        return Verdict("not tested here", "the suite has no sensitivity sweep")
-    known = {name: width for name, width in block.widths.items() if name in rungs and width is not None}
-    if len(known) < len(rungs):
-        return Verdict("inconclusive", "the sweep is too sparse, or not complete, for the width of a basin")
-    verdict = verdicts.ladder(rungs, -pd.DataFrame(known))
-    read = "read as: the narrower the basin within 1 point of its best, the more sensitive"
-    return Verdict(verdict.word, f"{verdict.reason}; {read}" if verdict.reason else read)
 
 
 def _reading(claim: Claim, value: float) -> Verdict:

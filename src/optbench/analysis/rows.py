@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -111,6 +112,16 @@ def higher_is_better(suite: SuiteResults, workload: Workload, metric: str) -> bo
         if target.metric == metric:
             return target.at_least is not None
     return not metric.lower().endswith(_LOWER_IS_BETTER)
+
+
+def is_share(metric: str) -> bool:
+    """Return whether the metric is a fraction from 0 to 1 that people read in percent."""
+    return "accuracy" in metric.lower()
+
+
+def value_range(metric: str) -> tuple[float, float]:
+    """Return the least and the greatest value that the metric can have, as far as its name says."""
+    return (0.0, 1.0) if is_share(metric) else (-math.inf, math.inf)
 
 
 def _known_rows(suite: SuiteResults) -> tuple[TableRow, ...]:

@@ -15,7 +15,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import gammaln
 
+from optbench.analysis.basins import Curve, basin_width, is_dense, width_over_seeds
 from optbench.analysis.intervals import t_interval
+from optbench.analysis.rows import is_share, value_range
 from optbench.analysis.sweeps import Sweep, sweeps
 from optbench.store import Results
 from optbench.suite.grids import MAX_EXTENSIONS
@@ -27,8 +29,7 @@ Array = npt.NDArray[np.float64]
 MARGINS = {"width_1": 0.01, "width_2": 0.02}
 #: of the learning-rate sensitivity, around the best point
 WINDOW_DECADES = 3.0
-#: sparser grids give widths as brackets (decision 10)
-LEAST_POINTS_A_DECADE = 3
+_NOT_NEGATIVE = (0.0, math.inf)
 #: the words: a basin (within one point or percent) at least so many decades wide
 LOW_DECADES, MEDIUM_DECADES = 1.0, 0.5
 LEVEL_RULE = (
@@ -44,8 +45,9 @@ def sensitivity_frame(results: Results) -> pd.DataFrame:
     grid_high (of the learning rate, or of what is swept first), failures (trials), complete (bool), engine (that trained the
     sweep); best_at (of the mean curve),
     own (the entry's value), edge ("", or which side of what the optimum lies at); and, each with _low and _high (95 %, over seeds):
-    width_1, width_2 (decades; empty with a bracket in _low and _high where the grid is sparse; width_1_open if the basin runs
-    over the grid's end), target_share, expected_best_<k>, lr_sensitivity (with lr_window, the decades covered),
+    width_1, width_2 (decades, within the grid; empty with a bracket in _low and _high where the grid is sparse; _high is infinite
+    and width_1_open true if the basin runs over the grid's end; empty where some seed has no point that trained, and where values
+    are 0 or less), target_share, expected_best_<k>, lr_sensitivity (with lr_window, the decades covered),
     default_regret, tunability; level.
     """
     records = [_record(sweep) for sweep in sweeps(results)]
@@ -53,15 +55,12 @@ def sensitivity_frame(results: Results) -> pd.DataFrame:
 
 
 def widths(sweep: Sweep, margin: str = "width_1") -> pd.Series | None:
-    """The basin's width by seed; None where the grid is too sparse for more than a bracket."""
-    if sweep.scores.empty or not is_dense(_positions(sweep)):
+    """Return the basin's width by seed; None where the grid is too sparse for more than a bracket, or some seed has no basin."""
+    curves = basin_curves(sweep, margin)
+    if not curves or not is_dense(curves[0].positions):
         return None
-    return pd.Series(
-        {
-            seed: basin_width(*_curve(sweep, row), margin_of(sweep, row, margin))
-            for seed, row in sweep.scores.iterrows()
-        }
-    )
+    found = [basin_width(curve.positions, curve.scores, curve.margin) for curve in curves]
+    return pd.Series(found, index=sweep.scores.index)
 
 
 def extension(results: Results, extended: Extensions) -> Extensions | None:
@@ -83,50 +82,6 @@ def extension(results: Results, extended: Extensions) -> Extensions | None:
                     max(now[1], before[1] + (side == "high")),
                 )
     return wider if wider != dict(extended) else None
-
-
-def basin_width(positions: Array, scores: Array, margin: float) -> float:
-    """Decades around the best point over which the score stays within `margin` of it, interpolated between points.
-
-    `positions` are log10 of the hyperparameter, ascending. Clipped at the grid's ends. (The width of
-    {lr: score >= best - margin}, of the part that holds the best point.)
-    """
-    low, high = basin_ends(positions, scores, margin)
-    return high - low
-
-
-def basin_ends(positions: Array, scores: Array, margin: float) -> tuple[float, float]:
-    """Where that basin begins and ends, in `positions`."""
-    best = int(np.argmax(scores))
-    floor = scores[best] - margin
-    ends = []
-    for step in (-1, 1):
-        at = best
-        while 0 <= at + step < len(scores) and scores[at + step] >= floor:
-            at += step
-        end = float(positions[at])
-        if 0 <= at + step < len(scores):
-            share = (scores[at] - floor) / (scores[at] - scores[at + step])
-            end += share * float(positions[at + step] - positions[at])
-        ends.append(end)
-    return ends[0], ends[1]
-
-
-def basin_bracket(positions: Array, scores: Array, margin: float) -> tuple[float, float, bool]:
-    """What a sparse grid tells: the basin spans at least its points within the margin, and ends before the next ones.
-
-    The third is whether it runs over an end of the grid, so that there is no upper bound.
-    """
-    best = int(np.argmax(scores))
-    inside = scores >= scores[best] - margin
-    low = high = best
-    while low > 0 and inside[low - 1]:
-        low -= 1
-    while high < len(scores) - 1 and inside[high + 1]:
-        high += 1
-    is_open = low == 0 or high == len(scores) - 1
-    outer = positions[min(high + 1, len(scores) - 1)] - positions[max(low - 1, 0)]
-    return float(positions[high] - positions[low]), math.inf if is_open else float(outer), is_open
 
 
 def expected_best(scores: Array, k: int) -> float:
@@ -198,58 +153,53 @@ def _record(sweep: Sweep) -> dict[str, Any]:
     mean = sweep.scores.mean()
     sign = 1.0 if sweep.higher else -1.0
     record |= {
-        "points_a_decade": (len(positions) - 1) / float(positions[-1] - positions[0]),
-        "grid_low": 10.0 ** float(positions[0]),
-        "grid_high": 10.0 ** float(positions[-1]),
+        "points_a_decade": (len(positions) - 1) / float(positions[-1] - positions[0])
+        if sweep.has_decades
+        else math.nan,
+        "grid_low": min(point[sweep.main] for point in sweep.points),
+        "grid_high": max(point[sweep.main] for point in sweep.points),
         "best_at": sweep.points[int(mean.to_numpy().argmax())][sweep.main],
         "edge": ", ".join(f"{side} end of {axis}" for axis, side in _edges(sweep)),
     }
     record |= _of_width(sweep, positions)
     points = sweep.scores.shape[1]
     if sweep.reached is not None:
-        record |= _interval("target_share", sweep.reached.mean(axis=1).tolist())
+        record |= _interval("target_share", sweep.reached.mean(axis=1).tolist(), (0.0, 1.0))
     for k in (2**power for power in range(20) if 2**power <= points / 4):
         best_of = [sign * expected_best(row, k) for row in sweep.scores.to_numpy(float)]
-        record |= _interval(f"expected_best_{k}", best_of)
-    rates = [rate_sensitivity(*_curve(sweep, row)) for _, row in sweep.scores.iterrows()]
-    record |= _interval("lr_sensitivity", [rate for rate, _ in rates]) | {
-        "lr_window": min(decades for _, decades in rates)
-    }
+        record |= _interval(f"expected_best_{k}", best_of, value_range(sweep.metric))
+    rates = [rate_sensitivity(*_curve(sweep, row)) for _, row in sweep.scores.iterrows() if sweep.has_decades]
+    record |= _interval("lr_sensitivity", [rate for rate, _ in rates], _NOT_NEGATIVE)
+    record["lr_window"] = min((decades for _, decades in rates), default=math.nan)
     own = sweep.own.reindex(sweep.scores.index).dropna()
     best = sweep.scores.max(axis=1)
-    record |= _interval("default_regret", (best.loc[own.index] - own).clip(lower=0).tolist())
-    return record | _interval("tunability", [sign * tunability(row) for row in sweep.scores.to_numpy(float)])
+    record |= _interval("default_regret", (best.loc[own.index] - own).clip(lower=0).tolist(), _NOT_NEGATIVE)
+    incumbents = [sign * tunability(row) for row in sweep.scores.to_numpy(float)]
+    return record | _interval("tunability", incumbents, value_range(sweep.metric))
 
 
 def _of_width(sweep: Sweep, positions: Array) -> dict[str, Any]:
-    record: dict[str, Any] = {"bracketed": not is_dense(positions)}
+    record: dict[str, Any] = {"bracketed": sweep.has_decades and not is_dense(positions)}
     for name in MARGINS:
-        curves = [(*_curve(sweep, row), margin_of(sweep, row, name)) for _, row in sweep.scores.iterrows()]
-        brackets = [basin_bracket(*curve) for curve in curves]
-        is_open = any(bracket[2] for bracket in brackets)
-        if record["bracketed"]:
-            low = t_interval([low for low, _, _ in brackets])
-            highs = t_interval([high for _, high, _ in brackets]) if not is_open else None
-            found = {name: math.nan, f"{name}_low": _known(low.low, low.mean)}
-            found |= {f"{name}_high": math.inf if highs is None else _known(highs.high, highs.mean)}
-            found[f"{name}_low"] = max(0.0, found[f"{name}_low"])
-        else:
-            found = _interval(name, [basin_width(*curve) for curve in curves])
-            if not math.isnan(found[f"{name}_low"]):  # of one seed there is none
-                found[f"{name}_low"] = max(0.0, found[f"{name}_low"])
-        record |= found | {f"{name}_open": is_open}
-    low, high = record["width_1_low"], math.inf if record["width_1_open"] else record["width_1_high"]
-    if math.isnan(low):  # one seed
-        low, high = record["width_1"], math.inf if record["width_1_open"] else record["width_1"]
-    return record | {"level": level(low, high)}
+        found = width_over_seeds(basin_curves(sweep, name))
+        record |= {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
+        record |= {f"{name}_open": found.is_open}
+        if name == "width_1":
+            record["level"] = level(*found.bounds) or "undecided"
+    return record
 
 
-def _known(value: float, otherwise: float) -> float:
-    return otherwise if math.isnan(value) else value
+def basin_curves(sweep: Sweep, margin: str = "width_1") -> list[Curve]:
+    """Return a curve per seed; none where some seed has no basin: values without decades, or no point that trained."""
+    if not sweep.has_decades or not sweep.trained.all():
+        return []
+    return [Curve(*_curve(sweep, row), margin_of(sweep, row, margin)) for _, row in sweep.scores.iterrows()]
 
 
-def _interval(name: str, values: Sequence[float]) -> dict[str, float]:
-    found = t_interval(values)
+def _interval(
+    name: str, values: Sequence[float], within: tuple[float, float] = (-math.inf, math.inf)
+) -> dict[str, float]:
+    found = t_interval(values, within=within)
     return {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
@@ -272,13 +222,7 @@ def _curve(sweep: Sweep, row: pd.Series) -> tuple[Array, Array]:
 
 def margin_of(sweep: Sweep, row: pd.Series, name: str) -> float:
     share = MARGINS[name]
-    return share if "accuracy" in sweep.metric.lower() else share * abs(float(row.max()))
-
-
-def is_dense(positions: Array) -> bool:
-    return bool(
-        np.diff(positions).max() <= 1.01 / LEAST_POINTS_A_DECADE
-    )  # 0.464 is written for 10 ** (-1 / 3)
+    return share if is_share(sweep.metric) else share * abs(float(row.max()))
 
 
 def _edges(sweep: Sweep) -> list[tuple[str, str]]:

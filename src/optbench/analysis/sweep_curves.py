@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from optbench.analysis.basins import basin_bracket, basin_ends, is_dense
 from optbench.analysis.intervals import t_interval
-from optbench.analysis.sensitivity import basin_bracket, basin_ends, is_dense, margin_of
+from optbench.analysis.rows import value_range
+from optbench.analysis.sensitivity import margin_of
 from optbench.analysis.sweeps import Sweep, is_point, sweeps
 from optbench.store import Results
 
@@ -37,9 +39,9 @@ def sweep_grid_frame(results: Results) -> pd.DataFrame:
     for sweep in sweeps(results):
         if len(sweep.axes) == 2 and len(sweep.scores):
             x, y = sweep.axes
-            sign = 1.0 if sweep.higher else -1.0
+            sign, within = (1.0 if sweep.higher else -1.0), value_range(sweep.metric)
             for place, (point, failures) in enumerate(zip(sweep.points, sweep.failed, strict=True)):
-                found = t_interval((sign * sweep.scores[place]).tolist())
+                found = t_interval((sign * sweep.scores[place]).tolist(), within=within)
                 named = {"suite": sweep.suite, "workload": sweep.workload, "optimizer": sweep.optimizer}
                 own = {"metric": sweep.metric, "x_name": x, "y_name": y, "x": point[x], "y": point[y]}
                 own |= {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n}
@@ -67,7 +69,8 @@ def _curve(sweep: Sweep) -> pd.DataFrame:
     of_value = [point[sweep.main] for point in sweep.points]
     by_seed = sweep.scores.T.groupby(of_value).max().T[values]  # greater is better
     sign = 1.0 if sweep.higher else -1.0
-    estimates = [t_interval((sign * by_seed[value]).tolist()) for value in values]
+    within = value_range(sweep.metric)
+    estimates = [t_interval((sign * by_seed[value]).tolist(), within=within) for value in values]
     low, high = _basin(sweep, values, by_seed)
     return pd.DataFrame(
         {

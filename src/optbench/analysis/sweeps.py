@@ -43,11 +43,17 @@ class Sweep:
     engines: tuple[str, ...]  # that its trials ran on: more than one is a mix
     failed: tuple[int, ...]  # trials that count as the worst outcome, by point
     complete: bool  # nothing is left to run
+    trained: pd.Series  # by seed: whether some point did not end in the worst outcome
 
     @property
     def main(self) -> str:
         """What basins are measured along."""
         return self.axes[0]
+
+    @property
+    def has_decades(self) -> bool:
+        """Whether the values of the main hyperparameter have a logarithm."""
+        return min(point[self.main] for point in self.points) > 0
 
     @property
     def failures(self) -> int:
@@ -127,6 +133,10 @@ def _sweep(suite: SuiteResults, rows: list[TableRow], own: TableRow | None, othe
             set(row.seeds) <= {log.trial["seed"] for log in row.logs if log.is_complete} for row in rows
         )
         and (own is None or set(own.seeds) <= {log.trial["seed"] for log in own.logs if log.is_complete}),
+        trained=pd.Series(
+            {seed: any(_trained(on_grid[key], seed) for key in keys) for seed in scores.index},
+            dtype=bool,
+        ),
     )
 
 
@@ -171,6 +181,10 @@ def _score(log: TrialLog, metric: str, worst: float) -> float:
         return worst
     value = log.evaluations.metric("validation", metric)[-1]
     return value if math.isfinite(value) else worst
+
+
+def _trained(row: TableRow, seed: int) -> bool:
+    return any(log.trial["seed"] == seed and counts(log) and not is_worst(log) for log in row.logs)
 
 
 def _reached(row: TableRow) -> pd.Series:

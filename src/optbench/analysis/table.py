@@ -16,7 +16,15 @@ from optbench.analysis.compare import against, all_pairs, top_group
 from optbench.analysis.frames import UNITS, counts, is_worst, passages_frame, plain_rows
 from optbench.analysis.gradients import GRADIENTS, are_shown, mean_per_step
 from optbench.analysis.intervals import holm, t_interval
-from optbench.analysis.rows import TableRow, axis_values, batch_size, comparable, higher_is_better, table_rows
+from optbench.analysis.rows import (
+    TableRow,
+    axis_values,
+    batch_size,
+    comparable,
+    higher_is_better,
+    table_rows,
+    value_range,
+)
 from optbench.events import Status
 from optbench.store import Results, TrialLog
 
@@ -162,6 +170,7 @@ def _final(log: TrialLog, estimand: str, metric: str, worst: float) -> float:
 def _final_records(block: list[TableRow], metric: str, *, higher: bool) -> dict[str, Record]:
     """By config_id: everything that does not depend on a target."""
     values = final_values(block, metric, higher=higher)
+    least, greatest = value_range(metric)
     pairs = all_pairs(values)
     best = top_group(pairs, higher_is_better=higher)
     baseline = next((row.config_id for row in block if row.baseline), block[0].config_id)
@@ -170,7 +179,7 @@ def _final_records(block: list[TableRow], metric: str, *, higher: bool) -> dict[
     for row in block:
         seen = values[row.config_id].dropna().tolist()
         imputed = sum(is_worst(log) for log in row.logs)
-        final = t_interval(seen)
+        final = t_interval(seen, within=value_range(metric))
         group = best.get(row.config_id)
         if imputed:  # a mean of measured and filled-in values is not normal: no interval, and no praise
             final = replace(final, low=math.nan, high=math.nan)
@@ -195,8 +204,8 @@ def _final_records(block: list[TableRow], metric: str, *, higher: bool) -> dict[
             )
             record |= {
                 "difference": pair["difference"],
-                "difference_low": pair["low"] if whole else math.nan,
-                "difference_high": pair["high"] if whole else math.nan,
+                "difference_low": max(pair["low"], least - greatest) if whole else math.nan,
+                "difference_high": min(pair["high"], greatest - least) if whole else math.nan,
                 "difference_p": pair["p_holm"],
                 "difference_n": pair["n"],
             }

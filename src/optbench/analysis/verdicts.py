@@ -6,7 +6,7 @@ Intervals are two-sided at 95 %, which for "equal within a margin" is stricter t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -90,11 +90,12 @@ def ordering(difference: Measured, margin: float, resolution: float = 0.0) -> Ve
     return Verdict("inconclusive", "the interval of the difference holds 0")
 
 
-def ladder(rungs: Mapping[str, int], values: pd.DataFrame) -> Verdict:
+def ladder(rungs: Mapping[str, int], values: pd.DataFrame, at_most: Collection[str] = ()) -> Verdict:
     """`rungs` (greater is more) against `values` (a row a seed, a column an entry; greater is more), paired by seed.
 
     Every pair of different rungs is a strict claim. Reproduced if all hold significantly (paired t test, Holm-adjusted at
     5 %), contradicted if any is significantly reversed, else inconclusive. The reason tells Kendall's tau-b.
+    Of the entries in `at_most` the values are upper bounds: they show that an entry has less than another, never more.
     """
     pairs = [(a, b) for a in rungs for b in rungs if rungs[a] > rungs[b]]
     if not pairs:
@@ -106,8 +107,9 @@ def ladder(rungs: Mapping[str, int], values: pd.DataFrame) -> Verdict:
         return few
     found = [paired_difference(complete[a].tolist(), complete[b].tolist()) for a, b in pairs]
     adjusted = holm([pair.p for pair in found])
-    right = [p < ALPHA and pair.mean > 0 for p, pair in zip(adjusted, found, strict=True)]
-    wrong = [p < ALPHA and pair.mean < 0 for p, pair in zip(adjusted, found, strict=True)]
+    tested = list(zip(pairs, adjusted, found, strict=True))
+    right = [p < ALPHA and of.mean > 0 and a not in at_most for (a, _), p, of in tested]
+    wrong = [p < ALPHA and of.mean < 0 and b not in at_most for (_, b), p, of in tested]
     reason = (
         f"{sum(right)} of {len(pairs)} implied pairs hold, {sum(wrong)} are reversed{_tau(rungs, complete)}"
     )

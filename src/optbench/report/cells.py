@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from optbench.report.outcomes import status_text
-from optbench.report.text import clean, count, is_share, number, p_value, seconds
+from optbench.report.text import clean, count, is_share, number, p_value, seconds, with_interval
 
 Record = dict[Any, Any]
 _Show = Callable[[float, float], str]  # a number, and the one whose decimals it takes
@@ -175,14 +175,15 @@ def _final(table: pd.DataFrame, metric: str) -> Callable[[Record], Cell]:
     def show(value: float) -> str:
         return f"{scale * value:.{2 if narrow else 1}f}" if scale == 100.0 else number(value, 4)
 
+    def show_half(value: float) -> str:
+        return show(value) if scale == 100.0 else number(value, 2)
+
     def cell(row: Record) -> Cell:
-        if math.isnan(row["final_metric"]):
-            return Cell("–")
-        text = show(row["final_metric"])
-        if not math.isnan(row["final_metric_low"]):
-            half = (row["final_metric_high"] - row["final_metric_low"]) / 2
-            text += f" ± {show(half) if scale == 100.0 else number(half, 2)}"
-        return Cell(text + (" †" if row["imputed"] else ""), marks and row["best_group"] is True)
+        low, high = row["final_metric_low"], row["final_metric_high"]
+        text = with_interval(row["final_metric"], low, high, show, show_half)
+        return Cell(
+            text + (" †" if row["imputed"] and text != "–" else ""), marks and row["best_group"] is True
+        )
 
     return cell
 

@@ -12,7 +12,7 @@ import pandas as pd
 from optbench.report.cells import Cell, Column
 from optbench.report.document import Block, Table
 from optbench.report.outcomes import WORST, worst_value_text
-from optbench.report.text import clean, is_share, number
+from optbench.report.text import Show, clean, is_share, number, with_interval
 
 Rows = Mapping[str, Mapping[Any, Any]]  # of one optimizer, by horizon
 
@@ -64,12 +64,17 @@ def _final(horizon: str, rows: Rows) -> Cell:
     row = rows.get(horizon)
     if row is None or math.isnan(row["final_metric"]):
         return Cell("–")
-    share = is_share(str(row["metric"]))
-    text = f"{100 * row['final_metric']:.1f}" if share else number(row["final_metric"], 4)
-    if not math.isnan(row["final_metric_low"]):
-        half = (row["final_metric_high"] - row["final_metric_low"]) / 2
-        text += f" ± {100 * half:.1f}" if share else f" ± {number(half, 2)}"
+    show: Show = partial(number, digits=4)
+    show_half: Show = partial(number, digits=2)
+    if is_share(str(row["metric"])):
+        show = show_half = _percent
+    low, high = row["final_metric_low"], row["final_metric_high"]
+    text = with_interval(row["final_metric"], low, high, show, show_half)
     return Cell(text + (" †" if row["imputed"] else ""))
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
 
 
 def _shortest(name: str, rows: Rows) -> Cell:

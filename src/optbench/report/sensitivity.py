@@ -15,7 +15,7 @@ from optbench.analysis.sweep_times import fastest
 from optbench.report.cells import Cell, Column
 from optbench.report.document import Block, Table
 from optbench.report.outcomes import WORST
-from optbench.report.text import clean, is_share, number
+from optbench.report.text import clean, is_share, number, with_interval
 
 Row = Mapping[Any, Any]
 
@@ -129,11 +129,7 @@ def _optimizer() -> Column:
 
 
 def _shown(row: Row, name: str, show: Callable[[float], str]) -> str:
-    if math.isnan(row[name]):
-        return "–"
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    half = "" if math.isnan(low) or high == low else f" ± {show((high - low) / 2)}"
-    return f"{show(row[name])}{half}"
+    return with_interval(row[name], row[f"{name}_low"], row[f"{name}_high"], show)
 
 
 def _measure(name: str, show: Callable[[float], str], row: Row) -> Cell:
@@ -141,11 +137,13 @@ def _measure(name: str, show: Callable[[float], str], row: Row) -> Cell:
 
 
 def _width(name: str, row: Row) -> Cell:
-    low, high, is_open = row[f"{name}_low"], row[f"{name}_high"], row[f"{name}_open"]
-    if row["bracketed"]:
-        return Cell(f"≥ {low:.1f}" if math.isinf(high) else f"{low:.1f} to {high:.1f}")
-    bound = "≥ " if is_open else ""
-    return Cell(bound + _shown(row, name, lambda value: f"{value:.2f}"))
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    if not row["bracketed"]:
+        text = _shown(row, name, lambda value: f"{value:.2f}")
+        return Cell(f"≥ {text}" if row[f"{name}_open"] else text)
+    if math.isnan(low):
+        return Cell("–")
+    return Cell(f"≥ {low:.1f}" if math.isinf(high) else f"{low:.1f} to {high:.1f}")
 
 
 def _best(row: Row) -> str:
@@ -206,7 +204,11 @@ def _notes(table: pd.DataFrame) -> list[str]:
     if known["bracketed"].astype(bool).any():
         notes.append("'a to b': fewer than 3 points a decade, so that a width can only be bracketed.")
     if any(known[f"{name}_open"].astype(bool).any() for name in MARGINS):
-        notes.append("≥: the basin runs over the end of the grid.")
+        notes.append("≥: at least, as the basin runs over an end of the grid.")
+    if known["width_1_low"].isna().any() and (known["seeds"] > 1).any():
+        notes.append(
+            "–: no basin, as no point of some seed trained, or as values of 0 or less have no decades."
+        )
     if (known["edge"] != "").any():
         notes.append("‡: at the edge of the grid.")
     if (known["lr_window"] < 3 - 1e-9).any():

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Callable
 
+from optbench.analysis.rows import is_share as is_share  # for the whole report
+
+#: a number as text
+Show = Callable[[float], str]
 _BIDI_CONTROLS = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F}
 
 
@@ -57,6 +62,14 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def is_share(metric: str) -> bool:
-    """Whether people read the metric in percent."""
-    return "accuracy" in metric.lower()
+def with_interval(mean: float, low: float, high: float, show: Show, show_half: Show | None = None) -> str:
+    """Return "98.7 ± 0.4", or "99.8 (99.1–100.0)" for an interval that is cut at an end of the metric's range, or is open."""
+    if math.isnan(mean):
+        return "–"
+    if math.isnan(low) or low == high:
+        return show(mean)
+    if math.isinf(high):
+        return show(mean) if show(low) == show(mean) else f"{show(mean)} ({show(low)}–)"
+    if abs((high - mean) - (mean - low)) > 1e-9 * max(abs(low), abs(high)):
+        return f"{show(mean)} ({show(low)}–{show(high)})"
+    return f"{show(mean)} ± {(show_half or show)((high - low) / 2)}"

@@ -1,0 +1,61 @@
+"""Claims about times to target: the measured median, and whether one entry reaches the target before another."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from optbench.analysis import verdicts
+from optbench.analysis.censoring import median, median_interval
+from optbench.analysis.intervals import EXACT_TEST_SEEDS, Difference, paired_difference
+from optbench.analysis.rows import TableRow
+from optbench.analysis.verdicts import Measured, Verdict
+from optbench.plurals import counted
+
+
+def measured_time(row: TableRow, column: str, passages: pd.DataFrame) -> Measured:
+    """Return the median time of a row with its interval."""
+    unit = column.removesuffix("_to_target")
+    own = passages[passages["config_id"] == row.config_id].dropna(subset=[unit])
+    reached = own["reached"].astype(bool).tolist()
+    if not reached:
+        return Measured(reason="" if row.trial.workload.target else "the workload has no target")
+    middle = median(own[unit].tolist(), reached)
+    interval = median_interval(own[f"{unit}_low"].tolist(), own[unit].tolist(), reached)
+    return Measured(len(own), middle, interval.low, interval.high, interval.reason)
+
+
+def earlier(row: TableRow, other: TableRow, unit: str, margin: float, passages: pd.DataFrame) -> Verdict:
+    """Whether `row` reaches the target before `other`, by times within the common budget, paired by seed.
+
+    A pair of which neither trial reached the target has a difference of 0 that nobody observed: "no difference" needs a time in
+    more than half of the pairs.
+    """
+    restricted = passages.assign(time=passages[unit].where(passages["reached"], passages[unit].max()))
+    values = restricted.pivot(index="seed", columns="config_id", values="time").astype(float)
+    found = paired_gain(row, other, -values)
+    if found is None or found.n == 0:
+        return Verdict("not tested here", "not run")
+    seeds = values[[row.config_id, other.config_id]].dropna().index
+    ours = passages[
+        passages["config_id"].isin([row.config_id, other.config_id]) & passages["seed"].isin(seeds)
+    ]
+    unseen = found.n - ours.loc[ours["reached"].astype(bool), "seed"].nunique()
+    if unseen == found.n:
+        return Verdict("inconclusive", "neither entry reached the target in any trial: no time was observed")
+    if found.n < EXACT_TEST_SEEDS:
+        seeds_text = counted(found.n, "seed")
+        return Verdict("inconclusive", f"{seeds_text}; restricted times need {EXACT_TEST_SEEDS}")
+    steps = (passages[unit] - passages[f"{unit}_low"])[passages["reached"].astype(bool)]
+    measured = Measured(found.n, found.mean, found.low, found.high)
+    verdict = verdicts.ordering(measured, margin, float(steps.max()))
+    if verdict.word == "no difference" and 2 * unseen >= found.n:
+        return Verdict("inconclusive", f"in {unseen} of {found.n} pairs neither entry reached the target")
+    return verdict
+
+
+def paired_gain(row: TableRow, other: TableRow, values: pd.DataFrame) -> Difference | None:
+    """Return the paired difference of two columns of `values`; None if either entry has none."""
+    if row.config_id not in values or other.config_id not in values:
+        return None
+    common = values[[row.config_id, other.config_id]].dropna()
+    return paired_difference(common[row.config_id].tolist(), common[other.config_id].tolist())
