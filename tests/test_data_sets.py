@@ -638,6 +638,11 @@ def letters(root):
             r"expected validation inputs of shape \(4,\); found \(3,\)",
         ),
         ("Splits(Split(x, y), Split(x, y), Split(x, y), info, (1.0,), (1.0,))", "expected 'mean' with 0"),
+        (
+            "(lambda z: Splits(Split(z, y), Split(z, y), Split(z, y), DataInfo(6, 6, 6, (1, 4, 4), 3), (1.0,), (1.0,)))"
+            "(np.zeros((6, 1, 5, 3), np.uint8))",
+            r"expected training inputs of shape \(1, 4, 4\); found \(1, 5, 3\)",
+        ),
     ],
 )
 def test_own_splits_are_checked_against_their_description(tmp_path: Path, returned: str, words: str) -> None:

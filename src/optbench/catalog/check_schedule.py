@@ -110,7 +110,7 @@ def _check_rates(name: str, rates: list[Any], step: int) -> None:
             number = float(rate)
         except (TypeError, ValueError):
             number = math.nan
-        if not math.isfinite(number) or number < 0:
+        if not math.isfinite(number) or number < -1e-12:  # rounding may leave a rate just below 0
             raise OptbenchError(
                 f"schedule {name}, step {step}: expected a finite number of at least 0; found {rate!r}"
             )

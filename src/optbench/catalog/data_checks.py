@@ -63,7 +63,8 @@ def _info_problems(splits: Splits) -> Iterator[str]:
         if len(part.labels) != samples:
             yield f"expected the {samples} {title} samples of its description; found {len(part.labels)}"
         shape, expected = part.inputs.shape[1:], tuple(info.shape)
-        is_larger = len(shape) == len(expected) == 3 and shape[0] == expected[0] and shape[1:] >= expected[1:]
+        is_image = len(shape) == len(expected) == 3 and shape[0] == expected[0]
+        is_larger = is_image and all(a >= b for a, b in zip(shape, expected, strict=True))
         if shape != expected and not (part is splits.train and is_larger):
             yield f"expected {title} inputs of shape {expected}; found {shape}"
 

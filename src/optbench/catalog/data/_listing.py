@@ -30,28 +30,25 @@ class Lister:
 
     def pictures(self, class_folder: Path) -> list[Path]:
         """Return all pictures below `class_folder`, at any depth, in the order of their names. Hidden files are ignored."""
-        paths: list[Path] = []
+        found: list[tuple[Path, str]] = []
         waiting = [class_folder]
         while waiting:
             folder = waiting.pop()
             if self._is_new(self._folders, os.path.realpath(folder), folder, class_folder):
-                inner = list(self._entries(folder, class_folder, paths))
-                waiting += reversed(inner)
-        links = {path for path, owner in self._links.values() if owner == class_folder}
-        doubled = {path for path in links if self._owner_of_target(path) == class_folder}
+                waiting += reversed(list(self._entries(folder, class_folder, found)))
+        doubled = {path for path, real in found if real and self._owner_of(real) == class_folder}
         self.repeated += len(doubled)
-        return [path for path in paths if path not in doubled]
+        return [path for path, _ in found if path not in doubled]
 
     def raise_problems(self) -> None:
         """Raise OptbenchError for all problems found; call it when every class folder is listed."""
-        for path, owner in self._links.values():
-            other = self._owner_of_target(path)
-            if other is not None and other != owner:
-                self._refuse(path, Path(os.path.realpath(path)))
+        for real, (path, owner) in self._links.items():
+            if self._owner_of(real) not in (None, owner):
+                self._refuse(path, Path(real))
         raise_first(self._problems, "path")
 
-    def _entries(self, folder: Path, class_folder: Path, paths: list[Path]) -> Iterator[Path]:
-        """Add the pictures in `folder` to `paths`; yield its folders."""
+    def _entries(self, folder: Path, class_folder: Path, found: list[tuple[Path, str]]) -> Iterator[Path]:
+        """Add the pictures in `folder` to `found`, with the real path of links; yield its folders."""
         try:
             with os.scandir(folder) as scanned:
                 entries = sorted(scanned, key=lambda entry: entry.name)
@@ -69,10 +66,10 @@ class Lister:
             elif not entry.is_file():
                 what = "a link to a missing file" if entry.is_symlink() else "no regular file"
                 self._problems.append(Problem(f"is {what}; expected a picture", file=str(path)))
-            elif not entry.is_symlink() or self._is_new(
-                self._links, os.path.realpath(path), path, class_folder
-            ):
-                paths.append(path)
+            elif not entry.is_symlink():
+                found.append((path, ""))
+            elif self._is_new(self._links, real := os.path.realpath(path), path, class_folder):
+                found.append((path, real))
 
     def _is_new(self, known: dict[str, tuple[Path, Path]], real: str, path: Path, class_folder: Path) -> bool:
         first, owner = known.setdefault(real, (path, class_folder))
@@ -84,9 +81,9 @@ class Lister:
             self._refuse(path, first)
         return False
 
-    def _owner_of_target(self, link: Path) -> Path | None:
-        """The class folder that lists the file itself, which `link` points to."""
-        folder, name = os.path.split(os.path.realpath(link))
+    def _owner_of(self, real: str) -> Path | None:
+        """Return the class folder that lists the file itself, which a link points to."""
+        folder, name = os.path.split(real)
         if not _is_picture(name) or name.startswith("."):
             return None
         return self._folders[folder][1] if folder in self._folders else None
