@@ -128,18 +128,18 @@ class Mine(o.SGD):
         super().__init__(params, lr=halved(lr) * math.cos(0))
 
 
-if __name__ == "__main__":
-    events = []
-    study = optbench.compare(
-        {"mine": {"use": Mine, "lr": 0.2}, "half": {"use": torch.optim.SGD, "lr": 0.1}, "Adam": "torch.optim.Adam"},
-        WORKLOAD,
-        seeds=1,
-        on_event=lambda trial, event: events.append((trial.label, event.kind)),
-    )
-    assert ("mine", "finished") in events
-    final = study.table().set_index("optimizer")["final_metric"]
-    assert final["mine"] == final["half"], final
-    assert list(final.index) == ["mine", "half", "Adam"]
+print("the script runs")
+events = []
+study = optbench.compare(
+    {"mine": {"use": Mine, "lr": 0.2}, "half": {"use": torch.optim.SGD, "lr": 0.1}, "Adam": "torch.optim.Adam"},
+    WORKLOAD,
+    seeds=1,
+    on_event=lambda trial, event: events.append((trial.label, event.kind)),
+)
+assert ("mine", "finished") in events
+final = study.table().set_index("optimizer")["final_metric"]
+assert final["mine"] == final["half"], final
+assert list(final.index) == ["mine", "half", "Adam"]
 """
 
 
@@ -147,6 +147,7 @@ def test_a_class_of_a_script_is_compared(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT.replace("WORKLOAD", repr(WORKLOAD)))
     done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("the script runs") == 1
     copied = (tmp_path / "results/compare/plugins/mine.py").read_text()
     assert "from torch import optim as o" in copied or "import torch.optim as o" in copied
 

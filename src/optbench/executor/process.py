@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import Any, Literal
 
 from optbench.errors import OptbenchError, first_line
@@ -132,7 +134,8 @@ def _start(context: Any, target: Callable[..., None], arguments: tuple[Any, ...]
                 if context.get_start_method() == "forkserver":
                     with _undisturbed():  # until the server ignores signals
                         forkserver.ensure_running()
-                process.start()
+                with _without_main_script():
+                    process.start()
                 _running.add(process.pid or 0)
             return process
         except (EOFError, OSError) as error:
@@ -142,13 +145,26 @@ def _start(context: Any, target: Callable[..., None], arguments: tuple[Any, ...]
     raise OptbenchError(f"a worker process cannot start: {reason}{memory_limits()}") from failure
 
 
+@contextlib.contextmanager
+def _without_main_script() -> Iterator[None]:
+    """Start processes that do not import the running script: they need nothing of it, and a script without
+    `if __name__ == "__main__"` would run again in each."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+
+
 def _end_left_behind(process: BaseProcess) -> None:
     """End processes that the trial put into sessions of their own: the server has adopted them."""
     with _registry:
         _running.discard(process.pid or 0)
         server = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
         if server is not None:
-            end_children(server, keep=_running)
+            others = {child.pid or 0 for child in multiprocessing.active_children()}
+            end_children(server, keep=_running | others)
 
 
 def receive(child: Child, stop: StopRequest, patience: float, stop_patience: float = STOP_SECONDS) -> Any:
