@@ -11,7 +11,7 @@ import pytest
 from optbench.analysis.frames import passages_frame
 from optbench.analysis.table import comparison
 from optbench.errors import OptbenchError
-from optbench.importing.tidy import Asked, Imported, import_csv
+from optbench.importing.tidy import Asked, Imported, import_csv, import_logs
 from optbench.report.records import records
 from optbench.store import Results, read
 from program import optbench
@@ -170,6 +170,7 @@ def test_a_restart_replaces_what_contradicts_it(tmp_path):
         "optimizer|seed|epoch|validation_accuracy\nSGD|0|1|0.71\nSGD|0|2|0.83\n",
         "optimizer,seed,epoch,validation_accuracy,,\nSGD,0,1,0.71,,\nSGD,0,2,0.83,,\n",
         HEADER + "SGD,0,1,0.71\n" + HEADER + "SGD,0,2,0.83\n",
+        HEADER + "SGD,0,1,0.71\nepoch,optimizer,seed,validation_accuracy\n2,SGD,0,0.83\n",
         "Optimizer,Seed,Epoch,Val Accuracy\nSGD,0,1,0.71\nSGD,0,2,0.83\n",
         "optimizer,seed,epoch,eval/accuracy\nSGD,0,1,0.71\nSGD,0,2,0.83\n",
     ],
@@ -184,6 +185,11 @@ def test_encodings_are_recognised(tmp_path, encoding):
     found = do_import(tmp_path, (HEADER + "Bäcker,0,1,0.71\n").encode(encoding))
     assert found.optimizers == ("Bäcker",)
     assert any("Windows-1252" in line for line in found.findings) == (encoding == "cp1252")
+
+
+def test_a_file_cut_off_within_a_character_stays_utf_8(tmp_path):
+    found = do_import(tmp_path, (HEADER + "Bäcker,0,1,0.71\nB").encode() + b"\xc3")
+    assert found.optimizers == ("Bäcker",)
 
 
 def test_a_gzip_file_is_decompressed(tmp_path):
@@ -369,6 +375,13 @@ def test_a_row_with_a_status_and_no_evaluation_is_a_trial(tmp_path):
     do_import(tmp_path, HEADER.replace("\n", ",status\n") + "SGD,0,1,0.5,completed\nAdam,0,,,diverged\n")
     assert statuses(tmp_path) == {"SGD": "completed", "Adam": "diverged"}
     assert comparison(stored(tmp_path)).set_index("optimizer")["diverged"].to_dict() == {"SGD": 0, "Adam": 1}
+
+
+def test_records_in_json_can_be_imported(tmp_path):
+    write(tmp_path / "own", a_suite(seeds=1), {("SGD", 0): curve([0.5]), ("Adam", 0): diverged()})
+    (tmp_path / "records.json").write_text(records(read([tmp_path / "own"]), "json"))
+    import_logs("jsonl", [tmp_path / "records.json"], tmp_path / "results", Asked())
+    assert statuses(tmp_path) == {"SGD": "completed", "Adam": "diverged"}
 
 
 def test_rows_of_two_trials_with_one_name_are_refused(tmp_path):

@@ -1,1 +1,1 @@
-"""Other people's logs -> the project's own store: a reader a file, one writer for all."""
+"""Import logs of other tools into the store: readers for each kind of log, one writer for all."""

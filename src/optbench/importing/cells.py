@@ -1,4 +1,4 @@
-"""Cells of foreign tables -> numbers: words for missing values, percent signs, decimal commas, thousands separators."""
+"""Parse cells as numbers: words for missing values, percent signs, decimal commas, thousands separators."""
 
 from __future__ import annotations
 

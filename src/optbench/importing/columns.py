@@ -1,4 +1,4 @@
-"""Which column of a foreign table has which quantity: by `--map FIELD=COLUMN`, else by its name."""
+"""Find the column of each quantity in a table: by `--map FIELD=COLUMN`, else by its name."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ SPLITS = {
     **dict.fromkeys(["train", "training"], "train"),
 }
 _SEPARATORS = (".", "/", "_", " ", "-")
+_LISTED = 20  # columns in a message
 _PLAIN = ("accuracy", "loss")  # `Val Accuracy` is the metric that targets call accuracy
 _NOT_METRICS = re.compile(
     r"(.*[_/.])?(runtime|time|seconds|samples|steps|(samples|steps)_per_second|num_examples|size|fraction|batch(es)?)"
@@ -145,7 +146,8 @@ def _twice(metrics: dict[str, tuple[str, str]], file: str) -> list[Problem]:
 def _missing(
     fields: Collection[str], metrics: dict[str, tuple[str, str]], columns: Sequence[str], file: str
 ) -> list[Problem]:
-    has = f"the columns are {', '.join(columns)}"
+    more = ", ..." if len(columns) > _LISTED else ""
+    has = f"the columns are {', '.join(columns[:_LISTED])}{more}"
     wanted = []
     if "optimizer" not in fields:
         option = "--map optimizer=COLUMN, or --runs PATTERN if the run's name has it"

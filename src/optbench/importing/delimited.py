@@ -74,37 +74,47 @@ def read_delimited(path: Path, findings: Findings) -> Table:
     content = list(io.StringIO(read_text(path, findings), newline=""))
     header, start, delimiter = _header(content, path)
     _check_names(header, path, start + 1)
-    reader = csv.reader(content[start:], delimiter=delimiter, strict=True)
-    width, names = len(header), set(header)
+    rows, lines, torn = _rows(content, start, delimiter, header, path)
+    if torn and not rows:
+        line, length = torn[0]
+        message = f"expected {len(header)} cells, as in the header; found {length}"
+        raise OptbenchError(Problem(message, file=str(path), line=line))
+    for line, _ in torn:
+        findings.note("rows with more or fewer cells than the header: left out", f"{path}:{line}")
+    columns = zip(*rows, strict=True) if rows else ((),) * len(header)
+    named = {unescape(name): cells for name, cells in zip(header, columns, strict=True) if name}
+    return Table(str(path), named, lines, delimiter=delimiter)
+
+
+def _rows(
+    content: Sequence[str], start: int, delimiter: str, header: Sequence[str], path: Path
+) -> tuple[list[list[str]], list[int], list[tuple[int, int]]]:
+    """Return the rows in the header's order, their lines, and the line and length of each row that does not fit."""
     rows: list[list[str]] = []
     lines: list[int] = []
-    torn: list[tuple[int, int]] = []  # line number and length
+    torn: list[tuple[int, int]] = []
+    width, names = len(header), set(header)
+    order: list[int] = []  # of the columns, where a repeated header has another
+    reader = csv.reader(content[start:], delimiter=delimiter, strict=True)
     try:
         for cells in reader:
             if len(cells) > width and not any(map(str.strip, cells[width:])):
                 del cells[width:]
             if not any(cell and not cell.isspace() for cell in cells):
                 continue
+            line = start + reader.line_num
             if len(cells) != width:
-                torn.append((start + reader.line_num, len(cells)))
-            elif cells[0].strip() not in names or {cell.strip() for cell in cells} != names:  # no header
-                rows.append(cells)
-                lines.append(start + reader.line_num)
+                torn.append((line, len(cells)))
+            elif cells[0].strip() in names and {cell.strip() for cell in cells} == names:
+                found = [cell.strip() for cell in cells]
+                order = [] if found == header else [found.index(name) for name in header]
+            else:
+                rows.append([cells[index] for index in order] if order else cells)
+                lines.append(line)
     except csv.Error as error:
         line = start + reader.line_num
         raise OptbenchError(Problem(f"invalid CSV: {error}", file=str(path), line=line)) from error
-    if torn and not rows:
-        line, length = torn[0]
-        message = f"expected {width} cells, as in the header; found {length}"
-        raise OptbenchError(Problem(message, file=str(path), line=line))
-    findings.note(
-        "rows with more or fewer cells than the header: left out",
-        f"{path}:{torn[0][0] if torn else 0}",
-        len(torn),
-    )
-    columns = zip(*rows, strict=True) if rows else ((),) * width
-    named = {unescape(name): cells for name, cells in zip(header, columns, strict=True) if name}
-    return Table(str(path), named, lines, delimiter=delimiter)
+    return rows, lines, torn
 
 
 def _header(content: list[str], path: Path) -> tuple[list[str], int, str]:

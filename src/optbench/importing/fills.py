@@ -1,4 +1,4 @@
-"""NaN that stands for "not measured in this row", as pandas writes it, told apart from NaN that was measured."""
+"""Distinguish NaN that was measured from NaN that means "not measured in this row"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was broken in single logs: worked around, counted, told."""
+"""Count what was left out or worked around in logs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass
 class Findings:
-    """What was met on the way: how often each kind of trouble, and the first files that had it."""
+    """How often each kind of trouble occurred, and the first file that had it."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Evaluations as a foreign log tells them: rows of numbers, restarts undone, and how the run seems to have ended."""
+"""Convert the rows of a run to evaluations in the order of steps, and determine how the run ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EVALUATED = ("validation", "test")
 
 @dataclass(frozen=True)
 class Row:
-    """One evaluation; what the log does not tell is NaN."""
+    """One evaluation; what the log does not have is NaN."""
 
     step: int
     metrics: Metrics

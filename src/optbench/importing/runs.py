@@ -1,4 +1,4 @@
-"""Tables -> the rows of each run, as numbers."""
+"""Convert tables to the rows of each run."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def read_runs(
         source = table.file or table.run
         for key, indexes in _by_run(table, columns, names, findings).items():
             if key in runs:
-                message = f"run '{key[2]}' of '{key[1]}' is in {runs[key].source} too: map a column that tells them apart to 'seed'"
+                message = f"run '{key[2]}' of '{key[1]}' is in {runs[key].source} too: map a column that distinguishes them to 'seed'"
                 raise OptbenchError(Problem(message, file=source))
             of_run = {name: [column[index] for index in indexes] for name, column in numbers.items()}
             rows, unclocked = _rows(of_run, columns)
@@ -143,7 +143,7 @@ def _by_run(
         if trials is not None and trials[index] != trials[indexes[0]]:
             message = (
                 f"run '{key[2]}' of '{key[1]}' has rows of the trials {trials[indexes[0]]} and {trials[index]}: "
-                "import a table of one of them, or map a column that tells them apart to 'seed'"
+                "import a table of one of them, or map a column that distinguishes them to 'seed'"
             )
             line = table.lines[index] if table.lines else None
             raise OptbenchError(Problem(message, file=table.file, line=line))

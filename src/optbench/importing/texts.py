@@ -55,8 +55,9 @@ def read_text(path: Path, findings: Findings) -> str:
     except UnicodeDecodeError as error:
         if encoding != "utf-8":
             raise OptbenchError(Problem(f"not valid {encoding.upper()} text", file=str(path))) from error
-        text = content.decode("cp1252", errors="replace")
-        findings.note("files that are not UTF-8: read as Windows-1252", str(path))
+        cut_off = error.reason == "unexpected end of data"  # within a character
+        text = content.decode("utf-8" if cut_off else "cp1252", errors="replace")
+        findings.note("files that are not UTF-8: read as Windows-1252", str(path), not cut_off)
     if "\0" in text:
         raise OptbenchError(Problem("binary data: expected text", file=str(path)))
     return text

@@ -1,4 +1,4 @@
-"""Tables of any source -> a suite's folder in the store."""
+"""Import the tables of any reader as a suite in the store."""
 
 from __future__ import annotations
 

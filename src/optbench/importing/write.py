@@ -1,4 +1,4 @@
-"""Runs that were read -> a suite's folder in the store, as if optbench had made them."""
+"""Write the runs that were read into a suite's folder in the store."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Readers of foreign logs: a file each, with `read(paths, findings) -> tables` and `EXAMPLES` of the command line.
+"""Readers of logs, one per file, each with a function `read(paths, findings) -> tables`.
 
-The first line of a reader's docstring says what it reads. Its library, if it needs one, is imported when it reads.
+A reader's docstring is the help text of its command. A library that it needs is imported when it reads.
 """
 
 from __future__ import annotations
