@@ -48,6 +48,15 @@ def nothing(outputs, labels, loss):
 def growing(outputs, labels, loss):
     return 3 * labels.shape[0] if labels.shape[0] > 20 else 0
 
+class Needy:
+    HIGHER_IS_BETTER = True
+
+    def __init__(self, power):
+        self.power = power
+
+    def total(self, outputs, labels, loss):
+        return 0
+
 class Margin:
     LOW, HIGH, HIGHER_IS_BETTER = None, None, False
 
@@ -115,6 +124,14 @@ def test_the_direction_of_a_class_is_its_own(folder: Path) -> None:
     assert (found["margin"], found["top-2 rate"]) == (False, True)
 
 
+def test_a_computed_direction_is_found_by_importing_the_file(folder: Path) -> None:
+    (folder / "computed.py").write_text(
+        "HIGHER_IS_BETTER = bool(0)\ndef total(outputs, labels, loss):\n    return 0\n"
+    )
+    one_trial(folder, own_metrics={"rate": "computed.py"})
+    assert directions(load(folder / "suite.yaml").suite, folder)["rate"] is False
+
+
 @pytest.mark.parametrize(
     ("use", "message"),
     [
@@ -122,6 +139,7 @@ def test_the_direction_of_a_class_is_its_own(folder: Path) -> None:
         ("turned.py", "expected LOW below HIGH; found 1 and 0"),
         ("m.py:averaged", "expected the sum over the samples, not their mean"),
         ("m.py:of_two", "takes (outputs, labels); expected (outputs, labels, loss)"),
+        ("m.py:Needy", "a call without arguments raises TypeError"),
         ("m.py:each", "returns a tensor of shape (8,); expected one number"),
         ("m.py:raising", "raises ValueError: wrong shape"),
         ("m.py:nothing", "returns NoneType; expected a tensor"),

@@ -53,7 +53,10 @@ def load_metric(name: str, use: str, folder: str | Path) -> Metric:
     target = lookup.resolve("metrics", use, folder)
     found = lookup.load(target)
     if isinstance(found, type):
-        found = found()
+        try:
+            found = found()
+        except Exception as error:  # a class in somebody's own file may raise anything
+            raise OptbenchError(lookup.raised(target, error, f"'{use}': a call without arguments")) from error
     total = getattr(found, "total", None if isinstance(found, ModuleType) else found)
     owner = found if hasattr(found, "HIGHER_IS_BETTER") else sys.modules.get(getattr(found, "__module__", ""))
     facts = {fact: getattr(owner, fact) for fact in _FACTS if hasattr(owner, fact)}
