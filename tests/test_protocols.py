@@ -49,7 +49,12 @@ SAM = """
 import torch
 
 
-class SAM(torch.optim.SGD):
+class Base(torch.optim.SGD):
+    def step(self, closure=None):
+        return super().step(closure)
+
+
+class SAM(Base):
     {step}
 
     def __init__(self, params, lr=0.05, rho=0.05):
@@ -154,7 +159,9 @@ def sam_losses(folder: Path, entry: dict[str, Any], rho: float) -> tuple[list[Te
     return parameters, evaluated
 
 
-@pytest.mark.parametrize("step", [STEP_WITH_CLOSURE, STEP_REFUSED], ids=["closure", "passes only"])
+@pytest.mark.parametrize(
+    "step", [STEP_WITH_CLOSURE, STEP_REFUSED, ""], ids=["closure", "passes only", "step of its base"]
+)
 def test_sam_trains_as_in_a_loop_written_by_hand(
     step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

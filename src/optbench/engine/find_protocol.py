@@ -66,8 +66,10 @@ def _calls(members: Sequence[Any], entry: Optimizer, make_toy: MakeToy, create_g
         return "plain"
     if asked == "loss_only":
         return "loss_only"
+    if has_two_passes(first) and (_inherits_step(first) or not _takes_closure(first)):
+        return "two_passes"
     if asked == "gradients_first":
-        return "gradients_first" if _takes_closure(first) or not has_two_passes(first) else "two_passes"
+        return "gradients_first"
     if type(first).__module__.startswith("torch.optim"):
         return "closure"
     by_trial = calls_by_trial(make_toy, create_graph=create_graph)
@@ -139,6 +141,19 @@ def _method_for_the_loop(member: Any) -> str:
 
 def has_two_passes(member: Any) -> bool:
     return all(callable(getattr(member, name, None)) for name in PASSES)
+
+
+def _inherits_step(member: Any) -> bool:
+    """Whether `step` is an ancestor's, which knows nothing of the passes: it would be another method."""
+    step, first = (_owner(type(member), name) for name in ("step", PASSES[0]))
+    return step is not None and first is not None and step is not first and issubclass(first, step)
+
+
+def _owner(cls: type, name: str) -> type | None:
+    """The class that defines a method. torch wraps `step` anew in the class of the first instance."""
+    method = inspect.unwrap(getattr(cls, name, None) or _owner)
+    same = [base for base in cls.__mro__ if name in vars(base) and inspect.unwrap(vars(base)[name]) is method]
+    return same[-1] if same else None
 
 
 def calls_by_trial(make_toy: MakeToy, *, create_graph: bool = False) -> Calls | None:

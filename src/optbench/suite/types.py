@@ -140,7 +140,7 @@ class Optimizer(Strict):
     @classmethod
     def _countable(cls, length: Duration | None) -> Duration | None:
         if length is not None and length.unit == "seconds":
-            raise ValueError("expected epochs or steps: a schedule counts steps")
+            raise ValueError("expected epochs or steps; found seconds")
         return length
 
     @field_validator("horizons")
