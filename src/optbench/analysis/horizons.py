@@ -10,7 +10,14 @@ import pandas as pd
 
 from optbench.analysis.frames import is_worst
 from optbench.analysis.intervals import t_interval
-from optbench.analysis.rows import TableRow, comparable, higher_is_better, table_rows, value_range
+from optbench.analysis.rows import (
+    TableRow,
+    comparable,
+    higher_is_better,
+    lengths_in_one_unit,
+    table_rows,
+    value_range,
+)
 from optbench.analysis.table import final_values
 from optbench.store import Results
 from optbench.suite.types import Target
@@ -33,7 +40,8 @@ COLUMNS = (
 def horizons_frame(results: Results) -> pd.DataFrame:
     """One row a target, optimizer and horizon, for workloads that ran with several; each is a full run of its own.
 
-    Columns: suite, workload, target, optimizer, horizon (text), length (its number); metric (the target's), estimand, seeds,
+    Columns: suite, workload, target, optimizer, horizon (text), length (its number;
+    in steps where the units differ); metric (the target's), estimand, seeds,
     imputed (trials that count as the worst outcome);
     final_metric with its 95 % t interval (of the test split; none where trials diverged); meets (its mean meets the target),
     surely (the whole interval does); shortest and shortest_surely: the least horizon of the optimizer that does.
@@ -44,10 +52,13 @@ def horizons_frame(results: Results) -> pd.DataFrame:
         for workload in dict.fromkeys(row.trial.workload_name for row in rows):
             blocks = comparable([row for row in rows if row.trial.workload_name == workload])
             if len(blocks) > 1:
+                lengths = lengths_in_one_unit([block[0] for block in blocks])
                 for target in blocks[0][0].trial.workload.target:
                     higher = higher_is_better(suite, blocks[0][0].trial.workload, target.metric)
                     records += [
-                        record for block in blocks for record in _of_block(block, target, higher=higher)
+                        record
+                        for block, length in zip(blocks, lengths, strict=True)
+                        for record in _of_block(block, length, target, higher=higher)
                     ]
     table = pd.DataFrame(records, columns=list(COLUMNS))
     for name, condition in (("shortest", "meets"), ("shortest_surely", "surely")):
@@ -59,7 +70,9 @@ def horizons_frame(results: Results) -> pd.DataFrame:
     return table
 
 
-def _of_block(block: list[TableRow], target: Target, *, higher: bool) -> Iterator[dict[str, Any]]:
+def _of_block(
+    block: list[TableRow], length: float, target: Target, *, higher: bool
+) -> Iterator[dict[str, Any]]:
     values = final_values(block, target.metric, higher=higher)
     for row in block:
         found = t_interval(values[row.config_id].dropna().tolist(), within=value_range(target.metric))
@@ -72,7 +85,7 @@ def _of_block(block: list[TableRow], target: Target, *, higher: bool) -> Iterato
             "target": str(target),
             "optimizer": row.trial.label,
             "horizon": str(budget),
-            "length": budget.value,
+            "length": length,
             "metric": target.metric,
             "estimand": row.estimand,
             "seeds": found.n,

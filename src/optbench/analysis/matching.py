@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from optbench.analysis.lengths import same_length
 from optbench.analysis.rows import TableRow, table_rows
 from optbench.store import Results, SuiteResults, TrialLog
 
@@ -82,7 +83,8 @@ def _suite_pair(before: SuiteResults, after: SuiteResults) -> SuitePair:
     names = _matched(_by_workload(first), _by_workload(second))[0]
     entries: list[EntryPair] = []
     for own, other in names:
-        alike, _, _ = _matched(_by_entry(own), _by_entry(other), single=False)
+        alike, left, right = _matched(_by_entry(own), _by_entry(other), single=False)
+        alike += _equally_long(left, right)
         entries += [
             EntryPair(before.name, a.trial.workload_name, a.horizon, a.trial.label, a, b) for a, b in alike
         ]
@@ -111,6 +113,22 @@ def _by_entry(rows: Iterable[TableRow]) -> dict[tuple[str, str, int], TableRow]:
         nth = sum(key[:2] == (row.horizon, row.trial.label) for key in found)
         found[row.horizon, row.trial.label, nth] = row
     return found
+
+
+def _equally_long(left: list[TableRow], right: list[TableRow]) -> list[tuple[TableRow, TableRow]]:
+    """Pair rows of one label whose horizons are equal in steps, though written in different units."""
+    pairs, free = [], list(right)
+    for row in left:
+        other = next((other for other in free if _same_entry(row, other)), None)
+        if other is not None:
+            free = [each for each in free if each is not other]
+            pairs.append((row, other))
+    return pairs
+
+
+def _same_entry(a: TableRow, b: TableRow) -> bool:
+    known = a.steps_per_epoch if a.steps_per_epoch == b.steps_per_epoch else None
+    return a.trial.label == b.trial.label and same_length(a.length, b.length, known)
 
 
 def _matched(

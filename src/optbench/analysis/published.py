@@ -15,7 +15,14 @@ from optbench.analysis.compare import FEW_SEEDS
 from optbench.analysis.costs import costs_frame, per_trial
 from optbench.analysis.frames import is_worst, passages_frame
 from optbench.analysis.intervals import t_interval
-from optbench.analysis.rows import TableRow, comparable, higher_is_better, table_rows, value_range
+from optbench.analysis.rows import (
+    TableRow,
+    comparable,
+    higher_is_better,
+    lengths_in_one_unit,
+    table_rows,
+    value_range,
+)
 from optbench.analysis.scope import elsewhere, scope_text
 from optbench.analysis.sweeps import Sweep, sweeps
 from optbench.analysis.table import final_values, memory_multiple, memory_note
@@ -99,7 +106,9 @@ def _block(
     state_multiples: StateMultiples,
     uses: dict[str, str],
 ) -> _Block:
-    alike = max(comparable(rows), key=lambda block: block[0].trial.workload.budget.value)
+    blocks = comparable(rows)
+    lengths = lengths_in_one_unit([block[0] for block in blocks])
+    alike = max(zip(lengths, blocks, strict=True), key=lambda pair: pair[0])[1]
     workload = alike[0].trial.workload
     own = passages[passages["config_id"].isin([row.config_id for row in alike])]
     if workload.target:

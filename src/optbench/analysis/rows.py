@@ -9,9 +9,11 @@ from weakref import WeakKeyDictionary
 
 from pydantic import ValidationError
 
+from optbench.analysis.lengths import in_steps, same_length
 from optbench.errors import OptbenchError, Problem
 from optbench.plurals import counted
 from optbench.store import Results, SuiteResults, TrialLog
+from optbench.suite.amounts import Duration
 from optbench.suite.axes import as_text
 from optbench.suite.types import Trial, Workload
 
@@ -34,9 +36,19 @@ class TableRow:
     estimand: str  # what the final metric is of: last or best_validation
 
     @property
+    def length(self) -> Duration:
+        """Of the schedule."""
+        return self.trial.entry.horizon or self.trial.workload.budget
+
+    @property
     def horizon(self) -> str:
-        """Length of the schedule: it belongs to the entry's name where horizons differ."""
-        return str(self.trial.entry.horizon or self.trial.workload.budget)
+        """Length of the schedule as text: it belongs to the entry's name where horizons differ."""
+        return str(self.length)
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Optimizer steps of an epoch; None as long as no trial has recorded them."""
+        return next((log.started.steps_per_epoch for log in self.logs if log.started is not None), None)
 
 
 def batch_size(row: TableRow) -> int | str:
@@ -74,8 +86,32 @@ def all_rows(results: Results) -> list[TableRow]:
 
 def comparable(rows: list[TableRow]) -> list[list[TableRow]]:
     """One workload's rows by the budget they were given: final metrics and times compare within each."""
-    budgets = dict.fromkeys(row.trial.workload.budget for row in rows)
-    return [[row for row in rows if row.trial.workload.budget == budget] for budget in budgets]
+    groups: list[list[TableRow]] = []
+    for row in rows:
+        known = next((group for group in groups if _same_budget(group[0], row)), None)
+        if known is None:
+            groups.append([row])
+        else:
+            known.append(row)
+    return groups
+
+
+def lengths_in_one_unit(rows: list[TableRow]) -> list[float]:
+    """Return the length of each row's budget: as written where all have one unit, else in steps (0 where they are not known)."""
+    budgets = [row.trial.workload.budget for row in rows]
+    if len({budget.unit for budget in budgets}) == 1:
+        return [budget.value for budget in budgets]
+    return [
+        float(in_steps(budget, row.steps_per_epoch) or 0) for budget, row in zip(budgets, rows, strict=True)
+    ]
+
+
+def _same_budget(a: TableRow, b: TableRow) -> bool:
+    first, second = a.trial.workload.budget, b.trial.workload.budget
+    if first == second:
+        return True
+    known = a.steps_per_epoch if a.steps_per_epoch == b.steps_per_epoch else None
+    return first.unit != second.unit and same_length(first, second, known)
 
 
 def superseded(suite: SuiteResults) -> tuple[TrialLog, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from optbench.analysis.lengths import same_length
 from optbench.analysis.rows import TableRow, batch_size
 from optbench.suite.published import Scope
 
@@ -13,8 +14,9 @@ def elsewhere(scope: Scope, row: TableRow, column: str) -> str:
     workload = row.trial.workload
     here: list[tuple[Any, Any]] = [(scope.model, workload.model.name)]
     if column != "memory_overhead":
-        budget = None if scope.budget is None else str(scope.budget)
-        here += [(scope.data, workload.data.name), (budget, str(workload.budget))]
+        here.append((scope.data, workload.data.name))
+        if scope.budget is not None and not same_length(scope.budget, workload.budget, row.steps_per_epoch):
+            here.append((str(scope.budget), str(workload.budget)))
         size = None if scope.batch_size is None else f"batch size {scope.batch_size}"
         here.append((size, f"batch size {batch_size(row)}"))
     if column == "seconds_to_target":

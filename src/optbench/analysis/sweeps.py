@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from optbench.analysis.frames import counts, first_holding, is_worst
+from optbench.analysis.lengths import same_length
 from optbench.analysis.rows import TableRow, higher_is_better, sweep_rows, table_rows
 from optbench.analysis.table import worst_value
 from optbench.store import Results, SuiteResults, TrialLog
@@ -82,7 +83,7 @@ def _of_suite(suite: SuiteResults) -> Iterator[Sweep]:
                 row
                 for row in timed
                 if (row.trial.workload_name, row.trial.label) == (workload, label)
-                and row.trial.workload.budget == budget
+                and same_length(row.trial.workload.budget, budget, row.steps_per_epoch)
             ),
             None,
         )

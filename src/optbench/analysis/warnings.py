@@ -10,6 +10,7 @@ import pandas as pd
 from optbench.analysis.compare import FEW_SEEDS
 from optbench.analysis.frames import counts
 from optbench.analysis.implementations import capture_warnings, implementation_warnings
+from optbench.analysis.lengths import same_length
 from optbench.analysis.rows import TableRow, batch_size, seeds_not_shown_text, superseded, table_rows
 from optbench.plurals import counted
 from optbench.store import Results, SuiteResults, TrialLog
@@ -106,7 +107,13 @@ def _environment(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
 
 def _settings(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     horizons = list(dict.fromkeys(row.horizon for row in rows))
-    if len(horizons) > 1:
+    first = rows[0]
+    alike = all(
+        same_length(first.length, row.length, first.steps_per_epoch)
+        for row in rows
+        if row.length != first.length
+    )
+    if len(horizons) > 1 and not alike:
         yield (
             "horizon",
             f"different horizons ({', '.join(horizons)}): times to target do not compare across them",
