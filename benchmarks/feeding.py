@@ -44,7 +44,7 @@ def main() -> None:
     allocator.tune("cpu")
     session, steps = session_of(WORKLOADS[asked.workload]), WORKLOADS[asked.workload].every
     session.model.train()
-    fixed = session.feed.batch(0)
+    fixed = session.training_batches.batch(0)
 
     def fed() -> None:
         for step in range(steps):
@@ -58,7 +58,7 @@ def main() -> None:
 
     def made() -> None:
         for step in range(steps):
-            session.feed.batch(step)
+            session.training_batches.batch(step)
 
     fed(), constant()  # what starts with the first steps
     pairs = rounds(asked.rounds, lambda: _seconds(fed), lambda: _seconds(constant), lambda: _seconds(made))

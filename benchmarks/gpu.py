@@ -23,9 +23,9 @@ import yaml
 
 from benchmarks.running import ROOT, Figure, ratios, rounds
 from optbench.engine.clock import synchronise
-from optbench.engine.forecast import forecast
-from optbench.engine.forecast_check import with_measured
 from optbench.engine.loop import train
+from optbench.engine.memory_forecast import forecast
+from optbench.engine.memory_forecast_check import with_measured
 from optbench.engine.session import Session, prepare
 from optbench.engine.stacked.loop import train_stack
 from optbench.engine.step import training_step
@@ -114,7 +114,7 @@ def _bare_step_seconds(trial: Trial, place: Place) -> float:
     optimizer = session.optimizers.members[0]
 
     def step(number: int) -> None:
-        inputs, labels = session.feed.batch(number)
+        inputs, labels = session.training_batches.batch(number)
         optimizer.zero_grad(set_to_none=True)
         with session.precision.autocast(place.device):
             loss = session.loss(session.forward(inputs), labels)
@@ -190,16 +190,16 @@ def constant_input(place: Place) -> Iterator[Figure]:
     """The engine's batches against one batch used again and again: from the device, and streamed from the host."""
     for residency in ("device", "host"):
         session = _warm(_trial(place, place.sizes.large, "SGD + Momentum"), place, residency)
-        real, fixed = session.feed.batch, session.feed.batch(0)
+        real, fixed = session.training_batches.batch, session.training_batches.batch(0)
 
         def seconds(
             constant: bool, session: Session = session, real: Any = real, fixed: Any = fixed
         ) -> float:
-            session.feed.batch = (lambda step: fixed) if constant else real  # type: ignore[method-assign]
+            session.training_batches.batch = (lambda step: fixed) if constant else real  # type: ignore[method-assign]
             return _seconds(lambda step: _step(session, step), place)
 
         pairs = rounds(place.sizes.rounds, lambda s=seconds: s(False), lambda s=seconds: s(True))
-        session.feed.close()
+        session.training_batches.close()
         what = f"{_name(place.sizes.large)}, data on the {residency}: constant input / the engine's batches"
         yield Figure("data", what, "0.97", ratios(pairs, over=0, of=1))
 
@@ -282,8 +282,8 @@ def _step_seconds(events: list[Any]) -> float:
 def _warm(trial: Trial, place: Place, residency: str = "device") -> Session:
     session = prepare(trial, place.device, place.folder)
     if residency == "host":
-        session.feed.residency = "host"
-        session.feed._inputs = torch.from_numpy(session.splits.train.inputs)
+        session.training_batches.residency = "host"
+        session.training_batches._inputs = torch.from_numpy(session.splits.train.inputs)
     session.model.train()
     for number in range(min(10, place.sizes.steps)):
         _step(session, number)

@@ -18,7 +18,7 @@ from torch import nn
 
 from optbench.analysis.implementations import capture_note, capture_warnings
 from optbench.engine import capturable as rules
-from optbench.engine import graphs as graphs_module
+from optbench.engine import cuda_graphs as graphs_module
 from optbench.engine import stepper
 from optbench.engine.capturable import capturable, is_launch_bound
 from optbench.engine.compiled_step import counts_beside_parameters

@@ -13,7 +13,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from optbench.analysis.implementations import implementation_warnings, steps_ran
-from optbench.engine import warm
+from optbench.engine import compile_warmup
 from optbench.engine.compiled_step import CompiledStep, NotCompilable, scratch_copy
 from optbench.engine.session import prepare
 from optbench.engine.state_memory import state_memory
@@ -175,7 +175,7 @@ def test_what_cannot_be_compiled_says_why(make: Any, reason: str) -> None:
 def test_auto_is_fused_where_torch_has_it_and_else_compiled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warm, "CompiledStep", lambda member, backend: CompiledStep(member, "eager"))
+    monkeypatch.setattr(compile_warmup, "CompiledStep", lambda member, backend: CompiledStep(member, "eager"))
     entries = {
         name: {"use": f"torch.optim.{name}"} for name in ("SGD", "Adam", "Adagrad", "RMSprop", "Adafactor")
     }
@@ -229,7 +229,7 @@ def test_a_compiler_that_fails_leaves_the_plain_step(tmp_path: Path) -> None:
     (trial,) = trials(tmp_path, optimizers={"One": {"use": "torch.optim.RMSprop"}}, implementation="compiled")
     session = prepare(trial, CPU, tmp_path)
     torch._dynamo.reset()
-    warm.compile_steps(session, broken)
+    compile_warmup.compile_steps(session, broken)
     ((runs,),) = session.optimizers.implementations()
     assert runs.name == "forloop"
     assert "no compiler here" in runs.note
@@ -245,7 +245,7 @@ def test_a_compiled_trial_is_the_plain_one_and_resumes_exactly(
     backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What compiling takes is told apart, outside the training clock."""
-    monkeypatch.setattr(warm, "CompiledStep", lambda member, _: CompiledStep(member, backend))
+    monkeypatch.setattr(compile_warmup, "CompiledStep", lambda member, _: CompiledStep(member, backend))
     entry = {"One": {"use": "torch.optim.RMSprop", "lr": 1e-3, "schedule": "cosine"}}
     (plain,) = trials(tmp_path, optimizers=entry)
     (trial,) = trials(tmp_path, optimizers=entry, implementation="compiled")

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet50
 
-from optbench.engine.forecast import forecast
-from optbench.engine.forecast_check import training_peak, with_measured
-from optbench.engine.forecast_model import CPU, model_memory
-from optbench.engine.forecast_optimizer import as_on_gpu, optimizer_memory
+from optbench.engine.memory_forecast import forecast
+from optbench.engine.memory_forecast_check import training_peak, with_measured
+from optbench.engine.model_memory import CPU, model_memory
+from optbench.engine.optimizer_memory import as_on_gpu, optimizer_memory
 from optbench.engine.precision import resolve
 from optbench.errors import OptbenchError
 from optbench.forecasts import Forecast, ModelMemory, OptimizerMemory

@@ -170,7 +170,7 @@ def by_hand(folder: Path, entry: dict[str, Any], step: Any) -> list[nn.Parameter
     model = session.model
     parameters = session.parameters
     for number in range(18):
-        inputs, labels = session.feed.batch(number)
+        inputs, labels = session.training_batches.batch(number)
 
         def backward(inputs: Any = inputs, labels: Any = labels) -> None:
             model.zero_grad()

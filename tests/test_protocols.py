@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from optbench.engine.forecast_optimizer import optimizer_memory
 from optbench.engine.models import build_model
+from optbench.engine.optimizer_memory import optimizer_memory
 from optbench.engine.protocol import Protocol
 from optbench.engine.session import Session, prepare
 from optbench.events import Event
@@ -143,7 +143,7 @@ def sam_losses(folder: Path, entry: dict[str, Any], rho: float) -> tuple[list[Te
         nonlocal evaluated
         evaluated += 1
         model.zero_grad()
-        inputs, labels = session.feed.batch(step)
+        inputs, labels = session.training_batches.batch(step)
         nn.functional.cross_entropy(model(inputs), labels).backward()
 
     for step in range(18):

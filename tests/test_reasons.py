@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from optbench.engine.tell import format_traceback
+from optbench.engine.trial_records import format_traceback
 from optbench.events import reason_of
 from program import optbench
 from real_runs import a_suite

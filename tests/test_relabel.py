@@ -46,7 +46,7 @@ def test_training_and_evaluation_see_the_labels_that_hold(tmp_path: Path) -> Non
     session.loss = lambda outputs, labels: (seen.append(labels), told(outputs, labels))[1]
     for step in (0, 6):  # 6 steps an epoch
         training_step(session, step, step, want_norm=False)
-    own = [session.feed.batch(step)[1] for step in (0, 6)]
+    own = [session.training_batches.batch(step)[1] for step in (0, 6)]
     assert torch.equal(seen[0], own[0])
     assert not torch.equal(seen[1], own[1])
     assert torch.equal(session.labels(own[1]), seen[1])

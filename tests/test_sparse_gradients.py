@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from optbench.engine.forecast_optimizer import optimizer_memory
 from optbench.engine.models import build_model
+from optbench.engine.optimizer_memory import optimizer_memory
 from optbench.engine.step_times import step_times
 from optbench.verify.conformance import conformance
 from optbench.verify.plugin import load_plugin

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from optbench.engine.gradients import GradientWatch
-from optbench.engine.noise import gradient_noise_scale
+from optbench.engine.gradient_monitor import GradientMonitor
+from optbench.engine.gradient_noise import gradient_noise_scale
 from optbench.engine.resources import Monitor
 from optbench.engine.session import prepare
 from optbench.events import Evaluated, Event
@@ -54,12 +54,12 @@ def test_a_study_changes_nothing_of_the_training(tmp_path: Path) -> None:
 
 
 def test_an_explosion_is_relative_to_the_running_median() -> None:
-    watch = GradientWatch()
+    watch = GradientMonitor()
     watch.take([1e6] * 50, 1.0)  # large, but usual
     assert watch.exploded == 0
     watch.take([9e6, 1.1e7, float("inf"), float("nan"), 1e6], 1.0)
     assert watch.exploded == 3
-    falling = GradientWatch()
+    falling = GradientMonitor()
     falling.take([10.0 * 0.9**step for step in range(100)], 1.0)
     falling.take([10.0 * 0.9**step for step in range(100, 200)], 0.1)
     assert (falling.exploded, falling.vanished) == (0, 0)
@@ -67,7 +67,7 @@ def test_an_explosion_is_relative_to_the_running_median() -> None:
 
 def test_vanishing_needs_a_loss_that_has_not_fallen() -> None:
     for loss, expected in ((0.9, 30), (0.1, 0)):
-        watch = GradientWatch()
+        watch = GradientMonitor()
         watch.take([1.0] * 100, 1.0)
         watch.take([1e-5] * 30, loss)
         assert watch.vanished == expected
@@ -219,7 +219,7 @@ def test_clipping_by_value_counts_the_steps_that_it_changed(tmp_path: Path) -> N
     session = prepare(trial, CPU, tmp_path)
     largest = []
     for step in range(6):
-        inputs, labels = session.feed.batch(step)
+        inputs, labels = session.training_batches.batch(step)
         session.optimizers.zero_grad()
         session.loss(session.forward(inputs), labels).backward()
         largest.append(max(float(p.grad.abs().max()) for p in session.parameters if p.grad is not None))

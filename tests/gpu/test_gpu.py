@@ -16,9 +16,9 @@ import pytest
 import torch
 import yaml
 
-from optbench.engine.forecast import forecast
-from optbench.engine.forecast_check import with_measured
 from optbench.engine.loop import train
+from optbench.engine.memory_forecast import forecast
+from optbench.engine.memory_forecast_check import with_measured
 from optbench.engine.session import Session, prepare
 from optbench.engine.stacked.loop import train_stack
 from optbench.engine.step import training_step
@@ -141,7 +141,10 @@ def test_start_and_order_are_those_of_the_cpu(tmp_path: Path) -> None:
     assert here.initial_weights == on_cpu.initial_weights
     assert here.memory_format == ("channels_last" if HERE else "contiguous")
     for step in (0, 3, 17):
-        (inputs, labels), (host_inputs, host_labels) = here.feed.batch(step), on_cpu.feed.batch(step)
+        (inputs, labels), (host_inputs, host_labels) = (
+            here.training_batches.batch(step),
+            on_cpu.training_batches.batch(step),
+        )
         assert torch.equal(labels.cpu(), host_labels)
         torch.testing.assert_close(inputs.cpu(), host_inputs)
 
@@ -150,7 +153,7 @@ def test_start_and_order_are_those_of_the_cpu(tmp_path: Path) -> None:
 @pytest.mark.parametrize("label", ["SGD + Momentum", "AdamW", "RMSprop", "NAdam", "Adagrad"])
 def test_no_step_waits_for_the_device(label: str, implementation: str, tmp_path: Path) -> None:
     """Over the end of an epoch, with clipping, the norm and a moving average."""
-    from optbench.engine.warm import compile_outside_the_clock
+    from optbench.engine.compile_warmup import compile_outside_the_clock
 
     trial = trial_of(
         tmp_path,
@@ -180,13 +183,13 @@ def test_no_fused_step_in_fp16_waits_for_the_device(tmp_path: Path) -> None:
 
 def test_no_step_waits_where_the_data_are_on_the_host(tmp_path: Path) -> None:
     session = prepare(trial_of(tmp_path, precision="bf16"), DEVICE, tmp_path)
-    session.feed.residency = "host"
-    session.feed._inputs = torch.from_numpy(session.splits.train.inputs)
+    session.training_batches.residency = "host"
+    session.training_batches._inputs = torch.from_numpy(session.splits.train.inputs)
     warm(session)
     with no_waiting():
         for step in range(3, 20):
             training_step(session, step, step, want_norm=False)
-    session.feed.close()
+    session.training_batches.close()
 
 
 def test_no_step_of_a_trial_waits_between_its_evaluations(

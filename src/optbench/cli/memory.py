@@ -182,14 +182,14 @@ def _with_batch(trial: Trial, batch_size: int) -> Trial:
 
 
 def _forecasts(job: Job, options: Options) -> list[Forecast]:
-    from optbench.engine.forecast import forecast, gpu
+    from optbench.engine.memory_forecast import forecast, gpu
 
     device = gpu() if options.check else None
     if options.check and device is None:
         raise OptbenchError(Problem("needs an NVIDIA GPU; there is none here", "--check"))
     rows = forecast(job.trials, job.shape, job.classes, options.steps)
     if device is not None:
-        from optbench.engine.forecast_check import with_measured
+        from optbench.engine.memory_forecast_check import with_measured
 
         rows = with_measured(rows, job.trials, job.shape, job.classes, device)
     return rows

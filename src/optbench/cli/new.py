@@ -237,7 +237,7 @@ def _refuse_existing(file: Path) -> None:
 def _pace(model: Component, info: DataInfo, batch: int, folder: Path) -> tuple[float, str]:
     """Seconds a step, and where they come from."""
     from optbench.catalog.starter import ASSUMED_STEP_SECONDS
-    from optbench.engine.pace import step_seconds
+    from optbench.engine.step_time_estimate import step_seconds
 
     try:
         return step_seconds(model, info.shape, info.classes, batch, folder), "timed here"

@@ -55,9 +55,9 @@ def measure_steps(model: str, options: Options) -> int:
     import torch
 
     from optbench.engine.allocator import tune
+    from optbench.engine.compile_warmup import keep_compiled
     from optbench.engine.devices import pick
     from optbench.engine.step_times import IMPLEMENTATIONS, step_times
-    from optbench.engine.warm import keep_compiled
     from optbench.report.steps import save_figure, steps_report
 
     if options.threads is not None:

@@ -151,7 +151,7 @@ def verify_plugin(typed: str, options: Options) -> int:
 def _against(plugin: Plugin, equation: str) -> list[Deviation]:
     from optbench.verify.equations import deviations_of
 
-    if plugin.protocol.has_closure or plugin.sparse or plugin.recipe.makes_own_groups:
+    if plugin.protocol.has_closure or plugin.sparse or plugin.spec.makes_own_groups:
         raise OptbenchError(
             Problem("goes with optimizers over parameters with dense gradients, without a closure", "--as")
         )

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from optbench.catalog import lookup
+from optbench.engine.compile_warmup import scheduled_beside_rate
 from optbench.engine.optimizers import Optimizers
 from optbench.engine.session import Session
-from optbench.engine.warm import scheduled_beside_rate
 
 #: A step is bound by launching if, once the host has asked for all of it, the device is done in less than this share of its time.
 WAITING_SHARE = 1 / 3

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from optbench.catalog.types import DataInfo
 from optbench.engine.activations import checkpoint_activations
-from optbench.engine.forecast_model import Loss, backward, model_memory, without_data
+from optbench.engine.model_memory import Loss, backward, model_memory, without_data
 from optbench.engine.precision import Precision
 from optbench.suite.types import Workload
 

@@ -11,20 +11,20 @@ from pathlib import Path
 import torch
 
 from optbench.engine import checkpoint as checkpoints
-from optbench.engine import tell
+from optbench.engine import trial_records
 from optbench.engine.clock import Stopwatch, now
+from optbench.engine.compile_warmup import compile_outside_the_clock
 from optbench.engine.environment import environment
 from optbench.engine.evaluate import evaluation_mode, measure
-from optbench.engine.guard import check_moved, snapshot
+from optbench.engine.gradient_noise import gradient_noise_scale
 from optbench.engine.memory import is_out_of_memory, memory_asked_for, peak_of
-from optbench.engine.noise import gradient_noise_scale
 from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.progress import Progress
 from optbench.engine.resources import Monitor
 from optbench.engine.session import prepare
 from optbench.engine.stepper import Stepper
 from optbench.engine.trial_checkpoints import TrialCheckpoints
-from optbench.engine.warm import compile_outside_the_clock
+from optbench.engine.update_check import check_moved, snapshot
 from optbench.errors import OptbenchError, is_user_interrupt
 from optbench.events import Event, Fault, Finished, Metrics, Progressed, Resumed, Status
 from optbench.suite.types import Trial
@@ -75,7 +75,7 @@ def train(
             ) from error
         else:
             blame: Fault = "infrastructure" if isinstance(error, OSError) else ""
-            yield run.finished("failed", tell.format_traceback(error), at_fault=blame)
+            yield run.finished("failed", trial_records.format_traceback(error), at_fault=blame)
 
 
 class _Abandoned(Exception):
@@ -111,14 +111,14 @@ class _Run:
             resumed = self._resume(data_root)
             session = self.session
             noise = None if resumed else self._noise()
-        yield self._resumed() if resumed else tell.started(session, self.device, noise)
+        yield self._resumed() if resumed else trial_records.started(session, self.device, noise)
         if self.checkpoints.news:
             yield self._sign_of_life()
         session.model.train()
         session.optimizers.train()
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        with self.monitor.running(), closing(session.feed):
+        with self.monitor.running(), closing(session.training_batches):
             yield from self._training()
 
     def _set_up(self, data_root: Path) -> None:
@@ -158,7 +158,9 @@ class _Run:
         progress, clock = self.progress, self.progress.clock
         last_sign = last_checkpoint = now()
         spent = self._spent()
-        due = progress.step > progress.tally.first_step and (spent or self._evaluation_due(progress.step))
+        due = progress.step > progress.statistics.first_step and (
+            spent or self._evaluation_due(progress.step)
+        )
         clock.start()
         while due or not spent:
             if not due:
@@ -213,7 +215,7 @@ class _Run:
         ahead = self._evaluation_due(progress.step + 1) or progress.step + 1 == session.steps
         want_norm = ahead or "gradients" in self.trial.workload.study
         facts = self.stepper.step(progress.step, progress.step - progress.skipped, want_norm)
-        progress.tally.add(facts)
+        progress.statistics.add(facts)
         progress.step += 1
         if before is not None:
             progress.clock.pause()
@@ -229,13 +231,15 @@ class _Run:
 
     def _evaluation_due(self, step: int) -> bool:
         every = self.trial.workload.evaluate.every
-        interval = every.value * (self.session.feed.steps_per_epoch if every.unit == "epochs" else 1)
+        interval = every.value * (
+            self.session.training_batches.steps_per_epoch if every.unit == "epochs" else 1
+        )
         return step >= max(1, round((self.progress.evaluations + 1) * interval))
 
     def _evaluation(self) -> Generator[Event, None, Finished | None]:
         """Yields the record; returns how the trial ended if it ended here."""
         session, progress = self.session, self.progress
-        interval = progress.tally.read()
+        interval = progress.statistics.read()
         progress.note_state(session)
         progress.note_peak(self.device)  # a trial may end here, and what measures its step begins anew
         if interval.bad_step is not None:
@@ -250,7 +254,7 @@ class _Run:
                 metrics["test"] = measure(session, "test", self._look_up)
             progress.note_best(session, metrics["validation"])
         session.rates.observe(metrics["validation"]["loss"])
-        progress.tally.restart(progress.step)
+        progress.statistics.restart(progress.step)
         progress.evaluations += 1
         progress.clipped += interval.clipped
         progress.skipped += interval.skipped
@@ -260,7 +264,7 @@ class _Run:
         if not math.isfinite(metrics["validation"]["loss"]):
             detail = f"validation loss not finite after step {progress.step}"
             return self.finished("diverged", detail, memory=self._memory())
-        yield tell.evaluated(session, progress, interval, metrics)
+        yield trial_records.evaluated(session, progress, interval, metrics)
         if self.trial.workload.stop_at_target and all(t.holds(metrics[t.split][t.metric]) for t in targets):
             return self.finished("stopped", "every target was reached", memory=self._memory())
         return None
@@ -331,7 +335,9 @@ class _Run:
         need = self.session.optimizers.unmet_need(fault) if hasattr(self, "session") else ""
         if need:
             return self.finished("failed", need)
-        return self.finished("failed", tell.format_traceback(fault.__cause__ or fault), at_fault="optimizer")
+        return self.finished(
+            "failed", trial_records.format_traceback(fault.__cause__ or fault), at_fault="optimizer"
+        )
 
     def finished(
         self,
@@ -343,7 +349,7 @@ class _Run:
     ) -> Finished:
         if status in ("out_of_memory", "failed", "interrupted") and hasattr(self, "session"):
             self.progress.note_peak(self.device)
-        told = tell.finished(
+        told = trial_records.finished(
             self.progress, self.setting_up, status, detail, at_fault=at_fault, final=final, memory=memory
         )
         if not hasattr(self, "session"):
@@ -356,7 +362,7 @@ class _Run:
             state_note=self.state_note,
             resume_note=self.checkpoints.problem,
             compile_seconds=self.compile_seconds or None,
-            data_wait_seconds=self.progress.data_wait + self.session.feed.data_wait_seconds,
+            data_wait_seconds=self.progress.data_wait + self.session.training_batches.data_wait_seconds,
             captured=self.stepper.scope,
             capture_note=self.stepper.note,
             resources=self.monitor.summary(),

@@ -15,9 +15,9 @@ from optbench.engine.checkpoint import is_disk_full
 from optbench.engine.find_protocol import MakeToy, find_protocol, unmet_need
 from optbench.engine.implementation import Implementation, of_group
 from optbench.engine.memory import is_out_of_memory
+from optbench.engine.optimizer_spec import ConstructorInputs, OptimizerSpec, make_optimizer_spec
 from optbench.engine.parameters import Parameter, route, small, trainable
 from optbench.engine.protocol import Closure, Protocol, call_step, zero_gradients
-from optbench.engine.recipe import Ingredients, Recipe, make_recipe
 from optbench.errors import OptbenchError, is_user_interrupt
 from optbench.suite.nested import replaced
 from optbench.suite.types import Trial
@@ -179,15 +179,15 @@ def build(
         raise OptbenchError(
             f"model {trial.workload.model.name} has no parameter that can be trained (requires_grad is False for all)"
         )
-    recipes = [_recipe(trial, position, batch_size) for position in range(len(trial.entry.rules))]
+    specs = [_spec(trial, position, batch_size) for position in range(len(trial.entry.rules))]
     made = [
-        _member(trial, recipe, mine, model, steps)
-        for recipe, mine in zip(recipes, route(parameters, trial.entry.rules), strict=True)
+        _member(trial, spec, mine, model, steps)
+        for spec, mine in zip(specs, route(parameters, trial.entry.rules), strict=True)
     ]
     members = [member for member, _ in made]
 
     def make_toy() -> Any:
-        return _toy(trial, recipes[0], model, parameters, steps)
+        return _toy(trial, specs[0], model, parameters, steps)
 
     protocol = protocol or find_protocol(members, trial.entry, make_toy)
     if protocol.calls == "loss_only" and trial.entry.clip is not None:
@@ -207,40 +207,40 @@ def build(
     return optimizers
 
 
-def _recipe(trial: Trial, position: int, batch_size: int) -> Recipe:
+def _spec(trial: Trial, position: int, batch_size: int) -> OptimizerSpec:
     rule = trial.entry.rules[position]
     arguments = replaced(rule.arguments, _swept(trial, position))
-    recipe = make_recipe(rule.use, arguments, trial.folder, batch_size)
-    if recipe.makes_own_groups and len(trial.entry.rules) > 1:
+    spec = make_optimizer_spec(rule.use, arguments, trial.folder, batch_size)
+    if spec.makes_own_groups and len(trial.entry.rules) > 1:
         raise OptbenchError(f"'{rule.use}' takes the whole model, so it can't be one of several rules")
-    return recipe
+    return spec
 
 
 def _member(
-    trial: Trial, recipe: Recipe, parameters: Sequence[Parameter], model: nn.Module, steps: int | None
+    trial: Trial, spec: OptimizerSpec, parameters: Sequence[Parameter], model: nn.Module, steps: int | None
 ) -> tuple[Any, str]:
     """With why it doesn't run in the implementation that was asked for."""
-    given = Ingredients(
-        _groups(trial, recipe, parameters), [(p.name, p.tensor) for p in parameters], model, steps
+    given = ConstructorInputs(
+        _groups(trial, spec, parameters), [(p.name, p.tensor) for p in parameters], model, steps
     )
     with blamed_on_optimizer():
-        made, note = recipe.build(given, trial.implementation)
+        made, note = spec.build(given, trial.implementation)
     if not hasattr(made, "param_groups") or not callable(getattr(made, "step", None)):
         raise OptbenchError(
-            f"`{recipe.use}` gave {type(made).__name__}; expected an optimizer: an object with param_groups and step(), as "
+            f"`{spec.use}` gave {type(made).__name__}; expected an optimizer: an object with param_groups and step(), as "
             "torch.optim.Optimizer has them"
         )
     return made, note
 
 
 def _toy(
-    trial: Trial, recipe: Recipe, model: nn.Module, parameters: Sequence[Parameter], steps: int | None
+    trial: Trial, spec: OptimizerSpec, model: nn.Module, parameters: Sequence[Parameter], steps: int | None
 ) -> Any:
     """The entry's first optimizer over small parameters, or over a copy of the model where the class takes that."""
-    if not recipe.takes_model:
-        return _member(trial, recipe, small(parameters), model, steps)[0]
+    if not spec.takes_model:
+        return _member(trial, spec, small(parameters), model, steps)[0]
     copied = copy.deepcopy(model)
-    return _member(trial, recipe, trainable(copied), copied, steps)[0]
+    return _member(trial, spec, trainable(copied), copied, steps)[0]
 
 
 def _swept(trial: Trial, position: int) -> dict[str, Any]:
@@ -251,14 +251,14 @@ def _swept(trial: Trial, position: int) -> dict[str, Any]:
     return {key.removeprefix(own): value for key, value in trial.point.items() if key.startswith(own)}
 
 
-def _groups(trial: Trial, recipe: Recipe, parameters: Sequence[Parameter]) -> list[Any]:
+def _groups(trial: Trial, spec: OptimizerSpec, parameters: Sequence[Parameter]) -> list[Any]:
     """A flat list of parameters, or two groups where some are exempt from weight decay."""
     exempt = [p.tensor for p in parameters if p.exempt(trial.entry.no_weight_decay or ())]
-    if not exempt or not recipe.takes("weight_decay"):
+    if not exempt or not spec.takes("weight_decay"):
         return [p.tensor for p in parameters]
-    if recipe.makes_own_groups:
+    if spec.makes_own_groups:
         raise OptbenchError(
-            f"'{recipe.use}' makes its own parameter groups, so no_weight_decay can't be applied; expected 'no_weight_decay: []'"
+            f"'{spec.use}' makes its own parameter groups, so no_weight_decay can't be applied; expected 'no_weight_decay: []'"
         )
     decayed = [p.tensor for p in parameters if not p.exempt(trial.entry.no_weight_decay or ())]
     return ([{"params": decayed}] if decayed else []) + [{"params": exempt, "weight_decay": 0.0}]

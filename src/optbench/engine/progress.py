@@ -11,11 +11,11 @@ from torch import Tensor
 
 from optbench.engine import checkpoint as checkpoints
 from optbench.engine.clock import Clock, Stopwatch
-from optbench.engine.gradients import GradientWatch
+from optbench.engine.gradient_monitor import GradientMonitor
 from optbench.engine.resumability import load_whole, saved_whole
 from optbench.engine.session import Session
 from optbench.engine.state_memory import NOTHING, StateMemory, state_memory
-from optbench.engine.tally import Tally
+from optbench.engine.step_statistics import StepStatistics
 from optbench.suite.types import Trial
 
 
@@ -33,7 +33,7 @@ class Progress:
     """Counts and clocks since step 0 of one trial, across interruptions."""
 
     clock: Clock
-    tally: Tally
+    statistics: StepStatistics
     step: int = 0  # steps done
     evaluations: int = 0
     clipped: int = 0
@@ -47,11 +47,11 @@ class Progress:
     state_memory: StateMemory = NOTHING  # the most so far
     rises: int = 0  # of the training loss, from step to step
     data_wait: float = 0.0  # seconds, of earlier processes
-    gradients: GradientWatch = field(default_factory=GradientWatch)
+    gradients: GradientMonitor = field(default_factory=GradientMonitor)
 
     @classmethod
     def of(cls, trial: Trial, device: torch.device) -> Progress:
-        return cls(Clock(device), Tally(trial.workload.loss_bound))
+        return cls(Clock(device), StepStatistics(trial.workload.loss_bound))
 
     def note_peak(self, device: torch.device) -> None:
         """The allocator's peak so far; only CUDA keeps one."""
@@ -89,11 +89,11 @@ class Progress:
             "scaler": session.scaler.state_dict() if session.scaler else None,
             "observed": list(session.rates.observed),
             "average": session.average.state() if session.average else None,
-            "tally": self.tally.state(),
+            "tally": self.statistics.state(),
             "rises": self.rises,
             "gradients": self.gradients.state(),
             "gradient_evaluations": session.gradient_evaluations,
-            "data_wait": self.data_wait + session.feed.data_wait_seconds,
+            "data_wait": self.data_wait + session.training_batches.data_wait_seconds,
             "clock": self.clock.state(),
             "evaluation_seconds": self.evaluating.seconds,
             "peak_memory": self.peak_memory,
@@ -118,7 +118,7 @@ class Progress:
         session.rates.observed[:] = state["observed"]
         if session.average is not None:
             session.average.load_state(state["average"])
-        self.tally.load_state(state["tally"])
+        self.statistics.load_state(state["tally"])
         self.rises, self.data_wait = state["rises"], state["data_wait"]
         self.gradients.load_state(state["gradients"])
         session.gradient_evaluations = state["gradient_evaluations"]

@@ -20,8 +20,8 @@ from optbench.catalog.types import Splits
 from optbench.engine import optimizers, precision, schedule
 from optbench.engine.activations import checkpoint_activations
 from optbench.engine.averaging import MovingAverage
+from optbench.engine.batches import EvaluationBatches, TrainingBatches
 from optbench.engine.costs import StepCosts, step_costs
-from optbench.engine.feed import EvaluationBatches, Feed
 from optbench.engine.initialise import initialise
 from optbench.engine.layout import Layout, laid_out, memory_format
 from optbench.engine.models import build_model, check_scores
@@ -39,7 +39,7 @@ class Session:
     trial: Trial
     device: torch.device
     splits: Splits
-    feed: Feed
+    training_batches: TrainingBatches
     model: nn.Module
     forward: Callable[[Tensor], Tensor]  # the model, compiled if asked for
     loss: Callable[[Tensor, Tensor], Tensor]
@@ -65,7 +65,7 @@ class Session:
                 getattr(self.splits, split),
                 self.splits.mean,
                 self.splits.std,
-                batch_size=max(256, min(self.feed.batch_size, 1024)),
+                batch_size=max(256, min(self.training_batches.batch_size, 1024)),
                 device=self.device,
                 memory_format=self.memory_format,
             )
@@ -101,7 +101,7 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
     model = laid_out(model.to(device), layout)
     if workload.activation_checkpointing:
         checkpoint_activations(model)
-    feed = Feed(
+    training_batches = TrainingBatches(
         splits.train,
         splits.mean,
         splits.std,
@@ -112,15 +112,19 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
         memory_format=layout,
         size=(shape[1], shape[2]) if len(shape) == 3 else None,
     )
-    steps = None if workload.budget.unit == "seconds" else workload.budget.steps(feed.steps_per_epoch)
-    horizon = steps if trial.entry.horizon is None else trial.entry.horizon.steps(feed.steps_per_epoch)
-    held = optimizers.build(trial, model, steps, feed.batch_size)
+    steps = (
+        None if workload.budget.unit == "seconds" else workload.budget.steps(training_batches.steps_per_epoch)
+    )
+    horizon = (
+        steps if trial.entry.horizon is None else trial.entry.horizon.steps(training_batches.steps_per_epoch)
+    )
+    held = optimizers.build(trial, model, steps, training_batches.batch_size)
     chosen = precision.resolve(trial.precision, device, held.protocol.is_unscalable)
     return Session(
         trial=trial,
         device=device,
         splits=splits,
-        feed=feed,
+        training_batches=training_batches,
         model=model,
         forward=torch.compile(model) if workload.compile else model,
         loss=build_loss(workload.loss, trial.folder),
@@ -135,14 +139,14 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
         rates=schedule.rates(
             trial.entry.schedule or Schedule(name="constant"),
             horizon,
-            feed.steps_per_epoch,
+            training_batches.steps_per_epoch,
             trial.folder,
             held,
         ),
         steps=steps,
         initial_weights=fingerprint,
         memory_format=layout,
-        relabel=_relabelling(trial, splits, feed, device),
+        relabel=_relabelling(trial, splits, training_batches, device),
         costs=costs,
     )
 
@@ -161,15 +165,21 @@ def rebuilt(session: Session, device: torch.device) -> tuple[nn.Module, optimize
     model = initial_model(trial, session.splits)
     seed_everything(derive(trial.seed, "training"))
     model = laid_out(model.to(device), session.memory_format)
-    held = optimizers.build(trial, model, session.steps, session.feed.batch_size, session.optimizers.protocol)
+    held = optimizers.build(
+        trial, model, session.steps, session.training_batches.batch_size, session.optimizers.protocol
+    )
     return model, held
 
 
-def _relabelling(trial: Trial, splits: Splits, feed: Feed, device: torch.device) -> Relabelling | None:
+def _relabelling(
+    trial: Trial, splits: Splits, training_batches: TrainingBatches, device: torch.device
+) -> Relabelling | None:
     relabel = trial.workload.relabel
     if relabel is None:
         return None
-    return Relabelling(splits.info.classes, relabel.every.steps(feed.steps_per_epoch), trial.seed, device)
+    return Relabelling(
+        splits.info.classes, relabel.every.steps(training_batches.steps_per_epoch), trial.seed, device
+    )
 
 
 def _costs(trial: Trial, model: nn.Module, splits: Splits, device: torch.device) -> StepCosts:

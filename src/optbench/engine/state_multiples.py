@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from optbench.engine.forecast_optimizer import optimizer_memory
 from optbench.engine.models import build_model
+from optbench.engine.optimizer_memory import optimizer_memory
 from optbench.suite.types import Trial
 
 

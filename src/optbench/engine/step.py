@@ -15,7 +15,7 @@ from optbench.engine.session import Session
 
 def training_step(session: Session, step: int, schedule_step: int, want_norm: bool) -> StepFacts:
     """Step number `step` (from 0) on that step's batch; the schedule may lag behind it by skipped updates."""
-    inputs, labels = session.feed.batch(step)
+    inputs, labels = session.training_batches.batch(step)
     if session.relabel is not None:
         session.relabel.move_to(step)
         labels = session.relabel(labels)

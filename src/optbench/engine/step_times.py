@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from optbench.engine import optimizers
 from optbench.engine.clock import Stopwatch, synchronise
+from optbench.engine.compile_warmup import compile_members
 from optbench.engine.environment import environment
 from optbench.engine.memory import free_bytes, is_out_of_memory, peak_of
 from optbench.engine.models import build_model
 from optbench.engine.optimizers import OptimizerFault, Optimizers
 from optbench.engine.sparse_gradients import sparsify_gradients
 from optbench.engine.state_memory import state_memory
-from optbench.engine.warm import compile_members
 from optbench.errors import OptbenchError
 from optbench.steptimes import StepTime, StepTimes
 from optbench.suite.types import Trial

@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from optbench.engine.batches import StaticBatch
 from optbench.engine.capturable import (
     DeviceRates,
     capturable,
@@ -23,8 +24,7 @@ from optbench.engine.capturable import (
 )
 from optbench.engine.checkpoint import random_state, restore_random_state
 from optbench.engine.clock import Stopwatch, synchronise
-from optbench.engine.feed import StaticBatch
-from optbench.engine.graphs import Graphs, graphs_on
+from optbench.engine.cuda_graphs import Graphs, graphs_on
 from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.passes import StepFacts
 from optbench.engine.session import Session
@@ -109,7 +109,7 @@ class Stepper:
 
     def _capture(self, scope: str, graphs: Graphs) -> None:
         session, device = self._session, self._session.device
-        self._batch = session.feed.static()
+        self._batch = session.training_batches.static()
         self._rates = DeviceRates()
         generators, evaluations = random_state(device), session.gradient_evaluations
         always = "gradients" in session.trial.workload.study or _clips_norm(session)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
+from optbench.engine.optimizer_spec import ConstructorInputs, OptimizerSpec
 from optbench.engine.protocol import Protocol, take_step
-from optbench.engine.recipe import Ingredients, Recipe
 
 SHAPES: tuple[tuple[int, ...], ...] = ((8, 6), (10,), (4, 3, 2, 2))
 PATIENCE = 20  # steps in which every parameter must move: some wait for their first ten gradients
@@ -90,7 +90,7 @@ class Plugin:
     """An optimizer to be tried: how it is built and called, on which shapes and device."""
 
     name: str
-    recipe: Recipe
+    spec: OptimizerSpec
     device: torch.device
     protocol: Protocol = field(default_factory=Protocol)
     shapes: tuple[tuple[int, ...], ...] = SHAPES
@@ -105,7 +105,7 @@ class Plugin:
 
     def takes(self, name: str) -> bool:
         """Whether it, or an optimizer among its arguments, has an argument of this name."""
-        return self.recipe.takes(name)
+        return self.spec.takes(name)
 
     def valley(self, dtype: torch.dtype = torch.float32, **changes: Any) -> Valley:
         return Valley(changes.pop("shapes", self.shapes), dtype, self.device, sparse=self.sparse, **changes)
@@ -118,10 +118,10 @@ class Plugin:
         if self.sparse and any(weight.dim() != 2 for weight in valley.parameters()):
             raise ValueError("it takes sparse gradients only, which only matrices have here")
         groups = list(valley.parameters()) if groups is None else groups
-        if self.recipe.makes_own_groups and isinstance(groups, list) and isinstance(groups[0], dict):
+        if self.spec.makes_own_groups and isinstance(groups, list) and isinstance(groups[0], dict):
             raise ValueError("it makes its own groups, from the model or named parameters")
-        given = Ingredients(groups, list(valley.named_parameters()), valley, 100)
-        made, _ = self.recipe.with_arguments(changes).build(given)
+        given = ConstructorInputs(groups, list(valley.named_parameters()), valley, 100)
+        made, _ = self.spec.with_arguments(changes).build(given)
         if callable(getattr(made, "train", None)) and callable(getattr(made, "eval", None)):
             made.train()
         return made

@@ -12,7 +12,7 @@ import torch
 
 from optbench.catalog.check_optimizer import optimizer_findings
 from optbench.engine.find_protocol import find_protocol, working_protocol
-from optbench.engine.recipe import make_recipe
+from optbench.engine.optimizer_spec import make_optimizer_spec
 from optbench.errors import OptbenchError, Problem
 from optbench.suite.types import Optimizer, Rule
 from optbench.verify.bed import (
@@ -46,7 +46,7 @@ def load_plugin(
     with _told(name):
         if found := list(optimizer_findings(name, arguments, folder, ("arguments",))):
             raise OptbenchError(*(Problem(message, where=name) for _, message in found))
-        plugin = Plugin(name, make_recipe(name, arguments, folder), device)
+        plugin = Plugin(name, make_optimizer_spec(name, arguments, folder), device)
     entry = Optimizer(rules=(Rule(use=name),), closure=closure, create_graph=create_graph)
     with _told(name):
         try:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from optbench.engine.guard import check_moved
 from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.passes import StepFacts
 from optbench.engine.stacked.stack import Member
 from optbench.engine.state_memory import StateMemory, state_memory
-from optbench.engine.tally import Interval
+from optbench.engine.step_statistics import IntervalSummary
+from optbench.engine.update_check import check_moved
 
 
 def norms(gradients: dict[str, Tensor]) -> Tensor:
@@ -47,7 +47,7 @@ def moved(
     return None
 
 
-def diverged(member: Member, interval: Interval) -> str:
+def diverged(member: Member, interval: IntervalSummary) -> str:
     if interval.bad_step is None:
         return ""
     bound = member.trial.workload.loss_bound

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optbench.engine import tell
+from optbench.engine import trial_records
 from optbench.engine.clock import Stopwatch, now
 from optbench.engine.environment import environment
 from optbench.engine.loop import CHECKED_STEPS
@@ -22,7 +22,7 @@ from optbench.engine.stacked.evaluate import measure
 from optbench.engine.stacked.facts import diverged, moved, norms, note_state
 from optbench.engine.stacked.stack import CannotStack, Member, Stack
 from optbench.engine.state_memory import NOTHING
-from optbench.engine.tally import Interval
+from optbench.engine.step_statistics import IntervalSummary
 from optbench.events import Event, Fault, Finished, Metrics, Progressed, Resumed, Status
 from optbench.suite.types import Trial
 
@@ -93,7 +93,7 @@ class _Run:
         self.check = saved.StackCheck(self.stack)
 
     def _started(self, here: dict[str, Any]) -> Told:
-        first = tell.started(self.stack.session, self.device, None)
+        first = trial_records.started(self.stack.session, self.device, None)
         return [
             (
                 member.trial.id,
@@ -180,7 +180,7 @@ class _Run:
             self._faulty(row, fault)
 
     def _faulty(self, row: int, fault: OptimizerFault) -> None:
-        told = tell.format_traceback(fault.__cause__ or fault)
+        told = trial_records.format_traceback(fault.__cause__ or fault)
         member = self.stack.members[row]
         self.ended.append((member.trial.id, self._finished(member, "failed", told, at_fault="optimizer")))
 
@@ -205,7 +205,7 @@ class _Run:
     def _due(self, step: int) -> bool:
         session, progress = self.stack.session, self.stack.members[0].progress
         every = session.trial.workload.evaluate.every
-        interval = every.value * (session.feed.steps_per_epoch if every.unit == "epochs" else 1)
+        interval = every.value * (session.training_batches.steps_per_epoch if every.unit == "epochs" else 1)
         return step >= max(1, round((progress.evaluations + 1) * interval))
 
     def _evaluation(self) -> Told:
@@ -240,27 +240,27 @@ class _Run:
         self._keep_all_but(ended)
         return told
 
-    def _evaluated(self, member: Member, interval: Interval, metrics: Metrics) -> Event:
+    def _evaluated(self, member: Member, interval: IntervalSummary, metrics: Metrics) -> Event:
         session, progress = member.session, member.progress
         progress.note_best(session, metrics["validation"])
         session.rates.observe(metrics["validation"]["loss"])
-        progress.tally.restart(self.step)
+        progress.statistics.restart(self.step)
         progress.evaluations += 1
         progress.rises += interval.rises
         if not math.isfinite(metrics["validation"]["loss"]):
             detail = f"validation loss not finite after step {self.step}"
             return self._finished(member, "diverged", detail, state=True)
-        return tell.evaluated(session, progress, interval, metrics)
+        return trial_records.evaluated(session, progress, interval, metrics)
 
     def _note_state(self) -> None:
         self.stack.publish()
         for member in self.stack.members:
             note_state(member)
 
-    def _intervals(self) -> list[tuple[Member, Interval]]:
+    def _intervals(self) -> list[tuple[Member, IntervalSummary]]:
         """What the steps since the last evaluation came to, for each trial."""
         self._hand_out()
-        return [(member, member.progress.tally.read()) for member in self.stack.members]
+        return [(member, member.progress.statistics.read()) for member in self.stack.members]
 
     def _hand_out(self) -> None:
         """Give each trial's tally its column of what the steps left."""
@@ -268,8 +268,8 @@ class _Run:
         columns = torch.stack([losses.double() for losses in self.losses]).cpu() if self.losses else None
         norms = self.norms.double().cpu() if self.norms is not None else None
         for row, member in enumerate(members):
-            member.progress.tally.losses = list(columns[:, row].unbind()) if columns is not None else []
-            member.progress.tally.norms = [norms[row]] if norms is not None else []
+            member.progress.statistics.losses = list(columns[:, row].unbind()) if columns is not None else []
+            member.progress.statistics.norms = [norms[row]] if norms is not None else []
 
     def _completed(self) -> Told:
         """Test metrics of all at their last and at their best weights."""
@@ -309,7 +309,7 @@ class _Run:
         """`state`: with the size of the optimizer's state, as last measured."""
         held = member.progress.state_memory if state else NOTHING
         share = Stopwatch(self.setting_up.seconds / len(self.trials))
-        told = tell.finished(
+        told = trial_records.finished(
             member.progress, share, status, detail, at_fault=at_fault, final=final, memory=(held.bytes, None)
         )
         self.monitor.sample()
@@ -318,7 +318,7 @@ class _Run:
             state_note=held.note,
             resume_note=self.check.problem,
             gradient_evaluations=member.session.gradient_evaluations,
-            data_wait_seconds=member.progress.data_wait + member.session.feed.data_wait_seconds,
+            data_wait_seconds=member.progress.data_wait + member.session.training_batches.data_wait_seconds,
             resources=self.monitor.summary(),
         )
 

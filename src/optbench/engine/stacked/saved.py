@@ -78,7 +78,7 @@ def restore(stack: Stack, state: dict[str, Any]) -> list[Tensor] | None:
             member.random = own["own_random"]
         int(state["step"])
         stack.adopt()
-        tallies = [member.progress.tally.losses for member in stack.members]
+        tallies = [member.progress.statistics.losses for member in stack.members]
         return [torch.stack(row).to(stack.device) for row in zip(*tallies, strict=True)]
     except Exception:
         return None

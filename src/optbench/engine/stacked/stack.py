@@ -151,7 +151,7 @@ class Stack:
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Of all trials, if they share their seed, else one for each row."""
         if self.shared:
-            return self.session.feed.batch(step)
+            return self.session.training_batches.batch(step)
         each = [feed.batch(step) for feed in self._feeds]
         inputs, labels = torch.stack([x for x, _ in each]), torch.stack([y for _, y in each])
         return inputs.index_select(0, self._feed_of), labels.index_select(0, self._feed_of)
@@ -173,8 +173,8 @@ class Stack:
         model = copy.deepcopy(base.model)
         for name, parameter in model.named_parameters():
             parameter.data = self.parameters[name][row]
-        per_epoch, horizon = base.feed.steps_per_epoch, trial.entry.horizon
-        held = optimizers.build(trial, model, base.steps, base.feed.batch_size)
+        per_epoch, horizon = base.training_batches.steps_per_epoch, trial.entry.horizon
+        held = optimizers.build(trial, model, base.steps, base.training_batches.batch_size)
         if held.protocol != Protocol() or held.has_modes:
             raise CannotStack(
                 f"the optimizer of '{trial.label}' needs more than gradients or has modes of its own"
@@ -195,10 +195,14 @@ class Stack:
 
     def _arrange(self) -> None:
         """Passes and updates for the rows as they are now."""
-        self._feeds = list({id(m.session.feed): m.session.feed for m in self.members}.values())
+        self._feeds = list(
+            {id(m.session.training_batches): m.session.training_batches for m in self.members}.values()
+        )
         self.shared = len(self._feeds) <= 1
         position = {id(feed): at for at, feed in enumerate(self._feeds)}
-        self._feed_of = torch.tensor([position[id(m.session.feed)] for m in self.members], device=self.device)
+        self._feed_of = torch.tensor(
+            [position[id(m.session.training_batches)] for m in self.members], device=self.device
+        )
         self.updates: list[tuple[StackedUpdate, slice]] = []
         self.alone: list[int] = []
         if not self.members:

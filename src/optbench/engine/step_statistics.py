@@ -14,7 +14,7 @@ from optbench.engine.passes import StepFacts
 
 
 @dataclass
-class Interval:
+class IntervalSummary:
     """What the steps since the last evaluation came to."""
 
     mean_loss: float
@@ -27,7 +27,7 @@ class Interval:
 
 
 @dataclass
-class Tally:
+class StepStatistics:
     """Device scalars of the steps since the last evaluation."""
 
     loss_bound: float
@@ -47,13 +47,13 @@ class Tally:
         if facts.clipped is not None:
             self.clips.append(facts.clipped)
 
-    def read(self) -> Interval:
+    def read(self) -> IntervalSummary:
         """Waits for the device, and sums up what was added since `restart`."""
         losses = _numbers(self.losses)
         norms = _numbers(self.norms)
         bad = (i for i, loss in enumerate(losses) if not math.isfinite(loss) or loss > self.loss_bound)
         first_bad = next(bad, None)
-        return Interval(
+        return IntervalSummary(
             mean_loss=math.fsum(losses) / len(losses) if first_bad is None and losses else math.nan,
             bad_step=None if first_bad is None else self.first_step + first_bad,
             gradient_norm=norms[-1] if norms else None,

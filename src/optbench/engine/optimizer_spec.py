@@ -22,7 +22,7 @@ from optbench.suite.scaling import is_scaled, scaled_rate
 
 
 @dataclass(frozen=True)
-class Ingredients:
+class ConstructorInputs:
     """What constructors are given: parameters as groups or with their names, the model, the number of steps."""
 
     groups: Iterable[Any]
@@ -32,8 +32,8 @@ class Ingredients:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """A class or factory with its arguments. Those that are recipes themselves are built when it is."""
+class OptimizerSpec:
+    """A class or factory with its arguments. Those that are specs themselves are built when it is."""
 
     use: str
     factory: Callable[..., Any]
@@ -48,8 +48,8 @@ class Recipe:
         return here or any(inner.takes(name) for inner in self.wrapped)
 
     @property
-    def wrapped(self) -> list[Recipe]:
-        return [value for value in self.arguments.values() if isinstance(value, Recipe)]
+    def wrapped(self) -> list[OptimizerSpec]:
+        return [value for value in self.arguments.values() if isinstance(value, OptimizerSpec)]
 
     @property
     def takes_model(self) -> bool:
@@ -63,24 +63,26 @@ class Recipe:
         first = next(iter(self.roles.values()), "parameters")
         return first in ("model", "named_parameters") or any(inner.makes_own_groups for inner in self.wrapped)
 
-    def with_arguments(self, changes: Mapping[str, Any]) -> Recipe:
+    def with_arguments(self, changes: Mapping[str, Any]) -> OptimizerSpec:
         """With other values, each for the optimizer that takes it."""
         if not changes:
             return self
         arguments = dict(self.arguments)
         for name, value in changes.items():
-            owner = next((k for k, v in arguments.items() if isinstance(v, Recipe) and v.takes(name)), None)
+            owner = next(
+                (k for k, v in arguments.items() if isinstance(v, OptimizerSpec) and v.takes(name)), None
+            )
             if owner is None or name in self.accepted or name in self.arguments:
                 arguments[name] = value
             else:
                 arguments[owner] = arguments[owner].with_arguments({name: value})
         return replace(self, arguments=arguments)
 
-    def build(self, given: Ingredients, implementation: str = "default") -> tuple[Any, str]:
+    def build(self, given: ConstructorInputs, implementation: str = "default") -> tuple[Any, str]:
         """The optimizer, and why its implementation is not the one that was asked for (empty if it is)."""
         built, notes = dict(self.arguments), []
         for name, value in self.arguments.items():
-            if isinstance(value, Recipe):
+            if isinstance(value, OptimizerSpec):
                 built[name], note = value.build(given, implementation)
                 notes.append(note)
         offered: dict[str, Any] = {"model": given.model, "total_steps": given.total_steps}
@@ -109,7 +111,9 @@ def _complete(made: Any) -> None:
             torch.optim.Optimizer.__setstate__(made, {})
 
 
-def make_recipe(use: str, arguments: Mapping[str, Any], folder: str | Path, batch_size: int = 1) -> Recipe:
+def make_optimizer_spec(
+    use: str, arguments: Mapping[str, Any], folder: str | Path, batch_size: int = 1
+) -> OptimizerSpec:
     """Import the class and those among its arguments. `batch_size` is for rates that follow it. Raises `OptbenchError`."""
     target = lookup.resolve("optimizers", use, folder)
     factory = lookup.load(target)
@@ -124,17 +128,17 @@ def make_recipe(use: str, arguments: Mapping[str, Any], folder: str | Path, batc
         if inner is None:
             made[name] = _plain(name, value, batch_size)
             continue
-        recipe = make_recipe(inner.use, inner.arguments, folder, batch_size)
+        spec = make_optimizer_spec(inner.use, inner.arguments, folder, batch_size)
         if role == "optimizer":
-            made[name] = recipe
-        elif recipe.wrapped:
+            made[name] = spec
+        elif spec.wrapped:
             raise OptbenchError(
                 f"'{name}' of '{use}' is a class; '{inner.use}' with another optimizer is an instance"
             )
         else:
-            made[name] = partial(recipe.factory, **recipe.arguments) if recipe.arguments else recipe.factory
-            passes_on |= recipe.accepted
-    return Recipe(use, factory, frozenset(_names(factory)), by_name, made, frozenset(passes_on))
+            made[name] = partial(spec.factory, **spec.arguments) if spec.arguments else spec.factory
+            passes_on |= spec.accepted
+    return OptimizerSpec(use, factory, frozenset(_names(factory)), by_name, made, frozenset(passes_on))
 
 
 def _plain(name: str, value: Any, batch_size: int) -> Any:

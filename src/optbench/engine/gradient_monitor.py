@@ -15,7 +15,7 @@ VANISHED = 1e-3  # of the first median, while the loss has not halved
 
 
 @dataclass
-class GradientWatch:
+class GradientMonitor:
     """Counts since step 0. An explosion is relative to the running median: a fixed threshold would fit no other model.
 
     A norm vanishes below a thousandth of the first `WINDOW` norms' median while the interval's mean loss is above half of the first

@@ -45,7 +45,10 @@ def check_moved(
     progress.tries_to_move += _should_have_moved(session, before, facts)
     limit = session.trial.entry.first_update_by
     if limit is not None:
-        is_late = progress.step >= limit.steps(session.feed.steps_per_epoch) and progress.tries_to_move > 0
+        is_late = (
+            progress.step >= limit.steps(session.training_batches.steps_per_epoch)
+            and progress.tries_to_move > 0
+        )
     else:
         is_late = progress.tries_to_move >= (LEAST_TRIES if ended else TRIES) and (evaluated or ended)
     if is_late:

@@ -13,7 +13,7 @@ from torchvision.transforms.v2.functional import resized_crop
 
 from optbench.catalog.types import Split
 from optbench.engine.augment import draw
-from optbench.engine.feed import EvaluationBatches, Feed
+from optbench.engine.batches import EvaluationBatches, TrainingBatches
 from optbench.engine.prefetch import Prefetch
 from optbench.engine.randomness import derive
 from optbench.errors import OptbenchError
@@ -30,11 +30,11 @@ def pictures(samples: int = 50, height: int = 8, width: int = 6, channels: int =
     return Split(images, np.arange(samples, dtype=np.int64))
 
 
-def feed(split: Split | None = None, augment: Augment = FLIP_CROP, **options: object) -> Feed:
+def feed(split: Split | None = None, augment: Augment = FLIP_CROP, **options: object) -> TrainingBatches:
     defaults: dict[str, object] = {"batch_size": 16, "seed": 7, "device": CPU}
     split = split or pictures()
     channels = split.inputs.shape[1] if split.inputs.ndim == 4 else 0
-    return Feed(split, MEAN[:channels], STD[:channels], augment, **{**defaults, **options})  # type: ignore[arg-type]
+    return TrainingBatches(split, MEAN[:channels], STD[:channels], augment, **{**defaults, **options})  # type: ignore[arg-type]
 
 
 def equal(left: tuple[torch.Tensor, torch.Tensor], right: tuple[torch.Tensor, torch.Tensor]) -> bool:

@@ -27,7 +27,7 @@ Batch = tuple[Tensor, Tensor]
 _FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
-class Feed:
+class TrainingBatches:
     """Training batches of one split.
 
     `mean` and `std` have a value a channel (0..255) and are empty for vectors. `size` is the height and width of
@@ -143,7 +143,7 @@ class StaticBatch:
     `make()` is what `feed.batch(step)` gives, bit for bit, after `move_to(step)`: the only part that differs from step to step.
     """
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: TrainingBatches) -> None:
         self._feed, self._epoch = feed, 0
         self._draws = feed._drawn(0)
         self._places = torch.arange(feed.batch_size, device=feed._device)

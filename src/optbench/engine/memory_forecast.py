@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 
 from optbench.engine import precision as precisions
-from optbench.engine.forecast_model import CPU, bytes_of, model_memory
-from optbench.engine.forecast_optimizer import optimizer_memory
+from optbench.engine.model_memory import CPU, bytes_of, model_memory
 from optbench.engine.models import build_model
+from optbench.engine.optimizer_memory import optimizer_memory
 from optbench.engine.session import build_loss
 from optbench.forecasts import Forecast, ModelMemory
 from optbench.suite.types import Trial

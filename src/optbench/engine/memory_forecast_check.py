@@ -14,9 +14,9 @@ from optbench.engine import optimizers
 from optbench.engine import precision as precisions
 from optbench.engine.activations import checkpoint_activations
 from optbench.engine.averaging import MovingAverage
-from optbench.engine.forecast_model import backward
 from optbench.engine.layout import laid_out, memory_format
 from optbench.engine.memory import is_out_of_memory, peak_of
+from optbench.engine.model_memory import backward
 from optbench.engine.models import build_model
 from optbench.engine.session import build_loss
 from optbench.forecasts import Forecast

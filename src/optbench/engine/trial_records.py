@@ -11,7 +11,7 @@ from optbench.engine.clock import Stopwatch
 from optbench.engine.environment import environment
 from optbench.engine.progress import Progress
 from optbench.engine.session import Session
-from optbench.engine.tally import Interval
+from optbench.engine.step_statistics import IntervalSummary
 from optbench.events import Evaluated, Fault, Finished, Metrics, Started, Status
 
 _MAX_TRACEBACK, _MAX_PART = 20_000, 4_000
@@ -41,7 +41,7 @@ def started(session: Session, device: torch.device, gradient_noise: float | None
         hyperparameters=session.optimizers.hyperparameters(),
         splits={"train": info.train, "validation": info.validation, "test": info.test},
         steps=session.steps,
-        steps_per_epoch=session.feed.steps_per_epoch,
+        steps_per_epoch=session.training_batches.steps_per_epoch,
         precision=session.precision.name,
         activation_bytes=session.costs.activation_bytes,
         step_flops=session.costs.flops,
@@ -52,13 +52,13 @@ def started(session: Session, device: torch.device, gradient_noise: float | None
     )
 
 
-def evaluated(session: Session, progress: Progress, interval: Interval, metrics: Metrics) -> Evaluated:
+def evaluated(session: Session, progress: Progress, interval: IntervalSummary, metrics: Metrics) -> Evaluated:
     """One evaluation, with what the steps since the last one came to; `progress` counts them already."""
     watch = progress.gradients if "gradients" in session.trial.workload.study else None
     return Evaluated(
         step=progress.step,
-        epoch=progress.step / session.feed.steps_per_epoch,
-        samples=progress.step * session.feed.batch_size,
+        epoch=progress.step / session.training_batches.steps_per_epoch,
+        samples=progress.step * session.training_batches.batch_size,
         train_seconds=progress.clock.train_seconds,
         cpu_seconds=progress.clock.cpu_seconds,
         evaluation_seconds=progress.evaluating.seconds,

@@ -103,7 +103,7 @@ def _compile_model(session: Session) -> None:
     """Run the compiled model once in training mode, and in evaluation mode once for every size of batch there."""
     buffers = [buffer.detach().clone() for buffer in session.model.buffers()]
     generators = random_state(session.device)
-    inputs, labels = session.feed.batch(0)
+    inputs, labels = session.training_batches.batch(0)
     session.model.train()
     with session.precision.autocast(session.device):
         loss = session.loss(session.scores(inputs), labels)
