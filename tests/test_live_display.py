@@ -252,6 +252,7 @@ def test_piped_output_is_one_plain_line_an_end_or_warning() -> None:
     assert "[1/6] SGD seed 0: completed, test accuracy 0.9500" in said[0]
     assert "[2/6] Adam seed 0: failed" in said[1]
     assert "! Adam seed 0 failed: Traceback: bo" in said[2]
+    assert "Traceback" not in said[1]  # one line has the reason
     assert len(said) == 3
     assert "\x1b" not in out.getvalue()
 

@@ -18,7 +18,7 @@ from rich.cells import cell_len
 from optbench.errors import OptbenchError
 from optbench.report import known_formats, render, save
 from optbench.report.records import records
-from optbench.report.text import clean
+from optbench.report.text import clean, number, seconds
 from optbench.store import Results, read
 from program import optbench
 from results_builder import a_suite, curve, diverged, failed, reaching, write
@@ -422,3 +422,27 @@ def test_parts_are_of_formats_that_show_tables(option, where, tmp_path):
     done = optbench("report", "results", *option, *where, cwd=tmp_path)
     assert done.returncode == 2
     assert option[0] in done.stderr
+
+
+# --- numbers
+
+
+def test_a_number_that_rounds_up_to_a_power_of_ten_is_written_as_that_power():
+    assert [number(value) for value in (100.0, 99.97, 99.94)] == ["100", "100", "99.9"]
+    assert [number(value) for value in (10.0, 9.998, 1.0, 0.9996)] == ["10.0", "10.0", "1.00", "1.00"]
+    assert [seconds(value) for value in (100.0, 99.97, 1.0, 0.997)] == ["100", "100", "1.0", "1.0"]
+    assert number(-99.97) == "-100"
+
+
+def test_one_sign_stands_for_at_least(tmp_path):
+    found = usual(tmp_path)
+    for format in ("terminal", "markdown", "html"):
+        text = render(found, format)
+        assert "0.9" in text
+        assert not any(sign in text.partition("<script")[0] for sign in "≥≤")
+
+
+def test_the_page_names_seeds_by_their_numbers(tmp_path):
+    events = {("SGD", seed): diverged() if seed < 2 else reaching(3) for seed in range(5)}
+    text = render(results(tmp_path, a_suite(labels=("SGD",), seeds=5), events), "html")
+    assert "diverged (seeds 0, 1, at fault: optimizer)" in re.sub(r"<[^>]+>", "", text)

@@ -250,12 +250,13 @@ def _pace(model: Component, info: DataInfo, batch: int, folder: Path) -> tuple[f
 def _write(file: Path, text: str, root: Path) -> None:
     """Only what passes the check stays. A file that somebody else made meanwhile is not overwritten."""
     from optbench.catalog.check import examine
+    from optbench.store.files import cause
 
     try:
         with file.open("x", encoding="utf-8") as stream:
             stream.write(text)
     except OSError as error:
-        raise OptbenchError(Problem(f"can't be written: {error.strerror}", file=str(file))) from None
+        raise OptbenchError(Problem(f"cannot write here: {cause(error)}", file=str(file))) from None
     problems: Sequence[Problem] = ()
     try:
         problems = examine(file, (), None, root)[1]

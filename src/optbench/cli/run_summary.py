@@ -12,7 +12,7 @@ from optbench.runner.final_reports import failed_trials, requested_rows, write_r
 from optbench.runner.job import Job
 from optbench.runner.options import RunOptions
 from optbench.runner.suite_run import JobEnd
-from optbench.store import Results
+from optbench.store import Results, TrialLog
 
 _SHOWN_FAILURES = 5
 
@@ -63,12 +63,15 @@ def _show_restarts(end: JobEnd) -> None:
 def _show_failures(job: Job, end: JobEnd) -> bool:
     assert end.results is not None
     failed = failed_trials(end.results, job)
-    for log, finished in failed[:_SHOWN_FAILURES]:
+    alike: dict[tuple[str, str, str], list[TrialLog]] = {}
+    for log, finished in failed:
         reason = finished.reason or "no reason is recorded"
-        say(
-            f"{finished.status}: {log.trial['label']} seed {log.trial['seed']}: {reason} (details: {log.path})"
-        )
+        alike.setdefault((finished.status, log.trial["label"], reason), []).append(log)
+    for (status, label, reason), logs in list(alike.items())[:_SHOWN_FAILURES]:
+        seeds = ", ".join(dict.fromkeys(str(log.trial["seed"]) for log in logs))
+        say(f"{status}: {label} seed{'s' * (',' in seeds)} {seeds}: {reason} (details: {logs[0].path})")
     if failed:
-        more = f"{len(failed) - _SHOWN_FAILURES} more failed. " if len(failed) > _SHOWN_FAILURES else ""
+        hidden = sum(len(logs) for logs in list(alike.values())[_SHOWN_FAILURES:])
+        more = f"{hidden} more failed. " if hidden else ""
         say(f"{more}Failed trials are not retried. Fix the cause, then run with --fresh (and --only LABEL).")
     return bool(failed)

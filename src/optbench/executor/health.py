@@ -19,6 +19,7 @@ from typing import Literal
 from optbench.errors import OptbenchError
 from optbench.machine import cores
 from optbench.plurals import counted
+from optbench.store.files import cause
 
 _PROBE_BYTES = 64_000_000
 _ENOUGH_BYTES = 2_000_000_000
@@ -179,7 +180,7 @@ def disk(topic: str, folder: Path, speed: bool = True) -> Iterator[Finding]:
             rate, record = _speed(file.fileno(), min(_PROBE_BYTES, free // 4)) if speed else (None, None)
     except OSError as error:
         advice = "choose another place: --results DIR, --data DIR or OPTBENCH_DATA"
-        yield Finding(topic, "bad", f"{name} can't be written: {error.strerror}", advice)
+        yield Finding(topic, "bad", f"{name}: cannot write here: {cause(error)}", advice)
         return
     found = f"{name}, {free / 1e9:.1f} GB free"
     if free < _ENOUGH_BYTES:

@@ -190,7 +190,7 @@ def _final(table: pd.DataFrame, metric: str) -> Callable[[Record], Cell]:
 
 def _memory(row: Record) -> str:
     text = _multiple(row["memory_overhead"])
-    return f"≥ {text}" if row["memory_note"] and text != "–" else text
+    return f">= {text}" if row["memory_note"] and text != "–" else text
 
 
 def _multiple(value: float) -> str:

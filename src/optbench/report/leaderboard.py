@@ -143,7 +143,7 @@ def _times(board: Leaderboard, *, detail: bool) -> Table:
 def _profile(board: Leaderboard) -> Table:
     def column(tau: float) -> Column:
         position = int(np.searchsorted(board.profile.columns, tau, side="right")) - 1
-        return Column(f"≤ {tau:g}x", lambda row: Cell(f"{row[board.profile.columns[position]]:.3f}"))
+        return Column(f"<= {tau:g}x", lambda row: Cell(f"{row[board.profile.columns[position]]:.3f}"))
 
     table = board.profile.rename_axis("submission").reset_index()
     first = Column("submission", lambda row: Cell(clean(row["submission"])), text=True)

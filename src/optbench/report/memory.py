@@ -109,7 +109,7 @@ def _size(title: str, name: str) -> Column:
 
 def _multiple(name: str) -> Column:
     def cell(row: Record) -> Cell:
-        value, sign = row[name], "≥ " if name == "state_over_parameters" and row["state_at_least"] else ""
+        value, sign = row[name], ">= " if name == "state_over_parameters" and row["state_at_least"] else ""
         return Cell("–" if math.isnan(value) else f"{sign}{value:.{2 if value < 99.995 else 0}f}x")
 
     return Column("\nx", cell)
@@ -141,7 +141,7 @@ def _model_facts(forecast: Forecast) -> str:
 def _notes(forecasts: Sequence[Forecast]) -> list[str]:
     notes = [
         "State is exact: every distinct tensor that can be reached from the optimizer, scalars left out"
-        + ("; ≥: at least this much." if any(f.optimizer.at_least for f in forecasts) else "."),
+        + ("; >=: at least this much." if any(f.optimizer.at_least for f in forecasts) else "."),
         "Activations are what stays alive from the forward to the backward pass, apart from parameters and the batch.",
         "Total is the forecast peak of a training step: parameters, buffers, batch and state, and the larger of the peak of both "
         "passes (activations and gradients included) and gradients + step peak."

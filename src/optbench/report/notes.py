@@ -68,7 +68,7 @@ def _of_final(table: pd.DataFrame) -> Iterator[str]:
 
 def _of_unknown_memory(table: pd.DataFrame) -> Iterator[str]:
     for row in table[table["memory_note"].fillna("") != ""].to_dict("records"):
-        known = "–" if math.isnan(row["memory_overhead"]) else "≥"
+        known = "–" if math.isnan(row["memory_overhead"]) else ">="
         yield f"{known}: the state of {clean(str(row['optimizer']))} is not fully counted ({clean(row['memory_note'])})."
 
 

@@ -97,7 +97,7 @@ def _speedup(row: Mapping[Any, Any], baseline: str) -> str:
     if row["optimizer"] == baseline or math.isnan(row["speedup"]):
         return "–"
     if row["speedup_bound"]:
-        return f"{'≤' if row['speedup_bound'] == 'at most' else '≥'} {row['speedup']:.2f}x"
+        return f"{'<=' if row['speedup_bound'] == 'at most' else '>='} {row['speedup']:.2f}x"
     return _band(row, "speedup", 2, "x")
 
 
@@ -113,7 +113,7 @@ def _notes(found: list[Profiles]) -> list[str]:
         "Profile score: area below the share of workloads whose time to target (median over seeds) is within a multiple "
         "of the fastest entry's, from 1 to 4, over its width (Dolan and Moré); 1 is fastest everywhere.",
         "Speedup: geometric mean over workloads of the baseline's time over the entry's.",
-        "≤ and ≥: the budget stands for a target that was not reached." if bounded else "",
+        "<= and >=: the budget stands for a target that was not reached." if bounded else "",
         f"In brackets: 95 % bands from {RESAMPLES:,} bootstrap samples of the seeds, within each workload and entry.",
     ]
     return [note for note in notes if note]

@@ -140,10 +140,10 @@ def _width(name: str, row: Row) -> Cell:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     if not row["bracketed"]:
         text = _shown(row, name, lambda value: f"{value:.2f}")
-        return Cell(f"≥ {text}" if row[f"{name}_open"] else text)
+        return Cell(f">= {text}" if row[f"{name}_open"] else text)
     if math.isnan(low):
         return Cell("–")
-    return Cell(f"≥ {low:.1f}" if math.isinf(high) else f"{low:.1f} to {high:.1f}")
+    return Cell(f">= {low:.1f}" if math.isinf(high) else f"{low:.1f} to {high:.1f}")
 
 
 def _best(row: Row) -> str:
@@ -204,7 +204,7 @@ def _notes(table: pd.DataFrame) -> list[str]:
     if known["bracketed"].astype(bool).any():
         notes.append("'a to b': fewer than 3 points a decade, so that a width can only be bracketed.")
     if any(known[f"{name}_open"].astype(bool).any() for name in MARGINS):
-        notes.append("≥: at least, as the basin runs over an end of the grid.")
+        notes.append(">=: at least, as the basin runs over an end of the grid.")
     if known["width_1_low"].isna().any() and (known["seeds"] > 1).any():
         notes.append(
             "–: no basin, as no point of some seed trained, or as values of 0 or less have no decades."

@@ -37,7 +37,10 @@ def number(value: float, digits: int = 3) -> str:
         return "0"
     if not 1e-4 <= abs(value) < 1e7:
         return f"{value:.{digits - 1}e}"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    rounded = abs(
+        float(f"{value:.{digits - 1}e}")
+    )  # 99.97 takes as many decimals as the 100 that it is shown as
+    decimals = max(0, digits - 1 - math.floor(math.log10(rounded)))
     text = f"{value:.{decimals}f}"
     return text.rstrip("0").rstrip(".") if "." in text and decimals > digits - 1 else text
 
@@ -47,7 +50,7 @@ def seconds(value: float, of: float | None = None) -> str:
     if math.isnan(value):
         return "–"
     size = abs(value if of is None else of)
-    decimals = 0 if size >= 100 else 1 if size >= 1 else 2 if size >= 0.01 else 4
+    decimals = 0 if size >= 99.95 else 1 if size >= 0.995 else 2 if size >= 0.00995 else 4
     return f"{value:.{decimals}f}"
 
 

@@ -19,24 +19,33 @@ from optbench.errors import OptbenchError, Problem
 _FREE = "free some space and run the same command again, it goes on from here"
 _MOVE = "choose another place with --results"
 _TEMPORARY = ".tmp"
-_ADVICE = {
-    errno.ENOSPC: f"the disk is full: {_FREE}",
-    errno.EDQUOT: f"the disk quota is used up: {_FREE}",
-    errno.EFBIG: "the limit on the size of files (ulimit -f) is reached: raise it and run the same command again",
-    errno.EROFS: f"the file system is read-only: {_MOVE}",
-    errno.EACCES: f"no permission: {_MOVE}",
-    errno.EPERM: f"no permission: {_MOVE}",
-    errno.ENOTDIR: f"a file is where a folder is expected: {_MOVE}, or move the file",
-    errno.EEXIST: f"a file is where a folder is expected: {_MOVE}, or move the file",
-    errno.EPIPE: "the program that read it has ended",
-    errno.ELOOP: "symbolic links in a circle, or a link where none is allowed: remove it",
-    errno.ENAMETOOLONG: f"the path is too long: {_MOVE}",
+#: cause and advice
+_CAUSES = {
+    errno.ENOSPC: ("the disk is full", _FREE),
+    errno.EDQUOT: ("the disk quota is used up", _FREE),
+    errno.EFBIG: (
+        "the limit on the size of files (ulimit -f) is reached",
+        "raise it and run the same command again",
+    ),
+    errno.EROFS: ("the file system is read-only", _MOVE),
+    errno.EACCES: ("no permission", _MOVE),
+    errno.EPERM: ("no permission", _MOVE),
+    errno.ENOTDIR: ("a file is where a folder is expected", f"{_MOVE}, or move the file"),
+    errno.EEXIST: ("a file is where a folder is expected", f"{_MOVE}, or move the file"),
+    errno.EPIPE: ("the program that read it has ended", ""),
+    errno.ELOOP: ("symbolic links in a circle, or a link where none is allowed", "remove it"),
+    errno.ENAMETOOLONG: ("the path is too long", _MOVE),
 }
+
+
+def cause(error: OSError) -> str:
+    """Return why a file could not be written, in the same words everywhere."""
+    return _CAUSES.get(error.errno or 0, (error.strerror or str(error), ""))[0]
 
 
 def explained(error: OSError, path: Path, needed_bytes: int | None = None) -> OptbenchError:
     """The same failure in words that say what a person can do about it."""
-    advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
+    advice = ": ".join(filter(None, (cause(error), _CAUSES.get(error.errno or 0, ("", ""))[1])))
     if error.errno == errno.ENOSPC and needed_bytes is not None:
         with contextlib.suppress(OSError):
             free = shutil.disk_usage(path.parent).free

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -84,11 +85,8 @@ class SuiteFolder:
         for folder in (self.path, self.trials, self.checkpoints):
             make_folder(folder)
         if not os.access(self.trials, os.W_OK | os.X_OK):
-            raise OptbenchError(
-                Problem(
-                    "no permission to write here: choose another place with --results", file=str(self.trials)
-                )
-            )
+            is_read_only = os.statvfs(self.trials).f_flag & os.ST_RDONLY
+            raise explained(OSError(errno.EROFS if is_read_only else errno.EACCES, ""), self.trials)
 
     @property
     def trials(self) -> Path:

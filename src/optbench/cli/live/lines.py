@@ -32,7 +32,12 @@ class Lines:
         row = self.board.rows[key_of(trial)]
         name = f"{row.name}{point_of(trial)} seed {trial.seed}"
         if isinstance(event, Finished):
-            self.say(f"{name}: {event.status}{self._result(trial, event)}")
+            reason = (
+                f" ({event.reason})"
+                if event.reason and not any(event.reason in text for text in troubles)
+                else ""
+            )
+            self.say(f"{name}: {event.status}{self._result(trial, event)}{reason}")
         elif time.monotonic() - self._last > SIGN_OF_LIFE_SECONDS and row.last is not None:
             latest = "" if row.latest is None else f", {row.metric} {row.latest:.4g}"
             self.say(f"{name}: epoch {row.last.step / row.last.steps_per_epoch:.1f}{latest}")
@@ -49,7 +54,7 @@ class Lines:
     def _result(self, trial: Trial, event: Finished) -> str:
         """Return the final test metric; for a sweep the last validation metric, as tuning never uses the test split."""
         if "last" not in event.final:
-            return f" ({event.reason})" if event.reason else ""
+            return ""
         metric = trial.workload.metrics[0]
         split, value = "test", event.final["last"][metric]
         if trial.point:

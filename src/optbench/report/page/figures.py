@@ -51,7 +51,7 @@ def survival(frame: pd.DataFrame, group: Group) -> list[Figure]:
         left = sum(entry["n"] - entry["r"] for entry in series)
         figures.append(
             Figure(
-                f"Seeds not yet at {_mathematical(clean(str(target)))}",
+                f"Seeds not yet at {clean(str(target))}",
                 {"kind": "survival", "y": "share of seeds", "format": "share", "series": series},
                 f"Kaplan–Meier; the band is its pointwise 95 % interval, where there is one. {n} an entry; "
                 f"{left} {'seed' if left == 1 else 'seeds'} censored at the budget, as are those that {WORST}.",
@@ -300,10 +300,6 @@ def number(value: Any) -> float | int | None:
 
 def format_of(metric: str) -> str:
     return "percent" if is_share(metric) else "number"
-
-
-def _mathematical(target: str) -> str:
-    return target.replace(">=", "≥").replace("<=", "≤")
 
 
 def count_of(counts: Iterable[int] | Sequence[int]) -> str:

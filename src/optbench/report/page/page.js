@@ -62,10 +62,10 @@ if (theme) {
 // ---- tables: sorting and filtering
 const SIZES = { k: 1e3, M: 1e6, G: 1e9, T: 1e12, P: 1e15, "µs": 1e-6, ms: 1e-3, s: 1, min: 60, h: 3600, B: 1, kB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
 function sortKey(text) {
-  const found = text.replace(/−/g, "-").match(/^[^\d+-]*([<>≥≤]?)\s*([+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)\s*([a-zA-Zµ]+)?/i);
+  const found = text.replace(/−/g, "-").match(/^[^\d+<>-]*([<>]=?)?\s*([+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)\s*([a-zA-Zµ]+)?/i);
   if (!found || /^not /.test(text)) return { number: null, text };
   const number = +found[2].replace(/,/g, "") * (SIZES[found[3]] || 1), nudge = Math.abs(number) * 1e-9 + 1e-12;
-  return { number: number + (">≥".includes(found[1] || "?") ? nudge : "<≤".includes(found[1] || "?") ? -nudge : 0), text };
+  return { number: number + (found[1]?.startsWith(">") ? nudge : found[1] ? -nudge : 0), text };
 }
 const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
 function compare(a, b, direction) {

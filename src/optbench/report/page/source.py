@@ -129,7 +129,8 @@ def exclusions(suite: SuiteResults) -> list[Html]:
 
 
 def _failure(row: dict[Any, Any], *, several: bool) -> Html:
-    which = f"seeds {', '.join(map(str, row['seed']))}"
+    numbers = [str(int(seed)) for seed in row["seed"]]
+    which = f"seed{'s' * (len(numbers) != 1)} {', '.join(numbers)}"
     if row["swept"]:
         which = f"{len(row['seed'])} trial{'s' * (len(row['seed']) != 1)} of the sweep"
     where = join(" on ", name(str(row["workload"]))) if several else Html("")
