@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch.optim import SGD, Adam, Optimizer
 from neighbour import Imported
+from torch.utils._python_dispatch import return_and_correct_aliasing
 
 Pair = collections.namedtuple("Pair", "velocity count")
 Kind = enum.Enum("Kind", "ODD EVEN")
@@ -188,6 +189,55 @@ class LowPrecision(Base):
         history[0] = (0.9 * history[0] + p.grad).bfloat16()
         return history[0].float()
 
+class Packed(torch.Tensor):
+    """Eight bits per number, in a tensor subclass."""
+    @staticmethod
+    def __new__(cls, codes, scale):
+        return torch.Tensor._make_wrapper_subclass(cls, codes.shape, dtype=torch.float32, device=codes.device)
+    def __init__(self, codes, scale):
+        self.codes, self.scale = codes, scale
+    def __tensor_flatten__(self):
+        return ["codes", "scale"], None
+    @classmethod
+    def __tensor_unflatten__(cls, inner, meta, size, stride):
+        return cls(inner["codes"], inner["scale"])
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        if func in (torch.ops.aten.detach.default, torch.ops.aten.clone.default):
+            return return_and_correct_aliasing(func, args, kwargs or {}, cls(func(args[0].codes), func(args[0].scale)))
+        return func(*(a.full() if isinstance(a, Packed) else a for a in args), **(kwargs or {}))
+    def full(self):
+        return self.codes.float() * self.scale
+    def update(self, gradient):
+        values = self.full() * 0.9 + gradient
+        self.scale.copy_(values.abs().max() / 127 + 1e-12)
+        self.codes.copy_((values / self.scale).round().clamp(-127, 127))
+        return values
+
+def packed(p):
+    return Packed(torch.zeros_like(p, dtype=torch.int8), torch.ones(1))
+
+class Subclass(Base):
+    def direction(self, p, state):
+        return state.setdefault("velocity", packed(p)).update(p.grad)
+
+class SubclassInAttribute(Base):
+    def direction(self, p, state):
+        return (self.kept[p] if p in self.kept else self.kept.setdefault(p, packed(p))).update(p.grad)
+
+class Views(Base):
+    """Slices of one buffer."""
+    def direction(self, p, state):
+        if "velocity" not in state:
+            if not self.kept:
+                self.kept["all"] = torch.zeros(sum(q.numel() for g in self.param_groups for q in g["params"]))
+                self.kept["used"] = 0
+            start = self.kept["used"]
+            self.kept["used"] += p.numel()
+            state["velocity"] = self.kept["all"][start : start + p.numel()].view_as(p)
+        self.kept["all"].mul_(0.99)
+        return state["velocity"].add_(p.grad)
+
 class Late(Base):
     """Keeps nothing before its sixth step."""
     def direction(self, p, state):
@@ -248,7 +298,7 @@ RESUMABLE = (
         "Deque",
     ),
     *("Generators", "Dropped", "OwnShape", "Circular", "Raising", "Sparse", "LowPrecision", "Late", "Sam"),
-    *("Lookahead", "Averaging"),
+    *("Lookahead", "Averaging", "Subclass", "SubclassInAttribute", "Views"),
 )
 RESTARTED = ("ById", "Closure", "Hook", "OnParameter", "Iterating", "LateClosure")
 

@@ -40,6 +40,7 @@ _OF_TORCH = (
     *("._numel_cache", "._need_device_dtype_check_for_fused", "._warned_capturable_if_run_uncaptured"),
     *("._step_count", "._opt_called", "._zero_grad_profile_name"),
 )
+_MOST_GPUS = 64
 
 
 class NotResumable(Exception):
@@ -168,13 +169,8 @@ def saved_whole(members: Sequence[Any], model: nn.Module) -> Tensor:
 
 def load_whole(saved: Tensor, members: Sequence[Any], model: nn.Module) -> None:
     """Give fresh optimizers over the parameters of `model` the attributes that `saved_whole` returned."""
-    device = next(model.parameters()).device
-
-    def place(storage: Any, location: str) -> Any:
-        return torch.serialization.default_restore_location(  # type: ignore[no-untyped-call]
-            storage, "cpu" if location == "cpu" else str(device)
-        )
-
+    device = str(next(model.parameters()).device)
+    place = {f"cuda:{index}": device for index in range(_MOST_GPUS)}  # what was on the host stays there
     file = BytesIO(saved.numpy().tobytes())
     contents = safe_pickle.read(file, packages_of(members), place, _references(model))
     for member, attributes in zip(members, contents, strict=True):
@@ -195,16 +191,24 @@ def values(members: Sequence[Any], model: nn.Module) -> dict[str, Any]:
     parameters = list(model.parameters())
     names = {id(p): f"parameter {index}" for index, p in enumerate(parameters)}
     owners = {_address(p): names[id(p)] for p in parameters if _address(p)}
+    homes: dict[
+        int, str
+    ] = {}  # the first place of each storage: tensors that share memory must share it again
     excluded = {id(item) for item in (*parameters, *model.modules(), *model.buffers())}
     found: dict[str, Any] = {}
     for path, node in reachable(roots(members, parameters), excluded, names):
-        if path[-1] in _OF_TORCH:
+        if path[-1] in _OF_TORCH or path[-2:] == (
+            ".defaults",
+            "['differentiable']",
+        ):  # load_state_dict() adds it
             continue
         place = f"{path[0]}: {written(path)}"
         if isinstance(node, Tensor):
             if not parts_of(node):
                 found[place] = node
-                found[f"{place} (memory)"] = owners.get(_address(node), "its own")
+                found[f"{place} (memory)"] = owners.get(_address(node)) or homes.setdefault(
+                    _storage(node), place
+                )
         elif isinstance(node, (*PLAIN, *GENERATORS, *BUFFERS, np.ndarray)) or is_plain_sequence(node):
             found[place] = node
         elif is_opaque(node):
@@ -270,6 +274,14 @@ def _address(tensor: Tensor) -> int:
         return tensor.data_ptr()
     except Exception:
         return 0
+
+
+def _storage(tensor: Tensor) -> int:
+    """Return where the tensor's storage is; a number of its own if that cannot be read."""
+    try:
+        return tensor.untyped_storage().data_ptr() or id(tensor)
+    except Exception:
+        return id(tensor)
 
 
 def _is_of_torch(member: Any) -> bool:
