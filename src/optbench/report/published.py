@@ -129,6 +129,11 @@ def _notes(table: pd.DataFrame) -> list[str]:
         "not testable as stated": "Not testable as stated: the claim names no quantity.",
     }
     notes = [" ".join(rule[word] for word in found)] if found else []
+    if (table["kind"] == "ordering").any():
+        notes.append(
+            "Orders: each is one claim stated before the runs, tested at 5 % and not adjusted over other pairs, unlike the "
+            "p of the comparison's tables."
+        )
     if (table["column"] == "memory_overhead").any():
         notes.append(
             "Memory overhead: bytes of optimizer state over bytes of the parameters, after real steps."
