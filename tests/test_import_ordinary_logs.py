@@ -390,13 +390,16 @@ def test_rows_of_two_trials_with_one_name_are_refused(tmp_path):
         do_import(tmp_path, log)
 
 
-def test_runs_can_be_named_by_their_files(tmp_path):
+@pytest.mark.parametrize("pattern", ["{optimizer}_s{seed}", "{optimizer}_s{seed}.csv"])
+def test_runs_can_be_named_by_their_files(tmp_path, pattern):
     paths = []
     for name in ("sgd_s0", "sgd_s1", "adam_s0"):
         paths.append(tmp_path / f"{name}.csv")
         paths[-1].write_text("epoch,val_acc\n1,0.5\n")
-    found = import_csv(paths, tmp_path / "results", Asked(runs="{optimizer}_s{seed}", name="runs"))
+    found = import_csv(paths, tmp_path / "results", Asked(runs=pattern, name="runs"))
     assert (found.optimizers, found.written.new) == (("sgd", "adam"), 3)
+    runs = [(log.trial["seed"], log.started.environment["run"]) for log in stored(tmp_path).suites[0].logs]
+    assert sorted(runs) == [(0, "0"), (0, "0"), (1, "1")]
 
 
 @pytest.mark.parametrize("pattern", ["{lr}", "plain", "{seed}{seed}"])

@@ -84,17 +84,15 @@ def read_runs(
 
 
 def _names_of_run(table: Table, pattern: str) -> dict[str, str]:
-    """Return the fields that `--runs` reads from the run's name."""
+    """Return the fields that `--runs` reads from the run's name, or else from the file's, at first without its suffix."""
     if not pattern:
         return {}
-    name = table.run or table.file
-    match = next(
-        (m for each in (name, str(PurePath(name).with_suffix(""))) if (m := _form(pattern).search(each))),
-        None,
-    )
-    if match is None:
-        raise OptbenchError(Problem(f"'{pattern}' does not fit the run '{name}'", where="--runs"))
-    return match.groupdict()
+    form = _form(pattern)
+    file = table.file.removesuffix(".gz")
+    for name in (table.run,) if table.run else (str(PurePath(file).with_suffix("")), file, table.file):
+        if match := form.search(name):
+            return match.groupdict()
+    raise OptbenchError(Problem(f"'{pattern}' does not fit the run '{table.run or file}'", where="--runs"))
 
 
 def _by_folder(table: Table, columns: Columns, names: Mapping[str, str]) -> dict[str, str]:
