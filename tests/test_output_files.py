@@ -61,6 +61,16 @@ def test_a_fifo_is_written_and_stays_a_fifo(command: str, tmp_path: Path) -> Non
     assert stat.S_ISFIFO(fifo.lstat().st_mode)
 
 
+def test_a_reader_of_a_fifo_that_ends_early_ends_the_program_quietly(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = threading.Thread(target=lambda: fifo.open("rb").close())
+    reader.start()
+    done = optbench("report", RESULTS, "--format", "html", "--output", fifo, cwd=tmp_path)
+    reader.join()
+    assert (done.returncode, done.stdout, done.stderr) == (141, "", "")
+
+
 def device(path: Path, minor: int) -> Path:
     """A device file of the test's own: the system's are in nobody's way."""
     try:

@@ -36,6 +36,10 @@ class OptbenchError(Exception):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+class ReaderGone(Exception):
+    """Raised when the program that reads the output has ended. No `OSError`: typer exits with code 1 on those."""
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an exception's message, which a class may refuse to give."""
     try:

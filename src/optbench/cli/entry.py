@@ -6,8 +6,8 @@ import gc
 import sys
 from typing import Any
 
-from optbench.cli.streams import ReaderGone, flush_or_discard_output, prepare_streams
-from optbench.errors import OptbenchError, first_line
+from optbench.cli.streams import flush_or_discard_output, prepare_streams
+from optbench.errors import OptbenchError, ReaderGone, first_line
 
 _READER_GONE = 128 + 13  # as a shell reports a program that SIGPIPE ended
 

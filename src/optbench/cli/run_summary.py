@@ -6,8 +6,7 @@ import os
 import sys
 
 from optbench.cli.signals import say
-from optbench.cli.streams import ReaderGone
-from optbench.errors import OptbenchError
+from optbench.errors import OptbenchError, ReaderGone
 from optbench.runner.final_reports import failed_trials, requested_rows, write_reports
 from optbench.runner.job import Job
 from optbench.runner.options import RunOptions

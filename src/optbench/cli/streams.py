@@ -10,11 +10,7 @@ import stat
 import sys
 from typing import TextIO
 
-from optbench.errors import OptbenchError
-
-
-class ReaderGone(Exception):
-    """Raised when the program that reads standard output has ended. No `OSError`: typer exits with code 1 on those."""
+from optbench.errors import OptbenchError, ReaderGone
 
 
 def prepare_streams() -> None:

@@ -172,10 +172,12 @@ def _aside(path: Path) -> str:
 
 def _no_space(path: Path, needed: int, number: int | None = errno.ENOSPC) -> NoSpace:
     free = shutil.disk_usage(path.parent).free
+    limit = _FULL.get(number or 0, _FULL[errno.ENOSPC])
+    left = f" and {free / 1e6:.1f} MB are free" if limit == _FULL[errno.ENOSPC] else ""
     return NoSpace(
         Problem(
-            f"{_FULL.get(number or 0, _FULL[errno.ENOSPC])}: a checkpoint needs {needed / 1e6:.1f} MB and {free / 1e6:.1f} MB are "
-            "free on the disk. Saved results are intact: make space and run the same command again to resume from the last checkpoint",
+            f"{limit}: a checkpoint needs {needed / 1e6:.1f} MB{left}. Saved results are intact: "
+            "make space and run the same command again to resume from the last checkpoint",
             file=str(path.parent),
         )
     )

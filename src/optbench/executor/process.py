@@ -191,7 +191,7 @@ def receive(child: Child, stop: StopRequest, patience: float, stop_patience: flo
                     "stopped", f"did not stop within {stop_patience:g} s of being asked to, and was ended"
                 )
         if now - began > patience:
-            return Ended("silent", f"no sign of life for {patience:g} s: taken to hang, and ended")
+            return Ended("silent", f"no sign of life for {patience:g} s: considered hung, and ended")
 
 
 def _how_it_died(child: Child) -> Ended:

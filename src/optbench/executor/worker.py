@@ -35,7 +35,7 @@ class Settings:
     data_root: Path = Path()
     threads: int | None = None  # of the CPU; None: torch's own choice, which is recorded
     command: str = ""
-    stall_seconds: float = 1800.0  # without any sign of life a trial is taken to hang
+    stall_seconds: float = 1800.0  # without any sign of life a trial is considered hung
 
 
 def work(

@@ -14,7 +14,7 @@ import unicodedata
 from functools import lru_cache
 from pathlib import Path
 
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError, Problem, ReaderGone
 
 _FREE = "free some space and run the same command again, it goes on from here"
 _MOVE = "choose another place with --results"
@@ -32,7 +32,6 @@ _CAUSES = {
     errno.EPERM: ("no permission", _MOVE),
     errno.ENOTDIR: ("a file is where a folder is expected", f"{_MOVE}, or move the file"),
     errno.EEXIST: ("a file is where a folder is expected", f"{_MOVE}, or move the file"),
-    errno.EPIPE: ("the program that read it has ended", ""),
     errno.ELOOP: ("symbolic links in a circle, or a link where none is allowed", "remove it"),
     errno.ENAMETOOLONG: ("the path is too long", _MOVE),
 }
@@ -106,12 +105,15 @@ def _standard_descriptor(facts: os.stat_result) -> int | None:
 
 def _write_into(path: Path, data: bytes, descriptor: int | None) -> None:
     """Write to an open descriptor at its position, or to what `path` names, which is not created or truncated."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.flush()  # what was printed before comes first
     flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY
     opened = os.open(path, flags) if descriptor is None else os.dup(descriptor)
-    with open(opened, "wb") as file:
-        file.write(data)
+    try:
+        with open(opened, "wb") as file:
+            file.write(data)
+    except BrokenPipeError:
+        raise ReaderGone from None
 
 
 def _replace(target: Path, data: bytes, mode: int | None, *, sync: bool) -> None:
