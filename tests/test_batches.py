@@ -209,7 +209,7 @@ def test_inputs_are_float32_and_the_data_set_is_left_as_it_was() -> None:
             {"augment": Augment(crop=2, random_resized_crop=(0.5, 1.0))},
             "one of 'crop' and 'random_resized_crop'",
         ),
-        ({"size": (4, 4)}, "stored at 8x6 for batches of 4x4"),
+        ({"size": (4, 4)}, "stored at 8x6 and batches have 4x4"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(options: dict[str, object], words: str) -> None:
@@ -219,7 +219,7 @@ def test_settings_that_do_not_fit_are_named(options: dict[str, object], words: s
 
 def test_augmenting_vectors_is_an_error() -> None:
     split = Split(np.zeros((20, 5), np.float32), np.zeros(20, np.int64))
-    with pytest.raises(OptbenchError, match="for images"):
+    with pytest.raises(OptbenchError, match="need images"):
         feed(split, Augment(flip=True), batch_size=4)
 
 

@@ -51,7 +51,7 @@ class Calls:
     def __init__(self, device: torch.device = CPU) -> None:
         self.captures = self.replays = 0
 
-    def aside(self, action: Callable[[], T]) -> T:
+    def run_aside(self, action: Callable[[], T]) -> T:
         return action()
 
     def capture(self, action: Callable[[], T]) -> Callable[[], T]:
@@ -63,7 +63,7 @@ class Calls:
 
         return replay
 
-    def leave(self) -> None:
+    def release(self) -> None:
         pass
 
 
@@ -254,7 +254,7 @@ def test_a_step_that_draws_on_the_host_is_not_captured(
     steps = warmed(tmp_path, monkeypatch, workload={"model": "net.py:Net"})
     state = stepper.random_state(CPU)
     steps.capture()
-    assert (steps.scope, steps.note) == ("none", "it draws random numbers on the host, anew at each step")
+    assert (steps.scope, steps.note) == ("none", "it draws random numbers on the host at each step")
     assert stepper.random_state(CPU)["python"] == state["python"]
     assert not steps.ready
     steps.step(WARM_STEPS, WARM_STEPS, want_norm=False)
@@ -272,7 +272,7 @@ def test_what_cannot_be_captured_is_run_as_written_and_says_why(
     end = finished(captured)
     assert end.captured == scope
     assert end.capture_note == (
-        "it can't be captured (RuntimeError: operation not permitted when stream is capturing)"
+        "the capture failed (RuntimeError: operation not permitted when stream is capturing)"
     )
 
 
@@ -285,19 +285,19 @@ def test_an_optimizer_that_moves_the_parameters_ends_the_replays(
     captured, plain = run(trial, tmp_path), run(trial.model_copy(update={"cuda_graph": "off"}), tmp_path)
     assert told(captured) == told(plain)
     assert made[0].replays == 1
-    assert finished(captured).capture_note == "its optimizer moves parameters to other places in memory"
+    assert finished(captured).capture_note == "its optimizer changes the memory addresses of parameters"
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"cuda_graph": "off"}, "the suite says"),
+        ({"cuda_graph": "off"}, "the suite sets"),
         ({"workload": {"accumulate": 2}}, "micro-batches"),
         ({"workload": {"activation_checkpointing": True}}, "activation checkpointing"),
         ({"workload": {"relabel": {"every": "1 epochs"}}}, "its labels change"),
         ({"precision": "fp16"}, "gradient scaler"),
-        ({"optimizers": {"L-BFGS": {"use": "torch.optim.LBFGS"}}}, "evaluates the loss"),
-        ({"workload": {"model": {"name": "net.py:Net"}}}, "`cuda_graph: on` captures"),
+        ({"optimizers": {"L-BFGS": {"use": "torch.optim.LBFGS"}}}, "calls a closure"),
+        ({"workload": {"model": {"name": "net.py:Net"}}}, "may differ from step to step"),
     ],
 )
 def test_what_is_never_captured_says_why(
@@ -318,7 +318,7 @@ def test_on_a_cpu_nobody_asks_but_who_says_on(tmp_path: Path) -> None:
     (trial,) = trials(tmp_path)
     assert finished(run(trial, tmp_path)).captured == ""
     end = finished(run(trial.model_copy(update={"cuda_graph": "on"}), tmp_path))
-    assert (end.captured, end.capture_note) == ("none", "there are no CUDA graphs on cpu")
+    assert (end.captured, end.capture_note) == ("none", "CUDA graphs are not available on cpu")
 
 
 def test_auto_captures_only_where_launching_sets_the_pace(
@@ -328,16 +328,16 @@ def test_auto_captures_only_where_launching_sets_the_pace(
     (trial,) = trials(tmp_path)
     end = finished(run(trial, tmp_path))
     assert end.captured == "none"
-    assert "launching does not set the pace" in end.capture_note
+    assert "kernel launches are not the bottleneck" in end.capture_note
     assert graphs[0].captures == 0
 
 
 def test_a_short_trial_ends_before_anything_is_captured(tmp_path: Path, graphs: list[Calls]) -> None:
     (trial,) = trials(tmp_path, workload={"budget": {"steps": 4}})
-    assert finished(run(trial, tmp_path)).capture_note == "it ended before anything was captured"
+    assert finished(run(trial, tmp_path)).capture_note == "the trial ended before a step was captured"
 
 
-def test_a_device_that_is_far_behind_sets_the_pace() -> None:
+def test_a_step_is_launch_bound_if_the_host_hardly_waits() -> None:
     assert is_launch_bound([0.05, 0.1, 0.9, 0.1, 0.08])
     assert not is_launch_bound([0.5, 0.6, 0.1, 0.7, 0.55])
 
@@ -352,17 +352,17 @@ def test_a_device_that_is_far_behind_sets_the_pace() -> None:
         ("SGD", "compiled", ""),
         ("Adagrad", "compiled", ""),
         ("RMSprop", "foreach", ""),
-        ("SGD", "foreach", "torch's foreach SGD takes its learning rate from the host"),
-        ("SGD", "forloop", "torch's for-loop SGD takes its learning rate from the host"),
-        ("RMSprop", "forloop", "torch's for-loop RMSprop takes its learning rate from the host"),
-        ("Adadelta", "forloop", "torch's for-loop Adadelta takes its learning rate from the host"),
+        ("SGD", "foreach", "torch's foreach SGD reads its learning rate on the host"),
+        ("SGD", "forloop", "torch's for-loop SGD reads its learning rate on the host"),
+        ("RMSprop", "forloop", "torch's for-loop RMSprop reads its learning rate on the host"),
+        ("Adadelta", "forloop", "torch's for-loop Adadelta reads its learning rate on the host"),
         ("Adagrad", "foreach", "torch has no capturable Adagrad"),
         ("Adafactor", "forloop", "torch has no capturable Adafactor"),
     ],
 )
 def test_which_updates_can_be_captured(name: str, runs: str, reason: str) -> None:
     member = getattr(torch.optim, name)([nn.Parameter(torch.zeros(2, 2))], lr=0.1)
-    assert rules._left_outside(member, member.param_groups[0], runs) == reason
+    assert rules._group_obstacle(member, member.param_groups[0], runs) == reason
 
 
 def test_a_schedule_that_changes_momentum_leaves_the_update_outside(tmp_path: Path) -> None:
@@ -372,7 +372,7 @@ def test_a_schedule_that_changes_momentum_leaves_the_update_outside(tmp_path: Pa
         implementation="fused",
         optimizers={"AdamW": {"use": "torch.optim.AdamW", "schedule": one_cycle}},
     )
-    assert rules.left_outside(prepare(trial, CPU, tmp_path)) == "the schedule changes its momentum too"
+    assert rules.update_obstacle(prepare(trial, CPU, tmp_path)) == "the schedule also changes its momentum"
 
 
 def on_meta(name: str, **options: Any) -> tuple[Optimizers, torch.optim.Optimizer]:
@@ -556,7 +556,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
 
 def test_what_is_done_aside_waits_for_what_came_before_and_is_waited_for(driver: Driver) -> None:
     graphs = graphs_module.CudaGraphs(torch.device("cuda", 1))
-    assert graphs.aside(lambda: driver.note("action")) is True
+    assert graphs.run_aside(lambda: driver.note("action")) is True
     assert driver.calls[1:] == ["side 1 waits for main", "on side 1", "action", "main waits for side 1"]
 
 
@@ -588,5 +588,5 @@ def test_a_failed_capture_gives_its_memory_back_and_the_next_begins_anew(driver:
     assert after == ["on main again", "end of pool 1 on GPU 1", "release of pool 1", "new stream"]
     assert graphs.capture(lambda: 3)() == 3
     assert "capture into pool 2 on side 2, thread_local" in driver.calls
-    graphs.leave()
+    graphs.release()
     assert driver.calls[-1] == "cache emptied"

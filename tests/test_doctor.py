@@ -39,7 +39,7 @@ def test_what_would_fail_is_told_with_what_to_do(tmp_path: Path) -> None:
     done = optbench("doctor", "--results", blocked / "x", "--device", "cuda:7", cwd=tmp_path)
     assert done.returncode == 1
     assert "--results DIR" in done.stdout
-    assert "no such device here: 'cuda:7'" in done.stdout
+    assert "device 'cuda:7' is not available" in done.stdout
     assert "2 problems to fix" in done.stdout
 
 

@@ -161,10 +161,10 @@ class Own(torch.optim.SGD):
     ("make", "reason"),
     [
         (lambda p: Own(p, lr=0.1), "only steps of torch's own classes"),
-        (lambda p: torch.optim.LBFGS(p), "no function for its arithmetic alone"),
-        (lambda p: torch.optim.Adafactor(p), "reads numbers back"),
+        (lambda p: torch.optim.LBFGS(p), "no separate function for its arithmetic"),
+        (lambda p: torch.optim.Adafactor(p), "reads tensor values"),
         (lambda p: torch.optim.Muon(p[2:3], lr=0.1), "bfloat16"),
-        (lambda p: torch.optim.Adam(p, lr=torch.tensor(0.1)), "is a tensor already"),
+        (lambda p: torch.optim.Adam(p, lr=torch.tensor(0.1)), "is already a tensor"),
     ],
 )
 def test_what_cannot_be_compiled_says_why(make: Any, reason: str) -> None:
@@ -193,21 +193,19 @@ def test_auto_is_fused_where_torch_has_it_and_else_compiled(
         "Adafactor": "forloop",
     }
     assert ran["RMSprop"].get("implementation_note") is None
-    assert (
-        ran["Adafactor"]["implementation_note"] == "not compiled: its step reads numbers back out of tensors"
-    )
+    assert ran["Adafactor"]["implementation_note"] == "not compiled: its step reads tensor values on the host"
 
 
 @pytest.mark.parametrize(
     ("entry", "reason"),
     [
-        ({"use": "torch.optim.LBFGS"}, "it evaluates the loss in its step"),
+        ({"use": "torch.optim.LBFGS"}, "its step calls a closure"),
         (
             {
                 "use": "torch.optim.RMSprop",
                 "schedule": {"name": "torch.optim.lr_scheduler.OneCycleLR", "max_lr": 0.1},
             },
-            "the schedule changes its momentum too",
+            "the schedule also changes its momentum",
         ),
     ],
 )

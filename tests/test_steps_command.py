@@ -112,7 +112,7 @@ def test_an_optimizer_that_evaluates_the_loss_gets_one_row_that_says_why() -> No
 
 def test_a_step_that_can_not_be_compiled_says_why() -> None:
     (only,) = measured("adafactor", implementations=("compiled",)).rows
-    assert only.problem == "not compiled: its step reads numbers back out of tensors"
+    assert only.problem == "not compiled: its step reads tensor values on the host"
 
 
 def test_a_step_that_raises_on_the_way_ends_its_own_row_alone(

@@ -1,6 +1,6 @@
-"""Activation checkpointing: blocks forget their activations and compute them again in the backward pass.
+"""Activation checkpointing: blocks discard their activations and recompute them in the backward pass.
 
-Chen et al. 2016, https://arxiv.org/abs/1604.06174. Gradients and batch-norm statistics stay bit for bit the same.
+Chen et al. 2016, https://arxiv.org/abs/1604.06174. Gradients and batch-norm statistics are bit-identical.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from torch.utils.checkpoint import checkpoint
 
 
 def checkpoint_activations(model: nn.Module) -> int:
-    """Wrap the model's blocks in place (items of its Sequential and ModuleList containers that have children of their own);
-    the whole model where there are none. Returns how many were wrapped."""
+    """Wrap the model's blocks in place and return their number.
+
+    Blocks are items with children in Sequential and ModuleList containers; without any, the whole model is one block.
+    """
     containers = (nn.Sequential, nn.ModuleList)
     blocks: list[nn.Module] = []
     for container in model.modules():
@@ -44,7 +46,7 @@ def _wrap(block: nn.Module) -> None:
 
 @contextmanager
 def _frozen_statistics(block: nn.Module) -> Iterator[None]:
-    """The second forward pass must not count a batch twice in the running statistics."""
+    """Restore batch-norm statistics after the block, so that the second forward pass does not count a batch twice."""
     norms = [
         m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
     ]

@@ -1,7 +1,7 @@
-"""Random flips and crops of whole batches, decided image by image.
+"""Random flips and crops of whole batches, drawn per image.
 
-torchvision's transforms draw one decision for a whole batch, so this is written out here. All draws of an epoch
-come from CPU generators named by (seed, purpose, epoch): the same on every device and after a resume.
+torchvision's transforms draw once per batch, so they are implemented here. All draws of an epoch come from CPU
+generators derived from (seed, purpose, epoch): the same on every device and after a resume.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from optbench.suite.types import Augment
 
 @dataclass(frozen=True)
 class Draws:
-    """One epoch's order and decisions. Entry i is about the epoch's sample i: `order[i]` of the split."""
+    """Random draws of one epoch: its order and augmentations. Entry i belongs to sample `order[i]` of the split."""
 
     order: Tensor  # (n,) int64
     flip: Tensor | None = None  # (n,) bool
@@ -28,56 +28,56 @@ class Draws:
     boxes: Tensor | None = None  # (n, 4) int64: top, left, height, width to resize
 
     def to(self, device: torch.device) -> Draws:
-        """For a GPU from pinned memory: the copy neither waits for the device nor holds up what it is doing."""
+        """Copy to a device; to a GPU from pinned memory, so that the copy is asynchronous."""
         pinned = device.type == "cuda"
         return self._each(lambda v: (v.pin_memory() if pinned else v).to(device, non_blocking=True))
 
     def part(self, start: int, stop: int) -> Draws:
-        """Entries `start` to `stop`: asked for at every step, so written out."""
-        held = (self.flip, self.top, self.left, self.boxes)
-        return Draws(self.order[start:stop], *(None if v is None else v[start:stop] for v in held))
+        """Return entries `start` to `stop`. Called at every step, so it does not use `fields`."""
+        augmentations = (self.flip, self.top, self.left, self.boxes)
+        return Draws(self.order[start:stop], *(None if v is None else v[start:stop] for v in augmentations))
 
-    def at(self, places: Tensor) -> Draws:
-        """Of the samples at `places` (k,) of the epoch."""
-        return self._each(lambda v: v.index_select(0, places))
+    def at(self, positions: Tensor) -> Draws:
+        """Return the entries at `positions` (k,) of the epoch."""
+        return self._each(lambda v: v.index_select(0, positions))
 
     def copy_(self, other: Draws) -> None:
-        """Take over what another epoch drew, in the same memory."""
+        """Copy the draws of another epoch into the same memory."""
         for f in fields(self):
-            own = getattr(self, f.name)
-            if own is not None:
-                own.copy_(getattr(other, f.name))
+            target = getattr(self, f.name)
+            if target is not None:
+                target.copy_(getattr(other, f.name))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Draws:
-        held = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Draws(**{name: change(v) for name, v in held.items() if v is not None})
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Draws(**{name: change(v) for name, v in tensors.items() if v is not None})
 
 
 def draw(seed: int, epoch: int, samples: int, augment: Augment, stored: tuple[int, int] = (1, 1)) -> Draws:
-    """All random decisions of one epoch; `stored` is the height and width of the stored images.
+    """Return all random draws of one epoch; `stored` is the height and width of the stored images.
 
-    Each kind of decision has a generator of its own, so switching one on leaves the others as they were.
+    Each kind of draw has its own generator, so enabling one augmentation does not change the others.
     """
-    made: dict[str, Tensor] = {"order": torch.randperm(samples, generator=generator(seed, "order", epoch))}
+    draws: dict[str, Tensor] = {"order": torch.randperm(samples, generator=generator(seed, "order", epoch))}
     if augment.flip:
-        made["flip"] = torch.randint(2, (samples,), generator=generator(seed, "flip", epoch)).bool()
+        draws["flip"] = torch.randint(2, (samples,), generator=generator(seed, "flip", epoch)).bool()
     if augment.crop:
         corner = torch.randint(2 * augment.crop + 1, (2, samples), generator=generator(seed, "crop", epoch))
-        made["top"], made["left"] = corner[0], corner[1]
+        draws["top"], draws["left"] = corner[0], corner[1]
     if augment.random_resized_crop:
-        made["boxes"] = _boxes(
+        draws["boxes"] = _boxes(
             generator(seed, "resized", epoch), samples, augment.random_resized_crop, stored
         )
-    return Draws(**made)
+    return Draws(**draws)
 
 
 def _boxes(
     random: torch.Generator, samples: int, area: tuple[float, float], stored: tuple[int, int], tries: int = 10
 ) -> Tensor:
-    """Boxes by the rule of torchvision's RandomResizedCrop (Szegedy et al. 2015, arXiv:1409.4842).
+    """Draw boxes as torchvision's RandomResizedCrop does (Szegedy et al. 2015, arXiv:1409.4842).
 
-    Share of the area uniform, aspect ratio log-uniform in 3/4..4/3, the first of ten that fits, else the largest
-    centred box of an allowed ratio.
+    The share of the area is uniform, the aspect ratio log-uniform in 3/4..4/3. The first of ten boxes that fits is used, else
+    the largest centred box with an allowed ratio.
     """
     height, width = stored
     low, high = 3 / 4, 4 / 3
@@ -96,44 +96,43 @@ def _boxes(
 
 
 def crop(padded: Tensor, rows: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> Tensor:
-    """Image `rows[i]` of `padded` (n, channels, height, width), cut to `size` at (top[i], left[i]).
+    """Return image `rows[i]` of `padded` (n, channels, height, width), cropped to `size` at (top[i], left[i]).
 
-    Keeps the memory format. One gather from a strided view that holds every possible crop of every image, and
-    copies none.
+    Preserves the memory format. One gather from a strided view of all possible crops of all images.
     """
     height, width = size
     samples, channels, tall, wide = padded.shape
     sn, sc, sh, sw = padded.stride()
-    places = (samples, tall - height + 1, wide - width + 1)
+    crops = (samples, tall - height + 1, wide - width + 1)
     if _channels_last(padded):
-        view = padded.as_strided((*places, height, width, channels), (sn, sh, sw, sh, sw, sc))
+        view = padded.as_strided((*crops, height, width, channels), (sn, sh, sw, sh, sw, sc))
         return view[rows, top, left].permute(0, 3, 1, 2)
-    view = padded.as_strided((*places, channels, height, width), (sn, sh, sw, sc, sh, sw))
+    view = padded.as_strided((*crops, channels, height, width), (sn, sh, sw, sc, sh, sw))
     return view[rows, top, left]
 
 
 def pick(images: Tensor, rows: Tensor) -> Tensor:
-    """Image `rows[i]` of `images`, in the same memory format: whole images are copied at a time."""
+    """Return image `rows[i]` of `images` in the same memory format, copying whole images."""
     if _channels_last(images):
         return images.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
     return images.index_select(0, rows)
 
 
 def flip(images: Tensor, chosen: Tensor) -> Tensor:
-    """Mirrors left and right where `chosen` (n,) is true. Picks from both versions: three times as fast as `where`."""
+    """Mirror images left to right where `chosen` (n,) is true. Selecting from both versions is three times as fast as `where`."""
     both = torch.cat([images, images.flip(-1)])
     return pick(both, torch.arange(len(images), device=images.device) + len(images) * chosen)
 
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """(images - mean) / std in float32; `mean` and `std` are (1, channels, height, width) in 0..255."""
+    """Return (images - mean) / std in float32; `mean` and `std` are (1, channels, height, width) in 0..255."""
     return images.to(torch.float32, copy=True).sub_(mean).div_(std)
 
 
 def resized_crop(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Each image's box, resized to `size` by the antialiased bilinear filter of PIL and torchvision; float32.
+    """Return each image's box resized to `size` by the antialiased bilinear filter of PIL and torchvision, in float32.
 
-    The filter is separable and linear: two batched matrix products with a weight matrix per image.
+    The filter is separable and linear: two batched matrix products with one weight matrix per image.
     """
     rows = _resize_weights(boxes[:, 0], boxes[:, 2], images.shape[2], size[0])
     columns = _resize_weights(boxes[:, 1], boxes[:, 3], images.shape[3], size[1])
@@ -142,7 +141,7 @@ def resized_crop(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor
 
 
 def _resize_weights(start: Tensor, length: Tensor, stored: int, out: int) -> Tensor:
-    """(n, out, stored): row i holds what each stored pixel adds to output pixel i."""
+    """Return weights (n, out, stored): row i has the weight of each stored pixel in output pixel i."""
     scale = (length.float() / out)[:, None, None]
     first = start.float()[:, None, None]
     centre = first + scale * (torch.arange(out, device=start.device) + 0.5)[None, :, None]
@@ -153,5 +152,5 @@ def _resize_weights(start: Tensor, length: Tensor, stored: int, out: int) -> Ten
 
 
 def _channels_last(images: Tensor) -> bool:
-    # With one channel every image is contiguous both ways; the plain layout is then the faster to gather.
+    # With one channel an image is contiguous in both formats; the contiguous one is faster to gather.
     return images.shape[1] > 1 and images.is_contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""The weights that an evaluation uses: the trained ones, their moving average, or what the optimizer's eval mode gives."""
+"""Weights for evaluation: the moving average of the trained weights, and batch-norm statistics for an optimizer's eval mode."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MovingAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The model holds the average inside the block and exactly its own weights again after it."""
+        """Put the average into the model within the block; restore its weights exactly afterwards."""
         kept = [tensor.detach().clone() for tensor in self._live]
         _copy(self._live, self._average)
         try:
@@ -41,10 +41,10 @@ class MovingAverage:
 
 @contextmanager
 def recalibrated(model: nn.Module, forward_passes: Callable[[], None]) -> Iterator[None]:
-    """Batch-norm statistics measured anew for the weights now in the model, and put back after the block.
+    """Recompute batch-norm statistics for the current weights within the block; restore them afterwards.
 
-    An optimizer that evaluates at other weights than it trains at (schedule-free, for one) leaves running statistics that
-    belong to the training weights; its authors recommend this: https://github.com/facebookresearch/schedule_free.
+    For optimizers that evaluate at other weights than they train (such as schedule-free), the running statistics belong to the
+    training weights; the authors recommend this: https://github.com/facebookresearch/schedule_free.
     """
     norms = [
         m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
@@ -55,7 +55,7 @@ def recalibrated(model: nn.Module, forward_passes: Callable[[], None]) -> Iterat
     kept = [(norm.momentum, [buffer.clone() for buffer in norm.buffers()]) for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over the passes
+        norm.momentum = None  # a cumulative mean over the passes
     model.train()
     with torch.no_grad():
         forward_passes()
@@ -69,7 +69,7 @@ def recalibrated(model: nn.Module, forward_passes: Callable[[], None]) -> Iterat
 
 
 def _real(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Complex tensors as views of their real and imaginary parts."""
+    """Return complex tensors as views of their real and imaginary parts."""
     return [torch.view_as_real(tensor) if tensor.is_complex() else tensor for tensor in tensors]
 
 

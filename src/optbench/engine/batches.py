@@ -1,7 +1,7 @@
-"""Batches for training and for evaluation: normalised, on the device, and exact after any resume.
+"""Batches for training and evaluation: normalised, on the device, and identical after a resume.
 
-Batch `step` depends on (seed, step) and the settings alone. The order is drawn per epoch and by sample, so another
-batch size sees the samples in the same order. Where the data are kept changes the speed, never a bit of a batch.
+Batch `step` depends on (seed, step) and the settings only. The order is drawn per epoch and per sample, so every batch
+size sees the samples in the same order. Where the data are stored changes the speed, but no bit of a batch.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channe
 class TrainingBatches:
     """Training batches of one split.
 
-    `mean` and `std` have a value a channel (0..255) and are empty for vectors. `size` is the height and width of
-    the batches: other than that of the stored images only with a random resized crop. `residency`: "device" keeps
-    the data set (in uint8, padded) on the device; "host" leaves it where it is, in memory or in a memory map, and a
-    thread gathers batches ahead; "auto" takes the device if at most half of its free memory is needed.
-    Raises OptbenchError where augmentation, batch size and data do not fit.
+    `mean` and `std` have one value per channel (0..255) and are empty for vectors. `size` is the height and width of
+    the batches; it can differ from that of the stored images only with a random resized crop. `residency`: "device"
+    stores the data set (in uint8, padded) on the device; "host" leaves it in memory or in a memory map, and a thread
+    prefetches batches; "auto" uses the device if the data need at most half of its free memory.
+    Raises `OptbenchError` if augmentation, batch size and data do not match.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class TrainingBatches:
         self._waited = 0.0
 
     def batch(self, step: int) -> Batch:
-        """Batch `step`, from 0 over all epochs: inputs (batch, ...) float32, labels (batch,) int64."""
+        """Return batch `step`, counted from 0 over all epochs: inputs (batch, ...) float32, labels (batch,) int64."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch, self._draws = epoch, self._drawn(epoch)
@@ -81,15 +81,15 @@ class TrainingBatches:
         return self._assembled(draws, self._gathered(step).to(self._device, non_blocking=True))
 
     def static(self) -> StaticBatch:
-        """The batches at one place in memory, for steps that are captured."""
+        """Return the batches at one fixed memory address, for captured steps."""
         return StaticBatch(self)
 
     def _drawn(self, epoch: int) -> Draws:
-        made = augmenting.draw(self._seed, epoch, self.samples, self._augment, self._stored)
-        return made.to(self._device)
+        draws = augmenting.draw(self._seed, epoch, self.samples, self._augment, self._stored)
+        return draws.to(self._device)
 
     def _assembled(self, draws: Draws, gathered: Tensor | None = None) -> Batch:
-        """The batch of these draws; `gathered` are its samples as they are stored, where the data set is not on the device."""
+        """Return the batch of these draws; `gathered` are its stored samples if the data set is not on the device."""
         labels = self._labels.index_select(0, draws.order)
         if gathered is None:
             return self._finish(self._inputs, draws.order, draws), labels
@@ -98,11 +98,11 @@ class TrainingBatches:
 
     @property
     def data_wait_seconds(self) -> float:
-        """How long `batch` has waited for data from the host; 0 where the data are on the device."""
+        """Seconds that `batch` has waited for data from the host; 0 if the data are on the device."""
         return self._waited + (self._ahead.wait_seconds if self._ahead else 0.0)
 
     def close(self) -> None:
-        """Ends the thread that gathers ahead; it also ends with the feed itself."""
+        """Stop the prefetching thread; it also stops when this object is deleted."""
         if self._ahead:
             self._waited += self._ahead.wait_seconds
             self._ahead.close()
@@ -115,7 +115,7 @@ class TrainingBatches:
         return self._ahead.get()
 
     def _laid_out(self, inputs: Tensor) -> Tensor:
-        """On the device, padded with zeros for the crop, in the memory format."""
+        """Return the inputs on the device, padded with zeros for the crop, in the memory format."""
         inputs = inputs.to(self._device)
         if not self._images:
             return inputs
@@ -138,36 +138,38 @@ class TrainingBatches:
 
 
 class StaticBatch:
-    """A feed's batches made by the same operations on the same memory at every step, as a captured graph needs them.
+    """Training batches made by the same operations on the same memory at every step, as a captured graph requires.
 
-    `make()` is what `feed.batch(step)` gives, bit for bit, after `move_to(step)`: the only part that differs from step to step.
+    After `move_to(step)`, `make()` returns the same bits as `TrainingBatches.batch(step)`. Only `move_to` differs from step to step.
     """
 
-    def __init__(self, feed: TrainingBatches) -> None:
-        self._feed, self._epoch = feed, 0
-        self._draws = feed._drawn(0)
-        self._places = torch.arange(feed.batch_size, device=feed._device)
-        self._first = torch.zeros((), dtype=torch.int64, device=feed._device)
+    def __init__(self, batches: TrainingBatches) -> None:
+        self._batches, self._epoch = batches, 0
+        self._draws = batches._drawn(0)
+        self._offsets = torch.arange(batches.batch_size, device=batches._device)
+        self._first = torch.zeros((), dtype=torch.int64, device=batches._device)
         self._gathered: Tensor | None = None
-        if feed.residency == "host":
-            self._gathered = torch.zeros_like(feed._inputs[: feed.batch_size], device=feed._device)
+        if batches.residency == "host":
+            self._gathered = torch.zeros_like(batches._inputs[: batches.batch_size], device=batches._device)
 
     def move_to(self, step: int) -> None:
-        feed = self._feed
-        epoch, position = divmod(step, feed.steps_per_epoch)
+        """Select the batch of training step `step` (from 0). Not part of the graph."""
+        batches = self._batches
+        epoch, position = divmod(step, batches.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch = epoch
-            self._draws.copy_(feed._drawn(epoch))
-        self._first.fill_(position * feed.batch_size)
+            self._draws.copy_(batches._drawn(epoch))
+        self._first.fill_(position * batches.batch_size)
         if self._gathered is not None:
-            self._gathered.copy_(feed._gathered(step), non_blocking=True)
+            self._gathered.copy_(batches._gathered(step), non_blocking=True)
 
     def make(self) -> Batch:
-        return self._feed._assembled(self._draws.at(self._first + self._places), self._gathered)
+        """Return the selected batch. Part of the graph."""
+        return self._batches._assembled(self._draws.at(self._first + self._offsets), self._gathered)
 
 
 class EvaluationBatches:
-    """All samples of one split in their order, none dropped, unaugmented; can be gone through repeatedly.
+    """All samples of one split in their order, none dropped, unaugmented; can be iterated repeatedly.
 
     Yields inputs (batch, ...) float32 and labels (batch,) int64 on the device; the last batch may be smaller.
     """
@@ -188,8 +190,8 @@ class EvaluationBatches:
         size = split.inputs.shape[2:] if self._images else (1, 1)
         self._mean, self._std = _constants(mean, std, size, self._device, self._format)
         self.residency = _resident(residency, split.inputs, 0, self._device)
-        home = self._device if self.residency == "device" else torch.device("cpu")
-        self._inputs = _tensor(split.inputs).to(home)
+        storage_device = self._device if self.residency == "device" else torch.device("cpu")
+        self._inputs = _tensor(split.inputs).to(storage_device)
         self._labels = torch.from_numpy(np.asarray(split.labels, dtype=np.int64)).to(self._device)
 
     def __len__(self) -> int:
@@ -204,12 +206,12 @@ class EvaluationBatches:
             strict=True,
         )
         for inputs, labels in pairs:
-            moved = inputs.to(self._device)
+            on_device = inputs.to(self._device)
             if self._images:
-                moved = moved.contiguous(memory_format=self._format)
-                yield augmenting.normalise(moved, self._mean, self._std), labels
+                on_device = on_device.contiguous(memory_format=self._format)
+                yield augmenting.normalise(on_device, self._mean, self._std), labels
             else:
-                yield moved.clone(), labels  # a model may work in place
+                yield on_device.clone(), labels  # a model may change its inputs in place
 
 
 def _check(
@@ -224,39 +226,39 @@ def _check(
     if batch_size > samples:
         problems.append(f"batch_size: expected at most the {samples} training samples; found {batch_size}")
     if augment != Augment() and not images:
-        problems.append("augment: flips and crops are for images, and this data set has vectors")
+        problems.append("augment: flips and crops need images; this data set has vectors")
     if augment.crop and augment.random_resized_crop:
         problems.append("augment: expected one of 'crop' and 'random_resized_crop'; found both")
     if stored != size and not augment.random_resized_crop:
         problems.append(
-            f"augment: training pictures are stored at {stored[0]}x{stored[1]} for batches of {size[0]}x{size[1]}: "
-            "expected 'random_resized_crop', as in [0.35, 1.0]"
+            f"augment: training images are stored at {stored[0]}x{stored[1]} and batches have {size[0]}x{size[1]}: "
+            "expected 'random_resized_crop', for example [0.35, 1.0]"
         )
     if problems:
         raise OptbenchError(*problems)
 
 
 def _constants(
-    mean: tuple[float, ...], std: tuple[float, ...], size: tuple[int, ...], home: torch.device, layout: Any
+    mean: tuple[float, ...], std: tuple[float, ...], size: tuple[int, ...], device: torch.device, layout: Any
 ) -> tuple[Tensor, Tensor]:
-    """Mean and std spread over one whole image in its memory format: four times as fast as broadcasting."""
-    made = (torch.tensor(values, dtype=torch.float32)[None, :, None, None] for values in (mean, std))
-    one, other = (c.expand(1, -1, *size).to(home).contiguous(memory_format=layout) for c in made)
-    return one, other
+    """Return mean and std expanded to one image in its memory format: four times as fast as broadcasting."""
+    constants = (torch.tensor(values, dtype=torch.float32)[None, :, None, None] for values in (mean, std))
+    expanded = [c.expand(1, -1, *size).to(device).contiguous(memory_format=layout) for c in constants]
+    return expanded[0], expanded[1]
 
 
 def _tensor(inputs: np.ndarray[Any, Any]) -> Tensor:
-    """The same memory as a tensor. It is only ever read, so torch's warning about a read-only map is beside the point."""
+    """Return a tensor that shares the array's memory. It is never written, so torch's warning about read-only memory is suppressed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return torch.from_numpy(inputs)
 
 
 def _resident(
-    asked: Residency, inputs: np.ndarray[Any, Any], padding: int, device: torch.device
+    requested: Residency, inputs: np.ndarray[Any, Any], padding: int, device: torch.device
 ) -> Literal["device", "host"]:
-    if asked != "auto":
-        return asked
+    if requested != "auto":
+        return requested
     needed = inputs.nbytes
     if inputs.ndim == 4:
         height, width = inputs.shape[2:]
@@ -265,7 +267,7 @@ def _resident(
 
 
 def _gatherer(inputs: Tensor, batch_size: int, seed: int, device: torch.device) -> Callable[[int], Tensor]:
-    """A function from a step to its samples, unaugmented, on the host; pinned for CUDA: copies run aside."""
+    """Return a function from a step to its samples, unaugmented, on the host; pinned for CUDA, so that copies are asynchronous."""
     samples, pinned = len(inputs), device.type == "cuda"
     order, order_epoch = torch.empty(0, dtype=torch.int64), -1
 
@@ -278,7 +280,7 @@ def _gatherer(inputs: Tensor, batch_size: int, seed: int, device: torch.device) 
         batch = inputs.index_select(0, rows)
         if not pinned:
             return batch
-        with torch.cuda.device(device):  # a thread begins with the first GPU as its own
+        with torch.cuda.device(device):  # a new thread uses the first GPU by default
             return batch.pin_memory()
 
     return gather

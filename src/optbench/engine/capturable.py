@@ -1,4 +1,4 @@
-"""What can be captured of a step as a CUDA graph, and why not more: a graph repeats its work, whatever the host would have done."""
+"""Decide which part of a step can be captured as a CUDA graph: a graph repeats its GPU work and none of the work on the host."""
 
 from __future__ import annotations
 
@@ -17,87 +17,90 @@ from optbench.engine.compile_warmup import scheduled_beside_rate
 from optbench.engine.optimizers import Optimizers
 from optbench.engine.session import Session
 
-#: A step is bound by launching if, once the host has asked for all of it, the device is done in less than this share of its time.
+#: a step is launch-bound if the device finishes in less than this share of the step's time after the last kernel launch
 WAITING_SHARE = 1 / 3
-#: of torch's optimizers, those whose plain step takes the learning rate from the host, tensor or not
+#: torch's optimizers whose plain step reads the learning rate on the host, even if it is a tensor
 _RATE_ON_HOST = {"forloop": ("SGD", "RMSprop", "Adadelta"), "foreach": ("SGD",)}
-_WORDS = {"forloop": "for-loop"}
-_TRUSTED = ("optbench", "torch", "torchvision")  # packages whose models do the same at every step
+_DISPLAY_NAMES = {"forloop": "for-loop"}
+_TRUSTED = ("optbench", "torch", "torchvision")  # packages whose models do the same operations at every step
 
 
-def refusal(session: Session) -> str:
-    """Why nothing of this trial's steps can be captured, as a clause; "" if something can."""
+def step_obstacle(session: Session) -> str:
+    """Return why no part of this trial's steps can be captured, as a clause; empty if some part can."""
     trial, workload = session.trial, session.trial.workload
     if trial.cuda_graph == "off":
-        return "the suite says `cuda_graph: off`"
+        return "the suite sets `cuda_graph: off`"
     if session.optimizers.needs_closure:
-        return "its optimizer evaluates the loss as often as it likes"
+        return "its optimizer calls a closure, any number of times per step"
     if session.optimizers.protocol.create_graph:
-        return "its optimizer differentiates the gradients"
+        return "its optimizer uses the graph of the gradients"
     if session.scaler is not None:
-        return "in fp16 the gradient scaler decides at each step whether there is an update"
+        return "in fp16 the gradient scaler decides on the host at each step whether to update"
     if workload.accumulate > 1:
-        return "its gradients are accumulated over micro-batches"
+        return "gradients are accumulated over micro-batches"
     if workload.relabel is not None:
-        return "its labels change on the way"
+        return "its labels change during training"
     if workload.activation_checkpointing:
-        return "activation checkpointing goes back to an earlier state of the generator in every step"
+        return "activation checkpointing resets the random generator in every step"
     if trial.cuda_graph == "auto":
         for family, component in (("models", workload.model), ("losses", workload.loss)):
             target = lookup.resolve(family, component.name, trial.folder)
             if target.kind == "file" or target.module.partition(".")[0] not in _TRUSTED:
-                return f"{component.name} may do other things at other steps; `cuda_graph: on` captures what it does at one"
+                return f"{component.name} may differ from step to step; set `cuda_graph: on` if it does not"
     return ""
 
 
-def left_outside(session: Session) -> str:
-    """Why the optimizers' update can't be part of the graph, as a clause; "" if it can. Both passes can be captured all the same."""
-    held = session.optimizers
+def update_obstacle(session: Session) -> str:
+    """Return why the optimizers' update can't be part of the graph, as a clause; empty if it can. Both passes can still be captured."""
+    optimizers = session.optimizers
     if changed := scheduled_beside_rate(session):
-        return f"the schedule changes its {changed} too"
-    for member, groups in zip(held.members, held.implementations(), strict=True):
-        for group, runs in zip(member.param_groups, groups, strict=True):
-            if reason := _left_outside(member, group, runs.name):
+        return f"the schedule also changes its {changed}"
+    for member, groups in zip(optimizers.members, optimizers.implementations(), strict=True):
+        for group, implementation in zip(member.param_groups, groups, strict=True):
+            if reason := _group_obstacle(member, group, implementation.name):
                 return reason
     return ""
 
 
 def is_torchs_own(member: torch.optim.Optimizer) -> bool:
-    """Whether its step is one that torch wrote, compiled or not."""
+    """Return whether its step is one of torch's, compiled or not."""
     return str(inspect.unwrap(type(member).step).__module__).startswith("torch.optim.")
 
 
-def _left_outside(member: torch.optim.Optimizer, group: dict[str, Any], runs: str) -> str:
+def _group_obstacle(member: torch.optim.Optimizer, group: dict[str, Any], implementation: str) -> str:
     name = type(member).__name__
     if not is_torchs_own(member):
-        return f"{name} is not torch's own, and nobody knows what its step does on the host"
+        return f"{name} is not a class of torch.optim, and its step may do work on the host"
     if isinstance(group.get("lr"), Tensor):
-        return "its learning rate is a tensor already"
+        return "its learning rate is already a tensor"
     if group.get("differentiable"):
         return "its step is differentiable"
-    if runs in ("fused", "compiled"):
-        return ""  # counts and rates are read on the device
-    if name in _RATE_ON_HOST.get(runs, ()):
-        return f"torch's {_WORDS.get(runs, runs)} {name} takes its learning rate from the host"
+    if implementation in ("fused", "compiled"):
+        return ""  # step counts and learning rates are read on the device
+    if name in _RATE_ON_HOST.get(implementation, ()):
+        shown = _DISPLAY_NAMES.get(implementation, implementation)
+        return f"torch's {shown} {name} reads its learning rate on the host"
     return "" if "capturable" in group else f"torch has no capturable {name}"
 
 
-def is_launch_bound(waiting: Sequence[float]) -> bool:
-    """`waiting`: of steps measured one by one, the share of their time in which the host had asked for all of the step and waited for
-    the device. A device that sets the pace is far behind by then; one that is kept waiting has only the last kernels to do.
+def is_launch_bound(waiting_shares: Sequence[float]) -> bool:
+    """Return whether kernel launches are the bottleneck of a step.
+
+    `waiting_shares`: per measured step, the share of its time in which the host had launched everything and waited for the device.
+    If the device is the bottleneck, it is far behind by then; otherwise it has only the last kernels left.
     """
-    return median(waiting) < WAITING_SHARE
+    return median(waiting_shares) < WAITING_SHARE
 
 
 @dataclass
 class DeviceRates:
-    """The learning rates of parameter groups, where a captured step reads them."""
+    """Learning rates of parameter groups as device scalars, which a captured step reads."""
 
     rates: list[tuple[dict[str, Any], Tensor]] = field(default_factory=list)
     _written: dict[int, float] = field(default_factory=dict)  # by position
 
     def write(self) -> None:
-        """As the groups have them now. Launches nothing where they have not changed."""
+        """Copy the groups' current learning rates to the device. Launches no kernel for rates that have not changed."""
         for position, (group, tensor) in enumerate(self.rates):
             rate = float(group["lr"])
             if self._written.get(position) != rate:
@@ -106,19 +109,19 @@ class DeviceRates:
 
 
 @contextmanager
-def capturable(held: Optimizers) -> Iterator[DeviceRates]:
-    """While a step is captured: torch's optimizers as they must be for that, counts and learning rates on the device.
+def capturable(optimizers: Optimizers) -> Iterator[DeviceRates]:
+    """Make torch's optimizers capturable within the block: step counts and learning rates on the device.
 
-    Afterwards parameter groups are as they were, so that neither schedules nor checkpoints meet anything new. Counts stay on the
-    device, where the graph changes them; if the block raises, they are back as well.
+    Parameter groups are restored afterwards, so schedules and checkpoints are unaffected. Step counts stay on the device, where the
+    graph changes them; if the block raises, they are restored too.
     """
-    rates, before = DeviceRates(), [(group, dict(group)) for m in held.members for group in m.param_groups]
+    rates, before = DeviceRates(), [(g, dict(g)) for m in optimizers.members for g in m.param_groups]
     moved: list[tuple[dict[str, Any], str, Tensor]] = []
     try:
-        for member in held.members:
+        for member in optimizers.members:
             for group in member.param_groups:
                 device = group["params"][0].device
-                moved += _moved(member, group)
+                moved += _move_counts(member, group)
                 if "capturable" in group:
                     group["capturable"] = True
                 if group.get("lr") is not None:
@@ -131,17 +134,19 @@ def capturable(held: Optimizers) -> Iterator[DeviceRates]:
             state[key] = value
         raise
     finally:
-        for group, was in before:
-            group.update({key: was[key] for key in ("lr", "capturable") if key in was})
+        for group, original in before:
+            group.update({key: original[key] for key in ("lr", "capturable") if key in original})
 
 
-def _moved(member: torch.optim.Optimizer, group: dict[str, Any]) -> list[tuple[dict[str, Any], str, Tensor]]:
-    """Put counts (0-d tensors of the state) beside their parameters; what was moved, as it was."""
-    found = []
+def _move_counts(
+    member: torch.optim.Optimizer, group: dict[str, Any]
+) -> list[tuple[dict[str, Any], str, Tensor]]:
+    """Move step counts (0-d tensors of the state) to the device of their parameters; return the originals with their place."""
+    originals = []
     for parameter in group["params"]:
         state = member.state.get(parameter, {})
         for key, value in state.items():
             if isinstance(value, Tensor) and value.dim() == 0 and value.device != parameter.device:
-                found.append((state, key, value))
+                originals.append((state, key, value))
                 state[key] = value.to(parameter.device)
-    return found
+    return originals

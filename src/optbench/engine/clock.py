@@ -1,4 +1,4 @@
-"""The only place that reads a clock. Training time runs between `start` and `pause`; nothing else is in it."""
+"""Clocks of a trial; no other module of the engine reads one for its records. Training time runs between `start` and `pause` only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from optbench.machine import cores
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done all that was asked of it. Nothing to wait for on a CPU."""
+    """Wait until the device has finished all submitted work. Returns immediately on a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -21,32 +21,38 @@ def synchronise(device: torch.device) -> None:
 
 
 def queued() -> dict[str, int] | None:
-    """Nanoseconds that each thread of this process was ready to run while others had the processors, by thread (Linux's
-    scheduler keeps count); None where the system does not tell."""
-    found = {}
+    """Return the nanoseconds that each thread of this process was runnable without a processor, by thread id.
+
+    From Linux's scheduler statistics; None where the system has none.
+    """
+    nanoseconds = {}
     try:
         with os.scandir("/proc/self/task") as threads:
             for thread in threads:
                 with (
-                    contextlib.suppress(FileNotFoundError, ProcessLookupError),  # one that has just ended
+                    contextlib.suppress(
+                        FileNotFoundError, ProcessLookupError
+                    ),  # a thread that has just ended
                     open(f"{thread.path}/schedstat", "rb", buffering=0) as file,
                 ):
-                    found[thread.name] = int(file.read().split()[1])
-    except (OSError, ValueError, IndexError):  # another system
+                    nanoseconds[thread.name] = int(file.read().split()[1])
+    except (OSError, ValueError, IndexError):  # not Linux
         return None
-    return found or None
+    return nanoseconds or None
 
 
 class Clock:
-    """Wall and process CPU seconds of training, and those in which its threads waited for a processor. The device is
-    synchronised at `start` and `pause`, nowhere else."""
+    """Wall and CPU seconds of training, and the seconds in which its threads waited for a processor.
+
+    The device is synchronised at `start` and `pause` only.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._wall = self._cpu = 0.0
-        # more threads than processors wait for each other, whatever else the machine does
-        alone = device.type == "cpu" and torch.get_num_threads() <= cores()
-        self._queued: float | None = 0.0 if alone else None
+        # with more threads than processors, the threads wait for each other even on an idle machine
+        is_measurable = device.type == "cpu" and torch.get_num_threads() <= cores()
+        self._queued: float | None = 0.0 if is_measurable else None
         self._since: tuple[float, float] | None = None
         self._queued_since: dict[str, int] | None = None
 
@@ -74,7 +80,7 @@ class Clock:
 
     @property
     def train_seconds(self) -> float:
-        """While running: without waiting for the device, so slightly ahead of it."""
+        """Seconds of training so far; while running, without synchronising, so slightly ahead of the device."""
         return self._wall + (time.perf_counter() - self._since[0] if self._since else 0.0)
 
     @property
@@ -83,8 +89,10 @@ class Clock:
 
     @property
     def queued_seconds(self) -> float | None:
-        """Summed over threads, up to the last pause: from none, with a core for every thread, to threads x wall seconds. None
-        where the processors are not what is timed, or the system does not tell."""
+        """Seconds that threads waited for a processor, summed over threads, up to the last pause: 0 to threads x wall seconds.
+
+        None on other devices than the CPU, with more threads than processors, or where the system does not report it.
+        """
         return self._queued
 
     def state(self) -> dict[str, float | None]:
@@ -95,7 +103,7 @@ class Clock:
 
 
 class Stopwatch:
-    """Seconds spent inside `with` blocks, for what is reported apart from training (set-up, evaluation)."""
+    """Seconds spent inside `with` blocks, for times reported separately from training (set-up, evaluation)."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
@@ -110,5 +118,5 @@ class Stopwatch:
 
 
 def now() -> float:
-    """Monotonic seconds, for rates of events and checkpoints; never part of a measurement."""
+    """Return monotonic seconds, for the intervals of events and checkpoints; never part of a measurement."""
     return time.monotonic()

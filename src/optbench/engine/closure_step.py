@@ -1,4 +1,4 @@
-"""One step of an optimizer that evaluates the loss itself, by a closure over the step's batch.
+"""One step of an optimizer that evaluates the loss by a closure over the step's batch.
 
 The closure takes no argument. It sets the gradients to None, runs the forward pass and `backward()` with gradients enabled, clips, and
 returns the loss without its graph; with `closure: loss_only` it returns the loss with its graph before `backward()`.
@@ -18,7 +18,7 @@ from optbench.engine.session import Session
 
 @dataclass
 class _First:
-    """The first evaluation: at the weights before the step, as every other optimizer's loss is."""
+    """Result of the first evaluation: at the weights before the step, as for all other optimizers."""
 
     loss: Tensor | None = None
     norm: Tensor | None = None
@@ -26,9 +26,9 @@ class _First:
 
 
 def closure_step(session: Session, inputs: Tensor, labels: Tensor) -> StepFacts:
-    """Call the optimizer with a closure, after the batch's gradients where its protocol has them first.
+    """Take a step with a closure. The batch's gradients are computed before it if the protocol requires that.
 
-    Otherwise there are no gradients when it is called: a class that reads them cannot use those of an earlier batch.
+    Otherwise there are no gradients when it is called, so a class that reads them cannot use those of an earlier batch.
     """
     first, optimizers = _First(), session.optimizers
     evaluate = _loss_only if optimizers.protocol.calls == "loss_only" else _with_gradients

@@ -1,5 +1,5 @@
-"""Compile before the clock starts: the model by one forward and backward pass whose every trace is wiped out again, the optimizers'
-steps on copies of what they hold."""
+"""Compile before the clock starts: the model in one forward and backward pass, whose effects are undone, and the optimizers' steps on
+copies of their parameters and state."""
 
 from __future__ import annotations
 
@@ -19,88 +19,92 @@ from optbench.engine.memory import is_out_of_memory
 from optbench.engine.optimizers import Optimizers
 from optbench.engine.session import Session, SplitName
 
-_CACHE = "TORCHINDUCTOR_CACHE_DIR"  # torch reads it whenever it compiles
+_CACHE = "TORCHINDUCTOR_CACHE_DIR"  # read by torch whenever it compiles
 
 
 def compile_outside_the_clock(session: Session, data_root: Path) -> float:
-    """Compile what the trial asks for: its model, its optimizers' steps. Returns seconds, 0 if there is nothing to compile.
+    """Compile the trial's model and optimizer steps where the suite requests it. Return the seconds, 0 if nothing is compiled.
 
-    Weights, buffers, gradients, optimizer state and generators are as before. What one trial compiled, a later one of this data
-    root finds on disk.
+    Weights, buffers, gradients, optimizer state and generators are unchanged. Compiled code is cached on disk for later trials
+    with the same data root.
     """
     watch = Stopwatch()
-    asks = session.trial.implementation in COMPILES
-    if session.trial.workload.compile or asks:
+    compiles_steps = session.trial.implementation in COMPILES
+    if session.trial.workload.compile or compiles_steps:
         with watch:
             keep_compiled(data_root)
             if session.trial.workload.compile:
                 _compile_model(session)
-            if asks:
+            if compiles_steps:
                 compile_steps(session)
     return watch.seconds
 
 
 def keep_compiled(data_root: Path) -> None:
-    """Have torch keep what it compiles below the data root, for all trials; its own place is one that a restart may empty."""
+    """Set torch's compile cache to a folder below the data root, for all trials; torch's default is a temporary folder."""
     if _CACHE in os.environ:
         return
     folder = data_root / "compiled"
-    with contextlib.suppress(OSError):  # a data root that can't be written: torch's own place
+    with contextlib.suppress(OSError):  # a data root that can't be written: torch's default stays
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
             os.environ[_CACHE] = str(folder)
 
 
 def compile_steps(session: Session, backend: Any = "inductor") -> None:
-    """Of a trial's optimizers, unless its schedule changes more than their rates."""
+    """Compile the steps of a trial's optimizers, unless its schedule changes more than their learning rates."""
     changed = scheduled_beside_rate(session)
-    compile_members(session.optimizers, f"the schedule changes its {changed} too" if changed else "", backend)
+    compile_members(
+        session.optimizers, f"the schedule also changes its {changed}" if changed else "", backend
+    )
 
 
-def compile_members(held: Optimizers, refusal: str = "", backend: Any = "inductor") -> None:
-    """Every optimizer whose step is not fused gets a compiled one; where that can't be, the plain one stays, with the reason.
+def compile_members(optimizers: Optimizers, obstacle: str = "", backend: Any = "inductor") -> None:
+    """Compile the step of every optimizer whose step is not fused. Where that is not possible, note the reason and leave the step.
 
-    `refusal`: a reason why none of them can be.
+    `obstacle`: a reason why none of them can be compiled.
     """
-    for position, (member, groups) in enumerate(zip(held.members, held.implementations(), strict=True)):
-        if all(runs.name == "fused" for runs in groups):
+    members = zip(optimizers.members, optimizers.implementations(), strict=True)
+    for position, (member, groups) in enumerate(members):
+        if all(implementation.name == "fused" for implementation in groups):
             continue
         try:
-            if held.needs_closure:
-                raise NotCompilable("it evaluates the loss in its step")
-            if held.protocol.create_graph:
-                raise NotCompilable("it differentiates the gradients")
-            if refusal:
-                raise NotCompilable(refusal)
+            if optimizers.needs_closure:
+                raise NotCompilable("its step calls a closure")
+            if optimizers.protocol.create_graph:
+                raise NotCompilable("it uses the graph of the gradients")
+            if obstacle:
+                raise NotCompilable(obstacle)
             compiled = CompiledStep(member, backend)
             compiled.warm_up(member)
-        except NotCompilable as why:
-            held.note_implementation(position, compiled=False, note=f"not compiled: {why}")
+        except NotCompilable as reason:
+            optimizers.note_implementation(position, compiled=False, note=f"not compiled: {reason}")
         except (
             Exception
-        ) as error:  # no compiler here, or one that fails at this step: the plain step is as right
+        ) as error:  # no compiler, or one that fails at this step: the plain step is equivalent
             if is_out_of_memory(error):
                 raise
-            held.note_implementation(position, compiled=False, note=f"not compiled: {_told(error)}")
+            note = f"not compiled: {_innermost_message(error)}"
+            optimizers.note_implementation(position, compiled=False, note=note)
         else:
             compiled.install(member)
-            held.note_implementation(position, compiled=True)
+            optimizers.note_implementation(position, compiled=True)
 
 
-def _told(error: BaseException) -> str:
-    """One line, of the error that the compiler wrapped in its own."""
+def _innermost_message(error: BaseException) -> str:
+    """Return type and first line of the error that the compiler wrapped in its own, in at most 200 characters."""
     while isinstance(inner := getattr(error, "inner_exception", None), BaseException):
         error = inner
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"[:200]
 
 
 def scheduled_beside_rate(session: Session) -> str:
-    """Return what the schedule may change beside the learning rate, empty if nothing."""
+    """Return what the schedule may change besides the learning rate; empty if nothing."""
     return "momentum" if session.rates.may_change_momentum else ""
 
 
 def _compile_model(session: Session) -> None:
-    """Run the compiled model once in training mode, and in evaluation mode once for every size of batch there."""
+    """Run the compiled model once in training mode, and once in evaluation mode for each batch shape of the evaluations."""
     buffers = [buffer.detach().clone() for buffer in session.model.buffers()]
     generators = random_state(session.device)
     inputs, labels = session.training_batches.batch(0)
@@ -110,8 +114,8 @@ def _compile_model(session: Session) -> None:
     loss.backward()  # type: ignore[no-untyped-call]
     session.model.eval()
     with torch.inference_mode(), session.precision.autocast(session.device):
-        for some in _shapes_of_evaluation(session):
-            session.forward(some)
+        for evaluation_inputs in _evaluation_shapes(session):
+            session.forward(evaluation_inputs)
     session.model.train()
     for parameter in session.parameters:
         parameter.grad = None
@@ -121,13 +125,13 @@ def _compile_model(session: Session) -> None:
     restore_random_state(generators, session.device)
 
 
-def _shapes_of_evaluation(session: Session) -> list[Tensor]:
-    """An input of every shape that evaluations meet: full batches, and each split's last."""
-    found: dict[torch.Size, Tensor] = {}
+def _evaluation_shapes(session: Session) -> list[Tensor]:
+    """Return one input of each shape that evaluations use: full batches, and the last batch of each split."""
+    by_shape: dict[torch.Size, Tensor] = {}
     splits: tuple[SplitName, ...] = ("validation", "test")
     for split in splits:
         first = next(iter(session.batches(split)))[0]
-        left = len(getattr(session.splits, split).labels) % len(first)
-        for inputs in (first, first[:left] if left else first):
-            found.setdefault(inputs.shape, inputs)
-    return list(found.values())
+        remainder = len(getattr(session.splits, split).labels) % len(first)
+        for inputs in (first, first[:remainder] if remainder else first):
+            by_shape.setdefault(inputs.shape, inputs)
+    return list(by_shape.values())

@@ -1,8 +1,8 @@
-"""torch's optimizers with the arithmetic of their step compiled and everything around it left as it is.
+"""Compile the arithmetic of torch's optimizers and leave everything else unchanged.
 
-Each class of `torch.optim` gathers its state in Python and hands it to one function (`adam`, `rmsprop`, ...) that does the
-arithmetic. That function alone is compiled: state, checkpoints, groups and closures stay torch's own, so that a trial can go on
-from a checkpoint with or without the compiler, and what was compiled for copies of the parameters holds for the parameters.
+Each class of `torch.optim` collects its state in Python and passes it to one function (`adam`, `rmsprop`, ...) that does the
+arithmetic. Only that function is compiled: state, checkpoints, groups and closures stay torch's own, so a trial can resume from a
+checkpoint with or without the compiler, and code compiled for copies of the parameters is valid for the parameters.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from torch import Tensor
 
 Update = Callable[..., None]
 
-#: of torch's own, with the reason
-_REFUSED = {
-    "Adafactor": "its step reads numbers back out of tensors",
-    "Muon": "its iterations are in bfloat16 and round at other places when compiled",
+#: classes of torch.optim that are not compiled, with the reason
+_NOT_COMPILED = {
+    "Adafactor": "its step reads tensor values on the host",
+    "Muon": "its iterations are in bfloat16 and round differently when compiled",
 }
-_OURS = ("foreach", "fused", "capturable")  # options that are given here, whatever the member has
-_MOST_GROUPS = 256  # parameter groups with shapes of their own, each compiled for itself
+_OVERRIDDEN = ("foreach", "fused", "capturable")  # options that are set here, whatever the optimizer has
+_MAX_GROUPS = 256  # parameter groups with different shapes, each compiled separately
 
 
 class NotCompilable(Exception):
-    """Why a step stays as torch wrote it: one clause."""
+    """A step is not compiled; the message is the reason, as a clause."""
 
 
 class CompiledStep:
-    """Runs in the place of `member.step` once `install` has put it there."""
+    """A compiled replacement for `member.step`, active after `install`."""
 
     def __init__(self, member: torch.optim.Optimizer, backend: Any = "inductor") -> None:
         """Raises `NotCompilable`."""
@@ -41,8 +41,8 @@ class CompiledStep:
         self._names = tuple(inspect.signature(self._plain).parameters)
         self._rates: dict[torch.device, Tensor] = {}
         self._exact: dict[tuple[int, torch.device], list[Tensor]] = {}
-        self._known: set[tuple[Any, ...]] = set()
-        self._learning = False
+        self._compiled_keys: set[tuple[Any, ...]] = set()
+        self._warming_up = False
         stepped = types.FunctionType(
             original.__code__,
             {**original.__globals__, name: self._update},
@@ -58,48 +58,55 @@ class CompiledStep:
         self._step = torch.optim.Optimizer.profile_hook_step(torch.no_grad()(step))
 
     def install(self, member: torch.optim.Optimizer) -> None:
-        """From now on `member.step()` is the compiled one."""
+        """Replace `member.step` by the compiled step."""
         member.step = types.MethodType(self._step, member)  # type: ignore[method-assign]
 
     def warm_up(self, member: torch.optim.Optimizer) -> None:
-        """Compile, on copies of the member's parameters and state. Raises whatever the compiler raises."""
+        """Compile, on copies of the optimizer's parameters and state. Raises whatever the compiler raises."""
         scratch = scratch_copy(member)
-        self._learning = True
+        self._warming_up = True
         try:
-            with torch._dynamo.config.patch(recompile_limit=_MOST_GROUPS, accumulated_recompile_limit=4096):
-                for _ in range(2):  # the first step may be one that starts the state, and is never compiled
+            with torch._dynamo.config.patch(recompile_limit=_MAX_GROUPS, accumulated_recompile_limit=4096):
+                for _ in range(2):  # the first step may initialise the state, and is then not compiled
                     self._step(scratch)
         finally:
-            self._learning = False
+            self._warming_up = False
 
     def _update(self, *tensors: Any, **options: Any) -> None:
-        """Called by torch's own `step` where it would call its function. What was not compiled at warm-up runs as torch wrote it: the
-        step that starts the state, gradients that are missing, hyperparameters that change on the way."""
-        given = dict(zip(self._names, tensors, strict=False))
+        """Called by torch's `step` in place of its function.
+
+        Calls that were not compiled at warm-up run torch's own function: the step that initialises the state, missing gradients, and
+        hyperparameters that change during training.
+        """
+        arguments = dict(zip(self._names, tensors, strict=False))
         fixed = {key: value for key, value in options.items() if key != "lr"}
-        key = (len(given["params"]), *(value for name, value in fixed.items() if name not in _OURS))
-        if _starts(given) or not given["params"] or not (self._learning or key in self._known):
+        parameters = arguments["params"]
+        key = (len(parameters), *(value for name, value in fixed.items() if name not in _OVERRIDDEN))
+        is_compiled = self._warming_up or key in self._compiled_keys
+        if _initialises_state(arguments) or not parameters or not is_compiled:
             self._plain(*tensors, **options)
             return
-        self._known.add(key)
-        device = given["params"][0].device
+        self._compiled_keys.add(key)
+        device = parameters[0].device
         if "foreach" in self._names:
-            fixed["foreach"] = device.type == "cuda"  # there the compiler fuses lists, on a CPU it need not
+            fixed["foreach"] = (
+                device.type == "cuda"
+            )  # the compiler fuses lists on CUDA; on a CPU that has no benefit
         fixed |= {name: value for name, value in (("fused", False), ("capturable", True)) if name in fixed}
         if "lr" in options:
             fixed["lr"] = self._rate(options["lr"], device)
-        counts = given.get("state_steps")
+        counts = arguments.get("state_steps")
         if not counts:
             self._compiled(*tensors, **fixed)
             return
-        # As numbers in double precision, which they are outside the compiler: 1 - 0.999 ** step has few digits in single.
+        # In double precision, as in eager mode: 1 - 0.999 ** step loses most digits in single precision.
         exact = self._counts(len(counts), device)
         torch._foreach_copy_(exact, counts)
-        self._compiled(*({**given, "state_steps": exact}.values()), **fixed)
+        self._compiled(*({**arguments, "state_steps": exact}.values()), **fixed)
         torch._foreach_copy_(counts, exact)
 
     def _rate(self, rate: Any, device: torch.device) -> Tensor:
-        """The learning rate as a tensor: a number would be compiled in, anew at each step of a schedule."""
+        """Return the learning rate as a tensor: a number would be a constant, and each step of a schedule would recompile."""
         if device not in self._rates:
             self._rates[device] = torch.zeros((), dtype=torch.float64, device=device)
         return self._rates[device].fill_(rate)
@@ -112,34 +119,39 @@ class CompiledStep:
 
 
 def counts_beside_parameters(member: torch.optim.Optimizer) -> None:
-    """Counts (0-d tensors of the state) on the parameters' device: torch keeps them on the host, and a step that is compiled for a GPU
-    would wait for each of them. A checkpoint may bring them back to the host, so that every step looks; one look is enough."""
+    """Move step counts (0-d tensors of the state) to the parameters' device.
+
+    torch keeps them on the host, and a step compiled for a GPU would wait for each of them. Checked at every step, since loading a
+    checkpoint may move them back; the first parameter's state stands for all.
+    """
     first: dict[str, Any] = next((state for state in member.state.values() if state), {})
     parameter = next(iter(member.state), None)
     if parameter is None or parameter.device.type == "cpu" or not any(_is_count(v) for v in first.values()):
         return
-    for held, state in member.state.items():
+    for owner, state in member.state.items():
         for name, value in state.items():
             if _is_count(value):
-                state[name] = value.to(held.device)
+                state[name] = value.to(owner.device)
 
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, Tensor) and value.dim() == 0 and value.device.type == "cpu"
 
 
-def _starts(given: dict[str, Any]) -> bool:
-    """SGD makes its momentum out of the first gradients; and state that has just been made counts on the host."""
-    if any(buffer is None for buffer in given.get("momentum_buffer_list", ())):
+def _initialises_state(arguments: dict[str, Any]) -> bool:
+    """Return whether this call initialises the state: SGD has no momentum buffer yet, or new step counts are still on the host."""
+    if any(buffer is None for buffer in arguments.get("momentum_buffer_list", ())):
         return True
     return any(
-        c.device != p.device
-        for p, c in zip(given["params"][:1], given.get("state_steps", ())[:1], strict=False)
+        count.device != parameter.device
+        for parameter, count in zip(
+            arguments["params"][:1], arguments.get("state_steps", ())[:1], strict=False
+        )
     )
 
 
 def scratch_copy(member: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """The same optimizer over copies of its parameters, state included, with small gradients."""
+    """Return the same optimizer over copies of its parameters, with a copy of its state and small gradients."""
     copies = {p: torch.nn.Parameter(p.detach().clone(), p.requires_grad) for p in _parameters(member)}
     for copied in copies.values():
         copied.grad = torch.full_like(copied, 1e-3, requires_grad=False)
@@ -148,9 +160,9 @@ def scratch_copy(member: torch.optim.Optimizer) -> torch.optim.Optimizer:
     scratch.param_groups = [
         {**group, "params": [copies[p] for p in group["params"]]} for group in member.param_groups
     ]
-    for parameter, held in member.state.items():
+    for parameter, state in member.state.items():
         if parameter in copies:
-            scratch.state[copies[parameter]] = {key: _clone(value) for key, value in held.items()}
+            scratch.state[copies[parameter]] = {key: _clone(value) for key, value in state.items()}
     return scratch
 
 
@@ -163,18 +175,18 @@ def _parameters(member: torch.optim.Optimizer) -> Sequence[Tensor]:
 
 
 def _update_of(member: torch.optim.Optimizer) -> tuple[Update, types.FunctionType, str]:
-    """The function that does the arithmetic, the `step` that calls it, and its name there."""
+    """Return the function that does the arithmetic, the `step` that calls it, and the function's name in it."""
     step = inspect.unwrap(type(member).step)
     if not isinstance(step, types.FunctionType) or not step.__module__.startswith("torch.optim."):
         raise NotCompilable("only steps of torch's own classes are compiled")
-    if type(member).__name__ in _REFUSED:
-        raise NotCompilable(_REFUSED[type(member).__name__])
+    if type(member).__name__ in _NOT_COMPILED:
+        raise NotCompilable(_NOT_COMPILED[type(member).__name__])
     name = step.__module__.rpartition(".")[2].lstrip("_")
     update = step.__globals__.get(name)
     if name not in step.__code__.co_names or not callable(update):
-        raise NotCompilable(f"torch's {type(member).__name__} has no function for its arithmetic alone")
+        raise NotCompilable(f"torch's {type(member).__name__} has no separate function for its arithmetic")
     if any(group.get("differentiable") for group in member.param_groups):
         raise NotCompilable("a differentiable step is not compiled")
     if any(isinstance(group.get("lr"), Tensor) for group in member.param_groups):
-        raise NotCompilable("its learning rate is a tensor already")
+        raise NotCompilable("its learning rate is already a tensor")
     return update, step, name

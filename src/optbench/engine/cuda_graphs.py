@@ -1,4 +1,4 @@
-"""CUDA graphs: what a function has the GPU do, captured once and launched as one from then on."""
+"""CUDA graphs: the GPU work of a function, captured once and then launched as one unit."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ T = TypeVar("T")
 
 
 class Graphs(Protocol):
-    """A device that captures. Tests have one that runs on a CPU."""
+    """Interface of a device that can capture graphs. Tests implement it on a CPU."""
 
-    def aside(self, action: Callable[[], T]) -> T:
-        """Do it on the stream that captures: what is done for the first time there can't be captured."""
+    def run_aside(self, action: Callable[[], T]) -> T:
+        """Run `action` on the capture stream: work done for the first time on that stream can't be captured."""
 
     def capture(self, action: Callable[[], T]) -> Callable[[], T]:
-        """`action` itself has no effect on any tensor; what is returned does its work, and gives the very tensors that it gave."""
+        """Return a function that replays `action` and returns the same tensor objects. The capture itself changes no tensor."""
 
-    def leave(self) -> None:
-        """Nothing will be captured: give back the memory that only the capturing stream could use again."""
+    def release(self) -> None:
+        """Free the memory that only the capture stream could reuse. Call it if nothing will be captured."""
 
 
 class CudaGraphs:
-    """All graphs of one trial share their memory: none is replayed while another is, and none reads what another left."""
+    """Graphs of one trial, which share their memory: they are never replayed concurrently, and none reads another's results."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -33,7 +33,7 @@ class CudaGraphs:
         self._pool: Any = None
         self._failed: list[torch.cuda.CUDAGraph] = []
 
-    def aside(self, action: Callable[[], T]) -> T:
+    def run_aside(self, action: Callable[[], T]) -> T:
         main = torch.cuda.current_stream(self._device)
         self._side.wait_stream(main)
         with torch.cuda.stream(self._side):
@@ -42,11 +42,11 @@ class CudaGraphs:
         return result
 
     def capture(self, action: Callable[[], T]) -> Callable[[], T]:
-        """Raises what CUDA raises where something can't be captured, such as a wait for the device."""
+        """Raises CUDA's exceptions for operations that can't be captured, such as a synchronisation."""
         graph, pool = torch.cuda.CUDAGraph(), self._pool or torch.cuda.graph_pool_handle()
         main = torch.cuda.current_stream(self._device)
         try:
-            # Other threads (who prepare batches, who read the driver's counters) may go on with what they do.
+            # thread_local: other threads (prefetching batches, reading the driver's counters) continue during the capture
             with (
                 torch.cuda.device(self._device),
                 torch.cuda.graph(graph, pool=pool, stream=self._side, capture_error_mode="thread_local"),
@@ -54,7 +54,7 @@ class CudaGraphs:
                 result = action()
         except BaseException:
             torch.cuda.set_stream(main)
-            self._clear_away(graph, pool)
+            self._clean_up(graph, pool)
             raise
         self._pool = pool
 
@@ -64,21 +64,23 @@ class CudaGraphs:
 
         return replay
 
-    def _clear_away(self, graph: torch.cuda.CUDAGraph, pool: Any) -> None:
-        """After a capture that failed. Where its end raises, torch leaves the memory allocator as it is within a capture: it would ask the
-        graph about each allocation, so that the graph must stay, and would free nothing that it has cached.
+    def _clean_up(self, graph: torch.cuda.CUDAGraph, pool: Any) -> None:
+        """Restore the allocator after a failed capture.
+
+        If ending the capture raises, torch leaves its allocator in capture mode: it would query the graph at each allocation (so the
+        graph is kept alive) and free no cached memory.
         """
         self._failed.append(graph)
         index = torch.cuda.current_device() if self._device.index is None else self._device.index
-        with contextlib.suppress(RuntimeError):  # the capture itself did end: there is nothing to undo
+        with contextlib.suppress(RuntimeError):  # the capture did end: nothing to undo
             torch._C._cuda_endAllocateToPool(index, pool)
             torch._C._cuda_releasePool(index, pool)
         self._side, self._pool = torch.cuda.Stream(self._device), None  # type: ignore[no-untyped-call]
 
-    def leave(self) -> None:
+    def release(self) -> None:
         torch.cuda.empty_cache()
 
 
 def graphs_on(device: torch.device) -> Graphs | None:
-    """None where there are no CUDA graphs."""
+    """Return the graphs of the device; None if it has no CUDA graphs."""
     return CudaGraphs(device) if device.type == "cuda" else None

@@ -1,4 +1,4 @@
-"""Which device is meant by `auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
+"""Selection of the device from `auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import torch
 from optbench.errors import OptbenchError, Problem
 
 
-def pick(wanted: str) -> torch.device:
-    """Raises `OptbenchError` for a device that is not there. `auto` takes a GPU where there is one."""
-    there = ["cpu"] + [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+def pick(name: str) -> torch.device:
+    """Return the device of this name; `auto` is a GPU if there is one. Raises `OptbenchError` if the device is not available."""
+    available = ["cpu"] + [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
-        there.append("mps")
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else there[-1]
-    if wanted == "cuda" and len(there) > 1 and torch.cuda.is_available():
-        wanted = "cuda:0"
-    if wanted not in there:
+        available.append("mps")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else available[-1]
+    if name == "cuda" and len(available) > 1 and torch.cuda.is_available():
+        name = "cuda:0"
+    if name not in available:
         raise OptbenchError(
-            Problem(f"no such device here: '{wanted}'; there is {', '.join(there)}", where="--device")
+            Problem(
+                f"device '{name}' is not available; expected one of {', '.join(available)}", where="--device"
+            )
         )
-    return torch.device(wanted)
+    return torch.device(name)

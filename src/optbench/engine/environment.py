@@ -1,4 +1,4 @@
-"""Everything about the machine and the software that is needed to repeat a trial (rule 8)."""
+"""Facts about the machine and the software that are needed to repeat a trial (rule 8)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from optbench.version import __version__
 
 
 def environment(device: torch.device, folder: str) -> dict[str, Any]:
-    """Versions, device, threads, settings, revision of the suite's repository, command. All values are plain JSON."""
+    """Return versions, device, threads, settings, revision of the suite's repository and command. All values are plain JSON."""
     facts: dict[str, Any] = {
         **software(),
         "host": platform.node(),
@@ -47,14 +47,12 @@ def environment(device: torch.device, folder: str) -> dict[str, Any]:
 
 @cache
 def software() -> dict[str, Any]:
-    """Versions of what runs, and a hash of its sources: the same for all trials that one process or its children run."""
+    """Return the versions of the packages and a hash of optbench's sources: the same for all trials of one process and its children."""
     return {
         "optbench": __version__,
         "code": _code(),
         "python": platform.python_version(),
-        "torch": str(
-            torch.__version__
-        ),  # a class of its own, for whose sake a reader of the pickle would import torch
+        "torch": str(torch.__version__),  # a subclass of str; unpickling it would import torch
         "torchvision": _version("torchvision"),
         "numpy": _version("numpy"),
         "platform": platform.platform(),
@@ -69,11 +67,11 @@ def _version(package: str) -> str | None:
 
 
 def _code() -> str:
-    """Hash of the sources that decide what is measured: tells revisions of one version apart."""
+    """Return a hash of the sources that determine results, to distinguish revisions of one version."""
     package = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
-    for room in ("catalog", "engine"):
-        for path in sorted((package / room).rglob("*.py")):
+    for subpackage in ("catalog", "engine"):
+        for path in sorted((package / subpackage).rglob("*.py")):
             digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -89,9 +87,9 @@ def _device_name(device: torch.device) -> str:
 
 
 def _revision(folder: str) -> dict[str, Any]:
-    """Git revision of the repository that holds the suite, and whether tracked files had uncommitted changes; empty outside one.
+    """Return the git revision of the suite's repository and whether tracked files had uncommitted changes; empty outside of one.
 
-    Results folders (those with a plan) don't count as changes: a run writes them, and they do not influence what is measured.
+    Results folders (those with a plan) don't count as changes: a run writes them, and they do not influence results.
     """
 
     def git(*arguments: str) -> str:

@@ -1,4 +1,4 @@
-"""Metrics of a split, without gradient and outside the training clock."""
+"""Evaluation of the metrics on a split, without gradients and outside the training clock."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import torch
 from optbench.engine.averaging import recalibrated
 from optbench.engine.session import Session, SplitName
 
-_PASSES = 50  # training batches that batch-norm statistics are measured on anew
+_PASSES = 50  # training batches for recomputing batch-norm statistics
 
 
 @contextmanager
 def evaluation_mode(session: Session) -> Iterator[None]:
-    """The model in eval mode, holding the weights that are to be evaluated; training weights and modes again afterwards."""
+    """Set the model to eval mode, with the weights to be evaluated; restore training weights and modes afterwards."""
     model, optimizers = session.model, session.optimizers
     with ExitStack() as stack:
         optimizers.eval()
@@ -32,25 +32,25 @@ def evaluation_mode(session: Session) -> Iterator[None]:
 
 
 def measure(
-    session: Session, split: SplitName, look_up: Callable[[], None] = lambda: None
+    session: Session, split: SplitName, after_batch: Callable[[], None] = lambda: None
 ) -> dict[str, float]:
-    """Every metric of the workload, and its loss, as means over the split. Call inside `evaluation_mode`.
+    """Return the workload's metrics and its loss, as means over the split. Call it inside `evaluation_mode`.
 
-    `look_up` is called after each batch; what it raises ends the evaluation. Raises `OptbenchError` for a metric outside
+    `after_batch` is called after each batch; an exception in it ends the evaluation. Raises `OptbenchError` for a metric outside
     of its declared range.
     """
     sums = {name: torch.zeros((), device=session.device) for name in session.metrics}
     samples = 0
     with torch.inference_mode():
-        for inputs, own in session.batches(split):
-            labels = session.labels(own)
+        for inputs, data_labels in session.batches(split):
+            labels = session.labels(data_labels)
             with session.precision.autocast(session.device):
                 outputs = session.forward(inputs)
                 loss = session.loss(outputs, labels)
             for name, metric in session.metrics.items():
                 sums[name] += metric.total(outputs.float(), labels, loss.float())
             samples += len(labels)
-            look_up()
+            after_batch()
     values = {name: float(total) / samples for name, total in sums.items()}
     check_ranges(session, split, values)
     return values

@@ -1,4 +1,4 @@
-"""Gradient norms of all steps: how large they are, and whether they explode or vanish."""
+"""Count exploding and vanishing gradients from the gradient norms of all steps."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-WINDOW = 100  # norms whose median is "usual"
-LEAST = 20  # norms before anything can be unusual
+WINDOW = 100  # norms in the running median
+MIN_NORMS = 20  # norms before an explosion can be detected
 EXPLODED = 10.0  # times the running median
-VANISHED = 1e-3  # of the first median, while the loss has not halved
+VANISHED = 1e-3  # times the first median, while the loss has not halved
 
 
 @dataclass
 class GradientMonitor:
-    """Counts since step 0. An explosion is relative to the running median: a fixed threshold would fit no other model.
+    """Counts since step 0. An explosion is relative to the running median, since a fixed threshold would not fit all models.
 
-    A norm vanishes below a thousandth of the first `WINDOW` norms' median while the interval's mean loss is above half of the first
-    interval's: a gradient that is small because the model has learned is none.
+    A norm counts as vanished below a thousandth of the median of the first `WINDOW` norms, while the interval's mean loss is above
+    half of the first interval's: a gradient that is small because the model has converged does not count.
     """
 
     recent: list[float] = field(default_factory=list)
@@ -29,14 +29,16 @@ class GradientMonitor:
     vanished: int = 0
 
     def take(self, norms: Sequence[float], mean_loss: float) -> None:
-        """The norms of an interval's steps, in order, before clipping."""
-        learned = not mean_loss >= 0.5 * self.first_loss  # in the first interval nobody can tell
+        """Add the norms of an interval's steps, in order, before clipping."""
+        has_learned = (
+            not mean_loss >= 0.5 * self.first_loss
+        )  # True in the first interval, where `first_loss` is NaN
         if math.isnan(self.first_loss):
             self.first_loss = mean_loss
         for norm in norms:
-            usual = median(self.recent) if len(self.recent) >= LEAST else math.inf
-            self.exploded += not norm <= EXPLODED * usual
-            if len(self.first) == WINDOW and not learned:
+            running_median = median(self.recent) if len(self.recent) >= MIN_NORMS else math.inf
+            self.exploded += not norm <= EXPLODED * running_median
+            if len(self.first) == WINDOW and not has_learned:
                 self.vanished += norm < VANISHED * median(self.first)
             if math.isfinite(norm):
                 self.recent = [*self.recent[-(WINDOW - 1) :], norm]

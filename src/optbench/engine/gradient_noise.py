@@ -1,4 +1,4 @@
-"""The gradient noise scale: how many samples a batch needs for its noise to be as small as its gradient.
+"""Gradient noise scale: the batch size at which the noise of the gradient is as large as the gradient.
 
 McCandlish et al. 2018, https://arxiv.org/abs/1812.06162, appendix A.1: tr(covariance of one sample's gradient) / |gradient|^2.
 """
@@ -14,24 +14,27 @@ from optbench.engine.checkpoint import random_state, restore_random_state
 from optbench.engine.gradient_norms import components
 from optbench.engine.session import Session
 
-SMALL, BATCHES = 8, 256  # samples in a small batch, and small batches: they make up the large one
+SMALL, BATCHES = (
+    8,
+    256,
+)  # samples per small batch, and number of small batches; together they are the large batch
 
 
 def gradient_noise_scale(session: Session) -> float:
-    """In samples, at the weights as they are, from the first 2,048 training samples in a fixed order (all, if there are fewer).
+    """Return the noise scale in samples at the current weights, from the first 2,048 training samples in a fixed order (or all).
 
-    The paper's unbiased estimates, from small batches and their mean. A training split that is seen whole has a gradient that is
-    known; of a larger one the estimate of its square may fall below 0, where noise drowns it: NaN then, and for fewer than two
-    small batches. Leaves buffers, gradients and generators alone.
+    Uses the paper's unbiased estimates, from small batches and their mean. If the whole training split is used, its gradient is exact.
+    Otherwise the estimate of the squared gradient may be below 0 where noise dominates; the result is then NaN, as it is for fewer
+    than two small batches. Buffers, gradients and generators are unchanged.
     """
     buffers = [buffer.detach().clone() for buffer in session.model.buffers()]
-    kept = [p.grad for p in session.parameters]
+    gradients_before = [p.grad for p in session.parameters]
     generators = random_state(session.device)
     session.model.train()
     try:
         small_square, mean, batches = _gradients(session)
     finally:
-        for parameter, gradient in zip(session.parameters, kept, strict=True):
+        for parameter, gradient in zip(session.parameters, gradients_before, strict=True):
             parameter.grad = gradient
         with torch.no_grad():
             for buffer, before in zip(session.model.buffers(), buffers, strict=True):
@@ -41,31 +44,32 @@ def gradient_noise_scale(session: Session) -> float:
         return math.nan
     large = SMALL * batches
     large_square = float(sum((g.double() ** 2).sum() for g in mean))
-    whole = session.splits.info.train < large + SMALL
-    square = large_square if whole else (large * large_square - SMALL * small_square) / (large - SMALL)
+    is_whole_split = session.splits.info.train < large + SMALL
+    unbiased_square = (large * large_square - SMALL * small_square) / (large - SMALL)
+    square = large_square if is_whole_split else unbiased_square
     noise = (small_square - large_square) / (1 / SMALL - 1 / large)
     return noise / square if square > 0 else math.nan
 
 
 def _gradients(session: Session) -> tuple[float, list[Tensor], int]:
-    """Mean squared norm of the small batches' gradients, their mean gradient, and how many there were."""
+    """Return the mean squared gradient norm of the small batches, their mean gradient, and their number."""
     squares: list[float] = []
     total = [torch.zeros_like(p) for p in session.parameters]
     for inputs, labels in session.batches("train"):
-        for some, their in zip(
+        for small_inputs, small_labels in zip(
             torch.split(inputs, SMALL), torch.split(session.labels(labels), SMALL), strict=True
         ):
-            if len(their) < SMALL or len(squares) == BATCHES:
+            if len(small_labels) < SMALL or len(squares) == BATCHES:
                 continue
             for parameter in session.parameters:
                 parameter.grad = None
             with session.precision.autocast(session.device):
-                loss = session.loss(session.scores(some), their)
+                loss = session.loss(session.scores(small_inputs), small_labels)
             loss.backward()  # type: ignore[no-untyped-call]
-            found = [p.grad if p.grad is not None else torch.zeros_like(p) for p in session.parameters]
-            squares.append(float(sum((g.double() ** 2).sum() for g in components(found))))
-            for sum_of, gradient in zip(total, found, strict=True):
-                sum_of += gradient
+            gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in session.parameters]
+            squares.append(float(sum((g.double() ** 2).sum() for g in components(gradients))))
+            for accumulated, gradient in zip(total, gradients, strict=True):
+                accumulated += gradient
         if len(squares) == BATCHES:
             break
     count = max(1, len(squares))

@@ -1,4 +1,4 @@
-"""Sizes of gradients, dense or sparse, and clipping them: torch's own functions take dense ones only."""
+"""Norms and clipping of dense and sparse gradients; torch's own functions accept dense gradients only."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_, get_total_norm
 
 
 def components(gradients: Iterable[Tensor]) -> list[Tensor]:
-    """The components of each gradient that are stored: of a sparse one, the sums over rows that occur several times."""
+    """Return the stored components of each gradient; repeated rows of a sparse gradient are summed."""
     return [gradient.coalesce()._values() if gradient.is_sparse else gradient for gradient in gradients]
 
 
 def total_norm(gradients: Sequence[Tensor], norm_type: float = 2.0) -> Tensor:
-    """The norm of all gradients together."""
+    """Return the norm of all gradients together."""
     return get_total_norm(components(gradients), norm_type=norm_type)
 
 
@@ -32,13 +32,13 @@ def clip_value(parameters: Sequence[Tensor], limit: float) -> None:
 
 
 def largest_component(gradient: Tensor) -> float:
-    """The largest absolute value; 0 if there is none."""
+    """Return the largest absolute value; 0 if the gradient is empty."""
     (stored,) = components([gradient])
     return float(stored.abs().max()) if stored.numel() else 0.0
 
 
 def _coalesce(parameters: Sequence[Tensor]) -> bool:
-    """Sum the rows that occur several times, in place. Returns whether any gradient is sparse."""
+    """Sum repeated rows of sparse gradients, in place. Return whether any gradient is sparse."""
     sparse = [p for p in parameters if p.grad is not None and p.grad.is_sparse]
     for parameter in sparse:
         assert parameter.grad is not None
@@ -47,10 +47,10 @@ def _coalesce(parameters: Sequence[Tensor]) -> bool:
 
 
 def _dense(parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Tensors whose gradients are the stored components of the parameters' gradients, in the same memory."""
-    stood_in = []
+    """Return tensors whose gradients are the stored components of the parameters' gradients, in the same memory."""
+    holders = []
     for gradient in components(p.grad for p in parameters if p.grad is not None):
         holder = torch.empty_like(gradient)
         holder.grad = gradient
-        stood_in.append(holder)
-    return stood_in
+        holders.append(holder)
+    return holders

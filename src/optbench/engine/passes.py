@@ -1,4 +1,4 @@
-"""The parts of a training step: both passes over a batch, and clipping. Nothing here waits for the device."""
+"""Parts of a training step: forward and backward passes over a batch, and clipping. Nothing here waits for the device."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from optbench.engine.gradient_norms import clip_norm, clip_value, total_norm
 from optbench.engine.protocol import backward
 from optbench.engine.session import Session
 
-#: a norm, and whether clipping changed the gradient; scalars on the device
+#: the gradient norm, and whether clipping changed the gradient; scalars on the device
 Clipped = tuple[Tensor | None, Tensor | None]
 
 
 @dataclass(frozen=True)
 class StepFacts:
-    """What a step tells, as scalars left on the device. `norm` is the gradient's before clipping."""
+    """Results of one step, as scalars on the device. `norm` is the gradient norm before clipping."""
 
     loss: Tensor
     norm: Tensor | None
@@ -28,7 +28,7 @@ class StepFacts:
 
 
 def compute_gradients(session: Session, inputs: Tensor, labels: Tensor) -> Tensor:
-    """Gradient of the batch's mean loss. Micro-batches weigh as many samples as they hold, so unequal ones are right."""
+    """Compute the gradient of the batch's mean loss and return the loss. Micro-batches are weighted by their number of samples."""
     session.gradient_evaluations += 1
     if session.trial.workload.accumulate == 1:
         loss = forward_loss(session, inputs, labels)
@@ -42,10 +42,12 @@ def compute_gradients(session: Session, inputs: Tensor, labels: Tensor) -> Tenso
 
 
 def micro_losses(session: Session, inputs: Tensor, labels: Tensor) -> Iterator[Tensor]:
-    """The loss of each micro-batch, with its graph, in shares of the batch's mean loss."""
+    """Yield the loss of each micro-batch, with its graph, weighted so that they sum to the batch's mean loss."""
     parts = session.trial.workload.accumulate
-    for some, their in zip(inputs.tensor_split(parts), labels.tensor_split(parts), strict=True):
-        yield forward_loss(session, some, their) * (len(their) / len(labels))
+    for micro_inputs, micro_labels in zip(
+        inputs.tensor_split(parts), labels.tensor_split(parts), strict=True
+    ):
+        yield forward_loss(session, micro_inputs, micro_labels) * (len(micro_labels) / len(labels))
 
 
 def forward_loss(session: Session, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -58,7 +60,7 @@ def _scaled(session: Session, loss: Tensor) -> Tensor:
 
 
 def clip(session: Session, want_norm: bool) -> Clipped:
-    """The gradient's norm before clipping, where it is wanted or known, and whether clipping changes the gradient."""
+    """Clip the gradient; return its norm before clipping, if requested or computed anyway, and whether clipping changed it."""
     limit = session.trial.entry.clip
     if limit is None and not want_norm:
         return None, None

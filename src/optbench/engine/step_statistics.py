@@ -1,4 +1,4 @@
-"""Per-step facts kept on the device until an evaluation reads them, so that no step waits for the device."""
+"""Statistics of the training steps, kept on the device until an evaluation reads them: no step waits for the device."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from optbench.engine.passes import StepFacts
 
 @dataclass
 class IntervalSummary:
-    """What the steps since the last evaluation came to."""
+    """Summary of the steps since the last evaluation."""
 
     mean_loss: float
-    bad_step: int | None  # the first whose loss is not finite or past the bound
-    gradient_norm: float | None  # the last
+    bad_step: int | None  # the first whose loss is not finite or above the bound
+    gradient_norm: float | None  # of the last step
     clipped: int
     skipped: int
-    rises: int  # steps whose loss was greater than the step before's
-    norms: list[float]  # of all steps that told theirs
+    rises: int  # steps whose loss was greater than that of the step before
+    norms: list[float]  # of all steps that computed it
 
 
 @dataclass
 class StepStatistics:
-    """Device scalars of the steps since the last evaluation."""
+    """Per-step scalars since the last evaluation, on the device."""
 
     loss_bound: float
     first_step: int = 0
@@ -48,7 +48,7 @@ class StepStatistics:
             self.clips.append(facts.clipped)
 
     def read(self) -> IntervalSummary:
-        """Waits for the device, and sums up what was added since `restart`."""
+        """Wait for the device and return the summary of the steps added since `restart`."""
         losses = _numbers(self.losses)
         norms = _numbers(self.norms)
         bad = (i for i, loss in enumerate(losses) if not math.isfinite(loss) or loss > self.loss_bound)
@@ -64,7 +64,7 @@ class StepStatistics:
         )
 
     def restart(self, next_step: int) -> None:
-        """Forget what was read; the next interval begins with `next_step`."""
+        """Start a new interval, which begins with step `next_step`."""
         self.first_step = next_step
         self.last_loss = float(self.losses[-1]) if self.losses else self.last_loss
         self.losses, self.norms, self.skips, self.clips = [], [], [], []
@@ -86,7 +86,7 @@ class StepStatistics:
 
 
 def _numbers(scalars: list[Tensor]) -> list[float]:
-    """One transfer for all that live on the device; values restored from a checkpoint live on the host."""
+    """Copy the scalars to the host in one transfer; those restored from a checkpoint are on the host already."""
     if not scalars:
         return []
     if len({scalar.device for scalar in scalars}) > 1:

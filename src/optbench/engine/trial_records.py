@@ -1,4 +1,4 @@
-"""The first and the last record of a trial, from what the engine holds."""
+"""Build the records of a trial (`Started`, `Evaluated`, `Finished`) from its session and progress."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def format_traceback(error: BaseException) -> str:
 
 
 def started(session: Session, device: torch.device, gradient_noise: float | None) -> Started:
-    """What is known before the first step."""
+    """Return the record of what is known before the first step. `gradient_noise` is in samples; None if it was not measured."""
     info, tensors = session.splits.info, session.parameters
     return Started(
         environment=environment(device, session.trial.folder),
@@ -53,8 +53,8 @@ def started(session: Session, device: torch.device, gradient_noise: float | None
 
 
 def evaluated(session: Session, progress: Progress, interval: IntervalSummary, metrics: Metrics) -> Evaluated:
-    """One evaluation, with what the steps since the last one came to; `progress` counts them already."""
-    watch = progress.gradients if "gradients" in session.trial.workload.study else None
+    """Return the record of one evaluation; `interval` covers the steps since the last one, which `progress` already includes."""
+    monitor = progress.gradients if "gradients" in session.trial.workload.study else None
     return Evaluated(
         step=progress.step,
         epoch=progress.step / session.training_batches.steps_per_epoch,
@@ -69,17 +69,17 @@ def evaluated(session: Session, progress: Progress, interval: IntervalSummary, m
         clipped_steps=progress.clipped,
         skipped_steps=progress.skipped,
         loss_rises=progress.rises,
-        gradient_norm_median=median(interval.norms) if watch and interval.norms else None,
-        gradient_norm_max=max(interval.norms) if watch and interval.norms else None,
-        exploded_steps=watch.exploded if watch else None,
-        vanished_steps=watch.vanished if watch else None,
+        gradient_norm_median=median(interval.norms) if monitor and interval.norms else None,
+        gradient_norm_max=max(interval.norms) if monitor and interval.norms else None,
+        exploded_steps=monitor.exploded if monitor else None,
+        vanished_steps=monitor.vanished if monitor else None,
         gradient_evaluations=session.gradient_evaluations,
     )
 
 
 def finished(
     progress: Progress,
-    setting_up: Stopwatch,
+    setup: Stopwatch,
     status: Status,
     detail: str = "",
     *,
@@ -87,7 +87,10 @@ def finished(
     final: dict[str, dict[str, float]] | None = None,
     memory: tuple[int | None, int | None] = (None, None),
 ) -> Finished:
-    """How it ended; `memory` is the optimizer state's bytes and the step's transient peak. Stops the training clock."""
+    """Return the record of the trial's end. `memory` is the bytes of optimizer state and the transient peak of a step in bytes.
+
+    Stops the training clock.
+    """
     progress.clock.pause()
     return Finished(
         status=status,
@@ -99,7 +102,7 @@ def finished(
         cpu_seconds=progress.clock.cpu_seconds,
         queued_seconds=progress.clock.queued_seconds,
         evaluation_seconds=progress.evaluating.seconds,
-        setup_seconds=setting_up.seconds,
+        setup_seconds=setup.seconds,
         state_bytes=memory[0],
         step_peak_bytes=memory[1],
         peak_memory_bytes=progress.peak_memory,

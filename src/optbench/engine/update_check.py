@@ -1,4 +1,4 @@
-"""Rule 3 held at run time: the optimizer updates the parameters of the model that is trained."""
+"""Check during training that the optimizer updates the parameters of the trained model (rule 3)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from optbench.engine.passes import StepFacts
 from optbench.engine.progress import Progress
 from optbench.engine.session import Session
 
-TRIES = 20  # steps that may pass without an update: some optimizers gather statistics first
-LEAST_TRIES = 5  # before the end of a short budget
+TRIES = 20  # steps without an update before the check fails: some optimizers gather statistics first
+MIN_TRIES = 5  # the same, if the budget ends earlier
 
 
 def snapshot(session: Session, progress: Progress) -> list[Tensor] | None:
-    """The parameters before the first step of this process, as long as none has been seen to move."""
+    """Return copies of the parameters from before the first step of this process; None once a parameter has changed."""
     if not progress.moved and progress.unmoved is None:
         progress.unmoved = [parameter.detach().clone() for parameter in session.parameters]
     return progress.unmoved
@@ -35,8 +35,8 @@ def check_moved(
 ) -> None:
     """Raise `OptimizerFault` if parameters are unchanged after steps that should have changed them.
 
-    `evaluated`: an evaluation is due or was made; `ended`: the budget is spent. Optimizers that start late by design have until the
-    first evaluation, and at least `TRIES` steps; or as long as the entry says by `first_update_by`.
+    `evaluated`: an evaluation is due or was made. `ended`: the budget is spent. The check fails at the first evaluation after at least
+    `TRIES` such steps, for optimizers that start late by design, or at the step that the entry's `first_update_by` sets.
     """
     now = session.parameters
     if any(not torch.equal(old, new) for old, new in zip(before, now, strict=True)):
@@ -50,16 +50,16 @@ def check_moved(
             and progress.tries_to_move > 0
         )
     else:
-        is_late = progress.tries_to_move >= (LEAST_TRIES if ended else TRIES) and (evaluated or ended)
+        is_late = progress.tries_to_move >= (MIN_TRIES if ended else TRIES) and (evaluated or ended)
     if is_late:
         raise OptimizerFault(
             f"the optimizer does not train the model: no parameter changed in {progress.tries_to_move} steps with a learning rate "
-            "above 0 and a gradient; if it starts later by design, write `first_update_by: N steps` in its entry"
+            "above 0 and a non-zero gradient; if it starts later by design, set `first_update_by: N steps` in its entry"
         )
 
 
 def _should_have_moved(session: Session, before: Sequence[Tensor], facts: StepFacts) -> bool:
-    """A skipped update may not move anything, nor one so small that rounding swallows it."""
+    """Return False for a skipped update and for one too small to change the parameters after rounding."""
     if facts.skipped is not None and bool(facts.skipped > 0):
         return False
     gradients = [largest_component(p.grad) for p in session.parameters if p.grad is not None]
