@@ -65,7 +65,7 @@ def test_a_horizon_is_the_same_trial_as_that_budget_alone(tmp_path: Path) -> Non
     ("wrong", "message"),
     [
         ("[5 epochs, 100 steps]", "all in epochs or all in steps"),
-        ("[5 epochs, 5 epochs]", "found one twice"),
+        ("[5 epochs, 5 epochs]", "found a duplicate"),
         ("[5 seconds, 6 seconds]", "found seconds"),
     ],
 )

@@ -50,21 +50,25 @@ def test_published_rows_survive_being_written_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("right", "wrong", "message"),
     [
-        ("margin: 2.5", "", r"s.yaml:8:25: .*epochs_to_target: a numeric claim needs a 'margin' above 0"),
+        ("margin: 2.5", "", r"s.yaml:8:25: .*epochs_to_target: a numeric claim requires a 'margin' above 0"),
         (
             "unit: epochs",
             "unit: x",
-            r"s.yaml:8:25: .*expected the unit of 'epochs_to_target': epochs; found x",
+            r"s.yaml:8:25: .*expected unit epochs for 'epochs_to_target'; found x",
         ),
         ("value: 60", "valu: 60", r"unknown key 'valu'; did you mean 'value'\?"),
-        ("over: SGD, ", "", r"a claim of kind 'ordering' needs 'over'; found nothing"),
+        ("over: SGD, ", "", r"a claim of kind 'ordering' requires 'over'; found nothing"),
         ("level: low}", "level: lo}", r"expected one of low, medium, high; found 'lo'; did you mean 'low'\?"),
         ("optimizer: Adam\n", "\n", r"published.0: expected 'optimizer' .* or 'label'"),
-        ("kind: numeric", "kind: deterministic", r"'epochs_to_target' varies from seed to seed"),
+        (
+            "kind: numeric",
+            "kind: deterministic",
+            r"expected kind 'numeric' for 'epochs_to_target', which varies between seeds",
+        ),
         ("epochs_to_target:", "epoch_to_target:", r"did you mean 'epochs_to_target'\?"),
     ],
 )
-def test_mistakes_are_told_at_their_place(tmp_path: Path, right: str, wrong: str, message: str) -> None:
+def test_problems_are_reported_with_their_place(tmp_path: Path, right: str, wrong: str, message: str) -> None:
     assert right in SUITE
     (tmp_path / "s.yaml").write_text(SUITE.replace(right, wrong, 1))
     with pytest.raises(OptbenchError, match=message):
@@ -271,13 +275,19 @@ def test_a_word_without_a_unit_is_not_testable_and_how_it_is_read_is_told(tmp_pa
         (
             "epochs_to_target",
             {"kind": "words", "words": "fast"},
-            "kind one that names a quantity; found 'words'",
+            "expected a kind that names a quantity for 'epochs_to_target'; found 'words'",
         ),
-        ("best_use", {"kind": "ladder", "level": "low"}, "kind 'words'; found 'ladder'"),
-        ("best_use", {"kind": "words"}, "needs 'words'; found nothing"),
+        (
+            "best_use",
+            {"kind": "ladder", "level": "low"},
+            "expected kind 'words' for 'best_use'; found 'ladder'",
+        ),
+        ("best_use", {"kind": "words"}, "requires 'words'; found nothing"),
     ],
 )
-def test_words_stand_only_where_nothing_is_measured(column: str, claim: dict[str, Any], message: str) -> None:
+def test_kind_words_is_only_for_columns_without_a_quantity(
+    column: str, claim: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         Claims.model_validate({column: claim})
 

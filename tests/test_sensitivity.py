@@ -100,9 +100,9 @@ def test_an_extension_covers_a_decade_in_the_grids_own_steps() -> None:
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
-        ("{log: [1, 2]}", "'log' and 'points' go together"),
+        ("{log: [1, 2]}", "expected both 'log' and 'points'"),
         ("{values: [1, 2], factors: [1, 2]}", "exactly one of 'factors', 'values' and 'log'"),
-        ("[1, 1]", "found one twice"),
+        ("[1, 1]", "found a duplicate"),
         ("[1]", "at least two numbers"),
         ("[-1, 1]", "above 0; found -1"),
         ("{vales: [1, 2]}", "did you mean 'values'"),

@@ -93,7 +93,7 @@ def test_arguments_named_like_settings_have_a_place_of_their_own(tmp_path: Path)
 def test_a_list_of_rules_takes_no_arguments_beside_it(tmp_path: Path) -> None:
     text = in_workload("batch_size: 8").replace("A: adam", "A: {use: [{use: x.Y}], lr: 1}")
     assert mistakes(tmp_path, text) == [
-        "s.yaml:7:6: optimizers.A: 'lr' belongs into one of the rules of 'use'"
+        "s.yaml:7:6: optimizers.A: 'use' is a list of rules: move 'lr' into one of them"
     ]
 
 
@@ -144,8 +144,8 @@ def test_all_mistakes_are_reported_at_once_in_the_files_order(tmp_path: Path) ->
         "found 'channels-last'; did you mean 'channels_last'?",
         "s.yaml:9:12: precision: expected one of auto, fp32, bf16, fp16; found 'fp17'; did you mean 'fp16'?",
         "s.yaml:10:14: clip.norm: expected a number above 0; found 0",
-        "s.yaml:11:8: seeds: expected every seed once; found 1 twice",
-        "s.yaml:13:3: optimizers.A.use: missing: class or factory: catalog name, import path "
+        "s.yaml:11:8: seeds: expected distinct seeds; found 1 twice",
+        "s.yaml:13:3: optimizers.A.use: missing: optimizer class or factory function: catalog name, import path "
         "(`torch.optim.AdamW`) or file (`my_opt.py:MyOptimizer`)",
         "s.yaml:14:30: optimizers.B.batch_size: expected a whole number of at least 1; found 1.5",
     ]

@@ -1,4 +1,4 @@
-"""Lengths of training with their unit: how `30 epochs`, `{steps: 500}` and `5%` are read."""
+"""Lengths of training with their unit, parsed from `30 epochs`, `{steps: 500}` and `5%`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchem
 
 from optbench.suite.quoting import shown
 
-#: strict, so that neither `true` nor '3' passes for a number
+#: strict, so that `true` and '3' are not accepted as numbers
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Whole = Annotated[int, Field(strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
@@ -24,7 +24,7 @@ def _batch_size(value: Any) -> Any:
     raise ValueError(f"expected a whole number of at least 1{more}; found {shown(value)}")
 
 
-#: samples a step; `full` is the whole training split
+#: samples per step; `full` is the whole training split
 BatchSize = Annotated[
     int | Literal["full"],
     PlainValidator(_batch_size),
@@ -33,23 +33,26 @@ BatchSize = Annotated[
 
 
 class Strict(BaseModel):
-    """Frozen; an unknown key is an error; the text under a field is its description (read where it is asked for: `descriptions`)."""
+    """Base class: frozen, and an unknown key is an error.
+
+    The string below a field is its description, read from the source on demand by `descriptions`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 def _amount(raw: Any, units: dict[str, str], example: str) -> Any:
-    """`{epochs: 30}` or `30 epochs` -> {"value": 30, "unit": "epochs"}; raises ValueError for others.
+    """Parse `{epochs: 30}` or `30 epochs` into {"value": 30, "unit": "epochs"}; raise `ValueError` for anything else.
 
-    `units` maps every accepted word to its unit.
+    `units` maps every accepted spelling to its unit.
     """
     known = ", ".join(dict.fromkeys(units.values()))
     if isinstance(raw, dict):
         if set(raw) == {"value", "unit"}:
             return raw
         if len(raw) != 1 or next(iter(raw)) not in units:
-            found = ", ".join(raw) or "none"
-            raise ValueError(f"expected exactly one of {known}, as in {{epochs: 2}}; found {found}")
+            keys = ", ".join(raw) or "none"
+            raise ValueError(f"expected exactly one of {known}, as in {{epochs: 2}}; found {keys}")
         word, value = next(iter(raw.items()))
         return {"value": value, "unit": units[word]}
     if isinstance(raw, str):
@@ -67,7 +70,7 @@ def _whole_steps(value: float, unit: str) -> None:
 
 
 class Duration(Strict):
-    """A length of training. Written `{epochs: 30}`, `30 epochs`, `500 steps` or `60 seconds`."""
+    """A length of training: `{epochs: 30}`, `30 epochs`, `500 steps` or `60 seconds`."""
 
     value: Number = Field(gt=0)
     unit: Literal["epochs", "steps", "seconds"]
@@ -88,7 +91,7 @@ class Duration(Strict):
         return self
 
     def steps(self, steps_per_epoch: int) -> int:
-        """Whole optimizer steps, at least one. Durations in seconds have none."""
+        """Return the length in optimizer steps, at least 1. Raises `ValueError` for a duration in seconds."""
         if self.unit == "seconds":
             raise ValueError("a duration in seconds has no number of steps")
         return max(1, round(self.value * (steps_per_epoch if self.unit == "epochs" else 1)))
@@ -98,7 +101,7 @@ class Duration(Strict):
 
 
 class Part(Strict):
-    """A part of a schedule: `5%` of it, `2 epochs` or `100 steps`."""
+    """A part of a schedule: `5%` of its length, `2 epochs` or `100 steps`."""
 
     value: Number = Field(ge=0)
     unit: Literal["percent", "epochs", "steps"]
@@ -117,6 +120,6 @@ class Part(Strict):
         return self
 
     def steps(self, total: int, steps_per_epoch: int) -> int:
-        """Whole steps of a schedule of `total` steps."""
+        """Return the number of steps, for a schedule of `total` steps."""
         scale = {"percent": total / 100, "epochs": steps_per_epoch, "steps": 1}[self.unit]
         return round(self.value * scale)

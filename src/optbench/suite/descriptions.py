@@ -1,4 +1,4 @@
-"""The text under a field of a suite's types is its description. It is read from the source where somebody asks: a check doesn't."""
+"""Descriptions of suite keys: the string below a field. They are read from the source on demand; `check` does not need them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from optbench.suite.amounts import Strict
 
 
 def description(model: type[BaseModel], field: str) -> str:
-    """ "" where there is none."""
-    return next((texts[field] for cls in model.__mro__ if field in (texts := _own(cls))), "")
+    """Return the description of a field, or "" if it has none."""
+    return next((texts[field] for cls in model.__mro__ if field in (texts := _of_class(cls))), "")
 
 
 @cache
 def describe_all() -> None:
-    """Put every description where pydantic looks for it when it makes a JSON Schema."""
-    models = _below(Strict)
+    """Set the description of every field, so that pydantic includes it in the JSON Schema."""
+    models = _subclasses(Strict)
     for model in models:
         for name, field in model.model_fields.items():
             field.description = description(model, name) or None
@@ -29,18 +29,18 @@ def describe_all() -> None:
         model.model_rebuild(force=True)
 
 
-def _below(model: type[Strict]) -> list[type[Strict]]:
-    """As they were defined: what a model is made of comes before it."""
-    return [found for own in model.__subclasses__() for found in (own, *_below(own))]
+def _subclasses(model: type[Strict]) -> list[type[Strict]]:
+    """Return all subclasses in order of definition: the parts of a model come before it."""
+    return [cls for child in model.__subclasses__() for cls in (child, *_subclasses(child))]
 
 
-def _own(cls: type) -> dict[str, str]:
+def _of_class(cls: type) -> dict[str, str]:
     return _of_module(cls.__module__).get(cls.__qualname__, {})
 
 
 @cache
 def _of_module(module: str) -> dict[str, dict[str, str]]:
-    """By class and field."""
+    """Return the descriptions in a module, by class and field."""
     file = getattr(sys.modules[module], "__file__", None)
     if not file or not module.startswith("optbench."):
         return {}
@@ -49,10 +49,10 @@ def _of_module(module: str) -> dict[str, dict[str, str]]:
 
 
 def _texts(node: ast.ClassDef) -> dict[str, str]:
-    found = {}
-    for statement, below in zip(node.body, node.body[1:], strict=False):
+    texts = {}
+    for statement, following in zip(node.body, node.body[1:], strict=False):
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            text = below.value if isinstance(below, ast.Expr) else None
+            text = following.value if isinstance(following, ast.Expr) else None
             if isinstance(text, ast.Constant) and isinstance(text.value, str):
-                found[statement.target.id] = inspect.cleandoc(text.value)
-    return found
+                texts[statement.target.id] = inspect.cleandoc(text.value)
+    return texts

@@ -1,4 +1,4 @@
-"""The parts of a suite file: components with their arguments, targets, and the workload that all share."""
+"""Parts of a suite file: components with their arguments, targets, and the workload that the optimizers share."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MAX_LABEL = 100
 
 
 def _label(text: str) -> str:
-    """Labels and workload names head tables and name files."""
+    """Validate a label or workload name: it is used in table headings and file names."""
     if not text.strip():
-        raise ValueError("expected a name; found an empty one")
+        raise ValueError("expected a name; found an empty string")
     if len(text) > MAX_LABEL:
         raise ValueError(f"expected a name of at most {MAX_LABEL} characters; found {len(text)}")
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
-        raise ValueError("expected a name of one line; found control characters")
+        raise ValueError("expected a name on one line; found control characters")
     return text
 
 
@@ -29,27 +29,27 @@ Label = Annotated[str, AfterValidator(_label)]
 
 
 def gather(raw: Any, fields: Mapping[str, Any]) -> Any:
-    """Keys that are no field are arguments: `{name: mlp, width: 8}` -> `{name: mlp, arguments: {width: 8}}`.
+    """Move keys that are not fields into `arguments`: `{name: mlp, width: 8}` -> `{name: mlp, arguments: {width: 8}}`.
 
-    An explicit `arguments:` is for arguments whose names are fields too.
+    An explicit `arguments:` is for arguments whose names are also fields.
     """
     if not isinstance(raw, dict) or not isinstance(raw.get("arguments", {}), dict):
         return raw
-    own = {key: value for key, value in raw.items() if key in fields and key != "arguments"}
+    settings = {key: value for key, value in raw.items() if key in fields and key != "arguments"}
     rest = {key: value for key, value in raw.items() if key not in fields}
-    twice = sorted(rest.keys() & raw.get("arguments", {}).keys())
-    if twice:
-        raise ValueError(f"'{twice[0]}' is given twice: here and in 'arguments'")
-    return {**own, "arguments": {**rest, **raw.get("arguments", {})}}
+    duplicates = sorted(rest.keys() & raw.get("arguments", {}).keys())
+    if duplicates:
+        raise ValueError(f"'{duplicates[0]}' is given twice: here and in 'arguments'")
+    return {**settings, "arguments": {**rest, **raw.get("arguments", {})}}
 
 
 def as_list(raw: Any) -> Any:
-    """One item stands for a list of one."""
+    """Return a single item as a list of one item; None and lists unchanged."""
     return raw if raw is None or isinstance(raw, (list, tuple)) else [raw]
 
 
 class Component(Strict):
-    """Something named, its arguments beside the name: `{name: small_cnn, width: 32}`, or just `small_cnn`.
+    """A name and its arguments: `{name: small_cnn, width: 32}`, or just `small_cnn`.
 
     A name is a catalog name, an import path (`torchvision.models.resnet50`) or a file (`my_model.py:Net`).
     """
@@ -57,7 +57,7 @@ class Component(Strict):
     name: str = Field(min_length=1)
     """Catalog name, import path or file."""
     arguments: dict[str, Any] = Field(default_factory=dict)
-    """The arguments, where their names would collide with others here."""
+    """Arguments whose names collide with other keys of this mapping."""
 
     @model_validator(mode="before")
     @classmethod
@@ -66,28 +66,28 @@ class Component(Strict):
 
 
 class Schedule(Component):
-    """Sets the learning rate at every step, over the horizon that is left after the warmup.
+    """Learning rate at every step, over the part of the horizon that follows the warmup.
 
-    It is a catalog name (`optbench list schedules`), your own function of `(step, steps)` that returns a multiplier of the learning
-    rate (`my_file.py:decay`), a scheduler of torch (`torch.optim.lr_scheduler.StepLR`) or another subclass of its `LRScheduler`, or a
-    function of `(optimizer, ...)` that returns one. Lengths that are not given follow the horizon: `T_max`, `total_steps`,
-    `total_iters`, `num_training_steps`, `max_steps` and the like; `num_warmup_steps` is 0. Schedulers that take functions or other
-    schedulers (`LambdaLR`, `SequentialLR`) need such a function of your own.
+    One of: a catalog name (`optbench list schedules`); a function of `(step, steps)` that returns a multiplier of the learning
+    rate (`my_file.py:decay`); a scheduler of torch (`torch.optim.lr_scheduler.StepLR`) or another subclass of `LRScheduler`; a
+    function of `(optimizer, ...)` that returns a scheduler. Arguments for the length default to the horizon: `T_max`, `total_steps`,
+    `total_iters`, `num_training_steps`, `max_steps` and similar; `num_warmup_steps` defaults to 0. For schedulers that take functions
+    or other schedulers (`LambdaLR`, `SequentialLR`), write a function of `(optimizer, ...)`.
     """
 
     warmup: Part | None = None
-    """Linear rise from 0 at the start, part of the horizon: `5%`, `2 epochs` or `100 steps`."""
+    """Linear warmup from 0 at the start of the horizon: `5%`, `2 epochs` or `100 steps`."""
     per: Literal["step", "epoch"] = "step"
-    """Whether it moves on at every step or once an epoch, for torch's schedulers that are defined by epoch."""
+    """Whether the scheduler is stepped at every step or once per epoch; `epoch` is for torch's schedulers that count epochs."""
 
 
 class Clip(Strict):
     """Gradient clipping before each step, by global L2 norm or by absolute value."""
 
     norm: Number | None = Field(default=None, gt=0)
-    """Largest global L2 norm of the gradient."""
+    """Maximum global L2 norm of the gradient."""
     value: Number | None = Field(default=None, gt=0)
-    """Largest absolute value of each component of the gradient."""
+    """Maximum absolute value of each component of the gradient."""
 
     @model_validator(mode="after")
     def _one(self) -> Clip:
@@ -100,29 +100,31 @@ class Ema(Strict):
     """Exponential moving average of the weights; evaluations use the averaged weights."""
 
     decay: Number = Field(gt=0, lt=1)
-    """Weight of the old average at each step."""
+    """Weight of the previous average at each step."""
 
 
 class Augment(Strict):
-    """Random changes to training images, one decision an image. Off unless asked for."""
+    """Random augmentation of training images, drawn separately for each image. Off by default."""
 
     flip: Flag = False
-    """Left-right, with probability 1/2."""
+    """Horizontal flip with probability 1/2."""
     crop: Whole = Field(default=0, ge=0)
-    """Pixels of zero padding on every side, then a random crop of the original size."""
+    """Zero padding in pixels on every side, followed by a random crop of the original size."""
     random_resized_crop: tuple[Number, Number] | None = None
-    """Share of the area kept, least and most, as in [0.35, 1]."""
+    """Minimum and maximum share of the area that is kept, as in [0.35, 1]."""
 
     @field_validator("random_resized_crop")
     @classmethod
     def _shares(cls, shares: tuple[float, float] | None) -> tuple[float, float] | None:
         if shares is not None and not 0 < shares[0] <= shares[1] <= 1:
-            raise ValueError(f"expected two shares of the area, 0 < least <= most <= 1; found {list(shares)}")
+            raise ValueError(
+                f"expected two shares of the area, 0 < minimum <= maximum <= 1; found {list(shares)}"
+            )
         return shares
 
 
 class Evaluate(Strict):
-    """When the validation split is read. The last step is always evaluated."""
+    """When to evaluate on the validation split. The last step is always evaluated."""
 
     every: Duration = Duration(value=1, unit="epochs")
     """Epochs or steps between evaluations."""
@@ -131,35 +133,38 @@ class Evaluate(Strict):
     def _countable(self) -> Evaluate:
         if self.every.unit == "seconds":
             raise ValueError(
-                "expected epochs or steps: evaluations at fixed steps give every optimizer the same chances"
+                "expected epochs or steps; found seconds: all optimizers are evaluated at the same steps"
             )
         return self
 
 
 class Relabel(Strict):
-    """A non-stationary objective: classes get their labels anew by a random permutation, the same for all optimizers of a seed."""
+    """A non-stationary objective: the labels of the classes are permuted again at regular intervals, at random but equally for
+    all optimizers of one seed."""
 
     every: Duration
-    """Epochs or steps between changes; the first stretch has the data's own labels."""
+    """Epochs or steps between changes; the first interval uses the original labels."""
 
     @model_validator(mode="after")
     def _countable(self) -> Relabel:
         if self.every.unit == "seconds":
-            raise ValueError("expected epochs or steps: the objective must change alike for every optimizer")
+            raise ValueError(
+                "expected epochs or steps; found seconds: the objective changes at the same steps for all optimizers"
+            )
         return self
 
 
 class Target(Strict):
-    """Time to target is the first evaluation at which the metric is at least (or at most) the value."""
+    """A value of a metric. Time to target is the first evaluation at which the metric is at least (or at most) this value."""
 
     metric: str = Field(default="accuracy", min_length=1)
     """Name of the metric."""
     at_least: Number | None = None
-    """For metrics of which more is better. Fractions, not percent: 0.97."""
+    """Minimum value, for metrics where higher is better. Fractions, not percent: 0.97."""
     at_most: Number | None = None
-    """For metrics of which less is better."""
+    """Maximum value, for metrics where lower is better."""
     split: Literal["validation", "test"] = "validation"
-    """`test` is only for repeating published protocols, and is labelled."""
+    """Split that the metric is computed on. `test` is only for reproducing published protocols; reports mark it."""
 
     @model_validator(mode="after")
     def _one_bound(self) -> Target:
@@ -184,36 +189,36 @@ class Target(Strict):
 
 
 class Workload(Strict):
-    """All that the optimizers of one comparison share."""
+    """The settings that all optimizers of one comparison share."""
 
     model: Component
     """The model to train."""
     data: Component
     """The data set to train on."""
     batch_size: BatchSize
-    """Samples a step; `full` for the whole training split."""
+    """Number of samples per step; `full` for the whole training split."""
     budget: Duration
-    """How long every trial trains."""
+    """Training length of every trial."""
     target: tuple[Target, ...] = ()
-    """Time to target is reported for each, from the same run."""
+    """One or more targets. Time to target is reported for each, from the same run."""
     init: Component | None = None
-    """Initial weights, instead of the suite's."""
+    """Weight initialisation of this workload; overrides the suite's."""
     loss: Component = Component(name="cross_entropy")
-    """What is minimised."""
+    """Loss function to minimise."""
     metrics: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=("accuracy",), min_length=1)
-    """What is measured at every evaluation; the first is the final metric. Those of targets and `own_metrics` are added."""
+    """Metrics computed at every evaluation; the first is the final metric. Metrics of targets and `own_metrics` are added."""
     own_metrics: dict[Label, Annotated[str, Field(min_length=1)]] = Field(default={})
-    """Metrics in files or packages, by the name that tables show and that `metrics` and targets use."""
+    """Metrics from files or packages, by name; tables show this name, `metrics` and targets refer to it."""
     evaluate: Evaluate = Evaluate()
     """When to evaluate."""
     augment: Augment = Augment()
-    """Random changes to training images."""
+    """Random augmentation of training images."""
     relabel: Relabel | None = None
-    """An objective that changes while it trains; every metric is of the labels that hold at that moment."""
+    """An objective that changes during training; every metric is computed with the labels that are in use at that time."""
     accumulate: Whole = Field(default=1, ge=1)
-    """Micro-batches a step; `batch_size` is their sum."""
+    """Number of micro-batches per step; `batch_size` is their total size."""
     stop_at_target: Flag = False
-    """End a trial as soon as all targets are reached; it then has no final metric."""
+    """Stop a trial when all targets are reached; it then has no final metric."""
     activation_checkpointing: Flag = False
     """Recompute activations in the backward pass to save memory."""
     compile: Flag = False
@@ -221,10 +226,10 @@ class Workload(Strict):
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     """Layout of images and convolution weights. auto: channels_last for convolutional networks on a GPU, else contiguous."""
     study: tuple[Literal["gradients", "costs", "noise"], ...] = ()
-    """More to measure: `gradients` (their norm at every step), `costs` (FLOPs and activations of a step), `noise` (the
-    gradient noise scale at start and end). Only the first takes training time."""
+    """Additional measurements: `gradients` (gradient norm at every step), `costs` (FLOPs and activation memory of a step), `noise`
+    (gradient noise scale at start and end). Only `gradients` adds to the training time."""
     loss_bound: Number = Field(default=1e6, gt=0)
-    """A training loss above it (or not finite) is divergence."""
+    """Training loss above which (or if it is not finite) a trial counts as diverged."""
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""Published rows in a suite: what others claim, cell by cell, with the margins by which it will be judged."""
+"""Published rows in a suite: the claims of a source, per column, with the margins used for their verdicts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Kind = Literal["numeric", "ordering", "ladder", "deterministic", "words"]
 Level = Literal["low", "medium", "high"]
 Unit = Literal["epochs", "steps", "samples", "seconds", "fraction", "nats", "x"]
 
-#: what a column's values may be in; a metric's own unit is not known here
+#: allowed units by column; the unit of the metric is not known here
 UNITS: dict[str, tuple[str, ...]] = {
     "epochs_to_target": ("epochs",),
     "steps_to_target": ("steps",),
@@ -29,23 +29,23 @@ UNITS: dict[str, tuple[str, ...]] = {
     "convergence": (),
     "best_use": (),
 }
-#: columns of which nothing is measured that a claim could be held to
+#: columns without a measured quantity that a claim could be compared with
 SAYINGS = ("convergence", "best_use")
-#: columns of which sources give words, not numbers
+#: columns for which sources give words, not numbers
 WORDS = tuple(column for column, units in UNITS.items() if not units)
-#: of a deterministic claim without a margin of its own (decision 8)
+#: margin of a deterministic claim that states none (decision 8)
 DETERMINISTIC_MARGIN = 0.05
 
 
 class Means(Strict):
-    """How a claim without a unit is read, so that it can be tested at all: a bound on the measured value."""
+    """Interpretation of a claim without a unit, so that it can be tested: a bound on the measured value."""
 
     at_least: Number | None = None
-    """The claim is read as: at least this."""
+    """Minimum of the measured value."""
     at_most: Number | None = None
-    """The claim is read as: at most this."""
+    """Maximum of the measured value."""
     because: Text = ""
-    """Why it is read so."""
+    """Reason for this interpretation."""
 
     @model_validator(mode="after")
     def _one(self) -> Means:
@@ -61,39 +61,40 @@ class Means(Strict):
 
 
 class Claim(Strict):
-    """One published cell. The margin is stated here, before anything runs."""
+    """One published cell. The margin is stated in the suite, before anything runs."""
 
     kind: Kind
-    """numeric (value within a margin), ordering (better than another entry), ladder (low, medium, high), or
-    deterministic (measured without noise, as bytes are), or words (no quantity that could be wrong)."""
+    """Kind of claim: numeric (value within a margin), ordering (better than another entry), ladder (low, medium, high),
+    deterministic (measured without noise, such as bytes), or words (no quantity that can be tested)."""
     value: Number | None = None
     """The published number; fractions, not percent."""
     unit: Unit | None = None
-    """Of the value: epochs, steps, samples, seconds, fraction, nats, or x (multiples of the parameters' bytes)."""
+    """Unit of the value: epochs, steps, samples, seconds, fraction, nats, or x (multiples of the parameters' bytes)."""
     level: Level | None = None
-    """The rung of a ladder."""
+    """Level of a ladder."""
     over: str | None = None
-    """Of an ordering: the label of the entry that this one is claimed to be better than."""
+    """Ordering: label of the entry that this one is claimed to be better than."""
     margin: Number | None = Field(default=None, ge=0)
-    """What still counts as equal, in the value's unit."""
+    """Maximum difference that counts as equal, in the unit of the value."""
     means: Means | None = None
-    """How a word without a unit is read."""
+    """Interpretation of a claim without a unit."""
     words: Text = ""
-    """As the source puts it, where that says more than the number."""
+    """Wording of the source, if it says more than the number."""
 
     @model_validator(mode="after")
     def _whole(self) -> Claim:
         wanted = {"ordering": "over", "ladder": "level", "words": "words"}.get(self.kind, "value")
         if self.kind == "words" and not self.words:
-            raise ValueError("a claim of kind 'words' needs 'words'; found nothing")
+            raise ValueError("a claim of kind 'words' requires 'words'; found nothing")
         for name in ("value", "level", "over"):
             if (getattr(self, name) is not None) != (name == wanted):
-                found = "nothing" if name == wanted else f"also '{name}'"
-                raise ValueError(f"a claim of kind '{self.kind}' needs '{wanted}'; found {found}")
+                if name == wanted:
+                    raise ValueError(f"a claim of kind '{self.kind}' requires '{wanted}'; found nothing")
+                raise ValueError(f"a claim of kind '{self.kind}' does not allow '{name}': remove it")
         if self.value is not None and self.unit is None:
-            raise ValueError("expected a 'unit' with the value")
+            raise ValueError("expected a 'unit' with 'value'; found nothing")
         if self.kind == "numeric" and not self.margin:
-            raise ValueError("a numeric claim needs a 'margin' above 0, stated before anything runs")
+            raise ValueError("a numeric claim requires a 'margin' above 0, stated before anything runs")
         return self
 
     def __str__(self) -> str:
@@ -110,30 +111,30 @@ class Claims(Strict):
     """The published cells of one row, by column."""
 
     epochs_to_target: Claim | None = None
-    """Epochs to the first target."""
+    """Number of epochs to the first target."""
     steps_to_target: Claim | None = None
-    """Optimizer steps to the first target."""
+    """Number of optimizer steps to the first target."""
     samples_to_target: Claim | None = None
-    """Training samples to the first target."""
+    """Number of training samples to the first target."""
     seconds_to_target: Claim | None = None
-    """Training seconds to the first target."""
+    """Training time to the first target, in seconds."""
     final_metric: Claim | None = None
     """The final metric."""
     memory_overhead: Claim | None = None
-    """Bytes of optimizer state over bytes of the parameters."""
+    """Size of the optimizer state divided by the size of the parameters."""
     sensitivity: Claim | None = None
-    """How much the outcome depends on the hyperparameters: low, medium or high."""
+    """Sensitivity of the result to the hyperparameters: low, medium or high."""
 
     training_bytes: Claim | None = None
-    """Bytes of parameters, gradients, optimizer state and activations of a batch: needs `study: costs`."""
+    """Bytes of parameters, gradients, optimizer state and activations of one batch; requires `study: costs`."""
     seconds_per_update: Claim | None = None
-    """Training seconds of an update."""
+    """Training time per update, in seconds."""
     loss_rises: Claim | None = None
-    """Share of updates whose loss is above the one before: low is smooth, high is noisy."""
+    """Share of updates whose loss is higher than that of the previous update: low is smooth, high is noisy."""
     convergence: Claim | None = None
-    """What the source says of convergence, where that names no quantity."""
+    """What the source says about convergence, if it names no quantity."""
     best_use: Claim | None = None
-    """What the source recommends it for; the report sets the use derived from the measurements beside it."""
+    """What the source recommends the optimizer for; the report shows it next to the use derived from the measurements."""
 
     @field_validator("*")
     @classmethod
@@ -143,50 +144,50 @@ class Claims(Strict):
             return claim
         if claim.unit is not None and claim.unit not in UNITS[column]:
             known = " or ".join(UNITS[column]) or "none"
-            raise ValueError(f"expected the unit of '{column}': {known}; found {claim.unit}")
+            raise ValueError(f"expected unit {known} for '{column}'; found {claim.unit}")
         if (column in SAYINGS) is not (claim.kind == "words"):
-            expected = "'words'" if column in SAYINGS else "one that names a quantity"
-            raise ValueError(f"expected for '{column}' kind {expected}; found '{claim.kind}'")
+            expected = "kind 'words'" if column in SAYINGS else "a kind that names a quantity"
+            raise ValueError(f"expected {expected} for '{column}'; found '{claim.kind}'")
         if column in WORDS and claim.kind not in ("ladder", "ordering", "words"):
             raise ValueError(f"expected kind 'ladder' or 'ordering' for '{column}'; found '{claim.kind}'")
         if claim.kind == "deterministic" and column != "memory_overhead":
             raise ValueError(
-                f"'{column}' varies from seed to seed: expected kind 'numeric'; found 'deterministic'"
+                f"expected kind 'numeric' for '{column}', which varies between seeds; found 'deterministic'"
             )
         return claim
 
     @property
     def given(self) -> dict[str, Claim]:
-        """Those that there are, by column."""
-        found = {name: getattr(self, name) for name in type(self).model_fields}
-        return {name: claim for name, claim in found.items() if claim is not None}
+        """Claims that are not None, by column."""
+        claims = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: claim for name, claim in claims.items() if claim is not None}
 
 
 class Scope(Strict):
-    """What the source measured on. A workload that differs is a proxy, and never speaks for its numbers.
+    """Workload of the source. A different workload is a proxy: its results neither confirm nor refute the published numbers.
 
-    A number that is the same whatever the data, as bytes of optimizer state are, needs only the model.
+    For a number that does not depend on the data, such as bytes of optimizer state, only the model must agree.
     """
 
     model: Text | None = None
-    """As a suite names it, as in torchvision.models.resnet50."""
+    """Name of the model as in a suite, such as torchvision.models.resnet50."""
     data: Text | None = None
-    """As a suite names it, as in imagenet."""
+    """Name of the data set as in a suite, such as imagenet."""
     batch_size: Whole | None = Field(default=None, ge=1)
-    """Samples a step."""
+    """Number of samples per step."""
     budget: Duration | None = None
-    """How long it trained."""
+    """Training length."""
     hardware: Text | None = None
-    """What seconds were measured on."""
+    """Hardware that times were measured on."""
 
 
 class Source(Strict):
-    """Who says so."""
+    """Reference to a publication."""
 
     text: Text
     """Author, title, year."""
     url: Text = ""
-    """Where to read it."""
+    """URL of the publication."""
 
     @model_validator(mode="before")
     @classmethod
@@ -195,25 +196,27 @@ class Source(Strict):
 
 
 class Published(Strict):
-    """A published row: what a source says of one optimizer."""
+    """A published row: the claims of a source about one optimizer."""
 
     source: Source
-    """Who says so: text, or {text, url}."""
+    """Reference to the publication: text, or {text, url}."""
     optimizer: str | None = None
-    """Label of the entry that it speaks of."""
+    """Label of the entry that the claims are about."""
     label: Text = ""
-    """The source's own name of the optimizer; the entry's label if not given."""
+    """Name of the optimizer in the source. Default: the label of the entry."""
     scope: Scope = Scope()
-    """What the source measured on; this suite's workloads if not given."""
+    """Workload of the source. Default: the workloads of this suite."""
     protocol: Text = ""
-    """How the source measured, where it says so."""
+    """How the source measured, if it says so."""
     values: Claims
-    """The published cells, by column."""
+    """Published cells, by column."""
 
     @model_validator(mode="after")
     def _named(self) -> Published:
         if self.optimizer is None and not self.label:
-            raise ValueError("expected 'optimizer' (an entry's label) or 'label' (the source's own name)")
+            raise ValueError(
+                "expected 'optimizer' (label of an entry) or 'label' (name in the source); found neither"
+            )
         return self
 
     @property

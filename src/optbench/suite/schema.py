@@ -1,4 +1,4 @@
-"""The JSON Schema of a suite file as it is written, short forms included: for editors that complete and underline."""
+"""JSON Schema of a suite file, including short forms, for completion and validation in editors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NUMBER = r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?"
 
 
 def json_schema() -> Schema:
-    """A new copy of the schema (draft 2020-12). Arguments of plug-ins are the only free keys."""
+    """Return a new copy of the schema (draft 2020-12). Only arguments of plug-ins may have arbitrary keys."""
     describe_all()
     raw = Suite.model_json_schema()
     shapes = raw.pop("$defs")
@@ -110,7 +110,7 @@ def _entry(shape: Schema) -> Schema:
 
 
 def _grid(shape: Schema) -> Schema:
-    """A list of factors, or a mapping with exactly one way to give the values."""
+    """Return the schema of a list of factors, or of a mapping with exactly one of `factors`, `values` and `log`."""
     _exactly_one(shape, "factors", "values", "log")
     shape["dependentRequired"] = {"log": ["points"], "points": ["log"]}
     return {"description": Grid.__doc__, "anyOf": [shape["properties"]["factors"], shape]}
@@ -120,7 +120,7 @@ def _suite(raw: Schema) -> Schema:
     properties = raw["properties"]
     properties["workload"] = {
         "$ref": "#/$defs/Workload",
-        "description": "What is trained: the one-item form of 'workloads', named after its data.",
+        "description": "The only workload: short form of 'workloads' with one item, named after its data set.",
     }
     seeds = properties["seeds"]
     count = {"type": "integer", "minimum": 1, "maximum": MAX_SEEDS}
@@ -143,7 +143,7 @@ def _field(shape: Schema, name: str) -> Schema:
 
 
 def _one_or_list(field: Schema) -> None:
-    """One item may stand for a list of one."""
+    """Allow a single item in place of a list."""
     if "anyOf" in field:  # a list or null
         items = next(choice["items"] for choice in field["anyOf"] if "items" in choice)
         field["anyOf"] = [*field["anyOf"], items]
@@ -153,7 +153,7 @@ def _one_or_list(field: Schema) -> None:
 
 
 def _exactly_one(shape: Schema, *names: str) -> None:
-    """Written without the null that the typed form has for the other."""
+    """Require exactly one of the keys; remove null, which only the typed form allows."""
     for name in names:
         field = shape["properties"][name]
         field |= next(choice for choice in field.pop("anyOf") if choice != _NULL)
@@ -162,7 +162,7 @@ def _exactly_one(shape: Schema, *names: str) -> None:
 
 
 def _tidy(shape: Any) -> Any:
-    """Without pydantic's titles, which only repeat the keys."""
+    """Remove the titles that pydantic adds: they only repeat the keys."""
     if isinstance(shape, list):
         return [_tidy(item) for item in shape]
     if not isinstance(shape, dict):

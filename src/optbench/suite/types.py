@@ -1,7 +1,7 @@
-"""A suite as typed, frozen data. The fields are the suite file's grammar: the JSON Schema is made from them.
+"""Typed, frozen form of a suite file. The fields define the file format; the JSON Schema is generated from them.
 
-Short forms (`30 epochs`, `Adam: adam`, `workload:`) are read by the validators, so the file as it is written and
-the resolved form (as stored with the results) are both valid input.
+The validators accept short forms (`30 epochs`, `Adam: adam`, `workload:`), so the file as written and the resolved form
+stored with the results are both valid input.
 """
 
 from __future__ import annotations
@@ -53,15 +53,15 @@ MAX_SEEDS = 100_000
 
 
 class Rule(Strict):
-    """Which parameters an optimizer gets; the first rule that fits a parameter takes it."""
+    """An optimizer for a group of parameters. Each parameter belongs to the first rule that matches it."""
 
     parameters: str = Field(default="all", min_length=1)
-    """all | rest | matrices (2-D, no embeddings) | embeddings | convolutions (3-D and up) | vectors (1-D and
-    scalars) | a glob over parameter names (`head.*`)"""
+    """Parameters that this rule matches: all | rest | matrices (2-D, no embeddings) | embeddings | convolutions (3-D and
+    up) | vectors (1-D and scalars) | a glob over parameter names (`head.*`)."""
     use: str = Field(min_length=1)
-    """Class or factory: catalog name, import path (`torch.optim.AdamW`) or file (`my_opt.py:MyOptimizer`)."""
+    """Optimizer class or factory function: catalog name, import path (`torch.optim.AdamW`) or file (`my_opt.py:MyOptimizer`)."""
     arguments: dict[str, Any] = Field(default_factory=dict)
-    """The optimizer's arguments, where their names would collide with settings of the entry."""
+    """Arguments of the optimizer whose names collide with settings of the entry."""
 
     @model_validator(mode="before")
     @classmethod
@@ -86,36 +86,36 @@ Closure = Annotated[
 
 
 class Optimizer(Strict):
-    """One entry: what the optimizers do not share. Keys that are no setting are the optimizer's arguments.
+    """One entry: the settings that may differ between optimizers. All other keys are arguments of the optimizer.
 
-    Settings that are written here win over the suite's; written as null they are off.
+    Settings given here override those of the suite; null switches a setting off.
     """
 
     rules: tuple[Rule, ...] = Field(min_length=1)
     schedule: Schedule | None = None
-    """Instead of the suite's; `constant` switches it off."""
+    """Learning rate schedule of this entry; overrides the suite's. `constant` switches it off."""
     clip: Clip | None = None
-    """Instead of the suite's; null switches it off."""
+    """Gradient clipping of this entry; overrides the suite's. null switches it off."""
     ema: Ema | None = None
-    """Instead of the suite's; null switches it off."""
+    """Moving average of the weights of this entry; overrides the suite's. null switches it off."""
     no_weight_decay: tuple[Exempt, ...] | None = None
-    """Instead of the suite's; [] switches it off."""
+    """Parameters of this entry without weight decay; overrides the suite's. [] switches it off."""
     batch_size: BatchSize | None = None
-    """Instead of the workload's; marked in reports."""
+    """Batch size of this entry; overrides the workload's and is marked in reports."""
     horizon: Duration | None = None
-    """Length of the schedule, in epochs or steps; the budget if not given."""
+    """Length of the schedule in epochs or steps. Default: the budget."""
     horizons: tuple[Duration, ...] | None = None
-    """Instead of the suite's; [] switches them off."""
+    """Training lengths of this entry; overrides the suite's. [] switches them off."""
     closure: Closure | None = None
-    """Whether `step` gets a closure; found from the class if not given. `gradients_first`: the batch's gradients are computed
-    before `step(closure)` too, as two-pass methods expect; `loss_only`: the closure returns the loss without calling `backward()`.
-    With `true`, steps on a toy problem decide between these."""
+    """Whether `step` is called with a closure. Default: detected from the class. `gradients_first`: the gradients of the batch are
+    also computed before `step(closure)`, as two-pass methods expect; `loss_only`: the closure returns the loss without calling
+    `backward()`. With `true`, steps on a toy problem determine the kind of closure."""
     first_update_by: Duration | None = None
-    """The step or epoch by which its first update must have changed a parameter, if it starts late by design; else the first
-    evaluation, and at least 20 steps."""
+    """Step or epoch by which the optimizer must have changed a parameter, for optimizers that start late by design. Default: the
+    first evaluation, but at least 20 steps."""
     create_graph: Flag | None = None
-    """Whether gradients keep their graph (`backward(create_graph=True)`), for methods that differentiate them; if not given,
-    the class's attribute `is_second_order`."""
+    """Whether gradients keep their graph (`backward(create_graph=True)`), for methods that differentiate them. Default: the
+    attribute `is_second_order` of the class."""
 
     @model_validator(mode="before")
     @classmethod
@@ -125,16 +125,16 @@ class Optimizer(Strict):
             raw = {"use": raw}
         if not isinstance(raw, dict) or "rules" in raw:
             return raw
-        own = {key: value for key, value in raw.items() if key in cls.model_fields}
-        rest = {key: value for key, value in raw.items() if key not in cls.model_fields}
-        if "no_weight_decay" in own:
-            own["no_weight_decay"] = as_list(own["no_weight_decay"])
-        if not isinstance(rest.get("use"), list):
-            return {**own, "rules": [rest]}
-        other = [key for key in rest if key != "use"]
-        if other:
-            raise ValueError(f"'{other[0]}' belongs into one of the rules of 'use'")
-        return {**own, "rules": rest["use"]}
+        settings = {key: value for key, value in raw.items() if key in cls.model_fields}
+        rule = {key: value for key, value in raw.items() if key not in cls.model_fields}
+        if "no_weight_decay" in settings:
+            settings["no_weight_decay"] = as_list(settings["no_weight_decay"])
+        if not isinstance(rule.get("use"), list):
+            return {**settings, "rules": [rule]}
+        arguments = [key for key in rule if key != "use"]
+        if arguments:
+            raise ValueError(f"'use' is a list of rules: move '{arguments[0]}' into one of them")
+        return {**settings, "rules": rule["use"]}
 
     @field_validator("horizon", "first_update_by")
     @classmethod
@@ -151,19 +151,22 @@ class Optimizer(Strict):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if self.horizon is not None and self.horizons:
-            raise ValueError("expected either 'horizon' or 'horizons', each of which is a trial of its own")
+            raise ValueError("expected either 'horizon' or 'horizons'; found both")
         return self
 
 
 def _different(horizons: tuple[Duration, ...]) -> tuple[Duration, ...]:
-    """In one unit that counts steps, shortest first."""
+    """Return the horizons, shortest first.
+
+    Raises `ValueError` for seconds, mixed units and duplicates.
+    """
     units = {horizon.unit for horizon in horizons}
     if "seconds" in units or len(units) > 1:
         raise ValueError(
             f"expected horizons all in epochs or all in steps; found {' and '.join(sorted(units))}"
         )
     if len(set(horizons)) < len(horizons):
-        raise ValueError("expected different horizons; found one twice")
+        raise ValueError("expected distinct horizons; found a duplicate")
     return tuple(sorted(horizons, key=lambda horizon: horizon.value))
 
 
@@ -174,52 +177,53 @@ Text = Annotated[str, Field(coerce_numbers_to_str=True)]
 
 
 class Suite(Strict):
-    """One suite file, resolved. `optimizers` and `workloads` keep the file's order."""
+    """The workloads, the optimizers to compare, and the settings they share, in the order of the file."""
 
     title: Text = ""
-    """The question this suite answers; heads the report."""
+    """The question that this suite answers; the title of the report."""
     description: Text = ""
-    """What a reader should know about it."""
+    """Background for readers of the report."""
     workloads: dict[Label, Workload] = Field(min_length=1)
-    """What is trained, by name; each has its own block in every table."""
+    """Workloads by name. Each has a separate block in every table."""
     optimizers: dict[Label, Optimizer] = Field(min_length=1)
-    """What is compared, by label."""
+    """Optimizers to compare, by label."""
     seeds: tuple[Annotated[Whole, Field(ge=0, lt=2**32)], ...] = Field(default=(0, 1, 2), min_length=1)
-    """A number N means seeds 0 to N-1; a list is taken as it is."""
+    """Number of seeds N (seeds 0 to N-1), or a list of seeds."""
     precision: Precision = "auto"
-    """auto: bf16, else fp16 with gradient scaling, on a GPU; fp32 on a CPU."""
+    """Precision of training. auto: on a GPU bf16 if supported, else fp16 with gradient scaling; on a CPU fp32."""
     implementation: Implementation = "default"
-    """Of the optimizers' steps: one of torch's, `compiled`, or `auto`: fused where torch has it, else compiled. A class that
-    hasn't got the one asked for keeps its default, and the report says so."""
+    """Implementation of the optimizer step: one of torch's, `compiled`, or `auto` (fused if torch provides it, else compiled). A
+    class without the requested implementation keeps its default, and the report says so."""
     cuda_graph: CudaGraph = "auto"
-    """Of training steps on an NVIDIA GPU: launched as one captured graph instead of kernel by kernel. auto: where launching, not
-    the GPU, sets the pace; on: wherever it can be done. What stays uncaptured, and why, is in the report."""
+    """Whether a training step on an NVIDIA GPU is launched as one captured CUDA graph instead of kernel by kernel. auto: if kernel
+    launches limit the speed; on: wherever capture is possible. The report lists what was not captured, and why."""
     schedule: Schedule = Schedule(name="constant")
-    """Shared by all entries that have none of their own."""
+    """Learning rate schedule of all entries that do not set one."""
     init: Component = Component(name="model")
-    """Initial weights, shared by all workloads that have no rule of their own; `model` leaves the model's own."""
+    """Weight initialisation of all workloads that do not set one; `model` keeps the initialisation of the model."""
     clip: Clip | None = None
-    """Gradient clipping, shared."""
+    """Gradient clipping of all entries that do not set it."""
     ema: Ema | None = None
-    """Moving average of the weights, shared."""
+    """Moving average of the weights, for all entries that do not set it."""
     no_weight_decay: tuple[Exempt, ...] = ()
-    """Parameters without weight decay, shared."""
+    """Parameters without weight decay, for all entries that do not set it."""
     baseline: str | None = None
-    """Label that the others are compared with; the first entry if not given."""
+    """Label of the entry that the others are compared with. Default: the first entry."""
     margin: Number | None = Field(default=None, gt=0)
-    """Smallest difference of the final metric that matters."""
+    """Minimum difference of the final metric that is of practical relevance."""
     final: Literal["last", "best_validation"] = "last"
-    """Which weights the final metric is of: the last, or those best on validation."""
+    """Weights that the final metric is computed with: those of the last step, or those with the best validation metric."""
     axes: dict[str, tuple[Any, ...]] = Field(default={})
-    """Lists of values by path, as in workload.batch_size: every combination is a workload of its own."""
+    """Lists of values by dotted path, such as workload.batch_size. Each combination is a separate workload."""
     horizons: tuple[Duration, ...] = ()
-    """One full trial for each, with it as budget: which is the shortest whose final metric meets the target?"""
+    """Training lengths to compare: one full trial per length, with that length as its budget. The report shows the shortest one
+    whose final metric meets the target."""
     sensitivity: dict[Label, Grid] = Field(default={})
-    """Sweeps, by hyperparameter; several make a cross product. No part of the timed table."""
+    """Sweeps, by hyperparameter; several form a Cartesian product. Swept trials are not part of the timed table."""
     engine: Literal["auto", "plain"] = "auto"
-    """Of sweeps. auto: many trials of a small model as one program where that is faster; plain: each by itself."""
+    """How sweeps are trained. auto: many trials of a small model as one program where that is faster; plain: one by one."""
     published: tuple[Published, ...] = ()
-    """Published rows, to be set beside what is measured, each with a verdict."""
+    """Published rows to compare with the measurements; the report gives a verdict for each."""
 
     @model_validator(mode="before")
     @classmethod
@@ -229,7 +233,7 @@ class Suite(Strict):
         raw = dict(raw)
         if "workload" in raw and "workloads" not in raw:
             raw["workloads"] = {one_workload_name(raw["workload"]): raw.pop("workload")}
-        if isinstance(raw.get("optimizers"), dict):  # null in a mapping is an entry that forgot its use
+        if isinstance(raw.get("optimizers"), dict):  # null: an entry without `use`
             raw["optimizers"] = {k: {} if v is None else v for k, v in raw["optimizers"].items()}
         if "no_weight_decay" in raw:
             raw["no_weight_decay"] = as_list(raw["no_weight_decay"])
@@ -260,12 +264,12 @@ class Suite(Strict):
             else None
         )
         if twice is not None:
-            raise ValueError(f"expected every seed once; found {twice} twice")
+            raise ValueError(f"expected distinct seeds; found {twice} twice")
         return seeds
 
 
 def one_workload_name(workload: Any) -> str:
-    """The name of the only workload is its data's."""
+    """Return the name of the workload under `workload:`: the name of its data set."""
     data = workload.get("data") if isinstance(workload, dict) else None
     name = data.get("name") if isinstance(data, dict) else data
     return name if isinstance(name, str) and name else "workload"
@@ -280,7 +284,7 @@ def _hashed(text: str) -> str:
 
 
 class Trial(Strict):
-    """The unit of work: one workload, one entry with the suite-wide settings merged into it, one seed."""
+    """The unit of work: one workload, one entry merged with the settings of the suite, one seed."""
 
     suite: str
     workload_name: str
@@ -292,23 +296,23 @@ class Trial(Strict):
     implementation: Implementation = "default"
     cuda_graph: CudaGraph = "auto"
     point: dict[str, Any] = Field(default_factory=dict)
-    """Hyperparameters that a sweep overrides, by argument name (`0.lr`, `1.lr` in an entry of several rules). A trial
-    that has some feeds the sweep and is no part of the timed table."""
+    """Hyperparameters overridden by a sweep, by argument name (`0.lr`, `1.lr` in an entry with several rules). A trial
+    with overrides belongs to the sweep, not to the timed table."""
     axes: dict[str, Any] = Field(default_factory=dict)
-    """What the suite's axes set for it, by path; part of the workload's name."""
+    """Values set by the axes of the suite, by path; part of the workload's name."""
     engine: Literal["plain", "stacked"] = "plain"
-    """What trains it: `stacked` trials of a sweep are trained many at once, as one program."""
+    """Engine that trains the trial: `stacked` trials of a sweep are trained together, as one program."""
     sources: dict[str, str] = Field(default_factory=dict)
-    """SHA-256 of every file that this trial names, by its path from the suite's folder."""
+    """SHA-256 of every file that this trial uses, by path relative to the suite's folder."""
     folder: str = ""
-    """Of the suite file: what relative paths start from; no part of the identity."""
+    """Folder of the suite file; relative paths start here. Not part of the trial's id."""
 
     @cached_property
     def config_id(self) -> str:
-        """Hash of all that determines the outcome but the seed: the trials of one table row share it.
+        """Hash of everything except the seed that determines the outcome; equal for all trials of one table row.
 
-        Targets are left out unless they change what is run: "reached" is derived afterwards, so a new target
-        costs nothing.
+        Targets are excluded unless they change the training: "reached" is computed from the records, so a new target
+        needs no new trial.
         """
         workload = self.workload.model_dump(mode="json", exclude_defaults=True)
         reads_test = any(target.split == "test" for target in self.workload.target)
@@ -332,31 +336,32 @@ class Trial(Strict):
 
     @cached_property
     def id(self) -> str:
-        """Twelve hexadecimal digits, equal for equal work on any machine."""
-        return _hashed(f'{{"config":"{self.config_id}","seed":{self.seed}}}')  # a plan makes many: no encoder
+        """Twelve hexadecimal digits; equal for equal work on any machine."""
+        # formatted without an encoder: a plan contains many trials
+        return _hashed(f'{{"config":"{self.config_id}","seed":{self.seed}}}')
 
     def with_seed(self, seed: int) -> Self:
-        """A copy that keeps the row's `config_id`, of which the seed is no part. A tenth of the time of a validated copy."""
-        made = object.__new__(type(self))
+        """Return a copy with another seed and the same `config_id`. Ten times as fast as a validated copy."""
+        copied = object.__new__(type(self))
         values = {**self.__dict__, "seed": seed}
         values.pop("id", None)
-        object.__setattr__(made, "__dict__", values)
-        object.__setattr__(made, "__pydantic_fields_set__", self.__pydantic_fields_set__ | {"seed"})
-        object.__setattr__(made, "__pydantic_extra__", None)
-        object.__setattr__(made, "__pydantic_private__", None)
-        return made
+        object.__setattr__(copied, "__dict__", values)
+        object.__setattr__(copied, "__pydantic_fields_set__", self.__pydantic_fields_set__ | {"seed"})
+        object.__setattr__(copied, "__pydantic_extra__", None)
+        object.__setattr__(copied, "__pydantic_private__", None)
+        return copied
 
     @property
     def batch_size(self) -> int | Literal["full"]:
-        """As written; `full` is the whole training split."""
+        """Batch size as written; `full` is the whole training split."""
         return self.entry.batch_size or self.workload.batch_size
 
     def samples_a_step(self, train: int) -> int:
-        """The batch size in samples, given those of the training split."""
+        """Return the batch size in samples; `train` is the number of samples of the training split."""
         return train if self.batch_size == "full" else self.batch_size
 
     def __copy__(self) -> Self:
-        """A changed copy must not keep the hash of what it was copied from."""
+        """Copy without the cached hashes: the copy may be changed."""
         copied = super().__copy__()
         copied.__dict__.pop("config_id", None)
         copied.__dict__.pop("id", None)
