@@ -228,7 +228,7 @@ class Aux(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("outputs", "message"), [(2, "found Both, while it trains"), (0, "found (batch, 2), while it trains")]
+    ("outputs", "message"), [(2, "found Both in training mode"), (0, "found (batch, 2) in training mode")]
 )
 def test_a_model_that_gives_something_else_while_it_trains_is_named(
     outputs: int, message: str, tmp_path: Path

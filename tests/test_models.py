@@ -175,8 +175,8 @@ def test_building_leaves_modes_and_statistics_alone(tmp_path: Path) -> None:
             "def make():\n    return nn.Linear(8, 4)\n",
             r"expected outputs of shape \(batch, 3\).*found \(batch, 4\)",
         ),
-        ("def make():\n    return nn.Linear(9, 3)\n", r"does not take inputs of shape \(8,\)"),
-        ("def make():\n    return 3\n", "expected a torch.nn.Module; it made a int"),
+        ("def make():\n    return nn.Linear(9, 3)\n", r"does not accept inputs of shape \(8,\)"),
+        ("def make():\n    return 3\n", "expected a torch.nn.Module; found a int"),
         ("def make(depth):\n    return nn.Linear(8, 3)\n", "depth"),
     ],
 )

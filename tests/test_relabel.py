@@ -1,4 +1,4 @@
-"""An objective that changes while it trains: other labels after so long, the same for every optimizer, exact after a resume."""
+"""Labels that change during training: the same for every optimizer, and exact after a resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one training step costs whatever the optimizer: floating-point operations and bytes of activations, counted without running it."""
+"""Cost of one training step without the optimizer: floating-point operations and bytes of activations, counted without running it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from optbench.suite.types import Workload
 
 @dataclass(frozen=True)
 class StepCosts:
-    """Of both passes over one batch; None where the model can't be followed without data."""
+    """Cost of both passes over one batch; None where the model can't be traced without data."""
 
     flops: int | None = None
     activation_bytes: int | None = None
@@ -28,13 +28,16 @@ def step_costs(
     model: nn.Module, workload: Workload, info: DataInfo, batch_size: int, *,
     loss: Loss, precision: Precision, device: torch.device,
 ) -> StepCosts:  # fmt: skip
-    """Matrix products and convolutions, as `torch.utils.flop_counter` counts them (a multiplication and an addition are two)."""
+    """Return the cost of a step. FLOPs are those of matrix products and convolutions, counted by `torch.utils.flop_counter`.
+
+    A multiplication and an addition count as two operations.
+    """
     memory = model_memory(
         model, workload, info.shape, info.classes, batch_size, loss=loss, precision=precision, device=device
     )
     try:
         flops = _flops(model, workload, info.shape, batch_size, loss)
-    except Exception:  # a model in somebody's own file may do anything; its training will tell
+    except Exception:  # a user's model may raise anything; training will report a real error
         flops = None
     return StepCosts(flops, memory.activation_bytes)
 
@@ -43,7 +46,7 @@ def _flops(model: nn.Module, workload: Workload, shape: tuple[int, ...], size: i
     with FakeTensorMode(allow_non_fake_inputs=True):
         fake = without_data(model, channels_last=False)
         if workload.activation_checkpointing:
-            checkpoint_activations(fake)  # what is computed twice counts twice
+            checkpoint_activations(fake)  # recomputed operations count twice
         fake.train()
         inputs: Tensor = torch.empty(size, *shape)
         labels = torch.zeros(size, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Which implementation of an optimizer's step runs: torch's for-loop, foreach or fused one, a compiled one, or a class's own."""
+"""Implementation of an optimizer's step: torch's for-loop, foreach or fused version, a compiled one, or the class's own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-#: what a suite may ask for and how it reaches torch's classes. `compiled` and `auto` are compiled later, where the trial is set up.
+#: values of `implementation` in a suite, and the arguments for torch's classes. `compiled` and `auto` are compiled later, during set-up.
 FLAGS: dict[str, dict[str, Any]] = {
     "default": {},
     "forloop": {"foreach": False, "fused": False},
@@ -17,29 +17,32 @@ FLAGS: dict[str, dict[str, Any]] = {
     "compiled": {},
     "auto": {"fused": True},
 }
-#: asked for where a class that has no fused step is to be compiled
+#: values with which a class without a fused step is compiled
 COMPILES = ("compiled", "auto")
 
 
 @dataclass(frozen=True)
 class Implementation:
-    """As run: forloop, foreach, fused, compiled, or own where the class offers no choice; `note` says why it isn't what was asked."""
+    """The implementation in use: forloop, foreach, fused, compiled, or own if the class has no such option.
+
+    `note` is why it is not the requested one; empty if it is.
+    """
 
     name: str
     note: str = ""
 
 
 def construct(
-    factory: Callable[..., Any], first: Any, arguments: dict[str, Any], asked: str, accepted: set[str]
+    factory: Callable[..., Any], first: Any, arguments: dict[str, Any], requested: str, accepted: set[str]
 ) -> tuple[Any, str]:
-    """The optimizer in the implementation that was asked for, and why it is another one (empty if it isn't). `first` is the
-    constructor's first argument, which is what the optimizer trains.
+    """Return the optimizer in the requested implementation, and why it is another one (empty if it is not).
 
-    A class without the asked implementation keeps its own choice. torch has fused steps for some classes on some devices only
-    and tells by raising; an error that has another cause is raised again without the flag.
+    `first` is the constructor's first argument: what the optimizer trains. A class without the requested implementation keeps its
+    default. torch has fused steps for some classes and devices only and raises otherwise: the constructor is then called without the
+    flag, which raises again if the error has another cause.
     """
-    flags = {key: value for key, value in FLAGS[asked].items() if key in accepted}
-    missing = [key for key, value in FLAGS[asked].items() if value and key not in accepted]
+    flags = {key: value for key, value in FLAGS[requested].items() if key in accepted}
+    missing = [key for key, value in FLAGS[requested].items() if value and key not in accepted]
     note = f"it has no {missing[0]} step" if missing else ""
     if not flags.get("fused"):
         return factory(first, **{**arguments, **flags}), note
@@ -53,7 +56,7 @@ def construct(
 
 
 def of_group(member: torch.optim.Optimizer, group: dict[str, Any]) -> str:
-    """What torch runs for a parameter group when nothing is compiled, its own default resolved."""
+    """Return the implementation that torch runs for a parameter group without compilation, with its default resolved."""
     if group.get("fused"):
         return "fused"
     if "foreach" not in group:
@@ -63,7 +66,7 @@ def of_group(member: torch.optim.Optimizer, group: dict[str, Any]) -> str:
 
 
 def _foreach_by_default(member: torch.optim.Optimizer, group: dict[str, Any]) -> bool:
-    """`foreach=None` is foreach on a GPU, for all of torch's classes but Adafactor, which saves memory."""
+    """Return whether `foreach=None` means foreach: on a GPU, for all of torch's classes except Adafactor, to save memory."""
     if group.get("differentiable") or type(member).__name__ == "Adafactor":
         return False
     return bool(group["params"]) and all(p.device.type in ("cuda", "xpu") for p in group["params"])

@@ -1,4 +1,4 @@
-"""Initial weights by a rule of the suite's, in place of the model's own."""
+"""Initial weights by an initialisation that the suite names, instead of the model's own."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _LAYERS = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear)
 
 
 def initialise(model: nn.Module, rule: Component | None, folder: str) -> None:
-    """Fill the weights of linear and convolution layers (attention's projections are linear too), and their biases with 0.
+    """Initialise the weights of linear and convolution layers and of attention projections; set their biases to 0.
 
-    Draws from torch's global generator. Raises `OptbenchError` for arguments that the rule does not take.
+    Draws from torch's global generator. Raises `OptbenchError` for arguments that the initialisation does not accept.
     """
     if rule is None or rule.name == "model":
         return
-    found = lookup.load(lookup.resolve("initialisations", rule.name, folder))
-    fill = getattr(found, "fill", found)
+    loaded = lookup.load(lookup.resolve("initialisations", rule.name, folder))
+    fill = getattr(loaded, "fill", loaded)
     for module in model.modules():
         weights = [module.weight] if isinstance(module, _LAYERS) else []
         biases = [module.bias] if isinstance(module, _LAYERS) else []

@@ -1,4 +1,4 @@
-"""Memory overhead, measured: bytes of optimizer state, and what `step()` allocates for a moment beyond it (rule 7)."""
+"""Measure memory: free bytes, failed allocations, and the transient peak of a step (rule 7)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MARK = "optbench: measured from here"
 
 
 def free_bytes(device: torch.device) -> int:
-    """That new tensors on the device may take; a modest guess where the system doesn't tell."""
+    """Return the bytes available for new tensors on the device; 4 GiB where the system does not report it."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
@@ -25,24 +25,24 @@ def free_bytes(device: torch.device) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, on whatever device. The CPU's allocator raises a plain RuntimeError."""
+    """Return whether an allocation failed, on any device. The CPU's allocator raises a plain RuntimeError."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def memory_asked_for(error: BaseException) -> str:
-    """One sentence with the sizes that the allocator told."""
-    words = str(error).strip().partition("\n")[0]
-    words = words.rpartition("DefaultCPUAllocator: ")[2].removeprefix("CUDA out of memory. ")
-    return f"out of memory: {words or 'an allocation outside of torch failed; its size is not known'}"
+    """Return one sentence with the sizes that the allocator reported."""
+    message = str(error).strip().partition("\n")[0]
+    message = message.rpartition("DefaultCPUAllocator: ")[2].removeprefix("CUDA out of memory. ")
+    return f"out of memory: {message or 'an allocation outside of torch failed; its size is not known'}"
 
 
 def peak_of(action: Callable[[], object], device: torch.device, rehearsals: int = 0) -> int | None:
-    """Bytes that `action` had allocated at its worst moment beyond what was allocated before. None where nothing tells.
+    """Return the peak of the bytes allocated during `action`, beyond those allocated before it; None if it can't be measured.
 
-    On a CPU what was allocated before and is freed in `action` can only be counted if it was allocated in a rehearsal: an
-    action that replaces tensors (state that a step makes anew) needs one.
+    On a CPU, memory that was allocated before and is freed in `action` is only counted if it was allocated in a rehearsal: an
+    action that replaces tensors (such as state that each step allocates again) needs one.
     """
     if device.type == "cuda":
         for _ in range(rehearsals):
@@ -57,10 +57,10 @@ def peak_of(action: Callable[[], object], device: torch.device, rehearsals: int 
 
 
 def _cpu_peak(action: Callable[[], object], rehearsals: int) -> int | None:
-    """From the profiler's allocation events: each carries a signed size, in the order in which they happened."""
+    """Compute the peak from the profiler's allocation events, each with a signed size, in chronological order."""
     from torch.profiler import ProfilerActivity, profile, record_function
 
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would report on standard error
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise Kineto logs to standard error
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         for _ in range(rehearsals):
             action()

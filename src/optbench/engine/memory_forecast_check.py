@@ -1,4 +1,4 @@
-"""The forecast's check: the real allocator's peak over a few real training steps."""
+"""Check a memory forecast: measure the allocator's peak over a few real training steps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from optbench.engine.session import build_loss
 from optbench.forecasts import Forecast
 from optbench.suite.types import Trial
 
-STEPS = 4  # lazy state exists from the second, and the allocator has seen everything by the fourth
+STEPS = 4  # lazy state exists from the second step; by the fourth, all allocations have occurred
 
 
 def with_measured(
@@ -32,29 +32,29 @@ def with_measured(
     classes: int,
     device: torch.device,
 ) -> list[Forecast]:
-    """The forecasts of these trials with `measured_bytes`; None where a trial fails or runs out of memory.
+    """Return the forecasts of these trials with `measured_bytes`; None for a trial that fails or runs out of memory.
 
-    What libraries hold on to after one trial (the workspace of cuBLAS) counts in the later ones too, as it does in a process
-    of their own.
+    Memory that libraries keep after one trial (the workspace of cuBLAS) is added to the later trials too, as each would allocate it in
+    its own process.
     """
-    at_first = _allocated(device)
+    allocated_at_start = _allocated(device)
     measured = []
     for forecast, trial in zip(forecasts, trials, strict=True):
         gc.collect()
-        held = _allocated(device) - at_first
+        kept = _allocated(device) - allocated_at_start
         peak = (
             training_peak(trial, shape, classes, device)
             if forecast.optimizer.state_bytes is not None
             else None
         )
-        measured.append(replace(forecast, measured_bytes=None if peak is None else held + peak))
+        measured.append(replace(forecast, measured_bytes=None if peak is None else kept + peak))
     return measured
 
 
 def training_peak(trial: Trial, shape: tuple[int, ...], classes: int, device: torch.device) -> int | None:
-    """Bytes at the worst moment of the first steps of training on random inputs, everything made on the way included.
+    """Return the peak in bytes of the first training steps on random inputs, including all set-up.
 
-    None where nothing tells, or where the device has too little memory.
+    None where the peak can't be measured, and where the device has too little memory.
     """
     model = build_model(trial.workload.model, shape, classes, trial.folder)
     try:
@@ -75,9 +75,9 @@ def _train(
     model = laid_out(copy.deepcopy(source).to(device), layout)
     if workload.activation_checkpointing:
         checkpoint_activations(model)
-    held = optimizers.build(trial, model, STEPS)
+    trained = optimizers.build(trial, model, STEPS)
     average = MovingAverage(model, trial.entry.ema.decay) if trial.entry.ema else None
-    precision = precisions.resolve(trial.precision, device, held.protocol.is_unscalable)
+    precision = precisions.resolve(trial.precision, device, trained.protocol.is_unscalable)
     loss = build_loss(workload.loss, trial.folder)
     size = trial.samples_a_step(0)
     inputs = torch.empty(size, *shape, device=device).normal_()
@@ -87,17 +87,17 @@ def _train(
 
     @torch.enable_grad()
     def closure() -> Tensor:
-        held.zero_grad()
+        trained.zero_grad()
         return backward(model, loss, inputs, labels, workload.accumulate, precision)
 
     model.train()
-    held.train()
+    trained.train()
     for _ in range(STEPS):
-        if held.needs_closure:
-            held.step(closure)
+        if trained.needs_closure:
+            trained.step(closure)
         else:
             closure()
-            held.step()
+            trained.step()
         if average is not None:
             average.update()
 

@@ -1,7 +1,7 @@
-"""Activations and gradients of one batch, followed allocation by allocation on tensors without data.
+"""Memory of activations and gradients of one batch, traced allocation by allocation on tensors without data.
 
-Fake CPU tensors go through the same operations as real ones and hold nothing, so the size of model and batch does not matter.
-They stand for a GPU's: its kernels allocate what the CPU's do, but for workspaces and a few masks (see `forecasts.BAND`).
+Fake CPU tensors run the same operations as real ones without allocating, so model and batch can be of any size. They stand for GPU
+tensors: GPU kernels allocate the same memory as CPU kernels except for workspaces and a few masks (see `forecasts.BAND`).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ CPU = torch.device("cpu")
 
 
 class AllocationTracker(TorchDispatchMode):
-    """Bytes of the storages that were made inside the block and are still alive, and the most there ever were.
+    """Count the bytes of storages created inside the block that are still alive (`live`), and their maximum (`peak`).
 
-    Each storage counts once, however many tensors share it. Scalars (0-d tensors) are left out, and so is what `known` holds.
+    Each storage counts once, however many tensors share it. Scalars (0-d tensors) and the storages of `known` are excluded.
     """
 
     def __init__(self, known: list[Tensor]) -> None:
@@ -53,9 +53,9 @@ class AllocationTracker(TorchDispatchMode):
         self._storages.add(key)
         self.live += size
         self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._gone, key, size)
+        weakref.finalize(storage, self._remove, key, size)
 
-    def _gone(self, key: int, size: int) -> None:
+    def _remove(self, key: int, size: int) -> None:
         self._storages.discard(key)
         self.live -= size
 
@@ -64,23 +64,22 @@ def model_memory(
     model: nn.Module, workload: Workload, shape: tuple[int, ...], classes: int, batch_size: int, *,
     loss: Loss, precision: Precision, device: torch.device = GPU,
 ) -> ModelMemory:  # fmt: skip
-    """Follow one training batch of `batch_size` inputs of `shape` through both passes, laid out as on `device`. `model` is neither
-    run nor changed.
+    """Trace one training batch of `batch_size` inputs of `shape` through both passes, in the memory format of `device`.
 
-    Activations are exact for what the CPU's kernels keep: everything alive at the end of the forward pass but parameters,
-    buffers and the batch. Honours accumulation, activation checkpointing, memory format and autocast (a type of two bytes is
-    taken as bf16). `compile` is not modelled. What can't be followed (control flow that reads values) is told in `problem`.
+    `model` is neither run nor changed. Activations are exact for CPU kernels: everything alive at the end of the forward pass except
+    parameters, buffers and the batch. Takes accumulation, activation checkpointing, memory format and autocast (two-byte types as
+    bf16) into account, but not `compile`. If the model can't be traced (control flow that reads values), `problem` is the reason.
     """
     trainable = [p for p in model.parameters() if p.requires_grad]
     fixed = [p for p in model.parameters() if not p.requires_grad] + list(model.buffers())
-    facts: dict[str, Any] = {
+    sizes: dict[str, Any] = {
         "parameters": sum(p.numel() for p in trainable),
         "parameter_bytes": bytes_of(trainable),
         "fixed_bytes": bytes_of(fixed),
         "batch_bytes": batch_size * (torch.Size(shape).numel() * 4 + 8),
     }
     try:
-        sizes = _follow(
+        activations, gradients, peak = _trace(
             model,
             workload,
             shape,
@@ -89,19 +88,18 @@ def model_memory(
             precision,
             memory_format(workload, model, device) == "channels_last",
         )
-    except Exception as error:  # a model in somebody's own file may do anything
+    except Exception as error:  # a user's model may raise anything
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         return ModelMemory(
-            **facts, gradient_bytes=None, activation_bytes=None, backward_peak_bytes=None, problem=reason
+            **sizes, gradient_bytes=None, activation_bytes=None, backward_peak_bytes=None, problem=reason
         )
-    activations, gradients, peak = sizes
     return ModelMemory(
-        **facts, gradient_bytes=gradients, activation_bytes=activations, backward_peak_bytes=peak
+        **sizes, gradient_bytes=gradients, activation_bytes=activations, backward_peak_bytes=peak
     )
 
 
 def bytes_of(tensors: list[Any]) -> int:
-    """Sum of the tensors' own sizes."""
+    """Return the sum of the tensors' sizes in bytes."""
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
@@ -109,40 +107,42 @@ def backward(
     model: Callable[[Tensor], Tensor], loss: Loss, inputs: Tensor, labels: Tensor, parts: int,
     precision: Precision, between: Callable[[], None] = lambda: None,
 ) -> Tensor:  # fmt: skip
-    """Both passes of one training step in `parts` micro-batches, as the engine runs them; `between` is called between the two.
+    """Run both passes of one training step in `parts` micro-batches and return the batch's mean loss.
 
-    Returns the batch's mean loss.
+    `between` is called between the forward and the backward pass of each micro-batch.
     """
     total = torch.zeros((), device=inputs.device)
-    for some, their in zip(inputs.tensor_split(parts), labels.tensor_split(parts), strict=True):
+    for micro_inputs, micro_labels in zip(
+        inputs.tensor_split(parts), labels.tensor_split(parts), strict=True
+    ):
         with precision.autocast(inputs.device):
-            value = loss(model(some), their) * (len(their) / len(labels))
+            value = loss(model(micro_inputs), micro_labels) * (len(micro_labels) / len(labels))
         between()
         value.backward()  # type: ignore[no-untyped-call]
         total += value.detach()
     return total
 
 
-def _follow(
+def _trace(
     model: nn.Module,
     workload: Workload,
     shape: tuple[int, ...],
     batch_size: int,
     loss: Loss,
     precision: Precision,
-    last: bool,
+    channels_last: bool,
 ) -> tuple[int, int, int]:
-    """Activations, gradients and peak, in bytes."""
+    """Return activations, gradients and peak, in bytes."""
     with FakeTensorMode(allow_non_fake_inputs=True):
-        fake = without_data(model, channels_last=last)
-        layout = torch.channels_last if last else torch.contiguous_format
+        fake = without_data(model, channels_last=channels_last)
+        layout = torch.channels_last if channels_last else torch.contiguous_format
         inputs = torch.empty(batch_size, *shape, memory_format=layout)
         labels = torch.zeros(batch_size, dtype=torch.int64)
         if workload.activation_checkpointing:
             checkpoint_activations(fake)
         fake.train()
         tracker = AllocationTracker([*fake.parameters(), *fake.buffers(), inputs, labels])
-        alive: list[int] = []
+        live_after_forward: list[int] = []
         with tracker:
             backward(
                 fake,
@@ -151,13 +151,13 @@ def _follow(
                 labels,
                 workload.accumulate,
                 precision,
-                lambda: alive.append(tracker.live),
+                lambda: live_after_forward.append(tracker.live),
             )
-        return alive[0], tracker.live, tracker.peak
+        return live_after_forward[0], tracker.live, tracker.peak
 
 
 def without_data(model: nn.Module, *, channels_last: bool) -> nn.Module:
-    """A copy whose parameters and buffers have sizes, strides and types but no data."""
+    """Return a copy whose parameters and buffers have sizes, strides and types but no data."""
 
     def fake(tensor: Tensor) -> Tensor:
         if channels_last and tensor.dim() == 4:

@@ -1,4 +1,4 @@
-"""A model from what a suite names: the catalog's, torchvision's, or any class or function in a package or a file."""
+"""Build a model that a suite names: from the catalog, torchvision, or any class or function in a package or a file."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from optbench.suite.types import Component
 def build_model(
     component: Component, shape: tuple[int, ...], classes: int, folder: str | Path = "."
 ) -> nn.Module:
-    """The model on the CPU, initialised from torch's global generator, checked to give `classes` outputs for `shape`.
+    """Return the model on the CPU, initialised from torch's global generator.
 
-    A catalog item or a module is asked to `build(shape, classes, **arguments)`. Any other class or function gets the
-    arguments written in the suite and, of the facts about the data, those that its signature names. Raises
-    `OptbenchError` for arguments it does not take, and for a model that does not fit the data.
+    The function `build(shape, classes, **arguments)` of a catalog item or module is called. Any other class or function gets the
+    arguments from the suite and those facts about the data that its signature names. Raises `OptbenchError` for arguments that it
+    does not accept, and for a model that does not return `classes` outputs for inputs of `shape`.
     """
     target = lookup.resolve("models", component.name, folder)
-    found = lookup.load(target)
-    if isinstance(found, ModuleType):
-        given = {"shape": shape, "classes": classes, **component.arguments}
-        found = found.build
+    factory = lookup.load(target)
+    if isinstance(factory, ModuleType):
+        arguments = {"shape": shape, "classes": classes, **component.arguments}
+        factory = factory.build
     else:
-        known = signature(target).names
-        facts = {name: value for name, value in model_facts(shape, classes).items() if name in known}
-        given = {**facts, **component.arguments}
+        accepted = signature(target).names
+        facts = {name: value for name, value in model_facts(shape, classes).items() if name in accepted}
+        arguments = {**facts, **component.arguments}
     try:
-        model = found(**given)
+        model = factory(**arguments)
     except (TypeError, ValueError) as error:
         raise OptbenchError(f"model {component.name}: {error}") from error
     if not isinstance(model, nn.Module):
         raise OptbenchError(
-            f"model {component.name}: expected a torch.nn.Module; it made a {type(model).__name__}"
+            f"model {component.name}: expected a torch.nn.Module; found a {type(model).__name__}"
         )
     _check(component.name, model, shape, classes)
     return model
 
 
 def _check(name: str, model: nn.Module, shape: tuple[int, ...], classes: int) -> None:
-    """One forward pass of zeros in evaluation mode, without a trace: no random draw, no statistics, modes restored.
+    """Run one forward pass of zeros in evaluation mode, which leaves random generators, statistics and modes unchanged.
 
-    It also gives lazy modules their parameters, before an optimizer asks for them.
+    It also initialises the parameters of lazy modules.
     """
     modes = {module: module.training for module in model.modules()}
     model.eval()
@@ -58,7 +58,7 @@ def _check(name: str, model: nn.Module, shape: tuple[int, ...], classes: int) ->
             outputs = model(torch.zeros(2, *shape))
     except (RuntimeError, TypeError, ValueError, AssertionError, IndexError) as error:
         reason = str(error).strip().split("\n")[0]
-        raise OptbenchError(f"model {name} does not take inputs of shape {shape}: {reason}") from error
+        raise OptbenchError(f"model {name} does not accept inputs of shape {shape}: {reason}") from error
     finally:
         for module, training in modes.items():
             module.training = training
@@ -66,21 +66,21 @@ def _check(name: str, model: nn.Module, shape: tuple[int, ...], classes: int) ->
 
 
 def check_scores(name: str, outputs: Any, samples: int, classes: int, *, training: bool = False) -> None:
-    """Raise `OptbenchError` unless a model gave a tensor with a score for each class of each sample."""
-    when = ", while it trains" if training else ""
+    """Raise `OptbenchError` unless the outputs are a tensor of shape (samples, classes)."""
+    mode = " in training mode" if training else ""
     if not isinstance(outputs, Tensor):
         hint = (
-            "; an argument as torchvision's `aux_logits: false` may switch further outputs off"
+            "; an argument such as torchvision's `aux_logits: false` may disable further outputs"
             if training
             else ""
         )
         raise OptbenchError(
-            f"model {name}: expected a tensor of scores; found {type(outputs).__name__}{when}{hint}"
+            f"model {name}: expected a tensor of scores; found {type(outputs).__name__}{mode}{hint}"
         )
     if tuple(outputs.shape) != (samples, classes):
         raise OptbenchError(
-            f"model {name}: expected outputs of shape (batch, {classes}), a score for each class; "
-            f"found (batch, {', '.join(map(str, outputs.shape[1:]))}){when}"
+            f"model {name}: expected outputs of shape (batch, {classes}), one score per class; "
+            f"found (batch, {', '.join(map(str, outputs.shape[1:]))}){mode}"
         )
 
 

@@ -1,6 +1,6 @@
-"""An optimizer's state and the peak of its step, by real steps on real parameters with random gradients; nothing is trained.
+"""Measure an optimizer's state and the peak of its step, in real steps on real parameters with random gradients.
 
-Real ones, since some optimizers read values (L-BFGS, Adafactor) and so can't step on tensors without data.
+Real tensors, since some optimizers (L-BFGS, Adafactor) read values and can't step on tensors without data.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from optbench.errors import OptbenchError
 from optbench.forecasts import OptimizerMemory
 from optbench.suite.types import Rule, Trial
 
-MOST_STEPS = 60  # for state that keeps growing
-MEASURED_HISTORY = 10  # a longer one is extrapolated: a hundred pairs are 200 times the parameters
-REHEARSALS = 3  # of steps with a closure: one that ends early replaces only a part of a history
-HORIZON = 1000  # told to optimizers that ask for the number of steps
+MAX_STEPS = 60  # for state that keeps growing
+MEASURED_HISTORY = 10  # a longer history is extrapolated: a hundred pairs are 200 times the parameters
+REHEARSALS = 3  # for steps with a closure: a step that ends early replaces only a part of the history
+HORIZON = 1000  # passed to optimizers with an argument for the number of steps
 
 
 def optimizer_memory(trial: Trial, model: nn.Module, least_steps: int = 3) -> OptimizerMemory:
-    """State and step peak of the trial's optimizer on the parameters of `model` (on the CPU), whose values it changes.
+    """Return state and step peak of the trial's optimizer on the parameters of `model` (on the CPU), whose values it changes.
 
-    At least `least_steps` steps are taken, and more while the state grows. `implementation: default` means what torch takes on a
-    GPU. State in a history (L-BFGS) is told for the full history asked for. An optimizer that fails gives a `problem`.
+    Takes at least `least_steps` steps, and more while the state grows. `implementation: default` means torch's default on a GPU. State
+    with a history (L-BFGS) is reported for the full `history_size`. For an optimizer that fails, `problem` is the reason.
     """
     trial = as_on_gpu(trial)
     try:
         history = _history(trial, model)
         if history is None or history <= MEASURED_HISTORY:
-            found = _measure(trial, model, least_steps)
+            measured = _measure(trial, model, least_steps)
             if not history:
-                return found
+                return measured
             note = f"state with a full history of {history}"
-            return replace(found, note="; ".join(filter(None, (note, found.note))))
+            return replace(measured, note="; ".join(filter(None, (note, measured.note))))
         return _extrapolated(trial, model, least_steps, history)
     except optimizers.OptimizerFault as fault:
         cause = fault.__cause__ or fault
@@ -60,7 +60,7 @@ def optimizer_memory(trial: Trial, model: nn.Module, least_steps: int = 3) -> Op
 
 
 def as_on_gpu(trial: Trial) -> Trial:
-    """The trial with `foreach` asked for by name where torch would take it by itself on a GPU, but not on a CPU."""
+    """Return the trial with `foreach=True` where torch would choose foreach on a GPU but not on a CPU."""
     if trial.implementation != "default":
         return trial
     rules = tuple(
@@ -73,51 +73,60 @@ def as_on_gpu(trial: Trial) -> Trial:
 
 
 def _foreach_by_default(rule: Rule, folder: str) -> bool:
-    """`foreach=None` leaves the choice to torch: foreach on a GPU, for all of its classes but Adafactor, which saves memory."""
+    """Return whether torch chooses foreach on a GPU for `foreach=None`: all classes do except Adafactor, to save memory."""
     target = lookup.resolve("optimizers", rule.use, folder)
     if target.module.startswith("torch.optim") and target.attribute.endswith("Adafactor"):
         return False
     chosen = any(rule.arguments.get(name) for name in ("foreach", "fused", "differentiable"))
     if chosen or rule.arguments.get("foreach") is False:
         return False
-    read = signature(target)
-    return "foreach" in read.names and not read["foreach"].required and read["foreach"].default is None
+    parameters = signature(target)
+    return (
+        "foreach" in parameters.names
+        and not parameters["foreach"].required
+        and parameters["foreach"].default is None
+    )
 
 
 def _measure(trial: Trial, model: nn.Module, least_steps: int) -> OptimizerMemory:
-    held = optimizers.build(trial, model, HORIZON)
-    held.train()
+    built = optimizers.build(trial, model, HORIZON)
+    built.train()
     parameters = [p for p in model.parameters() if p.requires_grad]
-    protocol = held.protocol
+    protocol = built.protocol
     if protocol == Protocol():
-        step = _random(held, parameters)
+        step = _random_gradient_step(built, parameters)
         sparsify_gradients(model, trial.samples_a_step(max(p.numel() for p in parameters)))
     elif protocol.create_graph or protocol.calls == "loss_only":
-        step = _differentiated(held, parameters)
+        step = _autograd_step(built, parameters)
     else:
-        step = _curved(held, parameters)
-    most, size, before = NOTHING, -1, -2
-    for number in range(MOST_STEPS):
-        if number >= least_steps and size == before:
+        step = _closure_step(built, parameters)
+    largest, size, size_before = NOTHING, -1, -2
+    for number in range(MAX_STEPS):
+        if number >= least_steps and size == size_before:
             break
         step()
-        measured = state_memory(held.members, parameters, model)
-        before, size, most = size, measured.bytes or 0, measured.or_more(most)
-    peak = peak_of(step, torch.device("cpu"), rehearsals=REHEARSALS if held.needs_closure else 1)
-    note = f"at least; {most.note}" if most.bytes is not None and most.note else most.note
-    return OptimizerMemory(most.bytes, peak, _implementation(held), held.needs_closure, note, bool(most.note))
+        measured = state_memory(built.members, parameters, model)
+        size_before, size, largest = size, measured.bytes or 0, measured.or_more(largest)
+    peak = peak_of(step, torch.device("cpu"), rehearsals=REHEARSALS if built.needs_closure else 1)
+    is_lower_bound = bool(largest.note)
+    note = f"lower bound; {largest.note}" if largest.bytes is not None and is_lower_bound else largest.note
+    return OptimizerMemory(
+        largest.bytes, peak, _implementation(built), built.needs_closure, note, is_lower_bound
+    )
 
 
-def _random(held: optimizers.Optimizers, parameters: Sequence[Tensor]) -> Callable[[], object]:
+def _random_gradient_step(built: optimizers.Optimizers, parameters: Sequence[Tensor]) -> Callable[[], object]:
     generator = torch.Generator().manual_seed(0)
     for parameter in parameters:
         parameter.grad = torch.empty_like(parameter).uniform_(-1e-3, 1e-3, generator=generator)
-    return held.step
+    return built.step
 
 
-def _curved(held: optimizers.Optimizers, parameters: Sequence[Tensor]) -> Callable[[], object]:
-    """Steps on a quadratic whose closure allocates nothing. Its minimum moves with every step, or the optimizer would arrive,
-    rest, and never fill its history."""
+def _closure_step(built: optimizers.Optimizers, parameters: Sequence[Tensor]) -> Callable[[], object]:
+    """Return a step on a quadratic whose closure allocates no memory.
+
+    The minimum moves at every step: otherwise the optimizer would converge and never fill its history.
+    """
     generator = torch.Generator().manual_seed(0)
     curvatures = [torch.empty_like(p).uniform_(-3, 0, generator=generator).exp_() for p in parameters]
     gradients = [torch.zeros_like(p) for p in parameters]
@@ -137,29 +146,29 @@ def _curved(held: optimizers.Optimizers, parameters: Sequence[Tensor]) -> Callab
     def step() -> None:
         nonlocal minimum
         minimum += 1.0
-        if held.protocol.gradients_first:
+        if built.protocol.gradients_first:
             closure()
-        held.step(closure)
+        built.step(closure)
 
     return step
 
 
-def _differentiated(held: optimizers.Optimizers, parameters: Sequence[Tensor]) -> Callable[[], object]:
-    """Steps on a quadratic with autograd, for optimizers that need its graph; the peak includes that of the loss."""
+def _autograd_step(built: optimizers.Optimizers, parameters: Sequence[Tensor]) -> Callable[[], object]:
+    """Return a step on a quadratic with autograd, for optimizers that need its graph; the peak includes the loss's memory."""
 
     def loss() -> Tensor:
         return torch.stack([(p.abs() ** 2).sum() for p in parameters]).sum() / 2
 
     def step() -> None:
-        for member in held.members:
+        for member in built.members:
             with optimizers.blamed_on_optimizer():
-                take_step(member, held.protocol, parameters, loss)
+                take_step(member, built.protocol, parameters, loss)
 
     return step
 
 
 def _history(trial: Trial, model: nn.Module) -> int | None:
-    """How many past steps the optimizer is asked to remember in full; None if that is not its way."""
+    """Return the optimizer's `history_size`; None if it has none."""
     groups = [
         group for member in optimizers.build(trial, model, HORIZON).members for group in member.param_groups
     ]
@@ -168,7 +177,7 @@ def _history(trial: Trial, model: nn.Module) -> int | None:
 
 
 def _extrapolated(trial: Trial, model: nn.Module, least_steps: int, history: int) -> OptimizerMemory:
-    """The state of a history grows evenly with its length, so two short ones tell a long one's."""
+    """Extrapolate the state of a long history, which grows linearly with its length, from two short ones."""
     half = MEASURED_HISTORY // 2
     short, longer = (
         _measure(
@@ -178,15 +187,15 @@ def _extrapolated(trial: Trial, model: nn.Module, least_steps: int, history: int
     )
     if short.state_bytes is None or longer.state_bytes is None:
         return longer
-    slope, rest = divmod(longer.state_bytes - short.state_bytes, MEASURED_HISTORY - half)
-    size = longer.state_bytes + slope * (history - MEASURED_HISTORY) + rest
+    slope, remainder = divmod(longer.state_bytes - short.state_bytes, MEASURED_HISTORY - half)
+    size = longer.state_bytes + slope * (history - MEASURED_HISTORY) + remainder
     note = f"state with a full history of {history}, extrapolated from {half} and {MEASURED_HISTORY}"
     return replace(longer, state_bytes=size, note="; ".join(filter(None, (note, longer.note))))
 
 
-def _implementation(held: optimizers.Optimizers) -> str:
+def _implementation(built: optimizers.Optimizers) -> str:
     names = []
-    for group in (group for member in held.members for group in member.param_groups):
+    for group in (group for member in built.members for group in member.param_groups):
         chosen = [name for name in ("fused", "foreach") if group.get(name)]
         names.append(chosen[0] if chosen else "forloop" if "foreach" in group else "own")
     return " and ".join(dict.fromkeys(names))

@@ -1,4 +1,4 @@
-"""Which optimizer gets which parameters, and which of them decay."""
+"""Assignment of parameters to the optimizers of an entry, and exemptions from weight decay."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _NORMS = (
 
 @dataclass(frozen=True)
 class Parameter:
-    """A trainable parameter with what rules may ask about it."""
+    """A trainable parameter with the properties that rules refer to."""
 
     name: str
     tensor: nn.Parameter
     of_norm: bool
     of_embedding: bool
 
-    def fits(self, wanted: str) -> bool:
-        """Whether the rule's word (or glob over names) covers this parameter."""
+    def fits(self, pattern: str) -> bool:
+        """Return whether a rule's keyword or glob over names matches this parameter."""
         dimensions = self.tensor.dim()
-        match wanted:
+        match pattern:
             case "all" | "rest":
                 return True
             case "embeddings":
@@ -44,7 +44,7 @@ class Parameter:
                 return dimensions >= 3
             case "vectors":
                 return dimensions <= 1
-        return fnmatchcase(self.name, wanted)
+        return fnmatchcase(self.name, pattern)
 
     def exempt(self, kinds: Sequence[Exempt]) -> bool:
         return (
@@ -55,7 +55,7 @@ class Parameter:
 
 
 def trainable(model: nn.Module) -> list[Parameter]:
-    """Every trainable parameter once, in the model's own order."""
+    """Return each trainable parameter once, in the model's order."""
     owners: dict[int, nn.Module] = {}
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
@@ -73,7 +73,7 @@ def trainable(model: nn.Module) -> list[Parameter]:
 
 
 def small(parameters: Sequence[Parameter]) -> list[Parameter]:
-    """Random stand-ins on the same device, with as many dimensions and sides of at most 4."""
+    """Return random parameters on the same device, with the same number of dimensions and sizes of at most 4."""
     return [
         replace(p, tensor=nn.Parameter(torch.randn_like(p.tensor[tuple(slice(4) for _ in p.tensor.shape)])))
         for p in parameters
@@ -81,27 +81,28 @@ def small(parameters: Sequence[Parameter]) -> list[Parameter]:
 
 
 def route(parameters: Sequence[Parameter], rules: Sequence[Rule]) -> list[list[Parameter]]:
-    """The parameters of each rule, in the rules' order. The first rule that fits takes a parameter.
+    """Return the parameters of each rule, in the rules' order. A parameter belongs to the first rule that matches it.
 
-    Raises `OptbenchError` where a parameter is left over or a rule gets none: both would silently train something else.
+    Raises `OptbenchError` for a parameter without a rule and for a rule without parameters: both would train something else than
+    intended.
     """
-    taken: list[list[Parameter]] = [[] for _ in rules]
-    left = []
+    by_rule: list[list[Parameter]] = [[] for _ in rules]
+    unmatched = []
     for parameter in parameters:
-        for rule, mine in zip(rules, taken, strict=True):
+        for rule, matched in zip(rules, by_rule, strict=True):
             if parameter.fits(rule.parameters):
-                mine.append(parameter)
+                matched.append(parameter)
                 break
         else:
-            left.append(parameter.name)
-    if left:
+            unmatched.append(parameter.name)
+    if unmatched:
         raise OptbenchError(
-            f"no rule of `use:` takes {', '.join(left[:5])}; end the list with `parameters: rest`"
+            f"no rule of `use:` matches {', '.join(unmatched[:5])}; end the list with `parameters: rest`"
         )
-    for rule, mine in zip(rules, taken, strict=True):
-        if not mine:
+    for rule, matched in zip(rules, by_rule, strict=True):
+        if not matched:
             names = ", ".join(parameter.name for parameter in parameters[:5])
             raise OptbenchError(
-                f"the rule `parameters: {rule.parameters}` fits no parameter of the model ({names}, ...)"
+                f"the rule `parameters: {rule.parameters}` matches no parameter of the model ({names}, ...)"
             )
-    return taken
+    return by_rule

@@ -1,4 +1,4 @@
-"""Automatic mixed precision: which autocast type, and whether gradients are scaled."""
+"""Automatic mixed precision: the autocast type, and whether gradients are scaled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from optbench.errors import OptbenchError
 
 @dataclass(frozen=True)
 class Precision:
-    """As run. `fp32` leaves the model alone; `bf16` autocasts; `fp16` autocasts and scales gradients."""
+    """The precision in use: `fp32` without autocast, `bf16` with autocast, `fp16` with autocast and gradient scaling."""
 
     name: str
     dtype: torch.dtype | None = None
@@ -28,19 +28,19 @@ class Precision:
         return torch.autocast(device.type, dtype=self.dtype)
 
 
-def resolve(asked: str, device: torch.device, unscalable: bool = False) -> Precision:
-    """`auto` is bf16 where a GPU has it, else fp16; on a CPU it is fp32. What was resolved goes into the record.
+def resolve(requested: str, device: torch.device, unscalable: bool = False) -> Precision:
+    """Return the precision to use; the record states it. `auto` is bf16 on a GPU that has it, else fp16; on a CPU it is fp32.
 
-    `unscalable`: the optimizer evaluates a closure or differentiates the gradients, which a gradient scaler cannot work with. `auto`
-    is then fp32 rather than fp16, and fp16 asked for by name is an error.
+    `unscalable`: the optimizer calls a closure or uses the graph of the gradients, which a gradient scaler does not support. `auto`
+    is then fp32 instead of fp16, and requesting fp16 raises `OptbenchError`.
     """
-    if asked == "auto":
-        asked = _automatic(device, unscalable)
-    if asked == "fp16" and unscalable:
+    if requested == "auto":
+        requested = _automatic(device, unscalable)
+    if requested == "fp16" and unscalable:
         raise OptbenchError(
             "precision fp16 needs a gradient scaler, which can't be used with a closure or create_graph; use bf16 or fp32"
         )
-    return Precision(asked, {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[asked])
+    return Precision(requested, {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[requested])
 
 
 def _automatic(device: torch.device, unscalable: bool) -> str:

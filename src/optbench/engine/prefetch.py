@@ -1,4 +1,4 @@
-"""Work done ahead by one thread, in order, with a bound on how much waits."""
+"""Prefetch items in order in one thread, with a bounded queue."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 class Prefetch(Generic[T]):
-    """`prepare(start)`, `prepare(start + 1)`, ... made ahead, at most `depth` waiting.
+    """Computes `prepare(start)`, `prepare(start + 1)`, ... in advance, with at most `depth` items queued.
 
-    An exception in `prepare` is raised by the `get` that asks for that item. The thread ends with `close()`, after
-    an exception, or when this object is no longer referenced: `prepare` must not refer to it.
+    An exception in `prepare` is raised by the `get` of that item. The thread ends with `close()`, after an exception, or when this
+    object is garbage-collected: `prepare` must not refer to it.
     """
 
     def __init__(self, prepare: Callable[[int], T], start: int, depth: int = 3) -> None:
@@ -31,12 +31,12 @@ class Prefetch(Generic[T]):
         self._thread.start()
 
     def get(self) -> T:
-        """The item number `next`, which then counts up."""
+        """Return item number `next` and increment `next`."""
         begin = time.perf_counter()
         item = self._ready.get()
         self.wait_seconds += time.perf_counter() - begin
         if isinstance(item, BaseException):
-            self._ready.put(item)  # asked again, it fails again and does not wait for ever
+            self._ready.put(item)  # so that another `get` raises too instead of waiting forever
             raise item
         self.next += 1
         return item

@@ -1,4 +1,4 @@
-"""How far a trial has come: the state that, with model and optimizer, a checkpoint holds."""
+"""Progress of a trial: counts, clocks and statistics that a checkpoint stores with model and optimizer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from optbench.suite.types import Trial
 
 @dataclass(frozen=True)
 class Best:
-    """The evaluation with the best validation metric so far, with the weights it used, on the host."""
+    """The evaluation with the best validation metric so far, with its weights on the host."""
 
     step: int
     value: float  # higher is better, whatever the metric
@@ -34,19 +34,19 @@ class Progress:
 
     clock: Clock
     statistics: StepStatistics
-    step: int = 0  # steps done
+    step: int = 0  # completed steps
     evaluations: int = 0
     clipped: int = 0
     skipped: int = 0
     tries_to_move: int = 0  # steps that should have changed the parameters, until one did
     moved: bool = False
-    unmoved: list[Tensor] | None = None  # parameters as they were, until one has moved
+    unmoved: list[Tensor] | None = None  # copies of the initial parameters, until one has changed
     best: Best | None = None
     evaluating: Stopwatch = field(default_factory=Stopwatch)
     peak_memory: int | None = None
-    state_memory: StateMemory = NOTHING  # the most so far
-    rises: int = 0  # of the training loss, from step to step
-    data_wait: float = 0.0  # seconds, of earlier processes
+    state_memory: StateMemory = NOTHING  # the maximum so far
+    rises: int = 0  # steps whose training loss was greater than that of the step before
+    data_wait: float = 0.0  # seconds that earlier processes waited for data
     gradients: GradientMonitor = field(default_factory=GradientMonitor)
 
     @classmethod
@@ -54,17 +54,17 @@ class Progress:
         return cls(Clock(device), StepStatistics(trial.workload.loss_bound))
 
     def note_peak(self, device: torch.device) -> None:
-        """The allocator's peak so far; only CUDA keeps one."""
+        """Record the allocator's peak so far; only CUDA reports one."""
         if device.type == "cuda":
             self.peak_memory = max(torch.cuda.max_memory_allocated(device), self.peak_memory or 0)
 
     def note_state(self, session: Session) -> None:
-        """Measure the optimizer's state now and keep the larger value."""
+        """Measure the optimizer's state and keep the maximum."""
         measured = state_memory(session.optimizers.members, session.parameters, session.model)
         self.state_memory = measured.or_more(self.state_memory)
 
     def note_best(self, session: Session, metrics: dict[str, float]) -> None:
-        """Keep the weights as evaluated if they are the best so far by the workload's first metric."""
+        """Keep the evaluated weights if they are the best so far by the workload's first metric."""
         name = session.trial.workload.metrics[0]
         value = metrics[name] if session.metrics[name].higher_is_better else -metrics[name]
         if math.isfinite(value) and (self.best is None or value > self.best.value):
@@ -72,7 +72,7 @@ class Progress:
             self.best = Best(self.step, value, weights)
 
     def state(self, session: Session, *, whole: bool = False) -> dict[str, Any]:
-        """Return all that training continues from; `whole`: all attributes of the optimizers instead of their state_dict()."""
+        """Return the state from which training resumes; `whole`: with all attributes of the optimizers instead of `state_dict()`."""
         return {
             "trial_id": session.trial.id,
             "counts": [
@@ -103,7 +103,7 @@ class Progress:
         }
 
     def restore(self, session: Session, state: dict[str, Any]) -> None:
-        """The reverse of `state`, into a freshly prepared session of the same trial."""
+        """Load what `state` returned into a newly prepared session of the same trial."""
         self.step, self.evaluations, self.clipped, self.skipped, self.tries_to_move, moved = state["counts"]
         self.moved = bool(moved)
         session.model.load_state_dict(state["model"])

@@ -1,4 +1,4 @@
-"""How a training step calls an optimizer: after the gradients, with a closure, in two passes, with the graph of the gradients."""
+"""Protocols by which a training step calls an optimizer: after the gradients, with a closure, in two passes, with their graph."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Protocol:
 
 
 def call_step(member: Any, calls: Calls, closure: Closure | None) -> Any:
-    """One update by `member`; returns what it returns, which should be the loss."""
+    """Take one step with `member` and return what it returns, which should be the loss."""
     if closure is None:
         return member.step()
     if calls != "two_passes":
@@ -58,9 +58,9 @@ def take_step(
     protocol: Protocol,
     parameters: Sequence[Tensor],
     loss: Callable[[], Tensor],
-    seen: Callable[[], None] = lambda: None,
+    on_closure: Callable[[], None] = lambda: None,
 ) -> Any:
-    """One step of a single optimizer on any loss, called as a training step calls it; `seen` runs at each call of the closure."""
+    """Take one step of a single optimizer on any loss, as a training step does; `on_closure` runs at each call of the closure."""
 
     @torch.enable_grad()
     def evaluate() -> Tensor:
@@ -72,7 +72,7 @@ def take_step(
         return value.detach()
 
     def closure() -> Tensor:
-        seen()
+        on_closure()
         return evaluate()
 
     clear_gradients(parameters)
@@ -85,7 +85,7 @@ def take_step(
 
 
 def backward(loss: Tensor, *, create_graph: bool) -> None:
-    """`loss.backward()`, without torch's warning of a leak that `release_graph` prevents."""
+    """Call `loss.backward()`, without torch's warning about a memory leak that `release_graph` prevents."""
     if not create_graph:
         loss.backward()  # type: ignore[no-untyped-call]
         return
@@ -95,7 +95,7 @@ def backward(loss: Tensor, *, create_graph: bool) -> None:
 
 
 def zero_gradients(member: Any) -> None:
-    """Call `zero_grad` and set the gradients to None; wrappers may take no argument, set them to 0, or have no such method."""
+    """Call `zero_grad` and set the gradients to None: a wrapper's method may have no argument, set them to 0, or not exist."""
     if getattr(type(member), "zero_grad", None) is torch.optim.Optimizer.zero_grad:
         member.zero_grad(set_to_none=True)
         return

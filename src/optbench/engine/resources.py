@@ -1,4 +1,4 @@
-"""What the machine was doing while a trial trained, sampled by a thread of its own about once a second."""
+"""Machine utilisation during training, sampled by a separate thread about once per second."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Summary = dict[str, dict[str, float]]
 
 
 class Monitor:
-    """Mean and extremes of all samples. Units are in the names; shares are fractions of the whole machine or device."""
+    """Mean, minimum and maximum of all samples. Units are in the names; shares are fractions of the whole machine or device."""
 
     def __init__(self, device: torch.device) -> None:
         self._sources: list[Callable[[], Sample]] = [_process, _machine(), *_gpu(device)]
@@ -27,31 +27,31 @@ class Monitor:
         self._lock = threading.Lock()
 
     def sample(self) -> None:
-        """What can't be read is left out."""
-        found: Sample = {}
+        """Take one sample. Values that can't be read are omitted."""
+        sample: Sample = {}
         for source in self._sources:
-            with contextlib.suppress(Exception):  # a driver or a system file may say no at any time
-                found |= source()
+            with contextlib.suppress(Exception):  # a driver or a system file may fail at any time
+                sample |= source()
         with self._lock:
             self._count += 1
-            for name, value in found.items():
-                known = self._sums.setdefault(name, [0.0, 0.0, value, value])
-                known[0] += 1
-                known[1] += value
-                known[2], known[3] = min(known[2], value), max(known[3], value)
+            for name, value in sample.items():
+                sums = self._sums.setdefault(name, [0.0, 0.0, value, value])
+                sums[0] += 1
+                sums[1] += value
+                sums[2], sums[3] = min(sums[2], value), max(sums[3], value)
 
     def summary(self) -> Summary:
-        """name -> {mean, least, most}; empty if nothing was sampled."""
+        """Return {name: {mean, least, most}}; empty if nothing was sampled."""
         with self._lock:
-            made = {
-                name: {"mean": total / count, "least": least, "most": most}
-                for name, (count, total, least, most) in self._sums.items()
+            summary = {
+                name: {"mean": total / count, "least": minimum, "most": maximum}
+                for name, (count, total, minimum, maximum) in self._sums.items()
             }
-            return made | ({"samples": {"mean": float(self._count)}} if made else {})
+            return summary | ({"samples": {"mean": float(self._count)}} if summary else {})
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Samples at the start, at every period and at the end of the block."""
+        """Sample at the start of the block and after every period; the caller takes the last sample."""
         stop = threading.Event()
 
         def work() -> None:
@@ -69,14 +69,16 @@ class Monitor:
 
 
 def _process() -> Sample:
-    """Resident memory, from /proc (Linux)."""
+    """Return the resident memory of this process, from /proc (Linux)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return {"process_memory_bytes": float(pages * os.sysconf("SC_PAGE_SIZE"))}
 
 
 def _machine() -> Callable[[], Sample]:
-    """Shares of all processors' time since the sample before: not idle, and given to other machines by the hypervisor. From
-    /proc/stat (Linux)."""
+    """Return a source for the shares of processor time since the previous sample that were busy and stolen by the hypervisor.
+
+    From /proc/stat (Linux).
+    """
     before: tuple[int, int, int] | None = None
 
     def read() -> Sample:
@@ -94,7 +96,7 @@ def _machine() -> Callable[[], Sample]:
 
 
 def _gpu(device: torch.device) -> Iterator[Callable[[], Sample]]:
-    """NVIDIA's own counters, if nvidia-ml-py is installed."""
+    """Yield sources for NVIDIA's counters, if nvidia-ml-py is installed."""
     if device.type != "cuda":
         return
     try:
@@ -103,7 +105,7 @@ def _gpu(device: torch.device) -> Iterator[Callable[[], Sample]]:
         pynvml.nvmlInit()
         uuid = str(torch.cuda.get_device_properties(device).uuid)
         handle = pynvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith("GPU-") else f"GPU-{uuid}")
-    except Exception:  # not installed, no driver, or a device that it does not know: then GPUs go unwatched
+    except Exception:  # not installed, no driver, or an unknown device: the GPU is not sampled
         return
 
     def counters() -> dict[str, Callable[[], float]]:
@@ -122,7 +124,7 @@ def _gpu(device: torch.device) -> Iterator[Callable[[], Sample]]:
 
 
 def _named(name: str, read: Callable[[], float]) -> Callable[[], Sample]:
-    """One source a counter: a device that does not tell its power may still tell its clock."""
+    """Return a source for one counter: a device without a power counter may still have a clock counter."""
 
     def source() -> dict[str, Any]:
         return {name: read()}

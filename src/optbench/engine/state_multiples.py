@@ -1,4 +1,4 @@
-"""Memory overhead without training: each optimizer takes real steps on the real model's parameters."""
+"""Measure the memory of optimizer state without training: each optimizer takes real steps on the model's parameters."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from optbench.suite.types import Trial
 
 
 def state_multiples(trials: Sequence[Trial], shape: tuple[int, ...], classes: int) -> list[float]:
-    """Bytes of optimizer state over bytes of trainable parameters, one a trial; NaN for an optimizer that cannot step
-    or whose state cannot be counted in full.
+    """Return bytes of optimizer state divided by bytes of trainable parameters, per trial.
+
+    NaN for an optimizer that cannot step or whose state cannot be counted completely.
 
     The trials share one workload; `shape` is that of one input. Raises `OptbenchError` if the model can't be built.
     """
