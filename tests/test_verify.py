@@ -10,10 +10,10 @@ import torch
 
 from optbench.errors import OptbenchError
 from optbench.verify import equations, two_layer
-from optbench.verify.bed import Plugin
 from optbench.verify.conformance import CHECKS, bytes_per_parameter, conformance
 from optbench.verify.plugin import load_plugin
 from optbench.verify.references import REFERENCES, adam, rmsprop, sgd
+from optbench.verify.toy_problem import Plugin
 from program import optbench
 
 CPU = torch.device("cpu")
@@ -231,30 +231,35 @@ def test_a_fault_is_caught_by_the_check_of_its_name(fault: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("line", "instead", "check", "told"),
+    ("line", "instead", "check", "message"),
     [
-        (UPDATE, 'p.data = p.data - group["lr"] * state["buffer"]', "dtype", "into new memory"),
+        (UPDATE, 'p.data = p.data - group["lr"] * state["buffer"]', "dtype", "to new memory"),
         (
             'state["buffer"] = torch.zeros_like(p)',
             'state["buffer"] = torch.zeros_like(p, dtype=torch.float32)',
             "dtype",
             "parameters in float64 is in float32",
         ),
-        (UPDATE, f'{UPDATE}; group["weight_decay"] *= 0.5', "schedule", "it changes weight_decay itself"),
+        (
+            UPDATE,
+            f'{UPDATE}; group["weight_decay"] *= 0.5',
+            "schedule",
+            "the optimizer itself changes weight_decay",
+        ),
         (
             UPDATE,
             UPDATE.replace('group["lr"]', "0.01 * (group['lr'] > 0 or self.count > 3)"),
             "lr-0",
-            "becomes 0 while",
+            "becomes 0 during",
         ),
     ],
 )
-def test_what_is_no_fault_but_worth_knowing_is_told(
-    line: str, instead: str, check: str, told: str, tmp_path: Path
+def test_remarks_are_reported_as_notes(
+    line: str, instead: str, check: str, message: str, tmp_path: Path
 ) -> None:
     assert line in GOOD
     verdict = next(v for v in conformance(plugin(tmp_path, GOOD.replace(line, instead))) if v.check == check)
-    assert (verdict.outcome, told in verdict.detail) == ("note", True), verdict
+    assert (verdict.outcome, message in verdict.detail) == ("note", True), verdict
 
 
 def test_a_check_leaves_the_settings_of_the_process_alone(tmp_path: Path) -> None:
@@ -268,7 +273,7 @@ def test_a_step_that_never_ends_is_a_fault(tmp_path: Path, monkeypatch: pytest.M
     endless = GOOD.replace("self.count += 1", "self.count += 1\n        while self.count > 30: pass")
     verdict = next(v for v in conformance(plugin(tmp_path, endless)) if v.check == "trains")
     assert verdict.outcome == "fail"
-    assert "not done after 1 s" in verdict.detail
+    assert "not finished after 1 s" in verdict.detail
     assert "my_opt.py, line 21" in verdict.detail
 
 
@@ -301,7 +306,7 @@ class Opt(torch.optim.Optimizer):
 def test_sharpness_aware_minimization_has_no_fault(tmp_path: Path) -> None:
     verdicts = {v.check: v for v in conformance(plugin(tmp_path, TWO_PASSES))}
     assert [v for v in verdicts.values() if v.outcome == "fail"] == []
-    assert "up to 2 times a step" in verdicts["closure"].detail
+    assert "up to 2 times per step" in verdicts["closure"].detail
 
 
 def test_a_late_start_is_no_fault(tmp_path: Path) -> None:
@@ -318,7 +323,7 @@ LATE = """state["seen"] = state.get("seen", 0) + 1
                 """
 
 
-def test_changed_gradients_are_told(tmp_path: Path) -> None:
+def test_changed_gradients_are_a_note(tmp_path: Path) -> None:
     source = GOOD.replace(BUFFER, f"p.grad.mul_(0.5); {BUFFER}")
     verdict = next(v for v in conformance(plugin(tmp_path, source)) if v.check == "gradients")
     assert verdict.outcome == "note"
@@ -367,7 +372,7 @@ def test_rprop_is_found_to_ignore_its_rate_after_the_first_step() -> None:
 
 
 @pytest.mark.parametrize(("name", "size"), [("sgd", 0), ("rmsprop", 4), ("adam", 8), ("adamw(amsgrad)", 12)])
-def test_state_bytes_a_parameter_are_exact(name: str, size: int) -> None:
+def test_state_bytes_per_parameter_are_exact(name: str, size: int) -> None:
     name, _, flag = name.partition("(")
     arguments = {flag.rstrip(")"): True} if flag else {}
     assert bytes_per_parameter(load_plugin(name, arguments, CPU, Path())) == size
@@ -483,7 +488,7 @@ def test_the_command_names_the_fault_and_ends_with_1(tmp_path: Path) -> None:
     done = optbench("verify", "my_opt.py:Opt", "--set", "lr=0.1", cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     assert "lr-0               fail" in done.stdout
-    assert "State: 4 bytes a parameter" in done.stdout
+    assert "State: 4 bytes per parameter" in done.stdout
     assert optbench("verify", "my_opt.py:Opt", "--allow", "lr-0", cwd=tmp_path).returncode == 0
 
 
@@ -525,24 +530,24 @@ class Hangs(torch.optim.SGD):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("Raises", r"KeyError: 'device' \(.*bad.py, line 7\)"),
         ("Exits", r"SystemExit: 0 \(.*bad.py, line 12\)"),
-        ("Lacks", r"it gave Lacks; expected a torch.optim.Optimizer, with param_groups and step\(\)"),
-        ("Hangs", r"not done after 1 s \(.*bad.py, line 2[23]\)"),
+        ("Lacks", r"it returned Lacks; expected a torch.optim.Optimizer, with param_groups and step\(\)"),
+        ("Hangs", r"not finished after 1 s \(.*bad.py, line 2[23]\)"),
     ],
 )
-def test_what_cannot_be_built_is_refused_with_the_place(
-    name: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_plug_in_that_cannot_be_built_is_rejected_with_file_and_line(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("optbench.verify.plugin.SECONDS", 1)
     (tmp_path / "bad.py").write_text(BAD)
-    with pytest.raises(OptbenchError, match=told):
+    with pytest.raises(OptbenchError, match=message):
         load_plugin(f"bad.py:{name}", {}, CPU, tmp_path)
 
 
-def test_what_a_plug_in_prints_is_told_below_the_table(tmp_path: Path) -> None:
+def test_output_of_a_plug_in_is_shown_below_the_table(tmp_path: Path) -> None:
     (tmp_path / "my_opt.py").write_text(GOOD.replace("self.count = 0", "self.count = print('welcome') or 0"))
     done = optbench("verify", "my_opt.py:Opt", cwd=tmp_path)
     assert done.returncode == 0

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     import torch
     from rich.console import RenderableType
 
-    from optbench.verify.bed import Plugin
     from optbench.verify.equations import Deviation
+    from optbench.verify.toy_problem import Plugin
 
 app = typer.Typer(rich_markup_mode=None)
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line said."""
+    """Options given on the command line."""
 
     sets: tuple[str, ...] = ()
     equation: str | None = None
@@ -96,7 +96,7 @@ def verify(
 
 
 def verify_installed(options: Options) -> int:
-    """torch's optimizers against their equations. Returns the exit code."""
+    """Compare torch's optimizers with the reference implementations. Return the exit code."""
     given = [
         ("--set", options.sets),
         ("--as", options.equation),
@@ -109,14 +109,14 @@ def verify_installed(options: Options) -> int:
     device = _device(options)
     from optbench.verify import equations, show
 
-    found = list(equations.installed(device))
+    deviations = list(equations.installed(device))
     backward = equations.backward_deviation()
-    _print(show.deviations(found, backward, device))
-    return int(not all(d.passed for d in found) or not backward <= show.BACKWARD_TOLERANCE)
+    _print(show.deviation_table(deviations, backward, device))
+    return int(not all(d.passed for d in deviations) or not backward <= show.BACKWARD_TOLERANCE)
 
 
 def verify_plugin(typed: str, options: Options) -> int:
-    """Conformance checks of one optimizer. Returns the exit code."""
+    """Run the conformance checks of one optimizer. Return the exit code."""
     from optbench.suite.call import parse_call
     from optbench.suite.nested import put
     from optbench.suite.overrides import parse_override
@@ -137,18 +137,22 @@ def verify_plugin(typed: str, options: Options) -> int:
         plugin = load_plugin(
             name, arguments, device, Path(), options.closure or None, options.create_graph or None
         )
-        found = conformance(plugin, options.allow)
-        against = _against(plugin, options.equation) if options.equation else []
+        verdicts = conformance(plugin, options.allow)
+        deviations = _compare_with_reference(plugin, options.equation) if options.equation else []
         try:
             state = persistent_state(plugin)
-        except Exception:  # it fails at what the checks have told already
+        except Exception:  # a failure that the checks have already reported
             state = None
     setting = setting_of(plugin.protocol)
-    _print(show.verdicts(typed, found, against, state, printed.getvalue(), setting, sparse=plugin.sparse))
-    return int(any(v.outcome == "fail" for v in found) or not all(d.passed for d in against))
+    _print(
+        show.verdict_table(
+            typed, verdicts, deviations, state, printed.getvalue(), setting, sparse=plugin.sparse
+        )
+    )
+    return int(any(v.outcome == "fail" for v in verdicts) or not all(d.passed for d in deviations))
 
 
-def _against(plugin: Plugin, equation: str) -> list[Deviation]:
+def _compare_with_reference(plugin: Plugin, equation: str) -> list[Deviation]:
     from optbench.verify.equations import deviations_of
 
     if plugin.protocol.has_closure or plugin.sparse or plugin.spec.makes_own_groups:

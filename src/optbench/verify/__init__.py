@@ -1,4 +1,4 @@
-"""Optimizers held to their equations, and plug-ins to what a training loop may expect of them.
+"""Comparison of optimizers with reference implementations, and conformance checks of plug-in optimizers.
 
-`references.py` and `two_layer.py` are written to be read: NumPy, float64, one equation a line, no torch.
+`references.py` and `two_layer.py` use NumPy in float64, with one equation per line and without torch.
 """

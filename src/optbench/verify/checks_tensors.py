@@ -1,4 +1,4 @@
-"""Checks of what an optimizer does to tensors: their type and layout, odd sizes and values, gradients and closures."""
+"""Checks of tensors: data type, memory layout, small sizes, gradients of 0, and closures."""
 
 from __future__ import annotations
 
@@ -9,91 +9,97 @@ import torch
 from torch import Tensor
 
 from optbench.engine.protocol import backward, take_step
-from optbench.verify.bed import (
+from optbench.verify.toy_problem import (
     PATIENCE,
-    Fault,
-    Note,
+    CheckFailed,
+    CheckNote,
     Plugin,
-    Valley,
+    ToyModel,
     advance,
-    said,
-    same,
+    bitwise_equal,
+    copy_weights,
+    first_line,
     seed_everything,
-    weights_of,
 )
 
 
 def keeps_dtype(plugin: Plugin) -> str:
-    """Parameters stay the tensors that the model holds: type, device, shape, gradient wanted."""
-    kinds = (torch.float32,) if plugin.device.type == "mps" else (torch.float32, torch.float64)
+    """Check that parameters keep their data type, device, shape and requires_grad."""
+    dtypes = (torch.float32,) if plugin.device.type == "mps" else (torch.float32, torch.float64)
     notes = []
-    for dtype in kinds:
-        valley = plugin.valley(dtype)
-        facts, starts = _facts(valley), weights_of(valley)
-        places = [w.data_ptr() for w in valley.weights]
-        optimizer = plugin.build(valley)
-        advance(plugin, valley, optimizer, range(PATIENCE))
-        for before, after in zip(facts, _facts(valley), strict=True):
+    for dtype in dtypes:
+        model = plugin.toy_model(dtype)
+        descriptions, starts = _describe_weights(model), copy_weights(model)
+        addresses = [w.data_ptr() for w in model.weights]
+        optimizer = plugin.build(model)
+        advance(plugin, model, optimizer, range(PATIENCE))
+        for before, after in zip(descriptions, _describe_weights(model), strict=True):
             if before != after:
-                raise Fault(f"turns a parameter of {before} into one of {after}")
-        if any(torch.equal(a, b) for a, b in zip(starts, valley.weights, strict=True)):
-            raise Fault(f"does not move parameters in {_name(dtype)}")
-        if places != [w.data_ptr() for w in valley.weights]:
+                raise CheckFailed(f"changes a parameter from {before} to {after}")
+        if any(torch.equal(a, b) for a, b in zip(starts, model.weights, strict=True)):
+            raise CheckFailed(f"does not update parameters in {_name(dtype)}")
+        if addresses != [w.data_ptr() for w in model.weights]:
             notes.append(
-                "puts parameters into new memory at every step: views of them, as in a sweep's stack, don't follow"
+                "moves parameters to new memory in each step: views of them, as in a stacked sweep, are not updated"
             )
-        coarse = {_name(t.dtype) for t in _own_state(valley, optimizer) if t.dtype.itemsize < dtype.itemsize}
-        if coarse:
-            notes.append(f"its state for parameters in {_name(dtype)} is in {' and '.join(sorted(coarse))}")
+        lower_precision = {
+            _name(t.dtype) for t in _per_weight_state(model, optimizer) if t.dtype.itemsize < dtype.itemsize
+        }
+        if lower_precision:
+            notes.append(
+                f"its state for parameters in {_name(dtype)} is in {' and '.join(sorted(lower_precision))}"
+            )
     if notes:
-        raise Note("; ".join(dict.fromkeys(notes)))
-    return f"parameters keep {' and '.join(map(_name, kinds))}, device and shape"
+        raise CheckNote("; ".join(dict.fromkeys(notes)))
+    return f"parameters keep {' and '.join(map(_name, dtypes))}, device and shape"
 
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _own_state(valley: Valley, optimizer: Any) -> list[Tensor]:
-    """Of one float a weight: where rounding would be felt."""
-    shapes = {w.shape for w in valley.weights}
-    held = [
+def _per_weight_state(model: ToyModel, optimizer: Any) -> list[Tensor]:
+    """Return the floating-point state tensors with one value per weight, where rounding matters."""
+    shapes = {w.shape for w in model.weights}
+    tensors = [
         t
         for state in getattr(optimizer, "state", {}).values()
         if isinstance(state, dict)
         for t in state.values()
     ]
     return [
-        t for t in held if isinstance(t, Tensor) and t.is_floating_point() and t.shape in shapes and t.dim()
+        t
+        for t in tensors
+        if isinstance(t, Tensor) and t.is_floating_point() and t.shape in shapes and t.dim()
     ]
 
 
-def _facts(valley: Valley) -> list[str]:
+def _describe_weights(model: ToyModel) -> list[str]:
     return [
         f"{_name(w.dtype)} on {w.device}, shape {tuple(w.shape)}"
         + ("" if w.requires_grad and w.is_leaf else ", not trainable")
-        for w in valley.weights
+        for w in model.weights
     ]
 
 
 def zero_gradients(plugin: Plugin) -> str:
-    """Gradients of exactly 0 (dead units, a converged model) make no NaN, also before real ones."""
-    valley = plugin.valley()
-    optimizer = plugin.build(valley)
-    advance(plugin, valley, optimizer, range(3), scale=0.0)
-    advance(plugin, valley, optimizer, range(3))
-    _finite(valley, "after gradients of 0")
-    return "gradients of 0 do no harm"
+    """Check that gradients of exactly 0 (dead units, a converged model) cause no NaN, even before other gradients."""
+    model = plugin.toy_model()
+    optimizer = plugin.build(model)
+    advance(plugin, model, optimizer, range(3), scale=0.0)
+    advance(plugin, model, optimizer, range(3))
+    _require_finite(model, "after gradients of 0")
+    return "gradients of 0 cause no NaN or infinity"
 
 
 def one_element(plugin: Plugin) -> str:
-    """Tensors of one element."""
-    return _tiny(plugin, ((1,), (1, 1)), ((1, 1),), "one element")
+    """Check tensors with one element."""
+    return _tiny(plugin, ((1,), (1, 1)), ((1, 1),), "with one element")
 
 
 def scalar(plugin: Plugin) -> str:
-    """Tensors of no dimension, such as a learned temperature."""
-    return _tiny(plugin, ((),), None, "no dimension")
+    """Check tensors without dimensions, such as a learned temperature."""
+    return _tiny(plugin, ((),), None, "without dimensions")
 
 
 def _tiny(
@@ -102,131 +108,131 @@ def _tiny(
     fallback: tuple[tuple[int, ...], ...] | None,
     what: str,
 ) -> str:
-    valley = plugin.valley(shapes=shapes)
+    model = plugin.toy_model(shapes=shapes)
     try:
-        optimizer = plugin.build(valley)
+        optimizer = plugin.build(model)
     except ValueError as error:
         if fallback is not None:
             return _tiny(plugin, fallback, None, what)
-        raise Note(f"refuses parameters of {what}, and says so: {said(error)}") from error
-    starts = weights_of(valley)
-    advance(plugin, valley, optimizer, range(PATIENCE))
-    _finite(valley, f"of {what}")
-    if any(torch.equal(a, b) for a, b in zip(starts, valley.weights, strict=True)):
-        raise Fault(f"does not move parameters of {what}")
-    return f"trains parameters of {what}"
+        raise CheckNote(f"rejects parameters {what}: {first_line(error)}") from error
+    starts = copy_weights(model)
+    advance(plugin, model, optimizer, range(PATIENCE))
+    _require_finite(model, what)
+    if any(torch.equal(a, b) for a, b in zip(starts, model.weights, strict=True)):
+        raise CheckFailed(f"does not update parameters {what}")
+    return f"trains parameters {what}"
 
 
 def bf16(plugin: Plugin) -> str:
-    """Weights in bfloat16. They start at 0, where even the smallest update is not rounded away."""
-    valley = plugin.valley(torch.bfloat16, start=0.0)
-    advance(plugin, valley, plugin.build(valley), plugin.steps(5))
-    _finite(valley, "in bfloat16")
-    if any(w.dtype != torch.bfloat16 for w in valley.weights):
-        raise Fault("turns bfloat16 parameters into another type")
-    if not all(w.detach().abs().max() > 0 for w in valley.weights):
-        raise Fault("does not move parameters in bfloat16")
-    return "trains parameters in bfloat16, and keeps them so"
+    """Check weights in bfloat16. They start at 0, where even the smallest update is not rounded away."""
+    model = plugin.toy_model(torch.bfloat16, start=0.0)
+    advance(plugin, model, plugin.build(model), plugin.steps(5))
+    _require_finite(model, "in bfloat16")
+    if any(w.dtype != torch.bfloat16 for w in model.weights):
+        raise CheckFailed("changes the type of bfloat16 parameters")
+    if not all(w.detach().abs().max() > 0 for w in model.weights):
+        raise CheckFailed("does not update parameters in bfloat16")
+    return "trains parameters in bfloat16 and keeps their type"
 
 
-def _finite(valley: Valley, what: str) -> None:
-    if not all(bool(w.isfinite().all()) for w in valley.weights):
-        raise Fault(f"makes parameters {what} NaN or infinite")
+def _require_finite(model: ToyModel, what: str) -> None:
+    if not all(bool(w.isfinite().all()) for w in model.weights):
+        raise CheckFailed(f"makes parameters {what} NaN or infinite")
 
 
 def channels_last(plugin: Plugin) -> str:
-    """Weights in another memory layout go the same way."""
+    """Check that weights in channels_last layout get the same updates as contiguous ones."""
     shapes = ((4, 3, 2, 2),)
-    plain, valley = plugin.valley(shapes=shapes), plugin.valley(shapes=shapes)
-    valley.to(memory_format=torch.channels_last)
+    plain, model = plugin.toy_model(shapes=shapes), plugin.toy_model(shapes=shapes)
+    model.to(memory_format=torch.channels_last)
     try:
-        ones, others = plugin.build(plain), plugin.build(valley)
+        plain_optimizer, optimizer = plugin.build(plain), plugin.build(model)
     except ValueError as error:
-        raise Note(f"refuses convolutions, and says so: {said(error)}") from error
+        raise CheckNote(f"rejects convolution weights: {first_line(error)}") from error
     seed_everything(0)
-    advance(plugin, plain, ones, range(5))
+    advance(plugin, plain, plain_optimizer, range(5))
     seed_everything(0)
     try:
-        advance(plugin, valley, others, range(5))
+        advance(plugin, model, optimizer, range(5))
     except RuntimeError as error:
-        raise Note(f"cannot train weights in channels_last, and says so: {said(error)}") from error
-    difference = float((plain.weights[0] - valley.weights[0]).detach().abs().max())
+        raise CheckNote(f"rejects weights in channels_last: {first_line(error)}") from error
+    difference = float((plain.weights[0] - model.weights[0]).detach().abs().max())
     if not difference < 1e-4:
-        raise Fault(
-            f"weights in channels_last come to differ by {difference:.1e} from the same in the usual layout"
+        raise CheckFailed(
+            f"weights in channels_last differ by {difference:.1e} from contiguous ones after 5 steps"
         )
-    return "weights in channels_last go the same way"
+    return "weights in channels_last get the same updates"
 
 
 def closure(plugin: Plugin) -> str:
-    """`step(closure)` evaluates the closure with gradients on, returns its loss, and steps as without one."""
+    """Check that `step(closure)` evaluates the closure with gradients enabled, returns its loss and updates as `step()` does."""
     seed_everything(0)
-    plain, valley = plugin.valley(), plugin.valley()
-    without, optimizer = plugin.build(plain), plugin.build(valley)
+    plain, model = plugin.toy_model(), plugin.toy_model()
+    without, optimizer = plugin.build(plain), plugin.build(model)
     protocol = plugin.protocol if plugin.needs_closure else replace(plugin.protocol, calls="closure")
     calls: list[float] = []
     returns_loss = True
 
     def loss() -> Tensor:
-        return valley(number)  # type: ignore[no-any-return]
+        return model(number)  # type: ignore[no-any-return]
 
-    def seen() -> None:
+    def record_call() -> None:
         if not torch.is_grad_enabled():
-            raise Fault("calls the closure with gradients switched off")
+            raise CheckFailed("calls the closure with gradients disabled")
         calls.append(float(loss().detach()))
 
-    most = 1
+    max_calls = 1
     for number in range(4):
         calls.clear()
         seed_everything(number)
         with torch.enable_grad():
-            returned = take_step(optimizer, protocol, list(valley.parameters()), loss, seen)
+            returned = take_step(optimizer, protocol, list(model.parameters()), loss, record_call)
         if not calls:
-            raise Fault("never calls the closure")
-        returns_loss = returns_loss and _is_loss(returned, calls[0], plugin)
-        most = max(most, len(calls))
+            raise CheckFailed("never calls the closure")
+        returns_loss = returns_loss and _returns_loss(returned, calls[0], plugin)
+        max_calls = max(max_calls, len(calls))
         if not plugin.needs_closure:
             seed_everything(number)
             advance(plugin, plain, without, [number])
-    times = f" up to {most} times a step" if most > 1 else ""
+    times = f" up to {max_calls} times per step" if max_calls > 1 else ""
     if not returns_loss:
-        raise Note(f"calls the closure{times}, and does not return its loss")
-    if plugin.needs_closure or most > 1:
-        return f"calls the closure{times}, and returns its loss"
-    if not same(weights_of(plain), weights_of(valley)):
-        raise Fault("steps otherwise with a closure than without one")
-    return "calls the closure, returns its loss, and steps as without one"
+        raise CheckNote(f"calls the closure{times} and does not return its loss")
+    if plugin.needs_closure or max_calls > 1:
+        return f"calls the closure{times} and returns its loss"
+    if not bitwise_equal(copy_weights(plain), copy_weights(model)):
+        raise CheckFailed("step(closure) gives other weights than step()")
+    return "calls the closure, returns its loss, and gives the same weights as step()"
 
 
-def _is_loss(returned: Any, loss: float, plugin: Plugin) -> bool:
-    """False where a class that needs its closure returns nothing: the engine does not use the value."""
+def _returns_loss(returned: Any, loss: float, plugin: Plugin) -> bool:
+    """Return whether `step` returned the loss. An optimizer that needs its closure may return None: the engine does not use the value."""
     if returned is None and plugin.needs_closure:
         return False
     if returned is None or abs(float(torch.as_tensor(returned).detach()) - loss) > 1e-6 * abs(loss):
-        raise Fault("does not return the loss that the closure gave")
+        raise CheckFailed("does not return the loss of the closure")
     return True
 
 
-def _gradients(valley: Valley) -> list[Tensor]:
-    """Dense copies."""
-    return [w.grad.detach().to_dense().clone() for w in valley.weights if w.grad is not None]
+def _gradients(model: ToyModel) -> list[Tensor]:
+    """Return dense copies of the gradients."""
+    return [w.grad.detach().to_dense().clone() for w in model.weights if w.grad is not None]
 
 
 def gradients(plugin: Plugin) -> str:
-    """They are as they were after the step: for whoever logs, accumulates or clips them."""
+    """Check that `step()` does not change gradients: logging and accumulation may read them after it."""
     if plugin.needs_closure:
-        raise Note("not asked: its closure makes the gradients anew")
+        raise CheckNote("not checked: its closure computes the gradients again")
     for changes in ({}, plugin.with_decay()):
-        valley = plugin.valley()
-        optimizer = plugin.build(valley, **changes)
+        model = plugin.toy_model()
+        optimizer = plugin.build(model, **changes)
         for number in range(3):
-            for parameter in valley.parameters():
+            for parameter in model.parameters():
                 parameter.grad = None
-            backward(valley(number), create_graph=plugin.protocol.create_graph)
-            kept = _gradients(valley)
+            backward(model(number), create_graph=plugin.protocol.create_graph)
+            before = _gradients(model)
             optimizer.step()
-            now = _gradients(valley)
-            if len(now) < len(kept) or not same(kept, now):
+            after = _gradients(model)
+            if len(after) < len(before) or not bitwise_equal(before, after):
                 when = " when weight_decay is set" if changes else ""
-                raise Note(f"changes gradients in place{when}: read them before the step")
-    return "leaves gradients as they are"
+                raise CheckNote(f"changes gradients in place{when}: read gradients before step()")
+    return "does not change gradients"

@@ -1,4 +1,4 @@
-"""Checks of how an optimizer trains: which parameters, with whose options, and whether it goes on as it was."""
+"""Checks of training: which parameters change, by which group's options, and whether training resumes exactly."""
 
 from __future__ import annotations
 
@@ -17,130 +17,142 @@ from optbench.engine.resumability import (
     saved_whole,
     values,
 )
-from optbench.verify.bed import (
+from optbench.verify.toy_problem import (
     MATRICES,
     PATIENCE,
-    Fault,
-    Note,
+    CheckFailed,
+    CheckNote,
     Plugin,
-    Valley,
+    ToyModel,
     advance,
+    bitwise_equal,
     clear_gradients,
-    refuses,
-    said,
-    same,
+    copy_weights,
+    first_line,
+    raised_deliberately,
     seed_everything,
-    weights_of,
 )
 
 
 def trains(plugin: Plugin) -> str:
-    """The parameters that it was given, and no copies of them; and the loss falls."""
-    valley = plugin.valley()
-    before = weights_of(valley)
+    """Check that it updates the given parameters, not copies of them, and that the loss falls."""
+    model = plugin.toy_model()
+    before = copy_weights(model)
     try:
-        optimizer = plugin.build(valley, valley.parameters())
+        optimizer = plugin.build(model, model.parameters())
     except TypeError as error:
-        raise Fault(f"takes no generator, as model.parameters() is one: {said(error)}") from error
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    if held != {id(p) for p in valley.parameters()}:
-        raise Fault("holds other tensors than the parameters that it was given: it would train a copy")
-    first = _loss(valley)
-    advance(plugin, valley, optimizer, range(40))
-    if any(torch.equal(a, b) for a, b in zip(before, valley.weights, strict=True)):
-        raise Fault("a parameter that it was given has not moved in 40 steps: does it train a copy?")
-    last = _loss(valley)
-    if not last < first:
-        raise Fault(
-            f"the loss of a quadratic went from {first:.3g} to {last:.3g} in 40 steps: wrong sign, or too high a rate?"
+        raise CheckFailed(
+            f"does not accept a generator such as model.parameters(): {first_line(error)}"
+        ) from error
+    parameter_ids = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if parameter_ids != {id(p) for p in model.parameters()}:
+        raise CheckFailed(
+            "its param_groups contain other tensors than the given parameters: it would train a copy"
         )
-    large = plugin.valley(shapes=((72, 64),))  # beyond the 4,096 weights from which some go another way
+    first = _loss(model)
+    advance(plugin, model, optimizer, range(40))
+    if any(torch.equal(a, b) for a, b in zip(before, model.weights, strict=True)):
+        raise CheckFailed("a given parameter is unchanged after 40 steps: the optimizer may train a copy")
+    last = _loss(model)
+    if not last < first:
+        raise CheckFailed(
+            f"the loss of a quadratic went from {first:.3g} to {last:.3g} in 40 steps: check the sign of the update and the learning rate"
+        )
+    large = plugin.toy_model(shapes=((72, 64),))  # some optimizers use other code for more than 4,096 weights
     start = _loss(large)
     advance(plugin, large, plugin.build(large), range(40))
     if not _loss(large) < start:
-        raise Fault("does not train a matrix of 72 x 64, though it trains small ones")
+        raise CheckFailed("does not lower the loss of a 72 x 64 matrix, but does for smaller ones")
     return f"the loss of a quadratic falls from {first:.3g} to {last:.3g} in 40 steps"
 
 
-def _loss(valley: Valley, without: Sequence[int] = ()) -> float:
+def _loss(model: ToyModel, without: Sequence[int] = ()) -> float:
     with torch.no_grad():
-        return float(valley(0, without))
+        return float(model(0, without))
 
 
 def groups(plugin: Plugin) -> str:
-    """Each group's own options count for its own parameters."""
+    """Check that the options of each parameter group apply to its parameters only."""
     _trains_each_group(plugin)
-    seen = []
+    checked = []
     for key, change in _CHANGES.items():
-        options = plugin.build(plugin.valley()).param_groups[0]
+        options = plugin.build(plugin.toy_model()).param_groups[0]
         if not plugin.takes(key) or options.get(key) is None:
             continue
         other = change(options[key])
         try:
-            base, everywhere = _grouped(plugin, {}, {}), _grouped(plugin, {}, {}, **{key: other})
+            base, everywhere = (
+                _train_two_groups(plugin, {}, {}),
+                _train_two_groups(plugin, {}, {}, **{key: other}),
+            )
             counts = [not torch.equal(a, b) for a, b in zip(base, everywhere, strict=True)]
             if not all(counts):
                 if any(counts) or key == "lr":
-                    raise Fault(f"ignores the {key} of its {'second' if counts[0] else 'first'} group")
+                    raise CheckFailed(f"ignores the {key} of the {'second' if counts[0] else 'first'} group")
                 continue
-            _hold_apart(key, base, everywhere, _grouped(plugin, {}, {key: other}), changed=1)
-            _hold_apart(key, base, everywhere, _grouped(plugin, {key: other}, {}), changed=0)
-            seen.append(key)
+            _check_group_option(key, base, everywhere, _train_two_groups(plugin, {}, {key: other}), changed=1)
+            _check_group_option(key, base, everywhere, _train_two_groups(plugin, {key: other}, {}), changed=0)
+            checked.append(key)
         except Exception as error:
-            if not refuses(error) or isinstance(error, Fault):
+            if not raised_deliberately(error) or isinstance(error, CheckFailed):
                 raise
             if key == "lr":
-                raise Note(f"takes no {key} of a group's own, and says so: {said(error)}") from error
-    if not seen:
-        raise Note("has no option that a group could have for itself (lr, weight_decay, momentum, betas)")
-    return f"own {', '.join(seen)} in each group"
+                raise CheckNote(f"rejects a {key} per group: {first_line(error)}") from error
+    if not checked:
+        raise CheckNote("has no option that can be set per group (lr, weight_decay, momentum, betas)")
+    return f"{', '.join(checked)} can be set per group"
 
 
 def _trains_each_group(plugin: Plugin) -> None:
-    """Those that it begins with, and one that is added when it has begun."""
-    valley = plugin.valley(shapes=MATRICES)
-    one, other = valley.parameters()
+    """Check the groups given to the constructor, and a group added after the first step."""
+    model = plugin.toy_model(shapes=MATRICES)
+    one, other = model.parameters()
     try:
-        optimizer = plugin.build(valley, [{"params": [one]}, {"params": [other]}])
+        optimizer = plugin.build(model, [{"params": [one]}, {"params": [other]}])
     except ValueError as error:
-        raise Note(f"takes no parameter groups, and says so: {said(error)}") from error
-    before = [_loss(valley, without=[1]), _loss(valley, without=[0])]
-    advance(plugin, valley, optimizer, range(40))
-    after = [_loss(valley, without=[1]), _loss(valley, without=[0])]
+        raise CheckNote(f"rejects parameter groups: {first_line(error)}") from error
+    before = [_loss(model, without=[1]), _loss(model, without=[0])]
+    advance(plugin, model, optimizer, range(40))
+    after = [_loss(model, without=[1]), _loss(model, without=[0])]
     for which, earlier, later in zip(("first", "second"), before, after, strict=True):
         if not later < earlier:
-            raise Fault(f"does not lower the loss of its {which} group's parameters")
-    valley = plugin.valley(shapes=MATRICES)
-    one, other = valley.parameters()
-    optimizer = plugin.build(valley, [{"params": [one]}])
+            raise CheckFailed(f"does not lower the loss of the parameters in the {which} group")
+    model = plugin.toy_model(shapes=MATRICES)
+    one, other = model.parameters()
+    optimizer = plugin.build(model, [{"params": [one]}])
     if not hasattr(optimizer, "add_param_group"):
         return
-    advance(plugin, valley, optimizer, range(2), without=[1])
-    unmoved = weights_of(valley)[1]
+    advance(plugin, model, optimizer, range(2), without=[1])
+    unmoved = copy_weights(model)[1]
     optimizer.add_param_group({"params": [other]})
-    advance(plugin, valley, optimizer, range(PATIENCE))
-    if torch.equal(unmoved, weights_of(valley)[1]):
-        raise Fault("never moves the parameters of a group that was added after its first step")
+    advance(plugin, model, optimizer, range(PATIENCE))
+    if torch.equal(unmoved, copy_weights(model)[1]):
+        raise CheckFailed("does not update the parameters of a group added after the first step")
 
 
-def _hold_apart(
-    key: str, base: Sequence[Tensor], everywhere: Sequence[Tensor], found: Sequence[Tensor], changed: int
+def _check_group_option(
+    key: str, base: Sequence[Tensor], everywhere: Sequence[Tensor], result: Sequence[Tensor], changed: int
 ) -> None:
+    """Raise `CheckFailed` unless the option changed in group `changed` alone has an effect in that group only."""
     which = ("first", "second")
-    if torch.equal(found[changed], base[changed]):
-        raise Fault(f"ignores the {key} of its {which[changed]} group")
-    if torch.equal(found[1 - changed], everywhere[1 - changed]):
-        raise Fault(f"applies the {key} of its {which[changed]} group to the {which[1 - changed]} one too")
+    if torch.equal(result[changed], base[changed]):
+        raise CheckFailed(f"ignores the {key} of the {which[changed]} group")
+    if torch.equal(result[1 - changed], everywhere[1 - changed]):
+        raise CheckFailed(
+            f"applies the {key} of the {which[changed]} group to the {which[1 - changed]} group as well"
+        )
 
 
-def _grouped(plugin: Plugin, first: dict[str, Any], second: dict[str, Any], **shared: Any) -> list[Tensor]:
-    """Where two matrices come to, each in a group of its own with these options."""
+def _train_two_groups(
+    plugin: Plugin, first: dict[str, Any], second: dict[str, Any], **shared: Any
+) -> list[Tensor]:
+    """Return the weights of two matrices after four updates, each in its own group with these options."""
     seed_everything(0)
-    valley = plugin.valley(shapes=((8, 6), (5, 5)))
-    one, other = valley.parameters()
-    optimizer = plugin.build(valley, [{"params": [one], **first}, {"params": [other], **second}], **shared)
-    advance(plugin, valley, optimizer, plugin.steps(4))
-    return weights_of(valley)
+    model = plugin.toy_model(shapes=((8, 6), (5, 5)))
+    one, other = model.parameters()
+    optimizer = plugin.build(model, [{"params": [one], **first}, {"params": [other], **second}], **shared)
+    advance(plugin, model, optimizer, plugin.steps(4))
+    return copy_weights(model)
 
 
 _CHANGES: dict[str, Callable[[Any], Any]] = {
@@ -152,98 +164,104 @@ _CHANGES: dict[str, Callable[[Any], Any]] = {
 
 
 def missing_gradients(plugin: Plugin) -> str:
-    """A parameter without a gradient stays as it is, and takes part as soon as it has one."""
-    valley = plugin.valley()
-    optimizer, before = plugin.build(valley, **plugin.with_decay()), weights_of(valley)
-    advance(plugin, valley, optimizer, range(PATIENCE), without=[1])
-    moved = [not torch.equal(a, b) for a, b in zip(before, valley.weights, strict=True)]
+    """Check that a parameter without a gradient is unchanged, and is updated once it has one."""
+    model = plugin.toy_model()
+    optimizer, before = plugin.build(model, **plugin.with_decay()), copy_weights(model)
+    advance(plugin, model, optimizer, range(PATIENCE), without=[1])
+    moved = [not torch.equal(a, b) for a, b in zip(before, model.weights, strict=True)]
     if moved[1]:
-        raise Fault("changes a parameter that has no gradient")
+        raise CheckFailed("changes a parameter that has no gradient")
     if not all(moved[:1] + moved[2:]):
-        raise Fault("leaves parameters where they are because another has no gradient")
-    advance(plugin, valley, optimizer, range(PATIENCE))
-    if torch.equal(before[1], valley.weights[1]):
-        raise Fault("never moves a parameter whose gradient comes later than the others'")
-    at = weights_of(valley)[1]
-    advance(plugin, valley, optimizer, range(9, 11), without=[1])
-    if not plugin.needs_closure and not torch.equal(at, valley.weights[1]):  # closures: from their history
-        raise Fault("goes on moving a parameter whose gradients have ended")
+        raise CheckFailed("does not update parameters if another parameter has no gradient")
+    advance(plugin, model, optimizer, range(PATIENCE))
+    if torch.equal(before[1], model.weights[1]):
+        raise CheckFailed("does not update a parameter whose first gradient comes later than the others'")
+    before_pause = copy_weights(model)[1]
+    advance(plugin, model, optimizer, range(9, 11), without=[1])
+    if not plugin.needs_closure and not torch.equal(
+        before_pause, model.weights[1]
+    ):  # L-BFGS moves it from its history
+        raise CheckFailed("still changes a parameter that no longer has gradients")
     _frozen_group(plugin)
-    return "a parameter without gradient stays as it is, and moves once it has one"
+    return "a parameter without a gradient is unchanged, and is updated once it has one"
 
 
 def _frozen_group(plugin: Plugin) -> None:
-    """A group that is not trained at all, and a step in which nothing has a gradient."""
-    valley = plugin.valley()
-    *rest, frozen = valley.parameters()
+    """Check a group with requires_grad=False, and a step in which no parameter has a gradient."""
+    model = plugin.toy_model()
+    *rest, frozen = model.parameters()
     frozen.requires_grad_(False)
     try:
-        optimizer = plugin.build(valley, [{"params": rest}, {"params": [frozen]}], **plugin.with_decay())
+        optimizer = plugin.build(model, [{"params": rest}, {"params": [frozen]}], **plugin.with_decay())
     except ValueError:
-        optimizer = plugin.build(valley, [*rest, frozen], **plugin.with_decay())
-    before = weights_of(valley)
+        optimizer = plugin.build(model, [*rest, frozen], **plugin.with_decay())
+    before = copy_weights(model)
     if not plugin.needs_closure:
-        clear_gradients(valley)
+        clear_gradients(model)
         try:
             optimizer.step()
         except Exception as error:
-            if not refuses(error):
+            if not raised_deliberately(error):
                 raise
-        if not same(before, weights_of(valley)):
-            raise Fault("changes parameters in a step without any gradient")
-    advance(plugin, valley, optimizer, range(3))
+        if not bitwise_equal(before, copy_weights(model)):
+            raise CheckFailed("changes parameters in a step without gradients")
+    advance(plugin, model, optimizer, range(3))
     if not torch.equal(before[-1], frozen):
-        raise Fault("changes a parameter that is not to be trained (requires_grad is False)")
+        raise CheckFailed("changes a parameter with requires_grad=False")
 
 
 def state_dict(plugin: Plugin) -> str:
-    """Saved, read without executing code, loaded into a new optimizer: goes on bit for bit, at the rate that it had then."""
-    for done in (0, 1, 5):
+    """Check that training resumes bit for bit, at the current learning rate, from a state dict loaded into a new optimizer.
+
+    The saved file is read without executing code.
+    """
+    for steps in (0, 1, 5):
         try:
-            _goes_on(plugin, done, torch.float32)
-        except Fault as fault:
-            raise Fault(f"{fault}. {_how_trials_resume(plugin)}") from fault
-    return "saved and loaded, it goes on bit for bit"
+            _check_resume(plugin, steps, torch.float32)
+        except CheckFailed as fault:
+            raise CheckFailed(f"{fault}. {_how_trials_resume(plugin)}") from fault
+    return "training resumes bit for bit from the saved state"
 
 
 def _how_trials_resume(plugin: Plugin) -> str:
     """Return what the engine does where state_dict() is not enough: it saves all attributes, or writes no checkpoint."""
-    valley, resumed = plugin.valley(), plugin.valley()
-    optimizer, fresh = plugin.build(valley), plugin.build(resumed)
-    advance(plugin, valley, optimizer, range(5))
+    model, resumed = plugin.toy_model(), plugin.toy_model()
+    optimizer, fresh = plugin.build(model), plugin.build(resumed)
+    advance(plugin, model, optimizer, range(5))
     try:
-        resumed.load_state_dict(valley.state_dict())
-        load_whole(saved_whole([optimizer], valley), [fresh], resumed)
-        difference = first_difference(values([optimizer], valley), values([fresh], resumed))
+        resumed.load_state_dict(model.state_dict())
+        load_whole(saved_whole([optimizer], model), [fresh], resumed)
+        difference = first_difference(values([optimizer], model), values([fresh], resumed))
     except Exception as error:
-        difference = said(error)
+        difference = first_line(error)
     if not difference:
-        return "Trials resume exactly all the same: their checkpoints contain all attributes of the optimizer"
+        return "Trials still resume exactly: their checkpoints contain all attributes of the optimizer"
     return "Trials are not checkpointed: after an interruption they start again from step 0"
 
 
 def state_dict_bf16(plugin: Plugin) -> str:
-    """The same with weights in bfloat16."""
+    """Check resuming with weights in bfloat16."""
     try:
-        _goes_on(plugin, 5, torch.bfloat16)
-    except Fault as fault:
-        raise Fault(
-            f"with weights in bfloat16, {fault}, or load_state_dict rounds it to the weights' type"
+        _check_resume(plugin, 5, torch.bfloat16)
+    except CheckFailed as fault:
+        raise CheckFailed(
+            f"with weights in bfloat16, {fault}, or load_state_dict rounds it to bfloat16"
         ) from fault
-    return "saved and loaded, it goes on bit for bit with weights in bfloat16 too"
+    return "training with weights in bfloat16 resumes bit for bit from the saved state"
 
 
-def _goes_on(plugin: Plugin, done: int, dtype: torch.dtype) -> None:
+def _check_resume(plugin: Plugin, steps: int, dtype: torch.dtype) -> None:
+    """Train for `steps`, save, load into a new optimizer, and compare the next steps of both."""
     seed_everything(0)
-    valley, resumed = plugin.valley(dtype), plugin.valley(dtype)
-    optimizer = plugin.build(valley)
-    advance(plugin, valley, optimizer, range(done))
+    model, resumed = plugin.toy_model(dtype), plugin.toy_model(dtype)
+    optimizer = plugin.build(model)
+    advance(plugin, model, optimizer, range(steps))
     for group in optimizer.param_groups:
         if isinstance(group.get("lr"), (float, Tensor)):
-            group["lr"] = group["lr"] * 0.5  # as a schedule would have it
+            group["lr"] = group["lr"] * 0.5  # as a schedule does
     with torch.no_grad():
-        for mine, saved in zip(resumed.weights, valley.weights, strict=True):
-            mine.copy_(saved)
+        for weight, saved in zip(resumed.weights, model.weights, strict=True):
+            weight.copy_(saved)
     second = plugin.build(resumed)
     try:
         states = read_back([optimizer])
@@ -252,139 +270,143 @@ def _goes_on(plugin: Plugin, done: int, dtype: torch.dtype) -> None:
         else:
             second.load_state_dict(states[0])
     except NotResumable as reason:
-        raise Fault(str(reason)) from reason
-    for number in range(done, done + 6 + plugin.idle_steps):
-        for which, held in ((valley, optimizer), (resumed, second)):
+        raise CheckFailed(str(reason)) from reason
+    for number in range(steps, steps + 6 + plugin.idle_steps):
+        for trained, its_optimizer in ((model, optimizer), (resumed, second)):
             seed_everything(number)
-            advance(plugin, which, held, [number])
-        if not same(weights_of(valley), weights_of(resumed)):
-            raise Fault(
-                f"saved after step {done} and loaded into a new optimizer, it goes another way at step {number + 1}: "
-                "something that it remembers is not in its state_dict"
+            advance(plugin, trained, its_optimizer, [number])
+        if not bitwise_equal(copy_weights(model), copy_weights(resumed)):
+            raise CheckFailed(
+                f"saved after step {steps} and loaded into a new optimizer, it differs from step {number + 1} on: "
+                "part of its state is not in its state_dict"
             )
 
 
 def deterministic(plugin: Plugin) -> str:
-    """The same again, from the same seed."""
+    """Check that two runs from the same seed give the same weights."""
 
     def run(seed: int) -> list[Tensor]:
         seed_everything(seed)
-        valley = plugin.valley()
-        advance(plugin, valley, plugin.build(valley), plugin.steps(6))
-        return weights_of(valley)
+        model = plugin.toy_model()
+        advance(plugin, model, plugin.build(model), plugin.steps(6))
+        return copy_weights(model)
 
     first = run(0)
-    if not (same(first, run(0)) and same(first, run(0))):
-        raise Fault("the same steps from the same seed end in other weights")
-    if not same(first, run(1)):
-        raise Note("draws random numbers; the same seed gives the same weights, bit for bit")
-    return "the same steps give the same weights, bit for bit"
+    if not (bitwise_equal(first, run(0)) and bitwise_equal(first, run(0))):
+        raise CheckFailed("two runs from the same seed give different weights")
+    if not bitwise_equal(first, run(1)):
+        raise CheckNote("draws random numbers; runs from the same seed are equal bit for bit")
+    return "runs are equal bit for bit"
 
 
 def lr_zero(plugin: Plugin) -> str:
-    """A learning rate of 0 changes nothing: warmups and frozen groups rely on it."""
+    """Check that a learning rate of 0 changes nothing: warm-ups and frozen groups rely on it."""
     if not plugin.takes("lr"):
-        raise Note("has no lr")
-    valley = plugin.valley()
+        raise CheckNote("has no lr")
+    model = plugin.toy_model()
     try:
-        optimizer = plugin.build(valley, lr=0.0, **plugin.with_decay())
+        optimizer = plugin.build(model, lr=0.0, **plugin.with_decay())
     except (ValueError, AssertionError) as error:
-        raise Note(f"refuses lr 0, and says so: {said(error)}") from error
-    moved = _moved(plugin, valley, optimizer, range(3))
-    if not moved <= _ROUNDING:
-        raise Fault(f"moves parameters by up to {moved:.1e} though lr is 0")
-    later = _moved_by_an_ended_rate(plugin)
-    if not later <= _ROUNDING:
-        raise Note(
-            f"parameters stay as they are; where lr becomes 0 while it trains, they still move by {later:.1e}"
+        raise CheckNote(f"rejects lr 0: {first_line(error)}") from error
+    change = _max_change(plugin, model, optimizer, range(3))
+    if not change <= _ROUNDING:
+        raise CheckFailed(f"changes parameters by up to {change:.1e} with lr 0")
+    later_change = _max_change_after_lr_becomes_zero(plugin)
+    if not later_change <= _ROUNDING:
+        raise CheckNote(
+            f"parameters are unchanged with lr 0; if lr becomes 0 during training, they still change by {later_change:.1e}"
         )
-    if max(moved, later):
-        raise Note(f"parameters move by rounding only, {max(moved, later):.1e}")
-    return "parameters stay exactly as they are"
+    if max(change, later_change):
+        raise CheckNote(f"parameters change by rounding only, {max(change, later_change):.1e}")
+    return "parameters are unchanged with lr 0"
 
 
-_ROUNDING = 1e-6  # what going there and back leaves, as methods of two passes do
+_ROUNDING = 1e-6  # two-pass methods move the weights away and back
 
 
-def _moved_by_an_ended_rate(plugin: Plugin) -> float:
-    """A rate that becomes 0 while it trains, as at the end of a schedule; averages and rates within a momentum may go on."""
-    valley = plugin.valley()
-    optimizer = plugin.build(valley, **plugin.with_decay())
-    advance(plugin, valley, optimizer, range(3))
+def _max_change_after_lr_becomes_zero(plugin: Plugin) -> float:
+    """Return the largest change of a weight after the rate becomes 0, as at the end of a schedule.
+
+    Averages, and rates inside a momentum, may still change weights.
+    """
+    model = plugin.toy_model()
+    optimizer = plugin.build(model, **plugin.with_decay())
+    advance(plugin, model, optimizer, range(3))
     for group in optimizer.param_groups:
         group["lr"] = group["lr"] * 0.0
-    return _moved(plugin, valley, optimizer, range(3, 6))
+    return _max_change(plugin, model, optimizer, range(3, 6))
 
 
-def _moved(plugin: Plugin, valley: Valley, optimizer: Any, numbers: Sequence[int]) -> float:
-    before = weights_of(valley)
-    advance(plugin, valley, optimizer, numbers)
-    moves = [(a - b).abs().max() for a, b in zip(before, weights_of(valley), strict=True)]
-    return float(torch.stack(moves).max())  # a NaN stays one
+def _max_change(plugin: Plugin, model: ToyModel, optimizer: Any, numbers: Sequence[int]) -> float:
+    """Return the largest absolute change of a weight in these steps; NaN if any is."""
+    before = copy_weights(model)
+    advance(plugin, model, optimizer, numbers)
+    changes = [(a - b).abs().max() for a, b in zip(before, copy_weights(model), strict=True)]
+    return float(torch.stack(changes).max())
 
 
 def weight_decay(plugin: Plugin) -> str:
-    """It counts, and it never makes weights greater where the gradient is 0."""
+    """Check that weight decay has an effect, and does not increase weights if the gradient is 0."""
     if not plugin.takes("weight_decay"):
-        raise Note("has no weight_decay")
+        raise CheckNote("has no weight_decay")
     ends = []
     for decay in (0.0, 0.5):
         seed_everything(0)
-        valley = plugin.valley(shapes=MATRICES)
-        advance(plugin, valley, plugin.build(valley, weight_decay=decay), plugin.steps(4))
-        ends.append(weights_of(valley))
-    if same(*ends):
-        raise Fault("weight_decay changes nothing")
-    valley = plugin.valley(shapes=MATRICES)
-    optimizer, before = plugin.build(valley, weight_decay=0.1), weights_of(valley)
+        model = plugin.toy_model(shapes=MATRICES)
+        advance(plugin, model, plugin.build(model, weight_decay=decay), plugin.steps(4))
+        ends.append(copy_weights(model))
+    if bitwise_equal(*ends):
+        raise CheckFailed("weight_decay has no effect")
+    model = plugin.toy_model(shapes=MATRICES)
+    optimizer, before = plugin.build(model, weight_decay=0.1), copy_weights(model)
     for number in range(3):
-        advance(plugin, valley, optimizer, [number], scale=0.0)
-    for start, weight in zip(before, valley.weights, strict=True):
+        advance(plugin, model, optimizer, [number], scale=0.0)
+    for start, weight in zip(before, model.weights, strict=True):
         if not float(weight.detach().norm()) <= float(start.norm()) * (1 + 1e-6):
-            raise Fault("weight_decay makes weights greater: wrong sign?")
+            raise CheckFailed("weight_decay increases weights: check its sign")
     return "weight_decay makes weights smaller"
 
 
 def schedule(plugin: Plugin) -> str:
-    """A learning rate changed between steps counts from the next step on."""
+    """Check that a learning rate changed between steps applies from the next step on."""
 
     def run(factor: float) -> list[Tensor]:
         seed_everything(0)
-        valley = plugin.valley()
-        optimizer = plugin.build(valley)
-        advance(plugin, valley, optimizer, range(3))
+        model = plugin.toy_model()
+        optimizer = plugin.build(model)
+        advance(plugin, model, optimizer, range(3))
         for group in optimizer.param_groups:
             group["lr"] = group["lr"] * factor
-        advance(plugin, valley, optimizer, range(3, PATIENCE))
-        return weights_of(valley)
+        advance(plugin, model, optimizer, range(3, PATIENCE))
+        return copy_weights(model)
 
-    if any("lr" not in group for group in plugin.build(plugin.valley()).param_groups):
-        raise Note("has no lr that a schedule could change")
+    if any("lr" not in group for group in plugin.build(plugin.toy_model()).param_groups):
+        raise CheckNote("has no lr in its param_groups for a schedule to change")
     if any(torch.equal(a, b) for a, b in zip(run(1.0), run(0.1), strict=True)):
-        raise Fault("a learning rate changed between steps changes nothing: schedules have no effect")
-    changed = _changed_options(plugin)
+        raise CheckFailed("a learning rate changed between steps has no effect: schedules do not work")
+    changed = _options_changed_by_optimizer(plugin)
     if "lr" in changed:
-        raise Fault("changes the lr of its groups itself: a schedule sets it anew at every step")
+        raise CheckFailed("changes the lr of its groups: a schedule overwrites it at each step")
     if changed:
-        raise Note(
-            f"a learning rate changed between steps counts; it changes {', '.join(sorted(changed))} itself"
+        raise CheckNote(
+            f"applies a learning rate changed between steps; the optimizer itself changes {', '.join(sorted(changed))}"
         )
-    return "a learning rate changed between steps counts"
+    return "applies a learning rate changed between steps"
 
 
-def _changed_options(plugin: Plugin) -> set[str]:
-    """By the optimizer itself, within three steps."""
-    valley = plugin.valley()
-    optimizer = plugin.build(valley, **plugin.with_decay())
-    given = [_options(group, plugin) for group in optimizer.param_groups]
-    advance(plugin, valley, optimizer, range(3))
-    after = [_options(group, plugin) for group in optimizer.param_groups]
+def _options_changed_by_optimizer(plugin: Plugin) -> set[str]:
+    """Return the names of options that the optimizer itself changes within three steps."""
+    model = plugin.toy_model()
+    optimizer = plugin.build(model, **plugin.with_decay())
+    before = [_numeric_options(group, plugin) for group in optimizer.param_groups]
+    advance(plugin, model, optimizer, range(3))
+    after = [_numeric_options(group, plugin) for group in optimizer.param_groups]
     return {
-        key for one, other in zip(given, after, strict=True) for key in other if one.get(key) != other[key]
+        key for one, other in zip(before, after, strict=True) for key in other if one.get(key) != other[key]
     }
 
 
-def _options(group: dict[str, Any], plugin: Plugin) -> dict[str, Any]:
-    """Those that its constructor took, and that are numbers."""
+def _numeric_options(group: dict[str, Any], plugin: Plugin) -> dict[str, Any]:
+    """Return the numeric options of a group that are also arguments of the constructor."""
     plain = (bool, int, float, tuple)
     return {key: v for key, v in group.items() if plugin.takes(key) and isinstance(v, plain)}

@@ -1,4 +1,4 @@
-"""What a training loop may expect of an optimizer, asked of one plug-in: each check is one function, named as it is shown."""
+"""Conformance checks of a plug-in optimizer: what a training loop requires. Each check is one function."""
 
 from __future__ import annotations
 
@@ -7,16 +7,25 @@ from dataclasses import dataclass
 from typing import Literal
 
 from optbench.engine.state_memory import StateMemory, state_memory
-from optbench.verify import checks_manners, checks_tensors, checks_training
-from optbench.verify.bed import Fault, Note, Plugin, advance, limited, located, seed_everything, settings_kept
+from optbench.verify import checks_side_effects, checks_tensors, checks_training
+from optbench.verify.toy_problem import (
+    CheckFailed,
+    CheckNote,
+    Plugin,
+    advance,
+    format_error,
+    preserve_settings,
+    seed_everything,
+    time_limit,
+)
 
-SECONDS = 120  # after which a check has failed: all together take a second or two
+SECONDS = 120  # time limit of one check; all checks together take about two seconds
 Outcome = Literal["pass", "fail", "note", "allowed"]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`note`: no fault, but worth knowing. `allowed`: a fault that the user said is meant."""
+    """The outcome of one check. `note`: no failure, but worth reporting. `allowed`: a failure that the user allowed."""
 
     check: str
     outcome: Outcome
@@ -24,7 +33,7 @@ class Verdict:
 
 
 def conformance(plugin: Plugin, allow: Sequence[str] = ()) -> list[Verdict]:
-    """Every check's verdict, in order. What the plug-in raises is a fault of it."""
+    """Run all checks and return their verdicts, in the order of `CHECKS`. An exception raised by the plug-in is a failure."""
     return [_verdict(name, check, plugin, name in allow) for name, check in CHECKS.items()]
 
 
@@ -36,24 +45,24 @@ def bytes_per_parameter(plugin: Plugin) -> float | None:
 
 def persistent_state(plugin: Plugin) -> StateMemory:
     """Measure the state after three steps on a 256 x 128 matrix."""
-    valley = plugin.valley(shapes=((256, 128),))
-    optimizer = plugin.build(valley)
-    advance(plugin, valley, optimizer, range(3))
-    return state_memory([optimizer], list(valley.parameters()), valley)
+    model = plugin.toy_model(shapes=((256, 128),))
+    optimizer = plugin.build(model)
+    advance(plugin, model, optimizer, range(3))
+    return state_memory([optimizer], list(model.parameters()), model)
 
 
 def _verdict(name: str, check: Callable[[Plugin], str], plugin: Plugin, allowed: bool) -> Verdict:
     outcome: Outcome = "pass"
     seed_everything(0)
     try:
-        with settings_kept(), limited(SECONDS):
+        with preserve_settings(), time_limit(SECONDS):
             detail = check(plugin)
-    except Note as note:
+    except CheckNote as note:
         outcome, detail = "note", str(note)
-    except Fault as fault:
+    except CheckFailed as fault:
         outcome, detail = "fail", str(fault)
     except (Exception, SystemExit) as error:
-        outcome, detail = "fail", f"raises {located(error)}"
+        outcome, detail = "fail", f"raises {format_error(error)}"
     return Verdict(name, "allowed" if outcome == "fail" and allowed else outcome, detail)
 
 
@@ -75,8 +84,8 @@ CHECKS: dict[str, Callable[[Plugin], str]] = {
     "channels-last": checks_tensors.channels_last,
     "closure": checks_tensors.closure,
     "gradients": checks_tensors.gradients,
-    "zero-grad": checks_manners.zero_grad,
-    "alike": checks_manners.alike,
-    "memory": checks_manners.memory,
-    "side-effects": checks_manners.side_effects,
+    "zero-grad": checks_side_effects.zero_grad,
+    "alike": checks_side_effects.alike,
+    "memory": checks_side_effects.memory,
+    "side-effects": checks_side_effects.side_effects,
 }

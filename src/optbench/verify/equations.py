@@ -1,4 +1,4 @@
-"""Installed implementations against the references, over random problems: how far apart do they get?"""
+"""Deviation of installed implementations from the reference implementations, over random problems."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from optbench.verify import two_layer
-from optbench.verify.bed import Plugin
 from optbench.verify.references import REFERENCES, Array, Memory
+from optbench.verify.toy_problem import Plugin
 
-#: greatest relative deviation that passes: at least ten times what rounding alone makes, far below what a wrong equation does
+#: maximum relative deviation that passes: at least ten times the effect of rounding, far below the effect of a wrong equation
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-3}
 IMPLEMENTATIONS: dict[str, dict[str, bool]] = {
     "for-loop": {"foreach": False},
@@ -26,7 +26,7 @@ IMPLEMENTATIONS: dict[str, dict[str, bool]] = {
 PROBLEMS, STEPS = 5, 30
 _SHAPES = ((6, 5), (9,), (1,), ())
 
-#: label -> (name of the reference and of torch's class, what is set apart from what is drawn at random)
+#: label -> (name of the reference and of torch's class, hyperparameters that are fixed; the others are drawn at random)
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "SGD": ("SGD", {}),
     "SGD + momentum": ("SGD", {"momentum": 0.9}),
@@ -45,70 +45,72 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Deviation:
-    """Of one implementation from its equations. `value` is None where it does not exist on this device (`why`)."""
+    """The deviation of one implementation from its equations. `value` is None if it is not available on this device; `reason` says why."""
 
     label: str
     implementation: str
     dtype: torch.dtype
     value: float | None
-    why: str = ""
+    reason: str = ""
 
     @property
     def passed(self) -> bool:
-        return self.value is None or self.value <= TOLERANCE[self.dtype]  # a NaN is not
+        return self.value is None or self.value <= TOLERANCE[self.dtype]  # a NaN does not pass
 
 
 @dataclass(frozen=True)
 class Descent:
-    """Where the weights start, and every step's gradients (None: none for that tensor in that step)."""
+    """Initial weights and the gradients of each step, per tensor. None: the tensor has no gradient in that step."""
 
     starts: tuple[Array, ...]
     gradients: tuple[tuple[Array | None, ...], ...]
 
 
 def installed(device: torch.device) -> Iterator[Deviation]:
-    """Every variant in every implementation and precision that this device has."""
+    """Yield the deviation of each variant in each implementation and precision of this device."""
     for label, (name, fixed) in VARIANTS.items():
         for implementation, flags in IMPLEMENTATIONS.items():
             for dtype in dtypes(device):
-                yield _variant(label, name, fixed, implementation, flags, dtype, device)
+                yield _deviation_of_variant(label, name, fixed, implementation, flags, dtype, device)
 
 
 def deviations_of(plugin: Plugin, equation: str) -> list[Deviation]:
-    """Of a plug-in from the equation of that name (a key of `REFERENCES`), at the hyperparameters that its group holds."""
-    known = inspect.signature(REFERENCES[equation]).parameters
-    group = plugin.build(plugin.valley()).param_groups[0]
-    hyper = {key: value for key, value in group.items() if key in known}
+    """Return the deviations of a plug-in from a reference (a key of `REFERENCES`), with the hyperparameters of its first group."""
+    names = inspect.signature(REFERENCES[equation]).parameters
+    group = plugin.build(plugin.toy_model()).param_groups[0]
+    hyper = {key: value for key, value in group.items() if key in names}
 
     def build(tensors: list[Tensor]) -> torch.optim.Optimizer:
-        return plugin.build(plugin.valley(), tensors)  # type: ignore[no-any-return]
+        return plugin.build(plugin.toy_model(), tensors)  # type: ignore[no-any-return]
 
     return [
-        Deviation(f"as {equation}", "plug-in", dtype, _worst(equation, hyper, build, dtype, plugin.device))
+        Deviation(
+            f"as {equation}", "plug-in", dtype, _max_deviation(equation, hyper, build, dtype, plugin.device)
+        )
         for dtype in dtypes(plugin.device)
     ]
 
 
-def _worst(
+def _max_deviation(
     equation: str,
     hyper: dict[str, Any],
     build: Callable[[list[Tensor]], torch.optim.Optimizer],
     dtype: torch.dtype,
     device: torch.device,
 ) -> float:
-    found = [
+    values = [
         deviation_on(problem(seed, dtype), equation, hyper, build, dtype, device) for seed in range(PROBLEMS)
     ]
-    return float(np.max(found))  # NaN wins
+    return float(np.max(values))  # NaN if any is
 
 
 def dtypes(device: torch.device) -> tuple[torch.dtype, ...]:
-    """Apple's GPUs have no float64."""
+    """Return the precisions of the comparison. Apple's GPUs have no float64."""
     return (torch.float32,) if device.type == "mps" else (torch.float64, torch.float32)
 
 
 def problem(seed: int, dtype: torch.dtype) -> Descent:
-    """A noisy quadratic of random curvature, in numbers that `dtype` holds exactly. Some gradients are 0, some are missing."""
+    """Return a noisy quadratic of random curvature, in numbers that `dtype` represents exactly. Some gradients are 0, some missing."""
     random = np.random.default_rng(seed)
     starts, sequences = [], []
     for position, shape in enumerate(_SHAPES):
@@ -127,21 +129,21 @@ def problem(seed: int, dtype: torch.dtype) -> Descent:
 
 
 def deviation_on(
-    given: Descent,
+    descent: Descent,
     equation: str,
     hyper: dict[str, Any],
     build: Callable[[list[Tensor]], torch.optim.Optimizer],
     dtype: torch.dtype,
     device: torch.device,
 ) -> float:
-    """Greatest difference of any weight after any step, relative to how far that tensor's weights had come by then."""
-    tensors = [torch.tensor(start, dtype=dtype, device=device).requires_grad_() for start in given.starts]
+    """Return the maximum difference of a weight after any step, relative to the maximum change of a weight of that tensor up to then."""
+    tensors = [torch.tensor(start, dtype=dtype, device=device).requires_grad_() for start in descent.starts]
     optimizer = build(tensors)
     reference = REFERENCES[equation]
-    weights, counts = list(given.starts), [0] * len(tensors)
+    weights, counts = list(descent.starts), [0] * len(tensors)
     memories: list[Memory] = [{} for _ in tensors]
     worst = 0.0
-    for gradients in given.gradients:
+    for gradients in descent.gradients:
         for i, (tensor, gradient) in enumerate(zip(tensors, gradients, strict=True)):
             tensor.grad = None
             if gradient is not None:
@@ -149,9 +151,9 @@ def deviation_on(
                 counts[i] += 1
                 weights[i] = reference(weights[i], gradient, counts[i], memories[i], **hyper)
         optimizer.step()
-        for tensor, expected, start in zip(tensors, weights, given.starts, strict=True):
-            found = tensor.detach().double().cpu().numpy()
-            difference = float(np.max(np.abs(found - expected)))
+        for tensor, expected, start in zip(tensors, weights, descent.starts, strict=True):
+            actual = tensor.detach().double().cpu().numpy()
+            difference = float(np.max(np.abs(actual - expected)))
             moved = float(np.max(np.abs(expected - start)))
             if difference:  # NaN too
                 worst = float(np.maximum(worst, difference / max(moved, 1e-300)))
@@ -159,7 +161,7 @@ def deviation_on(
 
 
 def backward_deviation() -> float:
-    """Of the two-layer network's hand-written backward pass from autograd: greatest relative difference of a gradient, float64."""
+    """Return the maximum relative difference of a gradient between the backward pass of `two_layer` and autograd, in float64."""
     worst = 0.0
     for seed in range(PROBLEMS):
         random = np.random.default_rng(seed)
@@ -172,12 +174,12 @@ def backward_deviation() -> float:
         by_hand = two_layer.gradients(network, x, y)
         for name, tensor in zip(names, (w1, b1, w2, b2), strict=True):
             assert tensor.grad is not None
-            found, expected = getattr(by_hand, name), tensor.grad.numpy()
-            worst = max(worst, float(np.max(np.abs(found - expected)) / np.max(np.abs(expected))))
+            actual, expected = getattr(by_hand, name), tensor.grad.numpy()
+            worst = max(worst, float(np.max(np.abs(actual - expected)) / np.max(np.abs(expected))))
     return worst
 
 
-def _variant(
+def _deviation_of_variant(
     label: str,
     name: str,
     fixed: dict[str, Any],
@@ -188,36 +190,34 @@ def _variant(
 ) -> Deviation:
     factory = getattr(torch.optim, name)
     if not set(flags) <= set(inspect.signature(factory).parameters):
-        return Deviation(label, implementation, dtype, None, "torch has none")
+        return Deviation(label, implementation, dtype, None, "torch has no such implementation")
     worst = 0.0
     for seed in range(PROBLEMS):
-        hyper = _drawn(name, seed) | fixed
+        hyper = _random_hyperparameters(name, seed) | fixed
 
         def build(tensors: list[Tensor], hyper: dict[str, Any] = hyper) -> torch.optim.Optimizer:
             return factory(tensors, **hyper, **flags)  # type: ignore[no-any-return]
 
         try:
-            found = deviation_on(problem(seed, dtype), name.lower(), hyper, build, dtype, device)
+            value = deviation_on(problem(seed, dtype), name.lower(), hyper, build, dtype, device)
         except (RuntimeError, NotImplementedError) as error:
-            said = str(error).partition("\n")[0]
-            refused = (
-                next(iter(flags)) in said
-            )  # torch names the flag that it has no kernel for; all else is a fault
-            return Deviation(label, implementation, dtype, None if refused else math.nan, said)
-        worst = float(np.maximum(worst, found))
+            message = str(error).partition("\n")[0]
+            unsupported = next(iter(flags)) in message  # torch names the flag for which it has no kernel
+            return Deviation(label, implementation, dtype, None if unsupported else math.nan, message)
+        worst = float(np.maximum(worst, value))
     return Deviation(label, implementation, dtype, worst)
 
 
-def _drawn(name: str, seed: int) -> dict[str, Any]:
-    """Hyperparameters of one problem; exact in float32, so that no precision is at a disadvantage."""
+def _random_hyperparameters(name: str, seed: int) -> dict[str, Any]:
+    """Return hyperparameters of one problem, exact in float32 so that all precisions use the same values."""
     random = np.random.default_rng([seed, 1])
     lr, decay, first, second = (float(np.float32(random.uniform(*r))) for r in _RANGES)
-    drawn: dict[str, Any] = {"lr": lr, "weight_decay": decay if seed else 0.0}
+    hyper: dict[str, Any] = {"lr": lr, "weight_decay": decay if seed else 0.0}
     if name in ("Adam", "AdamW"):
-        drawn |= {"betas": (first, second), "eps": 1e-3 if seed == 1 else 1e-8}
+        hyper |= {"betas": (first, second), "eps": 1e-3 if seed == 1 else 1e-8}
     elif name == "RMSprop":
-        drawn |= {"alpha": second, "eps": 1e-3 if seed == 1 else 1e-8}
-    return drawn
+        hyper |= {"alpha": second, "eps": 1e-3 if seed == 1 else 1e-8}
+    return hyper
 
 
 _RANGES = ((0.01, 0.2), (0.01, 0.3), (0.5, 0.95), (0.9, 0.999))

@@ -1,4 +1,4 @@
-"""An optimizer as typed on the command line -> something to try: built once, to learn what it takes."""
+"""Load an optimizer named on the command line, and find out by a first step how it must be called."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from optbench.engine.find_protocol import find_protocol, working_protocol
 from optbench.engine.optimizer_spec import make_optimizer_spec
 from optbench.errors import OptbenchError, Problem
 from optbench.suite.types import Optimizer, Rule
-from optbench.verify.bed import (
+from optbench.verify.toy_problem import (
     MATRICES,
     PATIENCE,
     Plugin,
     advance,
-    limited,
-    located,
-    same,
-    settings_kept,
-    weights_of,
+    bitwise_equal,
+    copy_weights,
+    format_error,
+    preserve_settings,
+    time_limit,
 )
 
-SECONDS = 60  # for importing it, and for its first step
+SECONDS = 60  # time limit for importing it, and for its first step
 
 
 def load_plugin(
@@ -38,51 +38,50 @@ def load_plugin(
     closure: bool | None = None,
     create_graph: bool | None = None,
 ) -> Plugin:
-    """By catalog name, import path or file (relative to `folder`); `closure` and `create_graph` are settings of an entry.
+    """Return the optimizer with this catalog name, import path or file (relative to `folder`), ready for the checks.
 
-    One that takes matrices only is tried on matrices, and one that takes sparse gradients only on sparse ones. Raises `OptbenchError`
-    for unknown names and arguments, and for what cannot be built and stepped at all.
+    `closure` and `create_graph` have the meaning of an entry's settings. An optimizer that accepts only matrices, or only sparse
+    gradients, is checked with those. Raises `OptbenchError` for unknown names and arguments, and for an optimizer that cannot be
+    imported or built.
     """
-    with _told(name):
-        if found := list(optimizer_findings(name, arguments, folder, ("arguments",))):
-            raise OptbenchError(*(Problem(message, where=name) for _, message in found))
+    with _errors_as_problems(name):
+        if findings := list(optimizer_findings(name, arguments, folder, ("arguments",))):
+            raise OptbenchError(*(Problem(message, where=name) for _, message in findings))
         plugin = Plugin(name, make_optimizer_spec(name, arguments, folder), device)
     entry = Optimizer(rules=(Rule(use=name),), closure=closure, create_graph=create_graph)
-    with _told(name):
+    with _errors_as_problems(name):
         try:
-            return _stepped(plugin, entry)
-        except ValueError:  # perhaps of the shapes; if not, it is raised again
-            return _stepped(plugin.with_shapes(MATRICES), entry)
+            return _with_protocol(plugin, entry)
+        except ValueError:  # possibly because of the shapes; any other cause is raised again
+            return _with_protocol(plugin.with_shapes(MATRICES), entry)
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
-    """What the plug-in raises, or does for the whole process, ends here; and it does not hang."""
+def _errors_as_problems(name: str) -> Iterator[None]:
+    """Raise exceptions of the plug-in as `OptbenchError`, restore process-wide settings, and limit the time."""
     try:
-        with settings_kept(), limited(SECONDS):
+        with preserve_settings(), time_limit(SECONDS):
             yield
     except OptbenchError:
         raise
     except (Exception, SystemExit) as error:
-        raise OptbenchError(Problem(f"cannot be tried: {located(error)}", where=name)) from error
+        raise OptbenchError(Problem(f"cannot be checked: {format_error(error)}", where=name)) from error
 
 
-def _stepped(plugin: Plugin, entry: Optimizer) -> Plugin:
-    """With the protocol that its class needs; raises what building raises. What the step raises is for the checks to tell."""
-    made = plugin.build(plugin.valley())
-    if not hasattr(made, "param_groups") or not callable(getattr(made, "step", None)):
-        found = (
-            f"it gave {type(made).__name__}; expected a torch.optim.Optimizer, with param_groups and step()"
-        )
-        raise OptbenchError(Problem(f"cannot be tried: {found}", where=plugin.name))
+def _with_protocol(plugin: Plugin, entry: Optimizer) -> Plugin:
+    """Return the plug-in with the protocol that its class needs. Raises what building raises; the checks report what the step raises."""
+    optimizer = plugin.build(plugin.toy_model())
+    if not hasattr(optimizer, "param_groups") or not callable(getattr(optimizer, "step", None)):
+        message = f"it returned {type(optimizer).__name__}; expected a torch.optim.Optimizer, with param_groups and step()"
+        raise OptbenchError(Problem(f"cannot be checked: {message}", where=plugin.name))
 
     def make_toy() -> Any:
-        return plugin.build(plugin.valley())
+        return plugin.build(plugin.toy_model())
 
-    protocol = find_protocol([made], entry, make_toy)
-    asked = replace(plugin, protocol=protocol)
+    protocol = find_protocol([optimizer], entry, make_toy)
+    configured = replace(plugin, protocol=protocol)
     try:
-        return replace(asked, idle_steps=_idle_steps(asked))
+        return replace(configured, idle_steps=_idle_steps(configured))
     except TimeoutError:
         raise
     except Exception as error:
@@ -90,26 +89,27 @@ def _stepped(plugin: Plugin, entry: Optimizer) -> Plugin:
             raise
         other = working_protocol(make_toy, protocol)
         if other is not None:
-            return replace(asked, protocol=other)
-        sparse = replace(asked, sparse=True, shapes=MATRICES)
-        return sparse if _steps(sparse) else asked
+            return replace(configured, protocol=other)
+        sparse = replace(configured, sparse=True, shapes=MATRICES)
+        return sparse if _can_step(sparse) else configured
 
 
-def _steps(plugin: Plugin) -> bool:
-    valley = plugin.valley()
+def _can_step(plugin: Plugin) -> bool:
+    """Return whether one step raises nothing."""
+    model = plugin.toy_model()
     try:
-        advance(plugin, valley, plugin.build(valley), [0])
+        advance(plugin, model, plugin.build(model), [0])
     except Exception:
         return False
     return True
 
 
 def _idle_steps(plugin: Plugin) -> int:
-    """How many steps leave all parameters as they are, before one changes them; 0 if none does."""
-    valley = plugin.valley()
-    optimizer, before = plugin.build(valley), weights_of(valley)
+    """Return the number of steps before the first that changes a parameter; 0 if none of the first steps does."""
+    model = plugin.toy_model()
+    optimizer, before = plugin.build(model), copy_weights(model)
     for number in range(PATIENCE):
-        advance(plugin, valley, optimizer, [number])
-        if not same(before, weights_of(valley)):
+        advance(plugin, model, optimizer, [number])
+        if not bitwise_equal(before, copy_weights(model)):
             return number
     return 0

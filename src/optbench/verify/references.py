@@ -1,8 +1,8 @@
-"""The optimizers' equations in NumPy and float64, one function each: what an implementation has to agree with.
+"""Reference implementations of the optimizers' equations in NumPy and float64, one function each.
 
-Each function makes one step of one tensor. `w` are the weights before the step, `g` the gradient there, `t` = 1, 2, ...
-counts this tensor's steps, and `memory` holds what the optimizer remembers between them (empty before the first). It returns
-the weights after the step. Arguments and defaults are those of the class of that name in `torch.optim`.
+Each function computes one step of one tensor and returns the weights after it. `w` are the weights before the step, `g` the gradient
+there, `t` = 1, 2, ... the number of this tensor's step, and `memory` the optimizer's state (empty before the first step), which the
+function updates. Arguments and defaults are those of the class of that name in `torch.optim`.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def sgd(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> Array:
-    """Gradient descent, with heavy-ball or Nesterov momentum. `weight_decay` is an L2 penalty: it joins the gradient.
+    """Gradient descent, with heavy-ball or Nesterov momentum. `weight_decay` is an L2 penalty: it is added to the gradient.
 
     Momentum: Polyak 1964, https://doi.org/10.1016/0041-5553(64)90137-5. Nesterov's in the form of Sutskever et al. 2013,
-    https://proceedings.mlr.press/v28/sutskever13.html, written (as torch does) for the looked-ahead weights. The velocity begins
-    as the first gradient, undampened; the learning rate is outside of it, so that a schedule acts at once.
+    https://proceedings.mlr.press/v28/sutskever13.html, written (as in torch) for the look-ahead weights. The initial
+    velocity is the first gradient, undampened. The learning rate multiplies the velocity, so that a schedule takes effect at once.
     """
     g = g + weight_decay * w
     if momentum == 0:
@@ -55,7 +55,7 @@ def adagrad(
     initial_accumulator_value: float = 0.0,
     eps: float = 1e-10,
 ) -> Array:
-    """Each weight's rate falls with the root of the sum of its squared gradients.
+    """Adagrad: the learning rate of each weight is divided by the root of the sum of its squared gradients.
 
     Duchi, Hazan and Singer 2011, https://jmlr.org/papers/v12/duchi11a.html (the diagonal form, figure 1).
     """
@@ -78,10 +78,10 @@ def rmsprop(
     momentum: float = 0.0,
     centered: bool = False,
 ) -> Array:
-    """Adagrad with a forgetting mean in place of the sum; `centered` divides by the standard deviation instead.
+    """RMSprop: Adagrad with an exponential moving average in place of the sum. `centered` divides by the standard deviation.
 
     Tieleman and Hinton 2012, https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf (slide 29); centered: Graves
-    2013, https://arxiv.org/abs/1308.0850 (equations 38-45), with torch's place for `eps`: outside the root.
+    2013, https://arxiv.org/abs/1308.0850 (equations 38-45), with `eps` outside the root, as in torch.
     """
     g = g + weight_decay * w
     square = alpha * memory.get("square", np.zeros_like(w)) + (1 - alpha) * g**2
@@ -109,17 +109,17 @@ def adam(
     weight_decay: float = 0.0,
     amsgrad: bool = False,
 ) -> Array:
-    """Momentum over RMSprop, both freed of their bias towards zero. `weight_decay` is an L2 penalty.
+    """Adam: momentum divided by the RMSprop denominator, both bias-corrected. `weight_decay` is an L2 penalty.
 
-    Kingma and Ba 2015, https://arxiv.org/abs/1412.6980 (algorithm 1). `amsgrad` keeps the greatest second moment: Reddi, Kale and
-    Kumar 2018, https://arxiv.org/abs/1904.09237 (algorithm 2, with Adam's bias correction, as torch does).
+    Kingma and Ba 2015, https://arxiv.org/abs/1412.6980 (algorithm 1). `amsgrad` keeps the maximum of the second moment: Reddi, Kale and
+    Kumar 2018, https://arxiv.org/abs/1904.09237 (algorithm 2, with Adam's bias correction, as in torch).
     """
     g = g + weight_decay * w
     first = betas[0] * memory.get("first", np.zeros_like(w)) + (1 - betas[0]) * g
     second = betas[1] * memory.get("second", np.zeros_like(w)) + (1 - betas[1]) * g**2
     memory["first"], memory["second"] = first, second
     if amsgrad:
-        second = memory["greatest"] = np.maximum(memory.get("greatest", np.zeros_like(w)), second)
+        second = memory["maximum"] = np.maximum(memory.get("maximum", np.zeros_like(w)), second)
     mean = first / (1 - betas[0] ** t)
     square = second / (1 - betas[1] ** t)
     return w - lr * mean / (np.sqrt(square) + eps)
@@ -137,7 +137,7 @@ def adamw(
     weight_decay: float = 1e-2,
     amsgrad: bool = False,
 ) -> Array:
-    """Adam whose weight decay shrinks the weights and never enters the moments.
+    """AdamW: Adam with decoupled weight decay, which is not part of the moments.
 
     Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101 (algorithm 2; the decay is multiplied by the learning rate, as in torch).
     """

@@ -1,4 +1,4 @@
-"""What `optbench verify` prints."""
+"""Tables that `optbench verify` prints."""
 
 from __future__ import annotations
 
@@ -17,69 +17,85 @@ _STYLES = {"pass": "green", "fail": "bold red", "note": "yellow", "allowed": "ye
 BACKWARD_TOLERANCE = 1e-12
 
 
-def deviations(found: Sequence[Deviation], backward: float, device: torch.device) -> RenderableType:
-    """A row an optimizer; a column an implementation and precision; the greatest relative deviation in each."""
-    dtypes = list(dict.fromkeys(deviation.dtype for deviation in found))
+def deviation_table(deviations: Sequence[Deviation], backward: float, device: torch.device) -> RenderableType:
+    """Return a table of maximum relative deviations: one row per optimizer, one column per implementation and precision.
+
+    `backward`: the relative deviation of the hand-written backward pass from autograd.
+    """
+    dtypes = list(dict.fromkeys(deviation.dtype for deviation in deviations))
     columns = [(implementation, dtype) for dtype in dtypes for implementation in IMPLEMENTATIONS]
-    by_cell = {(d.label, d.implementation, d.dtype): d for d in found}
+    by_cell = {(d.label, d.implementation, d.dtype): d for d in deviations}
     rows = [
         (Text(label), *(_cell(by_cell[label, i, dtype]) for i, dtype in columns))
-        for label in dict.fromkeys(deviation.label for deviation in found)
+        for label in dict.fromkeys(deviation.label for deviation in deviations)
     ]
     titles = ("optimizer", *(f"{implementation}\n{_name(dtype)}" for implementation, dtype in columns))
     table = FittedTable(titles, tuple(rows), (True, *(False for _ in columns)))
     bounds = ", ".join(f"{TOLERANCE[dtype]:g} in {_name(dtype)}" for dtype in dtypes)
     by_hand = Text(f"{backward:.1e}", _STYLES["pass" if backward <= BACKWARD_TOLERANCE else "fail"])
     return Group(
-        Paragraph(Text(f"torch {torch.__version__} on {device}: greatest deviation from the equations")),
+        Paragraph(
+            Text(
+                f"torch {torch.__version__} on {device}: maximum deviation from the reference implementations"
+            )
+        ),
         "",
         table,
         "",
         Paragraph(
             Text(
-                f"Deviation of a weight relative to how far its tensor has moved; {PROBLEMS} random problems of {STEPS} steps.\n"
-                f"Passes up to {bounds}. '-': torch has no such implementation here."
+                f"Difference of a weight relative to the maximum change in its tensor, over {PROBLEMS} random problems of {STEPS} steps.\n"
+                f"Tolerance: {bounds}. '-': not implemented in torch for this device."
             )
         ),
-        Paragraph(Text.assemble("Two-layer network, backward pass by hand against autograd: ", by_hand)),
+        Paragraph(
+            Text.assemble("Two-layer network, hand-written backward pass compared with autograd: ", by_hand)
+        ),
     )
 
 
-def verdicts(
+def verdict_table(
     name: str,
-    found: Sequence[Verdict],
-    against: Sequence[Deviation],
+    verdicts: Sequence[Verdict],
+    deviations: Sequence[Deviation],
     state: StateMemory | None,
     printed: str = "",
     setting: str = "",
     sparse: bool = False,
 ) -> RenderableType:
-    """One row per check. `printed`: the plug-in's output during the checks; `setting`: of an entry that is called like here; `sparse`: the
-    gradients were."""
-    rows = [(Text(v.check), Text(v.outcome, _STYLES[v.outcome]), Text(v.detail)) for v in found]
-    for deviation in against:
+    """Return a table with one row per check and per deviation from a reference, and notes below it.
+
+    `printed`: output of the plug-in during the checks. `setting`: the entry setting with which the engine calls it in the same way.
+    `sparse`: the checks used sparse gradients.
+    """
+    rows = [(Text(v.check), Text(v.outcome, _STYLES[v.outcome]), Text(v.detail)) for v in verdicts]
+    for deviation in deviations:
         outcome = "pass" if deviation.passed else "fail"
-        what = f"deviates by {deviation.value:.1e} from the equation; passes up to {TOLERANCE[deviation.dtype]:g}"
+        detail = (
+            f"deviates by {deviation.value:.1e} from the reference; tolerance {TOLERANCE[deviation.dtype]:g}"
+        )
         rows.append(
             (
                 Text(f"{deviation.label}, {_name(deviation.dtype)}"),
                 Text(outcome, _STYLES[outcome]),
-                Text(what),
+                Text(detail),
             )
         )
-    table = FittedTable(("check", "outcome", "what was found"), tuple(rows), (True, True, True))
+    table = FittedTable(("check", "outcome", "detail"), tuple(rows), (True, True, True))
     lines: list[RenderableType] = [Paragraph(Text(name)), "", table, ""]
     if sparse:
         lines.append(
-            Paragraph(Text("Tried on matrices with sparse gradients, since it takes no dense ones."))
+            Paragraph(Text("Checked on matrices with sparse gradients, since it rejects dense ones."))
         )
     if setting:
-        lines.append(Paragraph(Text(f"Called like an entry with {setting}.")))
+        lines.append(Paragraph(Text(f"Called as an entry with {setting}.")))
     if state is not None:
         lines.append(Paragraph(Text(_size(state))))
-    if said := printed.strip().splitlines():
-        first = said[0] if len(said[0]) <= 200 else f"{said[0][:199]}…"
-        lines.append(Paragraph(Text(f"It printed {len(said)} line{'s' * (len(said) > 1)}, first: {first}")))
+    if output := printed.strip().splitlines():
+        first = output[0] if len(output[0]) <= 200 else f"{output[0][:199]}…"
+        lines.append(
+            Paragraph(Text(f"It printed {len(output)} line{'s' * (len(output) > 1)}, first: {first}"))
+        )
     return Group(*lines)
 
 
@@ -89,7 +105,7 @@ def _size(state: StateMemory) -> str:
     each = state.bytes / (256 * 128)
     sign, note = ("at least ", f"; {state.note}") if state.note else ("", "")
     return (
-        f"State: {sign}{each:.3g} bytes a parameter, {each / 4:.3g}x parameters in float32 "
+        f"State: {sign}{each:.3g} bytes per parameter, {each / 4:.3g}x the parameters in float32 "
         f"(measured on a 256 x 128 matrix{note})"
     )
 

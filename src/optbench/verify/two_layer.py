@@ -1,9 +1,9 @@
-"""The smallest network worth the name, by hand: tanh hidden layer, sigmoid output, backward pass and gradient descent.
+"""A two-layer network with a hand-written backward pass: tanh hidden layer, sigmoid output, gradient descent.
 
     h = tanh(x W1 + b1)      p = sigmoid(h W2 + b2)      loss = -mean(y log p + (1 - y) log(1 - p))
 
-The chain rule, from the loss back to the first layer (Rumelhart, Hinton and Williams 1986, https://doi.org/10.1038/323533a0), is
-`gradients`; `tests` and `optbench verify` hold it to torch's autograd. NumPy, float64.
+`gradients` applies the chain rule from the loss back to the first layer (Rumelhart, Hinton and Williams 1986,
+https://doi.org/10.1038/323533a0); the tests and `optbench verify` compare it with torch's autograd. NumPy, float64.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Network:
-    """Weights; or, of the same shapes, the gradient of a loss in them."""
+    """Weights, or the gradient of a loss with respect to them, in the same shapes."""
 
     w1: Array  # (inputs, hidden)
     b1: Array  # (hidden,)
@@ -27,7 +27,7 @@ class Network:
 
 
 def initial(inputs: int, hidden: int, seed: int) -> Network:
-    """Xavier normal weights, which keep the variance of tanh's inputs (Glorot and Bengio 2010); biases of 0."""
+    """Return Xavier normal weights, which preserve the variance of tanh's inputs (Glorot and Bengio 2010), and biases of 0."""
     random = np.random.default_rng(seed)
     return Network(
         random.normal(size=(inputs, hidden)) * np.sqrt(2 / (inputs + hidden)),
@@ -38,14 +38,14 @@ def initial(inputs: int, hidden: int, seed: int) -> Network:
 
 
 def probabilities(network: Network, x: Array) -> Array:
-    """(samples, 1): that a sample is of class 1. `x` is (samples, inputs)."""
+    """Return the probability of class 1 per sample, (samples, 1). `x` is (samples, inputs)."""
     return _forward(network, x)[1]
 
 
 def loss(network: Network, x: Array, y: Array) -> float:
-    """Mean binary cross-entropy. `y` is (samples, 1), of 0 and 1.
+    """Return the mean binary cross-entropy. `y` is (samples, 1), with values 0 and 1.
 
-    From the scores, not from the probabilities: log(1 + e^s) never takes the logarithm of a zero.
+    It is computed from the scores, not from the probabilities, so that no logarithm of 0 occurs.
     """
     hidden = np.tanh(x @ network.w1 + network.b1)
     scores = hidden @ network.w2 + network.b2
@@ -53,16 +53,16 @@ def loss(network: Network, x: Array, y: Array) -> float:
 
 
 def gradients(network: Network, x: Array, y: Array) -> Network:
-    """The loss's derivative in every weight, layer by layer from the end."""
+    """Return the derivative of the loss with respect to each weight, from the last layer to the first."""
     hidden, p = _forward(network, x)
-    d_scores = (p - y) / len(x)  # sigmoid and cross-entropy together: the two derivatives cancel to this
+    d_scores = (p - y) / len(x)  # derivative of sigmoid and cross-entropy combined
     d_hidden = d_scores @ network.w2.T
     d_sums = d_hidden * (1 - hidden**2)  # tanh' = 1 - tanh^2
     return Network(x.T @ d_sums, d_sums.sum(0), hidden.T @ d_scores, d_scores.sum(0))
 
 
 def descend(network: Network, x: Array, y: Array, lr: float, steps: int) -> tuple[Network, list[float]]:
-    """Batch gradient descent: the trained weights, and the loss before each step."""
+    """Run batch gradient descent. Return the trained weights and the loss before each step."""
     losses = []
     for _ in range(steps):
         losses.append(loss(network, x, y))
@@ -75,6 +75,5 @@ def descend(network: Network, x: Array, y: Array, lr: float, steps: int) -> tupl
 
 def _forward(network: Network, x: Array) -> tuple[Array, Array]:
     hidden = np.tanh(x @ network.w1 + network.b1)
-    return hidden, 0.5 * (
-        1 + np.tanh(0.5 * (hidden @ network.w2 + network.b2))
-    )  # a sigmoid that never overflows
+    scores = hidden @ network.w2 + network.b2
+    return hidden, 0.5 * (1 + np.tanh(0.5 * scores))  # the sigmoid, without overflow

@@ -1,4 +1,4 @@
-"""What plug-in optimizers are tried on: a few tensors that fall into a quadratic valley which moves a little at every step."""
+"""The toy problem on which plug-in optimizers are checked: a quadratic loss over a few tensors, whose minimum moves with each step."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from optbench.engine.optimizer_spec import ConstructorInputs, OptimizerSpec
 from optbench.engine.protocol import Protocol, take_step
 
 SHAPES: tuple[tuple[int, ...], ...] = ((8, 6), (10,), (4, 3, 2, 2))
-PATIENCE = 20  # steps in which every parameter must move: some wait for their first ten gradients
+PATIENCE = 20  # steps within which every parameter must change: some optimizers skip their first ten
 MATRICES: tuple[tuple[int, ...], ...] = ((8, 6), (5, 5))
 
 
-class Fault(Exception):
-    """The optimizer does not do what a check is about; the message says what it does."""
+class CheckFailed(Exception):
+    """Raised by a check that fails. The message describes what the optimizer does."""
 
 
-class Note(Exception):
-    """A check does not apply, or holds with a reservation."""
+class CheckNote(Exception):
+    """Raised by a check that does not apply, or that passes with a remark."""
 
 
-class Valley(nn.Module):
-    """Parameters of the given shapes, with loss 0.5 sum c (w - target)^2; c is in 0.2..1, so rates below 2 are stable."""
+class ToyModel(nn.Module):
+    """Parameters of the given shapes with the loss 0.5 sum c (w - target)^2, with c in 0.2..1 (stable for learning rates below 2)."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Valley(nn.Module):
         start: float = 1.0,
         sparse: bool = False,
     ) -> None:
-        """`sparse`: the tensors are matrices, whose gradients are sparse as those of embeddings."""
+        """Draw start, curvature and targets. `sparse`: all shapes are matrices with sparse gradients, as embeddings have."""
         super().__init__()
         self._sparse = sparse
         self._draw = torch.Generator().manual_seed(7)
@@ -56,7 +56,7 @@ class Valley(nn.Module):
         self._shift = [[self._like(w, torch.randn).mul(0.1) for _ in range(4)] for w in self.weights]
 
     def forward(self, number: int, without: Sequence[int] = (), scale: float = 1.0) -> Tensor:
-        """Loss of step `number`; parameters in `without` have no part in it, and get no gradient."""
+        """Return the loss of step `number`. Parameters whose index is in `without` are left out of the loss and get no gradient."""
         parts = [
             (c * (self._read(w) - target - shifts[number % len(shifts)]) ** 2).sum()
             for i, (w, c, target, shifts) in enumerate(
@@ -71,8 +71,8 @@ class Valley(nn.Module):
             return weight
         return embedding(torch.arange(len(weight), device=weight.device), weight, sparse=True)
 
-    def as_twins(self) -> Valley:
-        """All tensors (of one shape) with the first one's start, curvature and targets."""
+    def make_parameters_equal(self) -> ToyModel:
+        """Give all tensors (of the same shape) the start, curvature and targets of the first, and return the model."""
         with torch.no_grad():
             for weight in self.weights:
                 weight.copy_(self.weights[0])
@@ -87,7 +87,7 @@ class Valley(nn.Module):
 
 @dataclass(frozen=True)
 class Plugin:
-    """An optimizer to be tried: how it is built and called, on which shapes and device."""
+    """A plug-in optimizer under test: how it is built and called, on which shapes and device."""
 
     name: str
     spec: OptimizerSpec
@@ -95,92 +95,93 @@ class Plugin:
     protocol: Protocol = field(default_factory=Protocol)
     shapes: tuple[tuple[int, ...], ...] = SHAPES
     sparse: bool = False
-    """Whether it takes sparse gradients only."""
+    """Whether it accepts sparse gradients only."""
     idle_steps: int = 0
-    """Steps before its first update: some methods gather statistics first."""
+    """Number of steps before its first update: some methods collect statistics first."""
 
     @property
     def needs_closure(self) -> bool:
         return self.protocol.has_closure
 
     def takes(self, name: str) -> bool:
-        """Whether it, or an optimizer among its arguments, has an argument of this name."""
+        """Return whether it, or an optimizer among its arguments, accepts an argument with this name."""
         return self.spec.takes(name)
 
-    def valley(self, dtype: torch.dtype = torch.float32, **changes: Any) -> Valley:
-        return Valley(changes.pop("shapes", self.shapes), dtype, self.device, sparse=self.sparse, **changes)
+    def toy_model(self, dtype: torch.dtype = torch.float32, **changes: Any) -> ToyModel:
+        return ToyModel(changes.pop("shapes", self.shapes), dtype, self.device, sparse=self.sparse, **changes)
 
-    def build(self, valley: Valley, groups: Iterable[Any] | None = None, **changes: Any) -> Any:
-        """The optimizer over all of the valley's parameters, or over `groups`; in training mode where it has modes.
+    def build(self, model: ToyModel, groups: Iterable[Any] | None = None, **changes: Any) -> Any:
+        """Build the optimizer over all parameters of the model, or over `groups`, in training mode if it has modes.
 
-        Raises `ValueError` for groups that it can't be given, since it makes its own.
+        Raises `ValueError` for `groups` if the optimizer makes its own groups or needs matrices.
         """
-        if self.sparse and any(weight.dim() != 2 for weight in valley.parameters()):
-            raise ValueError("it takes sparse gradients only, which only matrices have here")
-        groups = list(valley.parameters()) if groups is None else groups
+        if self.sparse and any(weight.dim() != 2 for weight in model.parameters()):
+            raise ValueError("it accepts sparse gradients only, and here only matrices have sparse gradients")
+        groups = list(model.parameters()) if groups is None else groups
         if self.spec.makes_own_groups and isinstance(groups, list) and isinstance(groups[0], dict):
-            raise ValueError("it makes its own groups, from the model or named parameters")
-        given = ConstructorInputs(groups, list(valley.named_parameters()), valley, 100)
-        made, _ = self.spec.with_arguments(changes).build(given)
-        if callable(getattr(made, "train", None)) and callable(getattr(made, "eval", None)):
-            made.train()
-        return made
+            raise ValueError("it makes its own parameter groups from the model or the named parameters")
+        inputs = ConstructorInputs(groups, list(model.named_parameters()), model, 100)
+        optimizer, _ = self.spec.with_arguments(changes).build(inputs)
+        if callable(getattr(optimizer, "train", None)) and callable(getattr(optimizer, "eval", None)):
+            optimizer.train()
+        return optimizer
 
     def with_shapes(self, shapes: tuple[tuple[int, ...], ...]) -> Plugin:
         return replace(self, shapes=shapes)
 
     def with_decay(self) -> dict[str, Any]:
-        """Weight decay switched on, where there is such a thing: many faults only show with it."""
+        """Return arguments that enable weight decay if the optimizer supports it: many faults appear only with it."""
         return {"weight_decay": 0.1} if self.takes("weight_decay") else {}
 
     def steps(self, number: int) -> range:
-        """The first steps, `number` of which update."""
+        """Return the step numbers from 0 on, of which the last `number` update the parameters."""
         return range(self.idle_steps + number)
 
 
 def advance(
     plugin: Plugin,
-    valley: Valley,
+    model: ToyModel,
     optimizer: Any,
     numbers: Sequence[int],
     *,
     without: Sequence[int] = (),
     scale: float = 1.0,
 ) -> None:
-    """Train through the steps of these numbers, as the engine does."""
+    """Run the steps with these numbers, calling the optimizer as the engine does."""
     for number in numbers:
         take_step(
-            optimizer, plugin.protocol, list(valley.parameters()), partial(valley, number, without, scale)
+            optimizer, plugin.protocol, list(model.parameters()), partial(model, number, without, scale)
         )
 
 
-def clear_gradients(valley: Valley) -> None:
-    for parameter in valley.parameters():
+def clear_gradients(model: ToyModel) -> None:
+    for parameter in model.parameters():
         parameter.grad = None
 
 
-def weights_of(valley: Valley) -> list[Tensor]:
-    return [w.detach().clone() for w in valley.weights]
+def copy_weights(model: ToyModel) -> list[Tensor]:
+    return [w.detach().clone() for w in model.weights]
 
 
 def seed_everything(seed: int) -> None:
+    """Seed the global generators of torch, Python and NumPy."""
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed)
 
 
-def same(ones: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-    """Bit for bit."""
+def bitwise_equal(ones: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    """Return whether the tensors are pairwise equal, bit for bit."""
     return all(torch.equal(a, b) for a, b in zip(ones, others, strict=True))
 
 
-def generators() -> tuple[Any, ...]:
-    """The state of the three generators that a seed sets: what has drawn leaves it changed."""
+def generator_states() -> tuple[Any, ...]:
+    """Return the states of the three global generators. Code that draws random numbers changes them."""
     return torch.get_rng_state().numpy().tobytes(), random.getstate(), repr(np.random.get_state())
 
 
-def settings() -> dict[str, Any]:
-    """What torch holds for the whole process."""
+def process_settings() -> dict[str, Any]:
+    """Return torch's process-wide settings, by description."""
     return {
         "the default type of new tensors": torch.get_default_dtype(),
         "whether gradients are recorded": torch.is_grad_enabled(),
@@ -191,9 +192,9 @@ def settings() -> dict[str, Any]:
 
 
 @contextmanager
-def settings_kept() -> Iterator[None]:
-    """What a plug-in changes for the whole process ends with the block."""
-    dtype, gradients, threads, deterministic, precision = settings().values()
+def preserve_settings() -> Iterator[None]:
+    """Restore torch's process-wide settings at the end of the block."""
+    dtype, gradients, threads, deterministic, precision = process_settings().values()
     try:
         yield
     finally:
@@ -205,16 +206,16 @@ def settings_kept() -> Iterator[None]:
 
 
 @contextmanager
-def limited(seconds: int) -> Iterator[None]:
-    """Raises `TimeoutError` in what is not done by then, where the system has such an alarm (not on Windows)."""
+def time_limit(seconds: int) -> Iterator[None]:
+    """Raise `TimeoutError` in the block after this many seconds. No effect outside the main thread or without SIGALRM (Windows)."""
     if not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def ring(*_: Any) -> None:
-        raise TimeoutError(f"not done after {seconds} s")
+    def raise_timeout(*_: Any) -> None:
+        raise TimeoutError(f"not finished after {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, ring)
+    before = signal.signal(signal.SIGALRM, raise_timeout)
     signal.alarm(seconds)
     try:
         yield
@@ -223,21 +224,23 @@ def limited(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def located(error: BaseException) -> str:
-    """An exception in one line, with the place that raised it."""
+def format_error(error: BaseException) -> str:
+    """Return an exception in one line, with the file and line that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
-    last = frames[-2 if isinstance(error, TimeoutError) and len(frames) > 1 else -1]  # not the alarm's own
-    message = said(error)
+    last = frames[
+        -2 if isinstance(error, TimeoutError) and len(frames) > 1 else -1
+    ]  # the last is the alarm's handler
+    message = first_line(error)
     kind = type(error).__name__
     return f"{kind}{'' if message == kind else f': {message}'} ({last.filename}, line {last.lineno})"
 
 
-def said(error: BaseException) -> str:
-    """An exception's message in one line; its kind, where it has none."""
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message, or its type if the message is empty."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def refuses(error: Exception) -> bool:
-    """Whether it was raised on purpose (`raise`, `assert`), not by an operation that failed."""
+def raised_deliberately(error: Exception) -> bool:
+    """Return whether an exception comes from `raise` or `assert` in the source, not from an operation that failed."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and (frames[-1].line or "").startswith(("raise ", "assert "))
