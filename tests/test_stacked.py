@@ -23,7 +23,7 @@ ENTRIES: dict[str, Any] = {
     "RMSprop": {"use": "torch.optim.RMSprop", "lr": 1e-3},
     "RMSprop, all on": {"use": "torch.optim.RMSprop", "lr": 1e-3, "momentum": 0.5, "centered": True},
     "Adagrad": {"use": "torch.optim.Adagrad", "lr": 0.02, "initial_accumulator_value": 0.1, "lr_decay": 1e-3},
-    "NAdam": {"use": "torch.optim.NAdam", "lr": 1e-3},  # steps by itself, on its row
+    "NAdam": {"use": "torch.optim.NAdam", "lr": 1e-3},  # stepped individually, on its row
     "Two rules": {
         "use": [
             {"parameters": "matrices", "use": "torch.optim.Muon", "lr": 0.01},
@@ -34,17 +34,17 @@ ENTRIES: dict[str, Any] = {
 
 
 def stacked(many: tuple[Trial, ...], folder: Path, **options: Any) -> dict[str, list[Event]]:
-    told: dict[str, list[Event]] = {trial.id: [] for trial in many}
+    events_by_trial: dict[str, list[Event]] = {trial.id: [] for trial in many}
     for batch in train_stack(many, CPU, data_root=folder, **options):
         for trial, event in batch:
-            told[trial].append(event)
-    return told
+            events_by_trial[trial].append(event)
+    return events_by_trial
 
 
-def assert_agree(mine: list[Event], theirs: list[Event], relative: float = 1e-5) -> None:
-    assert started(mine).initial_weights == started(theirs).initial_weights
-    assert [e.step for e in evaluations(mine)] == [e.step for e in evaluations(theirs)]
-    for one, other in zip(evaluations(mine), evaluations(theirs), strict=True):
+def assert_agree(stacked_events: list[Event], single_events: list[Event], relative: float = 1e-5) -> None:
+    assert started(stacked_events).initial_weights == started(single_events).initial_weights
+    assert [e.step for e in evaluations(stacked_events)] == [e.step for e in evaluations(single_events)]
+    for one, other in zip(evaluations(stacked_events), evaluations(single_events), strict=True):
         for name in ("train_loss", "learning_rate", "gradient_norm"):
             assert getattr(one, name) == pytest.approx(getattr(other, name), rel=relative)
         assert one.metrics["validation"]["loss"] == pytest.approx(
@@ -53,7 +53,7 @@ def assert_agree(mine: list[Event], theirs: list[Event], relative: float = 1e-5)
         assert one.metrics["validation"]["accuracy"] == other.metrics["validation"]["accuracy"]
         assert (one.epoch, one.samples, one.loss_rises) == (other.epoch, other.samples, other.loss_rises)
         assert one.gradient_evaluations == other.gradient_evaluations == one.step
-    end, single = finished(mine), finished(theirs)
+    end, single = finished(stacked_events), finished(single_events)
     assert (end.status, end.step, end.best_step) == (single.status, single.step, single.best_step)
     assert end.state_bytes == single.state_bytes
     assert end.final.keys() == single.final.keys()
@@ -64,22 +64,22 @@ def assert_agree(mine: list[Event], theirs: list[Event], relative: float = 1e-5)
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_records_are_those_of_single_runs(tmp_path: Path, seeds: int) -> None:
     many = trials(tmp_path, optimizers=ENTRIES, seeds=seeds, schedule={"name": "cosine", "warmup": "3 steps"})
-    told = stacked(many, tmp_path)
+    events_by_trial = stacked(many, tmp_path)
     for trial in many:
-        assert_agree(told[trial.id], run(trial, tmp_path))
+        assert_agree(events_by_trial[trial.id], run(trial, tmp_path))
 
 
-def test_one_that_diverges_ends_alone_and_leaves_the_others_as_they_were(tmp_path: Path) -> None:
+def test_a_diverging_trial_ends_without_changing_the_others(tmp_path: Path) -> None:
     wild = {"Wild": {"use": "torch.optim.SGD", "lr": 1e9}}
     both = trials(tmp_path, optimizers={**ENTRIES, **wild})
-    told = stacked(both, tmp_path)
+    events_by_trial = stacked(both, tmp_path)
     without = stacked(tuple(trial for trial in both if trial.label != "Wild"), tmp_path)
     lost = next(trial for trial in both if trial.label == "Wild")
     single = finished(run(lost, tmp_path))
-    assert finished(told[lost.id]).status == single.status == "diverged"
-    assert finished(told[lost.id]).detail == single.detail
+    assert finished(events_by_trial[lost.id]).status == single.status == "diverged"
+    assert finished(events_by_trial[lost.id]).detail == single.detail
     for trial, events in without.items():
-        assert_agree(told[trial], events)
+        assert_agree(events_by_trial[trial], events)
 
 
 def test_float64_agrees_over_the_whole_run(tmp_path: Path) -> None:
@@ -95,12 +95,12 @@ def test_float64_agrees_over_the_whole_run(tmp_path: Path) -> None:
     chosen = {label: ENTRIES[label] for label in ("Momentum", "Adam", "RMSprop, all on")}
     workload = {"model": {"name": "own.py:Double"}, "budget": {"epochs": 60}}
     many = trials(tmp_path, optimizers=chosen, workload=workload)
-    told = stacked(many, tmp_path)
+    events_by_trial = stacked(many, tmp_path)
     for trial in many:
-        assert_agree(told[trial.id], run(trial, tmp_path), relative=1e-6)
+        assert_agree(events_by_trial[trial.id], run(trial, tmp_path), relative=1e-6)
 
 
-def test_a_stopped_stack_goes_on_to_the_same_records(tmp_path: Path) -> None:
+def test_a_stopped_stack_resumes_to_the_same_records(tmp_path: Path) -> None:
     many = trials(tmp_path, optimizers={**ENTRIES, "Wild": {"use": "torch.optim.SGD", "lr": 1e9}})
     whole = stacked(many, tmp_path)
     looks = iter(range(1000))

@@ -344,7 +344,7 @@ def test_no_step_of_a_stack_waits_for_the_device(label: str, tmp_path: Path) -> 
         trial.model_copy(update={"point": {"lr": 1e-3 * (1 + n)}, "engine": "stacked"}) for n in range(4)
     ]
     run = _Run(together, DEVICE, None, lambda: False, 1e9)
-    told = run.told(tmp_path)
+    told = run.events(tmp_path)
     while run.step < 12:  # to the first evaluation
         assert next(told)
     with no_waiting():

@@ -1,5 +1,5 @@
-"""Many small models trained as one: their parameters lie stacked, and one forward and one backward pass serves them all.
+"""Stacked training: many small models with stacked parameters share each forward and backward pass.
 
-Models too small to keep a device busy leave it waiting for the next operation. Stacked, an operation does the work of all of them.
-Each trial keeps its own initial weights, batches, hyperparameters, schedule and records, those of a single run.
+A small model cannot keep a device busy; a stacked operation processes all models at once. Each trial keeps its own initial weights,
+batches, hyperparameters, schedule and records, equal to those of a single run.
 """

@@ -1,4 +1,4 @@
-"""Hyperparameters of stacked trials as columns, a row a trial, computed once a step and kept on the device while they don't change."""
+"""Hyperparameters of stacked trials as columns, one row per trial: computed once per step, uploaded only when they change."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: a number where all rows agree, else (rows,)
+#: a number if all rows have the same value, else a tensor (rows,)
 Column = float | Tensor
 
 
 class Uploads:
-    """Rows of numbers on the device, for as long as they don't change: a learning rate that is constant goes there once."""
+    """Cache of columns on the device: a constant learning rate is uploaded once."""
 
     def __init__(self) -> None:
-        self._before: dict[tuple[Any, ...], Tensor] = {}
-        self._now: dict[tuple[Any, ...], Tensor] = {}
+        self._last_step: dict[tuple[Any, ...], Tensor] = {}
+        self._this_step: dict[tuple[Any, ...], Tensor] = {}
 
     def next_step(self) -> None:
-        """Forget what the last step did not use."""
-        self._before, self._now = self._now, {}
+        """Start a step; drop the columns that the last step did not use."""
+        self._last_step, self._this_step = self._this_step, {}
 
     def get(self, numbers: Sequence[float], like: Tensor) -> Tensor:
-        """(rows,); the device is not waited for."""
+        """Return the numbers as a tensor (rows,) with the type and device of `like`, without synchronising the device."""
         key = (like.dtype, like.device, *numbers)
-        made = self._now.get(key)
-        if made is None:
-            made = self._before.get(key)
-        if made is None:
+        column = self._this_step.get(key)
+        if column is None:
+            column = self._last_step.get(key)
+        if column is None:
             pinned = like.device.type == "cuda"
             host = torch.tensor(numbers, dtype=like.dtype, pin_memory=pinned)
-            made = host.to(like.device, non_blocking=True)
-        self._now[key] = made
-        return made
+            column = host.to(like.device, non_blocking=True)
+        self._this_step[key] = column
+        return column
 
 
 class Hyper:
-    """The rows' hyperparameters of one group in one step, as columns that broadcast over (rows, *shape)."""
+    """Hyperparameters of one parameter group in one step, as columns that broadcast over (rows, *shape)."""
 
     def __init__(self, groups: Sequence[Mapping[str, Any]], uploads: Uploads) -> None:
         self.groups, self.uploads = groups, uploads
-        self._known: dict[tuple[str, torch.dtype], Column] = {}
+        self._columns: dict[tuple[str, torch.dtype], Column] = {}
 
     def flag(self, name: str) -> bool:
         return bool(self.groups[0].get(name))
@@ -54,12 +54,14 @@ class Hyper:
         return any(group[name] for group in self.groups)
 
     def column(self, name: str, numbers: Callable[[], Sequence[float]], like: Tensor) -> Column:
-        """One number if all rows have the same, else (rows, 1, ...) on the device of `like`. `name` stands for these numbers: they
-        are computed for the first parameter of the group and used for all."""
+        """Return one number if all rows have the same, else a tensor (rows, 1, ...) on the device of `like`.
+
+        `name` is the cache key: `numbers` is called for the first parameter of the group only.
+        """
         key = (name, like.dtype)
-        if key not in self._known:
-            found = numbers()
-            same = all(number == found[0] for number in found)
-            self._known[key] = found[0] if same else self.uploads.get(found, like)
-        made = self._known[key]
-        return made.view(-1, *[1] * (like.dim() - 1)) if isinstance(made, Tensor) else made
+        if key not in self._columns:
+            values = numbers()
+            same = all(value == values[0] for value in values)
+            self._columns[key] = values[0] if same else self.uploads.get(values, like)
+        column = self._columns[key]
+        return column.view(-1, *[1] * (like.dim() - 1)) if isinstance(column, Tensor) else column

@@ -1,4 +1,4 @@
-"""Metrics of a split for every model of a stack, as `engine.evaluate` has them for one."""
+"""Metrics of a split for each model of a stack; `engine.evaluate` computes them for one model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from optbench.engine.stacked.stack import Stack
 
 
 def measure(stack: Stack, split: SplitName) -> list[dict[str, float]]:
-    """Every metric of the workload, and its loss, as means over the split: a row a trial."""
+    """Return the loss and all metrics of the workload as means over the split, one dict per trial."""
     session, rows = stack.session, range(len(stack.members))
     forward, losses = stack.evaluating
     sums = {name: torch.zeros(len(rows), device=stack.device) for name in session.metrics}

@@ -1,4 +1,4 @@
-"""One forward pass through models of one shape whose parameters lie stacked, and the loss of each."""
+"""Forward pass of models with equal shapes and stacked parameters, and the loss of each."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-#: (parameters (models, *shape) by name, inputs) -> outputs (models, batch, classes). Inputs are those of one batch for all
-#: models (batch, *), or of one for each (models, batch, *), as told when it is made.
+#: (parameters (models, *shape) by name, inputs) -> outputs (models, batch, classes). Inputs are (batch, *) if all models share the
+#: batch (`shared`), else (models, batch, *).
 Forward = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 #: (outputs (models, batch, classes), labels (batch,) or (models, batch)) -> mean loss of each model (models,)
 Losses = Callable[[Tensor, Tensor], Tensor]
@@ -20,29 +20,29 @@ _ELEMENTWISE = (nn.ReLU, nn.GELU, nn.Tanh, nn.SiLU, nn.Sigmoid, nn.ELU, nn.Leaky
 
 
 def forward(model: nn.Module, *, shared: bool) -> Forward:
-    """For models like `model`. A sequence of linear layers runs as batched matrix products; anything else by `torch.func`."""
+    """Return the forward pass of models like `model`: batched matrix products for a sequence of linear layers, else `torch.func.vmap`."""
     if _is_dense(model):
         return partial(_dense, list(model.named_children()), shared)
     return partial(_mapped, model, shared)
 
 
 def losses(loss: Any, *, shared: bool) -> Losses:
-    """The mean loss of each model. `loss` is the single models' own."""
+    """Return a function that computes the mean loss of each model. `loss` is the loss of a single model."""
     if type(loss) is nn.CrossEntropyLoss and loss.weight is None and loss.reduction == "mean":
         return partial(_cross_entropy, loss)
     return vmap(loss, in_dims=(0, None if shared else 0))
 
 
 def _mapped(model: nn.Module, shared: bool, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-    def one(own: dict[str, Tensor], its: Tensor) -> Any:
-        return functional_call(model, own, (its,))
+    def run_model(weights: dict[str, Tensor], batch: Tensor) -> Any:
+        return functional_call(model, weights, (batch,))
 
-    made: Tensor = vmap(one, in_dims=(0, None if shared else 0))(dict(parameters), inputs)
-    return made
+    outputs: Tensor = vmap(run_model, in_dims=(0, None if shared else 0))(dict(parameters), inputs)
+    return outputs
 
 
 def _is_dense(model: nn.Module) -> bool:
-    """Whether it is a sequence of flattening, linear layers and elementwise functions, without hooks."""
+    """Return whether a model is a sequence of flattening, linear layers and elementwise functions, without hooks."""
     if type(model) is not nn.Sequential or model._forward_hooks or model._forward_pre_hooks:
         return False
     return all(
@@ -56,13 +56,13 @@ def _is_dense(model: nn.Module) -> bool:
 def _dense(
     layers: list[tuple[str, nn.Module]], shared: bool, parameters: Mapping[str, Tensor], inputs: Tensor
 ) -> Tensor:
-    """Weight times inputs, samples last: so that a weight's gradient has the weight's own layout, as its update needs it."""
+    """Multiply weights by inputs with the samples last, so that a gradient has the memory layout of its weight, which the update needs."""
     models = next(iter(parameters.values())).shape[0]
     values = inputs.expand(models, *inputs.shape) if shared else inputs
     samples_last = False
     for name, layer in layers:
         if isinstance(layer, nn.Flatten):
-            values = values.flatten(2)  # of what a linear layer gave, nothing is left to flatten
+            values = values.flatten(2)  # no effect after a linear layer
         elif isinstance(layer, nn.Linear):
             if not samples_last:
                 values, samples_last = values.transpose(1, 2), True
@@ -78,13 +78,13 @@ def _dense(
 
 
 def _cross_entropy(loss: nn.CrossEntropyLoss, outputs: Tensor, labels: Tensor) -> Tensor:
-    """With the samples last in memory: a softmax over ten classes that lie side by side takes three times as long."""
+    """Return the mean loss of each model. With the samples last in memory, a softmax over ten classes takes a third of the time."""
     models, batch, _ = outputs.shape
-    each = torch.nn.functional.cross_entropy(
+    sample_losses = torch.nn.functional.cross_entropy(
         outputs.transpose(1, 2).contiguous(),
         labels.expand(models, batch),
         ignore_index=loss.ignore_index,
         label_smoothing=loss.label_smoothing,
         reduction="none",
     )
-    return each.mean(1)
+    return sample_losses.mean(1)

@@ -1,4 +1,4 @@
-"""Several trials trained as one program: a generator of what each of them tells. Like `engine.loop`, it writes no file but checkpoints."""
+"""Training loop of stacked trials: a generator of their events. Like `engine.loop`, it writes no files except checkpoints."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ from optbench.engine.environment import environment
 from optbench.engine.loop import CHECKED_STEPS
 from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.resources import Monitor
-from optbench.engine.stacked import saved
+from optbench.engine.stacked import checkpoint as checkpoints
 from optbench.engine.stacked.evaluate import measure
-from optbench.engine.stacked.facts import diverged, moved, norms, note_state
+from optbench.engine.stacked.member_checks import (
+    describe_divergence,
+    find_update_fault,
+    gradient_norms,
+    note_state,
+)
 from optbench.engine.stacked.stack import CannotStack, Member, Stack
 from optbench.engine.state_memory import NOTHING
 from optbench.engine.step_statistics import IntervalSummary
@@ -29,8 +34,8 @@ from optbench.suite.types import Trial
 CHECKPOINT_SECONDS = 30.0
 PROGRESS_SECONDS = 0.25
 
-#: what some of the trials tell, each with the trial's id
-Told = list[tuple[str, Event]]
+#: events of some of the trials, each with the trial's id
+TrialEvents = list[tuple[str, Event]]
 
 
 def train_stack(
@@ -41,15 +46,15 @@ def train_stack(
     checkpoint: Path | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-) -> Iterator[Told]:
-    """Train trials of one workload, batch size and precision as one; what each tells is what `engine.loop.train` tells of it.
+) -> Iterator[TrialEvents]:
+    """Train trials of one workload, batch size and precision together, and yield lists of the events that `engine.loop.train` yields.
 
-    Store all of what was told before asking for more. With a checkpoint (of a stack that held all of them) they go on from it. A trial
-    that diverges, or whose optimizer raises, ends by itself; the others go on. Raises `CannotStack` before anything is told if
-    these trials can't be trained so, and what ends all of them: out of memory, a full disk, a mistake in the suite.
+    The caller stores each list before it requests the next. Training resumes from `checkpoint` if that exists and contains all of the
+    trials. A trial that diverges, or whose optimizer raises, ends; the others continue. Raises `CannotStack` before the first event if
+    the trials cannot be stacked, and errors that end all of them: out of memory, a full disk, a wrong suite.
     """
     run = _Run(trials, device, checkpoint, should_stop, checkpoint_seconds)
-    yield from run.told(data_root)
+    yield from run.events(data_root)
 
 
 class _Run:
@@ -63,26 +68,26 @@ class _Run:
     ) -> None:
         self.trials, self.device, self.checkpoint = trials, device, checkpoint
         self.should_stop, self.checkpoint_seconds = should_stop, checkpoint_seconds
-        self.setting_up = Stopwatch()
+        self.setup_time = Stopwatch()
         self.monitor = Monitor(device)
-        self.losses: list[Tensor] = []  # of the steps since the last evaluation, (trials,) each
-        self.norms: Tensor | None = None  # of the last step, (trials,)
+        self.losses: list[Tensor] = []  # per step since the last evaluation, (trials,)
+        self.norms: Tensor | None = None  # gradient norms of the last step, (trials,)
         self.step = 0
-        self.ended: Told = []  # between evaluations, through a fault
+        self.ended: TrialEvents = []  # trials that ended between evaluations because of a fault
 
-    def told(self, data_root: Path) -> Iterator[Told]:
-        with self.setting_up:
+    def events(self, data_root: Path) -> Iterator[TrialEvents]:
+        with self.setup_time:
             self._set_up(data_root)
-            state = saved.load(self.checkpoint, self.stack)
+            state = checkpoints.load(self.checkpoint, self.stack)
             resumed = state is not None and self._restore(state)
             if state is not None and not resumed:
                 self._set_up(data_root)
-        here = environment(self.device, self.trials[0].folder)
-        here |= {"engine": "stacked", "stack": len(self.trials)}
+        run_environment = environment(self.device, self.trials[0].folder)
+        run_environment |= {"engine": "stacked", "stack": len(self.trials)}
         if resumed:
-            yield [(m.trial.id, Resumed(self.step, here)) for m in self.stack.members]
+            yield [(m.trial.id, Resumed(self.step, run_environment)) for m in self.stack.members]
         else:
-            yield self._started(here)
+            yield self._started(run_environment)
         for member in self.stack.members:
             member.session.model.train()
         with self.monitor.running():
@@ -90,16 +95,16 @@ class _Run:
 
     def _set_up(self, data_root: Path) -> None:
         self.stack = Stack(self.trials, self.device, data_root)
-        self.check = saved.StackCheck(self.stack)
+        self.check = checkpoints.StackCheck(self.stack)
 
-    def _started(self, here: dict[str, Any]) -> Told:
+    def _started(self, run_environment: dict[str, Any]) -> TrialEvents:
         first = trial_records.started(self.stack.session, self.device, None)
         return [
             (
                 member.trial.id,
                 replace(
                     first,
-                    environment=here,
+                    environment=run_environment,
                     initial_weights=member.session.initial_weights,
                     hyperparameters=member.session.optimizers.hyperparameters(),
                 ),
@@ -107,12 +112,12 @@ class _Run:
             for member in self.stack.members
         ]
 
-    def _training(self) -> Iterator[Told]:
+    def _training(self) -> Iterator[TrialEvents]:
         stack, clock = self.stack, self.stack.clock
         steps = stack.session.steps
-        assert steps is not None  # a stack is planned for budgets that count steps
-        last_sign = last_checkpoint = now()
-        due = self.step == steps  # a checkpoint just before the last evaluation
+        assert steps is not None  # stacks are planned only for budgets that fix the number of steps
+        last_progress = last_checkpoint = now()
+        due = self.step == steps  # the checkpoint may be from just before the last evaluation
         clock.start()
         while due or self.step < steps:
             if not due:
@@ -121,7 +126,7 @@ class _Run:
                     clock.pause()
                     self._note_state()
                     if self.step <= CHECKED_STEPS and not self.check.passes() and self.check.news:
-                        yield self._signs()
+                        yield self._progress()
                     clock.start()
                 due = self._due(self.step) or self.step == steps
             if due or self.ended:
@@ -129,43 +134,43 @@ class _Run:
                 if due:
                     yield self._evaluation()
                 else:
-                    yield self._taken_out()
+                    yield self._remove_ended()
                 if not stack.members:
                     return
-                due, last_sign = False, now()
+                due, last_progress = False, now()
                 clock.start()
             if self.step < steps and self.should_stop():
                 clock.pause()
                 self._save()
-                end = f"; it is not checkpointed ({self.check.problem})" if self.check.blocked else ""
-                yield self._all_finished("interrupted", f"stopped on request after step {self.step}{end}")
+                note = f"; it is not checkpointed ({self.check.problem})" if self.check.blocked else ""
+                yield self._all_finished("interrupted", f"stopped on request after step {self.step}{note}")
                 return
             if now() - last_checkpoint > self.checkpoint_seconds:
                 clock.pause()
                 self._save()
                 last_checkpoint = now()
                 clock.start()
-            if now() - last_sign > PROGRESS_SECONDS:
+            if now() - last_progress > PROGRESS_SECONDS:
                 clock.pause()
-                yield self._signs()
-                last_sign = now()
+                yield self._progress()
+                last_progress = now()
                 clock.start()
         clock.pause()
         yield self._completed()
 
     def _step(self, want_norm: bool) -> None:
         stack = self.stack
-        settled = all(member.progress.moved for member in stack.members)
-        before = None if settled else {n: p.detach().clone() for n, p in stack.parameters.items()}
+        all_moved = all(member.progress.moved for member in stack.members)
+        before = None if all_moved else {n: p.detach().clone() for n, p in stack.parameters.items()}
         inputs, labels = stack.batch(self.step)
         for member in stack.members:
             member.session.rates.apply(self.step)
         with stack.session.precision.autocast(self.device):
             losses = stack.losses(stack.forward(stack.parameters, inputs), labels)
-        found = torch.autograd.grad(losses.sum(), list(stack.parameters.values()))
-        gradients = dict(zip(stack.parameters, found, strict=True))
+        by_parameter = torch.autograd.grad(losses.sum(), list(stack.parameters.values()))
+        gradients = dict(zip(stack.parameters, by_parameter, strict=True))
         self.losses.append(losses.detach())
-        self.norms = norms(gradients) if want_norm else None
+        self.norms = gradient_norms(gradients) if want_norm else None
         faults = stack.step(gradients)
         self.step += 1
         for row, member in enumerate(stack.members):
@@ -173,24 +178,24 @@ class _Run:
             member.session.gradient_evaluations += 1
             if before is not None and not member.progress.moved and row not in faults:
                 evaluated = member.progress.evaluations > 0 or self._due(self.step)
-                unstacked = {n: t[row] for n, t in before.items()}
-                fault = moved(member, unstacked, gradients, row, evaluated=evaluated)
+                weights_before = {n: t[row] for n, t in before.items()}
+                fault = find_update_fault(member, weights_before, gradients, row, evaluated=evaluated)
                 faults |= {row: fault} if fault else {}
         for row, fault in faults.items():
-            self._faulty(row, fault)
+            self._fail(row, fault)
 
-    def _faulty(self, row: int, fault: OptimizerFault) -> None:
-        told = trial_records.format_traceback(fault.__cause__ or fault)
+    def _fail(self, row: int, fault: OptimizerFault) -> None:
+        detail = trial_records.format_traceback(fault.__cause__ or fault)
         member = self.stack.members[row]
-        self.ended.append((member.trial.id, self._finished(member, "failed", told, at_fault="optimizer")))
+        self.ended.append((member.trial.id, self._finished(member, "failed", detail, at_fault="optimizer")))
 
-    def _taken_out(self) -> Told:
-        """Those that ended between evaluations; the others go on without them."""
-        told, self.ended = self.ended, []
-        self._keep_all_but({trial for trial, _ in told})
-        return told
+    def _remove_ended(self) -> TrialEvents:
+        """Remove the trials that ended between evaluations from the stack, and return their last events."""
+        events, self.ended = self.ended, []
+        self._remove({trial for trial, _ in events})
+        return events
 
-    def _keep_all_but(self, ended: set[str]) -> None:
+    def _remove(self, ended: set[str]) -> None:
         rows = [row for row, m in enumerate(self.stack.members) if m.trial.id not in ended]
         if len(rows) == len(self.stack.members):
             return
@@ -208,19 +213,19 @@ class _Run:
         interval = every.value * (session.training_batches.steps_per_epoch if every.unit == "epochs" else 1)
         return step >= max(1, round((progress.evaluations + 1) * interval))
 
-    def _evaluation(self) -> Told:
-        """The record of every trial; those that diverged end here."""
-        told = self._taken_out()
+    def _evaluation(self) -> TrialEvents:
+        """Evaluate all trials and return their events; diverged trials end."""
+        events = self._remove_ended()
         self._note_state()
-        lost = [
+        ends = [
             (member.trial.id, self._finished(member, "diverged", detail, state=True))
             for member, interval in self._intervals()
-            if (detail := diverged(member, interval))
+            if (detail := describe_divergence(member, interval))
         ]
-        self._keep_all_but({trial for trial, _ in lost})
-        told += lost
+        self._remove({trial for trial, _ in ends})
+        events += ends
         if not self.stack.members:
-            return told
+            return events
         intervals = self._intervals()
         needs_test = any(t.split == "test" for t in self.stack.session.trial.workload.target)
         watch = Stopwatch()
@@ -235,10 +240,10 @@ class _Run:
             progress.evaluating.seconds += watch.seconds / len(intervals)
             event = self._evaluated(member, interval, metrics)
             ended |= {member.trial.id} if isinstance(event, Finished) else set()
-            told.append((member.trial.id, event))
+            events.append((member.trial.id, event))
         self.losses, self.norms = [], None
-        self._keep_all_but(ended)
-        return told
+        self._remove(ended)
+        return events
 
     def _evaluated(self, member: Member, interval: IntervalSummary, metrics: Metrics) -> Event:
         session, progress = member.session, member.progress
@@ -258,12 +263,12 @@ class _Run:
             note_state(member)
 
     def _intervals(self) -> list[tuple[Member, IntervalSummary]]:
-        """What the steps since the last evaluation came to, for each trial."""
-        self._hand_out()
+        """Return the summary of the steps since the last evaluation, per trial."""
+        self._distribute_losses()
         return [(member, member.progress.statistics.read()) for member in self.stack.members]
 
-    def _hand_out(self) -> None:
-        """Give each trial's tally its column of what the steps left."""
+    def _distribute_losses(self) -> None:
+        """Set each trial's losses and gradient norm in its statistics."""
         members = self.stack.members
         columns = torch.stack([losses.double() for losses in self.losses]).cpu() if self.losses else None
         norms = self.norms.double().cpu() if self.norms is not None else None
@@ -271,8 +276,8 @@ class _Run:
             member.progress.statistics.losses = list(columns[:, row].unbind()) if columns is not None else []
             member.progress.statistics.norms = [norms[row]] if norms is not None else []
 
-    def _completed(self) -> Told:
-        """Test metrics of all at their last and at their best weights."""
+    def _completed(self) -> TrialEvents:
+        """Return the final events, with test metrics at the last and at the best weights."""
         stack, watch = self.stack, Stopwatch()
         with watch:
             last = measure(stack, "test")
@@ -284,16 +289,16 @@ class _Run:
                     if member.progress.best is not None:
                         member.session.model.load_state_dict(member.progress.best.weights)
                 best = measure(stack, "test")
-        told: Told = []
+        events: TrialEvents = []
         for row, member in enumerate(stack.members):
             member.progress.evaluating.seconds += watch.seconds / len(stack.members)
             final = {"last": last[row]}
             if member.progress.best is not None:
                 final["best_validation"] = best[row]
-            told.append((member.trial.id, self._finished(member, "completed", final=final, state=True)))
-        return told
+            events.append((member.trial.id, self._finished(member, "completed", final=final, state=True)))
+        return events
 
-    def _all_finished(self, status: Status, detail: str) -> Told:
+    def _all_finished(self, status: Status, detail: str) -> TrialEvents:
         return [(member.trial.id, self._finished(member, status, detail)) for member in self.stack.members]
 
     def _finished(
@@ -306,41 +311,48 @@ class _Run:
         final: dict[str, dict[str, float]] | None = None,
         state: bool = False,
     ) -> Finished:
-        """`state`: with the size of the optimizer's state, as last measured."""
-        held = member.progress.state_memory if state else NOTHING
-        share = Stopwatch(self.setting_up.seconds / len(self.trials))
-        told = trial_records.finished(
-            member.progress, share, status, detail, at_fault=at_fault, final=final, memory=(held.bytes, None)
+        """Return the last event of a trial. `state`: include the last measured size of the optimizer's state."""
+        memory = member.progress.state_memory if state else NOTHING
+        share = Stopwatch(self.setup_time.seconds / len(self.trials))
+        finished = trial_records.finished(
+            member.progress,
+            share,
+            status,
+            detail,
+            at_fault=at_fault,
+            final=final,
+            memory=(memory.bytes, None),
         )
         self.monitor.sample()
         return replace(
-            told,
-            state_note=held.note,
+            finished,
+            state_note=memory.note,
             resume_note=self.check.problem,
             gradient_evaluations=member.session.gradient_evaluations,
             data_wait_seconds=member.progress.data_wait + member.session.training_batches.data_wait_seconds,
             resources=self.monitor.summary(),
         )
 
-    def _signs(self) -> Told:
-        """One for each entry: enough for a display."""
-        one = {member.trial.label: member for member in self.stack.members}
+    def _progress(self) -> TrialEvents:
+        """Return a progress event for one trial per entry, which is enough for a display."""
+        member_by_label = {member.trial.label: member for member in self.stack.members}
         note = self.check.take_news()
         return [
-            (m.trial.id, Progressed(self.step, m.progress.clock.train_seconds, note)) for m in one.values()
+            (m.trial.id, Progressed(self.step, m.progress.clock.train_seconds, note))
+            for m in member_by_label.values()
         ]
 
     def _save(self) -> None:
         if self.checkpoint is not None and self.check.passes():
-            self._hand_out()
-            saved.save(self.checkpoint, self.stack, self.step, self.check)
+            self._distribute_losses()
+            checkpoints.save(self.checkpoint, self.stack, self.step, self.check)
 
     def _restore(self, state: dict[str, Any]) -> bool:
-        losses = saved.restore(self.stack, state)
+        losses = checkpoints.restore(self.stack, state)
         if losses is None:
             return False
         self.step, self.losses = int(state["step"]), losses
         return True
 
 
-__all__ = ["CannotStack", "Told", "train_stack"]
+__all__ = ["CannotStack", "TrialEvents", "train_stack"]

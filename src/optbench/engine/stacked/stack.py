@@ -1,4 +1,4 @@
-"""The trials of a stack: one model each, whose parameters are rows of the same tensors."""
+"""The trials of a stack: each has its own model, whose parameters are rows of shared tensors."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from optbench.suite.types import Schedule, Trial
 
 
 class CannotStack(OptbenchError):
-    """Some trial needs what a stack does not have; each can be trained by itself."""
+    """A trial needs a feature that stacked training does not support. The trials can be trained individually."""
 
 
 class ShareOfClock(Clock):
-    """A trial's part of the time in which its whole stack trains: the same for each."""
+    """The training time of one trial: an equal share of the training time of its stack."""
 
     def __init__(self, clock: Clock, trials: int) -> None:
         self._clock, self._trials = clock, trials
@@ -62,7 +62,7 @@ class ShareOfClock(Clock):
         self._from = (self._clock.train_seconds, self._clock.cpu_seconds)
 
     def share_among(self, trials: int) -> None:
-        """From now on."""
+        """Divide the time from now on among this many trials."""
         self.load_state(self.state())
         self._trials = trials
 
@@ -72,24 +72,26 @@ class ShareOfClock(Clock):
 
 @dataclass
 class Member:
-    """One trial. The parameters of `session.model` are its row of the stack."""
+    """One trial of a stack. The parameters of `session.model` are views of its row."""
 
     trial: Trial
     session: Session
     progress: Progress
-    kind: tuple[object, ...] | None  # of its optimizer, where it is stepped with others of its kind
-    random: list[Tensor] | None = None  # of torch's generators, of a trial whose optimizer steps by itself
+    kind: tuple[object, ...] | None  # optimizers of equal kind are stepped together; None: individually
+    random: list[Tensor] | None = (
+        None  # state of torch's generators, if the optimizer is stepped individually
+    )
 
-    def step_alone(self, gradients: dict[str, Tensor]) -> None:
-        """The trial's own optimizer, on its row. Raises `OptimizerFault` for what it raises."""
+    def step_single(self, gradients: dict[str, Tensor]) -> None:
+        """Step the trial's own optimizer on its row. Raises `OptimizerFault` if the optimizer raises."""
         for name, parameter in self.session.model.named_parameters():
             parameter.grad = gradients[name]
-        with self.own_randomness():
+        with self.trial_random_state():
             self.session.optimizers.step()
 
     @contextmanager
-    def own_randomness(self) -> Iterator[None]:
-        """Torch's generators where this trial alone would have it."""
+    def trial_random_state(self) -> Iterator[None]:
+        """Set torch's generators to the state that this trial would have in a single run."""
         if self.random is None:
             yield
             return
@@ -99,10 +101,10 @@ class Member:
 
 
 class Stack:
-    """Parameters (trials, *shape) by name, and what makes a step of all of them. Rows are in the order of `members`."""
+    """Parameters (trials, *shape) by name, and their forward pass, losses and updates. Rows are in the order of `members`."""
 
     def __init__(self, trials: Sequence[Trial], device: torch.device, data_root: Path) -> None:
-        """Raises `CannotStack`, and `OptbenchError` for what the suite's author can mend."""
+        """Create models and optimizers. Raises `CannotStack`, and `OptbenchError` for mistakes in the suite."""
         self.device, self.clock = device, Clock(device)
         bases: dict[int, Session] = {}
         for trial in trials:
@@ -111,7 +113,7 @@ class Stack:
         first = next(iter(bases.values()))
         _check(first)
         for base in bases.values():
-            base._batches = first._batches  # evaluated on the same samples
+            base._batches = first._batches  # all trials are evaluated on the same samples
         self.parameters = {
             name: torch.stack([dict(bases[t.seed].model.named_parameters())[name].detach() for t in trials])
             for name, _ in first.model.named_parameters()
@@ -123,11 +125,11 @@ class Stack:
 
     @property
     def session(self) -> Session:
-        """One of the trials', for what all of them share."""
+        """The session of the first trial, for everything that the trials share."""
         return self.members[0].session
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Only these members, in this order; the state of their optimizers stays with them."""
+        """Keep only these members, in this order, with the state of their optimizers."""
         self.publish()
         self.members = [self.members[row] for row in rows]
         index = torch.tensor(list(rows), device=self.device)
@@ -144,26 +146,26 @@ class Stack:
         self._arrange()
 
     def publish(self) -> None:
-        """Let every trial's own optimizer hold its state."""
+        """Write the stacked state to each trial's own optimizer."""
         for update, _ in getattr(self, "updates", ()):
             update.publish()
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Of all trials, if they share their seed, else one for each row."""
+        """Return inputs and labels of a step: one batch if all trials share a seed, else stacked with one batch per row."""
         if self.shared:
             return self.session.training_batches.batch(step)
-        each = [feed.batch(step) for feed in self._feeds]
-        inputs, labels = torch.stack([x for x, _ in each]), torch.stack([y for _, y in each])
-        return inputs.index_select(0, self._feed_of), labels.index_select(0, self._feed_of)
+        batches = [source.batch(step) for source in self._batch_sources]
+        inputs, labels = torch.stack([x for x, _ in batches]), torch.stack([y for _, y in batches])
+        return inputs.index_select(0, self._source_of_row), labels.index_select(0, self._source_of_row)
 
     def step(self, gradients: dict[str, Tensor]) -> dict[int, OptimizerFault]:
-        """One update of every row; what optimizers raised, by row."""
+        """Update all rows. Return the faults of optimizers that raised, by row."""
         faults: dict[int, OptimizerFault] = {}
         for update, rows in self.updates:
             update.step({name: gradient[rows] for name, gradient in gradients.items()})
-        for row in self.alone:
+        for row in self.single_rows:
             try:
-                self.members[row].step_alone({name: g[row] for name, g in gradients.items()})
+                self.members[row].step_single({name: g[row] for name, g in gradients.items()})
             except OptimizerFault as fault:
                 faults[row] = fault
         return faults
@@ -174,37 +176,39 @@ class Stack:
         for name, parameter in model.named_parameters():
             parameter.data = self.parameters[name][row]
         per_epoch, horizon = base.training_batches.steps_per_epoch, trial.entry.horizon
-        held = optimizers.build(trial, model, base.steps, base.training_batches.batch_size)
-        if held.protocol != Protocol() or held.has_modes:
+        trial_optimizers = optimizers.build(trial, model, base.steps, base.training_batches.batch_size)
+        if trial_optimizers.protocol != Protocol() or trial_optimizers.has_modes:
             raise CannotStack(
-                f"the optimizer of '{trial.label}' needs more than gradients or has modes of its own"
+                f"the optimizer of '{trial.label}' needs a closure, a graph or two passes, or has train and eval modes"
             )
         rates = schedule.rates(
             trial.entry.schedule or Schedule(name="constant"),
             base.steps if horizon is None else horizon.steps(per_epoch),
             per_epoch,
             trial.folder,
-            held,
+            trial_optimizers,
         )
-        session = replace(base, trial=trial, model=model, forward=model, optimizers=held, rates=rates)
+        session = replace(
+            base, trial=trial, model=model, forward=model, optimizers=trial_optimizers, rates=rates
+        )
         progress = Progress.of(trial, self.device)
         progress.clock = ShareOfClock(self.clock, 1)
         names = {id(parameter): name for name, parameter in model.named_parameters()}
-        kind = structure(held.members[0], names) if len(held.members) == 1 else None
+        kind = structure(trial_optimizers.members[0], names) if len(trial_optimizers.members) == 1 else None
         return Member(trial, session, progress, kind, None if kind else torch_generators(self.device))
 
     def _arrange(self) -> None:
-        """Passes and updates for the rows as they are now."""
-        self._feeds = list(
+        """Create passes and updates for the present rows."""
+        self._batch_sources = list(
             {id(m.session.training_batches): m.session.training_batches for m in self.members}.values()
         )
-        self.shared = len(self._feeds) <= 1
-        position = {id(feed): at for at, feed in enumerate(self._feeds)}
-        self._feed_of = torch.tensor(
+        self.shared = len(self._batch_sources) <= 1
+        position = {id(source): index for index, source in enumerate(self._batch_sources)}
+        self._source_of_row = torch.tensor(
             [position[id(m.session.training_batches)] for m in self.members], device=self.device
         )
         self.updates: list[tuple[StackedUpdate, slice]] = []
-        self.alone: list[int] = []
+        self.single_rows: list[int] = []
         if not self.members:
             return
         session = self.session
@@ -215,26 +219,26 @@ class Stack:
             passes.losses(session.loss, shared=True),
         )
         for kind, rows in groupby(range(len(self.members)), key=lambda row: self.members[row].kind):
-            alike = list(rows)
+            same_kind = list(rows)
             if kind is None:
-                self.alone += alike
+                self.single_rows += same_kind
             else:
-                self.updates.append((self._update(alike), slice(alike[0], alike[-1] + 1)))
+                self.updates.append((self._update(same_kind), slice(same_kind[0], same_kind[-1] + 1)))
 
     def _update(self, rows: list[int]) -> StackedUpdate:
-        own = [self.members[row].session for row in rows]
-        names = {id(p): name for session in own for name, p in session.model.named_parameters()}
-        mine = {name: t.detach()[rows[0] : rows[-1] + 1] for name, t in self.parameters.items()}
-        return StackedUpdate([session.optimizers.members[0] for session in own], mine, names)
+        sessions = [self.members[row].session for row in rows]
+        names = {id(p): name for session in sessions for name, p in session.model.named_parameters()}
+        parameters = {name: t.detach()[rows[0] : rows[-1] + 1] for name, t in self.parameters.items()}
+        return StackedUpdate([session.optimizers.members[0] for session in sessions], parameters, names)
 
     def adopt(self) -> None:
-        """After the trials' optimizers were given another state: take it over."""
+        """Read the state of the trials' optimizers into the stack, after it was loaded from a checkpoint."""
         self._arrange()
 
 
 def _check(session: Session) -> None:
     model: nn.Module = session.model
     if any(True for _ in model.buffers()) or not all(p.requires_grad for p in model.parameters()):
-        raise CannotStack("the model has buffers, or parameters that are not trained")
+        raise CannotStack("the model has buffers, or parameters with requires_grad=False")
     if session.scaler is not None:
-        raise CannotStack("fp16 needs a gradient scaler, of which each trial would need its own")
+        raise CannotStack("fp16 needs one gradient scaler per trial, which stacked training does not support")

@@ -1,7 +1,7 @@
-"""One optimizer step for many trials at once: torch's own equations, with each trial's hyperparameters in its row.
+"""Stacked optimizer steps: one update for many trials, with the hyperparameters of each trial in its row.
 
-Each trial's own `torch.optim` object stays what it is: it holds the hyperparameters, which its schedule changes, and is given its
-rows of the state whenever somebody looks. The equations are those of torch's single-tensor implementations.
+Each trial keeps its own `torch.optim` object, which stores the hyperparameters that the schedule changes; `publish` writes the
+state to it. The equations are those of torch's single-tensor implementations.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _STATE = {
     torch.optim.RMSprop: ("square_avg", "momentum_buffer", "grad_avg"),
     torch.optim.Adagrad: ("sum",),
 }
-#: hyperparameters that decide which equations there are, not only their numbers
+#: hyperparameters that select the equations, not only numbers in them
 _STRUCTURE = ("nesterov", "amsgrad", "centered", "maximize", "decoupled_weight_decay")
 
 
 def structure(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> tuple[Any, ...] | None:
-    """What optimizers must have in common to be stepped as one; None for what is stepped by itself.
+    """Return the key that is equal for optimizers that can be stepped together; None if an optimizer must be stepped individually.
 
-    `names` has the name of each parameter by its `id`.
+    `names`: the name of each parameter by its `id`.
     """
     if type(optimizer) not in _STATE:
         return None
@@ -49,7 +49,7 @@ def structure(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> tup
 
 
 class StackedUpdate:
-    """Steps `optimizers`, all of one structure. `parameters`, by name, are (rows, *shape), a row an optimizer."""
+    """Steps `optimizers` of equal structure together. `parameters` are (rows, *shape) by name, one row per optimizer."""
 
     def __init__(
         self, optimizers: Sequence[torch.optim.Optimizer], parameters: Mapping[str, Tensor], names: Any
@@ -62,11 +62,11 @@ class StackedUpdate:
         self.state: dict[str, State] = {name: {} for name in self.parameters}
         self.steps = 0
         self._uploads = Uploads()
-        self._adopt()
+        self._read_states()
 
     @torch.no_grad()
     def step(self, gradients: Mapping[str, Tensor]) -> None:
-        """`gradients` are (rows, *shape); left as they are."""
+        """Update the parameters. `gradients` are (rows, *shape) and are not changed."""
         self.steps += 1
         self._uploads.next_step()
         for position, names in enumerate(self._groups):
@@ -79,30 +79,30 @@ class StackedUpdate:
                 self._rule(parameter, gradient, self.state[name], hyper, self.steps)
 
     def publish(self) -> None:
-        """Give each optimizer its rows of the state, as views: for `state_dict`, and for counting bytes."""
+        """Set the state of each optimizer to views of its row, for `state_dict` and for measuring its size."""
         for row, optimizer in enumerate(self.optimizers):
-            for name, parameter in self._owned(optimizer):
+            for name, parameter in self._named_parameters(optimizer):
                 views: dict[str, Any] = {key: tensor[row] for key, tensor in self.state[name].items()}
-                if "momentum_buffer" not in _STATE[type(optimizer)][:1]:  # SGD counts no steps
+                if "momentum_buffer" not in _STATE[type(optimizer)][:1]:  # SGD has no step count
                     views["step"] = torch.tensor(float(self.steps))
                 if views and (self.steps or optimizer.state.get(parameter)):
                     optimizer.state[parameter] = views
 
-    def _adopt(self) -> None:
-        """Take over what the optimizers hold: Adagrad's sums from the start, anything after a resume."""
+    def _read_states(self) -> None:
+        """Read the state of the optimizers: the initial sums of Adagrad, or any state after resuming."""
         for key in _STATE[type(self.optimizers[0])]:
             rows: dict[str, list[Tensor]] = {}
             for optimizer in self.optimizers:
-                for name, parameter in self._owned(optimizer):
-                    held = optimizer.state.get(parameter, {})
-                    if isinstance(held.get(key), Tensor):
-                        rows.setdefault(name, []).append(held[key])
-                    if "step" in held:
-                        self.steps = int(held["step"])
+                for name, parameter in self._named_parameters(optimizer):
+                    state = optimizer.state.get(parameter, {})
+                    if isinstance(state.get(key), Tensor):
+                        rows.setdefault(name, []).append(state[key])
+                    if "step" in state:
+                        self.steps = int(state["step"])
             for name, tensors in rows.items():
                 self.state[name][key] = torch.stack(tensors)
 
-    def _owned(self, optimizer: torch.optim.Optimizer) -> list[tuple[str, Tensor]]:
+    def _named_parameters(self, optimizer: torch.optim.Optimizer) -> list[tuple[str, Tensor]]:
         return [
             (name, parameter)
             for names, group in zip(self._groups, optimizer.param_groups, strict=True)
@@ -111,40 +111,40 @@ class StackedUpdate:
 
 
 def _add_scaled(target: Tensor, source: Tensor, factor: Column) -> Tensor:
-    """target += factor x source, in place."""
+    """Add factor x source to target, in place."""
     if isinstance(factor, Tensor):
         return target.addcmul_(source, factor)
     return target.add_(source, alpha=factor)
 
 
-def _decayed(p: Tensor, g: Tensor, hyper: Hyper) -> Tensor:
-    """The gradient with L2 weight decay."""
+def _add_weight_decay(p: Tensor, g: Tensor, hyper: Hyper) -> Tensor:
+    """Return the gradient with L2 weight decay."""
     if not hyper.any("weight_decay"):
         return g
     factor = hyper.column("weight_decay", lambda: hyper.numbers("weight_decay"), p)
     return torch.addcmul(g, p, factor) if isinstance(factor, Tensor) else g.add(p, alpha=factor)
 
 
-def _rest(numbers: Sequence[float]) -> list[float]:
+def _one_minus(numbers: Sequence[float]) -> list[float]:
     return [1 - number for number in numbers]
 
 
-def _kept(hyper: Hyper) -> list[float]:
-    """What decoupled weight decay leaves of a weight."""
+def _decay_factors(hyper: Hyper) -> list[float]:
+    """Return the factors by which decoupled weight decay multiplies weights."""
     pairs = zip(hyper.numbers("lr"), hyper.numbers("weight_decay"), strict=True)
     return [1 - rate * decay for rate, decay in pairs]
 
 
 def _sgd(p: Tensor, g: Tensor, state: State, hyper: Hyper, step: int) -> None:
-    g = _decayed(p, g, hyper)
+    g = _add_weight_decay(p, g, hyper)
     if hyper.any("momentum"):
         momentum = hyper.column("momentum", lambda: hyper.numbers("momentum"), p)
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = buffer = g.clone()
         else:
             buffer = state["momentum_buffer"]
-            rest = hyper.column("1 - dampening", lambda: _rest(hyper.numbers("dampening")), p)
-            _add_scaled(buffer.mul_(momentum), g, rest)
+            factor = hyper.column("1 - dampening", lambda: _one_minus(hyper.numbers("dampening")), p)
+            _add_scaled(buffer.mul_(momentum), g, factor)
         g = _add_scaled(g.clone(), buffer, momentum) if hyper.flag("nesterov") else buffer
     _add_scaled(p, g, hyper.column("-lr", lambda: [-rate for rate in hyper.numbers("lr")], p))
 
@@ -152,9 +152,9 @@ def _sgd(p: Tensor, g: Tensor, state: State, hyper: Hyper, step: int) -> None:
 def _adam(p: Tensor, g: Tensor, state: State, hyper: Hyper, step: int) -> None:
     if hyper.flag("decoupled_weight_decay"):
         if hyper.any("weight_decay"):
-            p.mul_(hyper.column("1 - lr x decay", lambda: _kept(hyper), p))
+            p.mul_(hyper.column("1 - lr x decay", lambda: _decay_factors(hyper), p))
     else:
-        g = _decayed(p, g, hyper)
+        g = _add_weight_decay(p, g, hyper)
     if "exp_avg" not in state:
         state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
         if hyper.flag("amsgrad"):
@@ -167,9 +167,9 @@ def _adam(p: Tensor, g: Tensor, state: State, hyper: Hyper, step: int) -> None:
         return hyper.numbers("betas", 1)
 
     mean, square = state["exp_avg"], state["exp_avg_sq"]
-    mean.lerp_(g, hyper.column("1 - beta1", lambda: _rest(first()), p))
+    mean.lerp_(g, hyper.column("1 - beta1", lambda: _one_minus(first()), p))
     square.mul_(hyper.column("beta2", second, p))
-    _add_square(square, g, hyper.column("1 - beta2", lambda: _rest(second()), p))
+    _add_square(square, g, hyper.column("1 - beta2", lambda: _one_minus(second()), p))
     if hyper.flag("amsgrad"):
         square = torch.maximum(state["max_exp_avg_sq"], square, out=state["max_exp_avg_sq"])
     bias = hyper.column("bias of the square", lambda: [math.sqrt(1 - beta**step) for beta in second()], p)
@@ -184,7 +184,7 @@ def _adam(p: Tensor, g: Tensor, state: State, hyper: Hyper, step: int) -> None:
 
 
 def _rmsprop(p: Tensor, g: Tensor, state: State, hyper: Hyper, step: int) -> None:
-    g = _decayed(p, g, hyper)
+    g = _add_weight_decay(p, g, hyper)
     momentum = hyper.any("momentum")
     if "square_avg" not in state:
         state["square_avg"] = torch.zeros_like(p)
@@ -194,25 +194,25 @@ def _rmsprop(p: Tensor, g: Tensor, state: State, hyper: Hyper, step: int) -> Non
             state["grad_avg"] = torch.zeros_like(p)
     square = state["square_avg"]
     square.mul_(hyper.column("alpha", lambda: hyper.numbers("alpha"), p))
-    rest = hyper.column("1 - alpha", lambda: _rest(hyper.numbers("alpha")), p)
-    _add_square(square, g, rest)
+    new_weight = hyper.column("1 - alpha", lambda: _one_minus(hyper.numbers("alpha")), p)
+    _add_square(square, g, new_weight)
     if hyper.flag("centered"):
-        mean = state["grad_avg"].lerp_(g, rest)
+        mean = state["grad_avg"].lerp_(g, new_weight)
         root = torch.addcmul(square, mean, mean, value=-1).sqrt_()
     else:
         root = square.sqrt()
     root.add_(hyper.column("eps", lambda: hyper.numbers("eps"), p))
     size = hyper.column("-lr", lambda: [-rate for rate in hyper.numbers("lr")], p)
     if momentum:
-        kept = hyper.column("momentum", lambda: hyper.numbers("momentum"), p)
-        buffer = state["momentum_buffer"].mul_(kept).addcdiv_(g, root)
+        decay = hyper.column("momentum", lambda: hyper.numbers("momentum"), p)
+        buffer = state["momentum_buffer"].mul_(decay).addcdiv_(g, root)
         _add_scaled(p, buffer, size)
     else:
         _add_quotient(p, g, root, size)
 
 
 def _adagrad(p: Tensor, g: Tensor, state: State, hyper: Hyper, step: int) -> None:
-    g = _decayed(p, g, hyper)
+    g = _add_weight_decay(p, g, hyper)
     total = state["sum"].addcmul_(g, g)
     root = total.sqrt().add_(hyper.column("eps", lambda: hyper.numbers("eps"), p))
 
@@ -224,19 +224,19 @@ def _adagrad(p: Tensor, g: Tensor, state: State, hyper: Hyper, step: int) -> Non
 
 
 def _add_square(target: Tensor, g: Tensor, factor: Column) -> None:
-    """target += factor x g^2, in place."""
+    """Add factor x g^2 to target, in place."""
     if isinstance(factor, Tensor):
         target.addcmul_(g * factor, g)
     else:
         target.addcmul_(g, g, value=factor)
 
 
-def _add_quotient(p: Tensor, above: Tensor, below: Tensor, factor: Column) -> None:
-    """p += factor x above / below, in place. May overwrite `below`, a temporary of the caller's."""
+def _add_quotient(p: Tensor, numerator: Tensor, denominator: Tensor, factor: Column) -> None:
+    """Add factor x numerator / denominator to p, in place. May overwrite `denominator`, a temporary of the caller."""
     if isinstance(factor, Tensor):
-        p.addcmul_(torch.div(above, below, out=below), factor)
+        p.addcmul_(torch.div(numerator, denominator, out=denominator), factor)
     else:
-        p.addcdiv_(above, below, value=factor)
+        p.addcdiv_(numerator, denominator, value=factor)
 
 
 _RULES: dict[type, Callable[[Tensor, Tensor, State, Hyper, int], None]] = {

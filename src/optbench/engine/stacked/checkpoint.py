@@ -1,4 +1,4 @@
-"""A whole stack in one checkpoint: what each trial would save by itself, by its id."""
+"""Checkpoints of stacks: one file with the state of each trial, by trial id."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def load(path: Path | None, stack: Stack) -> dict[str, Any] | None:
 
 
 class StackCheck:
-    """Whether all trials of a stack can resume exactly; made before the first step. One that cannot keeps all from it.
+    """Checks whether all trials of a stack can resume exactly. Create it before the first step. If one trial cannot, none is checkpointed.
 
-    `problem` is why the stack was not checkpointed the last time that it could not be; `news` is to be shown.
+    `problem`: the most recent reason why the stack could not be checkpointed. `news`: a message to show once.
     """
 
     def __init__(self, stack: Stack) -> None:
@@ -31,20 +31,20 @@ class StackCheck:
         self.problem, self.blocked, self.news = "", False, ""
 
     def passes(self) -> bool:
-        """Check the state of the moment."""
+        """Return whether the present state can be saved exactly."""
         self._stack.publish()
-        found = ""
+        problem = ""
         for member in self._stack.members:
-            if found := self._checks[member.trial.id].obstacle():
-                found = f"{member.trial.label}: {found}"
+            if problem := self._checks[member.trial.id].obstacle():
+                problem = f"{member.trial.label}: {problem}"
                 break
-        if found and not self.problem:
-            self.news = f"its stack of trials is not checkpointed ({found}): it starts again from step 0 after an interruption"
-        self.problem, self.blocked = found or self.problem, bool(found)
-        return not found
+        if problem and not self.problem:
+            self.news = f"its stack of trials is not checkpointed ({problem}): it starts again from step 0 after an interruption"
+        self.problem, self.blocked = problem or self.problem, bool(problem)
+        return not problem
 
     def take_news(self) -> str:
-        """Return the news once."""
+        """Return the pending message and clear it."""
         news, self.news = self.news, ""
         return news
 
@@ -54,7 +54,7 @@ class StackCheck:
 
 
 def save(path: Path, stack: Stack, step: int, check: StackCheck) -> None:
-    """Whole or absent. Each trial's tally must hold its losses, and `check` must have passed just now."""
+    """Write the checkpoint atomically. Each trial's statistics must contain its losses, and `check` must have just passed."""
     stack.publish()
     members = {
         member.trial.id: member.progress.state(member.session, whole=check.is_whole(member.trial.id))
@@ -65,20 +65,20 @@ def save(path: Path, stack: Stack, step: int, check: StackCheck) -> None:
 
 
 def restore(stack: Stack, state: dict[str, Any]) -> list[Tensor] | None:
-    """Into a fresh stack of some or all of the trials that were saved; the losses since the last evaluation, (trials,) a step.
+    """Restore a new stack of some or all of the saved trials. Return the losses since the last evaluation, (trials,) per step.
 
-    None if the checkpoint is not of these trials, or damaged in whatever way: then the stack must be made anew.
+    Returns None if the checkpoint is damaged or belongs to other trials; the caller must then create the stack again.
     """
     try:
         for member in stack.members:
-            own = state["members"][member.trial.id]
-            member.progress.restore(member.session, own)
-            if not isinstance(own["own_random"], list | None):
+            saved = state["members"][member.trial.id]
+            member.progress.restore(member.session, saved)
+            if not isinstance(saved["own_random"], list | None):
                 return None
-            member.random = own["own_random"]
+            member.random = saved["own_random"]
         int(state["step"])
         stack.adopt()
-        tallies = [member.progress.statistics.losses for member in stack.members]
-        return [torch.stack(row).to(stack.device) for row in zip(*tallies, strict=True)]
+        losses = [member.progress.statistics.losses for member in stack.members]
+        return [torch.stack(row).to(stack.device) for row in zip(*losses, strict=True)]
     except Exception:
         return None

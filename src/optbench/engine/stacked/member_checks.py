@@ -1,4 +1,4 @@
-"""What a step or an end tells of one trial of a stack, where a single trial's code can't."""
+"""Checks and measurements of one trial of a stack, for which the code of single trials cannot be used."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from optbench.engine.step_statistics import IntervalSummary
 from optbench.engine.update_check import check_moved
 
 
-def norms(gradients: dict[str, Tensor]) -> Tensor:
-    """Of each trial's whole gradient, (trials,)."""
-    each = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients.values()]
-    whole: Tensor = torch.linalg.vector_norm(torch.stack(each), dim=0)
-    return whole
+def gradient_norms(gradients: dict[str, Tensor]) -> Tensor:
+    """Return the norm of each trial's gradient over all parameters, (trials,)."""
+    by_parameter = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients.values()]
+    norms: Tensor = torch.linalg.vector_norm(torch.stack(by_parameter), dim=0)
+    return norms
 
 
-def moved(
+def find_update_fault(
     member: Member,
     before: dict[str, Tensor],
     gradients: dict[str, Tensor],
@@ -28,17 +28,19 @@ def moved(
     *,
     evaluated: bool,
 ) -> OptimizerFault | None:
-    """As for a single trial: parameters that should have moved have."""
+    """Return the fault if parameters that should have changed have not, as `check_moved` raises it for a single trial.
+
+    `before`: the weights before the step. `gradients`: by name, (trials, *shape), of which `row` is the trial's.
+    """
     session, progress = member.session, member.progress
     for name, parameter in session.model.named_parameters():
         parameter.grad = gradients[name][row]
-    nothing = torch.zeros(())
     try:
         check_moved(
             session,
             progress,
             list(before.values()),
-            StepFacts(nothing, None, None),
+            StepFacts(torch.zeros(()), None, None),
             evaluated=evaluated,
             ended=progress.step == session.steps,
         )
@@ -47,7 +49,8 @@ def moved(
     return None
 
 
-def diverged(member: Member, interval: IntervalSummary) -> str:
+def describe_divergence(member: Member, interval: IntervalSummary) -> str:
+    """Return why the trial has diverged since its last evaluation; empty if it has not."""
     if interval.bad_step is None:
         return ""
     bound = member.trial.workload.loss_bound
@@ -55,7 +58,7 @@ def diverged(member: Member, interval: IntervalSummary) -> str:
 
 
 def note_state(member: Member) -> StateMemory:
-    """Measure the state of the trial's optimizer, whose tensors are rows of the stack's, and keep the larger value."""
+    """Measure the state of the trial's optimizer, whose tensors are rows of the stack, and record the maximum so far."""
     session, progress = member.session, member.progress
     measured = state_memory(session.optimizers.members, session.parameters, session.model, rows=True)
     progress.state_memory = measured.or_more(progress.state_memory)
