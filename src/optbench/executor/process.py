@@ -163,7 +163,8 @@ def _end_left_behind(process: BaseProcess) -> None:
         _running.discard(process.pid or 0)
         server = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
         if server is not None:
-            others = {child.pid or 0 for child in multiprocessing.active_children()}
+            # not `active_children()`, which polls the children that other threads wait for
+            others = {child.pid or 0 for child in set(getattr(multiprocessing.process, "_children", ()))}
             end_children(server, keep=_running | others)
 
 
