@@ -105,9 +105,9 @@ def test_an_implementation_that_a_class_has_not_got_says_so_and_the_others_are_m
     assert row(times, "rmsprop", "forloop").milliseconds
 
 
-def test_an_optimizer_that_evaluates_the_loss_gets_one_row_that_says_why() -> None:
+def test_an_optimizer_with_a_closure_has_one_row_with_the_reason() -> None:
     (only,) = measured("lbfgs", implementations=("forloop", "foreach", "compiled")).rows
-    assert "evaluates the loss" in only.problem
+    assert "calls a closure" in only.problem
 
 
 def test_a_step_that_can_not_be_compiled_says_why() -> None:
@@ -161,7 +161,7 @@ def test_a_compiled_step_runs_the_compiled_update(monkeypatch: pytest.MonkeyPatc
 
 def test_more_than_the_memory_holds_is_refused_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "free_bytes", lambda device: 1000)
-    with pytest.raises(OptbenchError, match="name fewer"):
+    with pytest.raises(OptbenchError, match="select fewer"):
         measured("adam")
 
 
@@ -169,7 +169,7 @@ def canned() -> StepTimes:
     loop = StepTime("Adam", "forloop", (4.0, 5.0, 9.0), (1.0, 2.0, 2.0), 28, 8, 4, None)
     fused = replace(loop, implementation="fused", milliseconds=(2.0, 2.5, 3.0))
     hostile = StepTime("<b>$x$\x1b[31m" + "long " * 20, "own", (1.0, 1.0, 1.0), (2.0, 2.0, 2.0), 28, 8, 0)
-    none = StepTime("LBFGS", "own", problem="its step evaluates the loss")
+    none = StepTime("LBFGS", "own", problem="its step calls a closure")
     return StepTimes("net", 1, 1, 4, "a CPU", 2, 3, (loop, fused, hostile, none))
 
 
@@ -185,7 +185,7 @@ def test_the_frame_compares_with_the_loop_and_the_floor() -> None:
 @pytest.mark.parametrize("name", ["terminal", "markdown", "csv", "json"])
 def test_every_format_has_every_row_and_why_one_is_empty(name: str) -> None:
     text = render_report(steps_report(canned()), name)
-    assert "its step evaluates the loss" in text
+    assert "its step calls a closure" in text
     assert text.count("Adam") >= 2
     assert "\x1b" not in text or name == "terminal"
     assert "\x1b[31m" not in text
@@ -218,7 +218,7 @@ def test_the_command_prints_and_saves(tmp_path: Path) -> None:
 def test_an_optimizer_of_which_nothing_could_be_measured_is_exit_code_1() -> None:
     done = steps("--optimizer", "lbfgs", "--optimizer", "sgd", "--implementation", "forloop")
     assert done.exit_code == 1
-    assert "lbfgs, own: its step evaluates the loss" in done.stdout
+    assert "lbfgs, own: its step calls a closure" in done.stdout
 
 
 def test_wrong_names_are_all_told_with_the_nearest() -> None:

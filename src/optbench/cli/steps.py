@@ -68,7 +68,7 @@ def measure_steps(model: str, options: Options) -> int:
     asked = tuple(dict.fromkeys(options.implementations)) or IMPLEMENTATIONS
     try:
         times = step_times(
-            named.trials, asked, named.shape, named.classes, device, options.rounds, tell=_tell
+            named.trials, asked, named.shape, named.classes, device, options.rounds, on_progress=_tell
         )
     finally:
         _tell("", 0, 0)

@@ -1,4 +1,4 @@
-"""Builds an optimizer from its class and arguments, with optimizers among the arguments, over whatever its constructor asks for."""
+"""Build an optimizer from its class and arguments, which may contain further optimizers, with the inputs its constructor requires."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from optbench.suite.scaling import is_scaled, scaled_rate
 
 @dataclass(frozen=True)
 class ConstructorInputs:
-    """What constructors are given: parameters as groups or with their names, the model, the number of steps."""
+    """Inputs for constructors: parameters as groups or with their names, the model, the number of steps."""
 
     groups: Iterable[Any]
     named: Sequence[tuple[str, Tensor]]
@@ -33,19 +33,19 @@ class ConstructorInputs:
 
 @dataclass(frozen=True)
 class OptimizerSpec:
-    """A class or factory with its arguments. Those that are specs themselves are built when it is."""
+    """A class or factory with its arguments. Arguments that are specs are built first."""
 
     use: str
     factory: Callable[..., Any]
-    accepted: frozenset[str]  # names that its signature has
+    accepted: frozenset[str]  # argument names of its signature
     roles: Mapping[str, Role]
     arguments: dict[str, Any] = field(default_factory=dict)
-    passes_on: frozenset[str] = frozenset()  # names that a class among its arguments takes
+    passes_on: frozenset[str] = frozenset()  # argument names of a class among its arguments
 
     def takes(self, name: str) -> bool:
-        """Whether the optimizer, or one that it wraps or builds, has an argument of this name."""
-        here = name in self.accepted or name in self.arguments or name in self.passes_on
-        return here or any(inner.takes(name) for inner in self.wrapped)
+        """Return whether the optimizer, or one that it wraps or builds, has an argument of this name."""
+        has_argument = name in self.accepted or name in self.arguments or name in self.passes_on
+        return has_argument or any(inner.takes(name) for inner in self.wrapped)
 
     @property
     def wrapped(self) -> list[OptimizerSpec]:
@@ -53,18 +53,18 @@ class OptimizerSpec:
 
     @property
     def takes_model(self) -> bool:
-        """Whether it, or one that it wraps, gets the model."""
-        here = "model" in self.roles.values() or "model" in self.accepted - self.arguments.keys()
-        return here or any(inner.takes_model for inner in self.wrapped)
+        """Whether the model is passed to it, or to an optimizer that it wraps."""
+        has_model = "model" in self.roles.values() or "model" in self.accepted - self.arguments.keys()
+        return has_model or any(inner.takes_model for inner in self.wrapped)
 
     @property
     def makes_own_groups(self) -> bool:
-        """Whether it is given the model or named parameters instead of parameter groups."""
+        """Whether its first argument is the model or named parameters instead of parameter groups."""
         first = next(iter(self.roles.values()), "parameters")
         return first in ("model", "named_parameters") or any(inner.makes_own_groups for inner in self.wrapped)
 
     def with_arguments(self, changes: Mapping[str, Any]) -> OptimizerSpec:
-        """With other values, each for the optimizer that takes it."""
+        """Return the spec with changed arguments, each set at the optimizer that has it."""
         if not changes:
             return self
         arguments = dict(self.arguments)
@@ -78,67 +78,70 @@ class OptimizerSpec:
                 arguments[owner] = arguments[owner].with_arguments({name: value})
         return replace(self, arguments=arguments)
 
-    def build(self, given: ConstructorInputs, implementation: str = "default") -> tuple[Any, str]:
-        """The optimizer, and why its implementation is not the one that was asked for (empty if it is)."""
-        built, notes = dict(self.arguments), []
+    def build(self, inputs: ConstructorInputs, implementation: str = "default") -> tuple[Any, str]:
+        """Return the optimizer, and why its implementation is not the requested one (empty if it is)."""
+        arguments, notes = dict(self.arguments), []
         for name, value in self.arguments.items():
             if isinstance(value, OptimizerSpec):
-                built[name], note = value.build(given, implementation)
+                arguments[name], note = value.build(inputs, implementation)
                 notes.append(note)
-        offered: dict[str, Any] = {"model": given.model, "total_steps": given.total_steps}
-        built |= {k: v for k, v in offered.items() if k in self.accepted and k not in built}
-        first = next(iter(self.roles), "")
+        optional: dict[str, Any] = {"model": inputs.model, "total_steps": inputs.total_steps}
+        arguments |= {k: v for k, v in optional.items() if k in self.accepted and k not in arguments}
+        first_name = next(iter(self.roles), "")
         for name, role in self.roles.items():
-            if role in ("parameters", "named_parameters", "model") and name not in built:
-                built[name] = {
-                    "parameters": given.groups,
-                    "named_parameters": list(given.named),
-                    "model": given.model,
+            if role in ("parameters", "named_parameters", "model") and name not in arguments:
+                arguments[name] = {
+                    "parameters": inputs.groups,
+                    "named_parameters": list(inputs.named),
+                    "model": inputs.model,
                 }[role]
-        start = built.pop(first, given.groups)
+        first = arguments.pop(first_name, inputs.groups)
         if notes:
-            made, note = self.factory(start, **built), notes[0]
+            optimizer, note = self.factory(first, **arguments), notes[0]
         else:
-            made, note = construct(self.factory, start, built, implementation, set(self.accepted))
-        _complete(made)
-        return made, note
+            optimizer, note = construct(self.factory, first, arguments, implementation, set(self.accepted))
+        _add_hooks(optimizer)
+        return optimizer, note
 
 
-def _complete(made: Any) -> None:
-    """Add torch's hooks to an optimizer whose constructor does not call the one of torch, as many wrappers: `step` reads them."""
-    if isinstance(made, torch.optim.Optimizer) and "_optimizer_step_pre_hooks" not in vars(made):
+def _add_hooks(optimizer: Any) -> None:
+    """Add torch's hooks, which `step` reads, to an optimizer that does not call torch's constructor, as many wrappers."""
+    if isinstance(optimizer, torch.optim.Optimizer) and "_optimizer_step_pre_hooks" not in vars(optimizer):
         with suppress(AttributeError):  # without `defaults`
-            torch.optim.Optimizer.__setstate__(made, {})
+            torch.optim.Optimizer.__setstate__(optimizer, {})
 
 
 def make_optimizer_spec(
     use: str, arguments: Mapping[str, Any], folder: str | Path, batch_size: int = 1
 ) -> OptimizerSpec:
-    """Import the class and those among its arguments. `batch_size` is for rates that follow it. Raises `OptbenchError`."""
+    """Import the class and the classes among its arguments and return the spec. Raises `OptbenchError`.
+
+    `batch_size` is for learning rates that scale with it.
+    """
     target = lookup.resolve("optimizers", use, folder)
     factory = lookup.load(target)
     if not callable(factory):
         raise OptbenchError(f"'{use}' is {type(factory).__name__}; expected a class or function")
     by_name = roles(signature(target))
-    made: dict[str, Any] = {}
+    specified: dict[str, Any] = {}
     passes_on: set[str] = set()
     for name, value in arguments.items():
         role = by_name.get(name, "setting")
         inner = inner_optimizer(role, value)
         if inner is None:
-            made[name] = _plain(name, value, batch_size)
+            specified[name] = _plain(name, value, batch_size)
             continue
         spec = make_optimizer_spec(inner.use, inner.arguments, folder, batch_size)
         if role == "optimizer":
-            made[name] = spec
+            specified[name] = spec
         elif spec.wrapped:
             raise OptbenchError(
-                f"'{name}' of '{use}' is a class; '{inner.use}' with another optimizer is an instance"
+                f"'{name}' of '{use}': expected a class; found '{inner.use}' with another optimizer, which is an instance"
             )
         else:
-            made[name] = partial(spec.factory, **spec.arguments) if spec.arguments else spec.factory
+            specified[name] = partial(spec.factory, **spec.arguments) if spec.arguments else spec.factory
             passes_on |= spec.accepted
-    return OptimizerSpec(use, factory, frozenset(_names(factory)), by_name, made, frozenset(passes_on))
+    return OptimizerSpec(use, factory, frozenset(_names(factory)), by_name, specified, frozenset(passes_on))
 
 
 def _plain(name: str, value: Any, batch_size: int) -> Any:

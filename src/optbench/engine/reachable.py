@@ -1,6 +1,6 @@
-"""Walk over every object that can be reached from an optimizer: attributes, containers, nested optimizers, hooks, closures.
+"""Traverse all objects reachable from an optimizer: attributes, containers, nested optimizers, hooks, closures.
 
-Used to count the memory that an optimizer keeps and to compare a restored optimizer with the one that was saved.
+Used to measure the memory of an optimizer's state and to compare a restored optimizer with the saved one.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _SPARSE: dict[torch.layout, tuple[str, ...]] = {
 
 
 class TooManyObjects(Exception):
-    """The walk was ended after `MAX_OBJECTS` objects."""
+    """The traversal was stopped after `MAX_OBJECTS` objects."""
 
 
 def reachable(
@@ -63,30 +63,30 @@ def reachable(
 ) -> Iterator[tuple[Path, Any]]:
     """Yield each reachable object once, with the path to it, in an order that depends on names and keys only.
 
-    Neither yields nor enters objects whose `id` is in `excluded`, modules, classes and torch's internals. `names` has the name
-    of each parameter by its `id`: it stands for the parameter in paths. Raises `TooManyObjects`.
+    Skips objects whose `id` is in `excluded`, modules, classes and torch's internals. `names` maps the `id` of each parameter to its
+    name in paths. Raises `TooManyObjects`.
     """
     names = names or {}
-    seen: dict[int, Any] = {}  # keeps temporary objects alive, so that no `id` is used twice
+    visited: dict[int, Any] = {}  # keeps temporary objects alive, so that no `id` is reused
     stack: list[tuple[Path, Any]] = [((label,), root) for label, root in reversed(list(roots))]
     while stack:
         path, node = stack.pop()
         if id(node) in excluded or isinstance(node, _NEVER):
             continue
         if not isinstance(node, PLAIN):
-            if id(node) in seen:
+            if id(node) in visited:
                 continue
-            seen[id(node)] = node
-            if len(seen) > MAX_OBJECTS:
+            visited[id(node)] = node
+            if len(visited) > MAX_OBJECTS:
                 raise TooManyObjects
         yield path, node
         if not isinstance(node, PLAIN):
-            below = [((*path, label), child) for label, child in _children(node, names)]
-            stack.extend(reversed(below))
+            children = [((*path, label), child) for label, child in _children(node, names)]
+            stack.extend(reversed(children))
 
 
 def roots(optimizers: Iterable[Any], parameters: Iterable[Tensor]) -> list[tuple[str, Any]]:
-    """Return where the walk begins: each optimizer, and what optimizers attach to parameters (attributes and hooks)."""
+    """Return the roots of the traversal: each optimizer, and what optimizers attach to parameters (attributes and hooks)."""
     attached = [
         (f"parameter {index}{name}", value)
         for index, parameter in enumerate(dict.fromkeys(parameters))
@@ -101,7 +101,7 @@ def roots(optimizers: Iterable[Any], parameters: Iterable[Tensor]) -> list[tuple
 
 
 def written(path: Path) -> str:
-    """Return a path as Python would write it, without its root."""
+    """Return a path in Python syntax, without its root."""
     return "".join(path[1:]).removeprefix(".") or "the optimizer"
 
 
@@ -166,8 +166,8 @@ def _label(key: Any, names: Mapping[int, str]) -> str:
 
 
 def _attributes(node: Any) -> list[tuple[str, Any]]:
-    """Return the attributes of the object itself (of `__dict__` and `__slots__`), and containers and tensors of its class."""
-    held: dict[str, Any] = {}
+    """Return the attributes of the object itself (`__dict__` and `__slots__`), and containers and tensors of its class."""
+    instance: dict[str, Any] = {}
     shared: dict[str, Any] = {}
     for cls in reversed(type(node).__mro__):
         if cls.__module__.partition(".")[0] in _QUIET:
@@ -176,11 +176,11 @@ def _attributes(node: Any) -> list[tuple[str, Any]]:
             if isinstance(value, _DATA) and not name.startswith("__"):
                 shared[f".{OF_CLASS}{name}"] = value
             elif isinstance(value, types.MemberDescriptorType):
-                with contextlib.suppress(AttributeError):  # a slot that was not set
-                    held[f".{name}"] = value.__get__(node, cls)
+                with contextlib.suppress(AttributeError):  # an unset slot
+                    instance[f".{name}"] = value.__get__(node, cls)
     with contextlib.suppress(AttributeError):
-        held |= {f".{name}": value for name, value in object.__getattribute__(node, "__dict__").items()}
-    return [*sorted(held.items(), key=_by_label), *sorted(shared.items(), key=_by_label)]
+        instance |= {f".{name}": value for name, value in object.__getattribute__(node, "__dict__").items()}
+    return [*sorted(instance.items(), key=_by_label), *sorted(shared.items(), key=_by_label)]
 
 
 def _by_label(item: tuple[str, Any]) -> str:
@@ -236,11 +236,11 @@ _SERVICES = (
     "socket",
     "subprocess",
 )
-_HEAP_TYPE = 1 << 9  # flag of classes that were made in Python
+_HEAP_TYPE = 1 << 9  # flag of classes defined in Python
 
 
 def _is_of_extension(node: Any) -> bool:
-    """Return whether some of the object's data lie outside of Python, as in classes made by Cython."""
+    """Return whether some of the object's data are outside of Python, as in Cython classes."""
     return any(
         not cls.__flags__ & _HEAP_TYPE and cls.__module__.partition(".")[0] not in _QUIET
         for cls in type(node).__mro__
@@ -248,19 +248,19 @@ def _is_of_extension(node: Any) -> bool:
 
 
 def _is_internal(node: Any) -> bool:
-    """Return whether `node` is of torch or of this engine and no optimizer, module or scheduler: what it holds is no state."""
+    """Return whether `node` belongs to torch or optbench and is no optimizer, module or scheduler: its content is not state."""
     if isinstance(node, (torch.optim.Optimizer, nn.Module)) or hasattr(type(node), "param_groups"):
         return False
-    where = node.__module__ if isinstance(node, types.FunctionType) else type(node).__module__
-    if not isinstance(where, str) or where.startswith(("torch.optim", "optbench.catalog")):
+    module = node.__module__ if isinstance(node, types.FunctionType) else type(node).__module__
+    if not isinstance(module, str) or module.startswith(("torch.optim", "optbench.catalog")):
         return False
-    return where.partition(".")[0] in ("torch", "optbench", *_SERVICES)
+    return module.partition(".")[0] in ("torch", "optbench", *_SERVICES)
 
 
 def _of_referents(node: Any) -> list[tuple[str, Any]]:
-    """Return what an object of an extension module refers to, as the garbage collector sees it."""
-    held = [item for item in gc.get_referents(node) if not isinstance(item, (*_NEVER, *_DESCRIPTORS))]
-    return [(f".<{index}>", item) for index, item in enumerate(held)]
+    """Return the objects that an object of an extension module refers to, from the garbage collector."""
+    referents = [item for item in gc.get_referents(node) if not isinstance(item, (*_NEVER, *_DESCRIPTORS))]
+    return [(f".<{index}>", item) for index, item in enumerate(referents)]
 
 
 def is_opaque(node: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Whether a trial can resume exactly: the optimizer's state is saved, read back and loaded in memory, and the result compared.
+"""Check whether a trial can resume exactly: save the optimizer's state in memory, read it back, load it and compare the result.
 
 State that is not in `state_dict()`, that cannot be read back, or that `load_state_dict` drops would change the records of every
 trial that was interrupted. Then all attributes of the optimizer are saved instead, with references to the model. Where that is
@@ -48,9 +48,9 @@ class NotResumable(Exception):
 
 
 class ResumeCheck:
-    """Made before a trial's first step; `obstacle` then judges the state of the moment.
+    """Checks one trial. Create it before the first step; `obstacle` then checks the current state.
 
-    `whole` is then whether a checkpoint must contain the whole optimizers instead of their state_dict().
+    After `obstacle`, `whole` is whether a checkpoint must contain all attributes of the optimizers instead of their state_dict().
     """
 
     def __init__(self, session: Session) -> None:
@@ -61,13 +61,13 @@ class ResumeCheck:
 
     @property
     def packages(self) -> frozenset[str]:
-        """Where classes come from that a checkpoint of this trial may contain."""
+        """Packages whose classes a checkpoint of this trial may contain."""
         return packages_of(self._session.optimizers.members)
 
     def obstacle(self) -> str:
-        """Return why the trial could not resume exactly from a checkpoint of this moment; empty if it could.
+        """Return why the trial could not resume exactly from a checkpoint taken now; empty if it could.
 
-        Torch's own classes are not checked. Nothing of the trial is changed, generators included.
+        Torch's own classes are not checked. The trial, generators included, is unchanged.
         """
         if not self.needed:
             return ""
@@ -113,13 +113,13 @@ class ResumeCheck:
 
     def _initial_values(self) -> dict[str, Any]:
         try:
-            found = values(self._session.optimizers.members, self._session.model)
-        except Exception:  # the check itself will say what cannot be read
+            by_path = values(self._session.optimizers.members, self._session.model)
+        except Exception:  # the check itself will report what cannot be read
             return {}
         return {
-            place: copy.deepcopy(value)
-            for place, value in found.items()
-            if isinstance(value, PLAIN) or OF_CLASS in place
+            path: copy.deepcopy(value)
+            for path, value in by_path.items()
+            if isinstance(value, PLAIN) or OF_CLASS in path
         }
 
 
@@ -133,7 +133,7 @@ def packages_of(members: Sequence[Any]) -> frozenset[str]:
 
 
 def read_back(members: Sequence[Any]) -> list[Any]:
-    """Return what a checkpoint would give back of the optimizers' states, on the CPU. Raises `NotResumable`."""
+    """Return the optimizers' states as read back from a checkpoint, on the CPU. Raises `NotResumable`."""
     try:
         states = [member.state_dict() for member in members]
     except Exception as error:
@@ -168,7 +168,7 @@ def saved_whole(members: Sequence[Any], model: nn.Module) -> Tensor:
 
 
 def load_whole(saved: Tensor, members: Sequence[Any], model: nn.Module) -> None:
-    """Give fresh optimizers over the parameters of `model` the attributes that `saved_whole` returned."""
+    """Set the attributes that `saved_whole` returned at new optimizers over the parameters of `model`."""
     device = str(next(model.parameters()).device)
     place = {f"cuda:{index}": device for index in range(_MOST_GPUS)}  # what was on the host stays there
     file = BytesIO(saved.numpy().tobytes())
@@ -187,72 +187,69 @@ def _references(model: nn.Module) -> dict[str, Any]:
 
 
 def values(members: Sequence[Any], model: nn.Module) -> dict[str, Any]:
-    """Return every number, text, tensor and generator that can be reached from the optimizers, by its path."""
+    """Return all numbers, texts, tensors and generators reachable from the optimizers, by path."""
     parameters = list(model.parameters())
     names = {id(p): f"parameter {index}" for index, p in enumerate(parameters)}
     owners = {_address(p): names[id(p)] for p in parameters if _address(p)}
-    homes: dict[
-        int, str
-    ] = {}  # the first place of each storage: tensors that share memory must share it again
+    # the first label of each storage: tensors that share memory must share it after loading too
+    storage_labels: dict[int, str] = {}
     excluded = {id(item) for item in (*parameters, *model.modules(), *model.buffers())}
-    found: dict[str, Any] = {}
+    by_path: dict[str, Any] = {}
     for path, node in reachable(roots(members, parameters), excluded, names):
-        if path[-1] in _OF_TORCH or path[-2:] == (
-            ".defaults",
-            "['differentiable']",
-        ):  # load_state_dict() adds it
+        # load_state_dict() adds `differentiable` to the defaults
+        if path[-1] in _OF_TORCH or path[-2:] == (".defaults", "['differentiable']"):
             continue
-        place = f"{path[0]}: {written(path)}"
+        label = f"{path[0]}: {written(path)}"
         if isinstance(node, Tensor):
             if not parts_of(node):
-                found[place] = node
-                found[f"{place} (memory)"] = owners.get(_address(node)) or homes.setdefault(
-                    _storage(node), place
+                by_path[label] = node
+                by_path[f"{label} (memory)"] = owners.get(_address(node)) or storage_labels.setdefault(
+                    _storage(node), label
                 )
         elif isinstance(node, (*PLAIN, *GENERATORS, *BUFFERS, np.ndarray)) or is_plain_sequence(node):
-            found[place] = node
+            by_path[label] = node
         elif is_opaque(node):
-            found[place] = type(node).__qualname__
-    return found
+            by_path[label] = type(node).__qualname__
+    return by_path
 
 
 def first_difference(
     live: Mapping[str, Any], restored: Mapping[str, Any], initial: Mapping[str, Any] = {}
 ) -> str:
-    """Return the first value that the restored optimizers do not have as the live ones have it; empty if all are equal.
+    """Return a description of the first value that differs between live and restored optimizers; empty if all are equal.
 
-    Values that have not changed since the start (`initial`) do not count: they are the constructor's.
+    Values that have not changed since the start (`initial`) are ignored: the constructor sets them.
     """
-    for place in sorted({*live, *restored}):
-        name = place.partition(": ")[2]
-        if OF_CLASS in place:
-            if place in live and not (place in initial and _is_same(live[place], initial[place])):
+    for path in sorted({*live, *restored}):
+        name = path.partition(": ")[2]
+        if OF_CLASS in path:
+            if path in live and not (path in initial and _is_same(live[path], initial[path])):
                 return f"{name}, an attribute of the class, changes during training"
             continue
-        if place not in restored:
+        if path not in restored:
             return f"{name} is not in its state_dict()"
-        if place not in live:
+        if path not in live:
             return f"{name} appears only after load_state_dict()"
-        mine, theirs = live[place], restored[place]
-        if _is_same(mine, theirs) or (place in initial and _is_same(mine, initial[place])):
+        value = live[path]
+        if _is_same(value, restored[path]) or (path in initial and _is_same(value, initial[path])):
             continue
         return f"{name} is not restored by load_state_dict()"
     return ""
 
 
-def _is_same(mine: Any, theirs: Any) -> bool:
-    """Bit for bit; NaN is equal to itself."""
-    if isinstance(mine, Tensor):
-        if not isinstance(theirs, Tensor) or (mine.dtype, mine.shape) != (theirs.dtype, theirs.shape):
+def _is_same(one: Any, other: Any) -> bool:
+    """Compare bit for bit; NaN is equal to itself."""
+    if isinstance(one, Tensor):
+        if not isinstance(other, Tensor) or (one.dtype, one.shape) != (other.dtype, other.shape):
             return False
-        return bool(_content(mine) == _content(theirs))
-    if isinstance(mine, np.ndarray):
-        return isinstance(theirs, np.ndarray) and _content(mine) == _content(theirs)
-    if isinstance(mine, GENERATORS):
-        return type(mine) is type(theirs) and _content(mine) == _content(theirs)
-    if isinstance(mine, (set, frozenset, *BUFFERS)):
-        return bool(mine == theirs)
-    return repr(mine) == repr(theirs) or bool(mine == theirs)
+        return bool(_content(one) == _content(other))
+    if isinstance(one, np.ndarray):
+        return isinstance(other, np.ndarray) and _content(one) == _content(other)
+    if isinstance(one, GENERATORS):
+        return type(one) is type(other) and _content(one) == _content(other)
+    if isinstance(one, (set, frozenset, *BUFFERS)):
+        return bool(one == other)
+    return repr(one) == repr(other) or bool(one == other)
 
 
 def _content(node: Any) -> Any:
@@ -269,7 +266,7 @@ def _content(node: Any) -> Any:
 
 
 def _address(tensor: Tensor) -> int:
-    """Return where the tensor's memory is; 0 if that cannot be read."""
+    """Return the memory address of the tensor; 0 if it cannot be read."""
     try:
         return tensor.data_ptr()
     except Exception:

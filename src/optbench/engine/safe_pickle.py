@@ -1,4 +1,4 @@
-"""Saving and reading of state without executing code: torch's `weights_only` reader with a list of further types.
+"""Save and read state without executing code: torch's `weights_only` reader with a list of additional types.
 
 Allowed are value types of NumPy and of the standard library, torch's optimizers, modules and tensors, and classes of the
 package or file that the optimizer itself comes from. Functions are never allowed.
@@ -48,7 +48,7 @@ _FUNCTIONS_OF_NUMPY = (
     *("multiarray._reconstruct", "multiarray.scalar", "numeric._frombuffer"),
     *("__randomstate_ctor", "__generator_ctor", "__bit_generator_ctor", "__pyx_unpickle_SeedSequence"),
 )
-#: classes whose objects NumPy's own functions make, so that a checkpoint sets them up without naming them
+#: classes whose objects are created by NumPy's functions, so that a checkpoint sets their state without naming them
 _MADE_BY_NUMPY = [
     value
     for module in (np.dtypes, np.random)
@@ -59,13 +59,13 @@ _OF_TORCH = (Tensor, nn.Module, torch.optim.Optimizer, torch.Generator)
 
 
 class NotAllowed(pickle.UnpicklingError):
-    """The content refers to functions or classes that are not read from a checkpoint."""
+    """The content refers to functions or classes that are not allowed in a checkpoint."""
 
 
 def write(content: Any, file: Any, references: Mapping[str, Any] = MappingProxyType({})) -> None:
-    """Save as `torch.save` does; deques and default dicts in a form that the reader takes.
+    """Save as `torch.save` does, with deques and default dicts in a form that the reader accepts.
 
-    Of the objects of `references` only the name is saved. Raises what pickling raises.
+    For the objects in `references`, only the name is saved. Raises what pickling raises.
     """
     names = {id(item): name for name, item in references.items()}
     pickler = type("_PicklerOfReferences", (_Pickler,), {"names": names})
@@ -78,16 +78,16 @@ def read(
     place: Any = "cpu",
     references: Mapping[str, Any] = MappingProxyType({}),
 ) -> Any:
-    """Read what `write` wrote. Classes of `packages` (names of modules) are allowed too if they are imported already.
+    """Read what `write` wrote. Classes of `packages` (names of modules) are also allowed if they are already imported.
 
-    `place` is torch's `map_location`. `references` has the objects that were saved by name. Raises `NotAllowed`, and whatever
+    `place` is torch's `map_location`. `references` maps the saved names to their objects. Raises `NotAllowed`, and whatever
     torch raises for damaged content.
     """
-    wanted = torch.serialization.get_unsafe_globals_in_checkpoint(_rewound(file))
-    known = {name: _resolved(name, packages) for name in wanted if name != _REFERENCE}
-    if refused := sorted(name for name, value in known.items() if value is None):
-        raise NotAllowed(f"it contains {', '.join(refused[:3])}")
-    allowed: list[Any] = [*_MADE_BY_NUMPY, *((value, name) for name, value in known.items())]
+    required = torch.serialization.get_unsafe_globals_in_checkpoint(_rewound(file))
+    resolved = {name: _resolved(name, packages) for name in required if name != _REFERENCE}
+    if rejected := sorted(name for name, value in resolved.items() if value is None):
+        raise NotAllowed(f"it contains {', '.join(rejected[:3])}")
+    allowed: list[Any] = [*_MADE_BY_NUMPY, *((value, name) for name, value in resolved.items())]
     allowed.append((references.__getitem__, _REFERENCE))
     with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Validating sparse tensor")
@@ -95,7 +95,7 @@ def read(
 
 
 def packages_of(objects: Iterable[Any]) -> frozenset[str]:
-    """Return the packages and files that the classes of `objects` come from, and classes that these import from others."""
+    """Return the packages that define the classes of `objects`, and those of classes that these packages import."""
     names: set[str] = set()
     for item in objects:
         for cls in type(item).__mro__:
@@ -114,7 +114,7 @@ def _top(module: str) -> str:
 
 
 def _is_shared(package: str) -> bool:
-    """Return whether classes of this package are allowed one by one only."""
+    """Return whether classes of this package are only allowed individually."""
     return package in sys.stdlib_module_names or package in ("builtins", "torch", "numpy", "optbench")
 
 
@@ -131,29 +131,29 @@ def _resolved(name: str, packages: Collection[str]) -> Any:
     for cut in range(len(parts) - 1, 0, -1):
         module = sys.modules.get(".".join(parts[:cut]))
         if module is not None:
-            found: Any = module
+            attribute: Any = module
             for part in parts[cut:]:
-                found = getattr(found, part, None)
-            return found if _is_allowed(name, found, packages) else None
+                attribute = getattr(attribute, part, None)
+            return attribute if _is_allowed(name, attribute, packages) else None
     return None
 
 
-def _is_allowed(name: str, found: Any, packages: Collection[str]) -> bool:
+def _is_allowed(name: str, item: Any, packages: Collection[str]) -> bool:
     package = _top(name)
-    if not isinstance(found, type):
+    if not isinstance(item, type):
         return package == "numpy" and name.endswith(_FUNCTIONS_OF_NUMPY)
     if package in packages:
         return True
     if package == "numpy":
-        return issubclass(found, _OF_NUMPY) and found is not np.memmap
+        return issubclass(item, _OF_NUMPY) and item is not np.memmap
     if package == "torch":
-        return issubclass(found, _OF_TORCH)
-    return package in _VALUES or found in (*_BUILTINS, random.Random, SimpleNamespace)
+        return issubclass(item, _OF_TORCH)
+    return package in _VALUES or item in (*_BUILTINS, random.Random, SimpleNamespace)
 
 
 def reference(name: str) -> Any:
-    """Stand for an object that `write` saved by name only; `read` puts the object itself there."""
-    raise NotAllowed(f"'{name}' can be read with its object only")
+    """Placeholder for an object that `write` saved by name; `read` replaces it by the object."""
+    raise NotAllowed(f"'{name}' can only be read with its object in `references`")
 
 
 _REFERENCE = f"{reference.__module__}.{reference.__qualname__}"

@@ -1,4 +1,4 @@
-"""The learning rate of every parameter group at each step: warmup, then the named schedule over the rest of the horizon."""
+"""Learning rate of every parameter group at each step: warmup, then the named schedule over the rest of the horizon."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SetRates = Callable[[int, Sequence[float]], None]
 
 @dataclass
 class Rates:
-    """Sets every group's learning rate. `observed` is all that it goes on from: rates depend on it and on the step only."""
+    """Sets every group's learning rate. Rates depend only on the step and on `observed`, the validation losses so far."""
 
     set_rates: SetRates
     observed: list[float] = field(default_factory=list)
@@ -28,26 +28,26 @@ class Rates:
         self.set_rates(step, self.observed)
 
     def observe(self, validation_loss: float) -> None:
-        """After each evaluation."""
+        """Add a validation loss; called after each evaluation."""
         self.observed.append(validation_loss)
 
 
 def rates(
     schedule: Schedule, horizon: int | None, steps_per_epoch: int, folder: str, optimizers: Optimizers
 ) -> Rates:
-    """`horizon` in steps, None for a schedule without one.
+    """Return the rates of a schedule. `horizon` is in steps; None for a schedule without one.
 
-    Warmup rises linearly: (step + 1) / warmup of each group's own first rate, so the first step moves and the last warmup step has
-    the full rate. The schedule proper begins with the step after it.
+    Warmup is linear: (step + 1) / warmup of each group's initial rate, so the first step has a rate above 0 and the last warmup step
+    the full rate. The schedule itself begins with the next step.
     """
     warmup = schedule.warmup.steps(horizon or 1, steps_per_epoch) if schedule.warmup else 0
     warmup = min(warmup, horizon) if horizon else warmup
     lengths = Lengths(warmup, None if horizon is None else max(1, horizon - warmup), steps_per_epoch)
-    found = lookup.load(lookup.resolve("schedules", schedule.name, folder))
-    if schedulers.kind_of(found, schedule.name) == "scheduler":
-        set_rates, may_change_momentum = torch_rates(found, schedule, lengths, optimizers)
+    loaded = lookup.load(lookup.resolve("schedules", schedule.name, folder))
+    if schedulers.kind_of(loaded, schedule.name) == "scheduler":
+        set_rates, may_change_momentum = torch_rates(loaded, schedule, lengths, optimizers)
         return Rates(set_rates, may_change_momentum=may_change_momentum)
-    return Rates(_scaled(getattr(found, "multiplier", found), schedule, lengths, optimizers))
+    return Rates(_scaled(getattr(loaded, "multiplier", loaded), schedule, lengths, optimizers))
 
 
 def _scaled(
@@ -59,8 +59,8 @@ def _scaled(
         if step < lengths.warmup:
             optimizers.scale_rates((step + 1) / lengths.warmup)
             return
-        given: dict[str, Any] = {**schedule.arguments, **({"observed": observed} if observes else {})}
+        arguments: dict[str, Any] = {**schedule.arguments, **({"observed": observed} if observes else {})}
         position = lengths.position(step, schedule)
-        optimizers.scale_rates(float(shape(position, lengths.rest or 1, **given)))
+        optimizers.scale_rates(float(shape(position, lengths.rest or 1, **arguments)))
 
     return set_rates

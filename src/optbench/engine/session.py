@@ -1,4 +1,4 @@
-"""Everything one trial trains with, built the same way for every optimizer: same seed, same weights, same data."""
+"""Model, data, optimizers and schedule of one trial, built the same way for every optimizer: same seed, same weights, same data."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ SplitName = Literal["train", "validation", "test"]
 
 @dataclass
 class Session:
-    """The parts of one trial, on its device."""
+    """All parts of one trial, on its device."""
 
     trial: Trial
     device: torch.device
     splits: Splits
     training_batches: TrainingBatches
     model: nn.Module
-    forward: Callable[[Tensor], Tensor]  # the model, compiled if asked for
+    forward: Callable[[Tensor], Tensor]  # the model, compiled if the suite requests it
     loss: Callable[[Tensor, Tensor], Tensor]
     metrics: dict[str, Metric]
     optimizers: optimizers.Optimizers
@@ -51,7 +51,7 @@ class Session:
     rates: schedule.Rates
     steps: int | None  # the budget; None when it is in seconds
     initial_weights: str
-    memory_format: Layout = "contiguous"  # as run
+    memory_format: Layout = "contiguous"  # in use
     relabel: Relabelling | None = None
     costs: StepCosts = field(default_factory=StepCosts)
     gradient_evaluations: int = 0  # forward and backward passes so far
@@ -59,7 +59,7 @@ class Session:
     _batches: dict[SplitName, EvaluationBatches] = field(default_factory=dict)
 
     def batches(self, split: SplitName) -> EvaluationBatches:
-        """The split's samples in their own order, unaugmented."""
+        """Return the split's samples in their order, unaugmented."""
         if split not in self._batches:
             self._batches[split] = EvaluationBatches(
                 getattr(self.splits, split),
@@ -72,7 +72,7 @@ class Session:
         return self._batches[split]
 
     def scores(self, inputs: Tensor) -> Tensor:
-        """The model's outputs for a training batch, (n, classes). Raises `OptbenchError` if it gives something else."""
+        """Return the model's outputs for a training batch, (n, classes). Raises `OptbenchError` for outputs of another form."""
         outputs = self.forward(inputs)
         check_scores(
             self.trial.workload.model.name, outputs, len(inputs), self.splits.info.classes, training=True
@@ -80,7 +80,7 @@ class Session:
         return outputs
 
     def labels(self, labels: Tensor) -> Tensor:
-        """As the objective has them at the step that training has come to; (n,)."""
+        """Return the labels (n,) according to the objective of the current training step."""
         return labels if self.relabel is None else self.relabel(labels)
 
     @property
@@ -89,7 +89,7 @@ class Session:
 
 
 def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
-    """Build model, data, optimizer and schedule of a trial. Raises `OptbenchError` for what the suite's author can mend."""
+    """Build model, data, optimizers and schedule of a trial. Raises `OptbenchError` for what the suite's author can fix."""
     workload = trial.workload
     splits = load_data(workload.data, data_root, trial.folder)
     shape = splits.info.shape
@@ -118,8 +118,8 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
     horizon = (
         steps if trial.entry.horizon is None else trial.entry.horizon.steps(training_batches.steps_per_epoch)
     )
-    held = optimizers.build(trial, model, steps, training_batches.batch_size)
-    chosen = precision.resolve(trial.precision, device, held.protocol.is_unscalable)
+    built = optimizers.build(trial, model, steps, training_batches.batch_size)
+    resolved_precision = precision.resolve(trial.precision, device, built.protocol.is_unscalable)
     return Session(
         trial=trial,
         device=device,
@@ -132,16 +132,16 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
             name: load_metric(name, workload.metric_code(name), trial.folder)
             for name in dict.fromkeys((*workload.metrics, "loss"))
         },
-        optimizers=held,
+        optimizers=built,
         average=MovingAverage(model, trial.entry.ema.decay) if trial.entry.ema else None,
-        precision=chosen,
-        scaler=precision.gradient_scaler(chosen, device),
+        precision=resolved_precision,
+        scaler=precision.gradient_scaler(resolved_precision, device),
         rates=schedule.rates(
             trial.entry.schedule or Schedule(name="constant"),
             horizon,
             training_batches.steps_per_epoch,
             trial.folder,
-            held,
+            built,
         ),
         steps=steps,
         initial_weights=fingerprint,
@@ -160,15 +160,15 @@ def initial_model(trial: Trial, splits: Splits) -> nn.Module:
 
 
 def rebuilt(session: Session, device: torch.device) -> tuple[nn.Module, optimizers.Optimizers]:
-    """Build model and optimizers of a running trial once more, as they were before its first step. Seeds the global generators."""
+    """Build model and optimizers of a running trial again, as they were before its first step. Seeds the global generators."""
     trial = session.trial
     model = initial_model(trial, session.splits)
     seed_everything(derive(trial.seed, "training"))
     model = laid_out(model.to(device), session.memory_format)
-    held = optimizers.build(
+    built = optimizers.build(
         trial, model, session.steps, session.training_batches.batch_size, session.optimizers.protocol
     )
-    return model, held
+    return model, built
 
 
 def _relabelling(
@@ -195,14 +195,14 @@ def _costs(trial: Trial, model: nn.Module, splits: Splits, device: torch.device)
 
 
 def seed_everything(seed: int) -> None:
-    """The global generators that models, dropout and plug-in optimizers draw from. Data has generators of its own."""
+    """Seed the global generators, used by models, dropout and plug-in optimizers. Data use separate generators."""
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)
 
 
 def weights_hash(model: nn.Module) -> str:
-    """Sixteen hexadecimal digits over all parameters and buffers, bit for bit."""
+    """Return a hash (16 hexadecimal digits) of the bits of all parameters and buffers."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
@@ -211,6 +211,7 @@ def weights_hash(model: nn.Module) -> str:
 
 
 def build_loss(loss: Component, folder: str) -> Callable[[Tensor, Tensor], Tensor]:
-    source = lookup.load(lookup.resolve("losses", loss.name, folder))
-    made: Any = getattr(source, "build", source)(**loss.arguments)
-    return made  # type: ignore[no-any-return]
+    """Return the loss that a suite names, with its arguments bound."""
+    loaded = lookup.load(lookup.resolve("losses", loss.name, folder))
+    built: Any = getattr(loaded, "build", loaded)(**loss.arguments)
+    return built  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Bytes that optimizers keep between steps: everything that can be reached from them, not only their `state_dict` (rule 7)."""
+"""Measure the bytes that optimizers keep between steps: everything reachable from them, not only their `state_dict` (rule 7)."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from optbench.engine.reachable import (
 )
 
 _STORAGES = (torch.UntypedStorage, torch.TypedStorage)
-_FEW_NUMBERS = 100  # Python numbers beside the tensors, such as counts and norms per layer
+_IGNORED_NUMBERS = 100  # Python numbers besides the tensors, such as counts and norms per layer
 
 
 @dataclass(frozen=True)
 class StateMemory:
-    """`bytes` is a lower limit if `note` says what was not counted; None if nothing could be counted."""
+    """Size of optimizer state. `bytes` is a lower bound if `note` states what was not counted; None if nothing could be counted."""
 
     bytes: int | None
     note: str = ""
 
     def or_more(self, other: StateMemory) -> StateMemory:
-        """Return the larger of two measurements of one run; a note of either holds for both."""
+        """Return the larger of two measurements of one run, with the note of either."""
         note = self.note or other.note
-        known = [held.bytes for held in (self, other) if held.bytes is not None]
+        known = [measured.bytes for measured in (self, other) if measured.bytes is not None]
         return StateMemory(max(known, default=None), note)
 
 
@@ -51,17 +51,17 @@ def state_memory(
     *,
     rows: bool = False,
 ) -> StateMemory:
-    """Measure what the optimizers keep: bytes of the distinct storages behind all tensors and arrays reachable from them.
+    """Return the bytes of the distinct storages of all tensors and arrays reachable from the optimizers.
 
-    Left out are scalars (0-d tensors, such as step counts) and whatever shares storage with parameters, their gradients or
-    `model`, the trained model. `rows`: tensors are rows of larger ones, as in a stack, and are counted without the rest.
-    Never raises an Exception: what cannot be read is in the note.
+    Excludes scalars (0-d tensors, such as step counts) and what shares storage with parameters, their gradients or `model`, the
+    trained model. `rows`: tensors are rows of larger ones, as in a stack, and only the rows are counted.
+    Never raises an Exception: the note states what cannot be read.
     """
     try:
         return _measured(list(optimizers), parameters, model, rows)
     except (
         Exception
-    ) as error:  # of attributes and tensors that a plug-in made: no measurement may end a trial
+    ) as error:  # attributes and tensors of plug-ins may raise anything; a measurement must not end a trial
         return StateMemory(None, f"its size could not be read ({type(error).__name__}: {first_line(error)})")
 
 
@@ -71,10 +71,10 @@ def first_line(error: BaseException) -> str:
 
 @dataclass
 class _Count:
-    """Storages by address, and what could not be counted."""
+    """Sizes of storages by address, and what could not be counted."""
 
     rows: bool
-    own: set[Any]  # addresses of parameters, gradients and the model's buffers
+    excluded: set[Any]  # addresses of parameters, gradients and the model's buffers
     sizes: dict[Any, int] = field(default_factory=dict)
     numbers: int = 0
     unknown: list[str] = field(default_factory=list)
@@ -100,7 +100,7 @@ class _Count:
             self._opaque(path, node)
 
     def _tensor(self, path: Path, tensor: Tensor) -> None:
-        parts = parts_of(tensor)  # of a sparse tensor or a subclass: they are walked by themselves
+        parts = parts_of(tensor)  # of a sparse tensor or a subclass: they are visited separately
         if tensor.dim() == 0 or parts:
             return
         try:
@@ -120,7 +120,7 @@ class _Count:
             self.unknown.append(f"a {type(node).__qualname__} at {written(path)}")
 
     def _keep(self, address: Any, size: int) -> None:
-        if address not in self.own:
+        if address not in self.excluded:
             self.sizes[address] = max(size, self.sizes.get(address, 0))
 
 
@@ -129,17 +129,17 @@ def _measured(
 ) -> StateMemory:
     models = list(model.modules()) if model is not None else []
     tensors = [*parameters, *(model.parameters() if model is not None else ())]
-    kept = [*tensors, *(p.grad for p in tensors if p.grad is not None)]
-    kept += model.buffers() if model is not None else ()
-    count = _Count(rows, {address for tensor in kept for address in _addresses(tensor, rows)})
-    excluded = {id(item) for item in (*models, *kept)}
+    not_state = [*tensors, *(p.grad for p in tensors if p.grad is not None)]
+    not_state += model.buffers() if model is not None else ()
+    count = _Count(rows, {address for tensor in not_state for address in _addresses(tensor, rows)})
+    excluded = {id(item) for item in (*models, *not_state)}
     try:
         for path, node in reachable(roots(optimizers, tensors), excluded):
             count.add(path, node)
     except TooManyObjects:
         count.unknown.append("more objects than can be counted")
-    many = max(_FEW_NUMBERS, sum(p.numel() for p in parameters) // 10)
-    if count.numbers > many:
+    ignored = max(_IGNORED_NUMBERS, sum(p.numel() for p in parameters) // 10)
+    if count.numbers > ignored:
         count.unknown.append(f"{count.numbers} Python numbers")
     total = sum(count.sizes.values())
     result = StateMemory(total, f"not counted: {', '.join(count.unknown[:3])}" if count.unknown else "")

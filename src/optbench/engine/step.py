@@ -14,7 +14,7 @@ from optbench.engine.session import Session
 
 
 def training_step(session: Session, step: int, schedule_step: int, want_norm: bool) -> StepFacts:
-    """Step number `step` (from 0) on that step's batch; the schedule may lag behind it by skipped updates."""
+    """Take step number `step` (from 0) on that step's batch; `schedule_step` is smaller by the number of skipped updates."""
     inputs, labels = session.training_batches.batch(step)
     if session.relabel is not None:
         session.relabel.move_to(step)
@@ -28,7 +28,7 @@ def training_step(session: Session, step: int, schedule_step: int, want_norm: bo
 
 
 def gradients(session: Session, inputs: Tensor, labels: Tensor, want_norm: bool) -> StepFacts:
-    """The first half of a step: both passes; leaves every parameter its gradient, unscaled and clipped."""
+    """Run both passes of a step; leave in every parameter its gradient, unscaled and clipped."""
     session.optimizers.zero_grad()
     loss = compute_gradients(session, inputs, labels)
     skipped = _unscale(session)
@@ -37,7 +37,7 @@ def gradients(session: Session, inputs: Tensor, labels: Tensor, want_norm: bool)
 
 
 def update(session: Session) -> None:
-    """The second half: the optimizers' step, and the moving average's."""
+    """Take the optimizers' step and update the moving average: the second half of a step."""
     if session.scaler is None:
         session.optimizers.step()
     else:
@@ -53,7 +53,7 @@ def update(session: Session) -> None:
 
 
 def _with_gradients(session: Session) -> list[Any]:
-    """The optimizers that have a gradient; the scaler cannot step others."""
+    """Return the optimizers with at least one gradient; the scaler cannot step others."""
     return [
         member
         for member in session.optimizers.members
@@ -65,8 +65,8 @@ def _unscale(session: Session) -> Tensor | None:
     scaler: Any = session.scaler
     if scaler is None:
         return None
-    found = []
+    overflows = []
     for member in _with_gradients(session):
         scaler.unscale_(member)
-        found += [value.to(session.device) for value in scaler._found_inf_per_device(member).values()]
-    return torch.stack(found).sum() if found else None
+        overflows += [value.to(session.device) for value in scaler._found_inf_per_device(member).values()]
+    return torch.stack(overflows).sum() if overflows else None

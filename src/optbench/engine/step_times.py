@@ -1,7 +1,7 @@
-"""How long `step()` takes, for several optimizers and implementations on one model's parameters, against plain passes over memory.
+"""Time `step()` of several optimizers and implementations on one model's parameters, compared with plain passes over memory.
 
-All contestants are measured in turns within each round, forwards and backwards by turns, so that a machine that drifts drifts
-for all. They share parameters and gradients (random ones, which stay) and hold their own state.
+All contestants take one turn per round, in alternating order, so that drift of the machine affects all equally. They share parameters
+and gradients (random and constant); each has its own state.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ from optbench.steptimes import StepTime, StepTimes
 from optbench.suite.types import Trial
 
 IMPLEMENTATIONS = ("forloop", "foreach", "fused", "compiled")
-TURN_SECONDS = 0.04  # of stepping in one go, at least
-HORIZON = 1000  # for optimizers that ask for the number of steps
-Tell = Callable[[str, int, int], None]  # what is done, how much of how much
+TURN_SECONDS = 0.04  # minimum duration of one turn
+HORIZON = 1000  # passed to optimizers with an argument for the number of steps
+OnProgress = Callable[[str, int, int], None]  # current activity, completed units, total units
 
 
 @dataclass
 class _Contestant:
     row: StepTime
     step: Callable[[], Any]
-    steps_a_turn: int = 1
+    steps_per_turn: int = 1
     times: list[float] = field(default_factory=list)
 
     def time(self, device: torch.device) -> None:
-        """One turn; steps that raise end what is measured of this one."""
+        """Measure one turn. If a step raises, this contestant is not measured further."""
         if self.row.problem:
             return
         try:
-            self.times.append(1e3 * _seconds(self.step, self.steps_a_turn, device) / self.steps_a_turn)
+            self.times.append(1e3 * _seconds(self.step, self.steps_per_turn, device) / self.steps_per_turn)
         except Exception as error:
             self.fail(error)
 
     def fail(self, error: BaseException) -> None:
         if isinstance(error, OptimizerFault):
             error = error.__cause__ or error
-        self.row = StepTime(self.row.label, self.row.implementation, problem=_told(error))
+        self.row = StepTime(self.row.label, self.row.implementation, problem=_describe(error))
 
 
 def step_times(
@@ -61,43 +61,43 @@ def step_times(
     classes: int,
     device: torch.device,
     rounds: int,
-    tell: Tell = lambda *_: None,
+    on_progress: OnProgress = lambda *_: None,
 ) -> StepTimes:
-    """A row for each trial in each of the implementations, in that order; one that a class hasn't got, or whose steps raise, has a
-    `problem`.
+    """Return one row per trial and implementation, in that order. A row has a `problem` if the class lacks the implementation or its
+    steps raise.
 
-    Raises `OptbenchError` if the model can't be built or the machine has too little memory for all of them at once.
+    Raises `OptbenchError` if the model can't be built or the machine has too little memory for all contestants at once.
     """
     first = trials[0]
     model = build_model(first.workload.model, shape, classes, first.folder).to(device)
-    held = [p for p in model.parameters() if p.requires_grad]
-    if not held:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
         raise OptbenchError(f"model {first.workload.model.name} has no trainable parameters")
-    size = sum(p.numel() * p.element_size() for p in held)
-    _refuse_unheld(size, len(trials) * len(implementations), device)
+    size = sum(p.numel() * p.element_size() for p in parameters)
+    _check_memory(size, len(trials) * len(implementations), device)
     generator = torch.Generator().manual_seed(0)
-    for parameter in held:
+    for parameter in parameters:
         parameter.grad = (torch.rand(parameter.shape, generator=generator) * 2e-3 - 1e-3).to(parameter)
     sparsify_gradients(model, first.samples_a_step(size))
-    entered: list[StepTime | _Contestant] = []
+    prepared: list[StepTime | _Contestant] = []
     for number, (trial, name) in enumerate((t, name) for t in trials for name in implementations):
-        tell(f"preparing {trial.label}, {name}", number, len(trials) * len(implementations))
-        entered.append(_enter(trial, name, model, held, size, device))
-    running = [each for each in entered if isinstance(each, _Contestant)]
+        on_progress(f"preparing {trial.label}, {name}", number, len(trials) * len(implementations))
+        prepared.append(_prepare(trial, name, model, parameters, size, device))
+    running = [each for each in prepared if isinstance(each, _Contestant)]
     passes = _passes({each.row.moved_bytes or 0 for each in running}, device)
     for each in (*running, *passes.values()):
-        _fill_turn(each, device)
-    everybody = [*passes.values(), *running]
+        _set_steps_per_turn(each, device)
+    contestants = [*passes.values(), *running]
     for number in range(rounds):
-        tell(f"round {number + 1} of {rounds}", number, rounds)
-        for each in everybody[:: 1 if number % 2 == 0 else -1]:
+        on_progress(f"round {number + 1} of {rounds}", number, rounds)
+        for each in contestants[:: 1 if number % 2 == 0 else -1]:
             each.time(device)
-    rows = tuple(dict.fromkeys(_row(each, passes, device) for each in entered))
+    rows = tuple(dict.fromkeys(_row(each, passes, device) for each in prepared))
     facts = environment(device, first.folder)
     return StepTimes(
         first.workload.model.name,
-        sum(p.numel() for p in held),
-        len(held),
+        sum(p.numel() for p in parameters),
+        len(parameters),
         size,
         facts["device_name"],
         torch.get_num_threads() if device.type == "cpu" else None,
@@ -106,40 +106,44 @@ def step_times(
     )
 
 
-def _enter(
-    trial: Trial, name: str, model: nn.Module, held: list[nn.Parameter], size: int, device: torch.device
+def _prepare(
+    trial: Trial, name: str, model: nn.Module, parameters: list[nn.Parameter], size: int, device: torch.device
 ) -> StepTime | _Contestant:
     try:
         built = optimizers.build(trial.model_copy(update={"implementation": name}), model, HORIZON)
         if built.needs_closure:
-            return StepTime(trial.label, "own", problem="its step evaluates the loss: no cost of its own")
+            return StepTime(
+                trial.label, "own", problem="its step calls a closure, so it can't be timed without the loss"
+            )
         if built.protocol.create_graph:
             return StepTime(
-                trial.label, "own", problem="its step differentiates the gradients, which have no graph here"
+                trial.label,
+                "own",
+                problem="its step uses the graph of the gradients, which do not exist here",
             )
         built.train()
         watch = Stopwatch()
         if name == "compiled":
             with watch:
                 compile_members(built)
-        runs = built.implementations()[0][0]
-        if runs.name != name and not (runs.name == "own" and name == "forloop"):
-            why = runs.note or ("its step is its own" if runs.name == "own" else f"runs {runs.name} instead")
-            return StepTime(trial.label, name, problem=why)
-        for _ in range(3):  # the state comes with the first step, for some later
+        used = built.implementations()[0][0]
+        if used.name != name and not (used.name == "own" and name == "forloop"):
+            default = "it has its own step only" if used.name == "own" else f"it uses {used.name} instead"
+            return StepTime(trial.label, name, problem=used.note or default)
+        for _ in range(3):  # the state is created at the first step, in some optimizers later
             built.step()
     except OptimizerFault as fault:
-        return StepTime(trial.label, name, problem=_told(fault.__cause__ or fault))
+        return StepTime(trial.label, name, problem=_describe(fault.__cause__ or fault))
     except OptbenchError as error:
         return StepTime(trial.label, name, problem=str(error))
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         return StepTime(trial.label, name, problem="out of memory")
-    state = state_memory(built.members, held, model)
+    state = state_memory(built.members, parameters, model)
     row = StepTime(
         trial.label,
-        runs.name,
+        used.name,
         state_bytes=state.bytes,
         moved_bytes=size + 2 * (size + (state.bytes or 0)),
         compile_seconds=watch.seconds or None,
@@ -148,31 +152,33 @@ def _enter(
 
 
 def _step_of(built: Optimizers) -> Callable[[], Any]:
-    """Without our own adapter: what a training loop would call."""
+    """Return the step that a training loop would call, without optbench's wrapper if there is one optimizer."""
     return built.members[0].step if len(built.members) == 1 else built.step
 
 
 def _passes(sizes: set[int], device: torch.device) -> dict[int, _Contestant]:
-    """For each number of bytes moved, half as many negated in place: read and written, as an update does. A copy would be no floor:
-    a processor reads also what it is about to overwrite."""
+    """Return, per number of bytes moved, an in-place negation of half as many bytes: read and written, as in an update.
+
+    A copy would not be a lower bound, since a processor also reads the memory that it overwrites.
+    """
     numbers = torch.ones(max(sizes, default=0) // 8 + 1, device=device)
 
     def negation(size: int) -> Callable[[], Tensor]:
-        some = numbers[: size // 8]
-        return lambda: some.neg_()
+        part = numbers[: size // 8]
+        return lambda: part.neg_()
 
     return {size: _Contestant(StepTime("pass", "pass"), negation(size)) for size in sizes}
 
 
-def _fill_turn(each: _Contestant, device: torch.device) -> None:
-    """Set how many steps a turn has."""
+def _set_steps_per_turn(each: _Contestant, device: torch.device) -> None:
+    """Set the number of steps per turn, so that a turn takes at least `TURN_SECONDS`."""
     try:
         _seconds(each.step, 2, device)
-        once = _seconds(each.step, 3, device) / 3
+        step_seconds = _seconds(each.step, 3, device) / 3
     except Exception as error:
         each.fail(error)
     else:
-        each.steps_a_turn = max(2, round(TURN_SECONDS / max(once, 1e-7)))
+        each.steps_per_turn = max(2, round(TURN_SECONDS / max(step_seconds, 1e-7)))
 
 
 def _seconds(step: Callable[[], Any], times: int, device: torch.device) -> float:
@@ -198,15 +204,15 @@ def _row(each: StepTime | _Contestant, passes: dict[int, _Contestant], device: t
     )
 
 
-def _refuse_unheld(size: int, contestants: int, device: torch.device) -> None:
-    """The most that torch's classes hold is three times the parameters."""
+def _check_memory(size: int, contestants: int, device: torch.device) -> None:
+    """Raise `OptbenchError` if the memory may not be enough. State of torch's classes is at most three times the parameters."""
     needed, free = size * (2 + 3 * contestants), free_bytes(device)
     if needed > free:
         raise OptbenchError(
-            f"{contestants} optimizers and implementations at once may need {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB "
-            "are free: name fewer with --optimizer and --implementation"
+            f"{contestants} optimizers and implementations together may need {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB "
+            "are free: select fewer with --optimizer and --implementation"
         )
 
 
-def _told(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

@@ -1,7 +1,7 @@
 """Torch's schedulers, and functions that return one, as schedules.
 
-A scheduler steps a shadow of the optimizer, and the shadow's rates are copied: schedulers wrap `step` and add keys to groups, which
-would change the optimizer under test and its checkpoints. A scheduler's state is never saved; it is stepped again from the start.
+A scheduler is attached to a stand-in for the optimizer, whose rates are copied: schedulers wrap `step` and add keys to groups, which
+would change the optimizer under test and its checkpoints. A scheduler's state is never saved; it is replayed from the start.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ def torch_rates(
 ) -> tuple[Callable[[int, Sequence[float]], None], bool]:
     """Return a function that sets the rates of a step, and whether the scheduler may change momentum too.
 
-    `per: epoch` steps the scheduler once an epoch, as those defined by epoch want it. ReduceLROnPlateau sees the validation losses.
-    Raises `OptbenchError` for arguments that the scheduler refuses.
+    `per: epoch` steps the scheduler once per epoch, for schedulers defined in epochs. ReduceLROnPlateau gets the validation losses.
+    Raises `OptbenchError` for arguments that the scheduler rejects.
     """
-    shadows = [_Stepped(scheduler, schedule, lengths, member) for member in optimizers.members]
+    attached = [_AttachedScheduler(scheduler, schedule, lengths, member) for member in optimizers.members]
 
     def set_rates(step: int, observed: Sequence[float]) -> None:
-        warm = (step + 1) / lengths.warmup if step < lengths.warmup else 1.0
-        turns = lengths.position(step, schedule) // (lengths.epoch if schedule.per == "epoch" else 1)
-        for shadow in shadows:
-            shadow.bring_to(turns, observed)
-            shadow.copy_rates(warm)
+        warmup_factor = (step + 1) / lengths.warmup if step < lengths.warmup else 1.0
+        position = lengths.position(step, schedule) // (lengths.epoch if schedule.per == "epoch" else 1)
+        for each in attached:
+            each.move_to(position, observed)
+            each.copy_rates(warmup_factor)
 
-    return set_rates, any(shadow.may_change_momentum for shadow in shadows)
+    return set_rates, any(each.may_change_momentum for each in attached)
 
 
-class _Shadow(torch.optim.Optimizer):
-    """The same groups with the same options, over parameters of no use."""
+class _StandIn(torch.optim.Optimizer):
+    """An optimizer with the same groups and options, over dummy parameters."""
 
     def __init__(self, member: torch.optim.Optimizer) -> None:
         groups = [
@@ -55,11 +55,11 @@ class _Shadow(torch.optim.Optimizer):
         super().__init__(groups, {key: _plain(value) for key, value in member.defaults.items()})
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Nothing to do; schedulers warn unless it is called before them."""
+        """Do nothing; schedulers warn unless it is called before them."""
 
 
-class _Stepped:
-    """One member's shadow with its scheduler, brought to any turn; back to an earlier one by starting over."""
+class _AttachedScheduler:
+    """A scheduler on the stand-in for one optimizer, at any position; it restarts to reach an earlier one."""
 
     def __init__(
         self,
@@ -71,47 +71,49 @@ class _Stepped:
         if any(group.get("lr") is None for group in member.param_groups):
             raise OptbenchError(f"{type(member).__name__} has no `lr` that a schedule could change")
         self._member, self._scheduler, self._schedule = member, scheduler, schedule
-        self._first = _Shadow(member)
+        self._initial = _StandIn(member)
         self._length = lengths.rest if schedule.per == "step" else -(-(lengths.rest or 0) // lengths.epoch)
         self._start()
 
     def _start(self) -> None:
-        self._shadow, self._turns = _Shadow(self._first), 0
-        self._made: Any = schedulers.build(
+        self._stand_in, self._position = _StandIn(self._initial), 0
+        self._attached: Any = schedulers.build(
             self._scheduler,
             self._schedule.name,
             self._schedule.arguments,
-            self._shadow,
+            self._stand_in,
             self._length,
             self._schedule.per,
         )
 
     @property
     def may_change_momentum(self) -> bool:
-        """Torch's schedulers mark the groups whose momentum they change; others are not known."""
-        is_known = type(self._made).__module__ == "torch.optim.lr_scheduler"
-        return not is_known or any("base_momentum" in group for group in self._shadow.param_groups)
+        """Whether the scheduler may change momentum. Torch's mark the groups in which they do; others are unknown."""
+        is_torchs_own = type(self._attached).__module__ == "torch.optim.lr_scheduler"
+        return not is_torchs_own or any("base_momentum" in group for group in self._stand_in.param_groups)
 
-    def bring_to(self, turns: int, observed: Sequence[float]) -> None:
-        watches = isinstance(self._made, ReduceLROnPlateau)
-        wanted = len(observed) if watches else turns
-        if wanted < self._turns:
+    def move_to(self, position: int, observed: Sequence[float]) -> None:
+        """Step the scheduler to `position`; ReduceLROnPlateau to the number of observed validation losses."""
+        takes_losses = isinstance(self._attached, ReduceLROnPlateau)
+        target = len(observed) if takes_losses else position
+        if target < self._position:
             self._start()
-        while self._turns < wanted:
-            self._shadow.step()
-            self._made.step(*([observed[self._turns]] if watches else []))
-            self._turns += 1
+        while self._position < target:
+            self._stand_in.step()
+            self._attached.step(*([observed[self._position]] if takes_losses else []))
+            self._position += 1
 
-    def copy_rates(self, warm: float) -> None:
-        for mine, theirs in zip(self._shadow.param_groups, self._member.param_groups, strict=True):
+    def copy_rates(self, warmup_factor: float) -> None:
+        """Copy learning rates, times `warmup_factor`, and momentum to the optimizer's groups."""
+        for source, target in zip(self._stand_in.param_groups, self._member.param_groups, strict=True):
             for key in _CHANGED:
-                if key not in mine or key not in theirs:
+                if key not in source or key not in target:
                     continue
-                value = mine[key] * warm if key == "lr" else mine[key]
-                if isinstance(theirs[key], Tensor):
-                    theirs[key].fill_(value)
+                value = source[key] * warmup_factor if key == "lr" else source[key]
+                if isinstance(target[key], Tensor):
+                    target[key].fill_(value)
                 else:
-                    theirs[key] = value
+                    target[key] = value
 
 
 def _plain(value: Any) -> Any:

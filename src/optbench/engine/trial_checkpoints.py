@@ -1,4 +1,4 @@
-"""The checkpoints of one trial: written only if the trial can resume from them exactly, and what users must know about them."""
+"""Checkpoints of one trial: written only if the trial can resume from them exactly, with messages for the user."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from optbench.engine.session import Session
 
 
 class TrialCheckpoints:
-    """`problem` is why the trial was not checkpointed the last time that it could not be, as a clause; `news` is to be shown."""
+    """Writes and reads the checkpoints of one trial.
+
+    `problem` is the last reason why no checkpoint could be written, as a clause; `news` is a message to display.
+    """
 
     def __init__(self, path: Path | None, trial_id: str) -> None:
         self._path, self._trial_id = path, trial_id
         self._saved_step: int | None = None  # of the checkpoint on disk
-        self._blocked = False  # by the state of the last check
+        self._blocked = False  # whether the last check failed
         self.problem = ""
         self.news = ""
 
     def attend(self, session: Session) -> None:
-        """Begin with a session that has not taken a step."""
+        """Set the session, which must not have taken a step."""
         self._session, self._check = session, ResumeCheck(session)
 
     def read(self) -> dict[str, Any] | None:
@@ -36,24 +39,24 @@ class TrialCheckpoints:
             return None
 
     def resumed(self, progress: Progress, state: dict[str, Any]) -> None:
-        """Note that the trial continues from this state."""
+        """Record that the trial resumes from this state."""
         self._saved_step, self.problem = progress.step, str(state.get("resume_note", ""))
 
     def refuse(self, reason: str) -> None:
-        """Note that the checkpoint on disk cannot be used."""
+        """Record that the checkpoint on disk cannot be used."""
         self._saved_step = None
         self.news = f"its checkpoint cannot be used: {reason}. It starts again from step 0"
 
     def check(self) -> bool:
-        """Return whether the trial could resume exactly from a checkpoint of this moment."""
-        found = self._check.obstacle()
-        if found and not self.problem:
-            self.news = f"it is not checkpointed: {found}. After an interruption it {self._restart}"
-        self.problem, self._blocked = found or self.problem, bool(found)
-        return not found
+        """Return whether the trial could resume exactly from a checkpoint taken now."""
+        obstacle = self._check.obstacle()
+        if obstacle and not self.problem:
+            self.news = f"it is not checkpointed: {obstacle}. After an interruption it {self._restart}"
+        self.problem, self._blocked = obstacle or self.problem, bool(obstacle)
+        return not obstacle
 
     def save(self, progress: Progress) -> None:
-        """Write a checkpoint if the trial can resume from it; else an earlier one stays. Raises as `checkpoint.save`."""
+        """Write a checkpoint if the trial can resume from it exactly; otherwise keep the earlier one. Raises as `checkpoint.save`."""
         if self._path is not None and self.check():
             checkpoints.save(
                 self._path,
@@ -63,7 +66,7 @@ class TrialCheckpoints:
 
     @property
     def consequence(self) -> str:
-        """Return how the trial will continue after an interruption, where that is not from this moment."""
+        """Return where the trial restarts after an interruption, as a clause; empty if it resumes from the current step."""
         return f"; it is not checkpointed ({self.problem}) and {self._restart}" if self._blocked else ""
 
     @property
@@ -71,6 +74,6 @@ class TrialCheckpoints:
         return "starts again from step 0" if not self._saved_step else f"resumes from step {self._saved_step}"
 
     def take_news(self) -> str:
-        """Return the news once."""
+        """Return the message and clear it."""
         news, self.news = self.news, ""
         return news
