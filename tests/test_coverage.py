@@ -90,7 +90,7 @@ def test_the_variants_table_is_that_of_the_results() -> None:
 
 def test_faults_and_checks_are_as_many_as_it_says() -> None:
     assert f"| {len(FAULTS)} deliberate faults caught by name" in TEXT
-    assert f"tries {len(CHECKS)} things" in TEXT
+    assert f"runs {len(CHECKS)} checks" in TEXT
 
 
 def test_label_smoothing_is_torchs() -> None:
