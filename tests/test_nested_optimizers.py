@@ -262,7 +262,7 @@ def test_a_class_that_takes_the_model_is_no_rule_and_decays_by_itself(folder: Pa
         {"parameters": "matrices", "use": "mine.py:ByModel"},
         {"parameters": "rest", "use": "torch.optim.SGD"},
     ]
-    with pytest.raises(OptbenchError, match="takes the whole model"):
+    with pytest.raises(OptbenchError, match="requires the whole model"):
         prepare(only(folder, {"use": rules}), CPU, folder)
 
 
@@ -272,7 +272,7 @@ def test_a_model_without_trainable_parameters_is_named(folder: Path) -> None:
         "        super().__init__(in_features, num_classes)\n        self.requires_grad_(False)\n"
     )
     trial = only(folder, {"use": "torch.optim.SGD"}, workload={"model": {"name": "net.py:Frozen"}})
-    with pytest.raises(OptbenchError, match=r"net\.py:Frozen has no parameter that can be trained"):
+    with pytest.raises(OptbenchError, match=r"net\.py:Frozen has no trainable parameters"):
         prepare(trial, CPU, folder)
 
 

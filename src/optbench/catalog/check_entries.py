@@ -86,7 +86,7 @@ def _closure(suite: Suite, entry: Optimizer, folder: Path, path: TypedPath) -> I
         if needs and len(entry.rules) > 1:
             yield (
                 here,
-                "an optimizer that needs a closure can't be one of several rules: each would train alone",
+                "an optimizer that needs a closure can't be one of several rules: the rules would not step together",
             )
             return
     if entry.closure == "loss_only" and merged(suite, entry).clip is not None:

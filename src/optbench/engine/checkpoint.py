@@ -1,4 +1,4 @@
-"""A trial's whole state on disk: written aside, synced and renamed; read without executing code."""
+"""Checkpoints on disk: written to a temporary file, synced and renamed; read without executing code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from optbench.engine import safe_pickle
 from optbench.errors import OptbenchError, Problem
 
 FORMAT = 1
-_RESERVE_BYTES = 1_000_000  # left free for records, which are worth more than a checkpoint
+_RESERVE_BYTES = 1_000_000  # kept free for records, which matter more than a checkpoint
 _FULL = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -29,28 +29,28 @@ _FULL = {
 
 
 class NoSpace(OptbenchError):
-    """The disk is full: this trial can't go on here, and no other can either."""
+    """The disk is full: neither this trial nor any other can continue."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Whole or absent: a crash at any moment leaves the old file or the new one.
+    """Write a checkpoint atomically: a crash at any moment leaves the old file or the new one.
 
-    Raises `NoSpace` with the bytes that are needed, before anything is damaged; `OSError` for other troubles of the disk.
+    Raises `NoSpace` with the required bytes, before anything is damaged; `OSError` for other disk errors.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     needed = _bytes_in(state) * 101 // 100 + 100_000 + _RESERVE_BYTES
     if shutil.disk_usage(path.parent).free < needed:
         raise _no_space(path, needed)
-    aside = path.with_name(f"{_aside(path)}{os.getpid()}")
+    temporary = path.with_name(f"{_temporary_prefix(path)}{os.getpid()}")
     hashing: _Hashing | None = None
     try:
-        with aside.open("wb") as file:
+        with temporary.open("wb") as file:
             hashing = _Hashing(file)
             safe_pickle.write({"format": FORMAT, **state}, hashing)
             file.write(hashing.digest.digest())
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError where a write failed
         cause = hashing.failure if hashing is not None and hashing.failure is not None else error
         if is_disk_full(cause) or shutil.disk_usage(path.parent).free < needed:
@@ -58,7 +58,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
         raise cause from None
     finally:
         with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 class Unusable(Exception):
@@ -76,11 +76,11 @@ def load(path: Path, trial_id: str, packages: Collection[str] = ()) -> dict[str,
 def read(path: Path, trial_id: str, packages: Collection[str] = ()) -> dict[str, Any] | None:
     """Return the state saved for this trial, on the CPU; None if there is none. Raises `Unusable`.
 
-    Classes of `packages` may be in it (`engine/safe_pickle.py`). Removes what a process killed during `save` left behind.
+    It may contain classes of `packages` (`engine/safe_pickle.py`). Deletes temporary files of a process killed during `save`.
     """
-    for left in path.parent.glob(f"{_aside(path)}*"):
+    for temporary in path.parent.glob(f"{_temporary_prefix(path)}*"):
         with contextlib.suppress(OSError):
-            left.unlink()
+            temporary.unlink()
     if not path.exists():
         return None
     try:
@@ -103,7 +103,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """Of the global generators, as plain numbers and tensors."""
+    """Return the state of the global generators, as plain numbers and tensors."""
     kind, keys, *rest = np.random.get_state()
     state = {
         "torch": torch.get_rng_state(),
@@ -116,7 +116,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def torch_generators(device: torch.device) -> list[Tensor]:
-    """The states of torch's own global generators, on the host and on the device."""
+    """Return the states of torch's global generators, on the host and on the device."""
     on_device = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
     return [torch.get_rng_state(), *on_device]
 
@@ -137,7 +137,7 @@ def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
 
 
 class _Hashing:
-    """A file for `torch.save` that hashes what is written: the digest goes behind it, where torch does not look."""
+    """A file for `torch.save` that hashes what is written. The digest is appended after it, where torch does not read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.digest = file, hashlib.sha256()
@@ -156,17 +156,17 @@ class _Hashing:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether the file is what was written, to the bit: torch itself loads changed weights without a word."""
+    """Return whether the file's digest matches its content: torch loads corrupted weights without an error."""
     digest, size = hashlib.sha256(), hashlib.sha256().digest_size
-    left = path.stat().st_size - size
+    remaining = path.stat().st_size - size
     with path.open("rb") as file:
-        while left > 0 and (chunk := file.read(min(left, 1 << 20))):
+        while remaining > 0 and (chunk := file.read(min(remaining, 1 << 20))):
             digest.update(chunk)
-            left -= len(chunk)
+            remaining -= len(chunk)
         return file.read() == digest.digest()
 
 
-def _aside(path: Path) -> str:
+def _temporary_prefix(path: Path) -> str:
     return f".{path.name}."
 
 
@@ -185,14 +185,14 @@ def _no_space(path: Path, needed: int, number: int | None = errno.ENOSPC) -> NoS
 
 def _bytes_in(root: Any) -> int:
     """Estimate the size of the file; a container that contains itself is counted once."""
-    total, stack, seen = 0, [root], set()
+    total, stack, visited = 0, [root], set()
     while stack:
         node = stack.pop()
         if isinstance(node, Tensor):
             total += node.numel() * node.element_size()
         elif isinstance(node, (dict, list, tuple)):
-            if id(node) not in seen:
-                seen.add(id(node))
+            if id(node) not in visited:
+                visited.add(id(node))
                 stack.extend(node.values() if isinstance(node, dict) else node)
         else:
             total += getattr(node, "nbytes", 16)

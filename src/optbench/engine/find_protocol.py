@@ -1,4 +1,4 @@
-"""Which protocol an optimizer needs: from the entry's settings, from its class, and from steps on a toy problem."""
+"""Detect the protocol that an optimizer needs: from the entry's settings, its class, and steps on a toy problem."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from optbench.engine.protocol import Calls, Protocol, take_step
 from optbench.errors import OptbenchError, first_line, is_user_interrupt
 from optbench.suite.types import Optimizer
 
-TOY_STEPS = 12  # some classes make their second pass at every tenth step only
+TOY_STEPS = 12  # some classes run their second pass at every tenth step only
 _SEED = 0
-#: what an entry says to be stepped by a protocol, the simplest first
+#: settings of an entry for each protocol, the simplest first
 _SETTINGS = {
     Protocol(): "`closure: false`",
     Protocol("plain", create_graph=True): "`create_graph: true`",
@@ -39,14 +39,14 @@ OPTBENCHS_CLOSURE = (
 
 #: builds a new optimizer of the entry over a few small parameters
 MakeToy = Callable[[], Any]
-#: the parameters after each step and at each call of the closure, or what was raised
+#: the parameters after each step and at each call of the closure, or the exception
 Outcome = list[Tensor] | BaseException
 
 
 def find_protocol(members: Sequence[Any], entry: Optimizer, make_toy: MakeToy) -> Protocol:
-    """The protocol that the entry asks for, else the one that its classes need.
+    """Return the protocol that the entry sets, else the one that its classes need.
 
-    Raises `OptbenchError` for a class that needs other calls between steps: without them it is another method.
+    Raises `OptbenchError` for a class that needs other calls between steps: without them it would be another method.
     """
     for member in members:
         if method := _method_for_the_loop(member):
@@ -61,14 +61,14 @@ def find_protocol(members: Sequence[Any], entry: Optimizer, make_toy: MakeToy) -
 
 
 def _calls(members: Sequence[Any], entry: Optimizer, make_toy: MakeToy, create_graph: bool) -> Calls:
-    asked, first = entry.closure, members[0]
-    if asked is False or (asked is None and not any(map(needs_closure, members))):
+    setting, first = entry.closure, members[0]
+    if setting is False or (setting is None and not any(map(needs_closure, members))):
         return "plain"
-    if asked == "loss_only":
+    if setting == "loss_only":
         return "loss_only"
     if has_two_passes(first) and (_inherits_step(first) or not _takes_closure(first)):
         return "two_passes"
-    if asked == "gradients_first":
+    if setting == "gradients_first":
         return "gradients_first"
     if type(first).__module__.startswith("torch.optim"):
         return "closure"
@@ -77,12 +77,12 @@ def _calls(members: Sequence[Any], entry: Optimizer, make_toy: MakeToy, create_g
 
 
 def setting_of(protocol: Protocol) -> str:
-    """What an entry says to be stepped by the protocol; empty for the plain one."""
+    """Return the settings of an entry for the protocol; empty for the plain one."""
     return "" if protocol == Protocol() else _SETTINGS.get(protocol, "")
 
 
 def working_protocol(make_toy: MakeToy, protocol: Protocol) -> Protocol | None:
-    """Another protocol whose steps on a toy problem raise nothing, if those of `protocol` do; else None."""
+    """Return another protocol whose steps on a toy problem do not raise, if those of `protocol` do; else None."""
     if not isinstance(try_protocol(make_toy, protocol), BaseException):
         return None
     for other in _SETTINGS:
@@ -93,9 +93,9 @@ def working_protocol(make_toy: MakeToy, protocol: Protocol) -> Protocol | None:
 
 
 def unmet_need(make_toy: MakeToy, protocol: Protocol, error: BaseException) -> str:
-    """Why a step raised `error`, if steps on a toy problem show that another protocol is needed; else an empty text.
+    """Return why a step raised `error`, if steps on a toy problem show that another protocol is needed; else an empty text.
 
-    A failure that has nothing to do with the protocol does not happen on a toy problem, or happens in every protocol.
+    A failure unrelated to the protocol does not occur on a toy problem, or occurs with every protocol.
     """
     if not isinstance(try_protocol(make_toy, protocol), BaseException):
         return ""
@@ -104,12 +104,12 @@ def unmet_need(make_toy: MakeToy, protocol: Protocol, error: BaseException) -> s
     other = working_protocol(make_toy, protocol)
     if other is not None:
         settings = " and ".join(_changed_settings(protocol, other))
-        return f"{raised}. It works on a toy problem with {settings}: write this in the entry"
+        return f"{raised}. It works on a toy problem with {settings}: set this in the entry"
     return f"{raised}. {OPTBENCHS_CLOSURE}" if protocol.has_closure else ""
 
 
 def _changed_settings(before: Protocol, after: Protocol) -> Iterator[str]:
-    """`closure: true` is enough for each kind of closure, which is found by trying."""
+    """Yield the settings that differ. `closure: true` is enough for every kind of closure: the kind is detected."""
     if after.has_closure or before.has_closure:
         yield "`closure: true`" if after.has_closure else "`closure: false`"
     if after.create_graph:
@@ -117,7 +117,7 @@ def _changed_settings(before: Protocol, after: Protocol) -> Iterator[str]:
 
 
 def needs_closure(member: Any) -> bool:
-    """Whether `step` cannot be called without a closure, by its signature and source, or the class has the two passes of SAM."""
+    """Return whether `step` needs a closure, by its signature and source, or the class has the two passes of SAM."""
     if has_two_passes(member):
         return True
     parameter = _first_parameter(member)
@@ -130,7 +130,7 @@ def needs_closure(member: Any) -> bool:
 
 
 def _method_for_the_loop(member: Any) -> str:
-    """A method that the training loop must call since the class does not, as `update_hessian` of SophiaG; empty if there is none."""
+    """Return a method that the training loop must call since the class does not (`update_hessian` of SophiaG); empty if none."""
     for method in ("update_hessian",):
         with suppress(OSError, TypeError):  # without source
             sources = [inspect.getsource(cls) for cls in type(member).__mro__ if hasattr(cls, method)]
@@ -144,39 +144,39 @@ def has_two_passes(member: Any) -> bool:
 
 
 def _inherits_step(member: Any) -> bool:
-    """Whether `step` is an ancestor's, which knows nothing of the passes: it would be another method."""
+    """Return whether `step` is inherited from a class without the passes, so that it would be another method."""
     step, first = (_owner(type(member), name) for name in ("step", PASSES[0]))
     return step is not None and first is not None and step is not first and issubclass(first, step)
 
 
 def _owner(cls: type, name: str) -> type | None:
-    """The class that defines a method. torch wraps `step` anew in the class of the first instance."""
+    """Return the class that defines a method. torch wraps `step` again in the class of the first instance."""
     method = inspect.unwrap(getattr(cls, name, None) or _owner)
     same = [base for base in cls.__mro__ if name in vars(base) and inspect.unwrap(vars(base)[name]) is method]
     return same[-1] if same else None
 
 
 def calls_by_trial(make_toy: MakeToy, *, create_graph: bool = False) -> Calls | None:
-    """The calls with a closure that work on a toy problem; None if none do.
+    """Return the calls with a closure that work on a toy problem; None if none do.
 
-    A class whose steps depend on the gradients that exist before `step(closure)` gets them.
+    A class whose steps depend on gradients before `step(closure)` gets "gradients_first".
     """
 
     def outcome(calls: Calls) -> Outcome:
         return try_protocol(make_toy, Protocol(calls, create_graph))
 
-    alone, after = outcome("closure"), outcome("gradients_first")
-    if not isinstance(after, BaseException):
-        same = not isinstance(alone, BaseException) and _equal(alone, after)
+    closure_only, gradients_first = outcome("closure"), outcome("gradients_first")
+    if not isinstance(gradients_first, BaseException):
+        same = not isinstance(closure_only, BaseException) and _equal(closure_only, gradients_first)
         return "closure" if same else "gradients_first"
-    if not isinstance(alone, BaseException):
+    if not isinstance(closure_only, BaseException):
         return "closure"
     others: tuple[Calls, ...] = ("two_passes", "loss_only")
     return next((calls for calls in others if not isinstance(outcome(calls), BaseException)), None)
 
 
 def try_protocol(make_toy: MakeToy, protocol: Protocol) -> Outcome:
-    """Take `TOY_STEPS` steps on a toy problem; steps that change no parameter are a failure. Random generators are left alone."""
+    """Take `TOY_STEPS` steps on a toy problem; steps that change no parameter are a failure. Random generators are unchanged."""
     with _seeded():
         try:
             return _steps(make_toy(), protocol)
@@ -187,7 +187,7 @@ def try_protocol(make_toy: MakeToy, protocol: Protocol) -> Outcome:
 
 
 def _steps(optimizer: Any, protocol: Protocol) -> list[Tensor]:
-    """Each parameter is pulled to a random target, and all of them towards a sum of 0."""
+    """Minimise the distance of each parameter to a random target and the square of the sum of all; return the parameters visited."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     targets = [torch.randn_like(p) for p in parameters]
     points: list[Tensor] = []

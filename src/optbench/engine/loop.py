@@ -1,4 +1,4 @@
-"""One trial, trained and measured: a generator of events. It writes no file but checkpoints, and prints nothing."""
+"""Train and measure one trial: a generator of events. It writes no files except checkpoints, and prints nothing."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from optbench.errors import OptbenchError, is_user_interrupt
 from optbench.events import Event, Fault, Finished, Metrics, Progressed, Resumed, Status
 from optbench.suite.types import Trial
 
-CHECKPOINT_SECONDS = 30.0  # between checkpoints; resuming is exact wherever they fall
-PROGRESS_SECONDS = 0.25
-CHECKED_STEPS = 64  # up to which it is checked, at steps 1, 2, 4, ..., whether the trial can resume; later before each checkpoint
-EVALUATION_SECONDS = (
-    3.0  # how long a stop waits for an evaluation under way; one that takes longer is done again
+CHECKPOINT_SECONDS = 30.0  # between checkpoints; resuming is exact at any step
+PROGRESS_SECONDS = 0.25  # between progress events
+CHECKED_STEPS = (
+    64  # resumability is checked at steps 1, 2, 4, ... up to this one, later before each checkpoint
 )
+EVALUATION_SECONDS = 3.0  # time that an evaluation may take to finish after a stop request; then it is aborted and repeated later
 
 
 def train(
@@ -48,10 +48,10 @@ def train(
 ) -> Iterator[Event]:
     """Train `trial` on `device`: `Started` or `Resumed`, then `Evaluated`..., then exactly one `Finished`.
 
-    Store each event before asking for the next: a checkpoint is written only after the records before it are safe. A trial that has
-    a checkpoint goes on from it, and may repeat evaluations that were stored already; they are recognised by their step. When
-    `should_stop()` turns true the trial ends at the next step as `interrupted`, with a checkpoint of that step.
-    Raises `OptbenchError`, after `Finished`, where no checkpoint can be written: no other trial can go on either.
+    Store each event before requesting the next: a checkpoint is written only after the records before it are stored. A trial with a
+    checkpoint resumes from it and may repeat evaluations that are already stored; these are identified by their step. When
+    `should_stop()` returns True, the trial ends at the next step as `interrupted`, with a checkpoint of that step.
+    Raises `OptbenchError`, after `Finished`, if no checkpoint can be written: no other trial could continue either.
     """
     run = _Run(trial, device, checkpoint, should_stop, checkpoint_seconds)
     try:
@@ -79,11 +79,11 @@ def train(
 
 
 class _Abandoned(Exception):
-    """An evaluation that was given up because a stop was asked for."""
+    """An evaluation was aborted because of a stop request."""
 
 
 class _Run:
-    """One run of `train`: the session, how far it has come, and when it must look up from its work."""
+    """State of one call of `train`: the session, its progress, and when to evaluate, to save and to stop."""
 
     def __init__(
         self,
@@ -97,23 +97,23 @@ class _Run:
         self.checkpoints = TrialCheckpoints(checkpoint, trial.id)
         self.should_stop, self.checkpoint_seconds = should_stop, checkpoint_seconds
         self.progress = Progress.of(trial, device)
-        self.setting_up = Stopwatch()
+        self.setup = Stopwatch()
         self.compile_seconds = 0.0
-        self.exact = True  # whether a checkpoint of this moment would hold what training goes on from
-        self.asked_since: float | None = None
+        self.exact = True  # whether training could resume exactly from a checkpoint taken now
+        self.stop_requested_at: float | None = None
         self.monitor = Monitor(device)
         self.final_noise: float | None = None
         self.state_note = ""
 
     def events(self, data_root: Path) -> Iterator[Event]:
-        with self.setting_up:
+        with self.setup:
             self._set_up(data_root)
             resumed = self._resume(data_root)
             session = self.session
             noise = None if resumed else self._noise()
         yield self._resumed() if resumed else trial_records.started(session, self.device, noise)
         if self.checkpoints.news:
-            yield self._sign_of_life()
+            yield self._progressed()
         session.model.train()
         session.optimizers.train()
         if self.device.type == "cuda":
@@ -122,7 +122,7 @@ class _Run:
             yield from self._training()
 
     def _set_up(self, data_root: Path) -> None:
-        """Make a new session."""
+        """Create a new session."""
         session = prepare(self.trial, self.device, data_root)
         self.session, self.stepper = session, Stepper(session)
         self.progress = Progress.of(self.trial, self.device)
@@ -130,14 +130,14 @@ class _Run:
         self.checkpoints.attend(session)
 
     def _resume(self, data_root: Path) -> bool:
-        """Restore the state of the checkpoint, if there is one that can be used; otherwise the session is as at step 0."""
+        """Restore the state of the checkpoint, if there is a usable one; otherwise the session is in its state at step 0."""
         state = self.checkpoints.read()
         if state is None:
             return False
         try:
             self.progress.restore(self.session, state)
             self.checkpoints.resumed(self.progress, state)
-        except Exception as error:  # damaged or tampered with, in whatever way
+        except Exception as error:  # the content may be damaged in any way
             if is_out_of_memory(error):
                 raise
             self.checkpoints.refuse(f"its content does not fit ({type(error).__name__})")
@@ -151,12 +151,12 @@ class _Run:
         except _Abandoned:
             if self.exact:
                 self._save()
-            where = f"in the evaluation after step {self.progress.step}"
-            yield self.finished("interrupted", f"stopped on request {where}{self.checkpoints.consequence}")
+            position = f"in the evaluation after step {self.progress.step}"
+            yield self.finished("interrupted", f"stopped on request {position}{self.checkpoints.consequence}")
 
     def _steps(self) -> Iterator[Event]:
         progress, clock = self.progress, self.progress.clock
-        last_sign = last_checkpoint = now()
+        last_progress = last_checkpoint = now()
         spent = self._spent()
         due = progress.step > progress.statistics.first_step and (
             spent or self._evaluation_due(progress.step)
@@ -170,7 +170,7 @@ class _Run:
                     progress.note_state(self.session)
                     self._check_resumable()
                     if self.checkpoints.news:
-                        yield self._sign_of_life()
+                        yield self._progressed()
                     clock.start()
                 spent = self._spent()
                 due = spent or self._evaluation_due(progress.step)
@@ -181,7 +181,7 @@ class _Run:
                     yield ended
                     return
                 due = False
-                last_sign = now()
+                last_progress = now()
                 clock.start()
             if not spent and self.should_stop():
                 clock.pause()
@@ -193,13 +193,13 @@ class _Run:
                 clock.pause()
                 self._save()
                 if self.checkpoints.news:
-                    yield self._sign_of_life()
+                    yield self._progressed()
                 last_checkpoint = now()
                 clock.start()
-            if now() - last_sign > PROGRESS_SECONDS:
+            if now() - last_progress > PROGRESS_SECONDS:
                 clock.pause()
-                yield self._sign_of_life()
-                last_sign = now()
+                yield self._progressed()
+                last_progress = now()
                 clock.start()
         clock.pause()
         yield self._completed()
@@ -208,12 +208,12 @@ class _Run:
         session, progress = self.session, self.progress
         if progress.moved and self.stepper.ready:
             progress.clock.pause()
-            with self.setting_up:
+            with self.setup:
                 self.stepper.capture()
             progress.clock.start()
         before = snapshot(session, progress)
-        ahead = self._evaluation_due(progress.step + 1) or progress.step + 1 == session.steps
-        want_norm = ahead or "gradients" in self.trial.workload.study
+        is_last_of_interval = self._evaluation_due(progress.step + 1) or progress.step + 1 == session.steps
+        want_norm = is_last_of_interval or "gradients" in self.trial.workload.study
         facts = self.stepper.step(progress.step, progress.step - progress.skipped, want_norm)
         progress.statistics.add(facts)
         progress.step += 1
@@ -237,11 +237,11 @@ class _Run:
         return step >= max(1, round((self.progress.evaluations + 1) * interval))
 
     def _evaluation(self) -> Generator[Event, None, Finished | None]:
-        """Yields the record; returns how the trial ended if it ended here."""
+        """Evaluate and yield the record; return the final record if the trial ends here."""
         session, progress = self.session, self.progress
         interval = progress.statistics.read()
         progress.note_state(session)
-        progress.note_peak(self.device)  # a trial may end here, and what measures its step begins anew
+        progress.note_peak(self.device)  # the trial may end here, and measuring its step resets the peak
         if interval.bad_step is not None:
             bound = self.trial.workload.loss_bound
             detail = f"training loss not finite or above {bound:g} at step {interval.bad_step + 1}"
@@ -249,9 +249,9 @@ class _Run:
         targets = self.trial.workload.target
         metrics: Metrics = {}
         with self._evaluating(), evaluation_mode(session):
-            metrics["validation"] = measure(session, "validation", self._look_up)
+            metrics["validation"] = measure(session, "validation", self._abort_if_stopping)
             if any(target.split == "test" for target in targets):
-                metrics["test"] = measure(session, "test", self._look_up)
+                metrics["test"] = measure(session, "test", self._abort_if_stopping)
             progress.note_best(session, metrics["validation"])
         session.rates.observe(metrics["validation"]["loss"])
         progress.statistics.restart(progress.step)
@@ -274,9 +274,9 @@ class _Run:
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        """Time an evaluation. One that is given up leaves everything as it was before, so that it can be done again."""
+        """Time an evaluation. If it is aborted, restore the random state, so that it can be repeated."""
         before = checkpoints.random_state(self.device)
-        # Changing there and back rounds the weights, which must happen once: a resumed trial goes back to an earlier checkpoint.
+        # Switching to eval mode and back rounds the weights, which must happen once: a resumed trial uses an earlier checkpoint.
         exact, self.exact = self.exact, self.exact and not self.session.optimizers.has_modes
         try:
             with self.progress.evaluating:
@@ -286,20 +286,20 @@ class _Run:
             raise
         self.exact = exact
 
-    def _look_up(self) -> None:
-        """Between the batches of an evaluation: give it up if a stop has been waiting for it too long."""
+    def _abort_if_stopping(self) -> None:
+        """Called between the batches of an evaluation: abort it `EVALUATION_SECONDS` after a stop request."""
         if self.should_stop():
-            self.asked_since = self.asked_since or now()
-            if now() - self.asked_since > EVALUATION_SECONDS:
+            self.stop_requested_at = self.stop_requested_at or now()
+            if now() - self.stop_requested_at > EVALUATION_SECONDS:
                 raise _Abandoned
 
     def _completed(self) -> Finished:
-        """Test metrics at both estimands, and memory: the probing step comes after the last use of the trained weights."""
+        """Measure test metrics for both estimands, then memory, whose extra steps must come after the last use of the weights."""
         session, progress, final = self.session, self.progress, {}
         progress.note_peak(self.device)
         self.final_noise = self._noise()
         with self._evaluating(), evaluation_mode(session):
-            final["last"] = measure(session, "test", self._look_up)
+            final["last"] = measure(session, "test", self._abort_if_stopping)
         memory = self._memory()
         if (
             progress.best is not None
@@ -311,27 +311,29 @@ class _Run:
             session.model.load_state_dict(progress.best.weights)
             session.model.eval()
             with self._evaluating():
-                final["best_validation"] = measure(session, "test", self._look_up)
+                final["best_validation"] = measure(session, "test", self._abort_if_stopping)
         return self.finished("completed", final=final, memory=memory)
 
     def _memory(self) -> tuple[int | None, int | None]:
-        """Return the most bytes of optimizer state during the run, and the transient bytes of one more `step()` on the last
-        gradients; None where unknown. It trains on for two steps: nothing may use the weights after it."""
+        """Return the maximum bytes of optimizer state, and the transient bytes of one more `step()` on the last gradients.
+
+        None where unknown. Takes two more steps: nothing may use the weights afterwards.
+        """
         session, self.exact = self.session, False
         self.progress.note_state(session)
-        held, self.state_note = self.progress.state_memory.bytes, self.progress.state_memory.note
+        state_bytes, self.state_note = self.progress.state_memory.bytes, self.progress.state_memory.note
         loss = torch.zeros((), device=self.device)
         closure = (lambda: loss) if session.optimizers.needs_closure else None
         try:
-            return held, peak_of(lambda: session.optimizers.step(closure), self.device, rehearsals=1)
-        except Exception:  # whatever it raises: a measurement fails no trial
-            return held, None
+            return state_bytes, peak_of(lambda: session.optimizers.step(closure), self.device, rehearsals=1)
+        except Exception:  # a measurement must not fail the trial
+            return state_bytes, None
 
     def _resumed(self) -> Resumed:
         return Resumed(self.progress.step, environment(self.device, self.trial.folder))
 
     def failed(self, fault: OptimizerFault) -> Finished:
-        """A fault of the optimizer, unless its step failed because the entry lacks a setting."""
+        """Return the record of a fault of the optimizer, unless its step failed because a setting of the entry is missing."""
         need = self.session.optimizers.unmet_need(fault) if hasattr(self, "session") else ""
         if need:
             return self.finished("failed", need)
@@ -349,14 +351,14 @@ class _Run:
     ) -> Finished:
         if status in ("out_of_memory", "failed", "interrupted") and hasattr(self, "session"):
             self.progress.note_peak(self.device)
-        told = trial_records.finished(
-            self.progress, self.setting_up, status, detail, at_fault=at_fault, final=final, memory=memory
+        record = trial_records.finished(
+            self.progress, self.setup, status, detail, at_fault=at_fault, final=final, memory=memory
         )
         if not hasattr(self, "session"):
-            return told
+            return record
         self.monitor.sample()
         return replace(
-            told,
+            record,
             gradient_evaluations=self.session.gradient_evaluations,
             gradient_noise=self.final_noise,
             state_note=self.state_note,
@@ -371,18 +373,18 @@ class _Run:
     def _save(self) -> None:
         self.progress.note_peak(self.device)
         self.checkpoints.save(self.progress)
-        self._forget_peak()
+        self._reset_peak()
 
     def _check_resumable(self) -> None:
         if self.progress.step <= CHECKED_STEPS:
             self.progress.note_peak(self.device)
             self.checkpoints.check()
-            self._forget_peak()
+            self._reset_peak()
 
-    def _forget_peak(self) -> None:
-        """The check builds the optimizer a second time: that is no memory of the training."""
+    def _reset_peak(self) -> None:
+        """Reset the allocator's peak after a check, which builds a second optimizer that is not part of training."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
 
-    def _sign_of_life(self) -> Progressed:
+    def _progressed(self) -> Progressed:
         return Progressed(self.progress.step, self.progress.clock.train_seconds, self.checkpoints.take_news())

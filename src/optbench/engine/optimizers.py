@@ -1,4 +1,4 @@
-"""The optimizers of one trial behind one face: whatever an optimizer needs of its own, the training step need not know."""
+"""The optimizers of one trial behind one interface, independent of what a single optimizer requires."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from optbench.suite.types import Trial
 
 
 class OptimizerFault(Exception):
-    """An exception raised inside the optimizer under test (its constructor or its step), kept as `__cause__`."""
+    """An exception raised inside the optimizer under test (its constructor or its step), which is its `__cause__`."""
 
 
 class Optimizers:
-    """One `torch.optim.Optimizer` a rule, stepped together, with the schedule applied to each group's own learning rate."""
+    """One `torch.optim.Optimizer` per rule, stepped together, with the schedule applied to each group's own learning rate."""
 
     def __init__(
         self,
@@ -37,8 +37,9 @@ class Optimizers:
         notes: Sequence[str] = (),
         make_toy: MakeToy | None = None,
     ) -> None:
-        """`protocol` is how they are called, `Protocol()` if not given. `notes` say, member by member, why its implementation is not
-        the one that was asked for. `make_toy` builds the only one over small parameters."""
+        """`protocol` is how they are called, `Protocol()` by default. `notes` has for each member the reason why its implementation is
+        not the requested one. `make_toy` builds a single optimizer over small parameters.
+        """
         self.members = tuple(members)
         self._notes = list(notes) or [""] * len(self.members)
         self._compiled = [False] * len(self.members)
@@ -47,7 +48,7 @@ class Optimizers:
         self.needs_closure = self.protocol.has_closure
         if self.needs_closure and len(self.members) > 1:
             raise OptbenchError(
-                "an optimizer that needs a closure can't be one of several rules: each would train alone"
+                "an optimizer that needs a closure can't be one of several rules: the rules would not step together"
             )
         self._rates = [[_number(group.get("lr")) for group in member.param_groups] for member in self.members]
         self._modes = [
@@ -57,7 +58,7 @@ class Optimizers:
         ]
 
     def scale_rates(self, multiplier: float) -> None:
-        """Learning rate of every group = its own rate as given x `multiplier`."""
+        """Set the learning rate of every group to its initial rate times `multiplier`."""
         for member, rates in zip(self.members, self._rates, strict=True):
             for group, rate in zip(member.param_groups, rates, strict=True):
                 if rate is None:
@@ -72,7 +73,7 @@ class Optimizers:
 
     @property
     def rate(self) -> float:
-        """The first group's learning rate as last set; NaN where there is none."""
+        """The first group's current learning rate; NaN if it has none."""
         rate = _number(self.members[0].param_groups[0].get("lr"))
         return float("nan") if rate is None else rate
 
@@ -82,7 +83,7 @@ class Optimizers:
                 zero_gradients(member)
 
     def step(self, closure: Closure | None = None) -> Tensor | None:
-        """One update. With a closure the loss that the optimizer returns, if it returns one."""
+        """Take one step. With a closure, return the loss that the optimizer returns, if any."""
         returned = None
         for member in self.members:
             with blamed_on_optimizer():
@@ -90,14 +91,14 @@ class Optimizers:
         return returned if isinstance(returned, Tensor) else None
 
     def unmet_need(self, fault: OptimizerFault) -> str:
-        """What the entry must set for a step that raised `fault`; empty if that is not known."""
+        """Return what the entry must set for a step that raised `fault`; empty if unknown."""
         if fault.__cause__ is None or self._make_toy is None:
             return ""
         return unmet_need(self._make_toy, self.protocol, fault.__cause__)
 
     @property
     def has_modes(self) -> bool:
-        """Whether evaluation happens at other weights than training (`train()` and `eval()` on the optimizer)."""
+        """Whether evaluation uses other weights than training (`train()` and `eval()` of the optimizer)."""
         return bool(self._modes)
 
     def train(self) -> None:
@@ -114,19 +115,19 @@ class Optimizers:
         return [p for member in self.members for group in member.param_groups for p in group["params"]]
 
     def hyperparameters(self) -> list[dict[str, Any]]:
-        """As resolved by the classes, one dict a parameter group, with the implementation of the step; plain JSON."""
+        """Return the hyperparameters as resolved by the classes, one dict per parameter group, with the implementation; plain JSON."""
         return [
             {"class": f"{type(member).__module__}.{type(member).__qualname__}"}
             | {key: _plain(value) for key, value in group.items() if key != "params"}
             | {"parameters": sum(p.numel() for p in group["params"])}
-            | {"implementation": runs.name}
-            | ({"implementation_note": runs.note} if runs.note else {})
+            | {"implementation": used.name}
+            | ({"implementation_note": used.note} if used.note else {})
             for member, groups in zip(self.members, self.implementations(), strict=True)
-            for group, runs in zip(member.param_groups, groups, strict=True)
+            for group, used in zip(member.param_groups, groups, strict=True)
         ]
 
     def implementations(self) -> list[list[Implementation]]:
-        """What runs, of each group of each member."""
+        """Return the implementation of each parameter group, per member."""
         return [
             [
                 Implementation("compiled" if compiled else of_group(member, group), note)
@@ -136,7 +137,7 @@ class Optimizers:
         ]
 
     def note_implementation(self, position: int, *, compiled: bool, note: str = "") -> None:
-        """Of a member whose step was compiled, or why it could not be."""
+        """Record that a member's step was compiled, or in `note` why it could not be."""
         self._compiled[position], self._notes[position] = compiled, note
 
     def state(self) -> list[dict[str, Any]]:
@@ -150,7 +151,7 @@ class Optimizers:
 def blamed_on_optimizer() -> Iterator[None]:
     """Raise `OptimizerFault` for every exception of the optimizer under test, `SystemExit` and `KeyboardInterrupt` too.
 
-    Not for running out of memory, which has a status of its own, a full disk, and Ctrl-C of the user.
+    Exceptions for lack of memory (a separate status), a full disk and the user's Ctrl-C are passed on unchanged.
     """
     try:
         yield
@@ -169,22 +170,22 @@ def build(
     batch_size: int = 1,
     protocol: Protocol | None = None,
 ) -> Optimizers:
-    """The entry's optimizers over the parameters of `model`, the model that is trained. `batch_size` is for rates that follow it.
-    `protocol` is how they are called, found out if it is not given.
+    """Return the entry's optimizers over the parameters of `model`, the trained model.
 
-    Raises `OptbenchError` if an optimizer holds anything but exactly the model's trainable parameters (rule 3).
+    `batch_size` is for learning rates that scale with it. `protocol` is how the optimizers are called; it is detected by default.
+    Raises `OptbenchError` if the optimizers' parameters are not exactly the model's trainable parameters (rule 3).
     """
     parameters = trainable(model)
     if not parameters:
         raise OptbenchError(
-            f"model {trial.workload.model.name} has no parameter that can be trained (requires_grad is False for all)"
+            f"model {trial.workload.model.name} has no trainable parameters (requires_grad is False for all)"
         )
     specs = [_spec(trial, position, batch_size) for position in range(len(trial.entry.rules))]
-    made = [
-        _member(trial, spec, mine, model, steps)
-        for spec, mine in zip(specs, route(parameters, trial.entry.rules), strict=True)
+    built = [
+        _member(trial, spec, of_rule, model, steps)
+        for spec, of_rule in zip(specs, route(parameters, trial.entry.rules), strict=True)
     ]
-    members = [member for member, _ in made]
+    members = [member for member, _ in built]
 
     def make_toy() -> Any:
         return _toy(trial, specs[0], model, parameters, steps)
@@ -193,16 +194,18 @@ def build(
     if protocol.calls == "loss_only" and trial.entry.clip is not None:
         raise OptbenchError(LOSS_ONLY_CLIP)
     optimizers = Optimizers(
-        members, protocol, [note for _, note in made], make_toy if len(members) == 1 else None
+        members, protocol, [note for _, note in built], make_toy if len(members) == 1 else None
     )
-    wanted, held = {id(p.tensor) for p in parameters}, {id(p) for p in optimizers.parameters()}
-    if wanted != held:
-        missing = [p.name for p in parameters if id(p.tensor) not in held]
-        what = (
-            f"does not hold {', '.join(missing[:5])}" if missing else "holds tensors that are not the model's"
+    expected, actual = {id(p.tensor) for p in parameters}, {id(p) for p in optimizers.parameters()}
+    if expected != actual:
+        missing = [p.name for p in parameters if id(p.tensor) not in actual]
+        difference = (
+            f"does not contain {', '.join(missing[:5])}"
+            if missing
+            else "contains tensors that are not the model's"
         )
         raise OptbenchError(
-            f"the optimizer of '{trial.label}' {what}; it must hold the trained model's parameters, and only those"
+            f"the optimizer of '{trial.label}' {difference}; expected exactly the trained model's parameters"
         )
     return optimizers
 
@@ -212,31 +215,31 @@ def _spec(trial: Trial, position: int, batch_size: int) -> OptimizerSpec:
     arguments = replaced(rule.arguments, _swept(trial, position))
     spec = make_optimizer_spec(rule.use, arguments, trial.folder, batch_size)
     if spec.makes_own_groups and len(trial.entry.rules) > 1:
-        raise OptbenchError(f"'{rule.use}' takes the whole model, so it can't be one of several rules")
+        raise OptbenchError(f"'{rule.use}' requires the whole model, so it can't be one of several rules")
     return spec
 
 
 def _member(
     trial: Trial, spec: OptimizerSpec, parameters: Sequence[Parameter], model: nn.Module, steps: int | None
 ) -> tuple[Any, str]:
-    """With why it doesn't run in the implementation that was asked for."""
-    given = ConstructorInputs(
+    """Return the optimizer of one rule, and why its implementation is not the requested one."""
+    inputs = ConstructorInputs(
         _groups(trial, spec, parameters), [(p.name, p.tensor) for p in parameters], model, steps
     )
     with blamed_on_optimizer():
-        made, note = spec.build(given, trial.implementation)
-    if not hasattr(made, "param_groups") or not callable(getattr(made, "step", None)):
+        member, note = spec.build(inputs, trial.implementation)
+    if not hasattr(member, "param_groups") or not callable(getattr(member, "step", None)):
         raise OptbenchError(
-            f"`{spec.use}` gave {type(made).__name__}; expected an optimizer: an object with param_groups and step(), as "
-            "torch.optim.Optimizer has them"
+            f"`{spec.use}` returned {type(member).__name__}; expected an optimizer: an object with param_groups and step(), like "
+            "torch.optim.Optimizer"
         )
-    return made, note
+    return member, note
 
 
 def _toy(
     trial: Trial, spec: OptimizerSpec, model: nn.Module, parameters: Sequence[Parameter], steps: int | None
 ) -> Any:
-    """The entry's first optimizer over small parameters, or over a copy of the model where the class takes that."""
+    """Return the entry's first optimizer over small parameters, or over a copy of the model if the class requires a model."""
     if not spec.takes_model:
         return _member(trial, spec, small(parameters), model, steps)[0]
     copied = copy.deepcopy(model)
@@ -244,21 +247,21 @@ def _toy(
 
 
 def _swept(trial: Trial, position: int) -> dict[str, Any]:
-    """What a sweep sets for the rule at `position`: `0.lr` is the first rule's, plain names are an only rule's."""
+    """Return the swept values of the rule at `position`: `0.lr` belongs to the first rule, plain names to a single rule."""
     if len(trial.entry.rules) == 1:
         return trial.point
-    own = f"{position}."
-    return {key.removeprefix(own): value for key, value in trial.point.items() if key.startswith(own)}
+    prefix = f"{position}."
+    return {key.removeprefix(prefix): value for key, value in trial.point.items() if key.startswith(prefix)}
 
 
 def _groups(trial: Trial, spec: OptimizerSpec, parameters: Sequence[Parameter]) -> list[Any]:
-    """A flat list of parameters, or two groups where some are exempt from weight decay."""
+    """Return a flat list of parameters, or two groups if some are exempt from weight decay."""
     exempt = [p.tensor for p in parameters if p.exempt(trial.entry.no_weight_decay or ())]
     if not exempt or not spec.takes("weight_decay"):
         return [p.tensor for p in parameters]
     if spec.makes_own_groups:
         raise OptbenchError(
-            f"'{spec.use}' makes its own parameter groups, so no_weight_decay can't be applied; expected 'no_weight_decay: []'"
+            f"'{spec.use}' creates its own parameter groups, so no_weight_decay can't be applied; expected 'no_weight_decay: []'"
         )
     decayed = [p.tensor for p in parameters if not p.exempt(trial.entry.no_weight_decay or ())]
     return ([{"params": decayed}] if decayed else []) + [{"params": exempt, "weight_decay": 0.0}]
@@ -277,14 +280,14 @@ def _plain(value: Any) -> Any:
 
 
 def load_states(members: Sequence[Any], states: Sequence[Any]) -> None:
-    """Load the state of each optimizer; tensors keep the type that was saved, which `load_state_dict` changes to the parameter's."""
+    """Load the state of each optimizer; tensors keep their saved dtype, which `load_state_dict` would cast to the parameter's."""
     for member, state in zip(members, states, strict=True):
         member.load_state_dict(state)
         _restore_types(member, state)
 
 
 def _restore_types(member: Any, state: Any) -> None:
-    """Undo the casts of torch's `load_state_dict`; a `state_dict` of another shape is left to the class."""
+    """Undo the casts of torch's `load_state_dict`; a `state_dict` of another structure is left to the class."""
     by_index = state.get("state") if isinstance(state, dict) else None
     if not isinstance(by_index, dict) or not isinstance(getattr(member, "state", None), dict):
         return
@@ -298,7 +301,7 @@ def _restore_types(member: Any, state: Any) -> None:
 
 
 def _retyped(live: Any, saved: Any) -> Any:
-    """Return `live`, changed in place where it can be, with the tensors of `saved` where the types differ."""
+    """Return `live`, changed in place if possible, with the tensors of `saved` where the dtypes differ."""
     if isinstance(live, Tensor) and isinstance(saved, Tensor):
         return live if live.dtype == saved.dtype else saved.to(live.device)
     if isinstance(live, dict) and isinstance(saved, dict):
