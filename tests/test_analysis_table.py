@@ -174,7 +174,7 @@ def test_seconds_of_a_resumed_trial_are_left_out_and_its_epochs_are_not(tmp_path
     entry = row(comparison(found), "SGD")
     assert entry["seconds_to_target"] == 2.5
     assert (entry["epochs_to_target"], entry["timed"]) == (4.5, 1)
-    assert "1 trial left out" in message(found, "resumed")
+    assert "1 trial excluded" in message(found, "resumed")
 
 
 # --- the table
@@ -426,7 +426,7 @@ def test_a_clean_comparison_has_no_warning(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("seeds", "words"), [(1, "one seed: nothing can be told apart"), (3, "preliminary: 3 seeds")]
+    ("seeds", "words"), [(1, "only one seed: no difference can be tested"), (3, "preliminary: 3 seeds")]
 )
 def test_few_seeds_are_said_plainly(tmp_path, seeds, words):
     events = {(label, seed): reaching(3) for label in ("SGD", "Adam") for seed in range(seeds)}

@@ -116,8 +116,8 @@ def test_the_analysis_tells_the_attempt_that_counts_and_how_many_there_were(tmp_
 
 def test_a_report_says_what_was_run_again_what_stayed_disturbed_and_what_cannot_be_repeated(tmp_path):
     calm = render(read([results(tmp_path / "calm", events(CALM))]), "markdown")
-    assert "1 trial was disturbed by other work and run again: it was undisturbed then" in calm
+    assert "1 trial was disturbed by other load and rerun: it was undisturbed in a rerun" in calm
     noisy = render(read([results(tmp_path / "noisy")]), "markdown")
-    assert "seconds of 1 trial were disturbed by other work: SGD seed 0" in noisy
+    assert "training times of 1 trial were disturbed by other load: SGD seed 0" in noisy
     unlike = render(read([results(tmp_path / "unlike", events(CALM, accuracy=0.96))]), "markdown")
-    assert "NOT REPEATABLE: 1 trial computed something else" in unlike
+    assert "NOT REPRODUCIBLE: 1 trial gave different results" in unlike

@@ -208,11 +208,11 @@ def a_copy(root: Path) -> None:
     ("make", "reason"),
     [
         (one_seed, "one seed"),
-        (other_labels, "no entry is in both"),
-        (all_diverged, "no value on both sides"),
+        (other_labels, "no entry in common"),
+        (all_diverged, "no value that both sides measured"),
         (half_missing, "seeds 3, 4 missing"),
         (broken_by_the_machine, "seed 1 missing"),
-        (a_copy, "the very same records"),
+        (a_copy, "identical records"),
     ],
 )
 @pytest.mark.parametrize("gate", ["--fail-if-slower", "--fail-if-worse", "--fail-if-more-memory"])
@@ -240,7 +240,7 @@ def test_seeds_that_diverge_only_after_the_change_are_never_a_pass(tmp_path: Pat
     assert np.isnan(found["low"])  # a mean of measured and filled-in values has none
     done = command(tmp_path / "a", tmp_path / "b", "--fail-if-worse", "50%")
     assert done.exit_code == 1
-    assert "seed 2 ended as the worst outcome only after" in done.stderr
+    assert "worst outcome only after the change: seed 2" in done.stderr
     assert command(tmp_path / "b", tmp_path / "a", "--fail-if-worse", "1%").exit_code == 0
 
 
@@ -303,8 +303,8 @@ def test_an_optimizer_that_one_side_lacks_is_one_change_of_the_suite(tmp_path: P
     write(tmp_path / "b", a_suite(("SGD", "Adam.v2")), {("SGD", 0): events(0)})
     changes = suite_changes_frame(match(read([tmp_path / "a"]), read([tmp_path / "b"])))
     assert changes[["key", "before", "after"]].to_numpy().tolist() == [
-        ["optimizers.Adam.v1", "there", "–"],
-        ["optimizers.Adam.v2", "–", "there"],
+        ["optimizers.Adam.v1", "present", "–"],
+        ["optimizers.Adam.v2", "–", "present"],
     ]
 
 
@@ -330,7 +330,7 @@ def test_what_changed_in_suite_and_environment_and_what_is_in_one_only(tmp_path:
     ]
     keys = {change["key"]: (change["before"], change["after"]) for change in content["suite_changes"]}
     assert keys["workload.batch_size"] == ("64", "128")
-    assert keys["optimizers.Lion"] == ("–", "there")
+    assert keys["optimizers.Lion"] == ("–", "present")
     assert [(of["optimizer"], of["only_in"]) for of in content["only_in_one"]] == [
         ("Adam", "before"),
         ("Lion", "after"),
@@ -345,7 +345,7 @@ def test_a_comparison_that_matches_nothing_names_the_setting_that_differs(tmp_pa
     assert done.exit_code == 1
     text = " ".join(done.output.split())
     assert "Nothing was compared: workload.budget: 20 epochs vs 30 epochs" in text
-    assert "are needed on both sides (workload.budget: 20 epochs vs 30 epochs)" in text
+    assert "must match (workload.budget: 20 epochs vs 30 epochs)" in text
     assert "workload.budget.value" not in text
 
 

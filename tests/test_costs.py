@@ -117,7 +117,7 @@ def test_a_report_shows_costs_gradients_and_the_machine(results: Results) -> Non
     for words in (
         "Cost of an update and of an epoch",
         "Convergence",
-        "Best use, derived",
+        "Best use is derived",
         "**Gradients**",
         "**The machine meanwhile**",
         "noise of the loss",

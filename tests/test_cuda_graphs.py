@@ -480,12 +480,12 @@ def test_the_report_says_what_was_captured_and_warns_of_a_mix() -> None:
         row("Own", "none", "off"),
     ]
     assert list(capture_note(rows)) == [
-        "Captured as CUDA graphs: both passes, without the update, of SGD (its rate); whole steps of Adam, AdamW; "
+        "Captured as CUDA graphs: forward and backward passes (not the update) of SGD (its rate); whole steps of Adam, AdamW; "
         "nothing of Own (off)."
     ]
     ((kind, warning),) = capture_warnings(rows)
     assert kind == "implementation"
-    assert "CUDA graphs (SGD, Adam, AdamW) beside one by one (Own)" in warning
+    assert "CUDA graphs (SGD, Adam, AdamW) vs individual launches (Own)" in warning
     assert list(capture_warnings(rows[:3])) == []
     assert list(capture_note([row("On a CPU", "")])) == []
 

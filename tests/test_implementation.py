@@ -274,7 +274,7 @@ def test_a_table_of_one_class_of_implementation_is_quiet_and_a_mixed_one_warns(t
     assert steps_ran([fused, compiled]) == "steps: fused (A), compiled (B)"
     assert steps_ran([plain]) == "for-loop steps"
     assert [message for _, message in implementation_warnings([fused, plain])] == [
-        "seconds compare implementations too, not only optimizers: fused (A) beside for-loop (C)",
+        "training times reflect implementations as well as optimizers: fused (A) vs for-loop (C)",
         "C runs for-loop steps: it has no fused step",
     ]
 

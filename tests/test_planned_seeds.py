@@ -11,7 +11,7 @@ import pytest
 from program import optbench
 from results_builder import a_suite, reaching, write
 
-NOTE = "2 further seeds (0, 1) are stored but not planned, and not shown: --all-seeds"
+NOTE = "2 further seeds (0, 1) are stored but not planned: use --all-seeds to include them"
 
 
 @pytest.fixture

@@ -242,9 +242,11 @@ def test_a_proxy_never_speaks_for_the_numbers_of_the_source(tmp_path: Path) -> N
         "memory_overhead": "reproduced",  # the bytes of the state depend on the model alone
         "final_metric": "no difference",
     }
-    assert found.loc["epochs_to_target", "reason"] == "it speaks of imagenet; this is digits"
+    assert (
+        found.loc["epochs_to_target", "reason"] == "the claim applies to imagenet; this workload uses digits"
+    )
     assert math.isnan(found.loc["epochs_to_target", "measured"])
-    assert "here only: the source speaks of imagenet" in found.loc["final_metric", "reason"]
+    assert "valid for this workload only: the source measured imagenet" in found.loc["final_metric", "reason"]
 
 
 def test_another_model_says_nothing_of_bytes_and_other_hardware_nothing_of_seconds(tmp_path: Path) -> None:
@@ -301,7 +303,7 @@ def test_words_that_name_no_quantity_are_not_testable_and_the_derived_use_is_tol
     assert set(cells["verdict"]) == {"not testable as stated"}
     use = cells.loc["best_use"]
     assert use["published"] == "quick prototyping"
-    assert "derived from what was measured here: " in use["reason"]
+    assert "derived from the measurements: " in use["reason"]
 
 
 def test_a_row_of_an_optimizer_that_is_not_here_is_shown_and_not_tested(tmp_path: Path) -> None:
@@ -390,4 +392,4 @@ def test_a_stored_order_over_the_rows_own_entry_is_inconclusive(tmp_path: Path) 
     itself = {name: {"kind": "ordering", "over": "Adam"} for name in ("final_metric", "epochs_to_target")}
     found = judged(tmp_path, [row(itself)], {("Adam", seed): reaching(3) for seed in range(6)})
     assert set(found["verdict"]) == {"inconclusive"}
-    assert set(found["reason"]) == {"it compares the entry with itself"}
+    assert set(found["reason"]) == {"the claim compares the entry with itself"}

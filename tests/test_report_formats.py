@@ -163,7 +163,7 @@ def test_only_what_can_be_told_apart_is_marked(tmp_path):
     assert "No entry's final metric is significantly worse" in tied
     one = render(usual(tmp_path / "one", seeds=1), "markdown")
     assert "**9" not in one
-    assert "one seed: nothing can be told apart" in one
+    assert "only one seed: no difference can be tested" in one
 
 
 def test_no_word_ranks_anything(tmp_path):

@@ -142,4 +142,4 @@ def test_a_real_run_repeats_it_bit_for_bit_and_says_so(tmp_path):
     assert len(ends) == 2
     assert ends[0].final == ends[1].final
     assert min(end.train_seconds for end in ends) < 0.6 < max(end.train_seconds for end in ends)
-    assert "disturbed by other work and run again" in (tmp_path / "results/tiny/report.md").read_text()
+    assert "disturbed by other load and rerun" in (tmp_path / "results/tiny/report.md").read_text()

@@ -12,7 +12,9 @@ from optbench.analysis.sensitivity import basin_curves, widths
 from optbench.analysis.sweeps import Sweep
 from optbench.analysis.verdicts import Measured, Verdict
 
-_READ = "read as: the narrower the basin within 1 point of its best, the more sensitive"
+_READ = (
+    "interpretation: the narrower the basin (within 1 point of the best score), the higher the sensitivity"
+)
 
 
 def measured_width(sweep: Sweep | None) -> Measured:
@@ -32,11 +34,11 @@ def by_width(rungs: Mapping[str, int], label: str, sweeps: Mapping[str, Sweep]) 
     measured = {name: widths(sweep) for name, sweep in sweeps.items() if name in rungs}
     known = {name: width for name, width in measured.items() if width is not None}
     if len(known) < len(rungs):
-        reason = "the sweep is too sparse or not complete for the width of a basin, or some seed trained at no point"
+        reason = "the basin width is unknown: the sweep is too sparse or incomplete, or every point diverged for some seed"
         return Verdict("inconclusive", reason)
     is_open = {name for name in known if width_over_seeds(basin_curves(sweeps[name])).is_open}
     verdict = verdicts.ladder(rungs, -pd.DataFrame(known), at_most=is_open)
     parts = [verdict.reason] if verdict.reason else []
     if is_open:
-        parts.append(f"at least as wide as the grid shows: {', '.join(sorted(is_open))}")
+        parts.append(f"basin extends beyond the grid (width is a lower bound): {', '.join(sorted(is_open))}")
     return Verdict(verdict.word, "; ".join([*parts, _READ]))

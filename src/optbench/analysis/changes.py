@@ -110,10 +110,10 @@ def _of_entry(pair: SuitePair, entry: EntryPair, times: _Times) -> list[Compared
 def _not_judged(entry: EntryPair) -> str:
     """What forbids a gate to pass, whatever the numbers say."""
     if same_records(entry):
-        return "the very same records on both sides: nothing was measured anew"
+        return "both sides contain identical records: no new measurement to compare"
     missing = missing_seeds(entry.after)
     if missing:
-        return f"not all of it has run after: {_seeds(missing)} missing"
+        return f"AFTER is incomplete: {_seeds(missing)} missing"
     return ""
 
 
@@ -154,7 +154,7 @@ def _final(pair: SuitePair, entry: EntryPair, paired: bool) -> Compared:
         change = replace(change, before=whole.before, after=whole.after, change=whole.change)
         change = replace(change, low=math.nan, high=math.nan, p=math.nan, method=whole.method)
         if len(bad[1]) > len(bad[0]):
-            unjudged = f"{_seeds(bad[1] - bad[0])} ended as the worst outcome only after the change"
+            unjudged = f"worst outcome only after the change: {_seeds(bad[1] - bad[0])}"
     words = ("worse", "better") if higher else ("better", "worse")
     return Compared(replace(change, note="; ".join(notes)), found, unjudged, words)
 
@@ -230,8 +230,8 @@ def few(found: Contrast) -> str:
         return ""
     fewest = min(found.n_before, found.n_after)
     if fewest == 0:
-        return "no value on both sides"
-    return "one seed: no interval, so nothing to judge by" if fewest == 1 else "no interval"
+        return "no value that both sides measured"
+    return "only one seed: no interval" if fewest == 1 else "no interval"
 
 
 def _worded(item: Compared, p_holm: float) -> Compared:

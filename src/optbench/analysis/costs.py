@@ -28,9 +28,9 @@ STEADY = 0.05
 
 #: what earns a best use, in words for below a table
 RULES = (
-    f"Best use, derived: quick results, few epochs, little memory: at most {NEAR:g}x the least of all entries that reached the target "
-    f"(seconds, epochs, memory); steady descent: the loss rises in at most {STEADY:.0%} of the updates; single samples: reaches "
-    "the target at batch size 1; final quality: not significantly worse than any other, where entries can be told apart."
+    f"Best use is derived by rules. Quick results, few epochs, little memory: at most {NEAR:g}x the minimum (seconds, epochs, memory) of "
+    f"all entries that reached the target. Steady descent: the loss rises in at most {STEADY:.0%} of the updates. Single samples: "
+    "reaches the target at batch size 1. Final quality: not significantly worse than any other entry (only if some entry is)."
 )
 
 
@@ -212,7 +212,7 @@ def _best_uses(costs: pd.DataFrame, told: pd.DataFrame) -> list[str]:
     for row in plain_rows(costs):
         key = row["config_id"]
         if not arrived[key]:
-            found.append("none here: not half of the seeds reached the target")
+            found.append("none: at most half of the seeds reached the target")
             continue
         uses = [words for words, values in columns.items() if values[key] <= NEAR * least[words]]
         if row["loss_rises"] <= STEADY:

@@ -114,12 +114,14 @@ def _looked_at(items: Sequence[Compared], kind: Kind) -> list[Compared]:
 
 def _nothing(items: Sequence[Compared], kind: Kind, difference: str) -> str:
     if not items:
-        needed = "the same suite, workload, horizon and label are needed on both sides"
-        return f"no entry is in both: {needed}" + (f" ({difference})" if difference else "")
+        needed = "suite, workload, horizon and label must match"
+        return f"BEFORE and AFTER have no entry in common: {needed}" + (
+            f" ({difference})" if difference else ""
+        )
     return {
-        "slower": "no trial tells its seconds",
-        "worse": "no trial tells a final metric",
-        "more memory": "no trial tells its memory",
+        "slower": "no trial recorded its training time",
+        "worse": "no trial recorded a final metric",
+        "more memory": "no trial recorded its memory",
     }[kind]
 
 

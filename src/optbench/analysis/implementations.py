@@ -9,7 +9,11 @@ from optbench.analysis.rows import TableRow
 
 #: classes of implementation: within one, seconds tell optimizers apart, across two they tell implementations apart
 _FAST = ("fused", "compiled")
-_SCOPES = {"step": "whole steps", "gradients": "both passes, without the update,", "none": "nothing"}
+_SCOPES = {
+    "step": "whole steps",
+    "gradients": "forward and backward passes (not the update)",
+    "none": "nothing",
+}
 _WORDS = {"forloop": "for-loop", "own": "the class's own"}
 
 
@@ -29,7 +33,7 @@ def implementation_warnings(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     if fast and plain:
         yield (
             "implementation",
-            f"seconds compare implementations too, not only optimizers: {_listed(fast)} beside {_listed(plain)}",
+            f"training times reflect implementations as well as optimizers: {_listed(fast)} vs {_listed(plain)}",
         )
     seen = set()
     for row in rows:
@@ -53,8 +57,8 @@ def compile_note(rows: list[TableRow]) -> Iterator[str]:
     ]
     if seconds:
         yield (
-            f"Compiling took {median(seconds):.1f} s a trial in the median (at most {max(seconds):.1f} s), before the clock: "
-            "no time in this table counts it."
+            f"Compilation took a median of {median(seconds):.1f} s per trial (at most {max(seconds):.1f} s). "
+            "The times in this table exclude it."
         )
 
 
@@ -80,8 +84,8 @@ def capture_warnings(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     if graphs and plain:
         yield (
             "implementation",
-            f"seconds compare ways to launch kernels too: CUDA graphs ({', '.join(graphs)}) beside one by one ({', '.join(plain)}); "
-            "`cuda_graph: off` makes them alike",
+            f"training times reflect kernel launch modes as well as optimizers: CUDA graphs ({', '.join(graphs)}) vs individual launches "
+            f"({', '.join(plain)}); set `cuda_graph: off` to use the same mode for all",
         )
 
 

@@ -70,7 +70,7 @@ def rules_of(suite: SuiteResults) -> Rules:
     )
     if not names:
         raise OptbenchError(
-            Problem("no workload has a target: there is nothing to score", file=str(suite.path))
+            Problem("no workload has a target: a leaderboard needs at least one", file=str(suite.path))
         )
     return Rules(tuple(names), {})
 
@@ -100,7 +100,10 @@ def trial_times(suite: SuiteResults) -> pd.DataFrame:
             seconds = next(passed, math.inf)
             if math.isnan(seconds):
                 raise OptbenchError(
-                    Problem("no seconds on record: a leaderboard needs training times", file=str(log.path))
+                    Problem(
+                        "an evaluation has no training time: a leaderboard needs one for each evaluation",
+                        file=str(log.path),
+                    )
                 )
             records.append((row.trial.label, row.trial.workload_name, study, seconds))
     return pd.DataFrame(records, columns=["submission", "workload", "study", "seconds"])
@@ -115,7 +118,7 @@ def leaderboard(trials: pd.DataFrame, rules: Rules, resamples: int = RESAMPLES, 
     Raises `OptbenchError` if there is no trial.
     """
     if trials.empty:
-        raise OptbenchError("no complete trial of a workload with a target: there is nothing to score")
+        raise OptbenchError("no workload with a target has a complete trial: run the suite first")
     studies = study_times(trials)
     names = sorted(studies["submission"].unique())
     cells = _cells(studies, names, rules.scored)

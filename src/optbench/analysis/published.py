@@ -159,14 +159,14 @@ def _judged(
 ) -> tuple[Measured, Verdict]:
     own = block.row(row.optimizer)
     if own is None:
-        return Measured(), Verdict("not tested here", "no entry of this suite")
+        return Measured(), Verdict("not tested here", "the suite has no such entry")
     if claim.over is not None and claim.over == row.optimizer:
-        return Measured(), Verdict("inconclusive", "it compares the entry with itself")
+        return Measured(), Verdict("inconclusive", "the claim compares the entry with itself")
     if claim.kind == "words":
         return Measured(), _said(column, block.uses.get(own.config_id))
     there = elsewhere(row.scope, own, column)
     if there and claim.kind in ("numeric", "deterministic"):
-        return Measured(), Verdict("not tested here", f"it speaks of {there}")
+        return Measured(), Verdict("not tested here", f"the claim applies to {there}")
     if claim.kind == "ladder":
         return _ladder(row, column, claim, published, block, own, there)
     measured = _measured(own, column, block)
@@ -177,14 +177,14 @@ def _judged(
         return measured, verdicts.numeric(claim.value or 0.0, claim.margin or 0.0, measured)
     other = block.row(claim.over)
     if other is None:
-        return measured, Verdict("not tested here", f"'{claim.over}' is no entry of this suite")
+        return measured, Verdict("not tested here", f"the suite has no entry '{claim.over}'")
     return measured, _on_proxy(_ordered(own, other, column, claim, block), there)
 
 
 def _measured(row: TableRow, column: str, block: _Block) -> Measured:
     if column == "memory_overhead":
         if note := memory_note(row):
-            return Measured(reason=f"memory overhead is a lower limit ({note})")
+            return Measured(reason=f"the memory overhead is only a lower bound ({note})")
         value = memory_multiple(row)
         if math.isnan(value):
             value = block.state_multiples.get((row.trial.workload_name, row.trial.label), math.nan)
@@ -199,7 +199,7 @@ def _final(row: TableRow, block: _Block) -> Measured:
     values = final_values(block.rows, block.metric, higher=block.higher)[row.config_id].dropna().tolist()
     found = t_interval(values, within=value_range(block.metric))
     if any(is_worst(log) for log in row.logs):
-        return Measured(found.n, found.mean, reason="some trials diverged or failed: no interval holds")
+        return Measured(found.n, found.mean, reason="no interval: some trials diverged or failed")
     return Measured(found.n, found.mean, found.low, found.high)
 
 
@@ -226,7 +226,7 @@ def _ordered(row: TableRow, other: TableRow, column: str, claim: Claim, block: _
         return Verdict("not tested here", "not run")
     if not whole:
         return verdicts.ordering(
-            Measured(found.n, reason="some trials diverged or failed: no interval holds"), margin
+            Measured(found.n, reason="no interval: some trials diverged or failed"), margin
         )
     return verdicts.ordering(Measured(found.n, found.mean, found.low, found.high), margin)
 
@@ -283,14 +283,14 @@ def _reading(claim: Claim, value: float) -> Verdict:
 
 
 def _said(column: str, use: str | None) -> Verdict:
-    derived = f"; derived from what was measured here: {use or 'nothing stands out'}"
+    derived = f"; derived from the measurements: {use or 'no clear recommendation'}"
     return Verdict(
-        "not testable as stated", "it names no quantity" + (derived if column == "best_use" else "")
+        "not testable as stated", "the claim names no quantity" + (derived if column == "best_use" else "")
     )
 
 
 def _on_proxy(verdict: Verdict, there: str) -> Verdict:
     if not there or verdict.word in ("not tested here", "not testable as stated"):
         return verdict
-    here = f"here only: the source speaks of {there}"
+    here = f"valid for this workload only: the source measured {there}"
     return Verdict(verdict.word, f"{verdict.reason}; {here}" if verdict.reason else here)

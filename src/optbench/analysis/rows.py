@@ -137,7 +137,7 @@ def seeds_not_shown_text(suite: SuiteResults) -> str:
         return ""
     named = ", ".join(map(str, seeds[:_NAMED])) + (", ..." if len(seeds) > _NAMED else "")
     verb = "is" if len(seeds) == 1 else "are"
-    return f"{counted(len(seeds), 'further seed')} ({named}) {verb} stored but not planned, and not shown: --all-seeds"
+    return f"{counted(len(seeds), 'further seed')} ({named}) {verb} stored but not planned: use --all-seeds to include them"
 
 
 def higher_is_better(suite: SuiteResults, workload: Workload, metric: str) -> bool:
@@ -201,6 +201,6 @@ def _validated(content: dict[str, object], suite: SuiteResults) -> Trial:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         message = (
-            f"a stored trial that this version of optbench cannot read ({first['msg']}): run the suite again"
+            f"cannot read a stored trial with this version of optbench ({first['msg']}): run the suite again"
         )
         raise OptbenchError(Problem(message, where=place, file=str(suite.path))) from error

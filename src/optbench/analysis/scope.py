@@ -21,13 +21,13 @@ def elsewhere(scope: Scope, row: TableRow, column: str) -> str:
         here.append((size, f"batch size {batch_size(row)}"))
     if column == "seconds_to_target":
         devices = {log.started.environment.get("device_name") for log in row.logs if log.started is not None}
-        hardware = scope.hardware or "hardware that it does not name"
+        hardware = scope.hardware or "unspecified hardware"
         here.append((hardware, ", ".join(sorted(filter(None, devices))) or "other hardware"))
     unlike = [(there, found) for there, found in here if there is not None and there != found]
     if not unlike:
         return ""
     theirs, ours = (", ".join(str(pair[index]) for pair in unlike) for index in (0, 1))
-    return f"{theirs}; this is {ours}"
+    return f"{theirs}; this workload uses {ours}"
 
 
 def scope_text(scope: Scope) -> str:

@@ -33,8 +33,8 @@ _NOT_NEGATIVE = (0.0, math.inf)
 #: the words: a basin (within one point or percent) at least so many decades wide
 LOW_DECADES, MEDIUM_DECADES = 1.0, 0.5
 LEVEL_RULE = (
-    f"low: a basin (within 1 point of its best) of at least {LOW_DECADES:g} decade; medium: of at least {MEDIUM_DECADES:g}; "
-    "high: narrower. Two words where the interval holds both, undecided where it holds all"
+    f"low: a basin (within 1 point of the best score) at least {LOW_DECADES:g} decade wide; medium: at least {MEDIUM_DECADES:g}; "
+    "high: narrower. Two levels if the interval includes both, undecided if it includes all three"
 )
 
 

@@ -17,13 +17,13 @@ from optbench.suite.types import Duration
 #: facts of a start that tell when and how it was started, not where
 _OF_THE_MOMENT = {"started_at", "command"}
 _ABSENT = "–"
-_NO_SUITE = "suite: only on this side"
+_NO_SUITE = "suite: not on the other side"
 
 
 def suite_changes_frame(matched: Matched) -> pd.DataFrame:
     """Columns suite, key (dotted path in the resolved suite), before, after: text, "–" where a side has no such key.
 
-    An optimizer or a workload that only one side has is one row, "there" and "–".
+    An optimizer or a workload that only one side has is one row, "present" and "–".
     """
     records = []
     for pair in matched.suites:
@@ -111,7 +111,7 @@ def _difference(row: TableRow, own: SuiteResults, other: SuiteResults, side: str
         return f"optimizers: no '{label}' on the other side"
     horizons = dict.fromkeys(each.horizon for each in alike)
     if row.horizon in horizons:
-        return f"optimizers.{label}: fewer entries of this label on the other side"
+        return f"optimizers.{label}: fewer entries with this label on the other side"
     ends = row.horizon, ", ".join(horizons)
     before, after = ends if side == "before" else ends[::-1]
     key = "workload.budget" if len(mine) == len(their) == 1 else f"workloads.{workload}.budget"
@@ -144,31 +144,31 @@ def _cautions(pair: SuitePair) -> Iterator[tuple[str, str, str]]:
         yield (
             "",
             "device",
-            "measured on different devices: seconds compare the machines too, not only what changed",
+            "measured on different devices: differences in time also reflect the hardware",
         )
 
 
 def _of_workload(entries: list[EntryPair]) -> Iterator[tuple[str, str]]:
     copies = [entry.optimizer for entry in entries if same_records(entry)]
     if copies:
-        yield "copy", f"the very same records on both sides, so nothing was measured anew: {_named(copies)}"
+        yield "copy", f"both sides contain identical records, not independent measurements: {_named(copies)}"
     for side, rows in (("before", [e.before for e in entries]), ("after", [e.after for e in entries])):
         logs = [log for row in rows for log in row.logs]
         resumed = sum(log.timings_interrupted for log in logs)
         if resumed:
             yield (
                 "resumed",
-                f"{side}: seconds of {counted(resumed, 'trial')} left out: interrupted and resumed",
+                f"{side}: training times of {counted(resumed, 'trial')} excluded: the trials were interrupted and resumed",
             )
         noisy = [log for log in logs if log.disturbed]
         if noisy:
             yield (
                 "disturbed",
-                f"{side}: seconds of {counted(len(noisy), 'trial')} were disturbed by other work: {_named(map(_name, noisy))}",
+                f"{side}: training times of {counted(len(noisy), 'trial')} were disturbed by other load: {_named(map(_name, noisy))}",
             )
         missing = [f"{row.trial.label} ({len(missing_seeds(row))})" for row in rows if missing_seeds(row)]
         if missing:
-            yield "missing", f"{side}: trials that have not run, or did not end: {_named(missing)}"
+            yield "missing", f"{side}: missing or unfinished trials: {_named(missing)}"
         worst = [f"{row.trial.label} ({len(worst_seeds(row))})" for row in rows if worst_seeds(row)]
         if worst:
             yield "worst", f"{side}: trials that diverged, ran out of memory or failed: {_named(worst)}"
@@ -198,7 +198,8 @@ def _resolved(suite: SuiteResults, other: SuiteResults) -> dict[str, Any]:
     for family in ("optimizers", "workloads"):
         if family in resolved and family in beside:
             resolved[family] = {
-                name: value if name in beside[family] else "there" for name, value in resolved[family].items()
+                name: value if name in beside[family] else "present"
+                for name, value in resolved[family].items()
             }
     return dict(_flat("", resolved)) if resolved else {}
 

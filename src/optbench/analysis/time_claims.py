@@ -44,7 +44,7 @@ def earlier(row: TableRow, other: TableRow, unit: str, margin: float, passages: 
         return Verdict("inconclusive", "neither entry reached the target in any trial: no time was observed")
     if found.n < EXACT_TEST_SEEDS:
         seeds_text = counted(found.n, "seed")
-        return Verdict("inconclusive", f"{seeds_text}; restricted times need {EXACT_TEST_SEEDS}")
+        return Verdict("inconclusive", f"{seeds_text}; the sign-flip test needs at least {EXACT_TEST_SEEDS}")
     steps = (passages[unit] - passages[f"{unit}_low"])[passages["reached"].astype(bool)]
     measured = Measured(found.n, found.mean, found.low, found.high)
     verdict = verdicts.ordering(measured, margin, float(steps.max()))

@@ -64,7 +64,7 @@ def numeric(claimed: float, margin: float, measured: Measured) -> Verdict:
         return Verdict("reproduced")
     if measured.low > high or measured.high < low:
         return Verdict("contradicted")
-    return Verdict("inconclusive", "the interval overlaps the margin's ends")
+    return Verdict("inconclusive", "the interval includes values inside and outside the margin")
 
 
 def deterministic(claimed: float, margin: float, measured: float) -> Verdict:
@@ -87,7 +87,7 @@ def ordering(difference: Measured, margin: float, resolution: float = 0.0) -> Ve
         return Verdict("contradicted")
     if margin > 0 and -margin <= difference.low and difference.high <= margin:
         return Verdict("no difference")
-    return Verdict("inconclusive", "the interval of the difference holds 0")
+    return Verdict("inconclusive", "the interval of the difference includes 0")
 
 
 def ladder(rungs: Mapping[str, int], values: pd.DataFrame, at_most: Collection[str] = ()) -> Verdict:
@@ -100,7 +100,7 @@ def ladder(rungs: Mapping[str, int], values: pd.DataFrame, at_most: Collection[s
     pairs = [(a, b) for a in rungs for b in rungs if rungs[a] > rungs[b]]
     if not pairs:
         return Verdict(
-            "not testable as stated", "the source names one rung only: it says nothing that could be wrong"
+            "not testable as stated", "the source gives all entries the same level: there is no order to test"
         )
     complete = values[list(rungs)].dropna()
     if few := too_few(len(complete)):
@@ -123,7 +123,7 @@ def counted_ladder(rungs: Mapping[str, int], values: Mapping[str, float]) -> Ver
     pairs = [(a, b) for a in rungs for b in rungs if rungs[a] > rungs[b]]
     if not pairs:
         return Verdict(
-            "not testable as stated", "the source names one rung only: it says nothing that could be wrong"
+            "not testable as stated", "the source gives all entries the same level: there is no order to test"
         )
     if any(math.isnan(values[key]) for key in rungs):
         return Verdict("not tested here", "not measured")
@@ -137,7 +137,7 @@ def too_few(n: int) -> Verdict | None:
     if n == 0:
         return Verdict("not tested here", "not run")
     if n < FEW_SEEDS:
-        return Verdict("inconclusive", f"{n} seed{'s' * (n != 1)}; at least {FEW_SEEDS} are needed")
+        return Verdict("inconclusive", f"{n} seed{'s' * (n != 1)}; verdicts need at least {FEW_SEEDS}")
     return None
 
 

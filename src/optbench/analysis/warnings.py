@@ -19,21 +19,21 @@ from optbench.store.attempts import disagreement
 #: facts of the environment that must agree within a table, with their names for people
 _FACTS = {
     "device_name": "devices",
-    "torch": "versions of torch",
-    "optbench": "versions of optbench",
-    "code": "revisions of optbench's code",
-    "git_revision": "revisions of the suite's repository",
-    "python": "versions of Python",
-    "numpy": "versions of numpy",
-    "torchvision": "versions of torchvision",
+    "torch": "torch versions",
+    "optbench": "optbench versions",
+    "code": "revisions of the optbench code",
+    "git_revision": "revisions of the suite repository",
+    "python": "Python versions",
+    "numpy": "numpy versions",
+    "torchvision": "torchvision versions",
     "threads": "numbers of threads",
     "allocator": "memory allocators",
-    "cuda": "versions of CUDA",
-    "cudnn": "versions of cuDNN",
-    "cudnn_benchmark": "settings of cuDNN's benchmark mode",
-    "tf32_convolutions": "settings of TF32 in convolutions",
+    "cuda": "CUDA versions",
+    "cudnn": "cuDNN versions",
+    "cudnn_benchmark": "settings of the cuDNN benchmark mode",
+    "tf32_convolutions": "TF32 settings for convolutions",
     "float32_matmul_precision": "matmul precisions",
-    "deterministic": "settings of deterministic algorithms",
+    "deterministic": "settings for deterministic algorithms",
 }
 
 _IDLE_SHARE = 0.1  # of the steps of a trial
@@ -61,7 +61,7 @@ def _of_suite(suite: SuiteResults) -> Iterator[tuple[str, str]]:
     if old:
         yield (
             "superseded",
-            f"{counted(len(old), 'trial')} of configurations that the suite no longer has: left out",
+            f"{counted(len(old), 'trial')} left out: the suite no longer contains their configurations",
         )
     if further := seeds_not_shown_text(suite):
         yield "unplanned", further
@@ -73,11 +73,11 @@ def _few_seeds(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     ran = [sum(counts(log) for log in row.logs) for row in rows]
     most = max(ran, default=0)
     if most == 1:
-        yield "seeds", "one seed: nothing can be told apart"
+        yield "seeds", "only one seed: no difference can be tested for significance"
     elif 1 < most < FEW_SEEDS:
-        yield "seeds", f"preliminary: {most} seeds; at least {FEW_SEEDS} are needed for a conclusion"
+        yield "seeds", f"preliminary: {most} seeds; conclusions need at least {FEW_SEEDS}"
     elif any(0 < n < FEW_SEEDS for n in ran):
-        yield "seeds", f"preliminary where fewer than {FEW_SEEDS} seeds ran"
+        yield "seeds", f"some entries have fewer than {FEW_SEEDS} seeds: their results are preliminary"
 
 
 def _missing(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
@@ -86,13 +86,13 @@ def _missing(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     if left:
         yield (
             "missing",
-            f"{left} of {counted(planned, 'trial')} still to run, or to run again: they are missing, not counted",
+            f"{left} of {counted(planned, 'trial')} not finished: excluded from all numbers; run the suite again to complete them",
         )
     faulty = sum(log.is_complete and not counts(log) for log in _logs(rows))
     if faulty:
         yield (
             "failed",
-            f"{counted(faulty, 'trial')} failed outside the optimizer: not counted; the records say why",
+            f"{counted(faulty, 'trial')} failed outside the optimizer: excluded; the records contain the errors",
         )
 
 
@@ -116,7 +116,7 @@ def _settings(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     if len(horizons) > 1 and not alike:
         yield (
             "horizon",
-            f"different horizons ({', '.join(horizons)}): times to target do not compare across them",
+            f"different horizons ({', '.join(horizons)}): times to target are not comparable across them",
         )
     sizes = sorted({batch_size(row) for row in rows}, key=lambda size: (isinstance(size, str), size))
     if len(sizes) > 1:
@@ -129,37 +129,39 @@ def _checkpoints(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
         if ends:
             yield (
                 "not_checkpointed",
-                f"{row.trial.label} is not checkpointed ({ends[0].resume_note}): its trials start again from step 0 after an "
-                "interruption",
+                f"{row.trial.label} is not checkpointed ({ends[0].resume_note}): interrupted trials restart from step 0",
             )
 
 
 def _clock(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     resumed = sum(log.timings_interrupted for log in _logs(rows))
     if resumed:
-        yield "resumed", f"seconds of {counted(resumed, 'trial')} left out: interrupted and resumed"
+        yield (
+            "resumed",
+            f"training times of {counted(resumed, 'trial')} excluded: the trials were interrupted and resumed",
+        )
     again = [log for log in _logs(rows) if log.attempts > 1]
     if again:
         calm = sum(not log.disturbed for log in again)
         calm_ones = "it" if calm == len(again) == 1 else "all" if calm == len(again) else calm or "none"
         yield (
             "run_again",
-            f"{counted(len(again), 'trial')} {'was' if len(again) == 1 else 'were'} disturbed by other work and run again: "
-            f"{calm_ones} {'was' if calm == 1 else 'were'} undisturbed then",
+            f"{counted(len(again), 'trial')} {'was' if len(again) == 1 else 'were'} disturbed by other load and rerun: "
+            f"{calm_ones} {'was' if calm == 1 else 'were'} undisturbed in a rerun",
         )
     noisy = [log for log in _logs(rows) if log.disturbed]
     if noisy:
         yield (
             "disturbed",
-            f"seconds of {counted(len(noisy), 'trial')} were disturbed by other work: {_named(noisy)}",
+            f"training times of {counted(len(noisy), 'trial')} were disturbed by other load: {_named(noisy)}",
         )
     unlike = [(log, told) for log in again if (told := disagreement(log))]
     if unlike:
         told = unlike[0][1]
         yield (
             "attempts",
-            f"NOT REPEATABLE: {counted(len(unlike), 'trial')} computed something else when run again on the same machine "
-            f"({_named([log for log, _ in unlike])}; {told}): results of this workload depend on chance",
+            f"NOT REPRODUCIBLE: {counted(len(unlike), 'trial')} gave different results when rerun on the same machine "
+            f"({_named([log for log, _ in unlike])}; {told}): this workload is nondeterministic",
         )
 
 
@@ -177,7 +179,7 @@ def _same_start(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     if seeds:
         yield (
             "initial_weights",
-            f"optimizers did not start from the same weights at seed {', '.join(seeds)}: not comparable",
+            f"initial weights differ between optimizers at seed {', '.join(seeds)}: their results are not comparable",
         )
 
 
@@ -186,7 +188,7 @@ def _same_data(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     if len(checksums - {""}) > 1:
         yield (
             "data",
-            "trials did not have the same data: not comparable; a data set must return the same samples each time",
+            "trials used different data: their results are not comparable; a data set must return the same samples each time",
         )
 
 
@@ -258,7 +260,7 @@ _CHECKS: tuple[Callable[[list[TableRow]], Iterator[tuple[str, str]]], ...] = (
 def _differ(words: str, facts: Iterable[Any]) -> Iterator[tuple[str, str]]:
     found = sorted({str(value) for value in facts if value is not None})
     if len(found) > 1:
-        yield "mixed", f"different {words} in one table: {', '.join(found)}"
+        yield "mixed", f"different {words} in the same table: {', '.join(found)}"
 
 
 def _logs(rows: list[TableRow]) -> list[TrialLog]:
