@@ -95,8 +95,8 @@ def loaded(folder: Path, suite: dict[str, Any]) -> Loaded:
         ({}, "found an empty mapping"),
         ({"workload.batch_size": 32}, "axes.workload.batch_size: expected a list of values; found 32"),
         ({"workload.batch_size": []}, "found an empty list"),
-        ({"workload.batch_size": [32, 32]}, "found one twice"),
-        ({"seeds": [1, 2]}, "'seeds' is no setting of a trial"),
+        ({"workload.batch_size": [32, 32]}, "found a duplicate"),
+        ({"seeds": [1, 2]}, "'seeds' is not a setting of a trial"),
         ({"workload.batch_sise": [1, 2]}, "unknown key 'batch_sise'; did you mean 'batch_size'"),
         ({"optimizers.Adan.lr": [1, 2]}, "no entry 'Adan'"),
         (
@@ -182,7 +182,7 @@ def test_tables_have_a_row_a_cell_with_the_axes_as_columns(tmp_path: Path) -> No
 def test_an_axis_inside_another_is_refused(axes: dict[str, Any], tmp_path: Path) -> None:
     """One of the two would set what the other has set, and cells of different names would be the same."""
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump({**TINY, "axes": axes}))
-    with pytest.raises(OptbenchError, match=r"axes.clip.norm: 'clip' is an axis too"):
+    with pytest.raises(OptbenchError, match=r"axes.clip.norm: the axis 'clip' sets this key too"):
         load(tmp_path / "suite.yaml")
 
 
@@ -201,4 +201,4 @@ def test_two_ways_to_write_one_value_are_one_error(tmp_path: Path) -> None:
         load(path)
     (problem,) = caught.value.problems
     assert problem.where == "axes.schedule"
-    assert problem.message == 'expected every value once; "cosine" and {"name": "cosine"} mean the same'
+    assert problem.message == 'expected distinct values; "cosine" and {"name": "cosine"} are equal'

@@ -74,17 +74,17 @@ def test_all_rules_of_an_entry_are_scaled_together() -> None:
 
 
 def test_factors_need_a_value_to_start_from() -> None:
-    with pytest.raises(ValueError, match="this entry does not write 'lr'"):
+    with pytest.raises(ValueError, match="set 'lr' in this entry"):
         rates([0.1, 10], entry())
-    with pytest.raises(ValueError, match="this entry's 'lr' is 0"):
+    with pytest.raises(ValueError, match="found 0 for 'lr' in this entry"):
         rates([0.1, 10], entry(lr=0))
 
 
 def test_a_sweep_stays_within_what_can_be_held_and_run(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="beyond what numbers can hold"):
+    with pytest.raises(ValueError, match="exceed the range of numbers"):
         rates([1, 1e200], entry(lr=1e200))
     with pytest.raises(
-        OptbenchError, match=r"s.yaml:2:1: sensitivity: expected at most 100,000 trials an entry"
+        OptbenchError, match=r"s.yaml:2:1: sensitivity: expected at most 100,000 trials per entry"
     ):
         sweep(tmp_path, "{log: [1e-9, 1], points: 9000}", seeds=20)
 

@@ -23,21 +23,21 @@ def said(text: str) -> str:
     [
         ("a:\n  b: {c: 1}\n   d: 2\n", "3:4", "0 (as 'a' in line 1) or 2 (as 'b' in line 2) spaces"),
         ("t: 1\na:\n  b: 1\n c: 2\n", "4:2", "or 2 (as 'b' in line 3) spaces before a key; found 1"),
-        ("a:\n  b: {c: 1\n  d: 2\n", "3:4", "for the '{' that opens in line 2"),
-        ("a: [1, 2\n", "2:1", "for the '[' that opens in line 1; found the end of the file"),
+        ("a:\n  b: {c: 1\n  d: 2\n", "3:4", "for the '{' opened in line 2"),
+        ("a: [1, 2\n", "2:1", "for the '[' opened in line 1; found the end of the file"),
         ("a:\n  b: 1\n  b 64\n  c: 3\n", "3:3", "found 'b 64' without a ': '"),
         ("a:\n  b 64\n  c: 3\n", "3:4", "expected 'key: value' in line 2; found 'b 64'"),
         ("a:\n\tb: 1\n", "2:1", "expected spaces for indentation; found a tab"),
-        ("t: Which: one?\n", "1:9", "text that holds ': ' needs quotes"),
-        ("a: small\n  width: 8\n", "2:8", "either a value beside it or keys below it"),
+        ("t: Which: one?\n", "1:9", "quote text that contains ': '"),
+        ("a: small\n  width: 8\n", "2:8", "either a value or indented keys"),
         ('t: "x\na: 1\n', "1:4", "closing quotation mark"),
-        ("a:\n  - b: 1\n  c: 2\n", "3:3", "expected '- ', as the list above it has"),
+        ("a:\n  - b: 1\n  c: 2\n", "3:3", "expected '- ' as in the list above"),
         ("a:\n  b: 1\n  - c\n", "3:3", "found a list item"),
         ("a: *base\n", "1:4", "expected an anchor '&base'"),
-        ("a: @b\n", "1:4", "text that begins with '@' needs quotes"),
+        ("a: @b\n", "1:4", "text that starts with '@' must be quoted"),
     ],
 )
-def test_a_mistake_in_the_form_is_told_in_plain_words(text: str, place: str, words: str) -> None:
+def test_syntax_errors_are_reported_in_plain_words(text: str, place: str, words: str) -> None:
     message = said(text)
     assert message.startswith(f"s.yaml:{place}: ")
     assert words in message
@@ -69,7 +69,7 @@ def suite(model: str = "name: mlp", target: str = "0.9", entry: str = "use: sgd"
 @pytest.mark.parametrize(
     ("written", "words"),
     [
-        (suite(model="use: mlp"), "expected 'name: mlp'; found 'use', which is the word for an optimizer"),
+        (suite(model="use: mlp"), "expected 'name: mlp'; found 'use', which is the key for optimizers"),
         (suite(model="nmae: mlp"), "expected 'name'; found 'nmae'"),
         (suite(entry="name: adam"), "expected 'use: adam'; found 'name'"),
         (suite(target="97%"), "expected a fraction; found '97%': write 0.97"),

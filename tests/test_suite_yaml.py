@@ -103,7 +103,7 @@ def test_an_alias_bomb_is_stopped() -> None:
 
 
 def test_an_alias_to_what_contains_it_is_refused() -> None:
-    with pytest.raises(OptbenchError, match="refers to something that contains it"):
+    with pytest.raises(OptbenchError, match="refers to a value that contains the alias"):
         parse("a: &a [1, *a]", "s")
 
 
@@ -122,7 +122,7 @@ def test_tags_construct_nothing() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [1", "that opens in line 1; found the end"),
+        ("a: [1", "opened in line 1; found the end"),
         ("a:\n\t- 1", "expected spaces for indentation; found a tab"),
         ("a: 1\n---\nb: 2", "found a second one"),
         ("a: \x01", "control character U\\+0001"),

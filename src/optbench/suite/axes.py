@@ -1,4 +1,4 @@
-"""`axes:` makes one suite into several: a cell for each combination of values, each a workload of its own.
+"""Expand `axes:` of a suite into cells: one per combination of values, each a separate workload.
 
 `axes: {workload.batch_size: [32, 128], init: [he_normal, orthogonal]}` has four cells. Paths are those of `--set`.
 """
@@ -23,16 +23,16 @@ MAX_CELLS = 1000
 
 @dataclass(frozen=True)
 class CellSource:
-    """One combination: its values by path, and the file as if it had been written so."""
+    """One combination: its values by path, and the content of the file with these values."""
 
     values: dict[str, Any]
     source: Source
 
 
 def expand(source: Source) -> tuple[list[CellSource], list[Problem]]:
-    """The cells, the last axis running fastest, and what is wrong with the axes; none without `axes`.
+    """Return the cells, with the last axis varying fastest, and the problems of the axes; both empty without `axes`.
 
-    Takes `axes` out of `source`. Values keep the places where they were written, for messages.
+    Removes `axes` from `source`. Values keep their places in the file, for messages.
     """
     if "axes" not in source.data:
         return [], []
@@ -41,9 +41,9 @@ def expand(source: Source) -> tuple[list[CellSource], list[Problem]]:
     if problems:
         return [], problems
     cells = []
-    for chosen in itertools.product(*(range(len(values)) for values in axes.values())):
+    for combination in itertools.product(*(range(len(values)) for values in axes.values())):
         cell = Source(deepcopy(source.data), source.file, dict(source.keys), dict(source.values))
-        positions = dict(zip(axes, chosen, strict=True))
+        positions = dict(zip(axes, combination, strict=True))
         for path, position in positions.items():
             override = Override("", path, _item(source, path, axes[path], position), of_file=True)
             try:
@@ -59,12 +59,12 @@ def expand(source: Source) -> tuple[list[CellSource], list[Problem]]:
 
 
 def cell_name(workload: str, values: Mapping[str, Any]) -> str:
-    """`digits, batch_size=32, init=orthogonal`: unique among a suite's cells, and short where that is."""
+    """Return the name of a cell's workload, such as `digits, batch_size=32, init=orthogonal`; unique within the suite."""
     return ", ".join([workload, *(f"{key}={text}" for key, text in short(values).items())])
 
 
 def short(values: Mapping[str, Any]) -> dict[str, str]:
-    """Last parts of the paths (the whole path where two end alike), and values as text."""
+    """Return values as text, by the last part of their paths (by the whole path if last parts are equal)."""
     lasts = Counter(path.rpartition(".")[2] for path in values)
     return {
         path if lasts[path.rpartition(".")[2]] > 1 else path.rpartition(".")[2]: as_text(value)
@@ -73,7 +73,7 @@ def short(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def as_text(value: Any) -> str:
-    """As a table shows it: `none` for null, `norm 1` for {norm: 1}."""
+    """Return a value as tables show it: `none` for null, `norm 1` for {norm: 1}."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -106,16 +106,16 @@ def _mistakes(axes: Any, source: Source) -> list[Problem]:
         elif not isinstance(values, list) or not values:
             found.append(at(("axes", path), f"expected a list of values; found {shown(values)}"))
         elif len({repr(value) for value in values}) < len(values):
-            found.append(at(("axes", path), "expected every value once; found one twice"))
+            found.append(at(("axes", path), "expected distinct values; found a duplicate"))
         elif outer := next((other for other in axes if path.startswith(f"{other}.")), None):
             found.append(
-                at(("axes", path), f"'{outer}' is an axis too, and sets this as well: keep one of them")
+                at(("axes", path), f"the axis '{outer}' sets this key too: remove one of the two axes")
             )
         elif path.partition(".")[0] in ("axes", "seeds", "title", "description", "baseline", "published"):
             found.append(
                 at(
                     ("axes", path),
-                    f"'{path.partition('.')[0]}' is no setting of a trial: it can't be an axis",
+                    f"'{path.partition('.')[0]}' is not a setting of a trial and cannot be an axis",
                 )
             )
     count = math.prod(len(values) for values in axes.values()) if not found else 0
@@ -129,7 +129,7 @@ def _at(path: str, position: int) -> Keys:
 
 
 def _item(source: Source, path: str, values: list[Any], position: int) -> Source:
-    """One value of an axis, with the places of what is inside it."""
+    """Return one value of an axis, with the places of its content."""
     here = _at(path, position)
     inside = {keys[len(here) :]: place for keys, place in source.values.items() if keys[: len(here)] == here}
     names = {keys[len(here) :]: place for keys, place in source.keys.items() if keys[: len(here)] == here}

@@ -1,4 +1,4 @@
-"""`NAME` or `NAME(key=value, ...)`, as the command line names a model or an optimizer with its arguments."""
+"""Parse `NAME` or `NAME(key=value, ...)`, the notation of the command line for a model or an optimizer with arguments."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from optbench.errors import OptbenchError, Problem
 
 
 def parse_call(text: str, where: str) -> tuple[str, dict[str, Any]]:
-    """`torch.optim.SGD(momentum=0.9)` -> ("torch.optim.SGD", {"momentum": 0.9}).
+    """Parse `torch.optim.SGD(momentum=0.9)` into ("torch.optim.SGD", {"momentum": 0.9}).
 
-    The name is one that a suite may use, `my_opt.py:MyOptimizer` too. Values are Python literals; nothing is run. Raises
-    `OptbenchError`, placed at `where`, for anything else.
+    The name may be any that a suite accepts, including `my_opt.py:MyOptimizer`. Values are Python literals; no code is run.
+    Raises `OptbenchError` with the place `where` for anything else.
     """
     name, arguments = text.strip(), ""
     start = name.find("(", name.find(".py:") + 1)
@@ -24,8 +24,8 @@ def parse_call(text: str, where: str) -> tuple[str, dict[str, Any]]:
 
 
 def _keywords(arguments: str, text: str, where: str) -> dict[str, Any]:
-    def refuse(why: str) -> OptbenchError:
-        return OptbenchError(Problem(f"{why} in '{text}'; expected NAME(key=value, ...)", where))
+    def refuse(reason: str) -> OptbenchError:
+        return OptbenchError(Problem(f"{reason} in '{text}'; expected NAME(key=value, ...)", where))
 
     try:
         call = ast.parse(f"f{arguments}", mode="eval").body
@@ -35,14 +35,14 @@ def _keywords(arguments: str, text: str, where: str) -> dict[str, Any]:
         raise refuse("text after the arguments")
     if call.args:
         raise refuse("an argument without a name")
-    found: dict[str, Any] = {}
+    arguments_by_name: dict[str, Any] = {}
     for keyword in call.keywords:
         if keyword.arg is None:
             raise refuse("an argument without a name")
-        if keyword.arg in found:
+        if keyword.arg in arguments_by_name:
             raise refuse(f"'{keyword.arg}' is given twice")
         try:
-            found[keyword.arg] = ast.literal_eval(keyword.value)
+            arguments_by_name[keyword.arg] = ast.literal_eval(keyword.value)
         except (ValueError, TypeError, RecursionError, MemoryError):
-            raise refuse(f"'{keyword.arg}' is no number, text, list, True, False or None") from None
-    return found
+            raise refuse(f"'{keyword.arg}' is not a number, text, list, True, False or None") from None
+    return arguments_by_name

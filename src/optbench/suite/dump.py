@@ -1,4 +1,4 @@
-"""A resolved suite, written out as a suite file that loads to an equal one."""
+"""Write a resolved suite as a suite file that loads to an equal suite."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from optbench.suite.yaml_source import resolves_to_text
 
 
 def dump(suite: Suite) -> dict[str, Any]:
-    """The suite as a file has it: plain data, defaults left out."""
+    """Return the suite in the form of a file: plain data, without defaults."""
     content: dict[str, Any] = _written(suite)
     return content
 
 
 def dump_text(suite: Suite) -> str:
-    """The suite as YAML text in the file's own order."""
+    """Return the suite as YAML text, in the order of the original file."""
     text: str = yaml.dump(
         dump(suite), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None
     )
@@ -44,7 +44,7 @@ def _written(value: Any) -> Any:
 
 
 def _fields(model: BaseModel, leave_out: str = "") -> dict[str, Any]:
-    """Fields that differ from their defaults, or that were written as null to switch something off."""
+    """Return fields that differ from their defaults, or that are null to switch a setting off."""
     written = {}
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
@@ -55,7 +55,7 @@ def _fields(model: BaseModel, leave_out: str = "") -> dict[str, Any]:
 
 
 def _arguments(arguments: dict[str, Any], *taken: type[BaseModel]) -> dict[str, Any]:
-    """Arguments beside the settings, or under `arguments:` if a name would be mistaken for a setting."""
+    """Return the arguments as keys next to the settings, or under `arguments:` if a name collides with a setting."""
     fields = {name for model in taken for name in model.model_fields}
     if fields & arguments.keys():
         return {"arguments": arguments}
@@ -71,7 +71,7 @@ def _entry(entry: Optimizer) -> dict[str, Any]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what our own reader would not read back as text; writes floats as they are."""
+    """Quotes text that `yaml_source` would not read back as text; writes no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

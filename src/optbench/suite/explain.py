@@ -1,4 +1,4 @@
-"""What pydantic found wrong, in plain words and with its place in the file as it was written."""
+"""Convert pydantic's validation errors into messages with their place in the suite file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from optbench.suite.quoting import shown
 from optbench.suite.types import Suite, Workload
 from optbench.suite.yaml_source import Keys, Source
 
-#: parts of a typed path that a file has under other names, or not at all
+#: parts of a typed path that have another name in the file, or none
 _UNWRITTEN = ("arguments", "value", "unit", "rules")
 _PERCENT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*")
 _EXPECTED = {
@@ -38,15 +38,15 @@ _EXPECTED = {
 
 
 def explain(error: ValidationError, source: Source) -> list[Problem]:
-    """One problem a mistake, placed at the offending value, or at the key that is unknown or lacks something."""
+    """Return one problem per error, placed at the invalid value, or at the key that is unknown or incomplete."""
     found = error.errors(include_url=False)
     inner = {details["loc"][:end] for details in found for end in range(len(details["loc"]))}
-    # a list whose items are all wrong is also called too short
+    # pydantic also reports a list whose items are all invalid as too short
     return [_problem(d, source) for d in found if d["type"] != "too_short" or d["loc"] not in inner]
 
 
 def as_written(location: tuple[int | str, ...], data: Any) -> Keys:
-    """A typed path (`workloads, NAME, model, arguments, width`) as in the file (`workload, model, width`)."""
+    """Convert a typed path (`workloads, NAME, model, arguments, width`) to that of the file (`workload, model, width`)."""
     parts = [str(part) for part in location if part != "[key]"]
     written: list[str] = []
     if parts[:1] == ["workloads"] and isinstance(data, Mapping) and "workload" in data:
@@ -73,7 +73,7 @@ def as_written(location: tuple[int | str, ...], data: Any) -> Keys:
 
 
 def _elsewhere(data: Mapping[str, Any], parts: list[str]) -> bool:
-    """An argument that was written beside an explicit `arguments:`, not in it."""
+    """Return whether an argument was written next to an explicit `arguments:`, not in it."""
     return (
         parts[0] == "arguments" and len(parts) > 1 and parts[1] in data and parts[1] not in data["arguments"]
     )
@@ -117,7 +117,7 @@ def _message(kind: str, location: tuple[int | str, ...], found: Any, details: Er
 
 
 def _other_word(missing: str, found: Any) -> str:
-    """`use:` names an optimizer, `name:` all else that a suite names; they are easily mistaken for each other."""
+    """Return a message if `use:` (for optimizers) and `name:` (for everything else) were confused, else ""."""
     arguments = found.get("arguments") if isinstance(found, Mapping) else None
     other = {"name": "use", "use": "name"}.get(missing)
     if not isinstance(arguments, Mapping) or not (
@@ -126,8 +126,8 @@ def _other_word(missing: str, found: Any) -> str:
         return ""
     if other not in arguments:
         return f"expected '{missing}'; found '{close[0]}'"
-    whose = "an optimizer" if other == "use" else "models, data and schedules"
-    return f"expected '{missing}: {arguments[other]}'; found '{other}', which is the word for {whose}"
+    family = "optimizers" if other == "use" else "models, data and schedules"
+    return f"expected '{missing}: {arguments[other]}'; found '{other}', which is the key for {family}"
 
 
 def _written_keys(model: Any) -> list[str]:
@@ -137,7 +137,7 @@ def _written_keys(model: Any) -> list[str]:
 
 
 def _field(location: tuple[int | str, ...]) -> tuple[Any, list[FieldInfo]]:
-    """The type that a typed path should have, and the fields that describe and limit it."""
+    """Return the expected type at a typed path, and the fields with its description and limits."""
     annotation: Any = Suite
     fields: list[FieldInfo] = []
     for part in location:
@@ -157,7 +157,7 @@ def _field(location: tuple[int | str, ...]) -> tuple[Any, list[FieldInfo]]:
 
 
 def _bare(annotation: Any) -> tuple[Any, list[FieldInfo]]:
-    """Without `| None` and `Annotated`, whose fields are returned apart."""
+    """Remove `| None` and `Annotated` from a type; return it with the fields of `Annotated`."""
     fields: list[FieldInfo] = []
     while True:
         if get_origin(annotation) in (Union, UnionType):

@@ -1,4 +1,4 @@
-"""Suites by path, or by the name of one that is shipped with the package."""
+"""Find suites by path, or by the name of a suite shipped with the package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from optbench.errors import OptbenchError, nearest
 
 
 def find(text: str | Path) -> Path:
-    """An existing file, or a shipped suite's name (`digits`). Raises `OptbenchError` with the nearest name."""
+    """Return the path of a suite: an existing file, or a shipped suite (`digits`). Raises `OptbenchError` with the nearest name."""
     path = Path(text).expanduser()
     try:
         if path.is_file():
@@ -31,7 +31,7 @@ def find(text: str | Path) -> Path:
 
 
 def shipped() -> dict[str, Path]:
-    """Name -> path of every shipped suite: inside the installed package, or at the top of a checkout."""
+    """Return the paths of the shipped suites by name: in the installed package, or at the top of a checkout."""
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "suites", package.parents[1] / "suites"):
         if folder.is_dir():

@@ -1,4 +1,4 @@
-"""A suite file, validated: all its problems at once, each with file, line and column."""
+"""Load and validate suite files; all problems are reported at once, each with file, line and column."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from optbench.suite.yaml_source import Keys, Source, parse
 
 @dataclass(frozen=True)
 class Loaded:
-    """A suite and where everything in it was written."""
+    """A validated suite, and the places of its content in the file."""
 
     suite: Suite
     path: Path
@@ -32,45 +32,45 @@ class Loaded:
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """What is run: one for each combination of the suite's axes, itself if it has none."""
+        """One cell per combination of the suite's axes; the suite itself if it has no axes."""
         return self.combinations or (Cell({}, self),)
 
     @property
     def folder(self) -> Path:
-        """What relative paths in the suite start from."""
+        """Folder of the suite file; relative paths in the suite start here."""
         return self.path.parent
 
     @property
     def name(self) -> str:
-        """The file's stem: the suite's name in results and tables."""
+        """Name of the suite in results and tables: the stem of the file."""
         return self.path.stem
 
     def where(self, dotted: str) -> tuple[int | None, int | None]:
-        """Line and column of `optimizers.Adam.lr`, or of its nearest ancestor that was written.
+        """Return line and column of a key such as `optimizers.Adam.lr`, or of its nearest ancestor in the file.
 
-        Both are None for what came from the command line.
+        Both are None for values from the command line.
         """
         place = self.source.place(self.keys(dotted))
         return place.line, place.column
 
     def problem(self, dotted: str, message: str) -> Problem:
-        """A problem placed at the key `dotted`."""
+        """Return a problem at the key `dotted`."""
         return self.problem_at(self.keys(dotted), message)
 
     def problem_at(self, typed: Sequence[str | int], message: str) -> Problem:
-        """The same by typed path: `("optimizers", label, "rules", 0, "arguments", "lr")`, or the written one."""
+        """Return a problem at a typed path, `("optimizers", label, "rules", 0, "arguments", "lr")`, or at one as written."""
         written = as_written(tuple(typed), self.source.data)
         place = self.source.place(written)
         return Problem(message, ".".join(written), place.file, place.line, place.column)
 
     def keys(self, dotted: str) -> Keys:
-        """A dotted path as the file's own keys; labels may contain dots."""
+        """Split a dotted path into the keys of the file; labels may contain dots."""
         return split_path(as_in_file(dotted, self.source.data), self.source.data)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of a suite's axes: their values by path, and the suite as if they had been written so."""
+    """One combination of a suite's axes: its values by path, and the suite with these values."""
 
     values: dict[str, Any]
     loaded: Loaded
@@ -78,16 +78,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Examined:
-    """What a file holds: its problems, and what is valid in it. With problems, `loaded` is for further checks only."""
+    """Problems of a file, and its valid content. If there are problems, `loaded` is for further checks only."""
 
     loaded: Loaded | None
     problems: list[Problem]
     stand_in: bool = False
-    """The workload is none of the file's: nothing that is said of it counts."""
+    """The workload is a substitute for an invalid one: ignore problems found in it."""
 
 
 def load(path: str | Path, overrides: Sequence[str] = (), seeds: int | None = None) -> Loaded:
-    """Read and validate a suite file. Raises one `OptbenchError` with all problems; arguments as in `examine`."""
+    """Read and validate a suite file. Raises one `OptbenchError` with all problems. Arguments as for `examine`."""
     examined = examine(path, overrides, seeds)
     if examined.problems or examined.loaded is None:
         raise OptbenchError(*sorted_by_line(examined.problems))
@@ -97,9 +97,9 @@ def load(path: str | Path, overrides: Sequence[str] = (), seeds: int | None = No
 def examine(
     path: str | Path, overrides: Sequence[str] = (), seeds: int | None = None, source: Source | None = None
 ) -> Examined:
-    """Read a suite file, including its errors. Raises `OptbenchError` only where nothing can be read.
+    """Read a suite file and collect its problems. Raises `OptbenchError` only if nothing can be read.
 
-    `source` replaces the content of the file; relative paths start from the file's folder all the same.
+    `source` replaces the content of the file; relative paths still start from the file's folder.
 
     `overrides` are `PATH=VALUE` strings as given to `--set`, applied in order. Values are YAML, paths are dotted:
     `workload.budget.epochs=1`, `optimizers.SGD + Momentum.lr=0.1`. In a suite with several workloads,
@@ -108,19 +108,19 @@ def examine(
     path = Path(path)
     source = source or yaml_source.read(path)
     if not isinstance(source.data, dict):
-        found = (
+        content = (
             "an empty file"
             if source.data is None
             else "a list"
             if isinstance(source.data, list)
             else "a value"
         )
-        message = f"expected a mapping with 'workload' and 'optimizers'; found {found}"
+        message = f"expected a mapping with 'workload' and 'optimizers'; found {content}"
         raise OptbenchError(Problem(message, file=str(path), line=1))
     problems = [*source.problems, *_override(source, overrides, seeds), *_both_workloads(source)]
     axes: Any = deepcopy(source.data.get("axes"))
-    cells, wrong = expand(source)
-    problems += wrong
+    cells, axes_problems = expand(source)
+    problems += axes_problems
     if not cells:
         return _validated(source, path, problems)
     each = [_validated(cell.source, path, []) for cell in cells]
@@ -128,21 +128,21 @@ def examine(
     first = each[0]
     if problems or first.loaded is None:
         return Examined(first.loaded, problems, first.stand_in)
-    made = tuple(
+    combinations = tuple(
         Cell(cell.values, examined.loaded)
         for cell, examined in zip(cells, each, strict=True)
         if examined.loaded
     )
-    if problems := _repeated(made, source):
+    if problems := _repeated(combinations, source):
         return Examined(first.loaded, problems)
     whole = first.loaded.suite.model_copy(
         update={"axes": {key: tuple(values) for key, values in axes.items()}}
     )
-    return Examined(replace(first.loaded, suite=whole, combinations=made), [])
+    return Examined(replace(first.loaded, suite=whole, combinations=combinations), [])
 
 
 def _repeated(cells: Sequence[Cell], source: Source) -> list[Problem]:
-    """Values of an axis that are written differently and mean the same, as `cosine` and `{name: cosine}`."""
+    """Return problems for values of an axis that are equal but written differently, such as `cosine` and `{name: cosine}`."""
     known: dict[str, Cell] = {}
     found = []
     for cell in cells:
@@ -151,13 +151,13 @@ def _repeated(cells: Sequence[Cell], source: Source) -> list[Problem]:
             path = next(path for path, value in cell.values.items() if value != first.values[path])
             values = " and ".join(json.dumps(each.values[path], default=str) for each in (first, cell))
             place = source.place(("axes", path))
-            message = f"expected every value once; {values} mean the same"
+            message = f"expected distinct values; {values} are equal"
             found.append(Problem(message, f"axes.{path}", place.file, place.line, place.column))
     return list(dict.fromkeys(found))
 
 
 def _validated(source: Source, path: Path, problems: list[Problem]) -> Examined:
-    """`problems` are those found before; what is wrong with the data is added to them."""
+    """Validate the data of a file and add its problems to `problems`."""
     try:
         return Examined(Loaded(Suite.model_validate(source.data), path, source), problems)
     except ValidationError as error:
@@ -169,12 +169,12 @@ def _validated(source: Source, path: Path, problems: list[Problem]) -> Examined:
 
 
 def sorted_by_line(problems: Sequence[Problem]) -> list[Problem]:
-    """In the file's order; what has no line comes last."""
+    """Return the problems in the order of the file, those without a line last."""
     return sorted(problems, key=lambda p: (p.line is None, p.line or 0, p.column or 0))
 
 
 def _override(source: Source, overrides: Sequence[str], seeds: int | None) -> list[Problem]:
-    """Apply what the command line says; the problems of those that could not be applied."""
+    """Apply the overrides of the command line; return the problems of those that could not be applied."""
     problems: list[Problem] = []
     for text in overrides:
         try:

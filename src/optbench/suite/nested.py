@@ -11,14 +11,14 @@ Keys = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Nested:
-    """A class with arguments, as an argument has it."""
+    """An optimizer class and its arguments, as the value of an argument."""
 
     use: str
     arguments: dict[str, Any]
 
 
 def nested(value: Any) -> Nested | None:
-    """The optimizer that an argument's value names by `use`; None for any other value."""
+    """Return the optimizer that the value of an argument names by `use`; None for any other value."""
     if not isinstance(value, Mapping) or not isinstance(value.get("use"), str):
         return None
     written = value.get("arguments", {})
@@ -27,7 +27,7 @@ def nested(value: Any) -> Nested | None:
 
 
 def names_in(arguments: Mapping[str, Any], path: Keys = ()) -> Iterator[tuple[Keys, str]]:
-    """Every text among the arguments that may name code, with its path, inner optimizers included."""
+    """Yield every text among the arguments that may name code, with its path, including those of inner optimizers."""
     for key, value in arguments.items():
         if isinstance(value, str):
             yield (*path, key), value
@@ -37,9 +37,9 @@ def names_in(arguments: Mapping[str, Any], path: Keys = ()) -> Iterator[tuple[Ke
 
 
 def path_of(name: str, arguments: Mapping[str, Any]) -> Keys:
-    """Where a hyperparameter is written: among the arguments themselves, else in the only inner optimizer that writes it.
+    """Return the path of a hyperparameter: among the arguments themselves, else in the only inner optimizer that sets it.
 
-    Its own name if it is written nowhere.
+    Return its name alone if it is not set.
     """
     if name in arguments:
         return (name,)
@@ -53,7 +53,7 @@ def path_of(name: str, arguments: Mapping[str, Any]) -> Keys:
 
 
 def value_at(path: Keys, arguments: Mapping[str, Any]) -> Any:
-    """None if nothing is written there."""
+    """Return the value at a path, None if it is not set."""
     value: Any = arguments
     for key in path:
         inner = nested(value)
@@ -64,7 +64,7 @@ def value_at(path: Keys, arguments: Mapping[str, Any]) -> Any:
 
 
 def put(arguments: dict[str, Any], keys: Sequence[str], value: Any) -> None:
-    """Set a value in place, in mappings that are made where they are missing: `base_optimizer.use` = `torch.optim.SGD`."""
+    """Set a value in place, creating missing mappings: `base_optimizer.use` = `torch.optim.SGD`."""
     for key in keys[:-1]:
         inner = arguments.get(key)
         if not isinstance(inner, dict):
@@ -74,7 +74,7 @@ def put(arguments: dict[str, Any], keys: Sequence[str], value: Any) -> None:
 
 
 def replaced(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments with hyperparameters changed where they are written."""
+    """Return a copy of the arguments with hyperparameters changed at their paths."""
     changed = dict(arguments)
     for name, value in changes.items():
         changed = _put(changed, path_of(name, changed), value)

@@ -1,4 +1,4 @@
-"""`--set workload.budget.epochs=1`: values from the command line, put where the file has its own."""
+"""Apply values from the command line to a suite (`--set workload.budget.epochs=1`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from optbench.errors import OptbenchError, Problem, nearest
 from optbench.suite.types import one_workload_name
 from optbench.suite.yaml_source import Keys, Place, Source, parse
 
-#: of these, one replaces the other: `budget.epochs=1` where the file has `budget: {steps: 100}`
+#: keys that replace each other: `budget.epochs=1` replaces `budget: {steps: 100}` of the file
 _ALTERNATIVES = (
     ("epochs", "epoch", "steps", "step", "seconds", "second", "percent"),
     ("norm", "value"),
@@ -27,11 +27,11 @@ class Override:
     option: str  # as typed, for messages: "--set a.b=c"
     path: str
     value: Source
-    of_file: bool = False  # the value is the file's own, from elsewhere in it: it keeps its places
+    of_file: bool = False  # the value is from another part of the file, and keeps its places
 
 
 def parse_override(text: str, option: str = "--set") -> Override:
-    """`workload.budget.epochs=1`; the value is read as YAML. Raises `OptbenchError`."""
+    """Parse `workload.budget.epochs=1`; the value is read as YAML. Raises `OptbenchError`."""
     path, equals, value = text.partition("=")
     typed = f"{option} {text}"
     if not equals or not path.strip():
@@ -42,14 +42,14 @@ def parse_override(text: str, option: str = "--set") -> Override:
 def apply(source: Source, override: Override) -> None:
     """Change `source` in place. With several workloads, `workload.X` is set in each of them.
 
-    Raises `OptbenchError` where the path leads through a value or to a missing entry.
+    Raises `OptbenchError` if the path goes through a single value or to an unknown entry.
     """
     for path in _paths(source.data, override):
         _set(source, path, override)
 
 
 def split_path(dotted: str, data: Any) -> Keys:
-    """A dotted path as keys: the longest existing key is taken first, since labels may contain dots."""
+    """Split a dotted path into keys. The longest existing key is matched first, since labels may contain dots."""
     if not dotted:
         return ()
     if isinstance(data, dict):
@@ -65,7 +65,7 @@ def split_path(dotted: str, data: Any) -> Keys:
 
 
 def as_in_file(path: str, data: Any) -> str:
-    """`workloads.digits.x` -> `workload.x` where the file has the one-item form."""
+    """Replace `workloads.digits.x` by `workload.x` if the file uses the short form."""
     if isinstance(data, dict) and "workload" in data and "workloads" not in data:
         name = f"workloads.{one_workload_name(data['workload'])}"
         if path == name or path.startswith(f"{name}."):
@@ -75,7 +75,7 @@ def as_in_file(path: str, data: Any) -> str:
 
 def _paths(data: Any, override: Override) -> list[Keys]:
     if not isinstance(data, dict):
-        raise OptbenchError(Problem("expected a mapping to set it in", override.path, override.option))
+        raise OptbenchError(Problem("expected a suite that is a mapping", override.path, override.option))
     head, _, rest = override.path.partition(".")
     named = data.get("workloads")
     if head == "workload" and isinstance(named, dict) and rest:
@@ -95,7 +95,9 @@ def _set(source: Source, path: Keys, override: Override) -> None:
     last, value = path[-1], deepcopy(override.value.data)
     if isinstance(parent, list):
         if not (last.isdecimal() and int(last) < len(parent)):
-            raise _not_there(path, f"expected a position from 0 to {len(parent) - 1}", override)
+            raise _path_error(
+                path, f"is not in the list: expected a position from 0 to {len(parent) - 1}", override
+            )
         parent[int(last)] = value
     else:
         for group in _ALTERNATIVES if len(path) > 1 and path[-2] in (*_DURATIONS, "clip", "target") else ():
@@ -106,10 +108,12 @@ def _set(source: Source, path: Keys, override: Override) -> None:
 
 
 def _enter(source: Source, parent: Any, key: str, path: Keys, override: Override) -> Any:
-    """The mapping or list at `path`; short forms (`30 epochs`, `adam`) are opened, missing mappings made."""
+    """Return the mapping or list at `path`. Short forms (`30 epochs`, `adam`) are expanded, missing mappings created."""
     if isinstance(parent, list):
         if not (key.isdecimal() and int(key) < len(parent)):
-            raise _not_there(path, f"expected a position from 0 to {len(parent) - 1}", override)
+            raise _path_error(
+                path, f"is not in the list: expected a position from 0 to {len(parent) - 1}", override
+            )
         index: Any = int(key)
     else:
         index = key
@@ -123,19 +127,19 @@ def _enter(source: Source, parent: Any, key: str, path: Keys, override: Override
     elif isinstance(child, str) and len(path) == 2 and path[0] == "optimizers":
         child = {"use": child}
     else:
-        raise _not_there(path, "a single value, not a mapping", override)
+        raise _path_error(path, "is a single value, not a mapping", override)
     if path not in source.keys:
-        source.keys[path] = source.values[path] = Place(override.option)  # a new key is the command line's
+        source.keys[path] = source.values[path] = Place(override.option)
     parent[index] = child
     return child
 
 
-def _not_there(path: Keys, message: str, override: Override) -> OptbenchError:
-    return OptbenchError(Problem(f"'{'.'.join(path)}' is {message}", override.path, override.option))
+def _path_error(path: Keys, message: str, override: Override) -> OptbenchError:
+    return OptbenchError(Problem(f"'{'.'.join(path)}' {message}", override.path, override.option))
 
 
 def _mark(source: Source, path: Keys, override: Override) -> None:
-    """What lies at and under `path` now comes from the command line, or from elsewhere in the file."""
+    """Set the places of the values at and below `path`: the command line, or another part of the file."""
     for marks in (source.keys, source.values):
         for old in [known for known in marks if known[: len(path)] == path]:
             del marks[old]

@@ -1,4 +1,4 @@
-"""A loaded suite -> its trials, in running order."""
+"""Plan the trials of a loaded suite, in running order."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from optbench.suite.types import Duration, Optimizer, Suite, Trial, Workload
 
 MAX_SWEPT = 100_000
 
-#: (a cell, the name of its workload) -> why its sweep is not stacked, "" where it is
+#: (a cell, the name of its workload) -> reason why its sweep is not stacked, "" if it is
 WhyPlain = Callable[[Loaded, str], str]
 
 
 def plan(
     loaded: Loaded, extended: Extensions | None = None, why_plain: WhyPlain | None = None
 ) -> tuple[Trial, ...]:
-    """All trials: seed by seed, workload by workload, entries forwards and then backwards (A B C C B A); sweeps come last.
+    """Return all trials: by seed, then by workload, with the entries in alternating order (A B C C B A); sweeps are last.
 
-    A machine that drifts thus drifts for all entries alike. `extended` says how far sweeps reach beyond their grids, `why_plain`
-    which of them are stacked (none if it is not given). Raises `OptbenchError` if a named file can't be read, or a grid can't be
-    laid around an entry.
+    The order balances the effect of a machine whose speed drifts over all entries. `extended` contains the extensions of the
+    grids; `why_plain` determines which sweeps are stacked (none by default). Raises `OptbenchError` if a referenced file cannot
+    be read, or a grid cannot be applied to an entry.
     """
     hashes = _Hashes(loaded)
     rows: dict[str, list[Trial]] = {}
@@ -50,31 +50,33 @@ def plan(
 
 
 def horizons_of(suite: Suite, entry: Optimizer) -> tuple[Duration, ...]:
-    """The lengths of which the entry makes a trial each; none if it runs for the workload's budget only."""
+    """Return the training lengths of the entry, one trial each; empty if it only runs for the workload's budget."""
     if entry.horizons is not None:
         return entry.horizons
     return () if entry.horizon is not None else suite.horizons
 
 
 def merged(suite: Suite, entry: Optimizer) -> Optimizer:
-    """The entry with the suite's shared settings where it has none of its own. What it sets to null stays off."""
-    own = entry.model_fields_set
+    """Return the entry with the suite's settings where it sets none. Settings that it sets to null stay off."""
+    explicit = entry.model_fields_set
     shared = {
         "schedule": suite.schedule,
         "clip": suite.clip,
         "ema": suite.ema,
         "no_weight_decay": suite.no_weight_decay,
     }
-    taken = {key: value for key, value in shared.items() if key not in own}
+    inherited = {key: value for key, value in shared.items() if key not in explicit}
     if entry.schedule is None:
-        taken["schedule"] = suite.schedule if "schedule" not in own else type(suite.schedule)(name="constant")
-    if entry.no_weight_decay is None and "no_weight_decay" in own:
-        taken["no_weight_decay"] = ()
-    return entry.model_copy(update=taken)
+        inherited["schedule"] = (
+            suite.schedule if "schedule" not in explicit else type(suite.schedule)(name="constant")
+        )
+    if entry.no_weight_decay is None and "no_weight_decay" in explicit:
+        inherited["no_weight_decay"] = ()
+    return entry.model_copy(update=inherited)
 
 
 def at_its_rates(entry: Optimizer, batch_size: int | Literal["full"]) -> Optimizer:
-    """With rates that follow the batch size as numbers. Those for a full batch are left to where its size is known."""
+    """Return the entry with scaled learning rates as numbers; unchanged for `full`, whose size is not known here."""
     if batch_size == "full" or not any(is_scaled(rule.arguments.get("lr")) for rule in entry.rules):
         return entry
     rules = [
@@ -94,7 +96,7 @@ def _in_order(rows: Mapping[str, Sequence[Trial]], seeds: Sequence[int]) -> Iter
 
 
 def _rows(loaded: Loaded, workload_name: str, hashes: _Hashes) -> list[Trial]:
-    """The first seed of every row of the timed table, shortest horizons first."""
+    """Return the trial with the first seed of every row of the timed table, shortest horizons first."""
     suite = loaded.suite
     wanted: list[tuple[Duration | None, str]] = []
     for label, entry in suite.optimizers.items():
@@ -108,9 +110,9 @@ def _rows(loaded: Loaded, workload_name: str, hashes: _Hashes) -> list[Trial]:
 def _swept(
     loaded: Loaded, workload_name: str, hashes: _Hashes, extended: Extensions, *, stacked: bool
 ) -> list[Trial]:
-    """The first seed of every point of a sweep, over the workload's own budget.
+    """Return the trial with the first seed of every point of a sweep, over the workload's budget.
 
-    The entry itself is its timed trial and not run twice, but in a stacked sweep: a curve is of one engine.
+    The point equal to the entry is its timed trial and is not repeated, except in a stacked sweep: a curve uses one engine.
     """
     suite, found = loaded.suite, []
     for label, entry in suite.optimizers.items() if suite.sensitivity else ():
@@ -126,7 +128,7 @@ def _swept(
             raise OptbenchError(loaded.problem_at(("optimizers", label), f"sensitivity: {error}")) from None
         if len(of_entry) * len(suite.seeds) > MAX_SWEPT:
             size = f"{counted(len(of_entry), 'point')} x {counted(len(suite.seeds), 'seed')}"
-            message = f"expected at most {MAX_SWEPT:,} trials an entry; found {size}"
+            message = f"expected at most {MAX_SWEPT:,} trials per entry; found {size}"
             raise OptbenchError(loaded.problem_at(("sensitivity",), message))
         row = _row(loaded, workload_name, label, hashes)
         found += [_unhashed(row, point=point, engine="stacked" if stacked else "plain") for point in of_entry]
@@ -156,7 +158,7 @@ def _row(
         sources=hashes.of(workload_name, workload, label, entry),
         folder=str(loaded.folder.resolve()),
     )
-    assert trial.config_id  # hashed here, once for all seeds of the row
+    assert trial.config_id  # cached: computed once for all seeds of the row
     return trial
 
 
@@ -168,19 +170,19 @@ def _unhashed(first: Trial, **changes: Any) -> Trial:
 
 
 class _Hashes:
-    """SHA-256 of the Python files that a suite names, each read once."""
+    """SHA-256 of the Python files that a suite refers to; each is read once."""
 
     def __init__(self, loaded: Loaded) -> None:
         self.loaded = loaded
         self.known: dict[str, str] = {}
 
     def of(self, workload_name: str, workload: Workload, label: str, entry: Optimizer) -> dict[str, str]:
-        """By path from the suite's folder."""
+        """Return the hashes by path relative to the suite's folder."""
         sources = {}
         for path, name in _named(workload_name, workload, label, entry):
-            found = file_and_name(name)
-            if found and (_is_code(path) or (self.loaded.folder / found[0]).is_file()):
-                file = PurePosixPath(found[0].replace("\\", "/")).as_posix()
+            reference = file_and_name(name)
+            if reference and (_is_code(path) or (self.loaded.folder / reference[0]).is_file()):
+                file = PurePosixPath(reference[0].replace("\\", "/")).as_posix()
                 sources[file] = self._hash(file, path)
         return dict(sorted(sources.items()))
 
@@ -196,14 +198,14 @@ class _Hashes:
 
 
 def _is_code(path: tuple[str | int, ...]) -> bool:
-    """Whether a text there must name code; other arguments may be any text."""
+    """Return whether a text at this path must name code; other arguments may be any text."""
     return "arguments" not in path or path[-1] == "use"
 
 
 def _named(
     workload_name: str, workload: Workload, label: str, entry: Optimizer
 ) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Everything that a trial names, with its typed path."""
+    """Yield every reference of a trial to code, with its typed path."""
     here = ("workloads", workload_name)
     yield (*here, "model", "name"), workload.model.name
     yield (*here, "data", "name"), workload.data.name

@@ -1,4 +1,4 @@
-"""How messages quote what they found."""
+"""Quotation of values in error messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def shown(value: Any) -> str:
-    """A value as an error message quotes it: short, and in YAML's words."""
+    """Return a short form of a value for an error message, in the notation of YAML."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""What is left of a suite without its mistakes, so that the rest is checked in the same go."""
+"""Remove invalid parts from a suite, so that the remaining parts can be checked in the same run."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _STAND_IN = {"model": "logistic_regression", "data": "digits", **_HARMLESS}
 
 
 def salvage(data: dict[str, Any]) -> tuple[Suite, bool] | None:
-    """The valid rest of a file's data, and whether its workload is a stand-in; None if too little is left.
+    """Return the valid part of a file's data, and whether its workload is a substitute; None if too little is left.
 
-    What is wrong is taken out; a missing or wrong budget or batch size is replaced by one that no check minds.
+    Invalid parts are removed; a missing or invalid budget or batch size is replaced by one that passes every check.
     """
     data = copy.deepcopy(data)
     stand_in = False
@@ -28,10 +28,10 @@ def salvage(data: dict[str, Any]) -> tuple[Suite, bool] | None:
             return Suite.model_validate(data), stand_in
         except ValidationError as error:
             paths = [as_written(details["loc"], data) for details in error.errors(include_url=False)]
-            gone: set[Keys] = set()
+            repaired: set[Keys] = set()
             for path in sorted(paths, key=len, reverse=True):
-                if not any(path[: len(known)] == known for known in gone):
-                    gone.add(_repair(data, path))
+                if not any(path[: len(known)] == known for known in repaired):
+                    repaired.add(_repair(data, path))
         workloads = data.get("workloads")
         if not data.get("optimizers"):
             return None
@@ -42,7 +42,7 @@ def salvage(data: dict[str, Any]) -> tuple[Suite, bool] | None:
 
 
 def _repair(data: dict[str, Any], path: Keys) -> Keys:
-    """Mend what can be mended, else take out the nearest thing around it that can be spared; the path of what is new or gone."""
+    """Replace the value at `path`, or remove it or its nearest removable ancestor; return the path of the change."""
     for end in range(len(path), 0, -1):
         around, key = _at(data, path[: end - 1]), path[end - 1]
         inside_workload = path[: end - 1] == ("workload",) or (end == 3 and path[0] == "workloads")
@@ -52,7 +52,7 @@ def _repair(data: dict[str, Any], path: Keys) -> Keys:
         if isinstance(around, dict) and key in around:
             del around[key]
             if key == "optimizers" or (len(path) == 2 and path[0] == "optimizers"):
-                data.pop("baseline", None)  # it may have named what is gone
+                data.pop("baseline", None)  # it may name the removed entry
             return path[:end]
         if isinstance(around, list) and key.isdecimal() and int(key) < len(around):
             del around[int(key)]

@@ -1,4 +1,4 @@
-"""A learning rate that follows the batch size: `lr: {base: 0.1, per_batch: 256, rule: linear}`.
+"""A learning rate that is scaled with the batch size: `lr: {base: 0.1, per_batch: 256, rule: linear}`.
 
 Linear: Goyal et al. 2017, https://arxiv.org/abs/1706.02677. Square root: Krizhevsky 2014, https://arxiv.org/abs/1404.5997.
 """
@@ -21,7 +21,7 @@ def is_scaled(value: Any) -> TypeGuard[Mapping[str, Any]]:
 
 
 def scaled_rate(value: Mapping[str, Any], batch_size: int) -> float:
-    """`base` x batch_size / per_batch, or x its square root. Raises `OptbenchError` for what is no such mapping."""
+    """Return `base` x batch_size / per_batch, or `base` x its square root. Raises `OptbenchError` for an invalid mapping."""
     if message := mistake(value):
         raise OptbenchError(f"lr: {message}")
     ratio = batch_size / value["per_batch"]
@@ -29,14 +29,14 @@ def scaled_rate(value: Mapping[str, Any], batch_size: int) -> float:
 
 
 def mistake(value: Mapping[str, Any]) -> str:
-    """What is wrong with it, in words for a person; empty if nothing."""
+    """Return an error message for an invalid mapping, "" for a valid one."""
     for key in value:
         if key not in _KEYS:
             return f"unknown key '{key}'; {nearest(str(key), _KEYS)}"
     for key in ("base", "per_batch"):
-        found = value.get(key)
-        if isinstance(found, bool) or not isinstance(found, (int, float)) or not 0 < found < math.inf:
-            return f"expected a number above 0 for '{key}', as in {{base: 0.1, per_batch: 256, rule: linear}}; found {shown(found)}"
+        number = value.get(key)
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number < math.inf:
+            return f"expected a number above 0 for '{key}', as in {{base: 0.1, per_batch: 256, rule: linear}}; found {shown(number)}"
     if value.get("rule", "linear") not in RULES:
         return f"expected the rule linear or sqrt; found {shown(value['rule'])}"
     return ""

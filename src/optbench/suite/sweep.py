@@ -1,4 +1,4 @@
-"""The points of a sweep for one entry: what its grids mean around its own values."""
+"""Points of a sweep for one entry: its grids, applied to the entry's values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from optbench.suite.types import Optimizer
 Point = dict[str, Any]
 
 LARGEST = 1e300
-#: how far a grid was extended, by hyperparameter: (times below, times above)
+#: number of extensions of a grid, by hyperparameter: (below, above)
 Extensions = Mapping[str, tuple[int, int]]
 
 
@@ -25,54 +25,55 @@ def points(
     *,
     with_own: bool = False,
 ) -> list[Point]:
-    """The cross product, without the point that is the entry itself. With several rules the names are `0.lr`, `1.lr`.
+    """Return the Cartesian product of the grids, without the point equal to the entry itself unless `with_own`.
 
-    Raises `ValueError`, in words for a person, if a grid can't be laid around this entry.
+    In an entry with several rules the names are `0.lr`, `1.lr`. Raises `ValueError`, with a message for users, if a grid cannot
+    be applied to this entry.
     """
     axes = [_axis(name, grid, entry, (extensions or {}).get(name, (0, 0))) for name, grid in grids.items()]
     if math.prod(map(len, axes)) > MAX_POINTS:
         raise ValueError(f"expected at most {MAX_POINTS:,} points; found {math.prod(map(len, axes)):,}")
-    found = []
-    for chosen in itertools.product(*axes):
-        point = {key: value for part in chosen for key, value in part.items()}
+    product = []
+    for combination in itertools.product(*axes):
+        point = {key: value for part in combination for key, value in part.items()}
         if with_own or not is_own(point, entry):
-            found.append(point)
-    return found
+            product.append(point)
+    return product
 
 
 def own_point(grids: Mapping[str, Grid], entry: Optimizer) -> Point:
-    """The entry's own values of what is swept; those it leaves to the class are missing."""
-    found = {}
+    """Return the entry's values of the swept hyperparameters, without those left to the defaults of the class."""
+    values = {}
     for name in grids:
         for position, rule in enumerate(entry.rules):
             value = value_at(path_of(name, rule.arguments), rule.arguments)
             if value is not None:
-                found[_key(name, position, entry)] = value
-    return found
+                values[_key(name, position, entry)] = value
+    return values
 
 
 def _axis(name: str, grid: Grid, entry: Optimizer, extended: tuple[int, int]) -> list[Point]:
     own = own_point({name: grid}, entry)
     if grid.is_relative and not own:
-        raise ValueError(f"factors need a value to start from: this entry does not write '{name}'")
+        raise ValueError(f"factors of '{name}' require a value to multiply: set '{name}' in this entry")
     for key, value in own.items() if grid.is_relative else ():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < LARGEST:
-            raise ValueError(f"factors need a number above 0 to start from; this entry's '{key}' is {value}")
+            raise ValueError(f"factors require a number above 0; found {value} for '{key}' in this entry")
     if not grid.is_relative and len(entry.rules) > 1:
         raise ValueError(
-            f"an entry with several rules has several values of '{name}': sweep it by factors, as in {{{name}: [0.1, 1, 10]}}"
+            f"an entry with several rules has several values of '{name}': expected factors, as in {{{name}: [0.1, 1, 10]}}"
         )
     numbers = grid.numbers(*extended)
     if not grid.is_relative:
         return [{name: number} for number in numbers]
     scaled = [{key: rounded(value * number) for key, value in own.items()} for number in numbers]
     if not all(0 < value < LARGEST for point in scaled for value in point.values()):
-        raise ValueError(f"the factors take '{name}' beyond what numbers can hold")
+        raise ValueError(f"the factors of '{name}' exceed the range of numbers, 0 to {LARGEST:g}")
     return scaled
 
 
 def is_own(point: Point, entry: Optimizer) -> bool:
-    """Whether the point is the entry as it is written."""
+    """Return whether the point equals the entry as written."""
     several = len(entry.rules) > 1
     for key, value in point.items():
         position, name = key.split(".", 1) if several else ("0", key)

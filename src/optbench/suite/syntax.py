@@ -1,4 +1,4 @@
-"""What YAML's parser says of a file that it can't read, in the words of somebody who wrote the file."""
+"""Convert errors of the YAML parser into messages in the terms of the file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BEGINS = re.compile(r"found character '(.+)' that cannot start any token")
 
 
 def syntax_problem(error: yaml.MarkedYAMLError, text: str, file: str, with_lines: bool) -> Problem:
-    """Line and column, what was found there and what was expected."""
+    """Return a problem with line and column, what was found and what was expected."""
     mark = error.problem_mark or error.context_mark
     message, mark = _message(error, text.splitlines(), mark)
     if mark is None or not with_lines:
@@ -25,19 +25,19 @@ def _message(
     error: yaml.MarkedYAMLError, lines: list[str], mark: yaml.Mark | None
 ) -> tuple[str, yaml.Mark | None]:
     problem, opened = error.problem or "", error.context_mark
-    said = f"not valid YAML: {problem or error.context or 'cannot be parsed'}"
+    default = f"not valid YAML: {problem or error.context or 'cannot be parsed'}"
     if "expected a single document" in str(error):
         return "expected one YAML document; found a second one", mark
     if mark is None:
-        return said, mark
+        return default, mark
     line = lines[mark.line] if mark.line < len(lines) else ""
     rest = line[mark.column :].strip()
     if "'\\t'" in problem:
         return "expected spaces for indentation; found a tab", mark
     if problem == "expected <block end>, but found '?'":
-        return "expected '- ', as the list above it has; found a key", mark
+        return "expected '- ' as in the list above; found a key", mark
     if problem == "expected <block end>, but found '-'":
-        return "expected 'key: value', as the lines above it have; found a list item ('- ')", mark
+        return "expected 'key: value' as in the lines above; found a list item ('- ')", mark
     if problem == "expected <block end>, but found '<block mapping start>'":
         return _indentation(lines, mark.line, "a key"), mark
     if problem == "expected <block end>, but found '<block sequence start>'":
@@ -49,7 +49,7 @@ def _message(
         return f"expected 'key: value'; found '{written[:60]}' without a ': '", opened
     if problem == "found unexpected end of stream" and opened is not None:
         return (
-            "expected a closing quotation mark for the one that opens here; found the end of the file",
+            "expected a closing quotation mark for the one opened here; found the end of the file",
             opened,
         )
     if problem == "mapping values are not allowed here":
@@ -58,14 +58,14 @@ def _message(
         name = problem.rpartition("'")[0].rpartition("'")[2]
         return f"expected an anchor '&{name}' above this alias '*{name}'; found none", mark
     if found := _BEGINS.fullmatch(problem):
-        return f"text that begins with '{found[1]}' needs quotes: '{rest[:40]}'", mark
+        return f"text that starts with '{found[1]}' must be quoted: '{rest[:40]}'", mark
     if problem.startswith("found unknown escape character"):
-        return "in double quotes '\\' begins an escape; write '\\\\', or use single quotes", mark
-    return said, mark
+        return "in double quotes, '\\' starts an escape sequence: write '\\\\', or use single quotes", mark
+    return default, mark
 
 
 def _indentation(lines: list[str], at: int, what: str) -> str:
-    """Which columns the lines above would allow."""
+    """Return a message with the indentations that the lines above allow."""
     here = _indent(lines[at])
     allowed: dict[int, int] = {}
     for above in range(at - 1, -1, -1):
@@ -77,7 +77,7 @@ def _indentation(lines: list[str], at: int, what: str) -> str:
         for spaces, line in sorted(allowed.items())
     ]
     if here in allowed:  # the line above has its value already
-        return f"expected nothing more to belong to line {at}; found {what} further in"
+        return f"expected no further indentation: line {at} has a value already; found {what}"
     return f"expected {' or '.join(places[-2:])} spaces before {what}; found {here}"
 
 
@@ -86,28 +86,25 @@ def _indent(line: str) -> int:
 
 
 def _start(line: str) -> str:
-    """The key of a line, or its first words."""
+    """Return the key of a line, or its first words."""
     return line.strip().partition(":")[0][:30]
 
 
 def _unclosed(closing: str, rest: str, opened: yaml.Mark | None) -> str:
     opening = {"}": "{", "]": "["}[closing]
-    where = f" that opens in line {opened.line + 1}" if opened is not None else ""
+    where = f" opened in line {opened.line + 1}" if opened is not None else ""
     found = f"'{rest[:30]}'" if rest else "the end of the file"
     return f"expected ',' or '{closing}' for the '{opening}'{where}; found {found}"
 
 
 def _second_colon(line: str, lines: list[str], at: int) -> str:
     if line.count(": ") + line.rstrip().endswith(":") > 1:
-        return "expected one ': ' in a line; found a second one: text that holds ': ' needs quotes"
+        return "expected one ': ' per line; found a second one: quote text that contains ': '"
     above = next((i for i in range(at - 1, -1, -1) if lines[i].strip()), at)
     if ": " not in lines[above] + " ":
         return (
             f"expected 'key: value' in line {above + 1}; found '{lines[above].strip()[:60]}' without a ': '"
         )
     if _indent(line) > _indent(lines[above]):
-        return (
-            f"expected '{_start(lines[above])}' in line {above + 1} to have either a value beside it "
-            f"or keys below it; found both"
-        )
-    return "expected a value; found a ': ' where no key can be"
+        return f"expected either a value or indented keys for '{_start(lines[above])}' in line {above + 1}; found both"
+    return "expected a value; found ': ' where a key is not allowed"

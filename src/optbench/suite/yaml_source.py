@@ -1,7 +1,7 @@
-"""YAML text -> plain data, with the place of every key and value.
+"""Parse YAML text into plain data, with the place of every key and value.
 
 Scalars follow the YAML 1.2 core schema, not PyYAML's 1.1: `1e-3` is a number, `no` and `12:30` are text.
-Nothing is ever constructed but dicts, lists, text, numbers, booleans and null, and the expanded size is bounded.
+The result contains only dicts, lists, text, numbers, booleans and null, and its expanded size is bounded.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ MAX_BYTES = 1_000_000
 MAX_NODES = 100_000  # after aliases are expanded
 MAX_DEPTH = 50
 
-#: from the root: keys, and list positions as decimal text
+#: path from the root: keys, and list positions as decimal text
 Keys = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where something was written: a file with line and column from 1, or a command-line option."""
+    """Place of a key or value: a file with line and column (from 1), or a command-line option."""
 
     file: str
     line: int | None = None
@@ -37,17 +37,17 @@ class Place:
 
 @dataclass(frozen=True)
 class Source:
-    """What was written. `keys` has the places of mapping keys and list items, `values` those of values."""
+    """Parsed content. `keys` contains the places of mapping keys and list items, `values` those of values."""
 
     data: Any
     file: str
     keys: dict[Keys, Place] = field(default_factory=dict)
     values: dict[Keys, Place] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
-    """Keys given twice and values that can't be; the data are what is left without them."""
+    """Duplicate keys and invalid values; `data` does not contain them."""
 
     def place(self, path: Keys, *, value: bool = False) -> Place:
-        """The place of a path, or of its nearest ancestor that was written."""
+        """Return the place of a path, or of its nearest ancestor in the file."""
         marks = self.values if value else self.keys
         for end in range(len(path), 0, -1):
             if path[:end] in marks:
@@ -82,9 +82,9 @@ def read(path: Path) -> Source:
 
 
 def parse(text: str, file: str, *, with_lines: bool = True) -> Source:
-    """Parse one YAML document. Raises `OptbenchError` with all duplicate keys, tags, infinite numbers.
+    """Parse one YAML document. Raises `OptbenchError` with all duplicate keys, tags and infinite numbers.
 
-    `with_lines=False` is for command-line values: their place is `file` alone.
+    `with_lines=False` is for command-line values: their place is `file` without a line.
     """
     source = _parsed(text, file, with_lines)
     if source.problems:
@@ -93,8 +93,10 @@ def parse(text: str, file: str, *, with_lines: bool = True) -> Source:
 
 
 def from_data(data: Mapping[str, Any], name: str) -> Source:
-    """A source made of Python values instead of text; problems name `name` as the place. Raises `OptbenchError` for values that
-    YAML does not have."""
+    """Return a source with Python values instead of parsed text; `name` is the place in problems.
+
+    Raises `OptbenchError` for values that YAML cannot represent.
+    """
     try:
         text = yaml.safe_dump(_plain(data), sort_keys=False, allow_unicode=True)
     except yaml.YAMLError as error:
@@ -151,11 +153,11 @@ for _tag, _pattern in {
 
 
 class _TooMuch(Exception):
-    """Stops the expansion of a document that is too large or too deep."""
+    """Raised if the expanded document is too large or too deep."""
 
 
 class _Builder:
-    """Nodes -> data. Collects problems and goes on, so that all are reported at once."""
+    """Converts nodes to data. Collects problems and continues, so that all are reported at once."""
 
     def __init__(self, file: str, with_lines: bool) -> None:
         self.file, self.with_lines = file, with_lines
@@ -165,7 +167,7 @@ class _Builder:
         self.nodes = 0
 
     def build(self, node: yaml.Node, path: Keys, open_nodes: tuple[int, ...]) -> Any:
-        """`open_nodes` are the ids of the nodes around this one: an alias to one of them would never end."""
+        """Return the data of a node. `open_nodes` are the ids of its ancestors: an alias to one of them is infinite."""
         try:
             return self._value(node, path, open_nodes)
         except _TooMuch as error:
@@ -180,7 +182,7 @@ class _Builder:
         if len(open_nodes) > MAX_DEPTH:
             raise _TooMuch(f"nested more than {MAX_DEPTH} levels deep")
         if id(node) in open_nodes:
-            self._problem(node, path, "an alias refers to something that contains it")
+            self._problem(node, path, "an alias refers to a value that contains the alias")
             return None
         self.values[path] = self._place(node)
         inside = (*open_nodes, id(node))
@@ -218,7 +220,7 @@ class _Builder:
         return own
 
     def _merge(self, source: yaml.Node, own: dict[str, Any], path: Keys, inside: tuple[int, ...]) -> None:
-        """`<<: *base`: what is written here wins, then the earlier of several bases."""
+        """Merge `<<: *base`: keys of the mapping itself take precedence, then the earlier of several bases."""
         if not isinstance(source, yaml.MappingNode):
             self._problem(source, (*path, "<<"), "expected a mapping to merge, as in '<<: *base'")
             return
@@ -234,7 +236,7 @@ class _Builder:
         values.update({p: mark for p, mark in new_values.items() if len(p) > at and p[at] in taken})
 
     def _text(self, node: yaml.ScalarNode, path: Keys) -> str:
-        """Pairs of surrogates, as JSON escapes them, become the character that they stand for."""
+        """Return the text of a scalar, with surrogate pairs (JSON escapes) decoded."""
         encoded: bytes = node.value.encode("utf-16", "surrogatepass")
         try:
             return encoded.decode("utf-16")
@@ -283,6 +285,6 @@ class _Builder:
 
 
 def resolves_to_text(text: str) -> bool:
-    """Whether unquoted `text` would be read as text, not as a number, a boolean, null or `<<`."""
+    """Return whether unquoted `text` is read as text, not as a number, a boolean, null or `<<`."""
     patterns = next(iter(_Loader.yaml_implicit_resolvers.values()))
     return not any(pattern.match(text) for _, pattern in patterns)
