@@ -1,4 +1,4 @@
-"""The batch supplier: exact, in order, and the same wherever the data are kept."""
+"""Training batches: exact, in order, and independent of where the data are stored."""
 
 from __future__ import annotations
 
@@ -274,7 +274,7 @@ def ahead_grows(made: list[int]) -> bool:
     return len(made) > before
 
 
-def test_the_thread_ends_with_its_feed() -> None:
+def test_the_prefetching_thread_ends_with_its_batches() -> None:
     before = set(threading.enumerate())
     batches = feed(residency="host")
     batches.batch(0)

@@ -1,4 +1,4 @@
-"""Steps launched as CUDA graphs: what is captured, why not more, and that nothing else changes.
+"""Steps as CUDA graphs: which parts are captured, the reasons for the others, and identical results.
 
 No GPU here: a graph is a function that is called again. What only a GPU can tell is in tests/gpu.
 """

@@ -1,4 +1,4 @@
-"""The rules of measurement, held by the engine: same start, a clock of training alone, memory measured, ends told."""
+"""Rules of measurement in the engine: same start, a clock for training only, measured memory, recorded outcomes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of a suite mean what they say: accumulation, clipping, averaging, precision, routing, optimizers with needs."""
+"""Effects of suite settings: accumulation, clipping, averaging, precision, routing, optimizers with special requirements."""
 
 from __future__ import annotations
 

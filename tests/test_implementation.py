@@ -1,4 +1,4 @@
-"""Implementations of the optimizers' steps: the same results, the same state, and the record tells which ran and why."""
+"""Implementations of optimizer steps: same results, same state, and a record of which ran and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Resuming with optimizers that keep state of every kind in every place: exactly, or from the start with a note, never silently."""
+"""Resume with optimizers that keep any kind of state: exactly, or from step 0 with a note."""
 
 from __future__ import annotations
 

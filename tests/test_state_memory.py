@@ -1,4 +1,4 @@
-"""What counts as optimizer state: everything that can be reached from the optimizer, once, without parameters and gradients."""
+"""Optimizer state: everything reachable from the optimizer, counted once, without parameters and gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`optbench steps`: what is measured, what is said of what can't be, and the table and figure it gives."""
+"""`optbench steps`: measurements, reasons for missing ones, and the table and figure."""
 
 from __future__ import annotations
 

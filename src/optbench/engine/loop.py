@@ -127,7 +127,7 @@ class _Run:
         self.session, self.stepper = session, Stepper(session)
         self.progress = Progress.of(self.trial, self.device)
         self.compile_seconds = compile_outside_the_clock(session, data_root)
-        self.checkpoints.attend(session)
+        self.checkpoints.set_session(session)
 
     def _resume(self, data_root: Path) -> bool:
         """Restore the state of the checkpoint, if there is a usable one; otherwise the session is in its state at step 0."""

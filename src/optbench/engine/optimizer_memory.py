@@ -161,7 +161,7 @@ def _autograd_step(built: optimizers.Optimizers, parameters: Sequence[Tensor]) -
 
     def step() -> None:
         for member in built.members:
-            with optimizers.blamed_on_optimizer():
+            with optimizers.raise_as_optimizer_fault():
                 take_step(member, built.protocol, parameters, loss)
 
     return step

@@ -79,14 +79,14 @@ class Optimizers:
 
     def zero_grad(self) -> None:
         for member in self.members:
-            with blamed_on_optimizer():
+            with raise_as_optimizer_fault():
                 zero_gradients(member)
 
     def step(self, closure: Closure | None = None) -> Tensor | None:
         """Take one step. With a closure, return the loss that the optimizer returns, if any."""
         returned = None
         for member in self.members:
-            with blamed_on_optimizer():
+            with raise_as_optimizer_fault():
                 returned = call_step(member, self.protocol.calls, closure)
         return returned if isinstance(returned, Tensor) else None
 
@@ -103,12 +103,12 @@ class Optimizers:
 
     def train(self) -> None:
         for member in self._modes:
-            with blamed_on_optimizer():
+            with raise_as_optimizer_fault():
                 member.train()  # type: ignore[attr-defined]
 
     def eval(self) -> None:
         for member in self._modes:
-            with blamed_on_optimizer():
+            with raise_as_optimizer_fault():
                 member.eval()  # type: ignore[attr-defined]
 
     def parameters(self) -> list[Tensor]:
@@ -148,7 +148,7 @@ class Optimizers:
 
 
 @contextmanager
-def blamed_on_optimizer() -> Iterator[None]:
+def raise_as_optimizer_fault() -> Iterator[None]:
     """Raise `OptimizerFault` for every exception of the optimizer under test, `SystemExit` and `KeyboardInterrupt` too.
 
     Exceptions for lack of memory (a separate status), a full disk and the user's Ctrl-C are passed on unchanged.
@@ -226,7 +226,7 @@ def _member(
     inputs = ConstructorInputs(
         _groups(trial, spec, parameters), [(p.name, p.tensor) for p in parameters], model, steps
     )
-    with blamed_on_optimizer():
+    with raise_as_optimizer_fault():
         member, note = spec.build(inputs, trial.implementation)
     if not hasattr(member, "param_groups") or not callable(getattr(member, "step", None)):
         raise OptbenchError(

@@ -100,7 +100,7 @@ def roots(optimizers: Iterable[Any], parameters: Iterable[Tensor]) -> list[tuple
     return [*((f"optimizer {index}", member) for index, member in enumerate(optimizers)), *attached]
 
 
-def written(path: Path) -> str:
+def format_path(path: Path) -> str:
     """Return a path in Python syntax, without its root."""
     return "".join(path[1:]).removeprefix(".") or "the optimizer"
 

@@ -26,12 +26,12 @@ from optbench.engine.reachable import (
     GENERATORS,
     OF_CLASS,
     PLAIN,
+    format_path,
     is_opaque,
     is_plain_sequence,
     parts_of,
     reachable,
     roots,
-    written,
 )
 from optbench.engine.session import Session, rebuilt
 
@@ -40,7 +40,7 @@ _OF_TORCH = (
     *("._numel_cache", "._need_device_dtype_check_for_fused", "._warned_capturable_if_run_uncaptured"),
     *("._step_count", "._opt_called", "._zero_grad_profile_name"),
 )
-_MOST_GPUS = 64
+_MAX_GPUS = 64
 
 
 class NotResumable(Exception):
@@ -170,9 +170,9 @@ def saved_whole(members: Sequence[Any], model: nn.Module) -> Tensor:
 def load_whole(saved: Tensor, members: Sequence[Any], model: nn.Module) -> None:
     """Set the attributes that `saved_whole` returned at new optimizers over the parameters of `model`."""
     device = str(next(model.parameters()).device)
-    place = {f"cuda:{index}": device for index in range(_MOST_GPUS)}  # what was on the host stays there
+    device_map = {f"cuda:{index}": device for index in range(_MAX_GPUS)}  # tensors on the host stay there
     file = BytesIO(saved.numpy().tobytes())
-    contents = safe_pickle.read(file, packages_of(members), place, _references(model))
+    contents = safe_pickle.read(file, packages_of(members), device_map, _references(model))
     for member, attributes in zip(members, contents, strict=True):
         vars(member).clear()
         vars(member).update(attributes)
@@ -199,7 +199,7 @@ def values(members: Sequence[Any], model: nn.Module) -> dict[str, Any]:
         # load_state_dict() adds `differentiable` to the defaults
         if path[-1] in _OF_TORCH or path[-2:] == (".defaults", "['differentiable']"):
             continue
-        label = f"{path[0]}: {written(path)}"
+        label = f"{path[0]}: {format_path(path)}"
         if isinstance(node, Tensor):
             if not parts_of(node):
                 by_path[label] = node
@@ -274,7 +274,7 @@ def _address(tensor: Tensor) -> int:
 
 
 def _storage(tensor: Tensor) -> int:
-    """Return where the tensor's storage is; a number of its own if that cannot be read."""
+    """Return the address of the tensor's storage; a unique number if it cannot be read."""
     try:
         return tensor.untyped_storage().data_ptr() or id(tensor)
     except Exception:

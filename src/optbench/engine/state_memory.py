@@ -15,12 +15,12 @@ from optbench.engine.reachable import (
     PLAIN,
     Path,
     TooManyObjects,
+    format_path,
     is_opaque,
     is_plain_sequence,
     parts_of,
     reachable,
     roots,
-    written,
 )
 
 _STORAGES = (torch.UntypedStorage, torch.TypedStorage)
@@ -110,14 +110,14 @@ class _Count:
                 storage = tensor.untyped_storage()
                 self._keep(storage.data_ptr(), storage.nbytes())
         except Exception as error:
-            self.unknown.append(f"a {type(tensor).__name__} at {written(path)} ({first_line(error)})")
+            self.unknown.append(f"a {type(tensor).__name__} at {format_path(path)} ({first_line(error)})")
 
     def _opaque(self, path: Path, node: Any) -> None:
         size = getattr(node, "nbytes", None)
         if isinstance(size, int):
             self._keep(id(node), size)
         else:
-            self.unknown.append(f"a {type(node).__qualname__} at {written(path)}")
+            self.unknown.append(f"a {type(node).__qualname__} at {format_path(path)}")
 
     def _keep(self, address: Any, size: int) -> None:
         if address not in self.excluded:

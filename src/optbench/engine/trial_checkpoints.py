@@ -24,7 +24,7 @@ class TrialCheckpoints:
         self.problem = ""
         self.news = ""
 
-    def attend(self, session: Session) -> None:
+    def set_session(self, session: Session) -> None:
         """Set the session, which must not have taken a step."""
         self._session, self._check = session, ResumeCheck(session)
 
