@@ -112,7 +112,7 @@ def test_no_word_where_the_interval_holds_zero(tmp_path: Path) -> None:
     assert not (frame["word"].astype(bool) & (frame["low"] <= 0) & (frame["high"] >= 0)).any()
     shown = command(tmp_path / "a", tmp_path / "b")
     assert shown.exit_code == 0
-    tables = shown.stdout.split("After against before")[0]
+    tables = shown.stdout.split("Changes from before to after")[0]
     assert "slower" not in tables
     assert "faster" not in tables
 
@@ -313,7 +313,7 @@ def test_a_side_on_which_nothing_ran_is_said_to_have_no_values(tmp_path: Path) -
     write(tmp_path / "b", a_suite(seeds=SEEDS), {})
     said = command(tmp_path / "a", tmp_path / "b")
     assert said.exit_code == 0
-    assert "no measured value on one of them: nothing to compare yet" in " ".join(said.stdout.split())
+    assert "one side has no measured values: nothing to compare yet" in " ".join(said.stdout.split())
 
 
 def test_what_changed_in_suite_and_environment_and_what_is_in_one_only(tmp_path: Path) -> None:
@@ -376,7 +376,10 @@ def test_a_change_and_its_interval_share_one_unit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "meaning"),
-    [("50%", "All passed"), ("5%", "Inconclusive: the estimate is past the threshold, the interval is not")],
+    [
+        ("50%", "All passed"),
+        ("5%", "Inconclusive: the estimate is beyond the threshold, the whole interval is not"),
+    ],
 )
 def test_only_outcomes_that_occur_are_explained_under_gates(tmp_path: Path, limit: str, meaning: str) -> None:
     done = command(
@@ -388,7 +391,7 @@ def test_only_outcomes_that_occur_are_explained_under_gates(tmp_path: Path, limi
         "markdown",
     )
     assert meaning in done.output
-    assert "Failed: the near bound" not in done.output
+    assert "Failed: the whole interval" not in done.output
 
 
 @pytest.mark.parametrize("format", ["terminal", "markdown", "csv", "json"])

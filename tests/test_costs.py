@@ -115,11 +115,11 @@ def test_words_of_a_source_are_judged(results: Results) -> None:
 def test_a_report_shows_costs_gradients_and_the_machine(results: Results) -> None:
     text = render_report(build(results), "markdown")
     for words in (
-        "Cost of an update and of an epoch",
+        "Cost per update and per epoch",
         "Convergence",
         "Best use is derived",
         "**Gradients**",
-        "**The machine meanwhile**",
+        "**Machine utilisation during training**",
         "noise of the loss",
     ):
         assert words in text

@@ -91,7 +91,7 @@ def test_a_performance_profile_rises_where_an_entry_met_its_targets(tmp_path):
     }
     write_trials(tmp_path, suite, trials_of(suite), events)
     drawing = of(read([tmp_path]))["profile"]
-    assert "2 workloads, 6 trials in all" in said(drawing)
+    assert "2 workloads, 6 trials in total" in said(drawing)
     with settings():
         epochs_panel = drawing.draw(*drawing.content).axes[0]
     assert epochs_panel.get_xlabel() == "multiple of the fewest epochs to target"
@@ -122,7 +122,7 @@ def test_measured_beside_published_shows_all_that_was_measured_also_what_was_nev
     assert "contradicted" in written  # beside the arrow
     assert "published by A survey" in said(drawing)
     assert "measured (6 seeds)" in said(drawing)
-    assert "Arrow: not more than half of the seeds reached it" in said(drawing)
+    assert "Arrow: at most half of the seeds reached the target" in said(drawing)
     with settings():
         epochs, final, memory = drawing.draw(*drawing.content).axes
     assert [line.get_xdata()[0] for line in epochs.lines if line.get_marker() == ">"] == [10]

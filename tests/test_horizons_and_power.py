@@ -121,10 +121,7 @@ def test_groups_never_compare_across_horizons_and_a_warning_says_so(tmp_path: Pa
 def test_reports_have_horizons_side_by_side(tmp_path: Path) -> None:
     found = with_horizons(tmp_path, rising)
     markdown = report.render(found, "markdown")
-    assert (
-        "| optimizer | 10 epochs | 20 epochs | 40 epochs | shortest on average | shortest for sure |"
-        in markdown
-    )
+    assert "| optimizer | 10 epochs | 20 epochs | 40 epochs | shortest (mean) | shortest (95 %) |" in markdown
     assert "| 40 epochs | none |" in markdown
     assert "A (10 epochs)" in markdown
     assert len(json.loads(report.render(found, "json"))["horizons"]) == 6
@@ -183,7 +180,7 @@ def test_plan_detect_prints_the_seeds(tmp_path: Path, capsys: pytest.CaptureFixt
     options = RunOptions(results=tmp_path / "results")
     assert show_plans([str(tmp_path / "digits.yaml")], options, "0.5%") == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "Seeds to see a difference of 0.50 points in the final accuracy from SGD" in out
+    assert "Seeds needed to detect a difference of 0.50 points in the final accuracy from SGD" in out
     assert f"1.00 points {seeds_needed(0.01, 0.005)} " in out
 
 

@@ -114,7 +114,7 @@ def test_without_a_script_tables_notes_warnings_and_sources_are_there(tmp_path):
         "small_cnn",
         "Test CPU",
         "How each number was computed",
-        "Every trial completed.",
+        "All trials completed.",
     ):
         assert expected in words, expected
 
@@ -142,7 +142,7 @@ def test_trials_of_a_sweep_that_failed_are_told_where_failures_are(tmp_path):
     words = " ".join(Document(render(read([tmp_path / "results"]), "html")).words().split())
     assert "4 of 24 trials did not complete (4 diverged)" in words
     assert "diverged (2 trials of the sweep, at fault: optimizer)" in words
-    assert "Every trial completed." not in words
+    assert "All trials completed." not in words
 
 
 def test_numbers_of_a_source_are_drawn_beside_what_was_measured_of_them(tmp_path):
@@ -279,7 +279,7 @@ def test_long_curves_are_thinned_and_say_so(tmp_path, monkeypatch):
     assert "extremes kept" not in page(tmp_path / "short")
     monkeypatch.setattr("optbench.report.page.curves.NUMBERS", 1000)
     text = page(tmp_path / "long", ("SGD",), 2, noisy(("SGD",), 2, 300))
-    assert "drawn from at most 83 evaluations a curve, extremes kept" in text
+    assert "thinned to at most 83 evaluations per curve, with extremes kept" in text
     assert (
         max(len(line["y"]) for f in data(text)["figures"] if f["kind"] == "lines" for line in f["series"])
         <= 85

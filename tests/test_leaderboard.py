@@ -265,18 +265,18 @@ def test_a_variant_that_nobody_has_logs_of_is_told_as_it_takes_its_base_from_eve
     trial(tmp_path / "logs", "x", 0, "mnist_jax", 1, reaching(10.0))
     report = build_leaderboard(imported(tmp_path))
     assert report.table["score"].tolist() == [0.0]
-    assert "mnist_wide; their bases do not count" in " ".join(report.sections[0].blocks[0].warnings)
+    assert "mnist_wide; their base workloads do not count" in " ".join(report.sections[0].blocks[0].warnings)
 
 
 @pytest.mark.parametrize("format", ["terminal", "markdown"])
 def test_a_report_states_set_scores_studies_rules_and_what_was_broken(report, format):
     text = " ".join(render_report(report, format).split())
     for part in (
-        "2 base workloads, 1 held-out variants; the set of submissions, on which all scores depend: fast, slow",
+        "2 base workloads, 1 held-out variants; scores depend on the set of submissions: fast, slow",
         "0.5000",
         "(20.0)",  # reached, does not count
         "Times in brackets were reached but do not count",
-        "over 4 times the least of its workload",
+        "above 4 times the fastest time of its workload",
         "median over its studies",
         "held-out variant",
         "too narrow",

@@ -419,7 +419,7 @@ def test_the_table_fits_80_columns_and_says_what_it_holds_for(tmp_path: Path) ->
     assert "batch of 7 x 100, 4 classes, fp32" in text
     assert "2.00x" in text
     assert "implementation foreach" in text
-    assert "not calibrated against a GPU: expect its allocator's peak from 5 % below to 20 % above" in text
+    assert "not calibrated against a GPU: expect a peak of its allocator from 5 % below to 20 % above" in text
 
 
 def test_markdown_has_whole_words(tmp_path: Path) -> None:

@@ -357,7 +357,7 @@ def test_an_ending_without_a_format_is_refused_and_the_endings_are_listed(comman
     usual(tmp_path / "other")
     done = optbench(*command.split(), "--output", f"t{ending}", cwd=tmp_path)
     assert done.returncode == 2
-    assert f"no format has the ending '{ending}'" in done.stderr
+    assert f"no format has the suffix '{ending}'" in done.stderr
     assert ".csv (csv)" in done.stderr
     assert not (tmp_path / f"t{ending}").exists()
 

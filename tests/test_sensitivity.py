@@ -289,7 +289,7 @@ def test_seeds_without_every_point_are_left_out_and_told(tmp_path: Path) -> None
     frame = sensitivity_frame(found)
     assert frame["seeds"].tolist() == [4, 4]
     assert not frame["complete"].any()
-    assert "sweep not complete for SGD, Adam" in report.render(found, "markdown")
+    assert "incomplete sweep for SGD, Adam" in report.render(found, "markdown")
 
 
 def test_a_sparse_grid_is_bracketed_not_interpolated(tmp_path: Path) -> None:

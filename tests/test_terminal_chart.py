@@ -101,12 +101,12 @@ def test_a_rising_curve_goes_from_the_lower_left_to_the_upper_right() -> None:
 
 def test_the_caption_tells_the_seeds_and_claims_no_band(tmp_path: Path) -> None:
     lines = charts(tmp_path, {("SGD", seed): curve(RISE) for seed in range(3)})
-    assert "Lines: median over 3 seeds, no band drawn" in lines[-1]
+    assert "Lines: median over 3 seeds, without bands" in lines[-1]
     assert "interval" not in "\n".join(lines)
 
 
 def test_one_seed_is_no_median(tmp_path: Path) -> None:
-    assert charts(tmp_path, {("SGD", 0): curve(RISE)})[-1].startswith("One seed each")
+    assert charts(tmp_path, {("SGD", 0): curve(RISE)})[-1].startswith("One seed per entry")
 
 
 def test_entries_with_different_numbers_of_seeds_are_told(tmp_path: Path) -> None:
@@ -116,7 +116,9 @@ def test_entries_with_different_numbers_of_seeds_are_told(tmp_path: Path) -> Non
 
 def test_seeds_that_diverged_are_told(tmp_path: Path) -> None:
     events = {("SGD", seed): curve(RISE) for seed in range(3)} | {("SGD", 3): diverged()}
-    assert "1 trial diverged or failed and left the curves" in charts(tmp_path, events)[-1]
+    assert (
+        "1 trial diverged or failed and is missing from the curves after that" in charts(tmp_path, events)[-1]
+    )
 
 
 def test_an_entry_of_which_all_diverged_is_told(tmp_path: Path) -> None:
@@ -127,7 +129,7 @@ def test_an_entry_of_which_all_diverged_is_told(tmp_path: Path) -> None:
 def test_of_many_entries_the_best_are_drawn_and_it_is_said(tmp_path: Path) -> None:
     events = {(f"Entry {i:02}", 0): curve([value * (0.5 + i / 24) for value in RISE]) for i in range(12)}
     lines = charts(tmp_path, events)
-    assert "the 8 of 12 entries that end highest" in lines[-1]
+    assert "the 8 of 12 entries with the highest final values" in lines[-1]
     text = "\n".join(lines)
     assert "Entry 11" in text
     assert "Entry 03" not in text
@@ -141,7 +143,7 @@ def test_of_losses_the_lowest_are_the_best_and_an_early_peak_flattens_nothing(tm
 
     events = {(f"Entry {i:02}", 0): of_loss(1 + i) for i in range(10)}
     lines = charts(tmp_path, events, metrics=("loss",), target={"metric": "loss", "at_most": 0.2})
-    assert "the 8 of 10 entries that end lowest" in lines[-1]
+    assert "the 8 of 10 entries with the lowest final values" in lines[-1]
     assert "cut off" in lines[-1]
     text = "\n".join(lines)
     assert "Entry 00" in text

@@ -1,4 +1,4 @@
-"""Where commands print: the width of the output, and lines that wrap between words only."""
+"""Output of commands: width of the terminal, and wrapping between words."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Text and tables for a terminal of any width: columns while they fit, else one block of `name: value` lines per row.
+"""Text and tables for a terminal of any width: columns if they fit, else one block of `name: value` lines per row.
 
-No word is broken, no cell is cut and no column is left out. A word longer than a line runs over its end.
+Words are not broken, cells are not cut and columns are not dropped. A word longer than a line exceeds the width.
 """
 
 from __future__ import annotations

@@ -378,7 +378,7 @@ def test_long_names_beside_rows_are_whole_and_different(browser, tmp_path):
     path = tmp_path / "report.html"
     path.write_text(render(read([tmp_path / "results"]), "html"), encoding="utf-8")
     opened = Opened(browser, path.as_uri(), 390)
-    figure = opened.page.locator(".figure", has_text="Final accuracy, a dot a seed")
+    figure = opened.page.locator(".figure", has_text="Final accuracy, one dot per seed")
     rows = figure.locator(".plot g[data-o]").evaluate_all(
         "(groups) => groups.map((each) => [...each.querySelectorAll('text')].map((text) => text.textContent).join(' '))"
     )

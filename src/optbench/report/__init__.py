@@ -1,7 +1,7 @@
-"""Numbers -> what people read. A format is a file in `formats/` with `SUFFIX` and `render(report) -> str`.
+"""Reports of results in several formats. A format is a file in `formats/` with `SUFFIX` and `render(report) -> str`.
 
-Its `SUFFIX` is the ending of its files. A run and `--save` write every format but those with `SAVED = False`. Nothing heavy is
-imported before something is rendered.
+`SUFFIX` is the ending of its files. A run and `--save` write every format except those with `SAVED = False`. Heavy modules are
+imported when a report is rendered.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FOLDER = Path(__file__).parent / "formats"
 
 
 def known_formats() -> dict[str, str]:
-    """Name of every format -> what it is for, read from the files without importing them."""
+    """Return the description of each format by name, read from the files without importing them."""
     found = {}
     for file in _files():
         text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
@@ -31,7 +31,7 @@ def known_formats() -> dict[str, str]:
 
 
 def render(results: Results, format: str = "terminal") -> str:
-    """The comparison in one format. Raises `OptbenchError` if there is no such format."""
+    """Return the comparison in one format. Raises `OptbenchError` for an unknown format."""
     check_format(format)
     from optbench.report.build import build
 
@@ -39,7 +39,7 @@ def render(results: Results, format: str = "terminal") -> str:
 
 
 def render_report(report: Report, format: str = "terminal") -> str:
-    """Whatever was built as a report, in one format. Raises `OptbenchError` if there is no such format."""
+    """Return a report in one format. Raises `OptbenchError` for an unknown format."""
     check_format(format)
     text: str = import_module(f"optbench.report.formats.{format}").render(report)
     return text
@@ -62,18 +62,18 @@ def chosen_format(format: str | None, output: Path | None, among: Sequence[str] 
     endings = {import_module(f"optbench.report.formats.{name}").SUFFIX: name for name in names}
     if output.suffix.lower() not in endings:
         known = ", ".join(f"{ending} ({name})" for ending, name in endings.items())
-        message = f"no format has the ending '{output.suffix}'; endings: {known}; or choose one with --format"
+        message = f"no format has the suffix '{output.suffix}'; expected one of {known}; or choose a format with --format"
         raise OptbenchError(Problem(message, where="--output", file=str(output)))
     return endings[output.suffix.lower()]
 
 
 def check_format(format: str) -> None:
-    """Raise `OptbenchError` if there is no such format."""
+    """Raise `OptbenchError` for an unknown format."""
     chosen_format(format, None)
 
 
 def saved_formats() -> tuple[str, ...]:
-    """The formats that a folder of reports has; the others are printed, or written where they are asked for by name."""
+    """Return the formats that a run and `--save` write; the others are written only by name."""
     modules = {
         name: import_module(f"optbench.report.formats.{name}") for name in (file.stem for file in _files())
     }
@@ -92,11 +92,11 @@ def save(
     figures: bool = False,
     captions: bool = True,
 ) -> tuple[Path, ...]:
-    """Write `report.md`, `report.csv`, ...: each in one move; with CSV also `verdicts.csv` and the like, where there are any.
+    """Write `report.md`, `report.csv`, ... atomically and return the paths; with CSV also `verdicts.csv` and the like, if any.
 
-    `figures` go to `figures/`, as SVG, PNG and PDF; those that are there already as they would be drawn are left alone.
-    Numbers are written first and Markdown, which shows the figures, last. Without `captions`, figures have no title and no note
-    below, and LaTeX tables no caption. Raises `OptbenchError` if the disk refuses.
+    Figures are written to `figures/` as SVG, PNG and PDF; files that are up to date are not written again. Numbers are
+    written first, and Markdown, which shows the figures, last. Without `captions`, figures have neither title nor note, and LaTeX
+    tables no caption. Raises `OptbenchError` if a file cannot be written.
     """
     from dataclasses import replace
 
@@ -121,12 +121,12 @@ def save(
 
 
 def save_everything(results: Results, folder: Path) -> tuple[Path, ...]:
-    """Every format that has files, and the figures. Raises `OptbenchError` if the disk refuses."""
+    """Write all saved formats and the figures. Raises `OptbenchError` if a file cannot be written."""
     return save(results, folder, saved_formats(), figures=True)
 
 
 def _with_figures(report: Report, results: Results, folder: Path) -> tuple[Report, tuple[Path, ...]]:
-    """The report that shows them, and their files."""
+    """Write the figures; return the report with links to them, and their paths."""
     from dataclasses import replace
 
     from optbench.report.document import Picture

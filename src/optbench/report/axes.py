@@ -1,4 +1,4 @@
-"""A suite with axes in one table: a row for each combination and entry."""
+"""Table of a suite with axes: one row per combination and entry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from optbench.suite.axes import as_text
 
 
 def axes_block(rows: Sequence[TableRow], table: pd.DataFrame, warnings: Sequence[str]) -> Block | None:
-    """`rows` and `table` (of `comparison`) are the suite's; None if it has no axes. Shows the first target."""
+    """Return the block with the table of all combinations, for the first target; None if the suite has no axes.
+
+    `rows` and `table` (from `analysis.table.comparison`) are those of one suite.
+    """
     paths = list(dict.fromkeys(path for row in rows for path in row.trial.axes))
     if not paths:
         return None
@@ -29,7 +32,7 @@ def axes_block(rows: Sequence[TableRow], table: pd.DataFrame, warnings: Sequence
     target = str(first["target"].iloc[0])
     shown = Table(f"Target: {clean(target)}" if target else "No target", tuple(columns), cells)
     notes = [
-        "Each combination is a workload of its own: seeds are paired within it, and no test compares two."
+        "Each combination is a separate workload: seeds are paired within it, and combinations are not tested against each other."
     ]
     if alone(rows):
         notes += ["Final metric: mean over seeds ± half the 95 % t interval, where there is one."]
@@ -39,7 +42,7 @@ def axes_block(rows: Sequence[TableRow], table: pd.DataFrame, warnings: Sequence
 
 
 def alone(rows: Sequence[TableRow]) -> bool:
-    """Whether every combination has a single row: tables of one row each then tell nothing more."""
+    """Return whether each combination has a single row; tables per combination then add nothing."""
     counts = pd.Series([row.trial.workload_name for row in rows]).value_counts()
     return bool((counts == 1).all())
 

@@ -1,4 +1,4 @@
-"""Builds the report of results: which tables, notes and warnings it has. No number is computed here."""
+"""Build the report of results: its tables, notes and warnings. All numbers are computed in `optbench.analysis`."""
 
 from __future__ import annotations
 
@@ -124,11 +124,11 @@ def _block(
 
 
 def _imported(suite: SuiteResults) -> str:
-    """What to say of results that optbench did not measure; "" for its own."""
+    """Return a statement of origin for imported results; "" for results that optbench measured."""
     origin = suite.plan.provenance.get("imported") if suite.plan is not None else None
     if origin == "algoperf":
-        return "Imported AlgoPerf logs; 'seeds' are the tuning trials of all studies (see the leaderboard)"
-    return f"Imported from {origin}: optbench did not run this" if origin else ""
+        return "Imported AlgoPerf logs; 'seeds' counts the tuning trials of all studies (see the leaderboard)"
+    return f"Imported from {origin}, not measured by optbench" if origin else ""
 
 
 def _table(caption: str, columns: Iterable[Column], table: pd.DataFrame, *, detail: bool = False) -> Table:
@@ -142,7 +142,7 @@ def _caption(target: str) -> str:
 
 
 def _messages_of_all(warnings: pd.DataFrame, suite: str) -> tuple[str, ...]:
-    """Of all workloads of a suite: what several share once, the rest with the workload's name."""
+    """Return the warnings of all workloads of a suite: shared ones once, the others with the workload's name."""
     own = warnings[(warnings["suite"] == suite) & (warnings["workload"] != "")]
     shared = own["message"].duplicated(keep=False)
     texts = own["message"].where(shared, own["workload"] + ": " + own["message"])
@@ -172,7 +172,7 @@ def _measured_on(rows: list[TableRow]) -> str:
 
 
 def _revision(rows: list[TableRow]) -> str:
-    """Git revisions of the suite's repository during the trials, and how many trials ran with uncommitted changes."""
+    """Return the git revisions of the suite's repository, and how many trials ran with uncommitted changes."""
     found = [log.started.environment for row in rows for log in row.logs if log.started is not None]
     revisions = dict.fromkeys(str(facts["git_revision"])[:8] for facts in found if facts.get("git_revision"))
     if not revisions:

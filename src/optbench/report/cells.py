@@ -1,4 +1,4 @@
-"""The columns of the tables, and how a row's numbers become the text of a cell."""
+"""Columns of the comparison tables, and formatting of their cells."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _Show = Callable[[float, float], str]  # a number, and the one whose decimals it
 @dataclass(frozen=True)
 class Cell:
     text: str
-    marked: bool = False  # in the group that cannot be told apart from the best
+    marked: bool = False  # not significantly worse than any other entry
 
 
 @dataclass(frozen=True)
 class Column:
-    """`title` may have two lines; `text` columns are aligned left and may wrap."""
+    """Title and cell function of a column. `title` may have two lines; `text` columns are aligned left and may wrap."""
 
     title: str
     cell: Callable[[Record], Cell]
@@ -32,7 +32,7 @@ class Column:
 
 
 def comparison_columns(table: pd.DataFrame) -> list[Column]:
-    """The main table's columns for one block and target."""
+    """Return the columns of the main table for one block and target."""
     columns = [_optimizer(table)]
     if table["target"].iloc[0]:
         columns += _passages(table)
@@ -49,7 +49,7 @@ def comparison_columns(table: pd.DataFrame) -> list[Column]:
 
 
 def passage_columns(table: pd.DataFrame) -> list[Column]:
-    """Of the tables for further targets."""
+    """Return the columns of the tables of further targets."""
     return [_optimizer(table), *_passages(table), _seeds(table)]
 
 
@@ -79,7 +79,7 @@ def difference_columns(table: pd.DataFrame) -> list[Column]:
 
 
 def told_apart(table: pd.DataFrame, group: str) -> bool:
-    """Whether a group means anything: some entry is in it and some other is not."""
+    """Return whether the tests separate entries: some are in the group and some are not."""
     return bool((table[group].eq(False).fillna(False)).any() and (table[group].eq(True).fillna(False)).any())
 
 
@@ -90,12 +90,12 @@ def none_worse(table: pd.DataFrame) -> bool:
 
 
 def shows_interval(table: pd.DataFrame) -> bool:
-    """Whether the brackets after times are 95 % intervals (else: the range over seeds)."""
+    """Return whether the brackets after times are 95 % intervals (else: ranges over seeds)."""
     return any(bool(table[f"{unit}_to_target_low"].notna().any()) for unit in shown_units(table))
 
 
 def shown_units(table: pd.DataFrame) -> list[str]:
-    """Epochs and seconds; steps where an imported log tells no epochs, and no seconds where it tells none."""
+    """Return epochs and seconds; for imported logs without epochs steps, and seconds only if the log has them."""
 
     def told(unit: str) -> bool:
         return any(bool(table[f"{unit}_{name}"].notna().any()) for name in ("to_target", "budget"))
@@ -107,12 +107,12 @@ def shown_units(table: pd.DataFrame) -> list[str]:
 
 
 def shows_memory(table: pd.DataFrame) -> bool:
-    """Imported logs don't tell it."""
+    """Return whether memory overhead is known; imported logs do not contain it."""
     return bool(table["memory_overhead"].notna().any()) or not table["trials"].any()
 
 
 def shows_gradients(table: pd.DataFrame) -> bool:
-    """Whether some entry used other than one gradient per step."""
+    """Return whether some entry used more or fewer than one gradient evaluation per step."""
     column = "gradient_evaluations_per_step"
     return column in table and bool(table[column].notna().any())
 

@@ -1,4 +1,4 @@
-"""How one change becomes the text of a cell."""
+"""Cells and columns of the tables of `optbench compare`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def title_of(quantity: str, metric: str) -> str:
 
 
 def change_cell(row: Record) -> Cell:
-    """`slower +8.2 % (+5.1 to +11.3)`; the word, and the mark, only where the two are told apart."""
+    """Return `slower +8.2 % (+5.1 to +11.3)`; the word and the mark only for significant changes."""
     if not row["method"] or math.isnan(row["change"]):
         return Cell("–")
     text = change_text(row).replace(" points", "")  # the column's title says so
@@ -45,7 +45,7 @@ def change_cell(row: Record) -> Cell:
 
 
 def change_text(row: Record) -> str:
-    """The change with its interval, where there is one."""
+    """Return the change with its interval, if there is one."""
     if row["change"] == row["low"] == row["high"] == 0:
         return "same"
     text = _size(row["change"], row)
@@ -55,12 +55,12 @@ def change_text(row: Record) -> str:
 
 
 def _as_multiples(row: Record) -> bool:
-    """Whether the change and its interval are written as multiples: all in one unit, as a percentage above 100 is hard to read."""
+    """Return whether the change and its interval are written as multiples, as percentages above 100 are hard to read."""
     return any(row[name] >= 1 for name in ("change", "low", "high"))
 
 
 def change_columns(several_horizons: bool) -> tuple[Column, ...]:
-    """A row an entry and quantity: everything."""
+    """Return the columns of the table with one row per entry and quantity."""
     horizon = (
         (Column("horizon", lambda row: Cell(str(row["horizon"])), text=True),) if several_horizons else ()
     )
@@ -84,7 +84,7 @@ def method_text(row: Record) -> str:
 
 
 def judgement_text(of: Judgement) -> str:
-    """Why: the quantity and its change, or what was missing."""
+    """Return the reason of a gate's outcome: the quantity and its change, or what was missing."""
     if of.compared is None:
         return of.why
     row: dict[Any, Any] = vars(of.compared.change)
@@ -93,9 +93,9 @@ def judgement_text(of: Judgement) -> str:
     if of.outcome == "not judged":
         return f"{_quantity(row)}: {clean(of.why)}"
     ends = {
-        "failed": f"past {limit}, and so is the near bound",
-        "inconclusive": f"past {limit}, but the interval is not",
-        "passed": f"not past {limit}",
+        "failed": f"beyond {limit}, and so is the whole interval",
+        "inconclusive": f"beyond {limit}, but the interval is not",
+        "passed": f"within {limit}",
     }
     return f"{said}: {ends[of.outcome]}"
 

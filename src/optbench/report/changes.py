@@ -1,4 +1,4 @@
-"""`optbench compare` as a report: what changed in the numbers, in the suite and in the environment, and the gates."""
+"""Report of `optbench compare`: changes of the numbers, the suite and the environment, and outcomes of the gates."""
 
 from __future__ import annotations
 
@@ -32,24 +32,23 @@ _TABLES = (
 )
 _INSTEAD = {"seconds_per_epoch": "seconds_per_step", "epochs_to_target": "steps_to_target"}
 _OUTCOMES = {
-    "failed": "failed: the near bound of the interval (Holm-adjusted over entries) is past the threshold",
-    "inconclusive": "inconclusive: the estimate is past the threshold, the interval is not",
-    "not judged": "not judged: there is nothing to judge by, which counts as failing",
+    "failed": "failed: the whole interval (Holm-adjusted over entries) is beyond the threshold",
+    "inconclusive": "inconclusive: the estimate is beyond the threshold, the whole interval is not",
+    "not judged": "not judged: no data to judge by, which counts as failed",
 }
 _NOTES = (
-    "After against before; in brackets the 95 % interval. Times and bytes are ratios (of geometric means), in percent of change, or as "
-    "multiples (0.46x to 2.52x) where a value is at least doubled. A word "
-    "(faster, slower, ...) and a mark ({mark}) stand only where the data tell the two apart: the interval leaves zero out and p is "
-    "below 0.05, Holm-adjusted over the optimizers of a column.",
-    "Seconds count training only; those of resumed trials are left out. To target: where not all seeds arrived, means restricted "
-    "to the budget, by permutation test and without interval; nothing finer than one evaluation interval is told apart.",
+    "Changes from before to after; in brackets the 95 % interval. Times and bytes are ratios of geometric means, in percent of change, "
+    "or as multiples (0.46x to 2.52x) where a value at least doubles. A word (faster, slower, ...) and a mark ({mark}) appear only for "
+    "significant changes: the interval excludes zero and p is below 0.05, Holm-adjusted over the optimizers of a column.",
+    "Seconds count training only; those of resumed trials are excluded. To target: where not all seeds reached it, means restricted "
+    "to the budget, by permutation test and without interval; changes below one evaluation interval are never significant.",
 )
 
 
 def changes_report(
     matched: Matched, items: Sequence[Compared], judgements: Sequence[Judgement], names: tuple[str, str]
 ) -> Report:
-    """`items`: as `compared` gives them; `names`: what to call the folders before and after."""
+    """Return the report of `items` (from `analysis.changes.compared`); `names`: display names of the folders before and after."""
     frame = changes_frame(items)
     more = {
         "suite_changes": suite_changes_frame(matched),
@@ -75,7 +74,7 @@ def changes_report(
 
 
 def build_changes(matched: Matched, names: tuple[str, str]) -> Report:
-    """Without gates."""
+    """Return the report without gates."""
     return changes_report(matched, compared(matched), (), names)
 
 
@@ -91,7 +90,7 @@ def _block(workload: str, frame: pd.DataFrame, cautions: pd.DataFrame, *, alone:
                 tables += _table(said, quantities, own, several)
     tables.append(_detail(frame, several))
     preliminary = bool(frame["preliminary"].any())
-    few = ("preliminary: fewer than 5 seeds on a side; an interval from so few is wide, and no conclusion",)
+    few = ("preliminary: fewer than 5 seeds on one side; at least 5 are needed for a conclusion",)
     own = cautions[(cautions["suite"] == frame["suite"].iloc[0]) & (cautions["workload"] == workload)]
     return Block(
         heading="" if alone else clean(workload),
@@ -106,12 +105,12 @@ def _block(workload: str, frame: pd.DataFrame, cautions: pd.DataFrame, *, alone:
 def _methods(frame: pd.DataFrame) -> str:
     found = set(frame["method"])
     if (frame["n_before"].eq(0) | frame["n_after"].eq(0)).all():
-        return "but no measured value on one of them: nothing to compare yet"
+        return "but one side has no measured values: nothing to compare yet"
     if "welch" in found and "paired" in found:
         return "paired by seed where both ran the same seeds from the same weights, else as independent groups (Welch)"
     if "welch" in found:
         return "as independent groups (Welch): not the same seeds from the same weights"
-    return "paired by seed: the same weights on both sides" if "paired" in found else "one value a side"
+    return "paired by seed: the same weights on both sides" if "paired" in found else "one value per side"
 
 
 def _table(caption: str, quantities: Iterable[str], frame: pd.DataFrame, several: bool) -> list[Table]:
@@ -156,7 +155,7 @@ def _seeds(quantities: tuple[str, ...], entry: Rows) -> Cell:
 def _detail(frame: pd.DataFrame, several: bool) -> Table:
     columns = change_columns(several)
     rows = tuple(tuple(column.cell(row) for column in columns) for row in frame.to_dict("records"))
-    return Table("Every quantity, before and after", columns, rows, detail=True)
+    return Table("All quantities, before and after", columns, rows, detail=True)
 
 
 def _settings(suite: str, more: dict[str, pd.DataFrame]) -> list[Block]:
@@ -166,9 +165,9 @@ def _settings(suite: str, more: dict[str, pd.DataFrame]) -> list[Block]:
         if len(own):
             facts = f"{len(own)} {'key differs' if len(own) == 1 else 'keys differ'}"
             table = _plain(f"Changed in the {what}", ("key", "before", "after"), own)
-            blocks.append(Block(f"What changed in the {what}", facts, (table,), (), (), ""))
+            blocks.append(Block(f"Changes in the {what}", facts, (table,), (), (), ""))
         else:
-            blocks.append(Block(f"What changed in the {what}", "Nothing", (), (), (), ""))
+            blocks.append(Block(f"Changes in the {what}", "None", (), (), (), ""))
     return blocks
 
 
@@ -180,13 +179,13 @@ def _closing(
         sides = {"before": clean(names[0]), "after": clean(names[1])}
         shown = one_sided.assign(only_in=one_sided["only_in"].map(sides))
         columns = ("only_in", "suite", "workload", "horizon", "optimizer", "difference")
-        facts = f"{len(shown)} {'entry has' if len(shown) == 1 else 'entries have'} no counterpart of the same workload, horizon and label"
+        facts = f"{len(shown)} {'entry has' if len(shown) == 1 else 'entries have'} no counterpart (workload, horizon and label)"
         if not any(pair.entries for pair in matched.suites):
             facts = f"Nothing was compared: {clean(differences(one_sided))}"
-        blocks.append(Block("Only in one", facts, (_plain("Not compared", columns, shown),), (), (), ""))
+        blocks.append(Block("Only on one side", facts, (_plain("Not compared", columns, shown),), (), (), ""))
     if judgements:
         blocks.append(_gates(judgements))
-    title = "Overall" if matched.suites else "Nothing in common"
+    title = "Overall" if matched.suites else "No common entries"
     return [Section(title, "", tuple(blocks), (), "")] if blocks else []
 
 
@@ -197,12 +196,12 @@ def _gates(judgements: Sequence[Judgement]) -> Block:
                 "gate": of.gate.kind,
                 "optimizer": of.compared.change.optimizer if of.compared else "–",
                 "outcome": of.outcome,
-                "why": judgement_text(of),
+                "reason": judgement_text(of),
             }
             for of in judgements
         ]
     )
-    table = _plain("Outcomes", ("gate", "optimizer", "outcome", "why"), shown)
+    table = _plain("Outcomes", ("gate", "optimizer", "outcome", "reason"), shown)
     outcomes = set(shown["outcome"])
     meanings = [meaning for outcome, meaning in _OUTCOMES.items() if outcome in outcomes]
     facts = "All passed" if outcomes == {"passed"} else "; ".join(meanings)

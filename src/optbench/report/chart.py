@@ -1,6 +1,6 @@
-"""A small chart of curves for a terminal, in a few lines of text: braille dots and a mark an entry, or plain ASCII.
+"""Charts of curves for a terminal: braille dots with one marker per entry, or plain ASCII.
 
-Marks tell entries apart without colour. Nothing is computed here but places on the grid.
+Markers distinguish entries without colour. Only positions on the grid are computed here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MARKS_A_CURVE = 4
 
 @dataclass(frozen=True)
 class Series:
-    """One entry: places in order of `x`, and how it is drawn. `colour` is `#rrggbb` or ""."""
+    """One entry's points in order of `x`, with symbol and colour (`#rrggbb` or "")."""
 
     name: str
     x: Sequence[float]
@@ -35,7 +35,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Axes:
-    """What the two axes show. Below `low` (and above `high`) curves run along the edge, and the chart says so."""
+    """Labels, target and range of the axes. Values below `low` or above `high` are drawn at the edge."""
 
     x: str
     y: str
@@ -48,7 +48,7 @@ class Axes:
 def chart(
     series: Sequence[Series], axes: Axes, width: int, height: int, *, unicode: bool = True
 ) -> list[Line]:
-    """`height` lines of curves, the axis, and the legend; nothing if no curve has two places."""
+    """Return `height` lines of curves, the axis, and the legend; [] if no curve has two points or there is no room."""
     drawn = [each for each in series if len(each.x) > 1]
     if not drawn or width < 30 or height < 4:
         return []
@@ -77,7 +77,7 @@ def chart(
 
 
 class _Grid:
-    """Cells of a chart, each with dots, a character and a colour."""
+    """Cells of a chart with their dots, character and colour."""
 
     def __init__(
         self, columns: int, rows: int, most: float, low: float, high: float, *, unicode: bool
@@ -89,7 +89,7 @@ class _Grid:
         self._cells: dict[tuple[int, int], tuple[str, str]] = {}
 
     def curve(self, series: Series) -> None:
-        """Straight lines between the places."""
+        """Draw straight lines between the points."""
         wide, tall = (2, 4) if self.unicode else (1, 1)
         first, last = (self._across(x, wide) for x in (series.x[0], series.x[-1]))
         before: int | None = None
@@ -142,7 +142,7 @@ class _Grid:
 
 
 def _between(series: Series, x: float) -> float:
-    """On the line between the two places around `x`; at the ends the first and the last."""
+    """Return the value at `x` by linear interpolation; outside of the range the first or last value."""
     xs, ys = series.x, series.y
     after = next((index for index, value in enumerate(xs) if value >= x), len(xs) - 1)
     if after == 0 or x >= xs[-1]:
@@ -177,7 +177,7 @@ def _time(value: float) -> str:
 
 
 def _legend(drawn: Sequence[Series], marks: Sequence[str], width: int) -> Iterator[Line]:
-    """As many to a line as have room; long names are cut."""
+    """Yield the lines of the legend with as many entries as fit; long names are cut."""
     most = max(8, min(60, width // 2 - 4))
     line: Line = []
     used = 0

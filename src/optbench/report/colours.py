@@ -1,8 +1,8 @@
-"""One colour, marker and dash pattern an optimizer, in every figure, page and chart: decided by the order of a suite's rows.
+"""Colour, marker and dash pattern per optimizer, the same in all figures, pages and charts: assigned in the order of a suite's rows.
 
-The first eight colours keep apart under protanopia, deuteranopia and tritanopia (Machado et al. 2009), the first twenty for most
-eyes; each has a contrast of at least 3:1 with its ground (WCAG 2, graphics). In grey, marker and dashes distinguish entries: no two
-of the first 40 share both, and no two of the first 180 share colour and marker.
+The first eight colours are distinguishable under protanopia, deuteranopia and tritanopia (Machado et al. 2009), the first twenty
+with normal colour vision; each has a contrast of at least 3:1 with its background (WCAG 2, graphics). In grey, marker and dashes
+distinguish entries: no two of the first 40 share both, and no two of the first 180 share colour and marker.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 #: on white; hues in this order: blue, rust, green, purple, black, olive, pink, brown
 LIGHT = ("#4488ee", "#994400", "#00aa66", "#990099", "#000022", "#999900", "#bb77aa", "#553311")
-#: the same hues on a dark ground
+#: the same hues on a dark background
 DARK = ("#44bbff", "#cc6600", "#33ddaa", "#bb55aa", "#ffffff", "#ddee11", "#bb8888", "#ddcc77")
-#: colours of the entries after the first eight, on white and on a dark ground
+#: colours of the entries after the first eight, on white and on a dark background
 MORE_LIGHT = (
     *("#2200ff", "#226666", "#ff4455", "#000099", "#ff00ee", "#550022"),
     *("#440055", "#bb0066", "#9900dd", "#dd66cc", "#224488", "#888888"),
@@ -26,9 +26,9 @@ MORE_DARK = (
 LIGHT_GROUND = "#ffffff"
 DARK_GROUND = "#14171a"
 
-#: lengths of strokes and gaps in line widths, as SVG's stroke-dasharray takes them; () is a whole line
+#: lengths of dashes and gaps in line widths, as for SVG's stroke-dasharray; () is a solid line
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2), (9, 2, 3, 2, 3, 2))
-#: circle, square, triangles, diamond, plus, cross, pentagon, star: as matplotlib calls them
+#: circle, square, triangles, diamond, plus, cross, pentagon, star: matplotlib's names
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "*")
 #: the same as characters, for terminals and legends of text
 SYMBOLS = ("●", "■", "▲", "◆", "▼", "✚", "✖", "⬟", "★")
@@ -36,7 +36,7 @@ SYMBOLS = ("●", "■", "▲", "◆", "▼", "✚", "✖", "⬟", "★")
 
 @dataclass(frozen=True)
 class Style:
-    """`light` and `dark`: `#rrggbb` for either ground."""
+    """Look of one entry. `light` and `dark`: `#rrggbb` for white and dark backgrounds."""
 
     light: str
     dark: str
@@ -46,7 +46,7 @@ class Style:
 
 
 def style(position: int) -> Style:
-    """Of the entry at this place (from 0) among the suite's rows. Repeats after 360."""
+    """Return the style of the entry at this position (from 0) among the suite's rows. Repeats after 360."""
     return Style(
         (LIGHT + MORE_LIGHT)[position % len(LIGHT + MORE_LIGHT)],
         (DARK + MORE_DARK)[position % len(DARK + MORE_DARK)],
@@ -57,6 +57,9 @@ def style(position: int) -> Style:
 
 
 def styles(names: Iterable[str]) -> dict[str, Style]:
-    """By name; the first mention decides the place. Give all names of a suite, in the order of its rows
-    (`analysis.entries.entry_names`), also where only some are drawn: or else colours would change from figure to figure."""
+    """Return the style of each name, by order of first occurrence.
+
+    Pass all names of a suite in the order of its rows (`analysis.entries.entry_names`), also where only some are drawn, so that
+    colours are the same in all figures.
+    """
     return {name: style(place) for place, name in enumerate(dict.fromkeys(names))}

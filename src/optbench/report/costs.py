@@ -1,4 +1,4 @@
-"""Tables of what updates cost, how smoothly they descend, and what the machine did: for workloads that were studied."""
+"""Tables of the cost of updates, convergence, gradients and machine utilisation, for workloads with `study` measurements."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _PREFIXES = ("", "k", "M", "G", "T", "P")
 
 
 def cost_blocks(costs: pd.DataFrame, rows: Sequence[TableRow]) -> Iterator[Block]:
-    """`costs` and `rows` are one suite's. With axes and a single entry the combinations are the rows of one block."""
+    """Yield one block per workload. `costs` and `rows` are those of one suite.
+
+    With axes and a single entry, the combinations are the rows of one block.
+    """
     if costs.empty:
         return
     if rows[0].trial.axes and alone(rows):
@@ -37,34 +40,40 @@ def cost_blocks(costs: pd.DataFrame, rows: Sequence[TableRow]) -> Iterator[Block
 
 
 def cost_tables(costs: pd.DataFrame) -> Iterator[Table]:
-    """`costs`: rows of `costs_frame` of one workload. Only columns that some row can fill; machines are for long formats."""
+    """Yield the tables of one workload's rows of `costs_frame`, without columns that no row can fill.
+
+    Machine utilisation is shown in long formats only.
+    """
     if costs["activation_bytes"].notna().any() or costs["gradient_noise_end"].notna().any():
-        yield from _table("Cost of an update and of an epoch", _COSTS, costs)
+        yield from _table("Cost per update and per epoch", _COSTS, costs)
         yield from _table("Convergence", _CONVERGENCE, costs)
         if costs["best_use"].ne("").any():
             yield from _table("Best use, derived from the measurements", _USES, costs)
     watched = costs["exploded_steps"].notna().any() or costs["clipped"].notna().any()
     if watched:
         yield from _table("Gradients", _GRADIENTS, costs)
-    yield from _table("The machine meanwhile", _MACHINE, costs, detail=True)
+    yield from _table("Machine utilisation during training", _MACHINE, costs, detail=True)
 
 
 def cost_notes(costs: pd.DataFrame) -> Iterator[str]:
-    """What the columns mean, for those that are shown."""
+    """Yield the definitions of the columns that are shown."""
     if costs["training_bytes"].notna().any():
         yield (
-            "Memory: parameters, gradients, optimizer state and activations of one batch, counted; FLOPs: matrix products and "
-            "convolutions of all forward and backward passes of an update."
+            "Memory: counted bytes of parameters, gradients, optimizer state and the activations of one batch. FLOPs: matrix products "
+            "and convolutions in all forward and backward passes of an update."
         )
     if costs["gradient_noise_end"].notna().any():
         yield (
-            "Noise scale: samples that a batch needs for its gradient's noise to be as small as the gradient, at the first and the "
-            "last weights (McCandlish et al. 2018); –: noise drowns the gradient."
+            "Noise scale: batch size in samples at which the noise of the gradient is as large as the gradient, at the initial and "
+            "the final weights (McCandlish et al. 2018); –: too much noise for an estimate."
         )
     if costs["activation_bytes"].notna().any() and costs["best_use"].ne("").any():
         yield RULES
     if costs["exploded_steps"].notna().any():
-        yield "Exploded: steps whose gradient norm was above 10x the running median; vanished: below 1/1000 of the first median, unlearned."
+        yield (
+            "Exploded: steps with a gradient norm above 10x the running median; vanished: below 1/1000 of the first median while "
+            "the loss is still high."
+        )
 
 
 def _table(
@@ -83,7 +92,7 @@ def _table(
 
 
 def _scaled(column: str, unit: str = "", digits: int = 3) -> Callable[[Record], Cell]:
-    """With the prefix that leaves a number from 1 to 1000."""
+    """Return a cell function that writes the number with the SI prefix that leaves 1 to 1000."""
 
     def cell(row: Record) -> Cell:
         value = float(row[column])
@@ -122,7 +131,7 @@ _CONVERGENCE = (
 )
 _USES = (
     _ENTRY,
-    Column("best use", lambda row: Cell(clean(str(row["best_use"])) or "nothing stands out"), text=True),
+    Column("best use", lambda row: Cell(clean(str(row["best_use"])) or "no clear recommendation"), text=True),
 )
 _GRADIENTS = (
     _ENTRY,

@@ -1,4 +1,4 @@
-"""The chart below the tables of a terminal: each entry's metric against time, a workload a chart."""
+"""Charts below the tables in a terminal: each entry's metric against time, one chart per workload."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EARLY = 0.1  # of the way: what lies beyond the values there would flatten all 
 def curve_charts(
     results: Results, width: int, height: int, *, unicode: bool = True, dark: bool = True
 ) -> list[list[Line]]:
-    """For each suite the lines of its charts, captions included; empty where no trial told two evaluations."""
+    """Return the lines of each suite's charts with captions; empty if no trial has two evaluations."""
     frame = curves_frame(results)
     return [
         list(_of_suite(suite, frame[frame["suite"] == suite.name], width, height, unicode=unicode, dark=dark))
@@ -67,17 +67,17 @@ def _of_suite(
             yield from lines
             yield [(_caption(shown, len(by_entry), series, axes, higher=higher), "dim")]
     if len(workloads) > _MOST_WORKLOADS:
-        yield [(f"Charts of the first {_MOST_WORKLOADS} of {len(workloads)} workloads.", "dim")]
+        yield [(f"Charts show the first {_MOST_WORKLOADS} of {len(workloads)} workloads.", "dim")]
 
 
 def _metric(row: TableRow) -> str:
-    """What the target is on, else the first."""
+    """Return the metric of the first validation target, else the workload's first metric."""
     targets = [target for target in row.trial.workload.target if target.split == "validation"]
     return targets[0].metric if targets else row.trial.workload.metrics[0]
 
 
 def _clock(curves: list[pd.DataFrame]) -> tuple[str, str]:
-    """Seconds of training, if every entry tells them; else epochs, else steps."""
+    """Return column and label of the time axis: seconds of training if all entries have them, else epochs, else steps."""
     for column, words in (("train_seconds", "seconds of training"), ("epoch", "epochs")):
         if all(of[column].notna().sum() > 1 for of in curves):
             return column, words
@@ -85,7 +85,7 @@ def _clock(curves: list[pd.DataFrame]) -> tuple[str, str]:
 
 
 def _shown(by_entry: dict[str, pd.DataFrame], *, higher: bool) -> dict[str, pd.DataFrame]:
-    """All, or those whose curves end highest (of losses: lowest), in the order of the table."""
+    """Return at most `_MOST_ENTRIES` entries, those with the best final values, in the order of the table."""
     if len(by_entry) <= _MOST_ENTRIES:
         return by_entry
     ends = {config_id: float(of["median"].iloc[-1]) for config_id, of in by_entry.items()}
@@ -118,15 +118,15 @@ def _caption(
 ) -> str:
     seeds = sorted({int(of["seeds"].max()) for of in shown.values()})
     n = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    text = "One seed each" if seeds == [1] else f"Lines: median over {n} seeds, no band drawn"
+    text = "One seed per entry" if seeds == [1] else f"Lines: median over {n} seeds, without bands"
     if len(shown) < entries:
-        text += f"; the {len(shown)} of {entries} entries that end {'highest' if higher else 'lowest'}"
+        text += f"; the {len(shown)} of {entries} entries with the {'highest' if higher else 'lowest'} final values"
     lost = sum(int(of["worst"].max()) for of in shown.values())  # also where the whole curve ends with them
     if lost:
-        text += f"; {lost} trial{'s' * (lost != 1)} {WORST} and left the curves"
+        text += f"; {lost} trial{'s' * (lost != 1)} {WORST} and {'are' if lost != 1 else 'is'} missing from the curves after that"
     values = [value for each in series for value in each.y]
     edge = axes.low if higher else axes.high
     if values and (min(values) < axes.low or max(values) > axes.high):
         shown_edge = f"{axes.scale * edge:.3g}" if axes.scale != 1.0 else number(edge)
-        text += f"; {'below' if higher else 'above'} {shown_edge} cut off"
+        text += f"; values {'below' if higher else 'above'} {shown_edge} are cut off"
     return text + "."

@@ -1,4 +1,4 @@
-"""How many seeds a difference would take, as `plan --detect` tells it."""
+"""Report of the number of seeds needed to detect a difference (`plan --detect`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from optbench.report.text import clean, is_share, number
 
 
 def detect_report(name: str, seeds: pd.DataFrame, delta: float) -> Report:
-    """`seeds`: as `analysis.power.seeds_frame` gives it."""
+    """Return the report of `seeds`, a frame of `analysis.power.seeds_frame`; `delta` is the difference to detect."""
     blocks = []
     for key, own in seeds.groupby(["workload", "horizon", "baseline"], sort=False):
         workload, horizon, baseline = map(str, key)
@@ -25,13 +25,13 @@ def detect_report(name: str, seeds: pd.DataFrame, delta: float) -> Report:
         columns = (
             Column("optimizer", lambda row: Cell(clean(row["optimizer"])), text=True),
             Column("seeds\nso far", lambda row: Cell(str(row["n"]))),
-            Column("spread of the\ndifference", partial(_spread, metric)),
+            Column("std of the\ndifference", partial(_spread, metric)),
             Column("seeds\nneeded", lambda row: Cell(_count(row["seeds"]))),
-            Column("likely\nbetween", lambda row: Cell(_between(row))),
+            Column("95 %\ninterval", lambda row: Cell(_between(row))),
             Column("to rank\nall pairs", lambda row: Cell(_count(row["seeds_holm"]))),
         )
         rows = tuple(tuple(column.cell(row) for column in columns) for row in own.to_dict("records"))
-        caption = f"Seeds to see a difference of {_shown(delta, metric)} in the final {clean(metric)} from {clean(baseline)}"
+        caption = f"Seeds needed to detect a difference of {_shown(delta, metric)} in the final {clean(metric)} from {clean(baseline)}"
         facts = f"{clean(workload)}, {horizon}"
         blocks.append(Block("", facts, (Table(caption, columns, rows),), tuple(_notes()), (), ""))
     section = Section(clean(name), "", tuple(blocks), (), "")
@@ -40,11 +40,11 @@ def detect_report(name: str, seeds: pd.DataFrame, delta: float) -> Report:
 
 def _notes() -> list[str]:
     return [
-        "Needed: for a power of 80 % of the paired t test at 5 % (noncentral t; about (1.96 + 0.84)² x (spread / difference)² "
-        "+ 1.9), from the standard deviation of the paired differences measured so far.",
-        "Likely between: the same for the ends of the 95 % interval of that standard deviation.",
-        "To rank all pairs: at 5 % over all pairs, the strictest step of Holm's adjustment.",
-        f"Under {FEW_SEEDS} seeds a table stays preliminary, whatever the spread.",
+        "Needed: for 80 % power of the paired t test at 5 % (noncentral t; about (1.96 + 0.84)² x (std / difference)² + 1.9), "
+        "from the standard deviation of the paired differences measured so far.",
+        "Interval: the seeds needed at both ends of the 95 % interval of that standard deviation.",
+        "To rank all pairs: at 5 % over all pairs of entries, at the strictest step of Holm's adjustment.",
+        f"Tables with fewer than {FEW_SEEDS} seeds are labelled preliminary.",
     ]
 
 

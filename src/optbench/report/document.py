@@ -1,4 +1,4 @@
-"""A report as titles, tables of text and notes: what every format shows. No number is computed here."""
+"""Data structures of a report: titles, tables of text, notes and warnings, which every format renders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Block", "Cell", "Column", "Picture", "Report", "Section", "Table"]
 
 @dataclass(frozen=True)
 class Table:
-    """`rows` hold a cell a column. A `detail` is for formats with room for it."""
+    """Table with one cell per column in each row. A `detail` table is shown in long formats only."""
 
     caption: str
     columns: tuple[Column, ...]
@@ -24,7 +24,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Block:
-    """One workload: its tables, how to read them, what to beware of, and where it was measured."""
+    """One workload: its tables, notes, warnings, and the machine that it was measured on."""
 
     heading: str
     facts: str
@@ -37,7 +37,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure that lies beside the report: its path from there, as in "figures/finals.svg"."""
+    """A figure file; `path` is relative to the report, as in "figures/finals.svg"."""
 
     path: str
     caption: str
@@ -58,9 +58,9 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """`table`, `warnings` and those in `more`, by name, are the tidy frames that everything here was made from.
+    """Sections to render, with the tidy frames that they were built from: `table`, `warnings`, and others by name in `more`.
 
-    `results`: for formats that show more than tables, as they were read; None where a report is of something else.
+    `results`: the results as read, for formats that show more than tables; None for reports of other data.
     """
 
     sections: tuple[Section, ...]

@@ -1,4 +1,4 @@
-"""Horizons side by side: the final metric of each, and the shortest that meets the target."""
+"""Tables of the final metric per horizon, with the shortest horizon that meets the target."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Rows = Mapping[str, Mapping[Any, Any]]  # of one optimizer, by horizon
 
 
 def horizon_blocks(table: pd.DataFrame) -> list[Block]:
-    """A block a workload. `table`: the rows of one suite (`analysis.horizons.horizons_frame`)."""
+    """Return one block per workload. `table`: the rows of one suite (`analysis.horizons.horizons_frame`)."""
     several = table["workload"].nunique() > 1
     return [
         _block(own, f" on {clean(str(workload))}" if several else "")
@@ -33,22 +33,22 @@ def _block(table: pd.DataFrame, on: str) -> Block:
         columns = (
             Column("optimizer", _optimizer, text=True),
             *(Column(horizon, partial(_final, horizon)) for horizon in horizons),
-            Column("shortest\non average", partial(_shortest, "shortest")),
-            Column("shortest\nfor sure", partial(_shortest, "shortest_surely")),
+            Column("shortest\n(mean)", partial(_shortest, "shortest")),
+            Column("shortest\n(95 %)", partial(_shortest, "shortest_surely")),
         )
         entries = [of.set_index("horizon").to_dict("index") for _, of in own.groupby("optimizer", sort=False)]
         rows = tuple(tuple(column.cell(entry) for column in columns) for entry in entries)
         tables.append(Table(f"Final metric, target {clean(str(target))}", columns, rows))
     notes: tuple[str, ...] = (
-        "Every horizon is a full run of its own, schedule and all. Shortest: the least horizon whose final metric on the test "
-        "split meets the target, in its mean over seeds; for sure: with its whole 95 % t interval.",
+        "Each horizon is a separate full run with its own schedule. Shortest (mean): the shortest horizon whose final metric on "
+        "the test split meets the target in the mean over seeds; shortest (95 %): with its whole 95 % t interval.",
     )
     if table["imputed"].any():
         metric = str(table["metric"].iloc[0])
         notes += (f"†: trials that {WORST} count as {worst_value_text(metric)}.",)
     return Block(
         f"Horizons{on}",
-        "Time to target does not compare across horizons; this does",
+        "Times to target are not comparable across horizons; final metrics are",
         tuple(tables),
         notes,
         (),

@@ -1,4 +1,4 @@
-"""The leaderboard as tables and notes, for every format; the rules stand below it."""
+"""Leaderboard as tables, with its scoring rules as notes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TAUS = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
 
 
 def build_leaderboard(results: Results) -> Report:
-    """One section a suite. `table`: a row a submission (columns: `leaderboard_frame`).
+    """Return the report with one section per suite; its `table` has one row per submission (see `leaderboard_frame`).
 
     Raises `OptbenchError` if a suite has no workload with a target, or no complete trial.
     """
@@ -67,7 +67,7 @@ def leaderboard_block(suite: SuiteResults, board: Leaderboard) -> Block:
     return Block(
         heading="Leaderboard",
         facts=clean(
-            f"{len(rules.base)} base workloads{variants}; the set of submissions, on which all scores depend: {', '.join(names)}"
+            f"{len(rules.base)} base workloads{variants}; scores depend on the set of submissions: {', '.join(names)}"
         ),
         tables=tuple(table for table in tables if table.rows),
         notes=tuple(_notes(board)),
@@ -93,12 +93,12 @@ def _findings(suite: SuiteResults) -> list[str]:
 
 
 def _without_logs(board: Leaderboard) -> list[str]:
-    """A variant that nobody reached takes its base from everybody."""
+    """Return a warning about variants without any time, which exclude their base workloads for all submissions."""
     lost = [name for name in board.rules.held_out if np.isinf(board.times[name].to_numpy()).all()]
     if not lost:
         return []
     return [
-        f"held-out variants that no submission reached, or has logs of: {', '.join(lost)}; their bases do not count"
+        f"held-out variants without logs, or not reached by any submission: {', '.join(lost)}; their base workloads do not count"
     ]
 
 
@@ -158,7 +158,9 @@ def _flips(board: Leaderboard) -> Table:
         Column("order\nflips in", lambda row: Cell(_share(row["flipped"]))),
         Column("tied in", lambda row: Cell(_share(row["tied"]))),
     )
-    return _table("How often two change places when studies are resampled", columns, board.flips, detail=True)
+    return _table(
+        "Order changes of pairs of submissions over resampled studies", columns, board.flips, detail=True
+    )
 
 
 def _table(caption: str, columns: tuple[Column, ...], table: pd.DataFrame, *, detail: bool = False) -> Table:
@@ -188,20 +190,20 @@ def _notes(board: Leaderboard) -> list[str]:
     outside = not board.scores["score"].between(board.scores["low"] - 1e-9, board.scores["high"] + 1e-9).all()
     few = board.scores["studies_most"].max() < 10
     notes = [
-        "A study's time is the least training time at which any of its trials first meets the validation target; a "
-        "submission's is the median over its studies; never reached is infinite, and so is a workload without logs.",
-        counting("A held-out variant's time becomes infinite where its base workload was not reached."),
-        "A time over 4 times the least of its workload becomes infinite.",
-        counting("A base workload's time becomes infinite where its held-out variant's is."),
-        "Times in brackets were reached but do not count by these rules." if brackets else "",
-        "Score: area below the share of base workloads with a time within tau of the fastest, at 100 equally spaced tau "
-        "from 1 to 4, by trapezoids, over 3.",
-        f"Band and flips: {RESAMPLES:,} bootstrap samples of the studies, drawn for each submission and workload; in "
-        f"{_share(board.order_changed)} of them some pair is in the opposite order.",
-        "A score outside of its band: in every resample the fastest of a workload is found anew, which moves all scores."
+        "A study's time is the minimum training time at which one of its trials first meets the validation target; a "
+        "submission's time is the median over its studies. It is infinite if the target is not reached or there are no logs.",
+        counting("A held-out variant's time is set to infinity if its base workload was not reached."),
+        "A time above 4 times the fastest time of its workload is set to infinity.",
+        counting("A base workload's time is set to infinity if its held-out variant's time is infinite."),
+        "Times in brackets were reached but do not count under these rules." if brackets else "",
+        "Score: area under the share of base workloads with a time within tau times the fastest, at 100 equally spaced tau "
+        "from 1 to 4, by the trapezoidal rule, divided by 3.",
+        f"Bands and flips: {RESAMPLES:,} bootstrap samples of the studies, drawn per submission and workload; in "
+        f"{_share(board.order_changed)} of them at least one pair is in the opposite order.",
+        "A score can lie outside its band: each resample has its own fastest time per workload, which changes all scores."
         if outside
         else "",
-        "With fewer than 10 studies such bands are too narrow: they show the least of the uncertainty."
+        "With fewer than 10 studies such bands are too narrow; they are a lower bound of the uncertainty."
         if few
         else "",
     ]

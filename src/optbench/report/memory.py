@@ -1,4 +1,4 @@
-"""A memory forecast as titles, a table and notes, for every format of the report."""
+"""Report of predicted (and measured) memory: a table and notes per workload."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _MIB = 2**20
 
 
 def memory_block(heading: str, facts: str, forecasts: Sequence[Forecast]) -> tuple[Block, pd.DataFrame]:
-    """One workload's table with its notes, and the same as a tidy frame with a row a forecast, sizes in bytes."""
+    """Return one workload's table with notes, and a tidy frame with one row per forecast, sizes in bytes."""
     frame = pd.DataFrame([_record(heading, forecast) for forecast in forecasts])
     columns = _columns(frame)
     rows = tuple(tuple(column.cell(row) for column in columns) for row in frame.to_dict("records"))
     block = Block(
         heading=clean(heading),
         facts=clean(f"{facts}; {_model_facts(forecasts[0])}"),
-        tables=(Table("MiB, and x the parameters", tuple(columns), rows),),
+        tables=(Table("Memory in MiB and as a multiple (x) of the parameters", tuple(columns), rows),),
         notes=tuple(_notes(forecasts)),
         warnings=tuple(_warnings(forecasts)),
         measured_on="",
@@ -33,7 +33,7 @@ def memory_block(heading: str, facts: str, forecasts: Sequence[Forecast]) -> tup
 
 
 def memory_report(title: str, blocks: Sequence[tuple[Block, pd.DataFrame]]) -> Report:
-    """Blocks of one command, ready for `report.formats`."""
+    """Return the report of several blocks of `memory_block`."""
     section = Section(clean(title), "", tuple(block for block, _ in blocks), (), "")
     warnings = [
         {"workload": block.heading, "message": message} for block, _ in blocks for message in block.warnings
@@ -98,7 +98,7 @@ def _columns(frame: pd.DataFrame) -> list[Column]:
     if frame["measured_bytes"].notna().any():
         columns += [
             _size("measured", "measured_bytes"),
-            Column("off by", lambda row: Cell(_percent(row["measured_over_total"]))),
+            Column("error", lambda row: Cell(_percent(row["measured_over_total"]))),
         ]
     return columns
 
@@ -116,7 +116,7 @@ def _multiple(name: str) -> Column:
 
 
 def _mib(size: float) -> str:
-    """Down to a tenth of a MiB, or to three digits below ten."""
+    """Return MiB with one decimal, three significant digits below ten, and none from 1000 on."""
     if math.isnan(size):
         return "–"
     value = size / _MIB
@@ -126,7 +126,7 @@ def _mib(size: float) -> str:
 
 
 def _percent(ratio: float) -> str:
-    """How far the forecast is from what was measured."""
+    """Return the relative error of the prediction, given measured / predicted."""
     return "–" if math.isnan(ratio) else f"{100 * (1 / ratio - 1):+.1f} %"
 
 
@@ -134,33 +134,37 @@ def _model_facts(forecast: Forecast) -> str:
     model = forecast.model
     return (
         f"{model.parameters:,} parameters, buffers and frozen parameters {_mib(model.fixed_bytes)} MiB, "
-        f"the batch {_mib(model.batch_bytes)} MiB"
+        f"batch {_mib(model.batch_bytes)} MiB"
     )
 
 
 def _notes(forecasts: Sequence[Forecast]) -> list[str]:
     notes = [
-        "State is exact: every distinct tensor that can be reached from the optimizer, scalars left out"
+        "State is exact: all distinct tensors reachable from the optimizer, without scalars"
         + ("; >=: at least this much." if any(f.optimizer.at_least for f in forecasts) else "."),
-        "Activations are what stays alive from the forward to the backward pass, apart from parameters and the batch.",
-        "Total is the forecast peak of a training step: parameters, buffers, batch and state, and the larger of the peak of both "
-        "passes (activations and gradients included) and gradients + step peak."
-        + (" A moving average of the weights is in it." if any(f.average_bytes for f in forecasts) else ""),
+        "Activations are the tensors kept from the forward for the backward pass, without parameters and the batch.",
+        "Total is the predicted peak of a training step: parameters, buffers, batch and state, plus the larger of the peak of both "
+        "passes (with activations and gradients) and gradients + step peak."
+        + (
+            " It includes the moving average of the weights."
+            if any(f.average_bytes for f in forecasts)
+            else ""
+        ),
         _implementations(forecasts),
     ]
     if any(forecast.measured_bytes is not None for forecast in forecasts):
         notes.append(
-            "Measured is the peak of the GPU's allocator over real training steps; off by is the forecast's error."
+            "Measured is the peak of the GPU's allocator over real training steps; error is that of the predicted total."
         )
     elif any(forecast.total_bytes for forecast in forecasts):
         low, high = (f"{abs(100 * (bound - 1)):.0f} %" for bound in BAND)
         notes.append(
-            f"The total is not calibrated against a GPU: expect its allocator's peak from {low} below to {high} above (assumed: "
-            "workspaces of cuBLAS and cuDNN, masks); on a machine with one, --check measures it."
+            f"The total is not calibrated against a GPU: expect a peak of its allocator from {low} below to {high} above (assumed "
+            "for workspaces of cuBLAS and cuDNN, and masks). On a machine with a GPU, --check measures it."
         )
     notes += [f"{f.label}: {f.optimizer.note}." for f in forecasts if f.optimizer.note]
     if any(f.optimizer.closure for f in forecasts):
-        notes.append("With a closure both passes happen inside step(): there the total is an upper bound.")
+        notes.append("With a closure, both passes run inside step(); the total is then an upper bound.")
     return [clean(note) for note in notes]
 
 
@@ -170,9 +174,11 @@ def _implementations(forecasts: Sequence[Forecast]) -> str:
         if forecast.optimizer.implementation:
             by_name.setdefault(forecast.optimizer.implementation, []).append(forecast.label)
     if len(by_name) == 1:
-        return f"Step peaks hold for the implementation {next(iter(by_name))}; --implementation asks for another."
+        return (
+            f"Step peaks are for the implementation {next(iter(by_name))}; --implementation selects another."
+        )
     groups = "; ".join(f"{name}: {', '.join(labels)}" for name, labels in by_name.items())
-    return f"Step peaks hold for these implementations ({groups}); --implementation asks for another."
+    return f"Step peaks are for these implementations ({groups}); --implementation selects another."
 
 
 def _warnings(forecasts: Sequence[Forecast]) -> list[str]:
@@ -180,6 +186,6 @@ def _warnings(forecasts: Sequence[Forecast]) -> list[str]:
     unknown = next((f.model.problem for f in forecasts if f.model.problem), "")
     if unknown:
         warnings.append(
-            f"activations and total are unknown: the model can't be followed without data ({unknown})"
+            f"activations and total are unknown: the model cannot be traced without data ({unknown})"
         )
     return [clean(warning) for warning in warnings]

@@ -1,4 +1,4 @@
-"""What stands below a table: how its numbers are defined, in a sentence each, and only what the table shows."""
+"""Notes below the comparison table: one sentence per definition, only for what the table shows."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from optbench.report.cells import (
 from optbench.report.outcomes import WORST, worst_value_text
 from optbench.report.text import clean
 
-_WEIGHTS = {"last": "the last weights", "best_validation": "the weights that were best on validation"}
+_WEIGHTS = {"last": "the last weights", "best_validation": "the weights with the best validation metric"}
 
 
 def notes(table: pd.DataFrame, *, imported: bool = False) -> Iterator[str]:
-    """`table`: the comparison's rows of one block and target."""
+    """Yield the notes of `table`, the rows of the comparison of one block and target."""
     if table["target"].iloc[0]:
         yield from _of_times(table)
     if shows_gradients(table):
         yield "Gradients: gradient evaluations, each a forward and a backward pass over the batch of a step."
     yield from _of_final(table)
     if shows_memory(table):
-        yield "Memory overhead: optimizer state, in multiples of the parameters' bytes."
+        yield "Memory overhead: optimizer state as a multiple of the parameters' bytes."
         yield from _of_unknown_memory(table)
     yield from _of_groups(table)
     if not imported:
@@ -37,21 +37,23 @@ def notes(table: pd.DataFrame, *, imported: bool = False) -> Iterator[str]:
 
 
 def _of_times(table: pd.DataFrame) -> Iterator[str]:
-    text = "To target: the first evaluation at which the target held; Kaplan-Meier median over seeds"
-    text += " (the middle of two where their number is even)" if table["trials"].mod(2).eq(0).any() else ""
+    text = "To target: the first evaluation at which the target is met; Kaplan-Meier median over seeds"
+    text += (
+        " (midpoint of the middle two if their number is even)" if table["trials"].mod(2).eq(0).any() else ""
+    )
     if shows_interval(table):
-        text += "; in brackets its 95 % interval, from the evaluation before on"
+        text += "; in brackets its 95 % interval, extended to the previous evaluation"
     elif (table["reached"] > 1).any():
         text += "; in brackets the range over seeds (an interval needs 6 seeds)"
     yield text + "."
     if (table["reached"].gt(0) & table[f"{shown_units(table)[0]}_to_target"].isna()).any():
-        yield "'>': at most half of the seeds arrived within the budget."
+        yield "'>': at most half of the seeds reached the target within the budget."
 
 
 def _of_final(table: pd.DataFrame) -> Iterator[str]:
     metric = clean(str(table["metric"].iloc[0]))
     estimand = str(table["estimand"].iloc[0])
-    text = f"Final {metric}: on the test split, of {_WEIGHTS.get(estimand, estimand)}"
+    text = f"Final {metric}: on the test split, with {_WEIGHTS.get(estimand, estimand)}"
     if estimand == "last_validation":
         text = f"Final {metric}: on the validation split, at the last evaluation (the log has no test split)"
     if estimand == "last_train":
@@ -61,15 +63,15 @@ def _of_final(table: pd.DataFrame) -> Iterator[str]:
     if (table["imputed"].gt(0) & table["final_metric"].notna()).any():
         worst = worst_value_text(metric)
         yield (
-            f"†: trials that {WORST} count as {worst}, in means and in differences; no interval holds for such a mean, "
-            "and it gets no mark."
+            f"†: trials that {WORST} count as {worst}, in means and in differences; such a mean has no interval "
+            "and is not marked."
         )
 
 
 def _of_unknown_memory(table: pd.DataFrame) -> Iterator[str]:
     for row in table[table["memory_note"].fillna("") != ""].to_dict("records"):
         known = "–" if math.isnan(row["memory_overhead"]) else ">="
-        yield f"{known}: the state of {clean(str(row['optimizer']))} is not fully counted ({clean(row['memory_note'])})."
+        yield f"{known}: the state of {clean(str(row['optimizer']))} is only partly counted ({clean(row['memory_note'])})."
 
 
 def _of_groups(table: pd.DataFrame) -> Iterator[str]:
@@ -92,6 +94,5 @@ def _of_groups(table: pd.DataFrame) -> Iterator[str]:
         )
     if table["difference_p"].notna().any():
         yield (
-            "Differences: p from the same tests, adjusted over all pairs of entries; each 95 % interval is of one difference, "
-            "not adjusted."
+            "Differences: p from the same tests, adjusted over all pairs of entries; the 95 % intervals are not adjusted."
         )

@@ -1,4 +1,4 @@
-"""How the trials of a row ended, in words: one rule for tables, figures and the page."""
+"""Text for the outcomes of a row's trials, shared by tables, figures and the page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from optbench.report.text import is_share
 
-#: collective words for the ends that count as the worst outcome (decision 9), running out of memory included
+#: words for the outcomes that count as the worst (decision 9), including out of memory
 WORST = "diverged or failed"
 _WORDS = {
     "diverged": "diverged",
@@ -29,14 +29,14 @@ def status_text(row: Mapping[Any, Any]) -> str:
 
 
 def worst_text(row: Mapping[Any, Any]) -> str:
-    """Return the same of the trials that count as the worst outcome; "" if none does."""
+    """Return the same text for the trials that count as the worst outcome only; "" if there are none."""
     counts = {_WORDS[name]: int(row[name]) for name in ("diverged", "out_of_memory")}
     counts["failed"] = int(row["imputed"]) - sum(counts.values())  # others failed through the infrastructure
     return _counted({words: n for words, n in counts.items() if n}, row["planned"])
 
 
 def worst_value_text(metric: str) -> str:
-    """Return what such a trial counts as."""
+    """Return the value that a trial with the worst outcome counts as."""
     return "0" if is_share(metric) else "the worst value measured (0 where higher is better)"
 
 

@@ -1,4 +1,4 @@
-"""Several workloads summed up, below a suite's own tables."""
+"""Summary over several workloads: performance profiles and speedups, or the leaderboard."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from optbench.report.document import Block, Table
 from optbench.report.text import clean
 from optbench.store import Results, SuiteResults
 
-#: with fewer runs in all, a bootstrap band says little
+#: with fewer runs in total, bootstrap bands are too narrow
 _FEW_RUNS = 20
 
 
 def summary_block(suite: SuiteResults) -> Block | None:
-    """The leaderboard where a competition's rules are known, else profiles and speedups; None for fewer than two
-    workloads with targets, or two entries.
+    """Return the leaderboard if the plan has a competition's rules, else profiles and speedups.
+
+    None for fewer than two workloads with targets, or fewer than two entries.
     """
     rows = [row for row in table_rows(Results((suite,))) if row.trial.workload.target]
     if suite.plan is not None and "leaderboard" in suite.plan.provenance:
@@ -44,14 +45,14 @@ def summary_block(suite: SuiteResults) -> Block | None:
 
 
 def _named(passages: pd.DataFrame, rows: list[TableRow], names: Mapping[str, str]) -> pd.DataFrame:
-    """First targets only; entries with several horizons are several entries."""
+    """Return the passages of first targets, with one optimizer name per horizon."""
     first = {row.config_id: str(row.trial.workload.target[0]) for row in rows}
     own = passages[passages["target"] == passages["config_id"].map(first)]
     return own.assign(optimizer=own["config_id"].map(names))
 
 
 def _names(rows: list[TableRow]) -> dict[str, str]:
-    """By config_id."""
+    """Return display names by config_id."""
     lengths: dict[str, set[tuple[str, str]]] = {}
     for row in rows:
         lengths.setdefault(row.trial.label, set()).add((row.trial.workload_name, row.horizon))
@@ -66,10 +67,12 @@ def _block(found: list[Profiles]) -> Block:
     first = found[0]
     workloads = int(first.summary["workloads"].iloc[0])
     left_out = (
-        [f"not measured for all entries, left out: {', '.join(first.left_out)}"] if first.left_out else []
+        [f"excluded, as not measured for all entries: {', '.join(first.left_out)}"] if first.left_out else []
     )
     few = (
-        [f"preliminary: bands from {first.runs} runs in all are too narrow"] if first.runs < _FEW_RUNS else []
+        [f"preliminary: bands from {first.runs} runs in total are too narrow"]
+        if first.runs < _FEW_RUNS
+        else []
     )
     return Block(
         heading="All workloads",
@@ -110,10 +113,10 @@ def _band(row: Mapping[Any, Any], name: str, digits: int, unit: str = "") -> str
 def _notes(found: list[Profiles]) -> list[str]:
     bounded = any((profiles.summary["speedup_bound"] != "").any() for profiles in found)
     notes = [
-        "Profile score: area below the share of workloads whose time to target (median over seeds) is within a multiple "
-        "of the fastest entry's, from 1 to 4, over its width (Dolan and Moré); 1 is fastest everywhere.",
+        "Profile score: area under the performance profile (Dolan and Moré), the share of workloads whose time to target (median "
+        "over seeds) is within a multiple of the fastest entry's, from 1 to 4, divided by its width; 1: fastest on every workload.",
         "Speedup: geometric mean over workloads of the baseline's time over the entry's.",
-        "<= and >=: the budget stands for a target that was not reached." if bounded else "",
+        "<= and >=: bounds, as the budget is used for a target that was not reached." if bounded else "",
         f"In brackets: 95 % bands from {RESAMPLES:,} bootstrap samples of the seeds, within each workload and entry.",
     ]
     return [note for note in notes if note]

@@ -1,4 +1,4 @@
-"""Published rows beside what was measured: a row a cell, with its verdict."""
+"""Table of published and measured values: one row per claim, with its verdict."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from optbench.report.cells import Cell, Column
 from optbench.report.document import Block, Report, Section, Table
 from optbench.report.text import clean, count, number, seconds
 
-CAPTION = "Measured beside published"
+CAPTION = "Published and measured values"
 TITLES = {
     "epochs_to_target": "epochs to target",
     "steps_to_target": "steps to target",
@@ -31,14 +31,14 @@ TITLES = {
 
 
 def published_blocks(verdicts: pd.DataFrame) -> list[Block]:
-    """A block a workload and source. `verdicts`: the rows of one suite (`analysis.published.verdicts_frame`)."""
+    """Return one block per workload and source. `verdicts`: the rows of one suite (`analysis.published.verdicts_frame`)."""
     several = verdicts["workload"].nunique() > 1
     groups = verdicts.groupby(["workload", "source"], sort=False)
     return [_block(table, f" on {workload}" if several else "") for (workload, _), table in groups]
 
 
 def published_report(title: str, verdicts: pd.DataFrame) -> Report:
-    """The verdicts alone."""
+    """Return a report with the verdicts only."""
     blocks = tuple(published_blocks(verdicts))
     section = Section(clean(title), "", blocks, (), "")
     return Report((section,), verdicts, pd.DataFrame(columns=["suite", "workload", "kind", "message"]))
@@ -48,7 +48,7 @@ def _block(table: pd.DataFrame, on: str) -> Block:
     reasons = [reason for reason in dict.fromkeys(table["reason"]) if reason]
     first = table.iloc[0]
     says = f"{first['source']}{', ' + first['url'] if first['url'] else ''}"
-    facts = [f"Source: {says}", f"measured by it on {first['scope']}" if first["scope"] else ""]
+    facts = [f"Source: {says}", f"measured there on {first['scope']}" if first["scope"] else ""]
     facts += [f"protocol: {first['protocol']}" if first["protocol"] else "", f"here: {first['measured_on']}"]
     columns = (
         Column("optimizer", lambda row: Cell(clean(row["optimizer"])), text=True),
@@ -104,7 +104,7 @@ def _decades(value: float) -> str:
     return f"{value:.2f}"
 
 
-#: how a measured value is shown, and what stands behind it
+#: format of a measured value, and its unit
 _SHOWN: dict[str, tuple[Callable[[float], str], str]] = {
     "seconds_to_target": (seconds, ""),
     "sensitivity": (_decades, ""),
@@ -122,22 +122,22 @@ def _notes(table: pd.DataFrame) -> list[str]:
     found = [word for word in WORDS if (table["verdict"] == word).any()]
     rule = {
         "reproduced": "Reproduced: the 95 % interval (of bytes, the value) lies within the margin, or the order is significant.",
-        "contradicted": "Contradicted: it lies wholly outside, or the order is significantly reversed.",
+        "contradicted": "Contradicted: the interval lies entirely outside, or the order is significantly reversed.",
         "no difference": "No difference: the interval of a claimed difference lies within the margin around 0.",
         "inconclusive": "Inconclusive: neither, or too few seeds.",
-        "not tested here": "Not tested here: other data, model or budget, or nothing was run.",
+        "not tested here": "Not tested here: different data, model or budget, or not run.",
         "not testable as stated": "Not testable as stated: the claim names no quantity.",
     }
     notes = [" ".join(rule[word] for word in found)] if found else []
     if (table["kind"] == "ordering").any():
         notes.append(
             "Orders: each is one claim stated before the runs, tested at 5 % and not adjusted over other pairs, unlike the "
-            "p of the comparison's tables."
+            "p values of the comparison tables."
         )
     if (table["column"] == "memory_overhead").any():
         notes.append(
             "Memory overhead: bytes of optimizer state over bytes of the parameters, after real steps."
         )
     if table.loc[table["measured"].notna(), "column"].eq("sensitivity").any():
-        notes.append("Sensitivity, as measured: width of the learning rate's basin in decades.")
+        notes.append("Measured sensitivity: width of the learning rate's basin in decades.")
     return notes

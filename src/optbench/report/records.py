@@ -1,4 +1,4 @@
-"""Every evaluation as one tidy table, for pandas and spreadsheets."""
+"""Export of all evaluations as one tidy table, for pandas and spreadsheets."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ FORMATS = ("csv", "json")
 
 
 def records(results: Results, format: str = "csv", *, survival: bool = False) -> str:
-    """One row an evaluation (columns: `evaluations_frame`), or the survival curves of time to target (`survival_frame`).
+    """Return one row per evaluation (columns: `evaluations_frame`), or the survival curves of time to target (`survival_frame`).
 
-    Raises `OptbenchError` if there is no such format.
+    Raises `OptbenchError` for an unknown format.
     """
     if format not in FORMATS:
         raise OptbenchError(Problem(f"unknown format '{format}': {nearest(format, FORMATS)}"))

@@ -1,4 +1,4 @@
-"""Some tables of a report, and some of their columns: what a paper or a slide has room for."""
+"""Selection of tables and columns of a report (`--table`, `--columns`)."""
 
 from __future__ import annotations
 
@@ -87,4 +87,4 @@ def _refuse_columns(columns: Sequence[str], tables: Sequence[Table]) -> None:
     for name in columns:
         if not _matches(name, titles):
             raise OptbenchError(Problem(f"no column '{name}'; {nearest(name, titles)}", "--columns"))
-    raise OptbenchError(Problem("no table has all of these columns", "--columns"))
+    raise OptbenchError(Problem("no single table contains all of these columns", "--columns"))

@@ -1,4 +1,4 @@
-"""Sweeps, in tables of their own: how wide the basin is, what tuning would find, and what the default costs."""
+"""Tables of sweeps: width of the basin, expected results of tuning, and regret of the default."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ Row = Mapping[Any, Any]
 
 
 def sensitivity_blocks(table: pd.DataFrame, times: pd.DataFrame | None = None) -> list[Block]:
-    """A block a workload. `table`: the rows of one suite (`analysis.sensitivity.sensitivity_frame`); `times` likewise
-    (`analysis.sweep_times.sweep_times_frame`)."""
+    """Return one block per workload.
+
+    `table`, `times`: the rows of one suite of `analysis.sensitivity.sensitivity_frame` and `analysis.sweep_times.sweep_times_frame`.
+    """
     several = table["workload"].nunique() > 1 if len(table) else False
     return [
         _block(
@@ -48,10 +50,10 @@ def _block(table: pd.DataFrame, on: str, times: pd.DataFrame) -> Block:
     if len(times):
         tables += (_times_table(times),)
         notes += (TIMES_NOTE,)
-    engine = "; its trials ran stacked, many as one program" if set(table["engine"]) == {"stacked"} else ""
+    engine = "; many trials ran as one program (stacked)" if set(table["engine"]) == {"stacked"} else ""
     return Block(
         heading=f"Sensitivity{on}",
-        facts=clean(f"Swept: {names}; a sweep is no part of the timed table{engine}"),
+        facts=clean(f"Swept: {names}; sweep trials are not in the timed table{engine}"),
         tables=tables,
         notes=notes,
         warnings=tuple(_warnings(table)),
@@ -66,9 +68,9 @@ def _table(caption: str, columns: list[Column], table: pd.DataFrame) -> Table:
 
 
 TIMES_NOTE = (
-    "Fewest steps: of all points of the grid, so more favourable than any point chosen beforehand. Seconds to target (steps x step "
-    "time): swept trials share the machine; a step's time is that of the entry's timed trials, which ran alone, in turn. It holds for "
-    "points that change numbers in the update, and not what it computes; else, and without an undisturbed timed trial, there is none."
+    "Fewest steps: minimum over all points of the grid, which is optimistic compared with a point chosen beforehand. Seconds to "
+    "target are steps x step time: sweep trials share the machine, so the step time is taken from the entry's timed trials, which ran "
+    "one at a time. –: no undisturbed timed trial, or the point changes what the update computes and not only its numbers."
 )
 
 
@@ -78,11 +80,13 @@ def _times_table(times: pd.DataFrame) -> Table:
         Column("fewest steps at", lambda row: Cell(_point(row["point"]))),
         Column("reached", lambda row: Cell(f"{row['reached']}/{row['seeds']}")),
         Column("steps\nto target", lambda row: Cell(f"{row['steps_to_target']:,.1f}".removesuffix(".0"))),
-        Column("ms a step,\nalone", lambda row: Cell(_number(1000 * row["step_seconds"]))),
+        Column("ms per step,\ntimed alone", lambda row: Cell(_number(1000 * row["step_seconds"]))),
         Column("seconds to target\n(steps x step time)", lambda row: Cell(_number(row["seconds_to_target"]))),
     )
     rows = tuple(tuple(column.cell(row) for column in columns) for row in times.to_dict("records"))
-    return Table(f"Target: {clean(str(times['target'].iloc[0]))}, fewest steps of the grid", columns, rows)
+    return Table(
+        f"Target: {clean(str(times['target'].iloc[0]))}, grid point with the fewest steps", columns, rows
+    )
 
 
 def _point(point: Mapping[str, Any]) -> str:
@@ -162,12 +166,14 @@ def _warnings(table: pd.DataFrame) -> list[str]:
     found = []
     left = table.loc[~table["complete"].astype(bool), "optimizer"]
     if len(left):
-        found.append(f"sweep not complete for {', '.join(left)}: only seeds of which every point ran count")
+        found.append(
+            f"incomplete sweep for {', '.join(left)}: only seeds for which every point ran are counted"
+        )
     engines = dict.fromkeys(engine for engine in table["engine"] if engine)
     if len(engines) > 1 or any(" and " in engine for engine in engines):
         found.append(
-            "engines mixed: some of the trials ran stacked and some by themselves, and they agree in distribution only; compare none "
-            "of these numbers closely (--fresh with --set engine=plain runs all of them by themselves)"
+            "mixed engines: some trials ran stacked and some in their own process; the two agree in distribution only, so small "
+            "differences mean nothing (run again with --fresh and --set engine=plain to use one engine)"
         )
     if "edge" in table:
         edges = [
@@ -176,7 +182,9 @@ def _warnings(table: pd.DataFrame) -> list[str]:
             if row["edge"]
         ]
         if edges:
-            found.append(f"best at the edge of the grid: {', '.join(edges)}; a wider grid may find better")
+            found.append(
+                f"best at the edge of the grid: {', '.join(edges)}; a wider grid may contain a better value"
+            )
     fewest = int(table["seeds"].min())
     if 0 < fewest < FEW_SEEDS:
         found.append(
@@ -195,19 +203,20 @@ def _notes(table: pd.DataFrame) -> list[str]:
     )
     notes = [
         f"Grids: {grid}. Values over seeds ± half the 95 % t interval; trials that {WORST} ('worst') count as the worst outcome.",
-        "Decades: width of the stretch around the best rate that stays within the margin of it, interpolated.",
+        "Decades: width of the interval around the best rate in which the metric stays within the margin of the best, interpolated.",
         f"Sensitivity: {LEVEL_RULE}.",
-        "Expected best of k: of k points drawn uniform over this grid (unbiased; Dodge et al. 2019, Tang et al. 2020). Default "
-        "regret: best of the grid minus the entry as written. Rate sensitivity: mean shortfall over three decades around the "
-        "best (after Wortsman et al. 2023). Tunability: expected best, early trials weighing most (Sivaprasad et al. 2020).",
+        "Expected best of k: of k points drawn uniformly from this grid (unbiased; Dodge et al. 2019, Tang et al. 2020). Default "
+        "regret: best of the grid minus the configured value. Rate sensitivity: mean shortfall over three decades around the "
+        "best (after Wortsman et al. 2023). Tunability: weighted mean of the expected best, with the largest weights on the first "
+        "trials (Sivaprasad et al. 2020).",
     ]
     if known["bracketed"].astype(bool).any():
-        notes.append("'a to b': fewer than 3 points a decade, so that a width can only be bracketed.")
+        notes.append("'a to b': fewer than 3 points per decade, so only bounds of the width are known.")
     if any(known[f"{name}_open"].astype(bool).any() for name in MARGINS):
-        notes.append(">=: at least, as the basin runs over an end of the grid.")
+        notes.append(">=: the basin extends beyond an end of the grid.")
     if known["width_1_low"].isna().any() and (known["seeds"] > 1).any():
         notes.append(
-            "–: no basin, as no point of some seed trained, or as values of 0 or less have no decades."
+            "–: no basin, because no point of some seed trained, or because values of 0 or less have no logarithm."
         )
     if (known["edge"] != "").any():
         notes.append("‡: at the edge of the grid.")

@@ -1,4 +1,4 @@
-"""Measured steps as a table for every format, and as a figure."""
+"""Report and figure of measured optimizer steps (`optbench steps`)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ORDER = ("forloop", "foreach", "fused", "compiled", "own")
 
 
 def steps_report(times: StepTimes) -> Report:
-    """Ready for `report.formats`; its `table` is `steps_frame`."""
+    """Return the report of measured steps; its `table` is `steps_frame`."""
     frame = steps_frame(times)
     columns = _columns()
     rows = tuple(tuple(column.cell(row) for column in columns) for row in frame.to_dict("records"))
@@ -31,7 +31,7 @@ def steps_report(times: StepTimes) -> Report:
         facts=clean(
             f"{times.model}: {times.parameters:,} parameters in {times.tensors} tensors, {_mib(times.parameter_bytes)} MiB"
         ),
-        tables=(Table("Milliseconds a step", tuple(columns), rows),),
+        tables=(Table("Milliseconds per step", tuple(columns), rows),),
         notes=tuple(_notes(times)),
         warnings=(),
         measured_on=clean(f"{times.device}{threads}"),
@@ -41,8 +41,8 @@ def steps_report(times: StepTimes) -> Report:
 
 
 def steps_frame(times: StepTimes) -> pd.DataFrame:
-    """A row an optimizer and implementation: milliseconds (median, least, most over rounds), how many times faster than the
-    for-loop, bytes, and milliseconds over the floor."""
+    """Return one row per optimizer and implementation: milliseconds (median, minimum, maximum over rounds), speedup over the
+    for-loop, bytes, and milliseconds as a multiple of the floor."""
     loops = {
         row.label: row.median for row in times.rows if row.implementation == "forloop" and not row.problem
     }
@@ -50,7 +50,10 @@ def steps_frame(times: StepTimes) -> pd.DataFrame:
 
 
 def save_figure(times: StepTimes, folder: Path) -> tuple[Path, ...]:
-    """`steps.svg` and `steps.png`: a bar an implementation, whiskers over the rounds, a line at the floor. None without data."""
+    """Write `steps.svg` and `steps.png`, and return their paths; none without data.
+
+    One bar per implementation, with whiskers over the rounds and a line at the floor.
+    """
     from matplotlib.figure import Figure
 
     measured = [row for row in times.rows if not row.problem]
@@ -77,11 +80,11 @@ def save_figure(times: StepTimes, folder: Path) -> tuple[Path, ...]:
         place += 0.8
     for name in names:
         axes.barh(0, 0, color=LIGHT[_ORDER.index(name)], label=name)
-    axes.plot([], [], color="#222222", linewidth=1.4, label="floor: one pass over as many bytes")
+    axes.plot([], [], color="#222222", linewidth=1.4, label="floor: one pass over the same number of bytes")
     axes.set_yticks(ticks, [_shortened(label) for label in labels], fontsize=7, parse_math=False)
     axes.invert_yaxis()
     axes.tick_params(axis="x", labelsize=7)
-    axes.set_xlabel("milliseconds a step (median; whiskers: all rounds)", fontsize=7)
+    axes.set_xlabel("milliseconds per step (median; whiskers: all rounds)", fontsize=7)
     axes.set_title(
         f"Steps on {_shortened(times.model, 60)}, {clean(times.device)}",
         fontsize=8,
@@ -155,22 +158,22 @@ def _columns() -> list[Column]:
 
 def _notes(times: StepTimes) -> list[str]:
     notes = [
-        f"Median and range over {times.rounds} interleaved rounds. The floor is one pass over memory that moves as many bytes, measured in "
-        "the same rounds; an update reads more than it writes, so it may be faster.",
-        "Moved: gradients read once, parameters and state read and written. Peak: what a step allocates for a moment, over "
+        f"Median and range over {times.rounds} interleaved rounds. The floor is the time of one pass over memory that moves as many bytes, "
+        "measured in the same rounds; an update reads more than it writes, so it can be faster.",
+        "Moved: gradients read once, parameters and state read and written. Peak: temporary memory of a step, as a multiple of "
         "the parameters' bytes.",
     ]
     compiled = [row.compile_seconds for row in times.rows if row.compile_seconds and not row.problem]
     if compiled:
         notes.append(
-            f"Compiling took {min(compiled):.1f} to {max(compiled):.1f} s an optimizer, apart from the steps."
+            f"Compiling took {min(compiled):.1f} to {max(compiled):.1f} s per optimizer, not included in the steps."
         )
     notes += [f"{row.label}, {row.implementation}: {row.problem}." for row in times.rows if row.problem]
     return [clean(note) for note in notes]
 
 
 def _mib(size: float) -> str:
-    """Three digits, or whole ones above a hundred."""
+    """Return MiB with three significant digits; whole numbers from 100 on."""
     value = size / _MIB
     return f"{value:,.0f}" if value >= 99.5 else number(value)
 

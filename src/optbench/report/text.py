@@ -1,4 +1,4 @@
-"""Numbers and foreign text, made fit for people to read."""
+"""Formatting of numbers, and cleaning of text from files and users."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _BIDI_CONTROLS = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F
 
 
 def clean(text: str) -> str:
-    """Without characters that steer a terminal or turn the text around; line breaks become spaces."""
-    if text.isprintable():  # most text; then none of them is in it
+    """Return the text without control and bidirectional characters; line breaks become spaces."""
+    if text.isprintable():  # most text; then it has none of them
         return text
     spaced = "".join(
         " " if character in "\t\n\r\x0b\x0c\x85\u2028\u2029" else character for character in text
@@ -28,7 +28,7 @@ def clean(text: str) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """`digits` significant digits without an exponent where that is readable; a dash for what is not known."""
+    """Return `digits` significant digits, without an exponent from 1e-4 to 1e7; a dash for NaN."""
     if math.isnan(value):
         return "–"
     if math.isinf(value):
@@ -46,7 +46,7 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def seconds(value: float, of: float | None = None) -> str:
-    """One decimal from 1 to 100, none above, two below (more for hundredths); with the decimals of `of` if given."""
+    """Return one decimal from 1 to 100, none above, two below 1, four below 0.01; with the decimals for `of` if given."""
     if math.isnan(value):
         return "–"
     size = abs(value if of is None else of)
@@ -55,7 +55,7 @@ def seconds(value: float, of: float | None = None) -> str:
 
 
 def count(value: float) -> str:
-    """Epochs and the like: whole numbers as such, others with up to two decimals."""
+    """Return a count such as epochs, with up to two decimals and no trailing zeros."""
     return "–" if math.isnan(value) else f"{value:.2f}".rstrip("0").rstrip(".")
 
 

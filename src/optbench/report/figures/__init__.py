@@ -1,6 +1,6 @@
-"""Figures for papers and pages. A figure is a file here with `drawings(material) -> Iterator[Drawing]`; one without data yields none.
+"""Figures for papers and pages. A figure is a file here with `drawings(material) -> Iterator[Drawing]`; it yields none without data.
 
-`written` draws what has changed, each once, and saves it as SVG, PNG and PDF. The same results give the same bytes.
+`written` draws the figures that have changed and saves them as SVG, PNG and PDF. The same results give the same bytes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FORMATS = ("svg", "png", "pdf")
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure that can be drawn: `draw(*content)`. Content is frames and plain values, and nothing else decides the picture."""
+    """A figure that `draw(*content)` draws. The content, frames and plain values, determines the picture completely."""
 
     name: str  # of its files, without an ending
     caption: str  # plain text
@@ -41,20 +41,20 @@ class Drawing:
 
 
 def known_figures() -> tuple[str, ...]:
-    """The names of all figures, in the order in which reports show them."""
+    """Return the names of all figures, in the order in which reports show them."""
     names = (file.stem for file in _FOLDER.glob("*.py"))
     return tuple(sorted(name for name in names if not name.startswith("_")))
 
 
 def drawings(results: Results, table: pd.DataFrame, verdicts: pd.DataFrame | None) -> tuple[Drawing, ...]:
-    """All figures of these results, with names that are unique. Nothing is drawn yet, and matplotlib not imported.
+    """Return all figures of these results, with unique names. Does not draw, and does not import matplotlib.
 
     `table`, `verdicts`: of `analysis.table.comparison` and `analysis.published.verdicts_frame` (None if nothing is published).
     """
     from optbench.report.figures._groups import Material
 
     material = Material(results, table, verdicts)
-    found: dict[str, Drawing] = {}  # by name in lower case: not every disk tells the two cases apart
+    found: dict[str, Drawing] = {}  # by name in lower case: some file systems ignore case
     for name in known_figures():
         for drawing in import_module(f"optbench.report.figures.{name}").drawings(material):
             unique = drawing.name
@@ -65,7 +65,10 @@ def drawings(results: Results, table: pd.DataFrame, verdicts: pd.DataFrame | Non
 
 
 def written(drawings: Iterable[Drawing], folder: Path) -> tuple[Path, ...]:
-    """Paths of all files, drawn where they are not there as they should be. Raises `OptbenchError` if the disk refuses."""
+    """Draw the figures whose files are missing or outdated; return the paths of all.
+
+    Raises `OptbenchError` if a file cannot be written.
+    """
     from optbench.store.files import make_folder, write_whole
 
     paths: list[Path] = []
@@ -81,7 +84,7 @@ def written(drawings: Iterable[Drawing], folder: Path) -> tuple[Path, ...]:
 
 
 def rendered(drawing: Drawing, digest: str = "", formats: Sequence[str] = FORMATS) -> dict[str, bytes]:
-    """By file ending. Drawn once; no date and no random name in it."""
+    """Return the content of a drawing's files by format, without dates and random identifiers."""
     from optbench.report.figures._sheet import settings
 
     metadata: dict[str, dict[str, Any]] = {
@@ -101,7 +104,7 @@ def rendered(drawing: Drawing, digest: str = "", formats: Sequence[str] = FORMAT
 
 @contextmanager
 def _quick_fonts() -> Iterator[None]:
-    """A PDF places every glyph itself: leave out the font's tables about placing them, which take most of the time to cut."""
+    """Drop the fonts' positioning tables from PDFs: glyphs are placed explicitly, and subsetting these tables is slow."""
     from fontTools.subset import Options
 
     known = Options._drop_tables_default
@@ -113,7 +116,7 @@ def _quick_fonts() -> Iterator[None]:
 
 
 def _digest(drawing: Drawing) -> str:
-    """Of everything that decides the picture: its content, the code that draws it, the library."""
+    """Return a digest of everything that determines the picture: content, drawing code, version of matplotlib."""
     from pandas import DataFrame
     from pandas.util import hash_pandas_object
 
@@ -138,7 +141,7 @@ def _code() -> str:
 
 
 def _digest_of(svg: Path) -> str:
-    """What a file was drawn from; "" if it does not say."""
+    """Return the digest stored in an SVG file; "" if it has none."""
     try:
         with svg.open("rb") as file:
             head = file.read(4000)

@@ -1,4 +1,4 @@
-"""What one figure shows: the rows that a report compares with each other, and the frames about them."""
+"""Groups of rows that share a figure, and the frames that figures are drawn from."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Group:
 
     suite: SuiteResults
     title: str  # of figures
-    stem: str  # that file names of its figures end in, "" where the suite has one group
+    stem: str  # suffix of the figures' file names; "" where the suite has one group
     workloads: tuple[str, ...]
     rows: tuple[TableRow, ...]
     entries: tuple[Entry, ...]
@@ -42,21 +42,21 @@ class Group:
         return tuple(self.rows[0].trial.workload.target)
 
     def of(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The rows of a frame that are about this group's, in its order."""
+        """Return the rows of a frame that belong to this group, in its order."""
         keys = [entry.key for entry in self.entries]
         own = frame[frame["config_id"].isin(keys)]
         order = own["config_id"].map({key: place for place, key in enumerate(keys)})
         return own.assign(_order=order).sort_values("_order", kind="stable").drop(columns="_order")
 
     def there(self, frame: pd.DataFrame) -> tuple[Entry, ...]:
-        """The entries that a frame tells of."""
+        """Return the entries that occur in a frame."""
         told = set(frame["config_id"])
         return tuple(entry for entry in self.entries if entry.key in told)
 
 
 @dataclass(frozen=True)
 class Material:
-    """Everything that figures are made from; each frame is made when it is first asked for."""
+    """Frames that figures are drawn from; each is computed on first access."""
 
     results: Results
     table: pd.DataFrame  # of `analysis.table.comparison`
@@ -112,12 +112,12 @@ class Material:
 
 
 def file_stem(*parts: str) -> str:
-    """Of parts that are not empty; safe on every system."""
+    """Return the non-empty parts joined by dashes, valid as a file name on every system."""
     return "-".join(slug(part, 60) for part in parts if part)
 
 
 def seeds_text(counts: Any) -> str:
-    """ "5 seeds", "3 to 5 seeds", "1 seed"."""
+    """Return "5 seeds", "3 to 5 seeds", "1 seed"."""
     numbers = sorted({int(count) for count in counts})
     if not numbers:
         return "no seeds"
@@ -127,7 +127,7 @@ def seeds_text(counts: Any) -> str:
 
 
 def some(names: list[str], most: int = 4) -> str:
-    """A list for a note."""
+    """Return the first names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 

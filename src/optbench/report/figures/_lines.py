@@ -1,4 +1,4 @@
-"""Lines over training, with their bands, markers for grey print, and ranges that waste no space."""
+"""Curves over training with bands and markers, and the ranges of their axes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ TITLES |= {"gradient_evaluations": "gradient evaluations"}
 
 
 def lead(curves: pd.DataFrame) -> str:
-    """Epochs; steps where an imported log tells none."""
+    """Return the column of the x axis: epochs, or steps if an imported log has no epochs."""
     return "epoch" if curves["epoch"].notna().any() else "step"
 
 
 def draw_curves(
     axes: Axes, curves: pd.DataFrame, entries: Sequence[Entry], x: str, scale: float = 1.0
 ) -> None:
-    """`curves`: rows of `analysis.curves.curves_frame` of one series; `scale`: 100 for percent."""
+    """Draw the rows of `analysis.curves.curves_frame` of one series; `scale` is 100 for percent."""
     for place, entry in enumerate(entries):
         own = curves[(curves["config_id"] == entry.key) & curves[x].notna()]
         if own.empty:
@@ -60,7 +60,7 @@ def draw_curves(
 
 
 def set_x(axes: Axes, curves: pd.DataFrame, x: str) -> None:
-    """From 0; logarithmic where one entry's run is many times as long as another's."""
+    """Set the x axis: from 0, or logarithmic if one entry's run is many times as long as another's."""
     low, high, is_log = x_range(curves, x)
     axes.set_xlabel(TITLES[x])
     if is_log:
@@ -83,7 +83,7 @@ def x_range(curves: pd.DataFrame, x: str) -> tuple[float, float, bool]:
 
 @dataclass(frozen=True)
 class Range:
-    """Of a y axis. `cuts`: some of a curve's first part is outside of it."""
+    """Range of a y axis. `cuts`: some early values lie outside of it."""
 
     low: float
     high: float
@@ -99,7 +99,7 @@ class Range:
 
 
 def y_range(curves: pd.DataFrame, scale: float, levels: Sequence[float] = (), *, log: bool) -> Range:
-    """So that every curve is seen after its first part, and `levels` (targets) too; `log`: if what is seen spans so much."""
+    """Return a range with all curves after their first part and all `levels` (targets); `log` allows a logarithmic axis."""
     few = curves["config_id"].nunique() <= FEW
     first = curves.groupby("config_id")["step"].transform("max") * _START
     later = curves[curves["step"] >= first][["median", "low", "high"] if few else ["median"]]
@@ -115,15 +115,15 @@ def y_range(curves: pd.DataFrame, scale: float, levels: Sequence[float] = (), *,
 
 
 def band_note(curves: pd.DataFrame, entries: int) -> str:
-    """How the line and its band are to be read."""
+    """Return the note that explains lines and bands."""
     from optbench.report.figures._groups import seeds_text
 
     told = seeds_text(curves.groupby("config_id")["n"].max())
     kinds: Any = [kind for kind in dict.fromkeys(curves["band"]) if kind]
     if not kinds:
-        return f"{told} an entry; no band."
-    words = {"range": "least to greatest", "10-90 %": "10 to 90 % quantiles"}
+        return f"{told} per entry; no band."
+    words = {"range": "minimum to maximum", "10-90 %": "10 to 90 % quantiles"}
     band = "band: " + " or ".join(words[kind] for kind in kinds)
     if entries > FEW:
-        band = f"bands are left out with more than {FEW} entries"
+        band = f"bands are omitted for more than {FEW} entries"
     return f"Lines: median of {told}; {band}."

@@ -1,4 +1,4 @@
-"""The paper that figures are drawn on: sizes of a two-column paper, a title, panels, a legend that wraps, and a note below."""
+"""Layout of figures: sizes for a two-column paper, title, panels, a legend that wraps, and a note below."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _SHORT = 1.75  # names in a legend of many
 
 @dataclass(frozen=True)
 class Entry:
-    """What a line or a row is of."""
+    """The entry that a line or a row shows."""
 
     key: str  # its config_id
     name: str
@@ -110,7 +110,10 @@ def sheet(
     below: float = 0.4,
     above: float = 0.0,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of that width, as high as panels of `size[1]`, legend and note need. `legend`: handles with their labels."""
+    """Return a figure of width `size[0]` (inches), as high as panels of height `size[1]`, legend and note need, and its panels.
+
+    `legend`: handles with their labels.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -174,7 +177,7 @@ def line_handles(entries: Sequence[Entry], inches: float = 3.0) -> list[Any]:
 
 
 def strokes(style: Style, place: int | None = None) -> dict[str, Any]:
-    """Of a line on white. With its place, the first are broader than those that may cover them."""
+    """Return the line properties of a style on white; with `place`, the first lines are wider than those drawn over them."""
     dash: Any = (0, style.dash) if style.dash else "-"
     broad = {} if place is None else {"linewidth": max(1.0, 1.6 - 0.1 * place)}
     return {"color": style.light, "linestyle": dash, "marker": style.marker} | broad
@@ -182,7 +185,7 @@ def strokes(style: Style, place: int | None = None) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class RowNames:
-    """Names of rows as they are drawn, in one or several lines; sizes in inches."""
+    """Names of rows, wrapped; sizes in inches."""
 
     labels: tuple[str, ...]
     width: float
@@ -198,7 +201,7 @@ def row_names(names: Sequence[str], most: float, row: float) -> RowNames:
 
 
 def name_rows(axes: Axes, names: RowNames) -> None:
-    """A row an entry, the first on top, with its name beside it."""
+    """Set up one row per entry, the first at the top, labelled with its name."""
     axes.set_ylim(len(names.labels) - 0.5, -0.5)
     axes.set_yticks(range(len(names.labels)), names.labels, fontsize=TEXT_SIZE)
     axes.tick_params(axis="y", length=0)
@@ -206,7 +209,7 @@ def name_rows(axes: Axes, names: RowNames) -> None:
 
 
 def plain_log(axis: Any) -> None:
-    """Plain numbers at powers of ten and, where there are few, between them."""
+    """Label a logarithmic axis with plain numbers at powers of ten and, for few decades, between them."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = sorted(axis.get_view_interval())
@@ -225,7 +228,7 @@ def _columns(legend: Sequence[Any], room: float) -> int:
 
 
 def _legend_height(legend: Sequence[Any], columns: int) -> float:
-    """Return inches: matplotlib fills one column after the other."""
+    """Return the height in inches; matplotlib fills one column after the other."""
     if not legend:
         return 0.0
     each, longer = divmod(len(legend), columns)

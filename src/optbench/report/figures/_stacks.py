@@ -1,4 +1,4 @@
-"""Horizontal bars of parts that add up, told apart in grey by lightness and hatching."""
+"""Stacked horizontal bars whose parts are distinguishable in grey by lightness and hatching."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Part:
 
 
 def handles(parts: Mapping[str, Part]) -> list[Any]:
-    """For a legend."""
+    """Return the legend handles."""
     from matplotlib.patches import Patch
 
     return [Patch(label=name, **_look(part)) for name, part in parts.items()]
 
 
 def draw_stacks(axes: Axes, frame: pd.DataFrame, keys: Sequence[str], parts: Mapping[str, Part]) -> None:
-    """`frame`: config_id, part, value; a row of bars a key, the first on top."""
+    """Draw one stacked bar per key, the first at the top. `frame`: config_id, part, value."""
     for place, key in enumerate(keys):
         own = frame[frame["config_id"] == key].set_index("part")["value"]
         start = 0.0

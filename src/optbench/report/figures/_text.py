@@ -1,4 +1,4 @@
-"""Text in figures: measured in inches, shortened in its middle, and without characters that the font does not have."""
+"""Text in figures: measuring, shortening and wrapping, without characters that the font lacks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MISSING = "□"
 
 
 def shown(text: str, place: int = 0) -> str:
-    """As it can be drawn, without emoji. A name of which less than half can be is called by its place in the table."""
+    """Return the text as the font can draw it, without emoji; "entry N" (its place in the table) if less than half can be drawn."""
     kept = [character for character in clean(text) if not _joins(character)]
     lost = [character for character in kept if not _has(ord(character))]
     if 2 * len(lost) > len(kept):
@@ -31,7 +31,7 @@ def shown(text: str, place: int = 0) -> str:
 
 
 def fitted(text: str, size: float, inches: float) -> str:
-    """Shortened in its middle, where names differ least, until it is no wider. `size` in points."""
+    """Return the text shortened in the middle, where names differ least, to at most `inches`; `size` in points."""
     if width(text, size) <= inches:
         return text
     for kept in range(len(text) - 1, 1, -1):
@@ -43,7 +43,7 @@ def fitted(text: str, size: float, inches: float) -> str:
 
 
 def unique(names: Sequence[str], size: float, inches: float) -> list[str]:
-    """All of them, drawable and shortened; those that became the same get their place in the table."""
+    """Return all names, drawable and shortened; duplicates get their place in the table."""
     short = [fitted(shown(name, place), size, inches) for place, name in enumerate(names)]
     return [
         fitted(name, size, inches - 0.3) + f" #{place + 1}" if short.count(name) > 1 else name
@@ -54,7 +54,7 @@ def unique(names: Sequence[str], size: float, inches: float) -> list[str]:
 def label_lines(names: Sequence[str], size: float, inches: float, most: int = 4) -> list[str]:
     """Return drawable names, wrapped into at most `most` lines no wider than `inches`.
 
-    Longer names are shortened in their last line; those that became the same get their place in the table.
+    Longer names are shortened in their last line; duplicates get their place in the table.
     """
     labels = []
     for place, name in enumerate(names):
@@ -81,7 +81,7 @@ def _pieces(text: str, size: float, inches: float) -> list[str]:
 
 
 def wrapped(sentences: Sequence[str], size: float, inches: float) -> list[str]:
-    """Lines no wider than that; a word that is wider stands alone."""
+    """Return lines of at most `inches`; a wider word gets its own line."""
     lines: list[str] = []
     for word in " ".join(sentences).split(" "):
         if lines and width(f"{lines[-1]} {word}", size) <= inches:
@@ -92,17 +92,17 @@ def wrapped(sentences: Sequence[str], size: float, inches: float) -> list[str]:
 
 
 def width(text: str, size: float) -> float:
-    """In inches."""
+    """Return the width of a text in inches; `size` in points."""
     return sum(map(_advance, text)) * size / 72
 
 
 def _joins(character: str) -> bool:
-    """Joiners and variation selectors have no picture of their own."""
+    """Return whether a character is a joiner or variation selector, which is not drawn itself."""
     return unicodedata.category(character) == "Cf" or 0xFE00 <= ord(character) <= 0xFE0F
 
 
 def _is_picture(character: str) -> bool:
-    """A name is read without it; a letter that is lost leaves a mark."""
+    """Return whether a character is a symbol; missing symbols are dropped, missing letters replaced by a mark."""
     return unicodedata.category(character) in ("So", "Sk")
 
 
@@ -120,7 +120,7 @@ def _has(code: int) -> bool:
 
 @cache
 def _advance(character: str) -> float:
-    """Of an em. Characters are taken one by one: kerning and shaping only make text narrower."""
+    """Return the advance width in em. Kerning and shaping are ignored: they only make text narrower."""
     from matplotlib.ft2font import LoadFlags
 
     glyph = _font()

@@ -1,4 +1,4 @@
-"""The metric against epochs, seconds and gradient evaluations: median and band over seeds, the target, and when it was reached."""
+"""Curves of the metric against epochs, seconds and gradient evaluations: median and band over seeds, target, time to target."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def draw(
     note = [band_note(curves, len(entries)), *_notes(curves, passages, targets, entries, metric)]
     levels = [scale * value for _, value in targets]
     seen = y_range(curves, scale, levels, log=scale == 1.0)
-    note += ["The first evaluations are outside of the axis."] if seen.cuts else []
+    note += ["The first evaluations lie outside the axis."] if seen.cuts else []
     marks = {x: _marks(curves, passages, targets, entries, x) for x in units if len(entries) <= FEW}
     rows = max((mark.row + 1 for own in marks.values() for mark in own), default=0)
     above = _ROW * rows / 72
@@ -109,7 +109,7 @@ def draw(
 
 @dataclass(frozen=True)
 class _Mark:
-    """The median time to a target; `row` counts upwards from the frame."""
+    """Marker of the median time to a target; `row` counts upwards from the frame."""
 
     at: float
     row: int
@@ -124,7 +124,7 @@ def _marks(
     entries: Sequence[Entry],
     x: str,
 ) -> list[_Mark]:
-    """Return the marks above the frame; those that would hide each other are in different rows."""
+    """Return the markers above the frame; markers that would overlap are in different rows."""
     low, high, is_log = x_range(curves, x)
 
     def share(value: float) -> float:
@@ -144,7 +144,7 @@ def _marks(
 
 
 def _draw_marks(axes: Axes, marks: Sequence[_Mark]) -> None:
-    """Above the frame, where nothing takes them for measured values of the metric."""
+    """Draw the markers above the frame, so that they are not read as values of the metric."""
     from matplotlib.transforms import ScaledTranslation
 
     figure: Any = axes.figure
@@ -181,8 +181,8 @@ def _notes(
         )
         text = f"Dotted: target {values}"
         if len(entries) <= FEW:
-            text += "; marks above the frame: median time to it (Kaplan-Meier)"
-            text += ", open for the further targets" if len(targets) > 1 else ""
+            text += "; markers above the frame: median time to target (Kaplan-Meier)"
+            text += ", open for further targets" if len(targets) > 1 else ""
         yield text + "."
     for text, value in targets:
         short = passages[(passages["target"] == text) & (passages["reached"] < passages["trials"])]
@@ -193,8 +193,8 @@ def _notes(
         ]
         if missed:
             of = f" {100 * value:g}\u00a0%" if is_share(metric) and len(targets) > 1 else ""
-            yield f"Did not reach{of or ' it'} within the budget (censored): {some(missed)}."
+            yield f"Did not reach{of or ' the target'} within the budget (censored): {some(missed)}."
     ends = curves.groupby("config_id", sort=False).agg(worst=("worst", "max"), seeds=("seeds", "max"))
     lost = [f"{names[str(key)]} {row.worst} of {row.seeds}" for key, row in ends.iterrows() if row["worst"]]
     if lost:
-        yield f"x: here the first seeds left the curve, as they {WORST}: {some(lost)}."
+        yield f"x: from here on, seeds that {WORST} are missing from the curve: {some(lost)}."

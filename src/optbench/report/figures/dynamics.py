@@ -1,4 +1,4 @@
-"""What training did meanwhile: losses, the learning rate that was used, and the gradient's norm, against epochs."""
+"""Curves of losses, learning rate and gradient norm during training, against epochs."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _PANELS = {
     "learning_rate": "learning rate",
     "gradient_norm": "gradient norm",
 }
-#: schedules that end at nothing leave the rest of the axis to what came before
+#: limits the axis of learning rates that decay to almost zero
 _DECADES = 3.5
 _NOTES = {
-    "train_loss": "Training loss: mean over the steps since the evaluation before.",
+    "train_loss": "Training loss: mean over the steps since the previous evaluation.",
     "learning_rate": "Learning rate: of the first parameter group, as used.",
     "gradient_norm": "Gradient norm: of the step at each evaluation, before clipping.",
 }
@@ -62,7 +62,7 @@ def draw(title: str, curves: pd.DataFrame, entries: Sequence[Entry]) -> Figure:
     rate = ranges.get("learning_rate")
     if rate is not None and rate.is_log:
         ranges["learning_rate"] = replace(rate, low=max(rate.low, rate.high / 10**_DECADES))
-    note += ["Some evaluations are outside of the axes."] if any(r.cuts for r in ranges.values()) else []
+    note += ["Some evaluations lie outside the axes."] if any(r.cuts for r in ranges.values()) else []
     figure, axes = sheet(
         title,
         note,

@@ -1,4 +1,4 @@
-"""The final metric of every seed as a dot, with the mean and its 95 % interval."""
+"""Final metric: one dot per seed, with the mean and its 95 % interval."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _ESTIMANDS = {
     "last": "test split, last weights",
-    "best_validation": "test split, weights that were best on validation",
+    "best_validation": "test split, weights with the best validation metric",
     "last_validation": "validation split, last evaluation",
     "last_train": "training split, last evaluation",
 }
@@ -63,7 +63,7 @@ def drawings(material: Material) -> Iterator[Drawing]:
             group.there(finals),
             len(group.workloads) == 1,
         )
-        caption = f"Final {metric} of {group.title}, a dot a seed"
+        caption = f"Final {metric} of {group.title}, one dot per seed"
         yield Drawing(file_stem("finals", group.stem), caption, group.suite.name, draw, content, main=True)
 
 
@@ -145,11 +145,11 @@ def _notes(
     metric: str, estimand: str, finals: pd.DataFrame, table: pd.DataFrame, *, comparable: bool, apart: bool
 ) -> Iterator[str]:
     seeds = seeds_text(finals.groupby("config_id")["seed"].count())
-    yield f"A dot a seed ({seeds}); {_ESTIMANDS.get(estimand, estimand)}."
+    yield f"One dot per seed ({seeds}); {_ESTIMANDS.get(estimand, estimand)}."
     if table["final_metric_low"].notna().any():
-        yield "Upright: mean; line: its 95\u00a0% t interval."
+        yield "Vertical line: mean; horizontal line: its 95\u00a0% t interval."
     else:
-        yield "Upright: mean."
+        yield "Vertical line: mean."
     if finals["imputed"].any():
         worst = worst_value_text(metric)
         yield f"◂: trials that {WORST} count as {worst} in the tables; such means have no interval and are not drawn."
@@ -158,4 +158,6 @@ def _notes(
     elif comparable and len(table) > 1 and none_worse(table):
         yield "No entry is significantly worse than another (paired t tests, Holm-adjusted over all pairs at 5\u00a0%)."
     elif len(table) > 1:
-        yield "Nothing here ranks the entries." if comparable else "No test compares the combinations."
+        yield (
+            "The entries are not ranked." if comparable else "Combinations are not tested against each other."
+        )

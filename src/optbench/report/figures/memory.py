@@ -1,4 +1,4 @@
-"""Memory of a training, stacked by what it is for."""
+"""Stacked bars of training memory by part."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ def draw(title: str, memory: pd.DataFrame, overhead: pd.DataFrame, entries: Sequ
 
 
 def _notes(told: Sequence[str]) -> Iterator[str]:
-    yield "Bytes of all tensors, measured; the greatest over seeds. Number: optimizer state over parameters."
+    yield "Measured bytes of all tensors; maximum over seeds. Number: optimizer state as a multiple of the parameters."
     if "step peak" in told:
-        yield "Step peak: what a step allocates for its own duration."
+        yield "Step peak: temporary memory of an optimizer step."
     if "activations" in told:
-        yield "Activations: kept for the backward pass of one batch; not there at the same time as the step's peak."
+        yield "Activations: kept for the backward pass of one batch; not allocated at the same time as the step peak."
     else:
         yield "Activations were not measured."

@@ -1,4 +1,4 @@
-"""Performance profiles over several workloads: the share met within a multiple of the fastest entry's time."""
+"""Performance profiles over several workloads: share of workloads within a multiple of the fastest entry's time."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def draw(title: str, profiles: pd.DataFrame, entries: Sequence[Entry]) -> Figure
     units = list(dict.fromkeys(profiles["unit"]))
     first = profiles.iloc[0]
     note = (
-        f"{first['workloads']} workloads, {first['runs']} trials in all. Time: median over seeds (Kaplan-Meier); where at most half "
-        "arrived, never met. No band: see the table's score for one. The curves depend on the set of entries."
+        f"{first['workloads']} workloads, {first['runs']} trials in total. Time: median over seeds (Kaplan-Meier), infinite if at most "
+        "half reached the target. No bands here; the table has one per score. The curves depend on the set of entries."
     )
     size = (DOUBLE if len(units) > 1 else SINGLE, 1.9)
     figure, panels = sheet(title, [note], line_handles(entries, size[0] - 0.8), panels=len(units), size=size)
@@ -49,7 +49,7 @@ def draw(title: str, profiles: pd.DataFrame, entries: Sequence[Entry]) -> Figure
         axes.set_xticks(range(1, int(MAX_RATIO) + 1))
         axes.set_ylim(-0.03, 1.03)
         axes.set_xlabel(
-            f"multiple of the {'least' if unit == 'seconds' else 'fewest'} {unit.replace('_', ' ')} to target"
+            f"multiple of the {'minimum' if unit == 'seconds' else 'fewest'} {unit.replace('_', ' ')} to target"
         )
         if axes is panels[0]:
             axes.set_ylabel("share of workloads")

@@ -1,4 +1,4 @@
-"""Measured beside published: each claim that is a number, with its margin, and what was measured, with its interval."""
+"""Published and measured values: each numeric claim with its margin, and the measured value with its interval."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def drawings(material: Material) -> Iterator[Drawing]:
             "measured_low",
             "measured_high",
         ]
-        content = (f"{workload}: measured beside published", str(source), own[[*columns, "n", "verdict"]])
-        caption = f"Measured beside published on {workload}: {source}"
+        content = (f"{workload}: published and measured values", str(source), own[[*columns, "n", "verdict"]])
+        caption = f"Published and measured values on {workload}: {source}"
         yield Drawing(stem, caption, str(suite), draw, content)
 
 
@@ -115,25 +115,23 @@ def draw(title: str, source: str, verdicts: pd.DataFrame) -> Figure:
 
 
 def _notes(source: str, verdicts: pd.DataFrame, seeds: str) -> Iterator[str]:
-    """Explain what is drawn, and nothing that is not."""
+    """Yield the explanations of what is drawn."""
     if (verdicts["margin"] > 0).any():
         yield f"Diamond and shade: published by {source}, with the margin stated before the runs."
     else:
         yield f"Diamond: published by {source}."
     widths = (verdicts["measured_high"] - verdicts["measured_low"]).astype(float)
     if (np.isfinite(widths) & (widths > 0)).any():
-        yield f"Mark and line: measured{seeds}, with its 95\u00a0% interval where one holds."
+        yield f"Mark and line: measured{seeds}, with its 95\u00a0% interval where available."
     else:
         yield f"Mark: measured{seeds}."
     if (verdicts["column"] == "memory_overhead").any():
-        yield "Bytes are measured once."
+        yield "Memory is measured once."
     words = [f"{shape}: {word}" for word, shape in _SHAPES.items() if (verdicts["verdict"] == word).any()]
-    words += (
-        [] if verdicts["verdict"].isin(_SHAPES).all() else ["square: any other verdict, in words below it"]
-    )
+    words += [] if verdicts["verdict"].isin(_SHAPES).all() else ["square: any other verdict, named below it"]
     yield "; ".join(words).capitalize() + "."
     if verdicts["measured"].isna().any():
-        yield "Arrow: not more than half of the seeds reached it within the budget."
+        yield "Arrow: at most half of the seeds reached the target within the budget."
 
 
 def _row(axes: Axes, place: int, row: dict[str, float | str], scale: float) -> None:

@@ -1,4 +1,4 @@
-"""The metric over the learning rate (or what else was swept first), with the basin of each entry; a map where two were swept."""
+"""Metric over the first swept hyperparameter (the learning rate) with each entry's basin; a map where two are swept."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def draw(title: str, sweeps: pd.DataFrame, entries: Sequence[Entry]) -> Figure:
     means = scale * sweeps["mean"]
     low, high = float(means.min()), float(means.max())
     span = (high - low) or 1.0
-    # Below the curves a lane an entry, in the same coordinates: no basin hides another.
+    # One lane per entry below the curves, in the same coordinates, so that basins do not overlap.
     share = strip / (1.9 + strip)
     floor = low - 0.06 * span
     top = high + 0.06 * span
@@ -125,7 +125,7 @@ def draw_map(title: str, grid: pd.DataFrame) -> Figure:
     shape = table.shape
     note = f"Mean of {seeds_text(grid['n'])} of the last validation {metric}{' (%)' if scale == 100.0 else ''}; lighter is better."
     if grid["own"].any():
-        note += " Frame: the entry as written."
+        note += " Frame: the configured value."
     if grid["failures"].any():
         note += f" †: trials there {WORST}, and count as the worst outcome."
     figure, (axes,) = sheet(
@@ -168,7 +168,7 @@ def _notes(sweeps: pd.DataFrame, entries: Sequence[Entry], metric: str) -> Itera
         yield "Band: 95\u00a0% t interval."
     if sweeps["basin_low"].notna().any():
         within = f"{100 * MARGINS['width_1']:g} {'point' if is_share(metric) else '%'}"
-        own = "; mark: the entry as written" if sweeps["own"].notna().any() else ""
+        own = "; marker: the configured value" if sweeps["own"].notna().any() else ""
         yield f"Bars below: each entry's basin, within {within} of its best mean{own}."
     failures = int(sweeps.drop_duplicates("optimizer")["failures"].sum())
     if failures:
@@ -182,5 +182,5 @@ def _stem(material: Material, own: pd.DataFrame, suite: str, workload: str) -> s
 
 
 def _style(looks: Mapping[str, Style], name: str) -> Style:
-    """A label with several horizons in the timed table is swept over one: it looks as the first."""
+    """Return the style of an entry; one with several horizons in the timed table gets that of its first."""
     return looks.get(name) or next(look for key, look in looks.items() if key.startswith(name))

@@ -1,4 +1,4 @@
-"""Kaplan-Meier curves: the share of seeds that have not reached the target yet, with a pointwise band."""
+"""Kaplan-Meier curves: share of seeds that have not reached the target, with a pointwise band."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def drawings(material: Material) -> Iterator[Drawing]:
 def _drawing(name: str, group: Group, target: str, survival: pd.DataFrame) -> Drawing:
     columns = ["config_id", "unit", "time", "at_risk", "events", "survival", "low", "high"]
     content = (f"{group.title}: time to {target}", survival[columns], group.there(survival))
-    caption = f"Share of seeds of {group.title} that have not reached {target} yet (Kaplan-Meier)"
+    caption = f"Share of seeds of {group.title} that have not reached {target} (Kaplan-Meier)"
     return Drawing(name, caption, group.suite.name, draw, content)
 
 
@@ -57,7 +57,7 @@ def draw(title: str, survival: pd.DataFrame, entries: Sequence[Entry]) -> Figure
         axes.set_xlabel(f"{unit} of training" if unit == "seconds" else unit.replace("_", " "))
         axes.set_ylim(-0.03, 1.03)
         if axes is panels[0]:
-            axes.set_ylabel("share not there yet")
+            axes.set_ylabel("share not at target")
         else:
             axes.tick_params(axis="y", labelleft=False)
     return figure
@@ -104,13 +104,13 @@ def _notes(survival: pd.DataFrame, unit: str, entries: Sequence[Entry], *, bande
     of = own.groupby("config_id")
     seeds = of["at_risk"].max()
     told = survival.groupby(["config_id", "unit"])["at_risk"].max()
-    yield f"Kaplan-Meier, {seeds_text(told)} an entry; marks: evaluations at which seeds arrived."
+    yield f"Kaplan-Meier, {seeds_text(told)} per entry; markers: evaluations at which seeds reached the target."
     if banded:
         yield "Band: 95\u00a0%, pointwise (log-log)."
     missed = int((seeds - of["events"].sum()).sum())
     if missed:
         yield (
-            f"Upright ticks: censored at the budget, as are trials that {WORST}: {missed} of {int(seeds.sum())} trials."
+            f"Vertical ticks: censored at the budget, as are trials that {WORST}: {missed} of {int(seeds.sum())} trials."
         )
     if len(entries) > FEW:
-        yield f"Bands are left out with more than {FEW} entries."
+        yield f"Bands are omitted for more than {FEW} entries."

@@ -1,4 +1,4 @@
-"""What a trial's time went to: training, waiting for data, evaluation, set-up."""
+"""Time breakdown of a trial: training, data wait, evaluation, set-up."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def drawings(material: Material) -> Iterator[Drawing]:
         own = times[times["share"].notna()]
         if own["part"].nunique() > 1:
             content = (
-                f"{group.title}: time of a trial",
+                f"{group.title}: time breakdown",
                 own[["config_id", "part", "seconds", "share", "n"]],
                 group.there(own),
             )
-            caption = f"Share of a trial's time by part, {group.title}"
+            caption = f"Time breakdown of a trial, {group.title}"
             yield Drawing(file_stem("time", group.stem), caption, group.suite.name, draw, content)
 
 
@@ -39,11 +39,11 @@ def draw(title: str, times: pd.DataFrame, entries: Sequence[Entry]) -> Figure:
     looks = dict(zip(TIME_PARTS, _LOOKS, strict=True))
     labels = [entry.name for entry in entries]
     rows = row_names(labels, 1.35, 0.19)
-    waits = "" if "data wait" in told else " No wait for data was told apart."
+    waits = "" if "data wait" in told else " Data wait was not measured separately."
     figure, (axes,) = sheet(
         title,
         [
-            f"Mean of {seeds_text(times['n'])} whose clock ran through; number: seconds in all.",
+            f"Mean of {seeds_text(times['n'])} without interruptions; number: total seconds.",
             f"Times in tables count training and data wait only.{waits}",
         ],
         handles({part: looks[part] for part in told}),
@@ -61,5 +61,5 @@ def draw(title: str, times: pd.DataFrame, entries: Sequence[Entry]) -> Figure:
             text, (100, place), xytext=(3, 0), textcoords="offset points", va="center", fontsize=SMALL_SIZE
         )
     axes.set_xlim(0, 100)
-    axes.set_xlabel("% of the time")
+    axes.set_xlabel("% of the trial's time")
     return figure

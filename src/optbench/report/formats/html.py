@@ -1,4 +1,4 @@
-"""One interactive page that needs no network and no server, as in `report.html`."""
+"""Self-contained interactive HTML page, as in `report.html`."""
 
 from __future__ import annotations
 

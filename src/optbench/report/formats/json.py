@@ -1,4 +1,4 @@
-"""JSON with everything the report was made from: rows, notes and warnings."""
+"""JSON with all rows, notes and warnings of the report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from optbench.report.document import Report
 
 SUFFIX = ".json"
-#: version of this file's form
+#: version of this file format
 FORMAT = 1
 
 
@@ -41,11 +41,13 @@ def render(report: Report) -> str:
         "warnings": to_records(report.warnings),
         **{name: to_records(frame) for name, frame in report.more.items()},
     }
-    return json.dumps(content, indent=2, allow_nan=False) + "\n"  # in ASCII: nothing in it steers a terminal
+    return (
+        json.dumps(content, indent=2, allow_nan=False) + "\n"
+    )  # ASCII only, so no terminal control characters
 
 
 def to_records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """One plain dict a row; what is not known, or not finite, is null."""
+    """Return one plain dict per row; unknown and non-finite numbers are None."""
     return [{str(key): _plain(value) for key, value in row.items()} for row in table.to_dict("records")]
 
 

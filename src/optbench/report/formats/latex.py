@@ -1,4 +1,4 @@
-r"""LaTeX tables for papers (booktabs), as in `report.tex`: a document by itself, and `\input` as it is."""
+r"""LaTeX tables for papers (booktabs), as in `report.tex`, for `\input` or to compile alone."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from optbench.report.text import clean
 
 SUFFIX = ".tex"
 
-#: a document of its own unless a class is loaded already
+#: a complete document unless a document class is loaded already
 _HEAD = r"""% Tables of optbench. In a paper: \usepackage{booktabs} and \usepackage{graphicx}, then \input{report}.
-% Without a paper, this file compiles as a document of its own.
+% This file also compiles on its own.
 \makeatletter
 \ifx\documentclass\@twoclasseserror
   \let\optbenchend\relax
@@ -133,12 +133,12 @@ def render(report: Report) -> str:
                 number += 1
                 parts.append(_table(block, table, number, first=place == 0, captions=report.captions))
         if not section.blocks:
-            parts.append(f"\\noindent {escaped(section.title)}: nothing has run yet.\n")
+            parts.append(f"\\noindent {escaped(section.title)}: no trial has run yet.\n")
     return "\n".join([*parts, _TAIL])
 
 
 def escaped(text: str) -> str:
-    """Text that shows as it is, in ASCII; what no usual font of TeX has is named by its code, as in [U+1F680]."""
+    """Return the text escaped for LaTeX, in ASCII; characters that usual fonts lack become their code, as in [U+1F680]."""
     plain = unicodedata.normalize("NFC", clean(text))
     plain = re.sub(r"(?<![\w-])-(?=\d)", "\u2212", plain)  # a minus
     return "-{}".join(
@@ -164,13 +164,13 @@ def _character(character: str) -> str:
 
 
 def _section(section: Section) -> str:
-    """In comments: a paper has headings of its own."""
+    """Return the headings as comments; the paper has its own."""
     lines = [section.title, section.description, section.command and f"Repeat with: {section.command}"]
     return "".join(f"% {clean(line)}\n" for line in lines if line)
 
 
 def _table(block: Block, table: Table, number: int, *, first: bool, captions: bool) -> str:
-    """A floating table with its caption and notes; without captions only the tabular, for a float of the paper's own."""
+    """Return a floating table with caption and notes; without captions the tabular only, for use in another float."""
     caption = ": ".join(part for part in (block.heading, table.caption) if part)
     if not captions:
         return "\n".join([f"% {clean(caption)}. {clean(block.facts)}.", *_tabular(table), ""])
@@ -188,7 +188,7 @@ def _table(block: Block, table: Table, number: int, *, first: bool, captions: bo
 
 
 def _tabular(table: Table) -> list[str]:
-    """Numbers are aligned right. Text that would make the table wider than the page is broken into lines."""
+    """Return the tabular. Numbers are aligned right; text wider than the page is broken into lines."""
     widths = _text_widths(table)
     titles = [_title(column.title, text=column.text) for column in table.columns]
     return [
@@ -215,7 +215,7 @@ def _text_widths(table: Table) -> list[int | None]:
 
 
 def _widths(table: Table) -> list[int]:
-    """Characters of each column's longest line, as they are written here."""
+    """Return the characters of each column's longest line."""
     return [
         max(
             len(line)
@@ -227,7 +227,7 @@ def _widths(table: Table) -> list[int]:
 
 
 def _title(title: str, *, text: bool) -> str:
-    """Of two lines, where it has two: tables of many columns stay within the page."""
+    """Return the title, stacked if it has two lines, to save width."""
     lines = [escaped(line) for line in title.strip().split("\n")]
     if len(lines) == 1:
         return lines[0]
@@ -244,7 +244,7 @@ def _cell(cell: Cell, width: int | None) -> str:
 
 
 def _notes(block: Block) -> list[str]:
-    """Below the block's first table, in one paragraph."""
+    """Return the block's notes and warnings as one paragraph below its first table."""
     sentences = [*block.notes, *(f"Note: {warning}" for warning in block.warnings)]
     sentences += [f"Measured on {block.measured_on}."] if block.measured_on else []
     said = [escaped(note.replace("{mark}", "Bold")) for note in sentences]

@@ -16,7 +16,7 @@ def render(report: Report) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text that shows as it is: no markup, no HTML, no end of a table cell."""
+    """Return the text with Markdown, HTML and table delimiters escaped."""
     text = text.replace("&", "&amp;").replace("<", "&lt;")
     text = re.sub(r"([\\`*{}\[\]|~$])", r"\\\1", text)
     text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)  # inside a word it is no markup
@@ -34,7 +34,7 @@ def _section(section: Section) -> list[str]:
     for block in section.blocks:
         lines += _block(block)
     if not section.blocks:
-        lines += ["Nothing has run yet.", ""]
+        lines += ["No trial has run yet.", ""]
     lines += _list([f"**Note:** {escaped(warning)}" for warning in section.warnings])
     lines += _pictures(section.pictures)
     if section.command:
@@ -44,14 +44,14 @@ def _section(section: Section) -> list[str]:
 
 
 def _pictures(pictures: tuple[Picture, ...]) -> list[str]:
-    """The main ones shown, as far as a page bears them; all linked."""
+    """Return the main figures (at most `_MOST_SHOWN`) as images, and links to all."""
     if not pictures:
         return []
     lines = ["## Figures", ""]
     for picture in [picture for picture in pictures if picture.main][:_MOST_SHOWN]:
         lines += [f"![{escaped(picture.caption)}]({quote(picture.path)})", ""]
     links = [f"[{escaped(picture.caption)}]({quote(picture.path)})" for picture in pictures]
-    return [*lines, "As SVG (PNG and PDF beside it):", "", *_list(links)]
+    return [*lines, "All figures as SVG (PNG and PDF are in the same folder):", "", *_list(links)]
 
 
 def _block(block: Block) -> list[str]:

@@ -14,7 +14,7 @@ from optbench.report.document import Block, Cell, Report, Section, Table
 from optbench.tables import FittedTable, Paragraph
 
 SUFFIX = ".txt"
-SAVED = False  # printed at the end of a run, and written only where it is asked for
+SAVED = False  # printed at the end of a run, and written on request only
 MARK = "*"
 
 
@@ -29,7 +29,7 @@ def render(report: Report, width: int | None = None) -> str:
 
 
 def show(report: Report, console: Console, charts: Sequence[Sequence[Line]] = ()) -> None:
-    """On a console of the caller's, in its colours. `charts` are the lines of each section's charts, if there are any."""
+    """Print the report on a console. `charts` are the lines of each section's charts, if any."""
     for number, section in enumerate(report.sections):
         for part in _section(section):
             console.print(part, crop=False)
@@ -46,14 +46,14 @@ def _section(section: Section) -> list[RenderableType]:
     for block in section.blocks:
         parts += _block(block)
     if not section.blocks:
-        parts.append(Text("Nothing has run yet."))
+        parts.append(Text("No trial has run yet."))
     return parts
 
 
 def _block(block: Block) -> list[RenderableType]:
     parts: list[RenderableType] = []
     if block.tables and all(table.detail for table in block.tables):
-        return parts  # nothing of it is for a terminal
+        return parts  # long formats only
     if block.heading:
         parts += [Text(""), _line(block.heading, "bold")]
     parts.append(_line(block.facts))
@@ -81,6 +81,6 @@ def _table(table: Table) -> FittedTable:
 
 
 def _cell(cell: Cell, room: bool) -> Text:
-    """Marked columns keep room for the mark, so that numbers stay below each other."""
+    """Return the cell's text; columns with marks reserve room in each row, so that numbers are aligned."""
     mark = f" {MARK}" if cell.marked else "  " if room else ""
     return Text(cell.text + mark, style="bold" if cell.marked else "")

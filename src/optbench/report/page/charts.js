@@ -1,7 +1,7 @@
-// What figures look like. A chart gives its points by entry, its axes, and what a place of the cursor says.
+// Drawing of line figures. A chart returns its axes, its cursor positions (`stops`) and the text for each (`says`).
 const isStep = (figure) => figure.kind === "survival" || figure.kind === "profile";
 
-// Units of time in which a figure can be drawn; none where its axis is something else.
+// Units of time in which a figure can be drawn; none if its x axis is not time.
 function unitsOf(figure) {
   if (figure.kind === "lines") return Object.keys(UNITS).filter((unit) => figure.series.some((each) => each.c[unit]));
   if (isStep(figure)) return Object.keys(UNITS).filter((unit) => figure.series.some((each) => each.u[unit]));
@@ -73,7 +73,7 @@ function drawLines(figure, view) {
   });
   return { ...plan, stops, says, horizontal: true, cut, banded };
 }
-// Where nearly all of a metric of shares lies within a small part of the axis, that part: the note says so, a button shows all.
+// The part of the axis that contains nearly all values of a percentage, if it is small; a button shows the full axis.
 function cutOf(figure, sets) {
   if (figure.format !== "percent" || isStep(figure)) return null;
   const values = sets.flatMap(({ points }) => points.map((point) => point.y)).sort((a, b) => a - b), whole = extent(values);
@@ -82,7 +82,7 @@ function cutOf(figure, sets) {
   const pad = (most - least) * 0.25;
   return most > least && (most - least + pad) * 2 < most - whole[0] ? [least - pad, Math.min(1 + pad * 0.1, most + pad * 0.4)] : null;
 }
-// Whether a series of positive numbers spans so much that only a logarithmic axis shows it.
+// Whether positive values span so many decades that the axis starts logarithmic.
 function spansDecades(figure) {
   if (figure.kind !== "lines" || figure.format !== "number") return false;
   const values = figure.series.flatMap((series) => series.y).filter((value) => value !== null), ends = extent(values);
@@ -129,7 +129,7 @@ function bands(points, x, y) {
   }
   return found;
 }
-// Between two points by a straight line, as it is drawn (over a logarithmic axis).
+// Linear interpolation between two points over a logarithmic x axis.
 function onLine(points, x) {
   const after = points.findIndex((point) => point.x >= x * (1 - 1e-9));
   if (after < 0 || x < points[0].x * (1 - 1e-9)) return null;

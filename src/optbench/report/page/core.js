@@ -1,4 +1,4 @@
-// Shared by all that follows: the page's data, what is shown, elements, numbers as text, scales.
+// Shared code: the page's data, state, elements, number formatting, scales, markers.
 const { entries: ENTRIES, figures: FIGURES } = JSON.parse(document.getElementById("data").textContent);
 const UNITS = { epoch: "epochs", step: "steps", seconds: "seconds of training", gradients: "gradient evaluations" };
 const state = { unit: "epoch", hidden: new Set(), focus: null };
@@ -19,7 +19,7 @@ function make(kind, tag, attributes, children) {
 const svg = (tag, attributes, ...children) => make(true, tag, attributes, children);
 const html = (tag, attributes, ...children) => make(false, tag, attributes, children);
 
-// ---- how wide a text is, in the figures' letters
+// ---- width of text in the figures' font
 const ruler = document.createElement("canvas").getContext("2d");
 ruler.font = `12px ${getComputedStyle(document.documentElement).getPropertyValue("--sans") || "sans-serif"}`;
 const widthOf = (text) => ruler.measureText(text).width;
@@ -30,7 +30,7 @@ function shortened(text, room) {
   return `${letters.join("").trimEnd()}…`;
 }
 
-// Names no wider than that, and still different: the words that all begin with give way first, then the middle.
+// Names shortened to a width and still distinct: a common beginning is cut first, then the middle.
 function distinct(names, room) {
   const words = names.map((name) => name.split(" "));
   let same = 0;
@@ -46,7 +46,7 @@ function distinct(names, room) {
   const short = names.map((name, index) => (widthOf(name) <= room ? name : cut(same > 1 ? `${words[index][0]} … ${words[index].slice(same).join(" ")}` : name, room)));
   return short.map((name, index) => (short.indexOf(name) === short.lastIndexOf(name) ? name : `${cut(name, room - 26)} #${index + 1}`));
 }
-// The lines of a text, broken between words; what is left after so many is shortened.
+// The lines of a text, broken between words; the rest after `most` lines is shortened.
 function linesOf(text, room, most) {
   const lines = [];
   for (const word of text.split(" ")) {
@@ -57,7 +57,7 @@ function linesOf(text, room, most) {
   return lines.map((line) => distinct([line], room)[0]);
 }
 
-// ---- numbers as people read them
+// ---- number formatting
 function decimal(value, digits = 3) {
   if (value === 0) return "0";
   const size = Math.abs(value);
@@ -116,7 +116,7 @@ function logarithmic([from, to], range) {
   return scale;
 }
 
-// ---- looks of an entry
+// ---- marker, dash pattern and legend key of an entry
 const STAR = Array.from({ length: 10 }, (_, index) => {
   const radius = index % 2 ? 0.5 : 1.25, angle = -Math.PI / 2 + (index * Math.PI) / 5;
   return `${(radius * Math.cos(angle)).toFixed(3)},${(radius * Math.sin(angle)).toFixed(3)}`;

@@ -1,4 +1,4 @@
-"""Curves over time as data: metrics, and what happened meanwhile; thinned where a page would grow too large."""
+"""Curves over time as data for the page, thinned to limit its size."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from optbench.report.page.entries import Group
 from optbench.report.page.figures import UNITS, Figure, count_of, format_of, number, numbers
 from optbench.report.text import clean
 
-#: numbers of curves on a whole page: beyond, curves are thinned, so that the file stays small
+#: maximum of numbers in all curves of a page; with more, curves are thinned
 NUMBERS = 90_000
-#: fewest points a thinned curve keeps, and most that a screen can show apart
+#: minimum points of a thinned curve, and maximum points that a screen can resolve
 LEAST_POINTS, MOST_POINTS = 24, 400
 _CLOCKS = {"epoch": "epoch", "step": "step", "seconds": "train_seconds", "gradients": "gradient_evaluations"}
 _ROOM = {"train_loss": "Training loss", "learning_rate": "Learning rate", "gradient_norm": "Gradient norm"}
 _ROOM |= {
     "gradient_norm_median": "Gradient norm, median since the last evaluation",
-    "gradient_norm_max": "Gradient norm, greatest since the last evaluation",
+    "gradient_norm_max": "Gradient norm, maximum since the last evaluation",
 }
 
 
 def curves(
     frame: pd.DataFrame, table: pd.DataFrame, group: Group, most: int
 ) -> tuple[list[Figure], list[Figure]]:
-    """Figures of metrics, to choose from, and of what happened meanwhile (train loss, learning rate, gradient norm).
+    """Return the figures of metrics, which share one place, and of training loss, learning rate and gradient norm.
 
-    `most`: points a curve is thinned to.
+    `most`: maximum points per curve.
     """
     metrics: list[Figure] = []
     others: list[Figure] = []
     for (metric, split), own in frame.groupby(["metric", "split"], sort=False):
         if metric == "learning_rate" and own["median"].nunique() == 1:
-            continue  # it says so in the suite file
+            continue  # a constant is in the suite file
         target = table[table["target"].str.startswith(f"{split} {metric} ")] if split else table[:0]
         figure = _curve_figure(str(metric), str(split), own, target, group, most)
         (others if metric in _ROOM else metrics).append(figure)
@@ -48,7 +48,7 @@ def curves(
 
 
 def points_for(frame: pd.DataFrame) -> int:
-    """To how many points a curve is to be thinned, so that all of a page's stay within `NUMBERS`."""
+    """Return the points per curve with which all curves of the page stay within `NUMBERS`."""
     found = len(frame.drop_duplicates(["config_id", "metric", "split"])) if len(frame) else 1
     return max(LEAST_POINTS, min(MOST_POINTS, NUMBERS // (3 * max(found, 1))))
 
@@ -83,8 +83,10 @@ def _curve_figure(
         f"Median over seeds ({count_of(own['seeds'])})" if bands else "One seed",
         *(band[each] for each in bands),
         "marks: median time to the target" if any("marks" in entry for entry in series) else "",
-        f"{lost} {'seed' if lost == 1 else 'seeds'} {WORST} and left the curves" if lost else "",
-        f"drawn from at most {most} evaluations a curve, extremes kept" if thinned else "",
+        f"{lost} {'seed' if lost == 1 else 'seeds'} {WORST} and {'is' if lost == 1 else 'are'} missing after that"
+        if lost
+        else "",
+        f"thinned to at most {most} evaluations per curve, with extremes kept" if thinned else "",
     ]
     shown = _ROOM.get(metric) or f"{split} {clean(metric)}".strip().capitalize()
     content = {

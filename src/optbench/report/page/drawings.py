@@ -1,4 +1,4 @@
-"""The figures of a page's groups: which there are, in which order, and their places in the page's data."""
+"""Figures of the page: selection and order per group, and their index in the page's data."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from optbench.report.page.figures import Figure
 from optbench.report.page.markup import Html, el, join
 from optbench.store import Results, SuiteResults
 
-#: from so many entries on, figures with a row for each are tall: they stand together, at the end
+#: with more entries, figures with one row per entry are tall and placed together at the end
 _MANY = 14
 
 
 class Drawings:
-    """`contents` grows with every figure that is placed. Frames are made when first needed."""
+    """Figures placed so far (`contents`), and the frames they are drawn from, which are computed on first use."""
 
     def __init__(self, report: Report, places: dict[str, int]) -> None:
         self._report, self._results = report, report.results or Results(())
@@ -35,7 +35,7 @@ class Drawings:
         self.contents: list[dict[str, Any]] = []
 
     def of_group(self, suite: str, group: Group) -> Html:
-        """Everything that is drawn of a group; empty where nothing was measured."""
+        """Return all figures of a group; empty without measurements."""
 
         def own(frame: pd.DataFrame) -> pd.DataFrame:
             if frame.empty:
@@ -65,7 +65,7 @@ class Drawings:
         return el("div", *wide, *drawn, class_="figures") if wide or drawn else Html("")
 
     def of_published(self, suite: str) -> list[Html]:
-        """What was measured beside each source's numbers, in the order of the published blocks; empty where it has none."""
+        """Return the figures of published and measured values per source, in the order of the published blocks."""
         verdicts = self._report.more.get("verdicts")
         if verdicts is None:
             return []
@@ -77,7 +77,7 @@ class Drawings:
         return found
 
     def _row(self, drawn: Sequence[Figure]) -> Html:
-        """Two beside each other; what is left over as wide as both."""
+        """Return figures in rows of two; a single last one is as wide as two."""
         last = len(drawn) - 1
         sizes = ("span" if place == last and place % 2 == 0 else "" for place in range(len(drawn)))
         return el(
@@ -87,7 +87,7 @@ class Drawings:
         )
 
     def of_suite(self, suite: SuiteResults) -> Html:
-        """What sums several workloads up. A leaderboard has rules of its own, and a table."""
+        """Return the performance profile over workloads; empty for leaderboards, which have their own rules and table."""
         if suite.plan is not None and "leaderboard" in suite.plan.provenance:
             return Html("")
         frame = self._profiles

@@ -1,4 +1,4 @@
-// Before anything is painted: the theme that was chosen, and that the page has a script.
+// Runs before the first paint: sets the saved theme, and marks that scripts run.
 document.documentElement.classList.add("scripted");
 try {
   const theme = localStorage.getItem("optbench-theme");

@@ -1,4 +1,4 @@
-"""Who is drawn: names, places in the legend, and what is compared in one figure."""
+"""Entries of the page: names, positions in the legend, and groups that share figures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Group:
     places: dict[str, int]
 
     def of(self, config: str) -> dict[str, Any]:
-        """What begins a series: the place in the legend and the name."""
+        """Return the first keys of a series: position in the legend and name."""
         return self.named(self.names[config])
 
     def named(self, name: str) -> dict[str, Any]:
@@ -33,7 +33,7 @@ class Group:
 
 
 def legend(results: Results) -> dict[str, int]:
-    """Every name of every suite, in the order of first mention, with its place."""
+    """Return the position of each name of all suites, by order of first occurrence."""
     names = (clean(name) for suite in results.suites for name in entry_names(suite).values())
     return {name: place for place, name in enumerate(dict.fromkeys(names))}
 

@@ -1,6 +1,6 @@
-// A figure on the page: what is chosen in it, its zoom, its cursor, and the same as a table.
+// Interaction of a figure: choice of metric, zoom, cursor, and its table.
 let figureCount = 0;
-// The value in bold, its band behind it.
+// The value in bold, followed by its band.
 function valued(text) {
   const [value, band] = text.split(" (");
   return [html("b", {}, value), band ? html("span", {}, ` (${band}`) : null];
@@ -38,11 +38,11 @@ function setUpFigure(element) {
   function render() {
     const now = view(), chart = draw(figure(), now), positive = figure().kind === "lines" && figure().format === "number";
     own.chart = chart; own.cursor = null; readout.hidden = true;
-    plot.replaceChildren(chart ? chart.root : html("p", { class: "empty" }, "Nothing to show: every optimizer of this figure is hidden."));
+    plot.replaceChildren(chart ? chart.root : html("p", { class: "empty" }, "Nothing to show: all optimizers of this figure are hidden."));
     title.textContent = figure().title;
-    const away = unitsOf(figure()).length && !unitsOf(figure()).includes(state.unit) ? ` Not known in ${UNITS[state.unit]}: shown in ${UNITS[now.unit]}.` : "";
-    note.textContent = figure().note + away + (chart && chart.banded === false && figure().series.some((each) => each.lo || each.u) ? " Bands are drawn where entries are few, and of the one pointed at in the legend." : "");
-    if (chart?.cut) note.textContent += ` The axis starts at ${decimal(100 * chart.cut[0], 3)}${FORMATS[figure().format].unit}; the button shows it whole.`;
+    const away = unitsOf(figure()).length && !unitsOf(figure()).includes(state.unit) ? ` Not available in ${UNITS[state.unit]}; shown in ${UNITS[now.unit]}.` : "";
+    note.textContent = figure().note + away + (chart && chart.banded === false && figure().series.some((each) => each.lo || each.u) ? " Bands are drawn only for few entries, and for the entry under the pointer in the legend." : "");
+    if (chart?.cut) note.textContent += ` The axis starts at ${decimal(100 * chart.cut[0], 3)}${FORMATS[figure().format].unit}; a button shows the full axis.`;
     tools.cut.hidden = !chart?.cut && own.cut; tools.cut.setAttribute("aria-pressed", !own.cut);
     tools.log.hidden = !positive; tools.log.setAttribute("aria-pressed", own.log);
     tools.reset.hidden = tools.out.hidden = !own.zoom;
@@ -150,7 +150,7 @@ function setUpFigure(element) {
     if (actions[event.key]) { actions[event.key](); event.preventDefault(); }
   });
 
-  // ---- the same as a table
+  // ---- table of the figure's values
   function fillTable() {
     if (!alt.open || !own.chart) return;
     const stops = own.chart.stops, every = Math.max(1, Math.ceil(stops.length / 200));
@@ -158,7 +158,7 @@ function setUpFigure(element) {
     const lines = chosen.flatMap((stop) => { const said = own.chart.says(stop); return said.rows.map((row) => [said.head, row.name, row.value, row.more]); });
     const cells = (row) => row.map((cell, index) => html(index ? "td" : "th", { class: index === 1 ? "text" : null, scope: index ? null : "row" }, html("bdi", {}, cell)));
     alt.lastChild.replaceChildren(html("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": `${figure().title}, as a table` },
-      html("table", {}, html("thead", {}, html("tr", {}, ["at", "of", "value", ""].map((head, index) => (head ? html("th", { scope: "col", class: index === 1 ? "text" : null }, head) : html("td"))))),
+      html("table", {}, html("thead", {}, html("tr", {}, ["position", "series", "value", ""].map((head, index) => (head ? html("th", { scope: "col", class: index === 1 ? "text" : null }, head) : html("td"))))),
         html("tbody", {}, lines.map((row) => html("tr", {}, cells(row)))))));
   }
   listeners.push(() => { own.zoom = state.keepZoom ? own.zoom : null; render(); fillTable(); });

@@ -1,4 +1,4 @@
-"""The figures of a page as data: what its script draws, entry by entry. No number is made here."""
+"""Figures of the page as data for its script. All numbers are computed in `optbench.analysis`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from optbench.report.published import CAPTION, TITLES
 from optbench.report.text import clean, is_share
 from optbench.suite.published import DETERMINISTIC_MARGIN
 
-#: of a cell of a map: where, what, its interval, seeds, and trials that failed
+#: keys of a map's cell -> columns: position, value, interval, seeds, and failed trials
 _MAP = {"x": "x", "y": "y", "z": "mean", "lo": "low", "hi": "high", "k": "n", "failed": "failures"}
 UNITS = {"epoch": "epochs", "step": "steps", "seconds": "seconds", "gradients": "gradient_evaluations"}
 
 
 @dataclass(frozen=True)
 class Figure:
-    """`content`: for the script. `choices` of one place share it, and a list to choose from."""
+    """A figure with its `content` for the script. Several figures can share one place, with a list to choose from."""
 
     title: str
     content: dict[str, Any]
@@ -32,7 +32,7 @@ class Figure:
 
 
 def survival(frame: pd.DataFrame, group: Group) -> list[Figure]:
-    """A figure a target: share of seeds that are not there yet."""
+    """Return one figure per target: share of seeds that have not reached it."""
     figures = []
     for target, of_target in frame.groupby("target", sort=False):
         series = []
@@ -51,9 +51,9 @@ def survival(frame: pd.DataFrame, group: Group) -> list[Figure]:
         left = sum(entry["n"] - entry["r"] for entry in series)
         figures.append(
             Figure(
-                f"Seeds not yet at {clean(str(target))}",
+                f"Share of seeds not at {clean(str(target))}",
                 {"kind": "survival", "y": "share of seeds", "format": "share", "series": series},
-                f"Kaplan–Meier; the band is its pointwise 95 % interval, where there is one. {n} an entry; "
+                f"Kaplan–Meier with its pointwise 95 % interval, where available. {n} per entry; "
                 f"{left} {'seed' if left == 1 else 'seeds'} censored at the budget, as are those that {WORST}.",
             )
         )
@@ -61,7 +61,7 @@ def survival(frame: pd.DataFrame, group: Group) -> list[Figure]:
 
 
 def finals(frame: pd.DataFrame, table: pd.DataFrame, group: Group) -> Figure | None:
-    """Dots, one a seed, with the mean and its interval."""
+    """Return the final metric with one dot per seed, the mean and its interval."""
     if frame.empty:
         return None
     metric = str(frame["metric"].iloc[0])
@@ -92,28 +92,28 @@ def finals(frame: pd.DataFrame, table: pd.DataFrame, group: Group) -> Figure | N
     marked = "◆: not significantly worse than any other." if several else tied
     has_interval = any(row["lo"] is not None for row in rows)
     drawn = "Line: mean with its 95 % t interval" if has_interval else "Line: mean, without an interval"
-    drawn += ", where every trial counts as measured." if lost and has_interval else "."
+    drawn += ", omitted where trials failed." if lost and has_interval else "."
     failed = (
         f"{lost} {'trial' if lost == 1 else 'trials'} {WORST} and {'has' if lost == 1 else 'have'} no dot: in the table's mean "
-        f"{'it counts' if lost == 1 else 'they count'} as {worst_value_text(metric)}, and the mean gets no mark."
+        f"{'it counts' if lost == 1 else 'they count'} as {worst_value_text(metric)}, and the mean is not marked."
         if lost
         else ""
     )
     for row in rows:
         row["top"] = bool(row["top"]) and several
     return Figure(
-        f"Final {clean(metric)}, a dot a seed",
+        f"Final {clean(metric)}, one dot per seed",
         {"kind": "dots", "format": format_of(metric), "y": clean(metric), "rows": rows},
-        " ".join(part for part in (drawn, f"{n} an entry.", marked, failed) if part),
+        " ".join(part for part in (drawn, f"{n} per entry.", marked, failed) if part),
     )
 
 
 def memory(frame: pd.DataFrame, group: Group) -> Figure | None:
-    """What training keeps, part by part, side by side in one bar."""
+    """Return the training memory by part, as stacked bars."""
     looks = ("solid", "light", "own", "hatch", "dots")
     note = (
-        "The greatest over seeds, by real steps. The peak of a step and the activations are never there at the same "
-        "moment: the whole bar is more than training needs at any time."
+        "Maximum over seeds, measured in real steps. The step peak and the activations are not allocated at the same time, "
+        "so training never needs the whole bar at once."
     )
     return _bars(
         "Memory", "bytes", "bytes", "memory", frame, group, dict(zip(MEMORY_PARTS, looks, strict=True)), note
@@ -121,16 +121,16 @@ def memory(frame: pd.DataFrame, group: Group) -> Figure | None:
 
 
 def time(frame: pd.DataFrame, group: Group) -> Figure | None:
-    """Where the seconds went; only training is in the times of tables."""
+    """Return the time of a trial by part, as stacked bars."""
     looks = ("own", "hatch", "solid", "light")
     n = f" ({count_of(frame['n'])})" if len(frame) else ""
-    note = f"Mean over trials whose clock ran through{n}. Only training counts in the times of tables and curves."
+    note = f"Mean over trials without interruptions{n}. Times in tables and curves count training only."
     parts = dict(zip(TIME_PARTS, looks, strict=True))
-    return _bars("Where the time went", "seconds", "number", "seconds of a trial", frame, group, parts, note)
+    return _bars("Time breakdown", "seconds", "number", "seconds per trial", frame, group, parts, note)
 
 
 def sensitivity(frame: pd.DataFrame, group: Group) -> list[Figure]:
-    """A figure a hyperparameter: the last validation metric over the grid."""
+    """Return one figure per hyperparameter: the last validation metric over the grid."""
     figures = []
     for name, own in frame.groupby("hyperparameter", sort=False) if len(frame) else ():
         metric = str(own["metric"].iloc[0])
@@ -153,10 +153,10 @@ def sensitivity(frame: pd.DataFrame, group: Group) -> list[Figure]:
         )
         interval = " with its 95 % t interval" if own["low"].notna().any() else ""
         basins = own["basin_low"].notna().any()
-        thick = " Thick: within 1 point (or percent) of the entry's own top." if basins else ""
-        ring = " Ring: the entry as written." if own["own"].notna().any() else ""
+        thick = " Thick: within 1 point (or percent) of the entry's best value." if basins else ""
+        ring = " Ring: the configured value." if own["own"].notna().any() else ""
         note = (
-            f"Mean over seeds ({count_of(own['n'])}){interval}, at each value the best over whatever else is swept."
+            f"Mean over seeds ({count_of(own['n'])}){interval}, at each value the best over the other swept hyperparameters."
             f"{thick}{ring}{failed}"
         )
         title = f"Sensitivity to {clean(str(name))}"
@@ -165,7 +165,7 @@ def sensitivity(frame: pd.DataFrame, group: Group) -> list[Figure]:
 
 
 def maps(frame: pd.DataFrame, group: Group) -> list[Figure]:
-    """A figure a pair of hyperparameters: a panel an entry, all in one scale."""
+    """Return one figure per pair of hyperparameters, with one panel per entry on a common scale."""
     figures = []
     for (x, y), own in frame.groupby(["x_name", "y_name"], sort=False) if len(frame) else ():
         metric = clean(str(own["metric"].iloc[0]))
@@ -179,8 +179,8 @@ def maps(frame: pd.DataFrame, group: Group) -> list[Figure]:
         content |= {"x": clean(str(x)), "y": clean(str(y)), "higher": bool(own["higher"].iloc[0])}
         failed = f" †: trials there {WORST}, and count as the worst outcome." if own["failures"].any() else ""
         note = (
-            f"Mean over seeds ({count_of(own['n'])}) of the last validation {metric}; a value's 95 % t interval is shown where it is "
-            f"pointed at. One scale for all entries: lighter is better. Frame: the entry as written.{failed}"
+            f"Mean over seeds ({count_of(own['n'])}) of the last validation {metric}; hover over a cell for its 95 % t interval. "
+            f"One scale for all entries: lighter is better. Frame: the configured value.{failed}"
         )
         title = f"Sensitivity to {content['x']} and {content['y']}: last validation {metric}"
         figures.append(Figure(title, content, note))
@@ -188,7 +188,7 @@ def maps(frame: pd.DataFrame, group: Group) -> list[Figure]:
 
 
 def published(frame: pd.DataFrame, group: Group) -> list[Figure]:
-    """A figure a kind of claim that is a number: a row a claim, with what was measured. `frame`: of one workload and source."""
+    """Return one figure per kind of numeric claim, with one row per claim. `frame`: verdicts of one workload and source."""
     numeric = frame["kind"].isin(["numeric", "deterministic"])
     known = frame["measured"].notna() | frame["measured_low"].notna()
     figures = []
@@ -205,9 +205,9 @@ def published(frame: pd.DataFrame, group: Group) -> list[Figure]:
             row["lo"] is not None and row["hi"] is not None and row["lo"] < row["hi"] for row in rows
         )
         seeds = "" if column == "memory_overhead" else f" ({count_of(own['n'])})"
-        seeds += ", with its 95 % interval where one holds" if seeds and has_interval else ""
+        seeds += ", with its 95 % interval where available" if seeds and has_interval else ""
         censored = (
-            " Arrow: not more than half of the seeds reached it within the budget."
+            " Arrow: at most half of the seeds reached the target within the budget."
             if own["measured"].isna().any()
             else ""
         )
@@ -243,7 +243,7 @@ def _claim(row: dict[Any, Any], group: Group) -> dict[str, Any]:
 
 
 def profile(frame: pd.DataFrame, group: Group) -> Figure | None:
-    """Steps of the share of workloads within a multiple of the fastest."""
+    """Return the performance profile; None without data."""
     if frame.empty:
         return None
     series = []
@@ -258,7 +258,7 @@ def profile(frame: pd.DataFrame, group: Group) -> Figure | None:
         "Performance profile",
         {"kind": "profile", "format": "share", "y": "share of workloads", "series": series},
         f"Share of the {int(frame['workloads'].iloc[0])} workloads on which the time to target (median over seeds; "
-        f"{int(frame['runs'].iloc[0])} trials in all) is within a multiple of the fastest entry's. Depends on the set of entries; "
+        f"{int(frame['runs'].iloc[0])} trials in total) is within a multiple of the fastest entry's. Depends on the set of entries; "
         "bands of the scores are in the table.",
     )
 
@@ -291,7 +291,7 @@ def numbers(values: Iterable[Any]) -> list[float | int | None]:
 
 
 def number(value: Any) -> float | int | None:
-    """Five digits are more than a screen shows; what is not known or not finite is null."""
+    """Return the number rounded to five significant digits; None if it is unknown or not finite."""
     if value is None or pd.isna(value) or not math.isfinite(value):
         return None
     short = float(f"{float(value):.5g}")
@@ -303,7 +303,7 @@ def format_of(metric: str) -> str:
 
 
 def count_of(counts: Iterable[int] | Sequence[int]) -> str:
-    """How many seeds, in words."""
+    """Return the number of seeds as text, such as "5 seeds" or "3 to 5 seeds"."""
     found = [int(count) for count in counts]
     least, most = (min(found), max(found)) if found else (0, 0)
     return f"{least} seed{'s' * (least != 1)}" if least == most else f"{least} to {most} seeds"

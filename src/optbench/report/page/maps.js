@@ -1,4 +1,4 @@
-// What was swept over two hyperparameters: a panel an entry, in one scale, lighter where it is better (cividis, which grey and the colour-blind keep).
+// Maps over two hyperparameters: one panel per entry on a common scale, lighter is better (cividis: readable in grey and with colour blindness).
 const RAMP = [[0, 34, 78], [53, 69, 108], [102, 105, 112], [148, 142, 119], [200, 184, 102], [254, 232, 56]];
 function shade(share) {
   const place = Math.max(0, Math.min(1, share)) * (RAMP.length - 1), from = Math.min(RAMP.length - 2, Math.floor(place));
@@ -6,7 +6,7 @@ function shade(share) {
 }
 const ascending = (values) => [...new Set(values)].sort((a, b) => a - b);
 function drawMaps(figure, view) {
-  // Points that failed count as the worst outcome: they would take the scale from all others, and are its dark end.
+  // Failed points count as the worst outcome; they are left out of the scale, which they would dominate, and drawn at its dark end.
   const sets = shown(figure.series), known = sets.flatMap((series) => series.z.filter((_, index) => !series.failed[index]));
   const whole = extent(known) || extent(sets.flatMap((series) => series.z));
   if (!whole) return null;

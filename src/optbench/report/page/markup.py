@@ -1,4 +1,4 @@
-"""HTML as text that cannot be mistaken for foreign text: what is not `Html` is escaped."""
+"""Building of HTML: text that is not `Html` is escaped."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _VOID = ("input", "meta", "br")
 
 
 class Html(str):
-    """Text that is markup already."""
+    """Text that is already markup."""
 
 
 def text(content: str) -> Html:
-    """Foreign text: escaped, without characters that steer what stands around it."""
+    """Return the text escaped and without control characters."""
     return content if isinstance(content, Html) else Html(html.escape(clean(content)))
 
 
 def el(tag: str, *children: str, **attributes: Any) -> Html:
-    """An element. `class_` and `for_` lose the underscore, others become dashes; False and None leave the attribute out."""
+    """Return an element. `class_` and `for_` lose the underscore, other underscores become dashes; False and None omit an attribute."""
     written = "".join(_attribute(name, value) for name, value in attributes.items())
     if tag in _VOID:
         return Html(f"<{tag}{written}>")
@@ -33,12 +33,12 @@ def join(*parts: str) -> Html:
 
 
 def name(content: str) -> Html:
-    """What people have named: its direction is its own, so that it turns nothing around it."""
+    """Return a user-defined name in `<bdi>`, so that its direction does not affect the text around it."""
     return el("bdi", content)
 
 
 def data(content: Any, identifier: str) -> Html:
-    """JSON in the page. No `<` is left in it, so that nothing in it can end the element."""
+    """Return JSON in a script element; `<` is escaped, so that the content cannot end the element."""
     written = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     for character in "<>&\u2028\u2029":
         written = written.replace(character, f"\\u{ord(character):04x}")
@@ -46,7 +46,7 @@ def data(content: Any, identifier: str) -> Html:
 
 
 def preformatted(content: str, **attributes: Any) -> Html:
-    """Foreign text whose lines count."""
+    """Return text in `<pre>`, with its line breaks."""
     lines = (clean(line) for line in content.splitlines())
     return el("pre", Html(html.escape("\n".join(lines))), **attributes)
 

@@ -1,4 +1,4 @@
-// The page itself: legend, units, theme, tables, copying, printing.
+// Page controls: legend, units, theme, tables, copying, printing.
 for (const element of document.querySelectorAll("[data-key]")) element.append(key(+element.dataset.key));
 for (const element of document.querySelectorAll("[data-swatch]")) element.append(key(+element.dataset.swatch));
 
@@ -125,10 +125,10 @@ function setPrint(print) {
 addEventListener("beforeprint", () => { closed = [...document.querySelectorAll("main details:not([open]):not(.alt)")]; closed.forEach((each) => { each.open = true; }); setPrint(true); });
 addEventListener("afterprint", () => { closed.forEach((each) => { each.open = false; }); setPrint(false); });
 
-// ---- the contents take little room where there is little
+// ---- collapse the contents on narrow screens
 if (innerWidth < 1320) document.querySelector(".contents details")?.removeAttribute("open");
 
-// ---- how much room the bar takes
+// ---- height of the toolbar
 const bar = document.querySelector(".bar");
 const setBar = () => document.documentElement.style.setProperty("--bar", `${(bar?.offsetHeight || 0) + 12}px`);
 if (bar) new ResizeObserver(setBar).observe(bar);

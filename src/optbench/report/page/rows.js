@@ -1,4 +1,4 @@
-// Figures with a row an entry: dots of seeds, bars of what memory and time are made of, and what was measured beside what is published.
+// Figures with one row per entry: dots per seed, stacked bars of memory and time, published and measured values.
 const judged = (row) => (row.verdict ? `${{ reproduced: "✓ ", contradicted: "✗ " }[row.verdict] || ""}${row.verdict}` : "");
 const LINES = 7; // of an entry's name beside its row
 function rowFrame(figure, view, domain, below = 0, beside = 0) {
@@ -43,7 +43,7 @@ function drawDots(figure, view) {
   const full = FORMATS[figure.format].full;
   const says = (at) => {
     const { row } = frame.groups[at], found = [];
-    if (row.mean !== null) found.push({ o: row.o, name: row.lost ? `mean, ${row.ended} as worst` : "mean", value: withBand({ y: row.mean, lo: row.lo, hi: row.hi }, FORMATS[figure.format]), more: seeds(row.v.length + row.lost) });
+    if (row.mean !== null) found.push({ o: row.o, name: row.lost ? `mean, ${row.ended} counted as worst` : "mean", value: withBand({ y: row.mean, lo: row.lo, hi: row.hi }, FORMATS[figure.format]), more: seeds(row.v.length + row.lost) });
     row.v.forEach((value, index) => found.push({ name: `seed ${row.seeds[index]}`, value: full(value), more: "" }));
     return { head: row.n, rows: found };
   };
@@ -74,7 +74,7 @@ function drawBars(figure, view) {
     root.append(svg("text", { x: left + 19, y: line }, kind));
     left += needs;
   });
-  const says = (at) => { const { row } = frame.groups[at]; return { head: row.n, rows: figure.kinds.map((kind, index) => ({ name: kind, value: row.parts[index] === null ? "not known" : FORMATS[figure.format].full(row.parts[index]), more: "" })) }; };
+  const says = (at) => { const { row } = frame.groups[at]; return { head: row.n, rows: figure.kinds.map((kind, index) => ({ name: kind, value: row.parts[index] === null ? "unknown" : FORMATS[figure.format].full(row.parts[index]), more: "" })) }; };
   return { ...frame, stops: frame.groups.map((_, index) => index), says, horizontal: false };
 }
 function drawClaims(figure, view) {
@@ -91,7 +91,7 @@ function drawClaims(figure, view) {
     if (inside(measured)) group.append(row.mean === null ? svg("text", { x: x(measured) + 4, y: below + 4, class: "strong" }, "→") : marker(row.o, x(measured), below, 4.2));
   }
   const says = (at) => {
-    const { row } = frame.groups[at], known = row.mean === null ? `not by half of the seeds within ${full(row.lo)}` : row.k ? withBand({ y: row.mean, lo: row.lo, hi: row.hi }, FORMATS[figure.format]) : full(row.mean);
+    const { row } = frame.groups[at], known = row.mean === null ? `not reached by half of the seeds within ${full(row.lo)}` : row.k ? withBand({ y: row.mean, lo: row.lo, hi: row.hi }, FORMATS[figure.format]) : full(row.mean);
     return { head: row.n, rows: [
       { name: "published", value: full(row.value), more: row.margin ? `± ${decimal(row.margin * (unit ? 100 : 1))}${unit}` : "" },
       { o: row.o, name: "measured", value: known, more: row.k ? seeds(row.k) : "" }, { name: "verdict", value: row.verdict, more: row.reason }] };

@@ -1,4 +1,4 @@
-"""One suite on the page: question, warnings, blocks with their figures, and where it all comes from."""
+"""Section of one suite on the page: title, warnings, blocks with their figures, and provenance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from optbench.report.page.tables import MARK, table
 from optbench.report.published import CAPTION
 from optbench.store import SuiteResults
 
-#: blocks that sum up several workloads, behind which the profile stands
+#: blocks that summarize several workloads; the profile follows them
 _SUMMARIES = ("All workloads", "Leaderboard")
 
 
@@ -28,7 +28,7 @@ def section(
         for number, block in enumerate(content.blocks)
     ]
     if not blocks:
-        blocks.append(el("p", "Nothing has run yet."))
+        blocks.append(el("p", "No trial has run yet."))
     head = [el("h1", name(content.title))]
     if content.description:
         head.append(el("p", name(content.description), class_="lead"))
@@ -47,7 +47,7 @@ def section(
 def _placed(
     blocks: Sequence[Block], suite: SuiteResults | None, drawings: Drawings, entries: dict[str, int]
 ) -> dict[int, Html]:
-    """Figures by the block that they stand in: a workload's in its own, else in the first."""
+    """Return the figures by index of their block: that of their workload, else the first."""
     found: dict[int, Html] = {}
     if suite is None or not blocks:
         return found
@@ -118,18 +118,18 @@ def _source(suite: SuiteResults, identifier: str) -> Html:
     failed, left_out = failures(suite), exclusions(suite)
     revision = suite.plan.provenance.get("git_revision") if suite.plan is not None else None
     parts = [
-        _details("Suite file, as resolved", suite_file(suite)),
+        _details("Resolved suite file", suite_file(suite)),
         _details("Environment", environments(suite)),
         _details(
             "Failed trials and exclusions",
-            failed or el("p", "Every trial completed."),
+            failed or el("p", "All trials completed."),
             *([el("ul", *left_out)] if left_out else []),
             opened=failed is not None,
         ),
     ]
     if revision:
-        parts.insert(0, el("p", "Suite's revision: ", el("code", str(revision))))
-    return el("section", el("h2", "Where this comes from"), *parts, class_="source", id=identifier)
+        parts.insert(0, el("p", "Revision of the suite: ", el("code", str(revision))))
+    return el("section", el("h2", "Provenance"), *parts, class_="source", id=identifier)
 
 
 def _details(title: str, *content: str, opened: bool = False) -> Html:

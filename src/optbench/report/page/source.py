@@ -1,4 +1,4 @@
-"""What a page repeats of where its numbers come from: the suite, the environments, trials that failed or are left out."""
+"""Provenance of a suite's numbers on the page: suite file, environments, failed and excluded trials."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from optbench.store import Plan, Results, SuiteResults
 from optbench.suite.dump import dump_text
 from optbench.suite.types import Suite
 
-#: of what a failed trial said, the end
+#: lines and characters shown from the end of a failed trial's message
 _LINES, _CHARACTERS = 8, 1200
-#: facts that differ from trial to trial by nature, or that say nothing of the numbers
+#: facts that differ between trials by nature, or do not affect the numbers
 _LEFT_OUT = {"command", "started_at", "study"}
 
 
 def suite_file(suite: SuiteResults) -> Html:
-    """As resolved: what was left to defaults is left out, what was given on the command line is in it."""
+    """Return the resolved suite file: without defaults, with options of the command line."""
     if suite.plan is None:
-        return el("p", "This folder has no plan: its suite is not known.")
+        return el("p", "This folder has no plan, so its suite is unknown.")
     try:
         written = dump_text(Suite.model_validate(_written(suite.plan)))
     except (
@@ -40,7 +40,7 @@ def suite_file(suite: SuiteResults) -> Html:
 
 
 def _written(plan: Plan) -> dict[str, Any]:
-    """The resolved suite without the nulls of its entries, but for those that switch off what the suite gives to all."""
+    """Return the resolved suite without null keys of entries, except nulls that switch off a setting of the whole suite."""
     trials = {row.trial["label"]: row.trial["entry"] for row in plan.rows}
     entries = {
         label: {
@@ -54,7 +54,7 @@ def _written(plan: Plan) -> dict[str, Any]:
 
 
 def environments(suite: SuiteResults) -> Html:
-    """Every fact with its values, and in how many trials each."""
+    """Return a table of environment facts with their values and number of trials."""
     facts: dict[str, dict[str, int]] = {}
     for log in suite.logs:
         for key, value in (log.started.environment if log.started is not None else {}).items():
@@ -63,15 +63,15 @@ def environments(suite: SuiteResults) -> Html:
                 shown = _shown(value)
                 of_key[shown] = of_key.get(shown, 0) + 1
     if not facts:
-        return el("p", "No trial told its environment.")
+        return el("p", "No trial recorded its environment.")
     rows = [el("tr", el("th", key.replace("_", " "), scope="row"), _values(of)) for key, of in facts.items()]
-    caption = el("caption", f"As {len(suite.logs)} trial{'s' * (len(suite.logs) != 1)} told it")
+    caption = el("caption", f"As recorded by {counted(len(suite.logs), 'trial')}")
     grid = el("table", caption, el("tbody", *rows), class_="facts")
     return el("div", grid, class_="scroll", role="region", aria_label="Environment", tabindex="0")
 
 
 def failures(suite: SuiteResults) -> Html | None:
-    """Trials that did not complete, alike ones together, with the reason and the last lines of their records; None without any."""
+    """Return the trials that did not complete, grouped by reason, with the last lines of their records; None if all completed."""
     timed, swept = trials_frame(Results((suite,))), sweep_trials_frame(Results((suite,)))
     trials = pd.concat([timed.assign(swept=False), swept.assign(swept=True)], ignore_index=True)
     if trials.empty:
@@ -90,23 +90,23 @@ def failures(suite: SuiteResults) -> Html | None:
     lead = f"{len(left)} of {counted(len(trials), 'trial')} did not complete ({summary}). "
     worst = int(left["worst"].fillna(False).astype(bool).sum())
     rule = (
-        f"{worst} of them count as the worst outcome, since the optimizer was at fault; the others count as missing, "
-        "and the next run tries again."
+        f"{worst} of them count as the worst outcome, because the optimizer was at fault; the others count as missing "
+        "and are retried by the next run."
         if worst < len(left)
-        else "All count as the worst outcome: they are in every mean and every count."
+        else "All of them count as the worst outcome in means and counts."
     )
     return join(el("p", lead + rule), el("ul", *items, class_="failures"))
 
 
 def exclusions(suite: SuiteResults) -> list[Html]:
-    """What is in the folder, or was measured, but in no table."""
+    """Return list items about trials and times that are excluded from the tables."""
     found = []
     old = superseded(suite)
     if old:
         found.append(
             el(
                 "li",
-                f"{counted(len(old), 'trial')} of configurations that the suite no longer has: in no table.",
+                f"{counted(len(old), 'trial')} of configurations that are no longer in the suite: not in any table.",
             )
         )
     trials = trials_frame(Results((suite,)))
@@ -119,7 +119,7 @@ def exclusions(suite: SuiteResults) -> list[Html]:
         found.append(
             el(
                 "li",
-                "Seconds of trials that went on after an interruption are in no time: ",
+                "Seconds of trials that were resumed after an interruption are excluded from all times: ",
                 name(shown),
                 more,
                 ".",

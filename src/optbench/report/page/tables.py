@@ -1,4 +1,4 @@
-"""The report's tables as HTML: sortable by the page's script, readable without it."""
+"""Tables as HTML: sortable with the page's script, readable without it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from optbench.report.document import Cell, Column, Table
 from optbench.report.page.markup import Html, el, join, name, text
 
-#: before the number of an entry that the test cannot tell from any that is ahead
+#: before the number of an entry that is not significantly worse than any other
 MARK = "◆"
-#: from so many rows on a filter box is worth its room
+#: minimum rows of a table with a filter box
 _MANY = 8
 
 
 def table(content: Table, entries: Mapping[str, int]) -> Html:
-    """`entries`: place of an optimizer by its name in the first column, so that the legend can hide its row."""
+    """Return a table. `entries`: position of an optimizer by its name in the first column, so that the legend can hide its row."""
     head = el("tr", *(_head(column) for column in content.columns))
     rows = [_row(row, content.columns, entries) for row in content.rows]
     grid = el(
@@ -39,7 +39,7 @@ def table(content: Table, entries: Mapping[str, int]) -> Html:
 
 
 def place(shown: str, entries: Mapping[str, int]) -> int | None:
-    """Of the optimizer that a cell speaks of: names may have "(50 epochs)" or the like behind them."""
+    """Return the position of the optimizer in a cell; names may be followed by "(50 epochs)" or the like."""
     if shown in entries:
         return entries[shown]
     known = [entry for entry in entries if shown.startswith(f"{entry} (")]
@@ -47,7 +47,7 @@ def place(shown: str, entries: Mapping[str, int]) -> int | None:
 
 
 def _entry(cells: tuple[Cell, ...], columns: tuple[Column, ...], entries: Mapping[str, int]) -> int | None:
-    """By the name in the first cell, or by the values of axes in the first cells."""
+    """Return the entry's position by the name in the first cell, or by the values of axes in the first cells."""
     values: list[str] = []
     for cell, column in zip(cells, columns, strict=True):
         values.append(f"{column.title}={cell.text}")
