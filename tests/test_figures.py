@@ -193,7 +193,7 @@ def test_figures_say_seeds_bands_and_who_did_not_arrive(tmp_path):
     events = {("SGD", s): reaching(3) for s in range(4)} | {("SGD", 4): curve([0.5] * 10)}
     found = of(results(tmp_path, events))
     curves = said(found["curves-accuracy"])
-    assert "median of 5 seeds; band: least to greatest" in curves
+    assert "median of 5 seeds; band: minimum to maximum" in curves
     assert "SGD 1 of 5" in curves
     assert "Kaplan-Meier, 5 seeds" in said(found["survival"])
     assert "1 of 5 trials" in said(found["survival"])
