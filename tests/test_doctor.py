@@ -56,7 +56,7 @@ def test_missing_and_old_packages_are_told_with_the_command_that_helps(
     monkeypatch.setattr(importlib.metadata, "version", version)
     bad = {f.topic: f for f in health.installation() if f.state == "bad"}
     assert bad.keys() == {"scipy", "pandas"}
-    assert bad["scipy"].found == "not installed"
+    assert bad["scipy"].detail == "not installed"
     assert bad["pandas"].advice.startswith("pip install 'pandas>=")
 
 
@@ -65,9 +65,9 @@ def test_a_slow_or_small_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(health.shutil, "disk_usage", lambda place: type("", (), {"free": 1_000_000}))
     states = {finding.topic: finding for finding in health.disk("results", tmp_path)}
     assert states["results"].state == "warning"
-    assert "make space" in states["results"].advice
+    assert "free disk space" in states["results"].advice
     assert states["write speed"].state == "warning"
-    assert "1 MB/s, 500.0 ms" in states["write speed"].found
+    assert "1 MB/s, 500.0 ms" in states["write speed"].detail
 
 
 def test_a_check_that_breaks_is_a_finding_and_not_the_end(
@@ -80,5 +80,5 @@ def test_a_check_that_breaks_is_a_finding_and_not_the_end(
     monkeypatch.setattr(health, "training", lambda root, device: iter(()))
     found = {finding.topic: finding for finding in health.examine(tmp_path, tmp_path)}
     assert found["torch"].state == "bad"
-    assert "libtorch is gone" in found["torch"].found
+    assert "libtorch is gone" in found["torch"].detail
     assert "results" in found

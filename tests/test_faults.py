@@ -18,7 +18,7 @@ import pytest
 from optbench.errors import OptbenchError
 from optbench.executor import process, worker
 from optbench.executor.process import StopRequest, child, receive
-from optbench.executor.worker import exchange, flush_and_exit, live_alone
+from optbench.executor.worker import exchange, flush_and_exit, isolate_process
 from program import optbench
 from real_runs import Run, a_suite, ends, table
 
@@ -151,13 +151,13 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ("NanAfter100", "diverged", "", "at step 101"),
         ("HostMemory", "out_of_memory", "", "21474836480 bytes"),
         ("PythonMemory", "out_of_memory", "", "out of memory"),
-        ("ExitsQuietly", "failed", "", "exit code 0 and said nothing"),
+        ("ExitsQuietly", "failed", "", "exit code 0 and without a result"),
         ("SysExit", "failed", "optimizer", "I am done"),
         ("Interrupt", "failed", "optimizer", "KeyboardInterrupt"),
         ("Generator", "failed", "optimizer", "GeneratorExit: closed"),
         ("Base", "failed", "optimizer", "BaseException: no Exception"),
         ("InEval", "failed", "optimizer", "KeyboardInterrupt"),
-        ("Hangs", "failed", "", "no sign of life for 10 s"),
+        ("Hangs", "failed", "", "no progress reported for 10 s"),
         ("ForksAndDies", "failed", "", "exit code 3"),
         ("CannotBeTold", "failed", "optimizer", "Odd"),
         ("Noisy", "completed", "", ""),
@@ -292,7 +292,7 @@ def test_what_keeps_a_worker_from_loading_pytorch_is_reported_with_the_limits(
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda number: (300_000_000, resource.RLIM_INFINITY))
     words = "a worker process cannot start: ImportError: no room. .* the memory limit of 300 MB"
-    with pytest.raises(OptbenchError, match=words), worker._starting():
+    with pytest.raises(OptbenchError, match=words), worker._startup_errors():
         raise ImportError("no room\nmore")
 
 
@@ -317,7 +317,7 @@ def is_leaf(pid: int, run: Run) -> bool:
 
 
 def _standing(connection: Connection, lifeline: Connection) -> None:
-    live_alone(lifeline)
+    isolate_process(lifeline)
     exchange(connection, (os.getsid(0), os.getpgid(0) == os.getpid()))
     flush_and_exit()
 

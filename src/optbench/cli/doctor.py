@@ -18,7 +18,7 @@ def doctor(results: Path, data: str | None, device: str) -> int:
     states = []
     for finding in examine(data_root(data), results, device):
         states.append(finding.state)
-        line = clean(f"{_SIGNS[finding.state]:>2}  {finding.topic:<13} {finding.found}")
+        line = clean(f"{_SIGNS[finding.state]:>2}  {finding.topic:<13} {finding.detail}")
         print(wrapped(line, indent=18), flush=True)
         if finding.advice:
             print(wrapped(clean(f"{'':<17} -> {finding.advice}"), indent=21), flush=True)

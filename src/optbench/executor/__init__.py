@@ -1,1 +1,1 @@
-"""Many trials on the devices there are. `local` runs one trial process at a time on this machine."""
+"""Execution of trials in worker processes on this machine: one at a time (`local`), in parallel (`parallel`) or stacked (`stacked`)."""

@@ -1,4 +1,4 @@
-"""Processes that a trial leaves behind in sessions of their own: found through their parent and ended. Linux only."""
+"""Descendant processes that left the process group of a trial: find them through their parent and kill them. Linux only."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from collections.abc import Collection
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
-_ROUNDS, _ROUND_SECONDS = 100, 0.01  # each round ends what the children that ended before it had started
+_ROUNDS, _ROUND_SECONDS = 100, 0.01  # each round kills the children of those killed in the round before
 
 
 def adopt_orphans() -> None:
-    """Become the parent of descendants whose parent ends, in place of the system's first process."""
+    """Become the parent of descendants whose parent ends (a child subreaper), in place of the init process."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def end_children(pid: int, keep: Collection[int] = ()) -> None:
-    """Kill all children of a process but `keep`, then those that it adopted from them, until there are none."""
+    """Kill all children of a process except `keep`, then the children that it adopted from them, until none are left."""
     for _ in range(_ROUNDS):
         children = [child for child in _children(pid) if child not in keep]
         if not children:
@@ -33,12 +33,12 @@ def end_children(pid: int, keep: Collection[int] = ()) -> None:
 
 
 def _children(pid: int) -> list[int]:
-    """Living ones; none where the system does not list them."""
-    found: set[int] = set()
+    """Return the living children of a process; none if the system does not list them."""
+    children: set[int] = set()
     with contextlib.suppress(OSError, ValueError):
         for task in Path(f"/proc/{pid}/task").iterdir():
-            found.update(map(int, (task / "children").read_text(encoding="ascii").split()))
-    return [child for child in found if _is_alive(child)]
+            children.update(map(int, (task / "children").read_text(encoding="ascii").split()))
+    return [child for child in children if _is_alive(child)]
 
 
 def _is_alive(pid: int) -> bool:

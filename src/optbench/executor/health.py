@@ -1,4 +1,4 @@
-"""Is this machine fit to measure on? One finding a question, each with what to do about it. For `optbench doctor`."""
+"""Checks of this machine for `optbench doctor`: each yields findings, with a fix for each problem."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _PROBE_BYTES = 64_000_000
 _ENOUGH_BYTES = 2_000_000_000
 _SLOW_BYTES_PER_SECOND = 20e6
 _SLOW_RECORD_SECONDS = 0.1
-_BUSY = 0.25  # load a core before anything of ours runs
+_BUSY = 0.25  # load per core before optbench starts anything
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`advice` is empty where all is well. `bad` means that runs fail; `warning` that they suffer."""
+    """The result of one check. `bad`: runs fail. `warning`: runs are affected. `advice`: the fix; empty if `ok`."""
 
     topic: str
     state: Literal["ok", "warning", "bad"]
-    found: str
+    detail: str
     advice: str = ""
 
 
 def examine(data_root: Path, results: Path, device: str = "auto") -> Iterator[Finding]:
-    """All findings, each as soon as it is known. Leaves nothing behind."""
+    """Yield the findings of all checks as they become available. All files created are removed."""
     checks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
         ("installation", installation),
         ("torch", torch_and_torchvision),
@@ -53,103 +53,114 @@ def examine(data_root: Path, results: Path, device: str = "auto") -> Iterator[Fi
         try:
             yield from check()
         except OptbenchError as error:
-            yield Finding(topic, "bad", "; ".join(map(str, error.problems)), "fix it or choose another")
-        except Exception as error:  # a broken installation can raise anything, and this is who must tell
-            yield Finding(topic, "bad", f"{type(error).__name__}: {error}", "install optbench anew")
+            yield Finding(
+                topic,
+                "bad",
+                "; ".join(map(str, error.problems)),
+                "fix the cause, or choose another device or folder",
+            )
+        except Exception as error:  # a broken installation can raise any exception
+            yield Finding(topic, "bad", f"{type(error).__name__}: {error}", "reinstall optbench")
 
 
 def installation() -> Iterator[Finding]:
-    """Python and the packages that optbench needs, against its own requirements."""
+    """Compare Python and the installed packages with the requirements of optbench."""
     yield Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}")
     for requirement in importlib.metadata.requires("optbench") or []:
         match = re.match(r"([A-Za-z0-9_.-]+)>=([0-9.]+)$", requirement)
         if match is None:
             continue  # an extra
-        name, least = match.groups()
+        name, minimum = match.groups()
         try:
-            there = importlib.metadata.version(name)
+            installed = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             yield Finding(name, "bad", "not installed", f"pip install '{requirement}'")
             continue
-        if _numbers(there) < _numbers(least):
-            yield Finding(name, "bad", f"{there}; {least} is needed", f"pip install '{requirement}'")
+        if _numbers(installed) < _numbers(minimum):
+            yield Finding(
+                name, "bad", f"{installed}; at least {minimum} is required", f"pip install '{requirement}'"
+            )
     yield Finding("optbench", "ok", importlib.metadata.version("optbench"))
 
 
 def torch_and_torchvision() -> Iterator[Finding]:
-    """Both must come from one build: compiled operators of a torchvision for another torch do not load."""
+    """Check that torch and torchvision match: compiled operators of a torchvision for another torch do not load."""
     import torch
 
     yield Finding("torch", "ok", torch.__version__)
-    there = importlib.metadata.version("torchvision")
+    version = importlib.metadata.version("torchvision")
     try:
         import torchvision.ops
 
         torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
     except (ImportError, RuntimeError, AttributeError, OSError) as error:
-        why = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0]
         yield Finding(
             "torchvision",
             "bad",
-            f"{there} does not fit: {why}",
+            f"{version} does not match this torch: {reason}",
             "pip install --upgrade torch torchvision (together)",
         )
         return
-    yield Finding("torchvision", "ok", f"{there}, which fits")
+    yield Finding("torchvision", "ok", f"{version}, matches this torch")
 
 
 def gpu() -> Iterator[Finding]:
-    """What torch can use, and what is there that it can't."""
+    """Report the GPUs that torch can use, and those that it cannot."""
     import torch
 
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
         free, total = torch.cuda.mem_get_info(index)
-        found = f"cuda:{index} {facts.name}, {free / 1e9:.0f} of {total / 1e9:.0f} GB free"
+        detail = f"cuda:{index} {facts.name}, {free / 1e9:.0f} of {total / 1e9:.0f} GB free"
         if free < 0.9 * total:
-            yield Finding("GPU", "warning", found, "another program uses it: timed trials want it alone")
+            yield Finding(
+                "GPU", "warning", detail, "another program uses this GPU: stop it before timed trials"
+            )
         else:
-            yield Finding("GPU", "ok", found)
+            yield Finding("GPU", "ok", detail)
     if torch.cuda.device_count():
         return
     card = _nvidia_card()
     if card and torch.version.cuda is None:
-        advice = "install a torch that is built for CUDA: https://pytorch.org/get-started/locally/"
-        yield Finding("GPU", "warning", f"{card} is there, but this torch is built for CPUs only", advice)
+        advice = "install a torch build with CUDA: https://pytorch.org/get-started/locally/"
+        yield Finding("GPU", "warning", f"{card} found, but this torch supports CPUs only", advice)
     elif card:
         advice = (
             f"this torch is built for CUDA {torch.version.cuda}: update the driver, or install an older torch"
         )
-        yield Finding("GPU", "warning", f"{card} is there, but torch can't use it", advice)
+        yield Finding("GPU", "warning", f"{card} found, but torch cannot use it", advice)
     elif torch.backends.mps.is_available():
-        yield Finding("GPU", "ok", "Apple's, as mps")
+        yield Finding("GPU", "ok", "Apple GPU (mps)")
     else:
         yield Finding("GPU", "ok", "none; trials run on the CPU")
 
 
 def processor() -> Iterator[Finding]:
-    """Cores that this process may use, threads that trials will use, and who else is at work."""
+    """Report the cores and threads available to trials, and the load by other programs."""
     import torch
 
     available, threads = cores(), torch.get_num_threads()
-    found = f"{counted(available, 'core')}, {counted(threads, 'thread')} per trial"
+    detail = f"{counted(available, 'core')}, {counted(threads, 'thread')} per trial"
     if threads > available:
-        yield Finding("threads", "warning", found, f"more threads than cores: run with --threads {available}")
+        yield Finding(
+            "threads", "warning", detail, f"more threads than cores: run with --threads {available}"
+        )
     else:
-        yield Finding("threads", "ok", found)
+        yield Finding("threads", "ok", detail)
     with contextlib.suppress(OSError, AttributeError):
         load = os.getloadavg()[0] / available
         busy = load > _BUSY
         yield Finding(
             "load",
             "warning" if busy else "ok",
-            f"{load:.2f} running programs a core in the last minute",
-            "other programs disturb timed trials: wait for them, or time on another machine" if busy else "",
+            f"{load:.2f} running processes per core over the last minute",
+            "other programs affect timed trials: wait until they end, or use another machine" if busy else "",
         )
 
 
 def data(root: Path) -> Iterator[Finding]:
-    """The data root, and which of the catalog's data sets are in it."""
+    """Report the data root and which of the catalog's data sets are available in it."""
     yield from disk("data root", root, speed=False)
     from optbench.catalog import lookup
 
@@ -160,46 +171,48 @@ def data(root: Path) -> Iterator[Finding]:
             sources.append((name, info.source))
     missing = [name for name, source in sources if "download" in source]
     absent = [name for name, source in sources if "not there" in source]
-    there = [name for name, _ in sources if name not in (*missing, *absent)]
-    yield Finding("data sets", "ok", f"at hand: {', '.join(there) or 'none'}")
+    available = [name for name, _ in sources if name not in (*missing, *absent)]
+    yield Finding("data sets", "ok", f"available: {', '.join(available) or 'none'}")
     if missing:
-        yield Finding("data sets", "ok", f"downloaded when a suite needs them: {', '.join(missing)}")
+        yield Finding("data sets", "ok", f"downloaded when first used: {', '.join(missing)}")
     if absent:
-        yield Finding("data sets", "ok", f"to be put below the data root by hand: {', '.join(absent)}")
+        yield Finding("data sets", "ok", f"to be copied to the data root by hand: {', '.join(absent)}")
 
 
 def disk(topic: str, folder: Path, speed: bool = True) -> Iterator[Finding]:
-    """Whether a folder can be made and written, how much room there is, and how fast it is."""
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    name = f"{folder}" if place == folder else f"{folder} (to be made)"
+    """Check that a folder can be created and written, its free space, and its write speed."""
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    name = f"{folder}" if existing == folder else f"{folder} (to be created)"
     try:
-        with tempfile.NamedTemporaryFile(dir=place, prefix=".optbench-doctor-") as file:
-            free = shutil.disk_usage(place).free
+        with tempfile.NamedTemporaryFile(dir=existing, prefix=".optbench-doctor-") as file:
+            free = shutil.disk_usage(existing).free
             rate, record = _speed(file.fileno(), min(_PROBE_BYTES, free // 4)) if speed else (None, None)
     except OSError as error:
-        advice = "choose another place: --results DIR, --data DIR or OPTBENCH_DATA"
-        yield Finding(topic, "bad", f"{name}: cannot write here: {cause(error)}", advice)
+        advice = "choose another folder: --results DIR, --data DIR or OPTBENCH_DATA"
+        yield Finding(topic, "bad", f"{name}: not writable: {cause(error)}", advice)
         return
-    found = f"{name}, {free / 1e9:.1f} GB free"
+    detail = f"{name}, {free / 1e9:.1f} GB free"
     if free < _ENOUGH_BYTES:
-        yield Finding(topic, "warning", found, "large data sets and checkpoints may not fit: make space")
-    else:
-        yield Finding(topic, "ok", found)
-    if rate is None or record is None:
-        return
-    found = f"{rate / 1e6:.0f} MB/s, {1000 * record:.1f} ms a record"
-    if rate < _SLOW_BYTES_PER_SECOND or record > _SLOW_RECORD_SECONDS:
         yield Finding(
-            "write speed", "warning", found, "records and checkpoints wait for this disk: take a local one"
+            topic, "warning", detail, "large data sets and checkpoints may not fit: free disk space"
         )
     else:
-        yield Finding("write speed", "ok", found)
+        yield Finding(topic, "ok", detail)
+    if rate is None or record is None:
+        return
+    detail = f"{rate / 1e6:.0f} MB/s, {1000 * record:.1f} ms per record"
+    if rate < _SLOW_BYTES_PER_SECOND or record > _SLOW_RECORD_SECONDS:
+        yield Finding(
+            "write speed", "warning", detail, "this disk slows down records and checkpoints: use a local disk"
+        )
+    else:
+        yield Finding("write speed", "ok", detail)
 
 
 def training(data_root: Path, device: str) -> Iterator[Finding]:
-    """A real trial of the smoke suite, in a process of its own, stored and read back."""
+    """Run one trial of the smoke suite in its own process, store its records and read them."""
     from optbench.executor.local import Summary, run
     from optbench.executor.process import StopRequest
     from optbench.executor.worker import Settings
@@ -209,8 +222,8 @@ def training(data_root: Path, device: str) -> Iterator[Finding]:
     from optbench.suite.plan import plan
 
     loaded = load(find("smoke"), ("workload.budget.epochs=1",), 1)
-    with tempfile.TemporaryDirectory(prefix="optbench-doctor-") as place:
-        folder = SuiteFolder.of(Path(place), "smoke")
+    with tempfile.TemporaryDirectory(prefix="optbench-doctor-") as temporary:
+        folder = SuiteFolder.of(Path(temporary), "smoke")
         folder.create()
         since = time.monotonic()
         settings = replace(Settings(device, data_root), stall_seconds=120.0)
@@ -220,17 +233,22 @@ def training(data_root: Path, device: str) -> Iterator[Finding]:
     end, start = log.finished, log.started
     if end is None or start is None or summary.ended.get("completed") != 1:
         yield Finding(
-            "training", "bad", f"a tiny trial failed: {end.reason if end else 'no result'}", "see above"
+            "training",
+            "bad",
+            f"a test trial failed: {end.reason if end else 'no result'}",
+            "fix the cause named here",
         )
         return
-    where = start.environment.get("device_name")
+    device_name = start.environment.get("device_name")
     yield Finding(
-        "training", "ok", f"{end.step} steps on {where}, with process, data and records in {seconds:.1f} s"
+        "training",
+        "ok",
+        f"{end.step} steps on {device_name} in {seconds:.1f} s, including process start, data and records",
     )
 
 
 def _speed(descriptor: int, size: int) -> tuple[float, float]:
-    """Bytes a second of one large synced write; seconds of a small one, in the middle of twenty."""
+    """Return bytes per second of one large synced write, and the median seconds of 20 small ones."""
     block = os.urandom(1_000_000)
     since = time.perf_counter()
     for _ in range(max(1, size // len(block))):

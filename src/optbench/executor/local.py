@@ -1,4 +1,4 @@
-"""Trials one after another, each in a process of its own, so that every trial is alone on its device and none can harm the rest."""
+"""Trials run one after another, one process per trial: each has the device to itself, and a crash affects no other trial."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from optbench.suite.types import Trial
 __all__ = ["Listener", "StopRequest", "Summary", "prepare", "run"]
 
 Listener = Callable[[Trial, Event], None]
-_MAX_OUTPUT_BYTES = 32_000_000  # of what a trial prints; beyond it the log begins anew
-_SETUP_SECONDS = 2.0  # a trial that was asked to stop before its first step has nothing to save
+_MAX_OUTPUT_BYTES = 32_000_000  # of a trial's output log, which is truncated beyond it
+_SETUP_SECONDS = 2.0  # time limit to stop before the first step: there is nothing to save
 
 
 @dataclass
 class Summary:
-    """How the trials of one run ended. `left` were not started because the run was stopped."""
+    """Counts of trials by final status. `left`: trials not started because the run was stopped."""
 
     ended: dict[Status, int] = field(default_factory=dict)
     left: int = 0
@@ -41,16 +41,16 @@ class Summary:
 
     @property
     def trouble(self) -> bool:
-        """Whether some trial failed, which is exit code 1; a diverged trial is an outcome."""
+        """Whether a trial failed or ran out of memory (exit code 1). A diverged trial is an outcome, not a failure."""
         return bool(self.ended.get("failed") or self.ended.get("out_of_memory"))
 
 
 def prepare(
-    trials: Sequence[Trial], settings: Settings, say: Callable[[str], None], stop: StopRequest
+    trials: Sequence[Trial], settings: Settings, report: Callable[[str], None], stop: StopRequest
 ) -> dict[str, Any] | None:
-    """Fetch and decode the trials' data; the environment that trials will record here, None if a stop was asked for.
+    """Download and decode the trials' data. Return the environment that the trials will record, or None after a stop request.
 
-    `say` gets lines about downloads and decoding. Raises `OptbenchError` if the data or the device can't be had.
+    `report` is called with lines about downloads and decoding. Raises `OptbenchError` if data or device are not available.
     """
     with child(work_ahead, trials, settings) as helper:
         while True:
@@ -59,13 +59,13 @@ def prepare(
                 helper.end()
                 return None
             if isinstance(answer, Ended):
-                raise OptbenchError(f"while getting the data ready: {answer.reason}{memory_limits()}")
+                raise OptbenchError(f"while preparing the data: {answer.reason}{memory_limits()}")
             helper.answer(False)
             if isinstance(answer, dict):
                 return answer
             if not isinstance(answer, str):
                 raise OptbenchError(*answer)
-            say(answer)
+            report(answer)
 
 
 def run(
@@ -76,10 +76,10 @@ def run(
     stop: StopRequest,
     attempts: Mapping[str, int] = MappingProxyType({}),
 ) -> Summary:
-    """Run every trial, storing each event before the trial goes on. Hold the folder's lock.
+    """Run the trials; each event is stored before the trial continues. The caller must hold the folder's lock.
 
-    By a trial's id, `attempts` says which attempt at it this is; else it is the first, which goes on from its checkpoint.
-    Raises `OptbenchError` if the store can't be written; nothing measured before is lost.
+    `attempts`: number of the attempt by trial id, by default 1. The first attempt resumes from its checkpoint.
+    Raises `OptbenchError` if the store cannot be written; records stored before are intact.
     """
     summary = Summary()
     for position, trial in enumerate(trials):
@@ -99,10 +99,10 @@ def run_one(
     stop: StopRequest,
     attempt: int = 1,
 ) -> Status:
-    """One trial in a process of its own, every event stored before it goes on; how it ended."""
+    """Run one trial in its own process and return its status. Each event is stored before the trial continues."""
     checkpoint = folder.checkpoint_path(trial) if attempt == 1 else None
     output = folder.path / "output" / f"{folder.trial_path(trial, attempt).stem}.log"
-    killed_before = kills_for_memory()
+    killed_before = count_memory_kills()
     with (
         folder.open_trial(trial, attempt) as file,
         child(work, trial, settings, checkpoint, output) as process,
@@ -111,7 +111,7 @@ def run_one(
         if isinstance(end, Ended):
             process.end()
             resumes = checkpoint is not None and checkpoint.exists()
-            end = _told(end, file, output, resumes, out_of_memory=kills_for_memory() > killed_before)
+            end = _final_event(end, file, output, resumes, out_of_memory=count_memory_kills() > killed_before)
             file.append(end)
             listen(trial, end)
     if file.is_complete and checkpoint is not None:
@@ -131,17 +131,17 @@ def _follow(
     stop: StopRequest,
     output: Path,
 ) -> Finished | Ended:
-    """Store and pass on the trial's events until its end, or until it will say no more.
+    """Store the trial's events and pass them to `listen` until the trial or its process ends.
 
-    Raises `OptbenchError` where the trial says that the run can't go on.
+    Raises `OptbenchError` if the trial reports a problem that ends the run, such as a full disk.
     """
     finished: Finished | None = None
-    begun = False
+    started = False
     while True:
         event = receive(
-            process, stop, settings.stall_seconds, **({} if begun else {"stop_patience": _SETUP_SECONDS})
+            process, stop, settings.stall_seconds, **({} if started else {"stop_patience": _SETUP_SECONDS})
         )
-        _bound(output)
+        _limit_size(output)
         if isinstance(event, Ended):
             if event.cause == "silent":
                 process.show_stacks()
@@ -154,14 +154,18 @@ def _follow(
             return finished or Ended("died", "the trial's process ended without a result")
         file.append(event)
         listen(trial, event)
-        begun = begun or isinstance(event, (Started, Resumed))
+        started = started or isinstance(event, (Started, Resumed))
         finished = event if isinstance(event, Finished) else finished
         process.answer(stop.asked)
 
 
-def _told(ended: Ended, file: TrialFile, output: Path, resumes: bool, *, out_of_memory: bool) -> Finished:
-    """A crash of the program or a hang is a failed trial; a kill from outside is nobody's fault and will be tried again
-    (decision 9)."""
+def _final_event(
+    ended: Ended, file: TrialFile, output: Path, resumes: bool, *, out_of_memory: bool
+) -> Finished:
+    """Return the last event of a trial whose process ended without one.
+
+    A crash or a hang is a failed trial. A kill from outside is an infrastructure fault, and the trial is retried (decision 9).
+    """
     step = file.last_step or 0
     status: Status = "failed"
     fault: Fault = ""
@@ -175,27 +179,27 @@ def _told(ended: Ended, file: TrialFile, output: Path, resumes: bool, *, out_of_
     elif ended.cause == "lost" or ended.signal in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP):
         fault = "infrastructure"
     else:
-        detail = f"{detail}\n{_last_words(output)}".strip()
+        detail = f"{detail}\n{_read_output_tail(output)}".strip()
     return Finished(status=status, detail=detail, step=step, at_fault=fault)
 
 
-def _last_words(output: Path) -> str:
+def _read_output_tail(output: Path) -> str:
     try:
         return read_file(output, output.parent)[-4000:].decode(errors="replace")
     except OSError:
         return ""
 
 
-def _bound(output: Path) -> None:
-    """A plug-in that prints in every step must not fill the disk."""
+def _limit_size(output: Path) -> None:
+    """Truncate the output log if it is too long: a plug-in that prints in each step must not fill the disk."""
     with contextlib.suppress(OSError):
         if output.lstat().st_size > _MAX_OUTPUT_BYTES:
             with output.open("r+b") as file:
                 file.truncate(0)
 
 
-def kills_for_memory() -> int:
-    """How many processes the kernel has killed for want of memory; 0 where it does not tell."""
+def count_memory_kills() -> int:
+    """Return the number of processes that the kernel has killed because memory ran out; 0 if it does not report it."""
     try:
         words = Path("/proc/vmstat").read_text(encoding="ascii").split()
         return int(words[words.index("oom_kill") + 1])
@@ -208,4 +212,4 @@ def _memory_of_machine() -> str:
         words = Path("/proc/meminfo").read_text(encoding="ascii").split()
         return f"{int(words[words.index('MemTotal:') + 1]) / 1e6:.1f} GB in this machine"
     except (OSError, ValueError, IndexError):
-        return "its size is unknown here"
+        return "memory size unknown"

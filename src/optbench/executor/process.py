@@ -1,7 +1,7 @@
-"""One child process and the two lines to it: what it tells, and a lifeline. However it ends, this process finds out and goes on.
+"""A child process with two pipes: one for messages, and a lifeline. The parent detects each way in which the child can end.
 
-The child leads a process group of its own, so that ending it ends also what a plug-in forked. When the lifeline is cut (this process
-died, in whatever way) the child ends itself.
+The child leads its own process group, so that killing the group also kills processes that a plug-in forked. When the lifeline closes
+(the parent has ended, in whatever way), the child exits.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from optbench.executor.limits import memory_limits
 
 _PAUSES = (0.1, 0.2, 0.4, 0.8, 0.0)  # seconds after each attempt to start a process
 _registry = threading.Lock()
-_running: set[int] = set()  # processes that the server has started and that have not ended
-STOP_SECONDS = 20.0  # how long a child may take from being asked to stop to its last word
-_LOOK_SECONDS = 0.2  # how long a signal may wait for an answer, at most
+_running: set[int] = set()  # ids of processes that the server started and that have not ended
+STOP_SECONDS = 20.0  # time limit for a child to end after a stop request
+_POLL_SECONDS = 0.2  # maximum delay before a signal takes effect
 
 
 @dataclass
 class StopRequest:
-    """Set from a signal handler; the running trial then writes a checkpoint and ends as `interrupted`."""
+    """A stop request, set by a signal handler. The running trial then writes a checkpoint and ends as `interrupted`."""
 
     signal: int | None = None
-    is_shown: bool = False  # a display tells of it, so that nothing else need write on the terminal
+    is_shown: bool = False  # a display shows the request, so that nothing else need print it
 
     @property
     def asked(self) -> bool:
@@ -45,7 +45,7 @@ class StopRequest:
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
-        """While the block runs, a display tells a person that a stop was asked for."""
+        """Mark the request as shown by a display for the duration of the block."""
         self.is_shown = True
         try:
             yield
@@ -55,7 +55,11 @@ class StopRequest:
 
 @dataclass(frozen=True)
 class Ended:
-    """A child that will say no more. `signal` is set if one ended it; `cause` says who did what."""
+    """The end of a child that will send no more messages. `signal` is set if a signal ended it.
+
+    `cause`: `died` (by itself or a signal), `silent` (no message in time), `stopped` (by the parent, after a stop request without
+    effect), or `lost` (with the fork server).
+    """
 
     cause: Literal["died", "silent", "stopped", "lost"]
     reason: str
@@ -64,25 +68,27 @@ class Ended:
 
 @dataclass
 class Child:
+    """A running child process and the parent's ends of its pipes."""
+
     process: BaseProcess
     connection: Connection
     lifeline: Connection
     stop_asked_at: float | None = None
 
     def answer(self, stop: bool) -> None:
-        """What a child waits for after each message."""
+        """Answer a message: whether to stop. The child waits for it."""
         with contextlib.suppress(OSError):
             self.connection.send(stop)
 
     def ask_to_stop(self) -> None:
-        """Once, at any time: also while the child is busy with a long evaluation."""
+        """Send a stop request through the lifeline, once. The child receives it at any time, also during a long evaluation."""
         if self.stop_asked_at is None:
             self.stop_asked_at = time.monotonic()
             with contextlib.suppress(OSError):
                 self.lifeline.send_bytes(b"stop")
 
     def end(self) -> None:
-        """Kill it with all that it started. Does no harm to one that is gone."""
+        """Kill the child and its process group. No effect if it has ended."""
         pid = self.process.pid
         if pid is None:
             return
@@ -93,7 +99,7 @@ class Child:
         self.process.join(10)
 
     def show_stacks(self) -> None:
-        """Ask for the stack of every thread in the child's output: where a silent one hangs."""
+        """Make the child print the stack of each thread to its output, to show where it hangs."""
         if self.process.pid is not None and hasattr(signal, "SIGUSR2"):
             with contextlib.suppress(OSError):
                 os.kill(self.process.pid, signal.SIGUSR2)
@@ -102,37 +108,37 @@ class Child:
 
 @contextlib.contextmanager
 def child(target: Callable[..., None], *arguments: Any) -> Iterator[Child]:
-    """`target(connection, lifeline, *arguments)` in a process of its own. On the way out it is gone, by force if it must be."""
+    """Run `target(connection, lifeline, *arguments)` in a new process. At the end of the block it has ended, or is killed."""
     context = _context()
-    ours, theirs = context.Pipe()
-    their_lifeline, our_lifeline = context.Pipe(duplex=False)
-    process = _start(context, target, (theirs, their_lifeline, *arguments))
-    theirs.close()
-    their_lifeline.close()
-    started = Child(process, ours, our_lifeline)
+    connection, child_connection = context.Pipe()
+    child_lifeline, lifeline = context.Pipe(duplex=False)
+    process = _start(context, target, (child_connection, child_lifeline, *arguments))
+    child_connection.close()
+    child_lifeline.close()
+    started = Child(process, connection, lifeline)
     try:
         yield started
-        ours.close()
+        connection.close()
         process.join(5)
     finally:
-        with _undisturbed():
+        with _signals_blocked():
             started.end()
-            _end_left_behind(process)
-            our_lifeline.close()
-            ours.close()
+            _end_orphans(process)
+            lifeline.close()
+            connection.close()
 
 
 def _start(context: Any, target: Callable[..., None], arguments: tuple[Any, ...]) -> BaseProcess:
-    """Start a process. A server that died is started again, with growing pauses: a killed one may still refuse connections.
+    """Start a process. A server that died is restarted, with increasing pauses: a killed one may still refuse connections.
 
-    Raises `OptbenchError` if that fails again and again.
+    Raises `OptbenchError` if all attempts fail.
     """
     for pause in _PAUSES:
         process: BaseProcess = context.Process(target=target, args=arguments, daemon=True)
         try:
             with _registry:
                 if context.get_start_method() == "forkserver":
-                    with _undisturbed():  # until the server ignores signals
+                    with _signals_blocked():  # until the server ignores them itself
                         forkserver.ensure_running()
                 with _without_main_script():
                     process.start()
@@ -147,8 +153,7 @@ def _start(context: Any, target: Callable[..., None], arguments: tuple[Any, ...]
 
 @contextlib.contextmanager
 def _without_main_script() -> Iterator[None]:
-    """Start processes that do not import the running script: they need nothing of it, and a script without
-    `if __name__ == "__main__"` would run again in each."""
+    """Keep new processes from importing the running script, which would run again in each if it has no `if __name__ == "__main__"`."""
     script = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
@@ -157,8 +162,8 @@ def _without_main_script() -> Iterator[None]:
         sys.modules["__main__"] = script
 
 
-def _end_left_behind(process: BaseProcess) -> None:
-    """End processes that the trial put into sessions of their own: the server has adopted them."""
+def _end_orphans(process: BaseProcess) -> None:
+    """Kill processes that the trial moved to other sessions; the server has adopted them."""
     with _registry:
         _running.discard(process.pid or 0)
         server = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
@@ -169,44 +174,41 @@ def _end_left_behind(process: BaseProcess) -> None:
 
 
 def receive(child: Child, stop: StopRequest, patience: float, stop_patience: float = STOP_SECONDS) -> Any:
-    """The child's next message, or an `Ended`: it died, said nothing for `patience` seconds, or did not stop when asked to."""
+    """Return the child's next message, or `Ended` if it has ended, sent nothing for `patience` seconds, or not stopped within
+    `stop_patience` seconds of a stop request."""
     began = time.monotonic()
     while True:
-        ready = wait([child.connection, child.process.sentinel], timeout=_LOOK_SECONDS)
+        ready = wait([child.connection, child.process.sentinel], timeout=_POLL_SECONDS)
         if child.connection in ready:
             try:
                 return child.connection.recv()
             except (EOFError, OSError):
-                return _how_it_died(child)
-            except Exception as error:  # what a plug-in wrote into our line is no message
-                return Ended(
-                    "died", f"the trial's process said something unreadable ({type(error).__name__})"
-                )
+                return _describe_end(child)
+            except Exception as error:  # a plug-in may have written to the pipe
+                return Ended("died", f"the trial's process sent an invalid message ({type(error).__name__})")
         if ready:
-            return _how_it_died(child)
+            return _describe_end(child)
         now = time.monotonic()
         if stop.asked:
             child.ask_to_stop()
             if now - (child.stop_asked_at or now) > stop_patience:
                 return Ended(
-                    "stopped", f"did not stop within {stop_patience:g} s of being asked to, and was ended"
+                    "stopped", f"killed: did not stop within {stop_patience:g} s of the stop request"
                 )
         if now - began > patience:
-            return Ended("silent", f"no sign of life for {patience:g} s: considered hung, and ended")
+            return Ended("silent", f"killed: no progress reported for {patience:g} s, considered hung")
 
 
-def _how_it_died(child: Child) -> Ended:
+def _describe_end(child: Child) -> Ended:
     child.process.join(10)
     code = child.process.exitcode
     if code is None:
-        return Ended("died", "the trial's process closed its line, and was ended")
+        return Ended("died", "killed: the trial's process closed its connection")
     if code < 0:
-        return Ended("died", f"the trial's process was ended by {_signal_name(-code)}", -code)
+        return Ended("died", f"the trial's process was killed by {_signal_name(-code)}", -code)
     if code == 255 and _is_alive(child.process.pid):
-        return Ended(
-            "lost", "the server that starts the trials' processes was ended, so the trial was ended too"
-        )
-    return Ended("died", f"the trial's process ended with exit code {code} and said nothing")
+        return Ended("lost", "the trial was killed because the server that starts its process was killed")
+    return Ended("died", f"the trial's process ended with exit code {code} and without a result")
 
 
 def _is_alive(pid: int | None) -> bool:
@@ -225,8 +227,8 @@ def _signal_name(number: int) -> str:
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """No Ctrl-C, however often, keeps the child from being ended."""
+def _signals_blocked() -> Iterator[None]:
+    """Block signals that stop the run, so that repeated Ctrl-C does not keep the child alive."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -240,7 +242,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _context() -> Any:
-    """Processes that start in milliseconds because torch is loaded once, in a server that has used no device."""
+    """Return the context of a fork server that has loaded torch and used no device, so that processes start in milliseconds."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")

@@ -1,7 +1,7 @@
-"""What runs inside a trial's process. It trains, tells, and waits for the answer after each event.
+"""The worker process of a trial: it trains, sends each event, and waits for the answer.
 
-The answer is whether to stop. Waiting for it is what keeps records ahead of checkpoints. A stop may also be asked for at any
-other moment, through the lifeline, which ends this process when the one that started it is gone.
+The answer is whether to stop. Waiting for it keeps records ahead of checkpoints. A stop request may also arrive at any time through the
+lifeline, which ends this process when its parent has ended.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _IGNORED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIG
 
 @dataclass(frozen=True)
 class Settings:
-    """Where and how trials run: no part of their identity, all of it recorded."""
+    """Where and how trials run. Not part of a trial's id; all of it is recorded."""
 
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps
     data_root: Path = Path()
-    threads: int | None = None  # of the CPU; None: torch's own choice, which is recorded
+    threads: int | None = None  # CPU threads; None: torch's default, which is recorded
     command: str = ""
-    stall_seconds: float = 1800.0  # without any sign of life a trial is considered hung
+    stall_seconds: float = 1800.0  # a trial that sends nothing for this long is considered hung
 
 
 def work(
@@ -46,16 +46,18 @@ def work(
     checkpoint: Path | None,
     output: Path,
 ) -> None:
-    """Entry point of a trial's process: send each event, read whether to stop, end with None, or with the problems because of
-    which no further trial can run either (a full disk)."""
-    stop = live_alone(lifeline)
+    """Entry point of a trial's process: send each event and read whether to stop.
+
+    The last message is None, or the problems because of which no other trial can run either (a full disk).
+    """
+    stop = isolate_process(lifeline)
     redirect_output(output)
     faulthandler.enable()
     if hasattr(faulthandler, "register"):
         faulthandler.register(signal.SIGUSR2, all_threads=True)
     last: Any = None
     try:
-        with _starting():
+        with _startup_errors():
             from optbench.engine.loop import CHECKPOINT_SECONDS, train
 
             device = set_up(settings, trial.folder)
@@ -79,16 +81,17 @@ def work(
 def prepare(
     connection: Connection, lifeline: Connection, trials: Sequence[Trial], settings: Settings
 ) -> None:
-    """Entry point of the process that goes first: every data set the trials name is loaded once, so that downloads and
-    decoding are over before anything is timed. Sends lines of text meanwhile, then the environment that the trials will
-    record, or the problems that prevent them."""
-    live_alone(lifeline)
+    """Entry point of the process that runs first: load each data set of the trials once, so that downloads and decoding are not timed.
+
+    Sends lines of text, then the environment that the trials will record, or the problems that prevent them.
+    """
+    isolate_process(lifeline)
     os.dup2(2, 1)  # standard output is for results
-    logging.getLogger("optbench.data").addHandler(_Teller(connection))
+    logging.getLogger("optbench.data").addHandler(_LogForwarder(connection))
     logging.getLogger("optbench.data").setLevel(logging.INFO)
     problems: list[Problem] = []
     try:
-        with _starting():
+        with _startup_errors():
             from optbench.catalog.data_sets import load_data
             from optbench.engine.environment import environment
 
@@ -111,8 +114,8 @@ def prepare(
 
 
 @contextlib.contextmanager
-def _starting() -> Iterator[None]:
-    """Raise `OptbenchError` if PyTorch cannot be loaded or used here: no other trial can run either."""
+def _startup_errors() -> Iterator[None]:
+    """Raise `OptbenchError` if PyTorch cannot be loaded or used: no other trial can run either."""
     try:
         yield
     except OptbenchError:
@@ -122,8 +125,8 @@ def _starting() -> Iterator[None]:
         raise OptbenchError(f"a worker process cannot start: {reason}{memory_limits()}") from error
 
 
-class _Teller(logging.Handler):
-    """Passes on what the data sets log about downloads and decoding."""
+class _LogForwarder(logging.Handler):
+    """Sends log messages of the data sets about downloads and decoding to the parent."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__()
@@ -134,26 +137,28 @@ class _Teller(logging.Handler):
 
 
 def exchange(connection: Connection, message: Any) -> bool:
+    """Send a message and return the answer: whether to stop. Ends this process if the parent has ended."""
     try:
         connection.send(message)
         return bool(connection.recv())
     except (EOFError, OSError):
-        _end_all()  # the parent is gone; what was measured is on disk
+        _end_all()  # the parent has ended; the records sent before are on disk
 
 
-def live_alone(lifeline: Connection) -> threading.Event:
-    """In a process group of its own, deaf to signals: the process that started this one decides. The event is set when it asks for
-    a stop; when it is gone, so is this process with all that it started.
+def isolate_process(lifeline: Connection) -> threading.Event:
+    """Move this process to its own process group, ignore signals, and return an event that is set by a stop request.
 
-    No session of its own: Linux shares processors among sessions before it does among threads (autogroups), and would leave all
-    threads of a trial on one core while a neighbour of the run has the other, ninety times as slow where they wait for each other.
+    Only the parent handles signals. When it ends, this process and all processes that it started are killed.
+
+    The process does not get its own session: Linux divides processors among sessions before threads (autogroups), and could leave all
+    threads of a trial on one core while another program uses the other, which is 90 times as slow if the threads wait for each other.
     """
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)
     ignore_signals()
     adopt_orphans()
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("500")  # if the kernel must kill something for memory, this and not the run
+        file.write("500")  # if memory runs out, the kernel kills this process and not the run
     stop = threading.Event()
 
     def watch() -> None:
@@ -167,16 +172,16 @@ def live_alone(lifeline: Connection) -> threading.Event:
 
 
 def ignore_signals() -> None:
-    """Ignore what asks a program to stop: the run gets the same signals and decides."""
+    """Ignore signals that ask a program to stop: the run receives and handles them."""
     numbers = {getattr(signal, name) for name in _IGNORED if hasattr(signal, name)}
     for number in numbers:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)  # blocked until they are ignored
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)  # they were blocked until now
 
 
 def _end_all() -> NoReturn:
-    """This process and what it started."""
+    """Kill this process and all processes that it started."""
     end_children(os.getpid())
     if os.getpgid(0) == os.getpid():
         os.killpg(os.getpid(), signal.SIGKILL)
@@ -184,11 +189,13 @@ def _end_all() -> NoReturn:
 
 
 def redirect_output(path: Path) -> None:
-    """What a plug-in prints goes to a file, not into the live display; into nothing where no file can be made."""
+    """Redirect the output of plug-ins to a file, not to the live display; to the null device if the file cannot be created."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-        file = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)  # no link, and no wait for a FIFO
+        file = os.open(
+            path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644
+        )  # does not follow links or wait for a FIFO
     except OSError:
         file = os.open(os.devnull, os.O_WRONLY)
     os.dup2(file, 1)
@@ -197,9 +204,9 @@ def redirect_output(path: Path) -> None:
 
 
 def set_up(settings: Settings, folder: str) -> Any:
-    """Threads and device as asked for. Raises `OptbenchError` for a device that is not there.
+    """Apply the settings and return the device. Raises `OptbenchError` if the device is not available.
 
-    A plug-in's file may import its neighbours, as in a script: the suite's folder comes last on the import path.
+    The suite's folder is appended to the import path, so that a plug-in can import files beside it.
     """
     import torch
 
@@ -219,7 +226,7 @@ def set_up(settings: Settings, folder: str) -> Any:
 
 
 def flush_and_exit() -> None:
-    """Skips the interpreter's slow tear-down of torch."""
+    """Flush the output and exit without the interpreter's slow teardown of torch."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):  # a plug-in may have closed it
             stream.flush()

@@ -78,7 +78,7 @@ def _run_pending(
 ) -> bool:
     """Run the trials that are not complete and add them to `summary`. Return False if a stop came before any of them started."""
     from optbench.executor.local import prepare, run
-    from optbench.executor.together import run_together
+    from optbench.executor.parallel import run_parallel
 
     pending = pending_trials(job, observer.message)
     environment = prepare(pending, settings, observer.message, stop) if pending else {}
@@ -96,7 +96,7 @@ def _run_pending(
         listener = with_intermediate_reports(job.folder, listen)
         summary.add(run(timed, job.folder, settings, listener, stop))
         if swept := [trial for trial in pending if trial.point]:
-            summary.add(run_together(swept, job.folder, settings, listener, stop, parallel))
+            summary.add(run_parallel(swept, job.folder, settings, listener, stop, parallel))
     return True
 
 

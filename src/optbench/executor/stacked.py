@@ -1,7 +1,7 @@
-"""Trials that are trained as one program, in one process: as many trial files, one checkpoint.
+"""Stacked trials, trained in one process: one record file per trial, one checkpoint per stack.
 
-Beside the checkpoint of a stack lies a list of its trials. A stack that was interrupted goes on from there with those that are not
-complete. Without a usable checkpoint its trials begin anew in new files: a file never holds evaluations of two trainings.
+A list of the stack's trials is stored with its checkpoint. An interrupted stack resumes from it with the trials that are not complete.
+Without a usable checkpoint its trials start again from step 0 in new files: a file never contains two training runs.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import Literal
 
 from optbench.errors import OptbenchError, Problem
 from optbench.events import Event, Finished, Resumed, Started, Status
-from optbench.executor.local import Listener, StopRequest, kills_for_memory
+from optbench.executor.local import Listener, StopRequest, count_memory_kills
 from optbench.executor.process import Child, Ended, child, receive
 from optbench.executor.worker import (
     Settings,
     exchange,
     flush_and_exit,
-    live_alone,
+    isolate_process,
     redirect_output,
     set_up,
 )
@@ -35,12 +35,12 @@ from optbench.store.files import write_whole
 from optbench.store.input_files import read_file
 from optbench.suite.types import Trial
 
-_SETUP_SECONDS = 2.0  # a stack that was asked to stop before its first step has nothing to save
+_SETUP_SECONDS = 2.0  # time limit to stop before the first step: there is nothing to save
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Trials to train as one; `resumes` if they have a checkpoint."""
+    """Trials to train as one stack. `resumes`: they have a checkpoint."""
 
     trials: tuple[Trial, ...]
     name: str
@@ -57,14 +57,14 @@ class Stack:
     def members(self, folder: SuiteFolder) -> Path:
         return folder.checkpoints / f"{self.name}.json"
 
-    def forget(self, folder: SuiteFolder) -> None:
+    def remove_checkpoint(self, folder: SuiteFolder) -> None:
         self.members(folder).unlink(missing_ok=True)
         self.checkpoint(folder).unlink(missing_ok=True)
 
 
 @dataclass
 class StackEnd:
-    """How the trials of one stack ended, and which did not: `then` says how those are to be trained instead."""
+    """Final statuses of the trials of a stack. `left`: trials to train again; `then`: in smaller stacks or as plain trials."""
 
     statuses: list[Status] = field(default_factory=list)
     left: tuple[Trial, ...] = ()
@@ -72,8 +72,8 @@ class StackEnd:
 
 
 @dataclass(frozen=True)
-class _Unable:
-    """What a stack's process says instead of events: these trials can't be trained like this."""
+class _CannotTrain:
+    """Message of a stack's process that cannot train these trials as one stack. `then`: how to train them instead."""
 
     reason: str
     then: Literal["smaller", "plain"]
@@ -87,8 +87,8 @@ def work(
     checkpoint: Path,
     output: Path,
 ) -> None:
-    """Entry point of a stack's process: as `worker.work`, but each message is a list of events with their trials' ids."""
-    stop = live_alone(lifeline)
+    """Entry point of a stack's process. As `worker.work`, but each message is a list of (trial id, event)."""
+    stop = isolate_process(lifeline)
     redirect_output(output)
     faulthandler.enable()
     if hasattr(faulthandler, "register"):
@@ -101,7 +101,7 @@ def work(
         from optbench.engine.stacked.loop import CHECKPOINT_SECONDS, train_stack
 
         device = set_up(settings, trials[0].folder)
-        for told in train_stack(
+        for events in train_stack(
             trials,
             device,
             data_root=settings.data_root,
@@ -109,12 +109,12 @@ def work(
             should_stop=stop.is_set,
             checkpoint_seconds=float(os.environ.get("OPTBENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)),
         ):
-            if exchange(connection, told):
+            if exchange(connection, events):
                 stop.set()
     except NoSpace as error:
         last = error.problems
     except Exception as error:
-        last = _Unable(str(error), "smaller" if is_out_of_memory(error) else "plain")
+        last = _CannotTrain(str(error), "smaller" if is_out_of_memory(error) else "plain")
     exchange(connection, last)
     flush_and_exit()
 
@@ -122,16 +122,16 @@ def work(
 def run_stack(
     stack: Stack, folder: SuiteFolder, settings: Settings, listen: Listener, stop: StopRequest
 ) -> StackEnd:
-    """Train the stack in a process of its own, every event stored before it goes on.
+    """Train the stack in its own process. Each event is stored before training continues.
 
-    A process that dies takes its own trials with it, and no others: those that had not ended are to be trained again, each by
-    itself. Out of memory, they are to be trained in two smaller stacks. Raises `OptbenchError` if the run can't go on.
+    If the process dies, the trials that had not ended are to be trained again as plain trials, or in two smaller stacks if it ran out
+    of memory. Raises `OptbenchError` for a problem that ends the run.
     """
     output = folder.path / "output" / f"{stack.name}.log"
     if not stack.resumes:
-        _begin_anew(stack.trials, folder)
+        _archive_records(stack.trials, folder)
         write_whole(stack.members(folder), json.dumps([trial.id for trial in stack.trials]) + "\n")
-    killed_before = kills_for_memory()
+    killed_before = count_memory_kills()
     with contextlib.ExitStack() as files:
         opened = {trial.id: files.enter_context(folder.open_trial(trial)) for trial in stack.trials}
         follower = _Follower({trial.id: trial for trial in stack.trials}, opened, listen)
@@ -142,37 +142,39 @@ def run_stack(
                 process.end()
         left = tuple(trial for trial in stack.trials if trial.id not in follower.finished)
         if isinstance(end, Ended) and end.cause == "stopped":
-            how = "resumes from its last checkpoint" if checkpoint.exists() else "starts again from step 0"
-            follower.interrupt(left, f"{end.reason}; it {how}")
+            restart = (
+                "resumes from its last checkpoint" if checkpoint.exists() else "starts again from step 0"
+            )
+            follower.interrupt(left, f"{end.reason}; it {restart}")
             left = ()
     with contextlib.suppress(OSError):
         if output.stat().st_size == 0:
             output.unlink()
     if "interrupted" not in follower.finished.values():
-        stack.forget(folder)
+        stack.remove_checkpoint(folder)
     then: Literal["", "smaller", "plain"] = "plain" if left else ""
-    if left and isinstance(end, _Unable):
+    if left and isinstance(end, _CannotTrain):
         then = end.then
     elif left and isinstance(end, Ended) and end.signal == signal.SIGKILL:
-        then = "smaller" if kills_for_memory() > killed_before else "plain"
+        then = "smaller" if count_memory_kills() > killed_before else "plain"
     return StackEnd(list(follower.finished.values()), left, then)
 
 
 @dataclass
 class _Follower:
-    """Stores and passes on what the trials tell."""
+    """Stores the events of the trials and passes them to the listener."""
 
     trials: dict[str, Trial]
     files: dict[str, TrialFile]
     listen: Listener
     finished: dict[str, Status] = field(default_factory=dict)
-    begun: bool = False
+    started: bool = False
 
-    def take(self, told: list[tuple[str, Event]]) -> None:
-        for trial, event in told:
+    def take(self, events: list[tuple[str, Event]]) -> None:
+        for trial, event in events:
             self.files[trial].append(event)
-        for trial, event in told:
-            self.begun = self.begun or isinstance(event, (Started, Resumed))
+        for trial, event in events:
+            self.started = self.started or isinstance(event, (Started, Resumed))
             if isinstance(event, Finished):
                 self.finished[trial] = event.status
             self.listen(self.trials[trial], event)
@@ -188,9 +190,9 @@ class _Follower:
 
 def _follow(
     process: Child, follower: _Follower, settings: Settings, stop: StopRequest
-) -> Ended | _Unable | None:
+) -> Ended | _CannotTrain | None:
     while True:
-        patience = {} if follower.begun else {"stop_patience": _SETUP_SECONDS}
+        patience = {} if follower.started else {"stop_patience": _SETUP_SECONDS}
         message = receive(process, stop, settings.stall_seconds, **patience)
         if isinstance(message, Ended):
             if message.cause == "silent":
@@ -199,35 +201,35 @@ def _follow(
         if isinstance(message, tuple) and message and all(isinstance(item, Problem) for item in message):
             process.answer(True)
             raise OptbenchError(*message)
-        if message is None or isinstance(message, _Unable):
+        if message is None or isinstance(message, _CannotTrain):
             process.answer(stop.asked)
             return message
         if not isinstance(message, list):
-            return Ended("died", "the stack's process said something unreadable")
+            return Ended("died", "the stack's process sent an invalid message")
         follower.take(message)
         process.answer(stop.asked)
 
 
-def _begin_anew(trials: Sequence[Trial], folder: SuiteFolder) -> None:
-    """Records of a training that can't go on are set aside: the trials' files will hold one training each."""
+def _archive_records(trials: Sequence[Trial], folder: SuiteFolder) -> None:
+    """Archive records of training that cannot be resumed, so that each file contains one training run."""
     for trial in trials:
-        begun = folder.reopen_trial(trial)
-        if begun is not None:
-            with begun as file:
+        started = folder.reopen_trial(trial)
+        if started is not None:
+            with started as file:
                 has_records = file.last_step is not None
             if has_records:
                 folder.set_aside(trial)
 
 
-def run_plain_after_all(trial: Trial, folder: SuiteFolder) -> None:
-    """Before a trial of a stack is trained by itself."""
-    _begin_anew([trial], folder)
+def prepare_plain_run(trial: Trial, folder: SuiteFolder) -> None:
+    """Archive records of a stacked trial before it is trained as a plain trial."""
+    _archive_records([trial], folder)
 
 
 def interrupted_stacks(pending: Sequence[Trial], folder: SuiteFolder) -> list[Stack]:
-    """Stacks that go on from a checkpoint, with their trials that are still to run. Leftovers of others are removed."""
+    """Return the stacks that resume from a checkpoint, with their pending trials. Checkpoints of other stacks are removed."""
     wanted = {trial.id: trial for trial in pending}
-    found = []
+    stacks = []
     for path in sorted(folder.checkpoints.glob("stack-*.json")):
         stack = Stack((), path.stem)
         with contextlib.suppress(OSError, ValueError, TypeError):
@@ -236,15 +238,15 @@ def interrupted_stacks(pending: Sequence[Trial], folder: SuiteFolder) -> list[St
         if (
             stack.trials
             and stack.checkpoint(folder).exists()
-            and all(_is_begun(t, folder) for t in stack.trials)
+            and all(_has_started(t, folder) for t in stack.trials)
         ):
-            found.append(stack)
+            stacks.append(stack)
         else:
-            stack.forget(folder)
-    return found
+            stack.remove_checkpoint(folder)
+    return stacks
 
 
-def _is_begun(trial: Trial, folder: SuiteFolder) -> bool:
+def _has_started(trial: Trial, folder: SuiteFolder) -> bool:
     file = folder.reopen_trial(trial)
     if file is None:
         return False

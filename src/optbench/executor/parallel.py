@@ -1,6 +1,6 @@
-"""Trials of which no time is reported, many at once: one single-threaded process a core. Each is stored as any other trial is.
+"""Untimed trials run in parallel: one single-threaded process per core. Trials are stored as in a sequential run.
 
-Where the plan says so, a process trains a whole stack of trials.
+Trials that the plan marks as stacked are trained in stacks, one process per stack.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from optbench.events import Event
-from optbench.executor.chunks import chunks
 from optbench.executor.local import Listener, StopRequest, Summary, run_one
-from optbench.executor.stack import Stack, interrupted_stacks, run_plain_after_all, run_stack
+from optbench.executor.stack_partition import split_into_stacks
+from optbench.executor.stacked import Stack, interrupted_stacks, prepare_plain_run, run_stack
 from optbench.executor.worker import Settings
 from optbench.store import SuiteFolder
 from optbench.suite.types import Trial
@@ -21,7 +21,7 @@ from optbench.suite.types import Trial
 Item = Trial | Stack
 
 
-def run_together(
+def run_parallel(
     trials: Sequence[Trial],
     folder: SuiteFolder,
     settings: Settings,
@@ -29,12 +29,12 @@ def run_together(
     stop: StopRequest,
     at_once: int,
 ) -> Summary:
-    """Run every trial, `at_once` processes at a time, each with one thread. Hold the folder's lock.
+    """Run the trials in up to `at_once` processes with one thread each. The caller must hold the folder's lock.
 
-    Threads of this process wait for the trials' processes and store what these tell, one file a trial. `listen` is called by
-    one at a time. Raises the first error of the store; what is running then ends first, and nothing more is begun.
+    Threads of this process wait for the trials' processes and store their events, one file per trial. `listen` is called by one thread
+    at a time. Raises the first error of the store after the running trials have ended; no others are started.
     """
-    work = _Work(folder, replace(settings, threads=1), listen, stop)
+    work = _Queue(folder, replace(settings, threads=1), listen, stop)
     items = _items(trials, folder, at_once)
     for item in items:
         work.waiting.put(item)
@@ -43,9 +43,7 @@ def run_together(
         thread.start()
     while any(thread.is_alive() for thread in threads):
         for thread in threads:
-            thread.join(
-                0.2
-            )  # a signal's handler runs in between; if it raises, the trials' lifelines are cut
+            thread.join(0.2)  # lets signal handlers run; if one raises, the trials' lifelines close
     if work.errors:
         raise work.errors[0]
     work.summary.left = work.count_waiting()
@@ -53,17 +51,17 @@ def run_together(
 
 
 def _items(trials: Sequence[Trial], folder: SuiteFolder, at_once: int) -> list[Item]:
-    """Stacks first: the plain trials, which are many and short, fill the cores at the end."""
+    """Return stacks and plain trials to run. Stacks come first: plain trials are short and fill the cores at the end."""
     stackable = [trial for trial in trials if trial.engine == "stacked"]
     plain = [trial for trial in trials if trial.engine != "stacked"]
-    going_on = interrupted_stacks(stackable, folder)
-    known = {trial.id for stack in going_on for trial in stack.trials}
-    fresh = chunks([trial for trial in stackable if trial.id not in known], at_once)
-    return [*going_on, *map(Stack.of, fresh), *plain]
+    resuming = interrupted_stacks(stackable, folder)
+    resuming_ids = {trial.id for stack in resuming for trial in stack.trials}
+    new = split_into_stacks([trial for trial in stackable if trial.id not in resuming_ids], at_once)
+    return [*resuming, *map(Stack.of, new), *plain]
 
 
 @dataclass
-class _Work:
+class _Queue:
     folder: SuiteFolder
     settings: Settings
     listen: Listener
@@ -97,13 +95,13 @@ class _Work:
 
     def _run_trial(self, trial: Trial) -> None:
         if trial.engine == "stacked":
-            run_plain_after_all(trial, self.folder)
-        status = run_one(trial, self.folder, self.settings, self._tell, self.stop)
+            prepare_plain_run(trial, self.folder)
+        status = run_one(trial, self.folder, self.settings, self._notify, self.stop)
         with self.lock:
             self.summary.ended[status] = self.summary.ended.get(status, 0) + 1
 
     def _run_stack(self, stack: Stack) -> None:
-        end = run_stack(stack, self.folder, self.settings, self._tell, self.stop)
+        end = run_stack(stack, self.folder, self.settings, self._notify, self.stop)
         with self.lock:
             for status in end.statuses:
                 self.summary.ended[status] = self.summary.ended.get(status, 0) + 1
@@ -115,6 +113,6 @@ class _Work:
             for trial in end.left:
                 self.waiting.put(trial)
 
-    def _tell(self, trial: Trial, event: Event) -> None:
+    def _notify(self, trial: Trial, event: Event) -> None:
         with self.lock:
             self.listen(trial, event)
