@@ -24,7 +24,7 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.installed
 
 install: $(VENV)/.installed  ## Install into .venv
 
-dev: $(VENV)/.dev  ## Install with what tests and linters need
+dev: $(VENV)/.dev  ## Install with test and lint dependencies
 
 demo: $(VENV)/.installed  ## Compare four optimizers on handwritten digits and print the table (minutes)
 	$(BIN)/optbench run digits --results results/demo
@@ -35,10 +35,10 @@ smoke: $(VENV)/.installed  ## Run the smoke suite: tiny synthetic data, under 30
 test: $(VENV)/.dev  ## Run the tests (under 10 minutes; JOBS=2 runs them in two processes)
 	$(BIN)/python -m pytest -m 'not slow' -n $(or $(JOBS),0) --dist worksteal
 
-test-all: $(VENV)/.dev  ## Run every test, the slow ones too
+test-all: $(VENV)/.dev  ## Run all tests, including slow ones
 	$(BIN)/python -m pytest
 
-torture: $(VENV)/.dev  ## Kill a running suite N times (default 50) and compare its records with an undisturbed run's
+torture: $(VENV)/.dev  ## Kill a running suite N times (default 50) and compare its records with an uninterrupted run
 	$(BIN)/python tests/torture.py $(or $(N),50)
 
 lint: $(VENV)/.dev  ## Check style and types
@@ -46,35 +46,35 @@ lint: $(VENV)/.dev  ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(VENV)/.dev  ## Put the code into shape
+format: $(VENV)/.dev  ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-results: $(VENV)/.installed  ## Measure all committed results again (half an hour; idle machine, no uncommitted changes)
+results: $(VENV)/.installed  ## Rerun all committed results (half an hour; needs an idle machine and no uncommitted changes)
 	@git diff --quiet HEAD -- . ':!results' || { echo "Commit or stash your changes first: committed results come from one revision."; exit 1; }
 	$(BIN)/optbench run digits --seeds 5 --fresh
 	$(BIN)/optbench run fashion_mnist --fresh
 	$(BIN)/optbench run gradient_descent changing_objective which_batch_size which_initialisation \
 		with_or_without_checkpointing with_or_without_clipping --threads 1 --fresh
 
-bench: $(VENV)/.dev  ## Measure what optbench costs and saves against plain loops, and write results/bench/ (an hour, idle machine)
+bench: $(VENV)/.dev  ## Benchmark optbench against plain training loops and write results/bench/ (an hour; needs an idle machine)
 	$(BIN)/python -m benchmarks
 
 $(VENV)/.docs: pyproject.toml $(VENV)/.installed
 	@$(PIP) install --editable '.[docs]'
 	@touch $@
 
-docs: $(VENV)/.docs  ## Build the documentation into site/, with figures drawn from results/
+docs: $(VENV)/.docs  ## Build the documentation in site/, with figures from results/
 	$(BIN)/python docs/generate.py figures
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-docs-pages: $(VENV)/.installed  ## Write the generated pages of docs/ anew: suite reference, commands, outputs
+docs-pages: $(VENV)/.installed  ## Regenerate the generated pages of docs/: suite reference, commands, outputs
 	$(BIN)/python docs/generate.py
 
-gpu: $(VENV)/.dev  ## On an NVIDIA GPU: measure, write results/bench/gpu.json and gpu.md, and run its checks (under 10 minutes)
+gpu: $(VENV)/.dev  ## On an NVIDIA GPU: run benchmarks, write results/bench/gpu.json and gpu.md, and run GPU tests (under 10 minutes)
 	$(BIN)/python -m benchmarks.gpu
 	$(BIN)/python -m pytest tests/gpu -rs
 
-clean:  ## Remove the environment and everything that can be made again (results stay)
+clean:  ## Remove the environment and all generated files (keeps results)
 	rm -rf $(VENV) build dist site docs/figures .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

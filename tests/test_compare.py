@@ -415,11 +415,11 @@ def test_every_format_lives_with_hostile_labels(tmp_path: Path, format: str) -> 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["a", "a"], "nothing to compare"),
+        (["a", "a"], "contain the same results"),
         (["a", "nowhere"], "no such folder"),
         (["a", "empty"], "no results here"),
         (["a", "file"], "a file: expected a folder"),
-        (["a", "b", "--fail-if-slower", "fast"], "expected 0 or more, as in 5%"),
+        (["a", "b", "--fail-if-slower", "fast"], "expected 0 or more, for example 5%"),
         (["a", "b", "--fail-if-slower", "-5%"], "expected 0 or more"),
         (["a", "b", "--fail-if-worse", "nan"], "expected 0 or more"),
         (["a", "b", "--format", "jsn"], "did you mean 'json'?"),

@@ -132,7 +132,7 @@ def test_tensorboard_reads_what_was_measured(folder: Path, tmp_path: Path) -> No
         assert text.tensor_proto.string_val[0].decode().startswith(run.status)
         assert statuses(output / run.suite / run.name) == [2 if not run.went_well else 1]
     before = content(output)
-    assert "0 runs new, 4 as they were" in export("tensorboard", folder, output).stdout
+    assert "0 runs new, 4 unchanged" in export("tensorboard", folder, output).stdout
     assert content(output) == before
 
 
@@ -167,7 +167,7 @@ def test_mlflow_reads_what_was_measured(folder: Path, tmp_path: Path) -> None:
     mlflow = needs("mlflow")
     output = tmp_path / "ml"
     export("mlflow", folder, output)
-    assert "0 runs new, 4 as they were" in export("mlflow", folder, output).stdout
+    assert "0 runs new, 4 unchanged" in export("mlflow", folder, output).stdout
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{output / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("digits").experiment_id
     stored = {of.data.tags["optbench.trial_id"]: of for of in client.search_runs([experiment])}
@@ -195,7 +195,7 @@ def test_wandb_reads_what_was_measured(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "wb"
     export("wandb", folder, output)
     before = {name for name in content(output) if name.endswith(".wandb")}
-    assert "0 runs new, 4 as they were" in export("wandb", folder, output).stdout
+    assert "0 runs new, 4 unchanged" in export("wandb", folder, output).stdout
     assert {name for name in content(output) if name.endswith(".wandb")} == before
     runs = {run.id: run for run in runs_of(read([folder]))}
     assert len(before) == len(runs)
@@ -270,7 +270,7 @@ def test_a_wandb_run_without_its_mark_is_written_anew(folder: Path, tmp_path: Pa
     output = tmp_path / "out"
     export("wandb", folder, output)
     next(output.rglob("optbench-digest")).unlink()
-    assert "0 runs new, 3 as they were, 1 replaced" in export("wandb", folder, output).stdout
+    assert "0 runs new, 3 unchanged, 1 replaced" in export("wandb", folder, output).stdout
     assert len(list(output.rglob("*.wandb"))) == 4
 
 

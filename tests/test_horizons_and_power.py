@@ -203,11 +203,11 @@ def test_what_is_no_difference_is_refused(text: str) -> None:
         (
             "0.5",
             "accuracy",
-            "'0.5' of accuracy is 50 percentage points: write '50%' for that, or '0.5%' for 0.5 points",
+            "ambiguous difference '0.5' of accuracy: write '50%' for 50 percentage points, or '0.5%' for 0.5 points",
         ),
         ("2", "top5_accuracy", "is 200 percentage points"),
         ("150%", "accuracy", "at most 100%; found '150%'"),
-        ("0.5%", "loss", "loss is not a share: expected a difference in its own unit"),
+        ("0.5%", "loss", "loss is not a fraction: expected a difference in its own unit"),
     ],
 )
 def test_a_difference_in_an_unlikely_unit_is_refused(text: str, metric: str, message: str) -> None:

@@ -309,7 +309,7 @@ def test_the_command_line_imports_and_prints_the_leaderboard(tmp_path):
         ["report", "r", "--leaderboard", "--format", "csv"],
     ]
     outputs = [optbench(*step, cwd=tmp_path).stdout for step in steps]
-    assert "1 trial new, 0 as they were" in outputs[0]
+    assert "1 trial new, 0 unchanged" in outputs[0]
     assert outputs[1].splitlines()[1].startswith("logs,x,0.5")
 
 

@@ -29,7 +29,7 @@ LABELS = [
     "[red]markup[/red] <b>",
     "日本語の最適化手法",
 ]
-AROUND = Surroundings("digits: 120 trials on a machine", "processors 90 % busy", "Ctrl-C stops")
+AROUND = Surroundings("digits: 120 trials on a machine", "CPU 90 % busy", "Ctrl-C stops")
 LEVELS = set(UNICODE.levels)
 
 
@@ -137,8 +137,8 @@ def test_warnings_are_shown_with_their_reason() -> None:
     take(board, of(board, "Adam"), failed())
     take(board, of(board, "Adam", 1), [started(), evaluated(1, 0.2, exploded_steps=3)])
     lines = "\n".join(shown(board))
-    assert "SGD seed 0 diverged at epoch 2: loss is not finite" in lines
-    assert "Adam seed 0 failed: Traceback: boom" in lines
+    assert "SGD seed 0: diverged at epoch 2: loss is not finite" in lines
+    assert "Adam seed 0: failed: Traceback: boom" in lines
     assert "Adam seed 1: gradients exploded at 3 steps by epoch 1" in lines
 
 
@@ -146,7 +146,7 @@ def test_a_long_name_leaves_room_for_the_reason_of_its_warning() -> None:
     board = board_of([LONG], seeds=1)
     take(board, of(board, LONG), diverged())
     [line] = [line for line in shown(board, 80) if line.startswith("!")]
-    assert "seed 0 diverged at epoch 2: loss is not finite" in line
+    assert "seed 0: diverged at epoch 2: loss is not finite" in line
 
 
 def test_a_done_trial_that_is_measured_once_more_is_said_to_be_with_the_time_it_takes(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_done_trial_that_is_measured_once_more_is_said_to_be_with_the_time_it_
     board = Board.of(trials, trials[:1])
     for trial in trials:
         board.replay(trial, read_log(folder.trial_path(trial)))
-    assert "2/2 trials, 1 once more, about 1 s left" in shown(board)[1]
+    assert "2/2 trials, 1 to rerun, about 1 s left" in shown(board)[1]
     take(board, trials[0], curve([0.5, 0.95]))
     assert "2/2 trials (" in shown(board)[1]
 
@@ -164,7 +164,7 @@ def test_many_warnings_keep_to_their_part_of_the_screen(busy: Board) -> None:
     lines = shown(busy)
     told = [line for line in lines if line.startswith("!")]
     assert len(told) <= 4
-    assert "warnings before these" in told[0]
+    assert "earlier warnings" in told[0]
 
 
 def test_a_lost_trial_is_not_done() -> None:
@@ -251,7 +251,7 @@ def test_piped_output_is_one_plain_line_an_end_or_warning() -> None:
     said = out.getvalue().splitlines()
     assert "[1/6] SGD seed 0: completed, test accuracy 0.9500" in said[0]
     assert "[2/6] Adam seed 0: failed" in said[1]
-    assert "! Adam seed 0 failed: Traceback: bo" in said[2]
+    assert "! Adam seed 0: failed: Traceback: bo" in said[2]
     assert "Traceback" not in said[1]  # one line has the reason
     assert len(said) == 3
     assert "\x1b" not in out.getvalue()

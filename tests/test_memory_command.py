@@ -478,7 +478,7 @@ def test_a_suite_without_its_data_needs_shape_and_classes(tmp_path: Path) -> Non
     )  # fmt: skip
     alone = memory("suite.yaml", folder=tmp_path)
     assert alone.returncode == 2
-    assert "--shape and --classes together do without the data" in alone.stderr
+    assert "to estimate without the data set, pass both --shape and --classes" in alone.stderr
     assert memory("suite.yaml", "--shape", "6", "--classes", "3", folder=tmp_path).returncode == 0
 
 
@@ -500,8 +500,8 @@ def test_an_optimizer_that_cannot_step_is_a_warning_and_exit_code_1(tmp_path: Pa
         (["resnet20", "--shape", "3,224"], "--shape: expected C,H,W"),
         (["small_cnn", "--shape", "20"], "small_cnn needs images (channels, height, width)"),
         (["resnet20", "--format", "pdf"], "unknown format 'pdf'"),
-        (["resnet20", "--optimizer", "sgd", "--check"], "--check: needs an NVIDIA GPU"),
-        (["digits", "--optimizer", "sgd"], "--optimizer: a suite has its own optimizers"),
+        (["resnet20", "--optimizer", "sgd", "--check"], "--check: requires an NVIDIA GPU"),
+        (["digits", "--optimizer", "sgd"], "--optimizer: not allowed with a suite"),
         (["nowhere.yaml"], "no suite"),
     ],
 )  # fmt: skip

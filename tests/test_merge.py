@@ -63,7 +63,7 @@ def test_a_second_merge_changes_nothing_and_duplicates_count_once(tmp_path: Path
     once = content(tmp_path / "all")
     assert sum(name.endswith(".jsonl") for name in once) == 6
     done = merge(a, b, "--into", tmp_path / "all")
-    assert "0 trials copied, 8 already there or twice" in done.stdout
+    assert "0 trials copied, 8 identical or already merged" in done.stdout
     assert content(tmp_path / "all") == once | {
         name: data for name, data in content(tmp_path / "all").items() if name.endswith("run.lock")
     }

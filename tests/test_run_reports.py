@@ -85,7 +85,7 @@ def test_the_end_shows_the_table_and_writes_every_format(folder, capsys):
     said = capsys.readouterr()
     assert "SGD" in said.out
     assert f"Results: {folder.path}" in said.err
-    assert "Stopped with 2 trials to go. To resume: optbench" in said.err
+    assert "Stopped with 2 unfinished trials. To resume: optbench" in said.err
     assert {path.name for path in folder.path.glob("report.*")} == {*NUMBERS, "report.md"}
     assert not (folder.path / "figures").exists()
     assert "Drawing" not in said.err

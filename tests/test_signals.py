@@ -63,7 +63,7 @@ def test_a_signal_to_the_run_alone_is_a_clean_stop(name: str, tmp_path: Path) ->
     os.kill(stopped.process.pid, number)
     code, _, errors = stopped.end()
     assert code == 128 + number
-    assert "2 trials to go. To resume: optbench run" in errors
+    assert "2 unfinished trials. To resume: optbench run" in errors
     (end,) = ends(tmp_path)
     assert end["status"] == "interrupted"
     assert end["detail"].startswith("stopped on request")  # not: did not stop within 20 s
@@ -80,7 +80,7 @@ def test_a_signal_to_every_process_of_the_job_is_a_clean_stop(name: str, tmp_pat
         os.kill(pid, number)
     code, _, errors = stopped.end()
     assert code == 128 + number
-    assert "2 trials to go" in errors
+    assert "2 unfinished trials" in errors
     (end,) = ends(tmp_path)
     assert end["status"] == "interrupted"
     assert end["detail"].startswith("stopped on request")
@@ -96,7 +96,7 @@ def test_a_signal_to_every_process_while_they_start_is_a_clean_stop(tmp_path: Pa
         os.kill(pid, signal.SIGTERM)
     code, _, errors = starting.end()
     assert code == 143
-    assert "to go" in errors
+    assert "unfinished trial" in errors
     assert "Traceback" not in errors
     assert starting.survivors() == []
 
@@ -165,7 +165,7 @@ def test_a_stop_while_data_are_being_prepared(tmp_path: Path) -> None:
         preparing.until(lambda: "at it" in (tmp_path / "said").read_text())
         os.killpg(preparing.process.pid, signal.SIGINT)
         assert preparing.end()[0] == 130
-    assert "1 trial to go. To resume: optbench run" in (tmp_path / "said").read_text()
+    assert "1 unfinished trial. To resume: optbench run" in (tmp_path / "said").read_text()
     assert preparing.survivors() == []
 
 

@@ -107,8 +107,9 @@ def test_nothing_runs_after_a_kill(tmp_path: Path) -> None:
     look = Follower(folder.path).look()
     assert look.board is not None
     assert look.board.running == []
-    assert "probably killed: waiting for the run to be resumed, as with: optbench run digits" in _state(
-        look, tmp_path
+    assert (
+        "probably killed: waiting for the run to be resumed, for example with: optbench run digits"
+        in _state(look, tmp_path)
     )
 
 
@@ -161,7 +162,7 @@ def test_a_warning_is_told_once_where_a_trial_ends_between_two_looks(
     watcher._tell(None, before)
     write(tmp_path, a_suite(), {("SGD", 1): diverged()})
     watcher._tell(before, watcher.follower.look())
-    assert capsys.readouterr().err.count("! SGD seed 1 diverged") == 1
+    assert capsys.readouterr().err.count("! SGD seed 1: diverged") == 1
 
 
 def test_a_finished_run_is_shown_and_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,7 +173,7 @@ def test_a_finished_run_is_shown_and_left(tmp_path: Path, capsys: pytest.Capture
     said = capsys.readouterr()
     assert "SGD" in said.out
     assert "All trials are complete" in said.err
-    assert "to go" not in said.err
+    assert "unfinished trial" not in said.err
 
 
 def test_a_run_that_ends_early_says_how_to_go_on(
@@ -187,7 +188,7 @@ def test_a_run_that_ends_early_says_how_to_go_on(
 
     monkeypatch.setattr(time, "sleep", pause)
     assert watch(folder.path, 0.01) == 0
-    assert "5 trials to go. To resume: optbench run digits" in capsys.readouterr().err
+    assert "5 unfinished trials. To resume: optbench run digits" in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_the_watching_alone(

@@ -55,7 +55,7 @@ def entries_of(text: str, folder: Path) -> dict[str, dict[str, Any]]:
             label if label not in found else f"{label}, {item.partition('(')[2].removesuffix(')') or 'again'}"
         )
         if label in found:
-            raise OptbenchError(f"'{item}' is given twice")
+            raise OptbenchError(f"duplicate optimizer '{item}': remove it, or change an argument")
         found[label] = settings
     if not found:
         raise OptbenchError("expected at least one optimizer, as in 'sgd, adamw'")
@@ -75,7 +75,7 @@ def split(text: str) -> list[str]:
 
 
 def minutes(text: str) -> float:
-    return _number(text, float, 0.1, 60 * 24 * 365, "minutes")
+    return _number(text, float, 0.1, 60 * 24 * 365, "a number of minutes")
 
 
 def seeds(text: str) -> int:
@@ -86,7 +86,7 @@ def target(text: str) -> float:
     if match := re.fullmatch(r"([0-9.]+)\s*%?", text):
         number = _number(match[1], float, 0.0, 100.0, "a fraction")
         if text.endswith("%") or number > 1:
-            raise OptbenchError(f"expected a fraction; found '{text}': did you mean {number / 100:g}?")
+            raise OptbenchError(f"expected a fraction; found '{text}'; did you mean {number / 100:g}?")
         return number
     return _number(text, float, 0.0, 1.0, "a fraction")
 

@@ -26,7 +26,9 @@ def show_seeds_needed(loaded: Loaded, folder: SuiteFolder, delta: float) -> None
     from optbench.suite.plan import plan
 
     if not any(folder.trials.glob("*.jsonl")):
-        message = f"nothing of '{loaded.name}' has run yet: two seeds of each entry tell a spread to plan by"
+        message = (
+            f"'{loaded.name}' has no results yet: run at least two seeds of each entry to estimate the spread"
+        )
         raise OptbenchError(Problem(message, where="--detect", file=str(folder.path)))
     [stored] = read([folder.path], all_seeds=True).suites  # every paired difference tells of the spread
     planned = make_plan(
@@ -46,15 +48,13 @@ def check_unit(text: str, metrics: Iterable[str]) -> None:
         message = ""
         if is_share(metric) and not in_percent and value >= _LARGE:
             message = (
-                f"'{text}' of {metric} is {100 * value:g} percentage points: write '{100 * value:g}%' for that, "
-                f"or '{value:g}%' for {value:g} points"
+                f"ambiguous difference '{text}' of {metric}: write '{100 * value:g}%' for {100 * value:g} "
+                f"percentage points, or '{value:g}%' for {value:g} points"
             )
         elif is_share(metric) and value > 1:
             message = f"expected a difference of {metric} of at most 100%; found '{text}'"
         elif not is_share(metric) and in_percent:
-            message = (
-                f"{metric} is not a share: expected a difference in its own unit, as in 0.005; found '{text}'"
-            )
+            message = f"{metric} is not a fraction: expected a difference in its own unit, for example 0.005; found '{text}'"
         if message:
             raise OptbenchError(Problem(message, where="--detect"))
 
@@ -71,6 +71,8 @@ def difference(text: str) -> float:
         value = 0.0
     if not 0 < value < float("inf"):
         raise OptbenchError(
-            Problem(f"expected a difference above 0, as in 0.005 or 0.5%; found '{text}'", where="--detect")
+            Problem(
+                f"expected a difference above 0, for example 0.005 or 0.5%; found '{text}'", where="--detect"
+            )
         )
     return value

@@ -35,7 +35,8 @@ def export(
     """Write results as files for TensorBoard, Weights & Biases or MLflow.
 
     Each trial becomes a run with its settings, evaluations, final metrics and status. Nothing is uploaded. Exporting again adds
-    new trials and leaves existing runs unchanged. Each tool needs an extra, for example pip install 'optbench[tensorboard]'.
+    new trials, replaces runs of changed trials, and leaves other runs unchanged. Each tool needs an extra, for example
+    pip install 'optbench[tensorboard]'.
 
     Examples:
       optbench export tensorboard results/digits
@@ -54,10 +55,12 @@ def export(
     if folder.exists() and not folder.is_dir():
         from optbench.errors import OptbenchError, Problem
 
-        raise OptbenchError(Problem("a file: expected a folder", file=str(folder)))
+        raise OptbenchError(
+            Problem("expected a folder, found a file; use another --output", file=str(folder))
+        )
     from optbench.exporting._runs import runs_of
 
     found = module.export(runs_of(read(paths or [Path("results")], all_seeds=True)), folder)
-    line = f"{folder}: {counted(found.new, 'run')} new, {found.same} as they were, {found.replaced} replaced"
+    line = f"{folder}: {counted(found.new, 'run')} new, {found.same} unchanged, {found.replaced} replaced"
     print(wrapped(line, indent=2))
     print(f"Next: {module.next_step(folder)}")

@@ -1,4 +1,4 @@
-"""`optbench import ...`: logs of other tools into the store, so that `optbench report` shows them too."""
+"""`optbench import`: import logs of other tools as results."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _EXIT_CODES = """Exit codes:
 
 app = typer.Typer(
     name="import",
-    help="""Read logs that optbench did not write into its results.
+    help="""Import logs of other tools as results.
 
-    A second import of the same logs changes nothing; a log that has grown replaces what was imported.
+    Importing the same logs again changes nothing. Logs that have changed replace the imported trials.
 
     Examples:
       optbench import csv log.csv --target 'accuracy>=0.97'
@@ -53,13 +53,13 @@ def algoperf(
     name: Annotated[
         str | None,
         typer.Option(
-            "--name", metavar="NAME", help="Name of the suite in the results; default: the folder's name."
+            "--name", metavar="NAME", help="Name of the suite in the results. Default: the folder's name."
         ),
     ] = None,
 ) -> None:
-    """Read the log folders of the AlgoPerf competition.
+    """Import the log folders of the AlgoPerf competition.
 
-    What is broken in them is worked around, counted and told. Afterwards `optbench report RESULTS --leaderboard` scores them.
+    Damaged logs are skipped or repaired, counted and reported. `optbench report RESULTS --leaderboard` then scores the submissions.
 
     Examples:
       optbench import algoperf logs --targets workload_targets.json
@@ -67,7 +67,7 @@ def algoperf(
 
     Exit codes:
       0  imported
-      2  bad input: no such logs, or nothing in them that can be read
+      2  bad input: logs not found, or no readable logs
     """
     from optbench.importing.algoperf import import_algoperf
 
@@ -89,8 +89,8 @@ def _import_logs(
         typer.Option(
             "--map",
             metavar="FIELD=COLUMN",
-            help="FIELD: optimizer, seed, workload, step, epoch, seconds, samples, train_loss, learning_rate, or a metric "
-            "as validation.accuracy. Columns that have these names need no --map.",
+            help="Read FIELD from this column. FIELD is optimizer, seed, workload, step, epoch, seconds, samples, train_loss, "
+            "learning_rate, or a metric such as validation.accuracy. Columns with these names need no --map. Repeatable.",
         ),
     ] = None,
     runs: Annotated[
@@ -98,8 +98,8 @@ def _import_logs(
         typer.Option(
             "--runs",
             metavar="PATTERN",
-            help="Read optimizer, seed or workload from the end of each run's name or file: '{optimizer}/{seed}'; "
-            "* is any text without a slash.",
+            help="Read optimizer, seed or workload from the end of each run's name or file name, for example "
+            "'{optimizer}/{seed}'. * matches any text without a slash.",
         ),
     ] = "",
     targets: Annotated[
@@ -107,21 +107,26 @@ def _import_logs(
         typer.Option(
             "--target",
             metavar="TARGET",
-            help="As in 'accuracy>=0.97', 'test.loss<=0.2', 'cifar10:accuracy>=0.9'.",
+            help="Target, for example 'accuracy>=0.97', 'test.loss<=0.2' or 'cifar10:accuracy>=0.9'. Repeatable.",
         ),
     ] = None,
     percent: Annotated[
         list[str] | None,
-        typer.Option("--percent", metavar="COLUMN", help="This column is in percent: divide it by 100."),
+        typer.Option(
+            "--percent", metavar="COLUMN", help="Divide this column by 100: it is in percent. Repeatable."
+        ),
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option("--baseline", metavar="LABEL", help="Compare with it; default: the first.")
+        str | None,
+        typer.Option(
+            "--baseline", metavar="LABEL", help="Optimizer to compare with. Default: the first one."
+        ),
     ] = None,
     results: Results = Path("results"),
     name: Annotated[
         str | None,
         typer.Option(
-            "--name", metavar="NAME", help="Name of the suite in the results; default: the first path's."
+            "--name", metavar="NAME", help="Name of the suite in the results. Default: the first path's name."
         ),
     ] = None,
 ) -> None:
@@ -142,8 +147,8 @@ def _import_logs(
 def _tell(written: Written, findings: tuple[str, ...]) -> None:
     for line in findings:
         print(wrapped(f"! {line}", indent=2))
-    moved = f", {written.set_aside} no longer in the logs moved to superseded/" if written.set_aside else ""
-    line = f"{written.folder}: {counted(written.new, 'trial')} new, {written.same} as they were, {written.replaced} replaced{moved}"
+    moved = f", {written.set_aside} no longer in the logs: moved to superseded/" if written.set_aside else ""
+    line = f"{written.folder}: {counted(written.new, 'trial')} new, {written.same} unchanged, {written.replaced} replaced{moved}"
     print(wrapped(line, indent=2))
 
 

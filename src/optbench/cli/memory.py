@@ -107,7 +107,9 @@ def _of_suite(text: str, options: Options) -> list[Job]:
     from optbench.suite.plan import plan
 
     if options.optimizers:
-        raise OptbenchError(Problem("a suite has its own optimizers; leave this out", "--optimizer"))
+        raise OptbenchError(
+            Problem("not allowed with a suite, which defines its own optimizers", "--optimizer")
+        )
     loaded = load(find(text), options.overrides, seeds=1)
     root = data_root(options.data)
     _refuse_problems(loaded, root, data_needed=not (options.shape and options.classes))
@@ -136,7 +138,7 @@ def _refuse_problems(loaded: Loaded, root: Path, *, data_needed: bool) -> None:
     if not data_needed:
         found = [problem for problem in found if problem not in of_data]
     elif of_data:
-        found.append(Problem("--shape and --classes together do without the data"))
+        found.append(Problem("to estimate without the data set, pass both --shape and --classes"))
     if found:
         raise OptbenchError(*found)
 
@@ -152,7 +154,8 @@ def _data_facts(
         if info is None:
             raise OptbenchError(
                 Problem(
-                    f"the data set '{workload.data.name}' does not tell its shape", "--shape and --classes"
+                    f"the data set '{workload.data.name}' does not declare its shape and classes; pass both",
+                    "--shape and --classes",
                 )
             )
         shape, classes = shape or info.shape, classes or info.classes
@@ -167,7 +170,10 @@ def _counted(trial: Trial, workload: Workload, loaded: Loaded, root: Path) -> Tr
 
     _, info = data_findings(workload.data, loaded.folder, root, ())
     if info is None:
-        message = f"the data set '{workload.data.name}' does not tell how many samples are a full batch"
+        message = (
+            f"the data set '{workload.data.name}' does not declare its number of samples, which a full batch "
+            "requires; pass the number"
+        )
         raise OptbenchError(Problem(message, "--batch-size"))
     return _with_batch(trial, info.train)
 
@@ -186,7 +192,7 @@ def _forecasts(job: Job, options: Options) -> list[Forecast]:
 
     device = gpu() if options.check else None
     if options.check and device is None:
-        raise OptbenchError(Problem("needs an NVIDIA GPU; there is none here", "--check"))
+        raise OptbenchError(Problem("requires an NVIDIA GPU; none was found", "--check"))
     rows = forecast(job.trials, job.shape, job.classes, options.steps)
     if device is not None:
         from optbench.engine.memory_forecast_check import with_measured

@@ -1,4 +1,4 @@
-"""`optbench merge`: results of one suite made on several machines, in one folder."""
+"""`optbench merge`: merge results of the same suite from several machines."""
 
 from __future__ import annotations
 
@@ -16,36 +16,39 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command()
 def merge(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="RESULTS...", help="Results roots, or suites' folders in them.")
+        list[Path],
+        typer.Argument(metavar="RESULTS...", help="Results folders, or folders that contain them."),
     ],
     into: Annotated[
         Path,
         typer.Option(
-            "--into", metavar="DIR", help="Parent folder of the suites' results: new, or with results."
+            "--into",
+            metavar="DIR",
+            help="Parent folder of the merged results. It may contain results already.",
         ),
     ],
     allow_mixed: Annotated[
-        bool, typer.Option("--allow-mixed", help="Join though devices or versions differ.")
+        bool, typer.Option("--allow-mixed", help="Merge even if devices or software versions differ.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, say what would be copied, and copy nothing.")
+        bool, typer.Option("--dry-run", help="Check everything and show what would be copied.")
     ] = False,
 ) -> None:
-    """Join results of a suite that several machines made.
+    """Merge results of the same suite from several machines.
 
-    Machines may share out seeds (`--set seeds=[5,6]`) or optimizers (`--only LABEL`); the report of the merged folder is that of a
-    single run. Everything is checked and copied before the destination changes. Refused: another resolved suite except for its
-    seeds, other configurations, devices or versions (see --allow-mixed), damaged or cut-off files, folders that a run is using,
-    and trials with different records in two places. Identical files count once; records are never overwritten by others. If
-    a merge is killed while it moves files into place, the same command finishes it.
+    Each machine can run some of the seeds (`--set seeds=[5,6]`) or optimizers (`--only LABEL`). The report of the merged folder
+    is that of a single run. The destination changes only after everything was checked and copied. Errors: the resolved suites
+    differ in more than their seeds, configurations, devices or versions differ (see --allow-mixed), a file is damaged or cut off,
+    a run is using a folder, or a trial has different records in two folders. Identical files count once. Records are never
+    overwritten. If a merge is killed while it moves files, the same command finishes it.
 
     Examples:
       optbench merge machine-a/results machine-b/results --into results
       optbench merge a/digits b/digits c/digits --into all --dry-run
 
     Exit codes:
-      0  merged, or merged before
-      2  refused, or not all could be copied: the destination is unchanged
+      0  merged, or nothing to merge
+      2  an error: the destination is unchanged
     """
     from optbench.store.merge import apply_merge, plan_merge
 
@@ -55,9 +58,7 @@ def merge(
     for one in merges:
         seeds = f", seeds {', '.join(map(str, one.plan.seeds))}" if one.plan else ""
         word = "would be copied" if dry_run else "copied"
-        line = (
-            f"{one.folder}: {counted(one.trials, 'trial')} {word}, {one.same} already there or twice{seeds}"
-        )
+        line = f"{one.folder}: {counted(one.trials, 'trial')} {word}, {one.same} identical or already merged{seeds}"
         print(wrapped(line, indent=2))
         if not dry_run:
             _write_report(one.folder)

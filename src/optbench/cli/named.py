@@ -81,7 +81,9 @@ def parse_shape(text: str | None) -> tuple[int, ...] | None:
     parts = text.replace("x", ",").split(",")
     if not all(part.strip().isdecimal() and int(part) > 0 for part in parts) or len(parts) not in (1, 3):
         raise OptbenchError(
-            Problem(f"expected C,H,W as in 3,224,224, or one number for vectors; found '{text}'", "--shape")
+            Problem(
+                f"expected C,H,W, for example 3,224,224, or one number for vectors; found '{text}'", "--shape"
+            )
         )
     return tuple(int(part) for part in parts)
 

@@ -89,9 +89,9 @@ def new(
 ) -> None:
     """Write a first suite, from questions or options.
 
-    In a terminal it asks for values that no option gives. The budget follows from the time: a training step of the model is timed
-    for about a second, and the steps that fit into 70 % of the time are divided among the trials; the rest is for start-up and
-    evaluation. If the model cannot be timed, 0.02 s per step are assumed, and the file says so.
+    In a terminal, it asks for values that no option gives. The budget is computed from the total time: training steps of the
+    model are timed for about one second, and the steps that fit into 70 % of the time are divided among the trials. The rest is
+    for start-up and evaluation. If the model cannot be timed, 0.02 s per step is assumed, and the file states this.
 
     Examples:
       optbench new
@@ -161,7 +161,7 @@ def make(given: Given, root: Path, *, asks: bool) -> str:
     trials, steps_an_epoch = len(entries) * seeds, -(-info.train // batch)
     pace, timed = _pace(model, info, batch, folder)
     length = starter.budget(minutes, trials, pace, steps_an_epoch, usual["most_epochs"])
-    because = f"{counted(trials, 'trial')} of {counted(length.steps, 'step')} at {pace:.2g} s a step ({timed}): {_fits(length, minutes)}."
+    because = f"{counted(trials, 'trial')} of {counted(length.steps, 'step')} at {pace:.2g} s per step ({timed}): {_fits(length, minutes)}."
     text = starter.compose(
         model, data, entries, info, length=length, because=because, seeds=seeds, target=goal, starter=usual, file=str(file)
     )  # fmt: skip
@@ -208,8 +208,8 @@ def _answer(told: str | None, asks: bool, question: str, default: str, read: Cal
 def _fits(length: Budget, minutes: float) -> str:
     span = f"{minutes:g} minute{'s' * (minutes != 1)}"
     if length.floored:
-        return f"longer than {span}, but fewer steps show nothing"
-    return f"well within {span}" if length.capped else f"planned for {span}"
+        return f"longer than {span}, because fewer steps are too few to compare optimizers"
+    return f"shorter than {span}" if length.capped else f"planned for {span}"
 
 
 def _text(told: float | None, default: float, asks: bool) -> str | None:
@@ -220,15 +220,15 @@ def _text(told: float | None, default: float, asks: bool) -> str | None:
 def _refuse_missing(given: Given) -> None:
     flags = {"--model": given.model, "--data": given.data, "--optimizer": given.optimizers}
     if missing := [flag for flag, value in flags.items() if not value]:
-        raise OptbenchError(f"no terminal to ask in: give {', '.join(missing)}")
+        raise OptbenchError(f"missing {', '.join(missing)}: required when standard input is not a terminal")
 
 
 def _refuse_existing(file: Path) -> None:
     if file.suffix not in (".yaml", ".yml"):
-        raise OptbenchError(Problem("expected a name that ends with .yaml", file=str(file)))
+        raise OptbenchError(Problem("expected a file name that ends with .yaml or .yml", file=str(file)))
     if file.exists() or file.is_symlink():
         raise OptbenchError(
-            Problem("is there already, and is not overwritten; give another FILE", file=str(file))
+            Problem("the file exists and is not overwritten; choose another FILE", file=str(file))
         )
     if not file.parent.is_dir():
         raise OptbenchError(Problem("no such folder", file=str(file.parent)))
@@ -240,11 +240,11 @@ def _pace(model: Component, info: DataInfo, batch: int, folder: Path) -> tuple[f
     from optbench.engine.step_time_estimate import step_seconds
 
     try:
-        return step_seconds(model, info.shape, info.classes, batch, folder), "timed here"
+        return step_seconds(model, info.shape, info.classes, batch, folder), "timed on this machine"
     except (
         Exception
     ):  # somebody's own model may raise anything; out of memory here is no reason to write nothing
-        return ASSUMED_STEP_SECONDS, "assumed: it could not be timed"
+        return ASSUMED_STEP_SECONDS, "assumed: the model could not be timed"
 
 
 def _write(file: Path, text: str, root: Path) -> None:
@@ -256,7 +256,7 @@ def _write(file: Path, text: str, root: Path) -> None:
         with file.open("x", encoding="utf-8") as stream:
             stream.write(text)
     except OSError as error:
-        raise OptbenchError(Problem(f"cannot write here: {cause(error)}", file=str(file))) from None
+        raise OptbenchError(Problem(f"cannot write the file: {cause(error)}", file=str(file))) from None
     problems: Sequence[Problem] = ()
     try:
         problems = examine(file, (), None, root)[1]

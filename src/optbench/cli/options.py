@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share: one meaning, one wording, one completion."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ AllSeeds = Annotated[
     bool,
     typer.Option(
         "--all-seeds",
-        help="Include the results of seeds that are stored but not planned, as of earlier runs.",
+        help="Include results of seeds that are stored but not in the current plan, for example from earlier runs.",
     ),
 ]
 Device = Annotated[
@@ -83,7 +83,7 @@ Output = Annotated[
     typer.Option(
         "--output",
         metavar="PATH",
-        help="Write to this file; its ending chooses the format unless --format does.",
+        help="Write to this file. Its suffix selects the format, unless --format is given.",
     ),
 ]
 TextFormat = Annotated[
@@ -100,7 +100,7 @@ OutputFormat = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help=f"{completion.alternatives(completion.format_names())}; default: by the ending of --output, else terminal.",
+        help=f"{completion.alternatives(completion.format_names())}. Default: the suffix of --output, otherwise terminal.",
         autocompletion=completion.formats,
     ),
 ]

@@ -25,7 +25,7 @@ def show_end(job: Job, options: RunOptions, end: JobEnd, *, table: bool) -> bool
         say(f"\nResults: {job.folder.path}{os.sep} ({files}, trials{os.sep})")
     if end.trials_left:
         n = end.trials_left
-        say(f"Stopped with {n} trial{'s' * (n != 1)} to go. To resume: {options.command}")
+        say(f"Stopped with {n} unfinished trial{'s' * (n != 1)}. To resume: {options.command}")
         _show_restarts(end)
     if end.results is not None:
         failed = _show_failures(job, end)
@@ -56,7 +56,7 @@ def _show_restarts(end: JobEnd) -> None:
         if log.finished is not None and log.finished.status == "interrupted" and log.finished.resume_note
     }
     for label, note in notes.items():
-        say(f"note: {label} is not checkpointed ({note}): its trials may start again from step 0")
+        say(f"note: {label} has no checkpoint ({note}): its trials may restart from step 0")
 
 
 def _show_failures(job: Job, end: JobEnd) -> bool:

@@ -71,7 +71,7 @@ def _save(paths: Sequence[Path], folder: Path, selection: Selection) -> None:
         (bool(selection.columns), "--columns"),
     ]
     if wrong := [
-        Problem("goes with --format and --output, not with --save", name) for on, name in given if on
+        Problem("cannot be combined with --save; use --format and --output", name) for on, name in given if on
     ]:
         raise OptbenchError(*wrong)
     refuse_file_name(folder)
@@ -91,9 +91,13 @@ def _refuse_parts(format: str, selection: Selection) -> None:
     problems = []
     if selection.is_part and format not in SHOWING_TABLES:
         option = "--table" if selection.tables else "--columns"
-        problems.append(Problem(f"goes with {', '.join(SHOWING_TABLES)}; the format is {format}", option))
+        problems.append(
+            Problem(f"requires one of the formats {', '.join(SHOWING_TABLES)}; found {format}", option)
+        )
     if not selection.captions and format != "latex":
-        problems.append(Problem(f"goes with latex and with --save; the format is {format}", "--no-captions"))
+        problems.append(
+            Problem(f"requires the format latex, or --save; found the format {format}", "--no-captions")
+        )
     if problems:
         raise OptbenchError(*problems)
 
@@ -153,7 +157,9 @@ def refuse_file_name(folder: Path) -> None:
     from mimetypes import guess_type
 
     if guess_type(folder.name)[0] is not None and not folder.is_dir():
-        message = f"expected a folder; '{folder.name}' ends as the name of a file (--output writes one file)"
+        message = (
+            f"expected a folder; '{folder.name}' has the suffix of a file (to write one file, use --output)"
+        )
         raise OptbenchError(Problem(message, where="--save"))
 
 
@@ -191,7 +197,7 @@ def write(text: str, output: Path | None) -> None:
         raise explained(error, output) from error
     if is_folder:
         raise OptbenchError(
-            Problem("expected a file; this is a folder (use --save for a folder)", file=str(output))
+            Problem("expected a file, found a folder (to write to a folder, use --save)", file=str(output))
         )
     make_folder(output.parent)
     write_whole(output, text if text.endswith("\n") else text + "\n")

@@ -37,7 +37,7 @@ def verdicts(
     check_format(format)
     [loaded] = check_suites([suite], overrides, None, data)
     if not loaded.suite.published:
-        raise OptbenchError(Problem("no 'published' rows to judge", file=str(loaded.path)))
+        raise OptbenchError(Problem("the suite has no 'published' rows", file=str(loaded.path)))
     trials = plan(loaded)
     measured = _measured(loaded, trials, results, all_seeds=all_seeds)
     if further := seeds_not_shown_text(measured):

@@ -68,7 +68,8 @@ def verify(
     create_graph: Annotated[
         bool,
         typer.Option(
-            "--create-graph", help="Keep the graph of the gradients, like an entry with `create_graph: true`."
+            "--create-graph",
+            help="Call backward(create_graph=True), like an entry with `create_graph: true`.",
         ),
     ] = False,
     device: Device = "auto",
@@ -76,8 +77,8 @@ def verify(
     """Check torch's optimizers against reference implementations, or a plug-in.
 
     Without an argument, each optimizer of the installed torch is compared with an implementation of its published equations. With
-    one, that optimizer is tested for what a training loop needs: checkpoints, changed learning rates, missing gradients, closures
-    and more. Whether it needs a closure, or the graph of the gradients, is found by trying.
+    an argument, this optimizer is tested for what a training loop needs: checkpoints, changed learning rates, missing gradients,
+    closures and more. Without --closure and --create-graph, a short test determines whether it needs them.
 
     Examples:
       optbench verify
@@ -104,7 +105,7 @@ def verify_installed(options: Options) -> int:
         ("--closure", options.closure),
         ("--create-graph", options.create_graph),
     ]
-    if wrong := [Problem("goes with an OPTIMIZER to check", option) for option, value in given if value]:
+    if wrong := [Problem("requires the argument OPTIMIZER", option) for option, value in given if value]:
         raise OptbenchError(*wrong)
     device = _device(options)
     from optbench.verify import equations, show
@@ -157,7 +158,10 @@ def _compare_with_reference(plugin: Plugin, equation: str) -> list[Deviation]:
 
     if plugin.protocol.has_closure or plugin.sparse or plugin.spec.makes_own_groups:
         raise OptbenchError(
-            Problem("goes with optimizers over parameters with dense gradients, without a closure", "--as")
+            Problem(
+                "supports only optimizers with dense gradients, without a closure and without own parameter groups",
+                "--as",
+            )
         )
     return deviations_of(plugin, equation)
 

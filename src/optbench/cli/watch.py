@@ -115,10 +115,10 @@ def _state(look: Look | None, path: Path, *, briefly: bool = False) -> str:
         return f"Run by {look.held}{silent}" + ("" if look.board else ": preparing the data")
     if look.is_complete:
         return "All trials are complete"
-    again = f", as with: {look.command}" if look.command else ""
+    again = f", for example with: {look.command}" if look.command else ""
     if look.held is not None:
-        return f"{str(look.held).capitalize()} has disappeared, probably killed: waiting for the run to be resumed{again}"
-    return f"Nothing is running here: waiting for the run to be resumed{again}"
+        return f"{str(look.held).capitalize()} ended unexpectedly, probably killed: waiting for the run to be resumed{again}"
+    return f"Not running: waiting for the run to be resumed{again}"
 
 
 def _seconds_since_last_record(look: Look) -> float:
@@ -136,5 +136,5 @@ def _close(last: Look) -> None:
     left = sum(trial.id not in last.logs or not last.logs[trial.id].is_complete for trial in last.trials)
     if left:
         again = f". To resume: {last.command}" if last.command else ""
-        say(f"The run has ended with {left} trial{'s' * (left != 1)} to go{again}")
+        say(f"The run ended with {left} unfinished trial{'s' * (left != 1)}{again}")
     say(f"\nResults: {last.folder}{os.sep}")

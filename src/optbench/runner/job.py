@@ -73,7 +73,10 @@ def check_distinct_folders(jobs: Sequence[Job]) -> None:
     for job in jobs:
         other = seen.setdefault(job.folder.path, job.loaded.path)
         if other != job.loaded.path:
-            message = f"has the same name as {other}, so both would write to {job.folder.path}; rename one or run them apart"
+            message = (
+                f"has the same name as {other}, so both would write to {job.folder.path}. "
+                "Rename one, or run them separately with different --results folders"
+            )
             raise OptbenchError(Problem(message, file=str(job.loaded.path)))
 
 

@@ -54,10 +54,10 @@ def rerun_disturbed(
         ids = {log.id for log in disturbed}
         n = f"{len(ids)} trial{'s' * (len(ids) != 1)}"
         if ids == previous:
-            observer.message(f"Other load continues: {n} stay{'s' * (len(ids) == 1)} disturbed")
+            observer.message(f"Other load continues: {n} remain{'s' * (len(ids) == 1)} disturbed")
             return
         previous = ids
-        observer.message(f"Other load disturbed {n}: rerunning")
+        observer.message(f"Rerunning {n} disturbed by other load")
         trials = [trial for trial in job.wanted if trial.id in ids]
         attempts = {log.id: log.attempts + 1 for log in disturbed}
         with observer.round(job, trials, environment, parallel=1, stop=stop) as listen:

@@ -146,8 +146,8 @@ def _refuse_to_mix(job: Job, environment: dict[str, object]) -> None:
                 f"{name} was {stored[name]!r}, now {environment.get(name)!r}" for name in different
             )
             message = (
-                f"measured in another environment: {changes}. One table would mix both. Use another --results folder, --fresh to "
-                "measure everything again, or --allow-mixed to accept it (the report will say so)"
+                f"measured in another environment: {changes}. The table would mix both. Use another --results folder, --fresh to "
+                "rerun all trials, or --allow-mixed to accept it (the report states it)"
             )
             raise OptbenchError(Problem(message, file=str(log.path)))
 
@@ -160,6 +160,6 @@ def _already_measured(job: Job) -> str:
     facts = started.environment if started else {}
     return (
         f"All trials are already in {job.folder.path}, measured on {facts.get('device_name', 'an unknown device')} with torch "
-        f"{facts.get('torch', '?')} ({str(facts.get('started_at', 'at an unknown time'))[:10]}). To measure them here, add --fresh "
-        "or use another --results folder"
+        f"{facts.get('torch', '?')} ({str(facts.get('started_at', 'at an unknown time'))[:10]}). To run them on this machine, add "
+        "--fresh or use another --results folder"
     )

@@ -1,4 +1,4 @@
-"""`optbench records`: what was measured, row by row."""
+"""`optbench records`: print all evaluations as one table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 class TableFormat(StrEnum):
-    """What `records` can write."""
+    """Formats that `records` supports."""
 
     csv = "csv"
     json = "json"
@@ -28,7 +28,7 @@ def records(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="csv or json; default: by the ending of --output, else csv.",
+            help="csv or json. Default: the suffix of --output, otherwise csv.",
         ),
     ] = None,
     output: Output = None,
@@ -36,15 +36,15 @@ def records(
         bool,
         typer.Option(
             "--survival",
-            help="Instead: Kaplan-Meier curves of time to target with their 95 % bands, in every unit.",
+            help="Print Kaplan-Meier curves of the time to target with 95 % bands instead, in each unit.",
         ),
     ] = False,
     all_seeds: AllSeeds = False,
 ) -> None:
-    """Print every evaluation of every trial as one tidy table.
+    """Print every evaluation of every trial as one table.
 
-    For pandas, R or a spreadsheet: one row per evaluation, one column per quantity with its unit in the name. A trial that
-    ended before its first evaluation has one row, of step 0, with its status.
+    For pandas, R or a spreadsheet: one row per evaluation, one column per quantity, with the unit in the column name. A trial
+    that ended before its first evaluation has one row with step 0 and its status.
 
     Examples:
       optbench records results/digits --output digits.csv

@@ -1,4 +1,4 @@
-"""`optbench report`: the comparison tables of what was measured."""
+"""`optbench report`: print or write the comparison tables of results."""
 
 from __future__ import annotations
 
@@ -22,32 +22,38 @@ def report(
     ] = None,
     chart: Annotated[
         bool | None,
-        typer.Option("--chart/--no-chart", help="Curves below the tables; default: in a terminal."),
+        typer.Option(
+            "--chart/--no-chart", help="Print curves below the tables. Default: only in a terminal."
+        ),
     ] = None,
     leaderboard: Annotated[
         bool,
         typer.Option(
             "--leaderboard",
-            help="Only the score over all workloads, by the rules of the AlgoPerf competition.",
+            help="Print only the score over all workloads, by the rules of the AlgoPerf competition.",
         ),
     ] = False,
     tables: Annotated[
         list[str] | None,
         typer.Option(
-            "--table", metavar="CAPTION", help="Only tables whose caption is, or contains, this; repeatable."
+            "--table",
+            metavar="CAPTION",
+            help="Print only tables whose caption contains this text. Repeatable.",
         ),
     ] = None,
     columns: Annotated[
         str | None,
         typer.Option(
-            "--columns", metavar="TITLES", help="Only these columns, in this order, as in optimizer,final."
+            "--columns",
+            metavar="TITLES",
+            help="Print only these columns, in this order, for example optimizer,final.",
         ),
     ] = None,
     captions: Annotated[
         bool,
         typer.Option(
             "--captions/--no-captions",
-            help="Without: figures have no title or note, and LaTeX tables no float, caption or note.",
+            help="With --no-captions, figures have no title or note, and LaTeX tables no float, caption or note.",
         ),
     ] = True,
     all_seeds: AllSeeds = False,
@@ -65,7 +71,7 @@ def report(
 
     Exit codes:
       0  written
-      2  bad input: no results there, or an unknown format
+      2  bad input: no results found, or an unknown format
     """
     from optbench.cli import show
 

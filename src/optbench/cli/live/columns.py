@@ -92,7 +92,7 @@ def _all(board: Board, rows: list[Row], glyphs: Glyphs) -> list[Column]:
         found.append(_measured("reached", ["0/0"], lambda row: _reached(board, row), 4))
     found.append(_measured("samples/s", ["0"], _pace, 6))
     if any(row.running and board.known.expected(row.last.trial) for row in rows if row.last):
-        found.append(_measured("a trial", ["10 min"], lambda row: _a_trial(board, row), 8))
+        found.append(_measured("per trial", ["10 min"], lambda row: _trial_duration(board, row), 8))
     found.append(Column("state", max(12, *(len(_state(row)) for row in rows)), _state, 7, left=True))
     return found
 
@@ -166,7 +166,7 @@ def _pace(row: Row) -> str:
     return f"{pace:,.0f}" if pace < 100_000 else f"{pace / 1000:,.0f}k" if pace < 1e8 else f"{pace:.1e}"
 
 
-def _a_trial(board: Board, row: Row) -> str:
+def _trial_duration(board: Board, row: Row) -> str:
     seconds = board.known.expected(row.last.trial) if row.last else None
     return duration(seconds) if seconds else ""
 

@@ -60,7 +60,7 @@ class Lines:
         if trial.point:
             course = self.board.courses.get(trial.id)
             split, value = "validation", course.curve[-1][1] if course and course.curve else math.nan
-        return f", {split} {metric} {value:.4f}, {event.train_seconds:.1f} s of training"
+        return f", {split} {metric} {value:.4f}, training time {event.train_seconds:.1f} s"
 
 
 def json_line(trial: Trial, event: Event) -> None:

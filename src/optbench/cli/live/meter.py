@@ -42,7 +42,7 @@ class Meter:
             idle, total = times[3] + times[4], sum(times)
             last, self._before = self._before, (idle, total)
             if last is not None and total > last[1]:
-                yield f"processors {100 * (1 - (idle - last[0]) / (total - last[1])):.0f} % busy"
+                yield f"CPU {100 * (1 - (idle - last[0]) / (total - last[1])):.0f} % busy"
 
     def _memory(self, pids: list[int]) -> Iterator[str]:
         used = 0
@@ -51,7 +51,7 @@ class Meter:
                 pages = int((self._proc / str(pid) / "statm").read_text(encoding="ascii").split()[1])
                 used += pages * os.sysconf("SC_PAGE_SIZE")
         if used:
-            yield f"{'trials hold' if len(pids) > 1 else 'trial holds'} {size(used)} of memory"
+            yield f"{'trials use' if len(pids) > 1 else 'trial uses'} {size(used)} of memory"
 
     def _gpu(self, pids: list[int]) -> Iterator[str]:
         """Of the device that the trials are on; where that can't be told, of the first."""

@@ -48,7 +48,7 @@ def show_plan(loaded: Loaded, wanted: Sequence[Trial], folder: SuiteFolder) -> N
             )
         )
     for workload, reason in _not_stacked(loaded, wanted).items():
-        print(wrapped(f"  The sweep on {workload} is not stacked: {reason}", indent=4))
+        print(wrapped(f"  sweep on {workload}: not stacked: {reason}", indent=4))
 
 
 def _engine(trial: Trial) -> str:
@@ -74,7 +74,7 @@ def count(trials: Sequence[Trial]) -> str:
     swept = sum(bool(trial.point) for trial in trials)
     if 0 < swept < len(trials):
         timed = [trial for trial in trials if not trial.point]
-        return f"{count(timed)} and {swept} trial{'s' * (swept != 1)} of a sweep"
+        return f"{count(timed)} and {swept} sweep trial{'s' * (swept != 1)}"
     cells = [len({getattr(trial, name) for trial in trials}) for name in ("workload_name", "label", "seed")]
     words = [
         f"{n} {word}{'s' * (n != 1)}"
@@ -118,4 +118,4 @@ def forecast(logs: Mapping[str, TrialLog], wanted: Sequence[Trial], pending: Seq
         if end is not None:
             known.add(trial, seconds_of(end))
     seconds = known.total(pending)
-    return f"about {duration(seconds)}" if seconds else "the time it takes is known once a trial has finished"
+    return f"about {duration(seconds)}" if seconds else "no time estimate until a trial has finished"

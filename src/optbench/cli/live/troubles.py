@@ -21,13 +21,13 @@ def troubles_on_the_way(name: str, event: Evaluated) -> Iterator[tuple[str, str]
 def trouble_at_the_end(name: str, event: Finished, epoch: float) -> Iterator[tuple[str, str]]:
     why = f": {event.reason}" if event.reason else ""
     if event.at_fault == "infrastructure":
-        yield "lost", f"{name} was lost{why}; the next run does it again"
+        yield "lost", f"{name}: the worker was lost{why}; the next run restarts the trial"
     elif event.status == "diverged":
-        yield "diverged", f"{name} diverged at epoch {epoch:.3g}{why}"
+        yield "diverged", f"{name}: diverged at epoch {epoch:.3g}{why}"
     elif event.status == "failed":
-        yield "failed", f"{name} failed{why}"
+        yield "failed", f"{name}: failed{why}"
     elif event.status == "out_of_memory":
-        yield "memory", f"{name} ran out of memory{why}"
+        yield "memory", f"{name}: out of memory{why}"
 
 
 def disturbance(
@@ -41,10 +41,10 @@ def disturbance(
     best = calibration.best(trial.config_id, trial.workload_name)
     queued = queued_told(environment, end)
     if queued > QUEUED:
-        yield "disturbed", f"{name} was disturbed: it waited for a processor {100 * queued:.0f} % of the time"
+        yield "disturbed", f"{name}: disturbed: its threads waited for a CPU {100 * queued:.0f} % of the time"
     elif share < DISTURBED * best:
         lost = 100 * (1 - share / best)
         yield (
             "disturbed",
-            f"{name} was disturbed: it got {lost:.0f} % less of the processor than another trial",
+            f"{name}: disturbed: got {lost:.0f} % less CPU time than the best trial of this workload",
         )

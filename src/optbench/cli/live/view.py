@@ -52,11 +52,11 @@ def _progress(board: Board, width: int, glyphs: Glyphs) -> Line:
     left = board.seconds_left()
     words = f" {board.done}/{counted(board.planned, 'trial')}"
     if board.again:
-        words += f", {board.again} once more"
+        words += f", {board.again} to rerun"
     if left is not None and board.pending:
         words += f", about {duration(left)} left"
     if width >= 70 and board.began is not None:
-        words += f" ({duration(time.monotonic() - board.began)} so far)"
+        words += f" ({duration(time.monotonic() - board.began)} elapsed)"
     came = board.done + sum(course.fraction for course in board.running)
     done, rest = glyphs.bar(came / max(1, board.planned), max(0, min(40, width - len(words))))
     return [(done, "green"), (rest, "dim"), (glyphs.fit(words, min(len(words), width)), "")]
@@ -77,7 +77,7 @@ def _table(board: Board, width: int, room: int, glyphs: Glyphs) -> list[Line]:
     if rest:
         lines.append([("  " + glyphs.fit(_summary(rest, glyphs), width - 2), "dim")])
     if missing:
-        text = f"no room for: {', '.join(missing)}"
+        text = f"hidden columns (window too narrow): {', '.join(missing)}"
         lines.append([("  " + glyphs.fit(text, width - 2).rstrip(), "dim")])
     return lines[:room]
 
@@ -101,7 +101,7 @@ def _row(row: Row, of_rows: list[Column], glyphs: Glyphs) -> Line:
 
 
 def _summary(rest: Sequence[Row], glyphs: Glyphs) -> str:
-    words = {"running": "running", "trouble": "with trouble", "waiting": "waiting", "done": "done"}
+    words = {"running": "running", "trouble": "with problems", "waiting": "waiting", "done": "done"}
     counts = {word: sum(row.state == state for row in rest) for state, word in words.items()}
     told = ", ".join(f"{n} {word}" for word, n in counts.items() if n)
     return f"{glyphs.dots} and {len(rest)} more: {told}"
@@ -121,7 +121,7 @@ def _troubles(board: Board, width: int, most: int, glyphs: Glyphs) -> list[Line]
     shown = found if len(found) <= most else found[len(found) - max(1, most - 1) :]
     lines: list[Line] = []
     if len(found) > len(shown) and most > 1:
-        lines.append([(glyphs.fit(f"! {len(found) - len(shown)} warnings before these", width), "yellow")])
+        lines.append([(glyphs.fit(f"! {len(found) - len(shown)} earlier warnings", width), "yellow")])
     for clock, text in ((clock, _shorter(text, board, width - 11, glyphs)) for clock, text in shown):
         lines.append([(glyphs.fit(f"! {clock} {text}" if clock else f"! {text}", width), "yellow")])
     return lines
