@@ -205,7 +205,7 @@ def test_what_is_no_difference_is_refused(text: str) -> None:
             "accuracy",
             "ambiguous difference '0.5' of accuracy: write '50%' for 50 percentage points, or '0.5%' for 0.5 points",
         ),
-        ("2", "top5_accuracy", "is 200 percentage points"),
+        ("2", "top5_accuracy", "write '200%' for 200 percentage points"),
         ("150%", "accuracy", "at most 100%; found '150%'"),
         ("0.5%", "loss", "loss is not a fraction: expected a difference in its own unit"),
     ],
