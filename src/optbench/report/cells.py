@@ -78,7 +78,7 @@ def difference_columns(table: pd.DataFrame) -> list[Column]:
     ]
 
 
-def told_apart(table: pd.DataFrame, group: str) -> bool:
+def separates_entries(table: pd.DataFrame, group: str) -> bool:
     """Return whether the tests separate entries: some are in the group and some are not."""
     return bool((table[group].eq(False).fillna(False)).any() and (table[group].eq(True).fillna(False)).any())
 
@@ -97,13 +97,13 @@ def shows_interval(table: pd.DataFrame) -> bool:
 def shown_units(table: pd.DataFrame) -> list[str]:
     """Return epochs and seconds; for imported logs without epochs steps, and seconds only if the log has them."""
 
-    def told(unit: str) -> bool:
+    def is_known(unit: str) -> bool:
         return any(bool(table[f"{unit}_{name}"].notna().any()) for name in ("to_target", "budget"))
 
-    if not table["trials"].any() or not any(map(told, ("epochs", "steps", "seconds"))):
+    if not table["trials"].any() or not any(map(is_known, ("epochs", "steps", "seconds"))):
         return ["epochs", "seconds"]
-    lead = next((unit for unit in ("epochs", "steps") if told(unit)), None)
-    return [unit for unit in (lead, "seconds") if unit is not None and (unit == lead or told(unit))]
+    lead = next((unit for unit in ("epochs", "steps") if is_known(unit)), None)
+    return [unit for unit in (lead, "seconds") if unit is not None and (unit == lead or is_known(unit))]
 
 
 def shows_memory(table: pd.DataFrame) -> bool:
@@ -134,7 +134,7 @@ def _optimizer(table: pd.DataFrame) -> Column:
 
 
 def _passages(table: pd.DataFrame) -> list[Column]:
-    marks = told_apart(table, "fastest_group")
+    marks = separates_entries(table, "fastest_group")
     units = shown_units(table)
 
     def column(unit: str, show: _Show) -> Column:
@@ -167,7 +167,7 @@ def _passage(row: Record, unit: str, show: _Show) -> str:
 
 
 def _final(table: pd.DataFrame, metric: str) -> Callable[[Record], Cell]:
-    marks = told_apart(table, "best_group")
+    marks = separates_entries(table, "best_group")
     scale = 100.0 if is_share(metric) else 1.0
     halves = scale * (table["final_metric_high"] - table["final_metric_low"]) / 2
     narrow = bool(halves.between(1e-9, 0.05).any())

@@ -114,7 +114,7 @@ def _methods(frame: pd.DataFrame) -> str:
 
 
 def _table(caption: str, quantities: Iterable[str], frame: pd.DataFrame, several: bool) -> list[Table]:
-    shown = [name for name in (_told(name, frame) for name in quantities) if name]
+    shown = [name for name in (_available(name, frame) for name in quantities) if name]
     if not shown:
         return []
     metric = next((text for text in frame["metric"] if text), "")
@@ -126,7 +126,7 @@ def _table(caption: str, quantities: Iterable[str], frame: pd.DataFrame, several
     return [Table(caption, tuple(columns), rows)]
 
 
-def _told(quantity: str, frame: pd.DataFrame) -> str:
+def _available(quantity: str, frame: pd.DataFrame) -> str:
     for name in (quantity, _INSTEAD.get(quantity)):
         if name is not None and (frame["quantity"] == name).any():
             return name

@@ -9,11 +9,11 @@ import pandas as pd
 
 from optbench.report.cells import (
     none_worse,
+    separates_entries,
     shown_units,
     shows_gradients,
     shows_interval,
     shows_memory,
-    told_apart,
 )
 from optbench.report.outcomes import WORST, worst_value_text
 from optbench.report.text import clean
@@ -77,7 +77,7 @@ def _of_unknown_memory(table: pd.DataFrame) -> Iterator[str]:
 def _of_groups(table: pd.DataFrame) -> Iterator[str]:
     if len(table) < 2:
         return
-    final, times = told_apart(table, "best_group"), told_apart(table, "fastest_group")
+    final, times = separates_entries(table, "best_group"), separates_entries(table, "fastest_group")
     if final or times:
         tests = [
             "paired t tests of the final metric" if final else "",

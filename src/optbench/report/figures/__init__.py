@@ -147,5 +147,5 @@ def _digest_of(svg: Path) -> str:
             head = file.read(4000)
     except OSError:
         return ""
-    told = re.search(rb"<dc:identifier>(optbench:[0-9a-f]+)</dc:identifier>", head)
-    return told[1].decode() if told else ""
+    match = re.search(rb"<dc:identifier>(optbench:[0-9a-f]+)</dc:identifier>", head)
+    return match[1].decode() if match else ""

@@ -48,10 +48,10 @@ class Group:
         order = own["config_id"].map({key: place for place, key in enumerate(keys)})
         return own.assign(_order=order).sort_values("_order", kind="stable").drop(columns="_order")
 
-    def there(self, frame: pd.DataFrame) -> tuple[Entry, ...]:
+    def entries_in(self, frame: pd.DataFrame) -> tuple[Entry, ...]:
         """Return the entries that occur in a frame."""
-        told = set(frame["config_id"])
-        return tuple(entry for entry in self.entries if entry.key in told)
+        known = set(frame["config_id"])
+        return tuple(entry for entry in self.entries if entry.key in known)
 
 
 @dataclass(frozen=True)

@@ -118,12 +118,12 @@ def band_note(curves: pd.DataFrame, entries: int) -> str:
     """Return the note that explains lines and bands."""
     from optbench.report.figures._groups import seeds_text
 
-    told = seeds_text(curves.groupby("config_id")["n"].max())
+    seeds = seeds_text(curves.groupby("config_id")["n"].max())
     kinds: Any = [kind for kind in dict.fromkeys(curves["band"]) if kind]
     if not kinds:
-        return f"{told} per entry; no band."
+        return f"{seeds} per entry; no band."
     words = {"range": "minimum to maximum", "10-90 %": "10 to 90 % quantiles"}
     band = "band: " + " or ".join(words[kind] for kind in kinds)
     if entries > FEW:
         band = f"bands are omitted for more than {FEW} entries"
-    return f"Lines: median of {told}; {band}."
+    return f"Lines: median of {seeds}; {band}."

@@ -65,7 +65,7 @@ def _drawing(group: Group, curves: pd.DataFrame, metric: str, table: pd.DataFram
         curves[["config_id", *clocks, "median", "low", "high", "band", "n", "seeds", "lost", "worst"]],
         passages[columns],
         tuple(levels),
-        group.there(curves),
+        group.entries_in(curves),
     )
     also = ", seconds and gradient evaluations" if "gradient_evaluations" in clocks else " and seconds"
     caption = f"Validation {metric} of {group.title} against epochs{also}"

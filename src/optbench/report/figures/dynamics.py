@@ -49,7 +49,7 @@ def drawings(material: Material) -> Iterator[Drawing]:
                 "lost",
                 "worst",
             ]
-            content = (f"{group.title}: training", own[columns], group.there(own))
+            content = (f"{group.title}: training", own[columns], group.entries_in(own))
             caption = f"Losses, learning rate and gradient norm of {group.title} during training"
             yield Drawing(file_stem("dynamics", group.stem), caption, group.suite.name, draw, content)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from optbench.report.cells import none_worse, told_apart
+from optbench.report.cells import none_worse, separates_entries
 from optbench.report.figures import Drawing
 from optbench.report.figures._groups import Material, file_stem, seeds_text
 from optbench.report.figures._sheet import (
@@ -60,7 +60,7 @@ def drawings(material: Material) -> Iterator[Drawing]:
             str(table["estimand"].iloc[0]),
             finals[["config_id", "seed", "value", "imputed"]],
             table[columns],
-            group.there(finals),
+            group.entries_in(finals),
             len(group.workloads) == 1,
         )
         caption = f"Final {metric} of {group.title}, one dot per seed"
@@ -76,7 +76,7 @@ def draw(
     entries: Sequence[Entry],
     comparable: bool,
 ) -> Figure:
-    apart = comparable and told_apart(table, "best_group")
+    apart = comparable and separates_entries(table, "best_group")
     rows: Any = table.set_index("config_id")
     top = (
         {row["config_id"] for row in table.to_dict("records") if row["best_group"] is True}

@@ -36,7 +36,7 @@ def drawings(material: Material) -> Iterator[Drawing]:
                 f"{group.title}: memory",
                 own[["config_id", "part", "bytes"]],
                 overhead,
-                group.there(memory),
+                group.entries_in(memory),
             )
             caption = f"Memory of {group.title}: " + ", ".join(dict.fromkeys(own["part"]))
             yield Drawing(file_stem("memory", group.stem), caption, group.suite.name, draw, content)
@@ -48,18 +48,18 @@ def draw(title: str, memory: pd.DataFrame, overhead: pd.DataFrame, entries: Sequ
     unit, name = next((of, name) for of, name in _UNITS if totals.max() >= of or of == 1.0)
     labels = [entry.name for entry in entries]
     rows = row_names(labels, 1.35, 0.19)
-    told = [part for part in MEMORY_PARTS if (memory["part"] == part).any()]
+    parts = [part for part in MEMORY_PARTS if (memory["part"] == part).any()]
     figure, (axes,) = sheet(
         title,
-        list(_notes(told)),
-        handles({part: looks[part] for part in told}),
+        list(_notes(parts)),
+        handles({part: looks[part] for part in parts}),
         size=(SINGLE, max(0.4, rows.row * len(entries) + 0.06)),
         left=rows.width + 0.18,
         right=0.42,
     )
     name_rows(axes, rows)
     stacked = memory.assign(value=memory["bytes"] / unit)
-    draw_stacks(axes, stacked, [entry.key for entry in entries], {part: looks[part] for part in told})
+    draw_stacks(axes, stacked, [entry.key for entry in entries], {part: looks[part] for part in parts})
     multiples = overhead.set_index("config_id")["memory_overhead"]
     for place, entry in enumerate(entries):
         value = float(multiples.get(entry.key, float("nan")))
@@ -77,11 +77,11 @@ def draw(title: str, memory: pd.DataFrame, overhead: pd.DataFrame, entries: Sequ
     return figure
 
 
-def _notes(told: Sequence[str]) -> Iterator[str]:
+def _notes(parts: Sequence[str]) -> Iterator[str]:
     yield "Measured bytes of all tensors; maximum over seeds. Number: optimizer state as a multiple of the parameters."
-    if "step peak" in told:
+    if "step peak" in parts:
         yield "Step peak: temporary memory of an optimizer step."
-    if "activations" in told:
+    if "activations" in parts:
         yield "Activations: kept for the backward pass of one batch; not allocated at the same time as the step peak."
     else:
         yield "Activations were not measured."

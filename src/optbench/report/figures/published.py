@@ -45,18 +45,18 @@ def drawings(material: Material) -> Iterator[Drawing]:
     verdicts = material.verdicts
     if verdicts is None or verdicts.empty:
         return
-    told = verdicts[
+    numeric = verdicts[
         verdicts["value"].notna() & (verdicts["measured"].notna() | verdicts["measured_low"].notna())
     ]
-    told = told[told["column"].isin(_TITLES)]
-    told = told.assign(
-        margin=told["margin"].mask(
-            told["kind"] == "deterministic", told["margin"].fillna(DETERMINISTIC_MARGIN)
+    numeric = numeric[numeric["column"].isin(_TITLES)]
+    numeric = numeric.assign(
+        margin=numeric["margin"].mask(
+            numeric["kind"] == "deterministic", numeric["margin"].fillna(DETERMINISTIC_MARGIN)
         )
     )
-    for (suite, workload, source), own in told.groupby(["suite", "workload", "source"], sort=False):
-        several = told.loc[told["suite"] == suite, "workload"].nunique() > 1
-        sources = told.loc[(told["suite"] == suite) & (told["workload"] == workload), "source"]
+    for (suite, workload, source), own in numeric.groupby(["suite", "workload", "source"], sort=False):
+        several = numeric.loc[numeric["suite"] == suite, "workload"].nunique() > 1
+        sources = numeric.loc[(numeric["suite"] == suite) & (numeric["workload"] == workload), "source"]
         number = list(dict.fromkeys(sources)).index(source) + 1
         stem = file_stem(
             "published",

@@ -34,14 +34,14 @@ def drawings(material: Material) -> Iterator[Drawing]:
 
 def _drawing(name: str, group: Group, target: str, survival: pd.DataFrame) -> Drawing:
     columns = ["config_id", "unit", "time", "at_risk", "events", "survival", "low", "high"]
-    content = (f"{group.title}: time to {target}", survival[columns], group.there(survival))
+    content = (f"{group.title}: time to {target}", survival[columns], group.entries_in(survival))
     caption = f"Share of seeds of {group.title} that have not reached {target} (Kaplan-Meier)"
     return Drawing(name, caption, group.suite.name, draw, content)
 
 
 def draw(title: str, survival: pd.DataFrame, entries: Sequence[Entry]) -> Figure:
-    told = [unit for unit in _UNITS if (survival["unit"] == unit).any()]
-    units = [unit for unit in told if unit != "steps" or "epochs" not in told]
+    known_units = [unit for unit in _UNITS if (survival["unit"] == unit).any()]
+    units = [unit for unit in known_units if unit != "steps" or "epochs" not in known_units]
     size = (DOUBLE if len(units) > 1 else SINGLE, 1.9)
     banded = len(entries) <= FEW and survival["low"].notna().any()
     figure, panels = sheet(
@@ -103,8 +103,8 @@ def _notes(survival: pd.DataFrame, unit: str, entries: Sequence[Entry], *, bande
     own = survival[survival["unit"] == unit]
     of = own.groupby("config_id")
     seeds = of["at_risk"].max()
-    told = survival.groupby(["config_id", "unit"])["at_risk"].max()
-    yield f"Kaplan-Meier, {seeds_text(told)} per entry; markers: evaluations at which seeds reached the target."
+    counts = survival.groupby(["config_id", "unit"])["at_risk"].max()
+    yield f"Kaplan-Meier, {seeds_text(counts)} per entry; markers: evaluations at which seeds reached the target."
     if banded:
         yield "Band: 95\u00a0%, pointwise (log-log)."
     missed = int((seeds - of["events"].sum()).sum())

@@ -28,32 +28,32 @@ def drawings(material: Material) -> Iterator[Drawing]:
             content = (
                 f"{group.title}: time breakdown",
                 own[["config_id", "part", "seconds", "share", "n"]],
-                group.there(own),
+                group.entries_in(own),
             )
             caption = f"Time breakdown of a trial, {group.title}"
             yield Drawing(file_stem("time", group.stem), caption, group.suite.name, draw, content)
 
 
 def draw(title: str, times: pd.DataFrame, entries: Sequence[Entry]) -> Figure:
-    told = [part for part in TIME_PARTS if (times.loc[times["part"] == part, "seconds"] > 0).any()]
+    parts = [part for part in TIME_PARTS if (times.loc[times["part"] == part, "seconds"] > 0).any()]
     looks = dict(zip(TIME_PARTS, _LOOKS, strict=True))
     labels = [entry.name for entry in entries]
     rows = row_names(labels, 1.35, 0.19)
-    waits = "" if "data wait" in told else " Data wait was not measured separately."
+    waits = "" if "data wait" in parts else " Data wait was not measured separately."
     figure, (axes,) = sheet(
         title,
         [
             f"Mean of {seeds_text(times['n'])} without interruptions; number: total seconds.",
             f"Times in tables count training and data wait only.{waits}",
         ],
-        handles({part: looks[part] for part in told}),
+        handles({part: looks[part] for part in parts}),
         size=(SINGLE, max(0.4, rows.row * len(entries) + 0.06)),
         left=rows.width + 0.18,
         right=0.46,
     )
     name_rows(axes, rows)
     shares = times.assign(value=100 * times["share"])
-    draw_stacks(axes, shares, [entry.key for entry in entries], {part: looks[part] for part in told})
+    draw_stacks(axes, shares, [entry.key for entry in entries], {part: looks[part] for part in parts})
     totals = times.groupby("config_id")["seconds"].sum()
     for place, entry in enumerate(entries):
         text = f"{seconds(float(totals[entry.key]))} s"

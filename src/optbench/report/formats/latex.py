@@ -247,6 +247,6 @@ def _notes(block: Block) -> list[str]:
     """Return the block's notes and warnings as one paragraph below its first table."""
     sentences = [*block.notes, *(f"Note: {warning}" for warning in block.warnings)]
     sentences += [f"Measured on {block.measured_on}."] if block.measured_on else []
-    said = [escaped(note.replace("{mark}", "Bold")) for note in sentences]
-    said = [note if re.search(r"[.!?]$", note) else f"{note}." for note in said]
-    return ["", r"\par\smallskip\footnotesize\raggedright", *said] if said else []
+    texts = [escaped(note.replace("{mark}", "Bold")) for note in sentences]
+    texts = [note if re.search(r"[.!?]$", note) else f"{note}." for note in texts]
+    return ["", r"\par\smallskip\footnotesize\raggedright", *texts] if texts else []

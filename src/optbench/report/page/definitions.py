@@ -91,6 +91,6 @@ def definitions(report: Report) -> Html:
             continue
         if column == "workload" and report.table["workload"].nunique() < 2:
             continue
-        said = [meaning] if not source else [meaning, " ", el("span", f"({source})", class_="quiet")]
-        items += [el("dt", term), el("dd", *said)]
+        content = [meaning] if not source else [meaning, " ", el("span", f"({source})", class_="quiet")]
+        items += [el("dt", term), el("dd", *content)]
     return el("dl", *items, class_="terms")

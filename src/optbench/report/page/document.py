@@ -66,7 +66,7 @@ def _head(title: str, looks: dict[str, Style]) -> Html:
         el("meta", name="generator", content=f"optbench {__version__}"),
         el("title", f"{title} – optbench"),
         Html(f"<style>{_asset('page.css')}\n{_colours(looks)}</style>"),
-        Html(f"<script>{_asset('early.js')}</script>"),
+        Html(f"<script>{_asset('theme.js')}</script>"),
     )
 
 

@@ -8,7 +8,7 @@ from optbench.report.document import Block, Report, Section
 from optbench.report.page.drawings import Drawings
 from optbench.report.page.entries import Group, groups
 from optbench.report.page.markup import Html, el, join, name
-from optbench.report.page.source import environments, exclusions, failures, suite_file
+from optbench.report.page.provenance import environments, exclusions, failures, suite_file
 from optbench.report.page.tables import MARK, table
 from optbench.report.published import CAPTION
 from optbench.store import SuiteResults
