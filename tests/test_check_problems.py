@@ -74,7 +74,7 @@ optimizers:
         "s.yaml:7:13: workload.target.0.at_least: expected accuracy between 0 and 1; found 75; "
         "accuracy is a fraction: did you mean 0.75?",
         "s.yaml:7:29: workload.target.1.metric: unknown metric 'acuracy'; did you mean 'accuracy'?",
-        "s.yaml:7:77: workload.target.2.at_least: of loss, less is better; expected 'at_most'",
+        "s.yaml:7:77: workload.target.2.at_least: expected 'at_most': lower values of loss are better",
         "s.yaml:8:23: workload.metrics.1: unknown metric 'top6_accuracy'; did you mean 'top5_accuracy'?",
         "s.yaml:9:3: workload.accumulate: expected at most the batch size, 64; found 128",
         "s.yaml:10:1: baseline: no entry 'Adan'; did you mean 'Adam'?",
@@ -91,7 +91,7 @@ optimizers:
         "s.yaml:17:21: optimizers.Adam.betas: expected numbers from 0 to 1; found 1.5",
         "s.yaml:17:40: optimizers.Adam.lr: expected at least 0; found -1",
         "s.yaml:17:48: optimizers.Adam.amsgrad: expected true or false; found 'yes'",
-        "s.yaml:17:62: optimizers.Adam.params: 'params' is given by optbench itself",
+        "s.yaml:17:62: optimizers.Adam.params: 'params' is passed by optbench: remove it",
     ]
 
 
@@ -105,7 +105,7 @@ def test_a_typo_never_passes_because_a_class_swallows_keywords(tmp_path: Path) -
 def test_missing_arguments_of_a_users_optimizer_are_named(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("class Mine:\n    def __init__(self, parameters, lr, model): ...\n")
     assert found(tmp_path, "  A: {use: mine.py:Mine}\n") == [
-        "s.yaml:7:3: optimizers.A: 'mine.py:Mine' needs the argument 'lr'"
+        "s.yaml:7:3: optimizers.A: 'mine.py:Mine' requires the argument 'lr'"
     ]
 
 
@@ -135,7 +135,7 @@ def test_data_of_a_users_file_that_is_missing_is_reported_not_raised(tmp_path: P
         "def describe(root, *, path='x'): return open(root / path)\ndef load(root, *, path='x'): ...\n"
     )
     (message,) = at(tmp_path, "workload.data={name: mine.py, path: gone}")
-    assert "workload.data.name: 'mine.py' can't be described: FileNotFoundError" in message
+    assert "workload.data.name: describing 'mine.py' failed: FileNotFoundError" in message
 
 
 def test_a_missing_folder_of_pictures_is_placed_at_its_path(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_image_settings_are_refused_for_vectors(tmp_path: Path) -> None:
     vectors = "workload.data={name: synthetic, shape: [5]}"
     options = ("workload.augment={flip: true, crop: 2}", "workload.memory_format=channels_last")
     lines = at(tmp_path, vectors, *options, "workload.model=torchvision.models.resnet18")
-    assert sum("the data have shape (5,)" in line for line in lines) == 4
+    assert sum("found data of shape (5,)" in line for line in lines) == 4
 
 
 def test_models_are_built_where_the_source_says_too_little(tmp_path: Path) -> None:
@@ -176,12 +176,12 @@ def test_all_models_are_built_if_asked_for(tmp_path: Path) -> None:
 def test_a_budget_in_seconds_needs_a_schedule_without_length(tmp_path: Path) -> None:
     seconds, cosine = "workload.budget=60 seconds", "schedule=cosine"
     (message,) = found(tmp_path, "  A: adam\n  B: {use: sgd, horizon: 3 epochs}\n", seconds, cosine)
-    assert "the schedule 'cosine' needs a length in steps" in message
+    assert "the schedule 'cosine' requires a length in steps" in message
     (own,) = found(tmp_path, "  A: {use: adam, schedule: linear}\n", seconds)
     assert own.startswith("s.yaml:7:18: optimizers.A.schedule: ")
     assert found(tmp_path, "  A: {use: adam, schedule: constant}\n", seconds, cosine) == []
     (warmup,) = found(tmp_path, "  A: {use: adam, schedule: {name: constant, warmup: 5%}}\n", seconds)
-    assert "needs a length in steps" in warmup
+    assert "requires a length in steps" in warmup
     assert found(tmp_path, "  A: {use: adam, schedule: {name: constant, warmup: 3 steps}}\n", seconds) == []
 
 
@@ -216,13 +216,13 @@ def test_rules_that_get_no_parameters_are_found(tmp_path: Path) -> None:
     lines = found(tmp_path, entries)
     assert [line.split(": ", 1)[0] for line in lines] == ["s.yaml:9:10", "s.yaml:11:10", "s.yaml:13:10"]
     assert "did you mean 'matrices'" in lines[0]
-    assert "an earlier one takes 'vectors'" in lines[1]
-    assert "'rest' before it" in lines[2]
+    assert "an earlier rule matches 'vectors'" in lines[1]
+    assert "matches 'rest'" in lines[2]
 
 
 def test_closures_go_with_neither_fp16_nor_several_rules(tmp_path: Path) -> None:
     (fp16,) = found(tmp_path, "  A: lbfgs\n", "precision=fp16")
-    assert "can't use the gradient scaler of fp16" in fp16
+    assert "is not compatible with the gradient scaler of fp16" in fp16
     assert found(tmp_path, "  A: {use: adam}\n", "precision=fp16") == []
     assert len(found(tmp_path, "  A: {use: adam, closure: true}\n", "precision=fp16")) == 1
     (rules,) = found(

@@ -307,7 +307,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"use": "mine.py:Lookahead", "optimizer": {"use": "torch.optim.AdamW", "lr": -1}},
         "expected at least 0",
     ),
-    "the model, written": ({"use": "mine.py:ByModel", "model": 3}, "'model' is given by optbench itself"),
+    "the model, written": (
+        {"use": "mine.py:ByModel", "model": 3},
+        "'model' is passed by optbench: remove it",
+    ),
 }
 
 

@@ -114,7 +114,7 @@ def test_a_file_that_is_there_is_never_overwritten(tmp_path: Path) -> None:
         (("mlp", "digit", "sgd"), "--data: unknown data set 'digit'; did you mean 'digits'?"),
         (("mlp", "digits", "adamv"), "--optimizer: unknown optimizer 'adamv'; did you mean 'adam"),
         (("mlp(hiden=3)", "digits", "sgd"), "'mlp' has no argument 'hiden'; did you mean 'hidden'?"),
-        (("small_cnn", "synthetic(shape=[8])", "sgd"), "--data: 'small_cnn' can't be built"),
+        (("small_cnn", "synthetic(shape=[8])", "sgd"), "--data: building 'small_cnn' failed"),
         (("mlp", "digits", "sgd(learning_rate=1)"), "did you mean 'lr'?"),
     ],
 )

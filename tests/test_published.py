@@ -81,7 +81,7 @@ def test_a_row_of_an_unknown_entry_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(SUITE.replace("optimizer: Adam", "optimizer: Adm"))
     [problem] = problems(load(tmp_path / "s.yaml"), tmp_path)
     assert str(problem).endswith(
-        "published.0.optimizer: no entry 'Adm'; did you mean 'Adam'? (a row of no entry has a 'label' instead)"
+        "published.0.optimizer: no entry 'Adm'; did you mean 'Adam'? (for a row without an entry, use 'label')"
     )
 
 
@@ -384,7 +384,7 @@ def test_an_order_over_the_rows_own_entry_is_refused_by_check(tmp_path: Path) ->
     (tmp_path / "s.yaml").write_text(SUITE.replace("over: SGD", "over: Adam"))
     [problem] = problems(load(tmp_path / "s.yaml"), tmp_path)
     assert str(problem).endswith(
-        "published.0.values.final_metric.over: expected another entry than the row's own 'Adam': one of SGD"
+        "published.0.values.final_metric.over: expected an entry other than 'Adam', which this row is about: one of SGD"
     )
 
 

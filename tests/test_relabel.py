@@ -74,10 +74,13 @@ def test_a_trial_stopped_after_a_change_goes_on_exactly(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("suite", "message"),
     [
-        ({"final": "best_validation"}, "final: with 'relabel' the best weights may be of labels"),
+        (
+            {"final": "best_validation"},
+            "final: with 'relabel', the best weights may belong to earlier labels",
+        ),
     ],
 )
-def test_what_does_not_go_with_a_changing_objective_is_told(
+def test_settings_incompatible_with_relabel_are_reported(
     suite: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     trials(tmp_path, workload={"relabel": {"every": "1 epoch"}}, **suite)

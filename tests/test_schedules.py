@@ -196,9 +196,9 @@ def test_check_knows_the_arguments_of_schedulers(tmp_path: Path) -> None:
     for schedule, wrong in (
         (good, []),
         (good | {"eta_mni": 1}, ["'torch.optim.lr_scheduler.CosineAnnealingLR' has no argument 'eta_mni'"]),
-        ({"name": "torch.optim.lr_scheduler.MultiStepLR"}, ["needs the argument 'milestones'"]),
+        ({"name": "torch.optim.lr_scheduler.MultiStepLR"}, ["requires the argument 'milestones'"]),
         ({"name": "reduce_on_plateau", "patience": 2, "factor": 0.5}, []),
-        ({"name": "reduce_on_plateau", "observed": 2}, ["'observed' is given by optbench itself"]),
+        ({"name": "reduce_on_plateau", "observed": 2}, ["'observed' is passed by optbench: remove it"]),
     ):
         path.write_text(yaml.safe_dump({**TINY, "schedule": schedule}))
         found = problems(load(path), tmp_path)
@@ -320,10 +320,10 @@ def test_epochs_of_one_cycle_are_not_overridden_by_the_horizon() -> None:
         ({"name": "own.py:factory", "num_warmup_steps": 3, "num_training_steps": 18}, ""),
         ({"name": "own.py:sequence"}, ""),
         ({"name": "own.py:by_name", "kind": "linear"}, ""),
-        ({"name": "own.py:by_name"}, "needs the argument 'kind'"),
+        ({"name": "own.py:by_name"}, "requires the argument 'kind'"),
         ({"name": "own.py:halves", "base": 3}, ""),
         ({"name": "own.py:halves", "bse": 3}, "no argument 'bse'"),
-        ({"name": "own.py:factory", "optimizer": 3}, "given by optbench itself"),
+        ({"name": "own.py:factory", "optimizer": 3}, "is passed by optbench: remove it"),
         ({"name": "own.py:Foreign"}, "no subclass of torch's LRScheduler"),
         ({"name": "own.py:NUMBER"}, "is of type int"),
         ({"name": "own.py:returns_nothing"}, "returned NoneType"),

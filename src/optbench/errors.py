@@ -1,4 +1,4 @@
-"""The one exception type that a user's mistake raises. The command line prints it and exits with code 2."""
+"""The exception for errors of the user. The command line prints it and exits with code 2."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake, with its place.
+    """One error, with its place.
 
     `where` is the dotted path as the user wrote it (`workload.model.width`); `line` and `column` count from 1.
     """
@@ -29,7 +29,7 @@ class Problem:
 
 
 class OptbenchError(Exception):
-    """Something that a user can cause and can mend. Holds every problem found, not only the first."""
+    """An error that the user can fix. Contains all problems, not only the first."""
 
     def __init__(self, *problems: Problem | str) -> None:
         self.problems = tuple(Problem(p) if isinstance(p, str) else p for p in problems)
@@ -49,12 +49,12 @@ def first_line(error: BaseException) -> str:
 
 
 def is_user_interrupt(error: BaseException) -> bool:
-    """Whether this is Ctrl-C. In a process that ignores SIGINT, as those of trials, a `KeyboardInterrupt` comes from code."""
+    """Return whether this is Ctrl-C. In a process that ignores SIGINT, such as a trial's, code raised the `KeyboardInterrupt`."""
     return isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A sentence that names the nearest known word, or else the known words: for the end of an error message."""
+    """Return the end of an error message: the nearest known word, or the known words if none is similar."""
     names = sorted(known)
     by_case = [name for name in names if name.lower() == word.lower()]
     close = by_case or difflib.get_close_matches(word, names, n=1, cutoff=0.6)

@@ -1,7 +1,7 @@
-"""What one trial tells while it runs: the only thing that engine, executor and store have in common.
+"""Events of a trial: the interface between engine, executor and store.
 
-The engine yields these, the executor carries them between processes, the store writes them as one JSON line each
-(`Progressed` is never stored). Times are seconds, sizes are bytes, metrics are fractions.
+The engine yields events, the executor sends them between processes, the store writes each as one JSON line
+(`Progressed` is never stored). Times are in seconds, sizes in bytes, metrics are fractions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 Status = Literal["completed", "stopped", "diverged", "out_of_memory", "failed", "interrupted"]
 STATUSES: tuple[Status, ...] = ("completed", "stopped", "diverged", "out_of_memory", "failed", "interrupted")
 
-#: of a failure: what caused it, where that is known (decision 9)
+#: cause of a failure, "" if it is not known (decision 9)
 Fault = Literal["optimizer", "infrastructure", ""]
 
 #: metrics by split, as in {"validation": {"accuracy": 0.97, "loss": 0.1}}
@@ -23,7 +23,7 @@ Metrics = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Started:
-    """Written once, before the first step."""
+    """Start of a trial; written once, before the first step."""
 
     kind: ClassVar[str] = "started"
     environment: dict[str, Any]  # versions, device, threads, precision as run: what must agree within a table
@@ -45,7 +45,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Progressed:
-    """A sign of life between evaluations, at most a few a second; never stored."""
+    """Progress between evaluations, at most a few per second; never stored."""
 
     kind: ClassVar[str] = "progressed"
     step: int
@@ -55,7 +55,7 @@ class Progressed:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One evaluation. Counts and clocks are cumulative since step 0. What an imported log does not tell is NaN."""
+    """One evaluation. Counts and times are cumulative since step 0. Values missing from an imported log are NaN."""
 
     kind: ClassVar[str] = "evaluated"
     step: int
@@ -82,7 +82,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Resumed:
-    """Training goes on from a checkpoint taken at `step` (0: from the start)."""
+    """Training resumes from a checkpoint at `step` (0: from the start)."""
 
     kind: ClassVar[str] = "resumed"
     step: int
@@ -91,7 +91,7 @@ class Resumed:
 
 @dataclass(frozen=True)
 class Finished:
-    """How a trial ended, and what is read once at its end."""
+    """End of a trial: its status, and the values that are read once at the end."""
 
     kind: ClassVar[str] = "finished"
     status: Status
@@ -128,7 +128,7 @@ class Finished:
     )
     capture_note: str = ""  # why no more was captured
     resources: dict[str, dict[str, float]] = field(default_factory=dict)
-    """What the machine did meanwhile, by quantity: {"mean", "least", "most"}. Of the last process that trained it."""
+    """Machine utilisation during training, by quantity: {"mean", "least", "most"}. From the last process that trained it."""
 
     @property
     def reason(self) -> str:

@@ -1,20 +1,20 @@
-"""What a memory forecast tells, in bytes. Imports nothing of ours; every room may use it."""
+"""Results of a memory forecast, in bytes. Imports no other module of optbench; every package may use it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: What the allocator of a GPU may really peak at, as multiples of the forecast, where no `--check` says it exactly. Assumed, not
-#: measured: below 1, since a GPU's dropout keeps byte masks where the CPU's kernels, which are forecast, keep floats; above 1
+#: Range of the actual peak of a GPU's allocator, as multiples of the forecast, unless `--check` measures it. Assumed, not
+#: measured: below 1, since dropout on a GPU keeps byte masks where the CPU's kernels, which are forecast, keep floats; above 1
 #: for the workspaces of cuBLAS and cuDNN and for blocks rounded up to 512 bytes.
 BAND = (0.95, 1.2)
 
 
 @dataclass(frozen=True)
 class ModelMemory:
-    """A model and one batch of training on it, whatever the optimizer.
+    """Memory of a model and one training batch, independent of the optimizer.
 
-    The last three are None where the forward or backward pass could not be followed; `problem` says why.
+    The last three sizes are None if the forward or backward pass could not be traced; `problem` is the reason.
     """
 
     parameters: int  # trainable ones, counted
@@ -31,7 +31,7 @@ class ModelMemory:
 
 @dataclass(frozen=True)
 class OptimizerMemory:
-    """An optimizer on the model's parameters. Both sizes are None if it can't step on them; `problem` says why."""
+    """Memory of an optimizer for the model's parameters. Both sizes are None if its step fails; `problem` is the reason."""
 
     state_bytes: int | None  # distinct storages reachable from it, scalars and aliases of parameters left out
     step_peak_bytes: int | None  # what `step()` allocates for a moment beyond everything that stays
@@ -44,7 +44,7 @@ class OptimizerMemory:
 
 @dataclass(frozen=True)
 class Forecast:
-    """One row: a label, and the memory of training with its optimizer. `measured_bytes` is the real allocator's peak, if asked."""
+    """One row: a label, and the memory of training with its optimizer. `measured_bytes` is the allocator's peak, if requested."""
 
     label: str
     batch_size: int
@@ -56,7 +56,7 @@ class Forecast:
 
     @property
     def resident_bytes(self) -> int | None:
-        """What stays from step to step: parameters, buffers, average, state, and the batch."""
+        """Memory that is kept between steps: parameters, buffers, moving average, optimizer state, and the batch."""
         if self.optimizer.state_bytes is None:
             return None
         model = self.model

@@ -1,4 +1,4 @@
-"""What measuring optimizers' steps tells. Imports nothing of ours; every room may use it."""
+"""Measured times of optimizer steps. Imports no other module of optbench; every package may use it."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from statistics import median
 
 @dataclass(frozen=True)
 class StepTime:
-    """One optimizer in one implementation. `problem` says why nothing was measured; sizes and times are then None or empty."""
+    """One optimizer in one implementation. `problem` is the reason if nothing was measured; sizes are then None, times empty."""
 
     label: str
     implementation: str  # as run: forloop, foreach, fused, compiled, own
-    milliseconds: tuple[float, ...] = ()  # a step, one number a round
+    milliseconds: tuple[float, ...] = ()  # per step, one value per round
     pass_milliseconds: tuple[float, ...] = ()  # a pass over as many bytes, in the same rounds
     moved_bytes: int | None = (
         None  # read and written by the update: gradients once, parameters and state twice
     )
     state_bytes: int | None = None
-    step_peak_bytes: int | None = None  # allocated for a moment by a step
+    step_peak_bytes: int | None = None  # transient allocation of a step
     compile_seconds: float | None = None
     problem: str = ""
 
     @property
     def median(self) -> float:
-        """Milliseconds; NaN if nothing was measured."""
+        """Median time of a step in milliseconds; NaN if nothing was measured."""
         return median(self.milliseconds) if self.milliseconds else float("nan")
 
     @property
     def floor(self) -> float:
-        """Milliseconds that memory traffic alone takes: median of the passes; NaN if nothing was measured."""
+        """Lower bound by memory traffic, in milliseconds: median of the passes; NaN if nothing was measured."""
         return median(self.pass_milliseconds) if self.pass_milliseconds else float("nan")
 
 
 @dataclass(frozen=True)
 class StepTimes:
-    """All that one command measured, interleaved, on one model's parameters."""
+    """All measurements of one command, interleaved, on the parameters of one model."""
 
     model: str
     parameters: int

@@ -1,4 +1,4 @@
-"""Arguments in a suite against the signature of what they are for: names, what is missing, and obvious types."""
+"""Check arguments in a suite against a signature: names, missing arguments, and obvious types."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from optbench.errors import nearest
 from optbench.suite.quoting import shown
 
 TypedPath = tuple[str | int, ...]
-#: where in the suite, and what is wrong there
+#: typed path in the suite, and the problem there
 Finding = tuple[TypedPath, str]
 
-#: what the engine passes itself
+#: arguments that the engine passes
 SUPPLIED = {
     "models": set(NAMES),
     "data": {"root"},
@@ -28,11 +28,11 @@ SUPPLIED = {
 _PLAIN = {"int", "float", "bool", "str", "None", "list", "tuple", "dict", "Literal"}
 _LISTS = {"list", "tuple", "List", "Tuple", "Sequence", "Iterable", "Collection"}
 _HARMLESS = {"Tensor", "Ellipsis"}  # no suite can write these, so they allow nothing more
-#: of optimizers; checked by most classes themselves, but only when a trial has already begun
+#: arguments of optimizers; most classes check them too, but only after a trial has started
 _AT_LEAST_0 = {"lr", "weight_decay", "eps", "momentum", "dampening", "rho"}
 
 
-#: what other libraries call it, where the letters alone would not tell
+#: names in other libraries that are too different for a match by spelling
 _ELSEWHERE = {
     "learning_rate": "lr",
     "step_size": "lr",
@@ -57,10 +57,10 @@ def unfit(
     name: str,
     given: Collection[str] = (),
 ) -> Iterator[Finding]:
-    """Every argument that `name` doesn't take or that can't be what it takes, and those that are missing.
+    """Yield unknown arguments of `name`, arguments of a wrong type, and missing arguments.
 
-    `path` is the typed path of the arguments; the parameters in `given` are passed by optbench. Of an optimizer class only *named*
-    parameters count, even if it swallows others, so that a typo never passes.
+    `path` is the typed path of the arguments; the parameters in `given` are passed by optbench. For an optimizer class only *named*
+    parameters are accepted, even if it takes `**kwargs`, so that a typo is always reported.
     """
     first = _passed(family, signature) | set(given)
     supplied = SUPPLIED.get(family, set()) | first
@@ -73,7 +73,7 @@ def unfit(
         if argument in first or (
             argument in supplied and argument in signature.names and argument not in known
         ):
-            yield here, f"'{argument}' is given by optbench itself"
+            yield here, f"'{argument}' is passed by optbench: remove it"
         elif argument in known:
             if message := mismatch(signature[argument], value) or _out_of_range(family, argument, value):
                 yield here, message
@@ -81,7 +81,7 @@ def unfit(
             yield here, f"'{name}' has no argument '{argument}'; {_nearest(argument, known)}"
     for parameter in signature.parameters:
         if parameter.required and parameter.name not in {*supplied, *arguments}:
-            yield path[:-1], f"'{name}' needs the argument '{parameter.name}'"
+            yield path[:-1], f"'{name}' requires the argument '{parameter.name}'"
 
 
 def _passed(family: str, signature: Signature) -> set[str]:
@@ -93,13 +93,13 @@ def _passed(family: str, signature: Signature) -> set[str]:
 
 
 def choices(parameter: Parameter) -> list[Any]:
-    """The values that an annotation as `Literal["a", "b"]` allows; empty if it says nothing of the kind."""
+    """Return the values that an annotation such as `Literal["a", "b"]` allows; empty for other annotations."""
     node = _annotation(parameter)
     return list(_literals(node)) if node is not None else []
 
 
 def mismatch(parameter: Parameter, value: Any) -> str:
-    """What is wrong with a value's type, as far as annotation or default tell; empty if nothing."""
+    """Return an error message if a value contradicts the annotation or the default, else ""."""
     node = _annotation(parameter)
     if node is None:
         return _unlike_default(parameter.default, value)
@@ -206,7 +206,7 @@ def _words(names: set[str], has_options: bool) -> str:
 
 
 def _unlike_default(default: Any, value: Any) -> str:
-    """Without an annotation only what surely fails is refused: text or mappings for numbers, and the like."""
+    """Compare a value with the default. Only values that certainly fail are reported, such as text for a number."""
     if default is UNKNOWN or default is None or value is None:
         return ""
     if isinstance(default, (int, float)) and isinstance(value, (str, dict)):

@@ -1,4 +1,4 @@
-"""Everything that can be known to be wrong with a suite before anything runs; torch is not imported for it."""
+"""Check a suite before anything runs, without importing torch."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def examine(
 ) -> tuple[Loaded | None, list[Problem]]:
     """Load a suite and check it. Return it with all problems of syntax and content, by line.
 
-    If there are problems, it must not be run. `source` replaces the content of the file. Raises `OptbenchError` only where nothing
-    can be read.
+    A suite with problems must not be run. `source` replaces the content of the file. Raises `OptbenchError` only if nothing can be
+    read.
     """
     examined = load.examine(path, overrides, seeds, source)
     found = list(examined.problems)
@@ -37,10 +37,10 @@ def examine(
 
 
 def problems(loaded: Loaded, data_root: Path, *, build_models: bool = False) -> list[Problem]:
-    """All problems in the file's order; empty if the suite can run.
+    """Return all problems in the order of the file; empty if the suite can run.
 
-    Data sets are described, not read. Models are built (without memory, on torch's meta device) only where their
-    source doesn't say enough, or all of them with `build_models`, which imports torch.
+    Data sets are described, not read. Models are built (without memory, on torch's meta device) only if their source is not
+    sufficient, or all of them with `build_models`, which imports torch.
     """
     found = [p for cell in loaded.cells for p in _problems(cell.loaded, data_root, build_models=build_models)]
     return load.sorted_by_line(list(dict.fromkeys(found)))

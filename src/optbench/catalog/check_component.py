@@ -1,4 +1,4 @@
-"""What is wrong with one named thing of a suite: its name, its arguments, a module that can't be found."""
+"""Check one component of a suite: its name, its module and its arguments."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from optbench.catalog.signatures import signature
 from optbench.errors import OptbenchError, Problem
 from optbench.suite.types import Component
 
-#: least and greatest value, None where there is none
+#: minimum and maximum, None if open
 Ends = tuple[float | None, float | None]
 
 
 def component_findings(family: str, component: Component, folder: Path, path: TypedPath) -> Iterator[Finding]:
-    """An unknown name, or arguments that don't fit it."""
+    """Yield an unknown name, or unknown, missing and invalid arguments."""
     try:
         target = lookup.resolve(family, component.name, folder)
         read = signature(target)
@@ -31,13 +31,13 @@ def component_findings(family: str, component: Component, folder: Path, path: Ty
 
 
 def _outside(ranges: Mapping[str, Ends], arguments: Mapping[str, Any], path: TypedPath) -> Iterator[Finding]:
-    """Numbers that the item's own file (`RANGES`) does not allow; None is an open end."""
+    """Yield numbers outside of the `RANGES` of the item's file; None is an open end."""
     for name in ranges.keys() & arguments.keys():
         low, high = ranges[name]
         value = arguments[name]
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, bool) or not isinstance(number, (int, float)):
-                continue  # told already
+                continue  # reported already
             if (low is not None and number < low) or (high is not None and number > high):
                 ends = f"from {low:g} to {high:g}" if None not in (low, high) else f"of at least {low:g}"
                 yield (
@@ -47,7 +47,7 @@ def _outside(ranges: Mapping[str, Ends], arguments: Mapping[str, Any], path: Typ
 
 
 def said(problem: Problem) -> str:
-    """A problem's message, with its own place if that is in another file than the suite."""
+    """Return the message of a problem, including its place if that is not in the suite."""
     if problem.file and problem.line is None:
         return f"{problem.file}: {problem.message}"
     return f"{problem.message} ({problem.file}, line {problem.line})" if problem.file else problem.message

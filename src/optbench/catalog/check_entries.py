@@ -1,4 +1,4 @@
-"""What is wrong with an optimizer entry: its classes, their arguments, its rules, and how it fits the workloads."""
+"""Check an optimizer entry: its classes, their arguments, its rules, and its compatibility with the workloads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _KINDS = ("all", "rest", "matrices", "embeddings", "convolutions", "vectors")
 def entry_findings(
     suite: Suite, label: str, folder: Path, infos: Mapping[str, DataInfo | None]
 ) -> Iterator[Finding]:
-    """`infos` are the descriptions of each workload's data, None where unknown."""
+    """Yield the problems of an entry. `infos` are the descriptions of each workload's data, None if unknown."""
     entry = suite.optimizers[label]
     path: TypedPath = ("optimizers", label)
     for position, rule in enumerate(entry.rules):
@@ -57,16 +57,16 @@ def _rule(rule: Rule, folder: Path, path: TypedPath) -> Iterator[Finding]:
 
 
 def _order(entry: Optimizer, path: TypedPath) -> Iterator[Finding]:
-    """Rules that can't get any parameter, since earlier ones take them all."""
-    seen: list[str] = []
+    """Yield rules that match no parameter, since earlier rules match all of them."""
+    earlier: list[str] = []
     for position, rule in enumerate(entry.rules):
         here = (*path, "rules", position, "parameters")
-        takes_all = next((kind for kind in ("all", "rest") if kind in seen), None)
+        takes_all = next((kind for kind in ("all", "rest") if kind in earlier), None)
         if takes_all:
-            yield here, f"this rule takes no parameters: '{takes_all}' before it takes all that are left"
-        elif rule.parameters in seen:
-            yield here, f"this rule takes no parameters: an earlier one takes '{rule.parameters}'"
-        seen.append(rule.parameters)
+            yield here, f"this rule matches no parameters: an earlier rule matches '{takes_all}'"
+        elif rule.parameters in earlier:
+            yield here, f"this rule matches no parameters: an earlier rule matches '{rule.parameters}'"
+        earlier.append(rule.parameters)
 
 
 def _closure(suite: Suite, entry: Optimizer, folder: Path, path: TypedPath) -> Iterator[Finding]:
@@ -76,12 +76,12 @@ def _closure(suite: Suite, entry: Optimizer, folder: Path, path: TypedPath) -> I
             if entry.closure is None:
                 needs = requires_closure(lookup.resolve("optimizers", rule.use, folder))
         except OptbenchError:
-            continue  # told already
+            continue  # reported already
         here = (*path, "rules", position, "use")
         if (needs or entry.create_graph) and suite.precision == "fp16":
             yield (
                 here,
-                "a step with a closure or create_graph can't use the gradient scaler of fp16; expected precision bf16 or fp32",
+                "a closure or create_graph is not compatible with the gradient scaler of fp16; expected precision bf16 or fp32",
             )
         if needs and len(entry.rules) > 1:
             yield (
@@ -94,7 +94,7 @@ def _closure(suite: Suite, entry: Optimizer, folder: Path, path: TypedPath) -> I
 
 
 def _horizon(suite: Suite, entry: Optimizer, label: str) -> Iterator[Finding]:
-    """A budget in seconds has no number of steps that a schedule could stretch over."""
+    """Yield schedules that require a length in steps, which a budget in seconds does not define."""
     schedule = merged(suite, entry).schedule
     if schedule is None or entry.horizon is not None:
         return
@@ -107,7 +107,7 @@ def _horizon(suite: Suite, entry: Optimizer, label: str) -> Iterator[Finding]:
         if workload.budget.unit == "seconds":
             yield (
                 path,
-                f"the schedule '{schedule.name}' needs a length in steps, which a budget in seconds doesn't give; "
+                f"the schedule '{schedule.name}' requires a length in steps, which a budget in seconds does not define; "
                 "add 'horizon: 10 epochs' to the optimizers, or use 'schedule: constant'",
             )
             return
@@ -116,7 +116,7 @@ def _horizon(suite: Suite, entry: Optimizer, label: str) -> Iterator[Finding]:
 def _schedule(
     suite: Suite, entry: Optimizer, label: str, folder: Path, infos: Mapping[str, DataInfo | None]
 ) -> Iterator[Finding]:
-    """What is wrong with the entry's schedule, its own or the suite's, over the horizon of each workload."""
+    """Yield the problems of the entry's schedule, or the suite's, over the horizon of each workload."""
     schedule, path = entry.schedule, ("optimizers", label, "schedule")
     if schedule is not None:
         yield from schedule_findings(schedule, folder, path)
@@ -140,7 +140,7 @@ def _schedule(
 
 
 def _length(entry: Optimizer, workload: Workload, info: DataInfo | None) -> tuple[int, int] | None:
-    """Steps of the horizon and of an epoch; None where they are not known before the run."""
+    """Return the numbers of steps of the horizon and of an epoch; None if they are not known before the run."""
     whole = entry.horizon or workload.budget
     if whole.unit == "seconds" or info is None:
         return None
@@ -152,7 +152,7 @@ def _length(entry: Optimizer, workload: Workload, info: DataInfo | None) -> tupl
 def _warmup(
     suite: Suite, entry: Optimizer, label: str, infos: Mapping[str, DataInfo | None]
 ) -> Iterator[Finding]:
-    """A warmup that never ends: the learning rate would not get to its value."""
+    """Yield a warmup that is longer than the horizon: the learning rate would never reach its value."""
     schedule = merged(suite, entry).schedule
     if schedule is None or schedule.warmup is None:
         return

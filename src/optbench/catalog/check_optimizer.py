@@ -1,4 +1,4 @@
-"""What is wrong with one optimizer and its arguments, optimizers among its arguments included."""
+"""Check one optimizer and its arguments, including optimizers among its arguments."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def optimizer_findings(
     is_class: bool = False,
     depth: int = 0,
 ) -> Iterator[Finding]:
-    """Unknown names, and arguments that the class does not take. `path` is that of the arguments, `use_path` that of its name.
+    """Yield unknown names, and arguments that the class does not take. `path` is that of the arguments, `use_path` that of the name.
 
-    `is_class`: the class itself is passed on, and whoever calls it may add arguments.
+    `is_class`: the class itself is passed, and its caller may add arguments.
     """
     if depth > _MAX_DEPTH:
-        yield path, f"expected at most {_MAX_DEPTH} optimizers within each other"
+        yield path, f"expected at most {_MAX_DEPTH} levels of nested optimizers; found more"
         return
     try:
         read = signature(lookup.resolve("optimizers", use, folder))
@@ -66,13 +66,13 @@ def optimizer_findings(
 def _unwrapped(
     use: str, read: Signature, by_name: Mapping[str, Role], inner: Mapping[str, Nested], path: TypedPath
 ) -> Iterator[Finding]:
-    """A required optimizer that is missing."""
+    """Yield required optimizers that are missing."""
     for parameter in read.parameters:
         role = by_name[parameter.name]
         if role in ("optimizer", "optimizer_class") and parameter.required and parameter.name not in inner:
             yield (
                 path[:-1],
-                f"'{use}' needs another optimizer, as in '{parameter.name}: {{use: torch.optim.AdamW}}'",
+                f"'{use}' requires another optimizer, as in '{parameter.name}: {{use: torch.optim.AdamW}}'",
             )
 
 
@@ -84,7 +84,8 @@ def _widened(
     *,
     optional: bool,
 ) -> Signature:
-    """With what its `**kwargs` may pass on to a class among its arguments; optimizers are checked elsewhere, so none is required."""
+    """Add the parameters that `**kwargs` may forward to a class among the arguments. Optimizers are optional here: `_unwrapped`
+    checks them."""
     parameters = [
         replace(p, required=p.required and not optional and by_name[p.name] in (*GIVEN, "setting"))
         for p in read.parameters

@@ -1,4 +1,4 @@
-"""What is wrong with what a suite asks beyond its table: sweeps, horizons, and published rows."""
+"""Check sweeps, horizons and published rows of a suite."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from optbench.suite.types import Suite
 def question_findings(suite: Suite, folder: Path) -> Iterator[Finding]:
     yield from _published(suite)
     if suite.final == "best_validation" and any(w.relabel is not None for w in suite.workloads.values()):
-        message = "with 'relabel' the best weights may be of labels that no longer hold; expected 'last'"
+        message = "with 'relabel', the best weights may belong to earlier labels; expected 'last'"
         yield ("final",), message
     yield from _horizons(suite)
     if suite.sensitivity:
@@ -27,7 +27,7 @@ def _published(suite: Suite) -> Iterator[Finding]:
     for position, row in enumerate(suite.published):
         if row.optimizer is not None and row.optimizer not in suite.optimizers:
             hint = nearest(row.optimizer, suite.optimizers)
-            message = f"no entry '{row.optimizer}'; {hint} (a row of no entry has a 'label' instead)"
+            message = f"no entry '{row.optimizer}'; {hint} (for a row without an entry, use 'label')"
             yield ("published", position, "optimizer"), message
         for column, claim in row.values.given.items():
             if claim.over is None:
@@ -35,7 +35,7 @@ def _published(suite: Suite) -> Iterator[Finding]:
             path = ("published", position, "values", column, "over")
             others = [label for label in suite.optimizers if label != row.optimizer]
             if claim.over == row.optimizer:
-                message = f"expected another entry than the row's own '{claim.over}'"
+                message = f"expected an entry other than '{claim.over}', which this row is about"
                 yield path, f"{message}: one of {', '.join(others)}" if others else message
             elif claim.over not in suite.optimizers:
                 yield path, f"no entry '{claim.over}'; {nearest(claim.over, others)}"
@@ -44,9 +44,7 @@ def _published(suite: Suite) -> Iterator[Finding]:
 def _horizons(suite: Suite) -> Iterator[Finding]:
     for label, entry in suite.optimizers.items():
         if suite.horizons and entry.horizon is not None and entry.horizons is None:
-            message = (
-                "the suite's 'horizons' would set the length; write 'horizons: []' here to keep this one"
-            )
+            message = "the 'horizons' of the suite override this length; add 'horizons: []' to this entry to keep it"
             yield ("optimizers", label, "horizon"), message
 
 
@@ -57,11 +55,11 @@ def _sensitivity(suite: Suite, folder: Path) -> Iterator[Finding]:
         except ValueError as error:
             yield ("optimizers", label), f"sensitivity: {error}"
         if len(entry.rules) > 1:
-            continue  # scaled are only values that a rule has
+            continue  # factors apply only to values that a rule sets
         try:
             read = signature(lookup.resolve("optimizers", entry.rules[0].use, folder))
         except OptbenchError:
-            continue  # told already
+            continue  # reported already
         own = own_point(suite.sensitivity, entry)
         for name in suite.sensitivity:
             if name not in own and name not in read.names and not read.accepts_any:

@@ -1,4 +1,4 @@
-"""What is wrong with a schedule: its name, its kind, its arguments, and what it does when it is run without training."""
+"""Check a schedule: its name, its kind, its arguments, and the learning rates of a run without training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LISTS = ("base_lr", "max_lr", "min_lr", "eta_min", "base_momentum", "max_moment
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a schedule runs under in one entry and workload. `steps` is None where it is not known before the run."""
+    """Length and optimizer of a schedule in one entry and workload. `steps` is None if it is not known before the run."""
 
     steps: int | None
     steps_per_epoch: int
@@ -31,7 +31,7 @@ class Conditions:
 
 
 def schedule_findings(schedule: Schedule, folder: Path, path: TypedPath) -> Iterator[Finding]:
-    """An unknown name, a kind of object that is no schedule, or arguments that do not fit it."""
+    """Yield an unknown name, an object that is not a schedule, or invalid arguments."""
     try:
         target = lookup.resolve("schedules", schedule.name, folder)
         if target.kind != "catalog":
@@ -45,9 +45,9 @@ def schedule_findings(schedule: Schedule, folder: Path, path: TypedPath) -> Iter
 def run_findings(
     schedule: Schedule, folder: Path, path: TypedPath, conditions: Conditions
 ) -> Iterator[Finding]:
-    """What happens when the schedule is run over the horizon, for schedules that are not the catalog's.
+    """Run a schedule that is not from the catalog over the horizon and yield its errors.
 
-    Call it for a schedule without other findings.
+    Requires a schedule without other findings.
     """
     target = lookup.resolve("schedules", schedule.name, folder)
     if target.kind == "catalog":
@@ -59,7 +59,7 @@ def run_findings(
 
 @lru_cache(maxsize=256)
 def _run_error(target: lookup.Target, schedule: str, conditions: Conditions, changed: int) -> str:
-    """Run once, however many entries and combinations of axes use the schedule. Empty if nothing is wrong."""
+    """Return the error of a run, "" if none. Cached: many entries and combinations of axes may share a schedule."""
     try:
         _run(lookup.load(target), Schedule.model_validate_json(schedule), conditions)
     except OptbenchError as error:
@@ -117,7 +117,7 @@ def _check_rates(name: str, rates: list[Any], step: int) -> None:
 
 
 def _stand_in(arguments: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    """An optimizer that does nothing, with the groups that the arguments' lists are for."""
+    """Return an optimizer without effect, with as many parameter groups as the lists in the arguments have items."""
     import torch
 
     class StandIn(torch.optim.Optimizer):

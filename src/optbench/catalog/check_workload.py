@@ -1,4 +1,4 @@
-"""What is wrong with a workload: its model, data, metrics and targets, and how they fit together."""
+"""Check a workload: its model, data, metrics and targets, and their compatibility."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError
 from optbench.suite.types import Component, Target, Workload
 
-#: outputs that a metric is tried on where the data set does not tell
+#: number of outputs for the test of a metric if the data set is not known
 _CLASSES = 10
 
 
 def data_findings(
     data: Component, folder: Path, root: Path, path: TypedPath
 ) -> tuple[list[Finding], DataInfo | None]:
-    """Unknown names and arguments; else what the data set itself finds wrong, or what it tells."""
+    """Return unknown names and arguments, or errors of the data set itself; and its description, None if there are errors."""
     found = list(component_findings("data", data, folder, path))
     if found:
         return found, None
@@ -38,19 +38,19 @@ def data_findings(
                 place = ("arguments", "path") if problem.file and "path" in data.arguments else ("name",)
                 found.append(((*path, *place), said(problem)))
     except Exception as error:  # a data set in somebody's own file may raise anything
-        found.append(((*path, "name"), f"'{data.name}' can't be described: {type(error).__name__}: {error}"))
+        found.append(((*path, "name"), f"describing '{data.name}' failed: {type(error).__name__}: {error}"))
     return found, None
 
 
 def model_findings(
     model: Component, folder: Path, path: TypedPath, info: DataInfo | None, *, build: bool
 ) -> list[Finding]:
-    """Unknown names and arguments. Built on torch's meta device if asked for, or where the source is not enough."""
+    """Return unknown names and arguments. Builds the model on torch's meta device with `build`, or if its source is not enough."""
     found = list(component_findings("models", model, folder, path))
     if found or info is None:
         return found
     if model.name.startswith("torchvision.models.") and len(info.shape) != 3:
-        return [((*path, "name"), f"'{model.name}' needs images; the data have shape {info.shape}")]
+        return [((*path, "name"), f"'{model.name}' requires images; found data of shape {info.shape}")]
     read = signature(lookup.resolve("models", model.name, folder))
     unseen = read.accepts_any and not set(model.arguments) <= set(read.names)
     if (build or unseen or len(info.shape) == 1) and (message := _build_error(model, folder, info)):
@@ -61,7 +61,7 @@ def model_findings(
 def metric_findings(
     workload: Workload, folder: Path, path: TypedPath, info: DataInfo | None
 ) -> Iterator[Finding]:
-    """Unknown metrics, own ones that a run would fail on, and targets that cannot be reached or point the wrong way."""
+    """Yield unknown metrics, own metrics that fail, and targets that cannot be reached or have the wrong direction."""
     classes = info.classes if info is not None else _CLASSES
     of_targets = {target.metric for target in workload.target}
     for position, metric in enumerate(workload.metrics):
@@ -88,7 +88,7 @@ def _metric_messages(workload: Workload, metric: str, folder: Path, classes: int
 
 
 def size_findings(workload: Workload, path: TypedPath, info: DataInfo | None) -> Iterator[Finding]:
-    """Batches larger than the data, more micro-batches than samples, image augmentation of vectors."""
+    """Yield batches larger than the data, more micro-batches than samples, and image augmentation of vectors."""
     full = info.train if info is not None else None
     size = full if workload.batch_size == "full" else workload.batch_size
     if size is not None and workload.accumulate > size:
@@ -103,13 +103,13 @@ def size_findings(workload: Workload, path: TypedPath, info: DataInfo | None) ->
         yield (*path, "batch_size"), message
     for split, samples in (("training", info.train), ("validation", info.validation), ("test", info.test)):
         if samples < 1:
-            message = f"has no {split} samples; expected some in each of training, validation and test"
+            message = f"expected samples in each of training, validation and test; found none for {split}"
             yield (*path, "data"), message
     for setting in sorted(workload.augment.model_fields_set) if len(info.shape) == 1 else ():
         if getattr(workload.augment, setting):
-            yield (*path, "augment", setting), f"needs images; the data have shape {info.shape}"
+            yield (*path, "augment", setting), f"requires images; found data of shape {info.shape}"
     if workload.memory_format == "channels_last" and len(info.shape) == 1:
-        yield (*path, "memory_format"), f"channels_last needs images; the data have shape {info.shape}"
+        yield (*path, "memory_format"), f"channels_last requires images; found data of shape {info.shape}"
 
 
 def _target(
@@ -129,8 +129,8 @@ def _target(
     if (low is not None and target.value < low) or (high is not None and target.value > high):
         yield (*path, bound), _out_of_range(target, low, high)
     elif facts.get("HIGHER_IS_BETTER") is (bound == "at_most"):
-        better, other = ("more", "at_least") if bound == "at_most" else ("less", "at_most")
-        yield (*path, bound), f"of {target.metric}, {better} is better; expected '{other}'"
+        better, other = ("higher", "at_least") if bound == "at_most" else ("lower", "at_most")
+        yield (*path, bound), f"expected '{other}': {better} values of {target.metric} are better"
 
 
 def _out_of_range(target: Target, low: float | None, high: float | None) -> str:
@@ -144,7 +144,7 @@ def _out_of_range(target: Target, low: float | None, high: float | None) -> str:
 
 
 def _build_error(model: Component, folder: Path, info: DataInfo) -> str:
-    """Build the model without memory and say what went wrong; empty if nothing. Imports torch."""
+    """Build the model without memory and return the error message, "" if none. Imports torch."""
     import torch
 
     try:
@@ -159,5 +159,5 @@ def _build_error(model: Component, folder: Path, info: DataInfo) -> str:
     except OptbenchError as error:
         return "; ".join(said(problem) for problem in error.problems)
     except Exception as error:  # a model in somebody's own file may raise anything
-        return f"'{model.name}' can't be built: {error or type(error).__name__}"
+        return f"building '{model.name}' failed: {error or type(error).__name__}"
     return ""
