@@ -1,4 +1,4 @@
-"""Two sets of results: what changed in what was measured, entry by entry, with its uncertainty."""
+"""Changes between two sets of results, per entry and quantity, with their uncertainty."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def compared(matched: Matched) -> list[Compared]:
 
 
 def changes_frame(items: Iterable[Compared]) -> pd.DataFrame:
-    """One row an entry and quantity that some trial tells, with the columns of `Change`."""
+    """Return one row per entry and quantity that some trial recorded, with the columns of `Change`."""
     names = [field.name for field in fields(Change)]
     told = [item.change for item in items if item.change.n_before or item.change.n_after]
     return pd.DataFrame([vars(change) for change in told], columns=names)
@@ -108,7 +108,7 @@ def _of_entry(pair: SuitePair, entry: EntryPair, times: _Times) -> list[Compared
 
 
 def _not_judged(entry: EntryPair) -> str:
-    """What forbids a gate to pass, whatever the numbers say."""
+    """Return why no gate may pass regardless of the numbers; "" if one may."""
     if same_records(entry):
         return "both sides contain identical records: no new measurement to compare"
     missing = missing_seeds(entry.after)
@@ -225,7 +225,7 @@ def _shown(value: float, ratio: bool) -> float:
 
 
 def few(found: Contrast) -> str:
-    """Why a contrast tells nothing; "" if it has an interval."""
+    """Return why a contrast has no interval; "" if it has one."""
     if found.has_interval:
         return ""
     fewest = min(found.n_before, found.n_after)

@@ -1,4 +1,4 @@
-"""Which entries can be told apart: all pairs of one block, paired by seed, Holm-adjusted (decision 7)."""
+"""Significance tests of all pairs of entries in a block, paired by seed, Holm-adjusted (decision 7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an update costs and how smoothly it descends; and what each entry is best used for, derived by rules."""
+"""Cost of an update, smoothness of the descent, and the best use of each entry, derived by rules."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RULES = (
 
 
 def costs_frame(results: Results, table: pd.DataFrame | None = None) -> pd.DataFrame:
-    """One row a row of the timed table. Means over the trials that ended by themselves; what no trial told is NaN.
+    """Return one row per row of the timed table. Values are means over trials; NaN where no trial recorded a value.
 
     activation_bytes: kept for the backward pass of one batch; training_bytes: those, parameters, gradients and optimizer state;
     peak_memory_bytes: the allocator's (CUDA), the greatest; process_memory_bytes: of the whole process, the greatest sampled;
@@ -43,8 +43,8 @@ def costs_frame(results: Results, table: pd.DataFrame | None = None) -> pd.DataF
     and per epoch; loss_rises: share of updates whose batch had a greater loss than the one before; gradient noise scale in
     samples at the first and the last weights (McCandlish et al. 2018); clipped: share of steps; exploded_steps, vanished_steps:
     sums over trials; data_wait: share of training seconds; utilisations, power and clock: means of samples.
-    epochs_to_target, steps_to_target: as in the comparison, of the first target. best_use: by `RULES`; "" where nothing stands
-    out, and without a target. `table` is the comparison, where it is at hand.
+    epochs_to_target, steps_to_target: as in the comparison, of the first target. best_use: by `RULES`; "" if no rule applies
+    or there is no target. `table`: the result of `comparison`, if already computed.
     """
     records = []
     for row in table_rows(results):
@@ -103,7 +103,7 @@ def _costs(row: TableRow) -> dict[str, Any]:
 
 
 def per_trial(column: str, rows: Iterable[TableRow]) -> pd.DataFrame:
-    """`training_bytes`, `seconds_per_update` or `loss_rises`: a row a seed, a column a config_id."""
+    """`training_bytes`, `seconds_per_update` or `loss_rises`: one row per seed, one column per config_id."""
     fact = _PER_TRIAL[column]
     values = {
         row.config_id: pd.Series(

@@ -1,4 +1,4 @@
-"""Curves over training: every series that trials tell at their evaluations, of each seed and over seeds."""
+"""Curves over training: each series recorded at evaluations, per seed and aggregated over seeds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SERIES = {
 
 
 def curves_frame(results: Results) -> pd.DataFrame:
-    """One row a table row, series and common evaluation step, in their order: the median over seeds, and a band.
+    """Return one row per table row, series and common evaluation step: the median over seeds, and a band.
 
     Columns: suite, workload, horizon, optimizer, config_id; metric, split (a metric of a split; or train_loss of train;
     learning_rate, gradient_norm and the like, whose split is ""); step, epoch, train_seconds (the median of the seeds
@@ -74,7 +74,7 @@ def curves_frame(results: Results) -> pd.DataFrame:
 
 
 def seed_curves_frame(results: Results) -> pd.DataFrame:
-    """One row a trial, series and evaluation: as `curves_frame`, with seed, trial_id, status and value.
+    """Return one row per trial, series and evaluation: as `curves_frame`, with seed, trial_id, status and value.
 
     Values that are not finite are left out. `status` is how the trial ended; "unfinished" if it has not.
     """

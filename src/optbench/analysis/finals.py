@@ -11,7 +11,7 @@ from optbench.store import Results
 
 
 def finals_frame(results: Results) -> pd.DataFrame:
-    """One row a trial that counts: suite, workload, horizon, optimizer, config_id, seed, metric, value, imputed (bool: the
+    """Return one row per trial that counts: suite, workload, horizon, optimizer, config_id, seed, metric, value, imputed (bool: the
     trial ended in the worst outcome, and `value` is what it counts as)."""
     records = []
     for suite in results.suites:

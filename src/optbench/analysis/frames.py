@@ -1,4 +1,4 @@
-"""Results -> data frames: a row a trial, a row an evaluation, a row a trial and target. What was measured, untouched."""
+"""Data frames of the measurements: trials, evaluations, and times to target."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _FIELDS = [field.name for field in fields(Evaluated) if field.name != "metrics"]
 
 
 def trials_frame(results: Results) -> pd.DataFrame:
-    """One row a trial, planned ones that have not run included; superseded ones left out.
+    """Return one row per trial, including planned trials that have not run and excluding superseded ones.
 
     Columns: suite, workload, horizon, optimizer, config_id (the table's row), seed, trial_id, planned (bool);
     status ("not run" without a file, "unfinished" without an end), at_fault, detail, complete (bool: nothing is left
-    to run), worst (bool: its end counts as the worst outcome); epochs, steps, samples, train_seconds, cpu_seconds,
+    to run), worst (bool: the outcome counts as the worst); epochs, steps, samples, train_seconds, cpu_seconds,
     evaluation_seconds, setup_seconds (all at the end of training); timings_interrupted (bool), resumed (times);
-    attempt (the one that counts), attempts (made), disturbed (bool: the seconds of all attempts were, by other work);
+    attempt (number of the one that counts), attempts (total), disturbed (bool: other load disturbed the timing of all attempts);
     parameters, parameter_bytes, state_bytes, step_peak_bytes, peak_memory_bytes; batch_size, threads, device,
     precision, initial_weights; <estimand>_<metric> of the test split for each estimand (last, best_validation).
     """
@@ -38,41 +38,44 @@ def trials_frame(results: Results) -> pd.DataFrame:
 
 
 def sweep_trials_frame(results: Results) -> pd.DataFrame:
-    """The same of the trials of sweeps."""
+    """Return one row per swept trial, with the columns of `trials_frame`."""
     return pd.DataFrame([record for row in sweep_rows(results) for record in _row_records(row)])
 
 
 def evaluations_frame(results: Results) -> pd.DataFrame:
-    """One row per evaluation, in order of trials and steps; for a trial that ended before its first one, a row of step 0.
+    """Return one row per evaluation, ordered by trial and step; a trial that ended before its first evaluation has a row at step 0.
 
     Columns: those that name the trial, status and at_fault (how it ended; "unfinished" if it has not), then step, epoch,
     samples, train_seconds, cpu_seconds, evaluation_seconds (cumulative), train_loss, learning_rate, gradient_norm,
     clipped_steps, skipped_steps, <split>_<metric> (of the test split only at the last step, where it is read once, and
     never of swept trials); of sweeps also point_<hyperparameter>, empty in timed trials.
     """
-    told = [
-        _Told.of(row, log) for row in all_rows(results) for log in row.logs if log.evaluations or log.finished
+    trials = [
+        _TrialColumns.of(row, log)
+        for row in all_rows(results)
+        for log in row.logs
+        if log.evaluations or log.finished
     ]
-    if not told:
+    if not trials:
         clocks = ["step", "epoch", "samples", "train_seconds"]
         return pd.DataFrame(columns=[*KEYS, "seed", "trial_id", "status", "at_fault", *clocks])
     columns: dict[str, pd.Series[Any]] = {}
-    for name in dict.fromkeys(chain.from_iterable(trial.columns() for trial in told)):
-        values = list(chain.from_iterable(trial.column(name) for trial in told))
+    for name in dict.fromkeys(chain.from_iterable(trial.columns() for trial in trials)):
+        values = list(chain.from_iterable(trial.column(name) for trial in trials))
         counted = {int, type(None)} <= set(map(type, values))  # numbers that would turn into fractions
         columns[name] = pd.Series(values, dtype=object if counted else None)
     return pd.DataFrame(columns, copy=False)
 
 
 def passages_frame(results: Results) -> pd.DataFrame:
-    """One row a complete trial and target: when the target was first seen to hold.
+    """Return one row per complete trial and target, with the time of the first evaluation at which the target held.
 
     Columns: those that name the trial, target (text), reached (bool) and, for each unit in epochs, steps, samples,
     seconds and gradient_evaluations (empty where not recorded): <unit> (the evaluation at which it held; where it never
     did, the whole budget: the trial is censored there, also if it diverged earlier) and <unit>_low (the evaluation
     before). The passage lies in (low, unit].
     Trials that the infrastructure ended, or that are not complete, are missing, not censored. Seconds are empty
-    where the clock was carried over a restart, and where a trial that ended early gives no pace to tell its budget.
+    where the clock was carried over a restart, and where a trial ended too early to extrapolate the time of its budget.
     """
     records = [record for suite in results.suites for record in _passages(suite)]
     columns = [*KEYS, "seed", "trial_id", "target", "reached"]
@@ -81,8 +84,7 @@ def passages_frame(results: Results) -> pd.DataFrame:
 
 
 def plain_rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
-    """What `to_dict("records")` gives, in a fraction of its time where there are few rows and many columns: a mapping of plain
-    values a row."""
+    """Return one dict of plain Python values per row: as `to_dict("records")`, but faster for few rows and many columns."""
     columns = []
     for _, column in frame.items():
         values = column.tolist()
@@ -94,12 +96,12 @@ def plain_rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
 
 
 def counts(log: TrialLog) -> bool:
-    """Whether the trial tells something about its optimizer: it ended by itself or through the optimizer (decision 9)."""
+    """Return whether the trial is evidence about its optimizer: it completed, or the optimizer caused its end (decision 9)."""
     return log.finished is not None and log.is_complete and (log.finished.status != "failed" or is_worst(log))
 
 
 def is_worst(log: TrialLog) -> bool:
-    """Divergence, running out of memory, and exceptions in the optimizer's step are the worst outcome (decision 9)."""
+    """Return whether the trial diverged, ran out of memory or raised in the optimizer step: the worst outcome (decision 9)."""
     if log.finished is None or not log.is_complete:
         return False
     status = log.finished.status
@@ -165,8 +167,8 @@ def _trial_record(row: TableRow, log: TrialLog | None) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What one trial's evaluations tell, a column at a time: a million rows at once would take gigabytes."""
+class _TrialColumns:
+    """The evaluations of one trial, by column: a million rows at once would take gigabytes."""
 
     names: dict[str, Any]  # the same in all rows
     metrics: dict[str, tuple[str, str]]  # split and metric, by column
@@ -174,7 +176,7 @@ class _Told:
     log: TrialLog
 
     @classmethod
-    def of(cls, row: TableRow, log: TrialLog) -> _Told:
+    def of(cls, row: TableRow, log: TrialLog) -> _TrialColumns:
         end = log.finished
         names = _names(row) | {"seed": log.trial["seed"], "trial_id": log.id}
         names |= {"status": end.status if end else "unfinished", "at_fault": end.at_fault if end else ""}
@@ -205,15 +207,15 @@ class _Told:
             return [0 if name == "step" else None]
         if name in _FIELDS:
             return self.log.gradient_evaluations if name == "gradient_evaluations" else events.column(name)
-        told = events.metric(*self.metrics[name]) if name in self.metrics else [nan] * len(events)
-        return [*told[:-1], self.final[name]] if name in self.final else told
+        values = events.metric(*self.metrics[name]) if name in self.metrics else [nan] * len(events)
+        return [*values[:-1], self.final[name]] if name in self.final else values
 
 
 _PASSAGES: WeakKeyDictionary[SuiteResults, list[dict[str, Any]]] = WeakKeyDictionary()
 
 
 def _passages(suite: SuiteResults) -> list[dict[str, Any]]:
-    """Found once a suite, as long as somebody holds it: several frames ask for them."""
+    """Return the passages of a suite, cached while the suite is referenced because several frames use them."""
     if suite not in _PASSAGES:
         _PASSAGES[suite] = [
             names | {"seed": log.trial["seed"], "trial_id": log.id, "target": text} | _passage(log, target)
@@ -271,7 +273,7 @@ def _clocks(log: TrialLog, index: int) -> dict[str, float]:
 
 
 def _budget(log: TrialLog, last: dict[str, float]) -> dict[str, float]:
-    """The whole budget in every unit: a trial that ended early is censored there, at its own pace in seconds."""
+    """Return the whole budget in each unit, where a trial is censored; seconds are extrapolated from the pace of the trial."""
     assert log.finished is not None
     facts = log.started
     if facts is None or facts.steps is None or log.finished.step >= facts.steps:

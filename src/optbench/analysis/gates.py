@@ -1,4 +1,4 @@
-"""Gates for continuous integration: a threshold held against evidence, and never passed because nothing was compared.
+"""Gates for continuous integration: thresholds on changes. A gate never passes because nothing was compared.
 
 An entry fails a gate if the data show that its change is past the threshold: the near bound of the 95 % interval lies beyond it
 (one-sided p below 0.025, Holm-adjusted over the entries that the gate judges). It is inconclusive if the estimate is past the
@@ -68,7 +68,7 @@ def judge(items: Sequence[Compared], gate: Gate, difference: str = "") -> list[J
 
 
 def judgements_frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
-    """One row a judgement: gate, threshold, outcome, why, and the entry and quantity it is of."""
+    """Return one row per judgement: gate, threshold, outcome, why, and the entry and quantity judged."""
     names = ("suite", "workload", "horizon", "optimizer", "quantity", "change", "low", "high")
     records = [
         {"gate": of.gate.kind, "threshold": of.gate.threshold, "outcome": of.outcome, "why": of.why}
@@ -79,7 +79,7 @@ def judgements_frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
 
 
 def fails(judgements: Sequence[Judgement], *, strict: bool) -> bool:
-    """Whether any gate is not met; with `strict` also where the data can't tell."""
+    """Return whether any gate is not met; with `strict`, inconclusive ones count as not met."""
     bad = {"failed", "not judged"} | ({"inconclusive"} if strict else set())
     return any(of.outcome in bad for of in judgements)
 

@@ -1,4 +1,4 @@
-"""The shortest horizon whose final metric meets the target: the answer that no schedule's length can spoil."""
+"""The shortest horizon whose final metric meets the target: a result that does not depend on the schedule length."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ COLUMNS = (
 
 
 def horizons_frame(results: Results) -> pd.DataFrame:
-    """One row a target, optimizer and horizon, for workloads that ran with several; each is a full run of its own.
+    """Return one row per target, optimizer and horizon, for workloads with several horizons; each horizon is a separate full run.
 
     Columns: suite, workload, target, optimizer, horizon (text), length (its number;
     in steps where the units differ); metric (the target's), estimand, seeds,

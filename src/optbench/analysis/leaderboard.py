@@ -1,4 +1,4 @@
-"""The leaderboard of the AlgoPerf competition: many workloads, one score, with what the original lacks: its uncertainty.
+"""The leaderboard of the AlgoPerf competition: one score over many workloads, with its uncertainty, which the original lacks.
 
 The rules are those of the competition's documentation and scoring code
 (https://github.com/mlcommons/algorithmic-efficiency, https://github.com/mlcommons/submissions_algorithms), steps 1 to 6
@@ -76,7 +76,7 @@ def rules_of(suite: SuiteResults) -> Rules:
 
 
 def trial_times(suite: SuiteResults) -> pd.DataFrame:
-    """One row a trial: submission, workload, study, seconds to the first evaluation that meets the target, else inf.
+    """Return one row per trial: submission, workload, study, seconds to the first evaluation that meets the target, else inf.
 
     A trial belongs to the study that its log names; where it names none, every seed is a study of one trial. Only the
     first target of a workload counts. Missing are trials that are not complete, and those whose clock was carried over a

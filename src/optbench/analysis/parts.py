@@ -1,4 +1,4 @@
-"""What memory and time are made of, part by part: only what was measured."""
+"""Breakdown of memory and time into measured parts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIME_PARTS = ("training", "data wait", "evaluation", "set-up")
 
 
 def memory_parts_frame(results: Results) -> pd.DataFrame:
-    """One row a table row and part of `MEMORY_PARTS` that is known: suite, workload, horizon, optimizer, config_id, part, bytes.
+    """Return one row per table row and known part of `MEMORY_PARTS`: suite, workload, horizon, optimizer, config_id, part, bytes.
 
     The greatest over seeds. Gradients are as large as the parameters. Step peak: what the optimizer's step allocates for its own
     duration beyond its state; activations: kept for the backward pass of one batch, where the suite studies costs. The two are
@@ -28,7 +28,7 @@ def memory_parts_frame(results: Results) -> pd.DataFrame:
 
 
 def time_parts_frame(results: Results) -> pd.DataFrame:
-    """One row a table row and part of `TIME_PARTS` that is known: as `memory_parts_frame`, with seconds (mean over trials whose
+    """Return one row per table row and known part of `TIME_PARTS`: as `memory_parts_frame`, with seconds (mean over trials whose
     clock ran through), share (of the sum of all that is known) and n (those trials).
 
     Training is the clock of all timed results, less the data wait where that is told apart; the other two are no part of it.

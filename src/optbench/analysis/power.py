@@ -1,4 +1,4 @@
-"""How many seeds it takes to see a difference, from the spread measured so far."""
+"""Number of seeds needed to detect a difference, from the measured spread."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def seeds_needed(std: float, delta: float, alpha: float = ALPHA, least_power: fl
 
 
 def seeds_frame(results: Results, delta: float) -> pd.DataFrame:
-    """One row an entry and baseline of a block: seeds that would show a difference of `delta` in the final metric.
+    """Return one row per entry and baseline of a block: the number of seeds needed to detect a difference of `delta` in the final metric.
 
     Columns: suite, workload, horizon, optimizer, baseline, metric; n (common seeds so far), difference_std (of the paired
     differences); seeds (power 80 % at 5 %), seeds_low, seeds_high (the same for the ends of the 95 % interval of the standard

@@ -19,7 +19,7 @@ from optbench.store import Results, SuiteResults
 
 
 def profile_frame(results: Results) -> pd.DataFrame:
-    """One row a suite, unit (epochs or steps, seconds, and gradient_evaluations where some entry used other than one per
+    """Return one row per suite, unit (epochs or steps, seconds, and gradient_evaluations where some entry used other than one per
     step), entry and step of its curve: suite, unit, optimizer (the entry's name), ratio (from 1 to `MAX_RATIO`),
     share (of the workloads, from this ratio on), workloads, runs (in all).
 

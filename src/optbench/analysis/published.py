@@ -1,4 +1,4 @@
-"""Published rows beside what was measured, cell by cell, each with its verdict."""
+"""Published claims compared with the measurements, each with its verdict."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class _Block:
 
 
 def verdicts_frame(results: Results, state_multiples: StateMultiples | None = None) -> pd.DataFrame:
-    """One row a workload, published row and column, in the suite's order; empty if nothing is published.
+    """Return one row per workload, published row and column, in the order of the suite; empty if nothing is published.
 
     Columns: suite, workload; source, url, optimizer (the source's name), entry (label here), column, kind, published (text),
     value, unit, margin, scope, protocol (as stated); measured with measured_low, measured_high (95 %; the measured value alone
@@ -256,7 +256,7 @@ def _ladder(
 
 
 def _by_rungs(row: Published, column: str, published: list[Published], block: _Block) -> Verdict:
-    """All the words that one source has in a column, against what was measured."""
+    """Judge all levels that one source states in a column."""
     rungs = {}
     for other in published:
         claim, entry = other.values.given.get(column), block.row(other.optimizer)
@@ -271,7 +271,7 @@ def _by_rungs(row: Published, column: str, published: list[Published], block: _B
 
 
 def _reading(claim: Claim, value: float) -> Verdict:
-    """A word without a unit is never reproduced; how it is read, and what that gives, is told."""
+    """Judge a level without a unit: never testable as stated; the reason gives the interpretation and its result."""
     if claim.means is None:
         return Verdict("not testable as stated", f"'{claim}' has no unit")
     because = f" ({claim.means.because})" if claim.means.because else ""

@@ -39,7 +39,7 @@ LEVEL_RULE = (
 
 
 def sensitivity_frame(results: Results) -> pd.DataFrame:
-    """One row an entry that was swept.
+    """Return one row per swept entry.
 
     suite, workload, optimizer, hyperparameters; metric; seeds (of which every point counts), points, points_a_decade, grid_low,
     grid_high (of the learning rate, or of what is swept first), failures (trials), complete (bool), engine (that trained the

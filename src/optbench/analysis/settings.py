@@ -121,7 +121,7 @@ def _difference(row: TableRow, own: SuiteResults, other: SuiteResults, side: str
 
 
 def cautions_frame(matched: Matched) -> pd.DataFrame:
-    """One row a sentence that a reader must know: suite, workload, kind, message (the columns of `warnings_frame`)."""
+    """Return one row per warning about the comparison: suite, workload, kind, message (the columns of `warnings_frame`)."""
     records = [
         {"suite": pair.name, "workload": workload, "kind": kind, "message": message}
         for pair in matched.suites

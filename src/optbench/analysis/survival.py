@@ -11,7 +11,7 @@ from optbench.store import Results
 
 
 def survival_frame(results: Results) -> pd.DataFrame:
-    """One row a table row, target, unit and moment: suite, workload, horizon, optimizer, config_id, target, unit, then time,
+    """Return one row per table row, target, unit and time: suite, workload, horizon, optimizer, config_id, target, unit, then time,
     at_risk, events, survival with its 95 % band low, high (empty where all or none have arrived).
 
     Gradient evaluations are a unit only in workloads in which some entry used other than one per step.

@@ -16,7 +16,7 @@ from optbench.store import Results
 
 
 def sweep_curves_frame(results: Results) -> pd.DataFrame:
-    """One row an entry and value of what it sweeps first (the learning rate), ascending: suite, workload, optimizer,
+    """Return one row per entry and value of its main hyperparameter (the learning rate), ascending: suite, workload, optimizer,
     hyperparameter, metric, value, mean (of the last validation metric; at each value the best over the other
     hyperparameters, by seed), low, high (95 % t interval; empty for one seed), n (seeds of which every point counts),
     failures (trials of the whole sweep that count as the worst outcome), own (the entry's value, NaN if it has none).
@@ -31,7 +31,7 @@ def sweep_curves_frame(results: Results) -> pd.DataFrame:
 
 
 def sweep_grid_frame(results: Results) -> pd.DataFrame:
-    """One row an entry and point of a sweep over exactly two hyperparameters: suite, workload, optimizer, metric, x_name,
+    """Return one row per entry and point of a sweep over exactly two hyperparameters: suite, workload, optimizer, metric, x_name,
     y_name, x, y, mean, low, high (over seeds, 95 % t interval; empty for one seed), n (seeds of which every point counts),
     failures (trials at this point that count as the worst outcome), own (bool: the entry as written), higher (bool: greater
     is better)."""

@@ -38,7 +38,7 @@ COLUMNS = [
 
 
 def sweep_times_frame(results: Results) -> pd.DataFrame:
-    """One row a point of a sweep whose workload has a target.
+    """Return one row per point of each sweep whose workload has a target.
 
     suite, workload, optimizer, point (dict); target (the first), seeds (that count), reached (how many); steps_to_target (the
     Kaplan-Meier median, empty if half or fewer reached it); step_seconds (median over the entry's timed trials, alone; empty

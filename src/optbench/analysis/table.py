@@ -54,7 +54,7 @@ COLUMNS = (
 
 
 def comparison(results: Results) -> pd.DataFrame:
-    """The tidy table. Fractions, multiples and seconds as plain numbers; empty where not reached or not known.
+    """Return the comparison as a tidy table: plain fractions, multiples and seconds; empty where not reached or unknown.
 
     suite, workload, the values of the suite's axes by path, horizon, target (empty if there is none), optimizer,
     config_id; baseline (bool);
@@ -146,7 +146,7 @@ def _every_value(log: TrialLog, metric: str) -> Iterator[Iterable[float]]:
 
 
 def final_values(rows: list[TableRow], metric: str, *, higher: bool) -> pd.DataFrame:
-    """The final metric, a row a seed and a column a config_id. Worst outcomes are filled in, missing trials are NaN."""
+    """The final metric, one row per seed and one column per config_id. Worst outcomes are filled in, missing trials are NaN."""
     worst = worst_value(rows, metric, higher=higher)
     columns = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""The one rule by which a published claim is judged: an interval of the same estimand against a margin stated before.
+"""Verdicts on published claims: compare an interval of the same estimand with a margin stated in advance.
 
 Intervals are two-sided at 95 %, which for "equal within a margin" is stricter than the usual two one-sided tests (90 %).
 """
@@ -35,7 +35,7 @@ WORDS: tuple[Word, ...] = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """The word, and why where the numbers beside it don't say it all."""
+    """A verdict, with the reason where the numbers do not show it."""
 
     word: Word
     reason: str = ""
@@ -43,7 +43,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Measured:
-    """What stands against a claim. NaN is not known; `high` may be infinite where a budget ended first."""
+    """The measurement that a claim is compared with. NaN is unknown; `high` may be infinite where a budget ended first."""
 
     n: int = 0
     value: float = math.nan
@@ -68,7 +68,7 @@ def numeric(claimed: float, margin: float, measured: Measured) -> Verdict:
 
 
 def deterministic(claimed: float, margin: float, measured: float) -> Verdict:
-    """An exact measurement decides: reproduced within the margin, else contradicted."""
+    """Judge an exact measurement: reproduced within the margin, else contradicted."""
     if math.isnan(measured):
         return Verdict("not tested here", "not measured")
     return Verdict("reproduced" if abs(measured - claimed) <= margin * (1 + 1e-9) else "contradicted")
@@ -91,10 +91,10 @@ def ordering(difference: Measured, margin: float, resolution: float = 0.0) -> Ve
 
 
 def ladder(rungs: Mapping[str, int], values: pd.DataFrame, at_most: Collection[str] = ()) -> Verdict:
-    """`rungs` (greater is more) against `values` (a row a seed, a column an entry; greater is more), paired by seed.
+    """`rungs` (greater is more) against `values` (one row per seed, one column per entry; greater is more), paired by seed.
 
     Every pair of different rungs is a strict claim. Reproduced if all hold significantly (paired t test, Holm-adjusted at
-    5 %), contradicted if any is significantly reversed, else inconclusive. The reason tells Kendall's tau-b.
+    5 %), contradicted if any is significantly reversed, else inconclusive. The reason includes Kendall's tau-b.
     Of the entries in `at_most` the values are upper bounds: they show that an entry has less than another, never more.
     """
     pairs = [(a, b) for a in rungs for b in rungs if rungs[a] > rungs[b]]
@@ -119,7 +119,7 @@ def ladder(rungs: Mapping[str, int], values: pd.DataFrame, at_most: Collection[s
 
 
 def counted_ladder(rungs: Mapping[str, int], values: Mapping[str, float]) -> Verdict:
-    """As `ladder`, of what is counted and not sampled, as bytes are: every pair is decided by its two numbers."""
+    """Judge a ladder of exact quantities such as bytes: each pair is decided by its two numbers."""
     pairs = [(a, b) for a in rungs for b in rungs if rungs[a] > rungs[b]]
     if not pairs:
         return Verdict(
@@ -133,7 +133,7 @@ def counted_ladder(rungs: Mapping[str, int], values: Mapping[str, float]) -> Ver
 
 
 def too_few(n: int) -> Verdict | None:
-    """Decision 7: under five seeds nothing is concluded."""
+    """Return a verdict if there are fewer than five seeds (decision 7), else None."""
     if n == 0:
         return Verdict("not tested here", "not run")
     if n < FEW_SEEDS:

@@ -1,4 +1,4 @@
-"""What a reader must know before believing a table: one sentence each."""
+"""Warnings about a table of results, one sentence each."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _IDLE_RATE = 1e-12  # of the largest rate
 
 
 def warnings_frame(results: Results) -> pd.DataFrame:
-    """One row a warning: suite, workload (empty if about the whole suite), kind, message."""
+    """Return one row per warning: suite, workload (empty if it concerns the whole suite), kind, message."""
     records = []
     for suite in results.suites:
         rows = table_rows(Results((suite,)))
@@ -193,7 +193,7 @@ def _same_data(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
 
 
 def _gradients(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
-    """Of trials whose gradients were taken at every step."""
+    """Yield warnings about exploded and vanished gradients, for trials that recorded gradients at every step."""
     for word, of in (("exploded", "exploded_steps"), ("vanished", "vanished_steps")):
         found: dict[str, int] = {}
         for log in _logs(rows):
@@ -234,7 +234,7 @@ def _idle_share(steps: Sequence[int], rates: Sequence[float]) -> float:
 
 
 def _data(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
-    """What the data set's own checks found, once per workload."""
+    """Yield the findings of the data set checks, once per workload."""
     notes = (log.started.data_notes.splitlines() for log in _logs(rows) if log.started is not None)
     for note in dict.fromkeys(note for lines in notes for note in lines):
         yield "data", f"data: {note}"
@@ -268,7 +268,7 @@ def _logs(rows: list[TableRow]) -> list[TrialLog]:
 
 
 def _environments(log: TrialLog) -> Iterator[dict[str, Any]]:
-    """Of every process that trained the trial: one that went on elsewhere is mixed in itself."""
+    """Yield the environment of each process that trained the trial: a resumed trial may have several."""
     if log.started is not None:
         yield log.started.environment
     yield from (event.environment for event in log.resumed)
