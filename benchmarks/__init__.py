@@ -1,4 +1,4 @@
-"""What optbench costs and saves, measured against plain PyTorch loops that are written out here. `make bench` runs it all.
+"""Benchmarks of optbench against plain PyTorch loops. `make bench` runs all of them.
 
-Nothing is asserted about time: the figures are reported, as ratios with their spread, in `results/bench/`.
+Times are not asserted: they are reported as ratios with their range, in `results/bench/`.
 """

@@ -1,8 +1,8 @@
-"""Measure everything, or the topics named, and write `results/bench/bench.json` and `bench.md`, topic by topic.
+"""Run all benchmarks, or the named topics, and write `results/bench/bench.json` and `bench.md` after each topic.
 
 python -m benchmarks [TOPIC...] [--rounds N] [--output DIR]
 
-Other topics that the file has, of this machine and these versions, stay as they were measured.
+Results of other topics in the file are kept if they are from this machine and these versions.
 """
 
 from __future__ import annotations
@@ -43,30 +43,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(TOPICS)}; default: all")
+    parser.add_argument(
+        "topics", nargs="*", metavar="TOPIC", help=f"one of {', '.join(TOPICS)}; default: all"
+    )
     parser.add_argument(
         "--rounds", type=int, default=5, help="interleaved rounds of a comparison (default 5)"
     )
     parser.add_argument("--output", type=Path, default=ROOT / "results" / "bench")
-    asked = parser.parse_args()
-    unknown = sorted(set(asked.topics) - set(TOPICS))
+    arguments = parser.parse_args()
+    unknown = sorted(set(arguments.topics) - set(TOPICS))
     if unknown:
-        parser.error(f"no topic {', '.join(unknown)}; expected some of {', '.join(TOPICS)}")
-    asked.output.mkdir(parents=True, exist_ok=True)
+        parser.error(f"unknown topic {', '.join(unknown)}; expected one or more of {', '.join(TOPICS)}")
+    arguments.output.mkdir(parents=True, exist_ok=True)
     machine = _machine()
-    known = _known(asked.output / "bench.json", machine)
-    for name in asked.topics or TOPICS:
+    measured = _previous_topics(arguments.output / "bench.json", machine)
+    for name in arguments.topics or TOPICS:
         began, figures = time.time(), []
-        for figure in TOPICS[name](asked.rounds):
+        for figure in TOPICS[name](arguments.rounds):
             print(_line(figure), flush=True)
             figures.append(figure.as_dict())
-        known[name] = {"minutes": (time.time() - began) / 60, "figures": figures}
-        _write(asked.output, machine, {name: known[name] for name in TOPICS if name in known})
-    print(f"{asked.output}/bench.json, bench.md")
+        measured[name] = {"minutes": (time.time() - began) / 60, "figures": figures}
+        _write(arguments.output, machine, {name: measured[name] for name in TOPICS if name in measured})
+    print(f"{arguments.output}/bench.json, bench.md")
 
 
-def _known(path: Path, machine: dict[str, str]) -> dict[str, Any]:
-    """What was measured before, here and with these versions."""
+def _previous_topics(path: Path, machine: dict[str, str]) -> dict[str, Any]:
+    """Return earlier results from this machine and these versions, by topic."""
     if not path.is_file():
         return {}
     content = json.loads(path.read_text())
@@ -96,9 +98,9 @@ def _number(value: float | str) -> str:
 
 def _page(figures: list[dict[str, Any]], machine: dict[str, str]) -> str:
     lines = [
-        "# What optbench costs and saves",
+        "# Benchmarks of optbench",
         "",
-        "Written by `make bench`; ratios are medians of interleaved rounds with their range, above 1 in optbench's favour.",
+        "Written by `make bench`; ratios are medians of interleaved rounds with their range; above 1, optbench is better.",
         f"Measured on {', '.join(machine.values())}.",
         "",
         "| topic | what | goal | measured |",

@@ -1,4 +1,4 @@
-"""The command line: start-up, checking, planning, and reports over many trials."""
+"""Benchmarks of the command line: start-up, check, plan, and reports of many trials."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ def quick(count: int) -> Iterator[Figure]:
         seconds = [timed([*OPTBENCH, *arguments])[0] for _ in range(max(3, count))]
         facts: dict[str, float | str] = {
             "seconds, median": statistics.median(seconds),
-            "least": min(seconds),
-            "most": max(seconds),
+            "minimum": min(seconds),
+            "maximum": max(seconds),
         }
         yield Figure("commands", f"optbench {name}", goal, facts=facts)
 
 
 def planning(count: int) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
-        path = _written(Path(folder), "many", entries=100, seeds=1000)
+        path = _write_suite(Path(folder), "many", entries=100, seeds=1000)
         seconds = [
             timed([*OPTBENCH, "plan", str(path), "--results", folder])[0] for _ in range(max(1, count // 2))
         ]
-    facts: dict[str, float | str] = {"seconds, median": statistics.median(seconds), "most": max(seconds)}
+    facts: dict[str, float | str] = {"seconds, median": statistics.median(seconds), "maximum": max(seconds)}
     yield Figure("commands", "optbench plan of 100,000 trials", "3 s", facts=facts)
 
 
 def reports(count: int) -> Iterator[Figure]:
-    """10,000 trials of 100 records each, as one suite and as a hundred: cold (nothing cached), then warm."""
+    """Report 10,000 trials of 100 records each, as 1 and as 100 suites: cold (nothing cached), then warm."""
     for suites, entries, seeds in ((1, 20, 500), (100, 10, 10)):
         with tempfile.TemporaryDirectory() as folder:
             for number in range(suites):
-                _store(Path(folder), f"suite_{number}", entries, seeds, records=100)
+                _write_trials(Path(folder), f"suite_{number}", entries, seeds, records=100)
             line = [
                 *OPTBENCH,
                 "report",
@@ -77,7 +77,7 @@ def reports(count: int) -> Iterator[Figure]:
         )
 
 
-def _written(folder: Path, name: str, entries: int, seeds: int) -> Path:
+def _write_suite(folder: Path, name: str, entries: int, seeds: int) -> Path:
     suite: dict[str, Any] = {
         "workload": {
             "model": "small_cnn",
@@ -97,9 +97,9 @@ def _written(folder: Path, name: str, entries: int, seeds: int) -> Path:
     return path
 
 
-def _store(folder: Path, name: str, entries: int, seeds: int, records: int) -> None:
-    """Made-up trials in a real store: accuracy rises to a height that depends on entry and seed."""
-    loaded = load(_written(folder, name, entries, seeds))
+def _write_trials(folder: Path, name: str, entries: int, seeds: int, records: int) -> None:
+    """Write artificial trials to a store; the final accuracy depends on entry and seed."""
+    loaded = load(_write_suite(folder, name, entries, seeds))
     trials = plan(loaded)
     store = SuiteFolder.of(folder, loaded.name)
     store.create()
@@ -109,7 +109,7 @@ def _store(folder: Path, name: str, entries: int, seeds: int, records: int) -> N
     environment = {"optbench": "0", "torch": "0", "device": "cpu", "device_name": "made up", "threads": 1}
     for number, trial in enumerate(trials):
         height = 0.88 + 0.1 * ((number * 7919) % 1000) / 1000
-        made: list[Any] = [
+        events: list[Any] = [
             Started(
                 environment,
                 1000,
@@ -124,7 +124,7 @@ def _store(folder: Path, name: str, entries: int, seeds: int, records: int) -> N
         ]
         for epoch in range(1, records + 1):
             metrics = {"validation": {"accuracy": height * epoch / (epoch + 3), "loss": 1 / epoch}}
-            made.append(
+            events.append(
                 Evaluated(
                     step=100 * epoch,
                     epoch=float(epoch),
@@ -138,7 +138,7 @@ def _store(folder: Path, name: str, entries: int, seeds: int, records: int) -> N
                 )
             )
         final = {"last": {"accuracy": height, "loss": 0.1}}
-        made.append(
+        events.append(
             Finished(
                 "completed",
                 step=100 * records,
@@ -148,4 +148,4 @@ def _store(folder: Path, name: str, entries: int, seeds: int, records: int) -> N
                 state_bytes=4000,
             )
         )
-        store.write_trial(trial, made)
+        store.write_trial(trial, events)

@@ -1,9 +1,8 @@
-"""What needs an NVIDIA GPU: `make gpu` measures it and writes `results/bench/gpu.json` and `gpu.md`.
+"""Benchmarks that need an NVIDIA GPU: `make gpu` runs them and writes `results/bench/gpu.json` and `gpu.md`.
 
 python -m benchmarks.gpu [TOPIC...] [--output DIR]
 
-Every measurement takes its device and sizes, so that the tests run each of them on a CPU, tiny: none is tried for the first time
-where a GPU is at hand.
+Each benchmark takes its device and sizes as arguments, so that the tests can run it on a CPU with small sizes.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Work:
-    """One model, its pictures and its batch."""
+    """A model with its image size, number of samples and batch size."""
 
     model: Any
     pixels: int
@@ -56,13 +55,13 @@ class Work:
 
 @dataclass(frozen=True)
 class Sizes:
-    """`steps` are those of one timed stretch."""
+    """Sizes of the benchmarks. `steps`: steps per timed interval."""
 
     rounds: int
     steps: int
     convnet: Work
     large: Work
-    small: Work  # bound by launching
+    small: Work  # limited by kernel launches
     mlp: Work
     stacked: int  # trials in one stack
 
@@ -89,7 +88,7 @@ TINY = Sizes(
 
 @dataclass(frozen=True)
 class Place:
-    """Where it is measured, and where data and suites may lie meanwhile."""
+    """The device, a folder for temporary data and suites, and the sizes of the benchmarks."""
 
     device: torch.device
     folder: Path
@@ -128,7 +127,7 @@ def throughput(place: Place) -> Iterator[Figure]:
     work = place.sizes.convnet
     trial = _trial(place, work, "SGD + Momentum")
     rates = [work.batch / _step_seconds(_records(trial, place)) for _ in range(place.sizes.rounds)]
-    facts: dict[str, float | str] = {"images a second, least": min(rates), "most": max(rates)}
+    facts: dict[str, float | str] = {"images per second, minimum": min(rates), "maximum": max(rates)}
     yield Figure("throughput", _name(work), "15,000 images/s with ResNet-18 at 32 pixels", facts=facts)
 
 
@@ -273,9 +272,9 @@ def _records(trial: Trial, place: Place) -> list[Any]:
 
 
 def _step_seconds(events: list[Any]) -> float:
-    """On the training clock, after the first evaluation: libraries have started, and graphs are captured."""
-    found = [event for event in events if isinstance(event, Evaluated)]
-    first, last = found[0], found[-1]
+    """Return the training seconds per step after the first evaluation, when libraries are loaded and graphs captured."""
+    evaluations = [event for event in events if isinstance(event, Evaluated)]
+    first, last = evaluations[0], evaluations[-1]
     return (last.train_seconds - first.train_seconds) / (last.step - first.step)
 
 
@@ -295,7 +294,7 @@ def _step(session: Session, number: int) -> None:
 
 
 def _seconds(step: Callable[[int], None], place: Place) -> float:
-    """Of one step, over `steps` of them."""
+    """Return the mean seconds of one step."""
     synchronise(place.device)
     since = time.perf_counter()
     for number in range(place.sizes.steps):
@@ -310,7 +309,7 @@ def _name(work: Work) -> str:
 
 
 def measure(topics: list[str], place: Place, output: Path, machine: str) -> None:
-    """What is measured is written after each topic: a later one that fails takes nothing with it."""
+    """Run the topics and write the results after each, so that a later failure loses nothing."""
     output.mkdir(parents=True, exist_ok=True)
     figures: list[Figure] = []
     for topic in topics:
@@ -322,7 +321,7 @@ def measure(topics: list[str], place: Place, output: Path, machine: str) -> None
 
 def _page(figures: list[Figure], machine: str) -> str:
     lines = [
-        "# What optbench costs and saves on a GPU",
+        "# Benchmarks of optbench on a GPU",
         "",
         "Written by `make gpu`; ratios are medians of interleaved rounds with their range.",
         f"Measured on {machine}.",
@@ -344,19 +343,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(TOPICS)}; default: all")
+    parser.add_argument(
+        "topics", nargs="*", metavar="TOPIC", help=f"one of {', '.join(TOPICS)}; default: all"
+    )
     parser.add_argument("--output", type=Path, default=ROOT / "results" / "bench")
-    asked = parser.parse_args()
-    unknown = sorted(set(asked.topics) - set(TOPICS))
+    arguments = parser.parse_args()
+    unknown = sorted(set(arguments.topics) - set(TOPICS))
     if unknown:
-        parser.error(f"no topic {', '.join(unknown)}; expected some of {', '.join(TOPICS)}")
+        parser.error(f"unknown topic {', '.join(unknown)}; expected one or more of {', '.join(TOPICS)}")
     if not torch.cuda.is_available():
-        sys.exit("torch finds no NVIDIA GPU here: nothing was measured, and nothing was written")
+        sys.exit("torch finds no NVIDIA GPU: nothing was measured or written")
     device = torch.device("cuda:0")
     with tempfile.TemporaryDirectory() as folder:
         machine = f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
-        measure(asked.topics or list(TOPICS), Place(device, Path(folder), FULL), asked.output, machine)
-    print(f"{asked.output}/gpu.json, gpu.md")
+        measure(
+            arguments.topics or list(TOPICS), Place(device, Path(folder), FULL), arguments.output, machine
+        )
+    print(f"{arguments.output}/gpu.json, gpu.md")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The rivals, as plain PyTorch: the best loop we can write by hand for the same work, and the loop that people write.
+"""Plain PyTorch training loops for comparison: the best that we can write by hand, and the usual one of tutorials.
 
-`python -m benchmarks.loops best|usual WORKLOAD --steps N ...` trains in a process of its own and prints one line of JSON:
-train_seconds, cpu_seconds, samples_per_second, setup_seconds, accuracy (of the test split; null where not asked for).
+`python -m benchmarks.loops best|usual WORKLOAD --steps N ...` trains in its own process and prints one line of JSON:
+train_seconds, cpu_seconds, samples_per_second, setup_seconds, accuracy (of the test split; null if not requested).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.workloads import WORKLOADS, Bench, images  # noqa: E402
 
 
 def model_of(work: Bench) -> nn.Module:
-    """As in the catalog, written out: (n, 1, 28, 28) -> (n, 10)."""
+    """Return the same model as the catalog's: (n, 1, 28, 28) -> (n, 10)."""
     if work.model == "mlp":
         widths = [784, *work.hidden]
         layers: list[nn.Module] = [nn.Flatten()]
@@ -39,7 +39,7 @@ def model_of(work: Bench) -> nn.Module:
 
 
 def best(work: Bench, steps: int, seed: int) -> tuple[nn.Module, float, float]:
-    """Data in memory as bytes, augmented a batch at a time, fused step, no waiting, norm of the gradient every `work.every` steps."""
+    """Train with the best loop: data in memory as bytes, augmented per batch, fused step, gradient norm every `work.every` steps."""
     layout = torch.channels_last if work.channels_last else torch.contiguous_format
     (pictures, labels), _ = images()
     data, wanted = torch.from_numpy(pictures), torch.from_numpy(labels)
@@ -84,7 +84,7 @@ def best(work: Bench, steps: int, seed: int) -> tuple[nn.Module, float, float]:
 
 
 def usual(work: Bench, steps: int, seed: int) -> tuple[nn.Module, float, float]:
-    """What tutorials show: PIL pictures, torchvision transforms a sample at a time, a DataLoader, torch's defaults, `loss.item()`."""
+    """Train as tutorials do: PIL images, torchvision transforms per sample, a DataLoader, torch's defaults, `loss.item()`."""
     from PIL import Image
     from torch.utils.data import DataLoader, Dataset
     from torchvision import transforms
@@ -146,25 +146,25 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--accuracy", action="store_true")
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    work = WORKLOADS[asked.workload]
-    if asked.kind != "usual":  # never give memory back: glibc would otherwise fault it in anew at every step
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    work = WORKLOADS[arguments.workload]
+    if arguments.kind != "usual":  # keep freed memory: glibc would otherwise fault it in again in each step
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-3, 1 << 30), libc.mallopt(-1, 0x7FFFFFFF)
     setup = time.perf_counter() - STARTED
-    if asked.kind == "usual":
-        model, seconds, cpu = usual(work, asked.steps, asked.seed)
+    if arguments.kind == "usual":
+        model, seconds, cpu = usual(work, arguments.steps, arguments.seed)
     else:
-        model, seconds, cpu = best(work, asked.steps, asked.seed)
-    told = {
+        model, seconds, cpu = best(work, arguments.steps, arguments.seed)
+    result = {
         "train_seconds": seconds,
         "cpu_seconds": cpu,
-        "samples_per_second": asked.steps * work.batch / seconds,
+        "samples_per_second": arguments.steps * work.batch / seconds,
         "setup_seconds": setup,
-        "accuracy": accuracy(model) if asked.accuracy else None,
+        "accuracy": accuracy(model) if arguments.accuracy else None,
     }
-    print(json.dumps(told))
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The optimizer's step: its implementations on real shapes, and what compiling costs the first and the second trial."""
+"""Benchmarks of the optimizer step: its implementations on real shapes, and the cost of compiling in the first and second trial."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COMPARED = (
 
 
 def steps(count: int) -> Iterator[Figure]:
-    """On the parameters of ResNet-18, all implementations in turns, by `optbench steps`."""
+    """Time all implementations, interleaved, on the parameters of ResNet-18 with `optbench steps`."""
     line = [
         *OPTBENCH,
         "steps",
@@ -37,22 +37,26 @@ def steps(count: int) -> Iterator[Figure]:
         raise RuntimeError(f"{' '.join(line)}\n{done.stderr}")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     for label in dict.fromkeys(row["optimizer"] for row in rows):
-        own = {row["implementation"]: row for row in rows if row["optimizer"] == label and not row["problem"]}
+        by_implementation = {
+            row["implementation"]: row for row in rows if row["optimizer"] == label and not row["problem"]
+        }
         fast = {
-            name: float(row["times_faster_than_forloop"]) for name, row in own.items() if name != "forloop"
+            name: float(row["times_faster_than_forloop"])
+            for name, row in by_implementation.items()
+            if name != "forloop"
         }
         best = max(fast, key=lambda name: fast[name])
         facts: dict[str, float | str] = {name: f"{value:.2f} x" for name, value in fast.items()}
-        facts["best over the floor"] = f"{float(own[best]['times_the_floor']):.2f} x"
+        facts["best / lower bound"] = f"{float(by_implementation[best]['times_the_floor']):.2f} x"
         yield Figure("steps", f"{label} on ResNet-18: for-loop / {best}", "2", (fast[best],), facts)
 
 
 def compiling(count: int) -> Iterator[Figure]:
-    """Two trials of one workload with an empty cache: the first compiles, the second finds it done."""
+    """Run two trials of one workload with an empty cache: the first compiles, the second uses the cache."""
     work = WORKLOADS["cnn"]
-    told = suite(work, steps=20, seeds=2)
-    told["workload"]["compile"] = True
-    ran = run(told, "--device", "cpu", "--threads", "2")
+    compiled_suite = suite(work, steps=20, seeds=2)
+    compiled_suite["workload"]["compile"] = True
+    ran = run(compiled_suite, "--device", "cpu", "--threads", "2")
     first, second = (event["setup_seconds"] for event in ran.of("finished"))
     facts: dict[str, float | str] = {"set-up of the first trial, s": first, "of the second, s": second}
     yield Figure("compile", "small convnet, fp32, `compile: true`", "compiled once", facts=facts)

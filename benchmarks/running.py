@@ -1,4 +1,4 @@
-"""Run optbench as a user does, or a loop, in processes of their own; and put measurements side by side."""
+"""Run optbench or a loop in its own process, and compare measurements in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OPTBENCH = (sys.executable, "-m", "optbench")
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the report. `ratio` has an entry a round: above 1 is in optbench's favour."""
+    """One line of the report. `ratio` has one value per round; above 1, optbench is better."""
 
     topic: str
     what: str
@@ -46,19 +46,19 @@ class Figure:
 def loop(
     kind: str, workload: str, *, steps: int, threads: int = 2, seed: int = 0, accuracy: bool = False
 ) -> dict[str, Any]:
-    """What `benchmarks.loops` tells."""
+    """Run `benchmarks.loops` and return its result."""
     line = [sys.executable, "-m", "benchmarks.loops", kind, workload, "--steps", str(steps)]
     line += ["--threads", str(threads), "--seed", str(seed), *(["--accuracy"] if accuracy else [])]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(line)}\n{done.stderr}")
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 @dataclass(frozen=True)
 class Ran:
-    """One `optbench run`: its trials' events, and when they came (seconds since the command was typed)."""
+    """One `optbench run`: events of its trials with their arrival times (seconds since the start of the command)."""
 
     events: tuple[tuple[float, dict[str, Any]], ...]
     seconds: float
@@ -68,13 +68,13 @@ class Ran:
 
     @property
     def span(self) -> float:
-        """From the first trial's start to the last one's end: what a sweep takes, start-up apart."""
+        """Seconds from the start of the first trial to the end of the last, without start-up."""
         times = [at for at, event in self.events if event["event"] in ("started", "finished")]
         return times[-1] - times[0]
 
 
 def run(suite: dict[str, Any], *options: str) -> Ran:
-    """`optbench run` of a suite given as a mapping, with its records in a temporary folder."""
+    """Run `optbench run` on a suite given as a mapping, with a temporary results folder."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.yaml"
         path.write_text(yaml.safe_dump(suite, sort_keys=False))
@@ -93,20 +93,20 @@ def run(suite: dict[str, Any], *options: str) -> Ran:
 
 
 def samples_per_second(ran: Ran, batch: int) -> float:
-    """By optbench's own clock, over all finished trials."""
+    """Return samples per second of training time, over all finished trials."""
     finished = ran.of("finished")
     rate: float = batch * sum(e["step"] for e in finished) / sum(e["train_seconds"] for e in finished)
     return rate
 
 
 def rounds(count: int, *sides: Callable[[], float]) -> list[tuple[float, ...]]:
-    """Every side once a round, forwards then backwards (A B, B A, ...), so that a machine that drifts drifts for all."""
-    found = []
+    """Measure each side once per round, in alternating order (A B, B A, ...), so that drift of the machine affects all sides."""
+    measured = []
     for number in range(count):
         order = range(len(sides)) if number % 2 == 0 else reversed(range(len(sides)))
         values = {index: sides[index]() for index in order}
-        found.append(tuple(values[index] for index in range(len(sides))))
-    return found
+        measured.append(tuple(values[index] for index in range(len(sides))))
+    return measured
 
 
 def ratios(pairs: Sequence[tuple[float, ...]], over: int = 1, of: int = 0) -> tuple[float, ...]:
@@ -123,8 +123,10 @@ sys.exit(done.returncode)
 
 
 def timed(line: Sequence[str], *, env: dict[str, str] | None = None) -> tuple[float, float]:
-    """Wall seconds of a command, and MiB of its greatest resident set. It is watched by a process that is small itself: a child counts
-    what its parent held."""
+    """Return the wall seconds of a command and its peak resident memory in MiB.
+
+    A small process starts the command, because the peak of a child includes the memory of its parent at the fork.
+    """
     done = subprocess.run(
         [sys.executable, "-c", _WATCHED, *line],
         cwd=ROOT,

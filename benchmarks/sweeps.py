@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from benchmarks.answering import answer
+from benchmarks.idle_worker import report_torch_loaded
 from benchmarks.running import Figure, loop, ratios, rounds, run
 from benchmarks.workloads import WORKLOADS, Bench, suite
 from optbench.executor.process import StopRequest, child, receive
@@ -26,16 +26,16 @@ class _Sweep:
     )  # samples a second without evaluations and starts, a number a run
 
     def rate(self) -> float:
-        """Samples a second, from the first swept trial's start to the last one's end, evaluations included."""
+        """Return samples per second, from the first swept trial's start to the last one's end, evaluations included."""
         count = self.trials
         factors = [round(10 ** ((number + 0.5) / count - 0.5), 4) for number in range(count)]
-        told = suite(self.work, sensitivity={"lr": {"factors": factors}})
-        events = run(told, "--device", "cpu", *self.options).events
-        least, most = (0.999 * factors[0] * self.work.rate, 1.001 * factors[-1] * self.work.rate)
+        swept_suite = suite(self.work, sensitivity={"lr": {"factors": factors}})
+        events = run(swept_suite, "--device", "cpu", *self.options).events
+        lowest, highest = (0.999 * factors[0] * self.work.rate, 1.001 * factors[-1] * self.work.rate)
         swept = [(at, event) for at, event in events if event.get("point")]
-        mine = [(at, event) for at, event in swept if least <= event["point"]["lr"] <= most]
-        times = [at for at, event in mine if event["event"] in ("started", "finished")]
-        ends = [event for _, event in mine if event["event"] == "finished"]
+        grid_events = [(at, event) for at, event in swept if lowest <= event["point"]["lr"] <= highest]
+        times = [at for at, event in grid_events if event["event"] in ("started", "finished")]
+        ends = [event for _, event in grid_events if event["event"] == "finished"]
         samples: int = sum(end["step"] for end in ends) * self.work.batch
         self.trained.append(samples * cores() / sum(end["train_seconds"] for end in ends))
         return samples / (max(times) - min(times))
@@ -50,7 +50,7 @@ def _by_hand(kind: str, name: str, steps: int) -> float:
 
 
 def convnet(count: int) -> Iterator[Figure]:
-    """A grid with its best inside, so that it is not extended."""
+    """Measure a grid whose best value is inside, so that it is not extended."""
     sweep = _Sweep(6, replace(WORKLOADS["cnn_bf16"], steps=150, every=150, rate=0.5))
     pairs = rounds(max(1, count // 2), sweep.rate, lambda: _by_hand("usual", "cnn_bf16", 30))
     yield Figure(
@@ -76,7 +76,7 @@ def mlp(count: int) -> Iterator[Figure]:
     for what, goal, sweep, rival, (over, of) in (
         ("stacked engine / best hand-written loop", "3", stacked, best, (2, 0)),
         ("stacked engine / DataLoader loop", "60", stacked, usual, (3, 0)),
-        ("a process a core / DataLoader loop", "12", plain, usual, (3, 1)),
+        ("one process per core / DataLoader loop", "12", plain, usual, (3, 1)),
     ):
         yield Figure(
             "sweeps",
@@ -88,27 +88,27 @@ def mlp(count: int) -> Iterator[Figure]:
 
 
 def _process() -> float:
-    """Seconds of a process with torch loaded that only says something, from nothing to nothing."""
+    """Return the seconds to start and end a process that has torch loaded and sends one message."""
     began = time.perf_counter()
-    with child(answer) as started:
+    with child(report_torch_loaded) as started:
         assert receive(started, StopRequest(), patience=60) is True
         started.answer(False)
     return time.perf_counter() - began
 
 
 def gap(count: int) -> Iterator[Figure]:
-    """From the end of a swept trial to the moment when the next one, in a process of its own, is ready for its first step."""
+    """Measure the time from the end of a swept trial until the next one, in its own process, is ready for its first step."""
     _process()  # starts the server
     alone = [_process() for _ in range(10 * count)]
     yield Figure("sweeps", "a trial's process with torch loaded, start to end", "50 ms", facts=_spread(alone))
-    told = suite(
+    swept_suite = suite(
         WORKLOADS["mlp_64"], steps=20, engine="plain", sensitivity={"lr": {"factors": [0.5, 0.7, 1, 1.4, 2]}}
     )
     gaps = []
     for _ in range(max(1, count // 2)):
         swept = [
             (at, event)
-            for at, event in run(told, "--device", "cpu", "--jobs", "1").events
+            for at, event in run(swept_suite, "--device", "cpu", "--jobs", "1").events
             if event.get("point")
         ]
         ends = [at for at, event in swept if event["event"] == "finished"]
@@ -122,6 +122,6 @@ def gap(count: int) -> Iterator[Figure]:
 def _spread(seconds: list[float]) -> dict[str, float | str]:
     return {
         "ms, median": 1000 * statistics.median(seconds),
-        "least": 1000 * min(seconds),
-        "most": 1000 * max(seconds),
+        "minimum": 1000 * min(seconds),
+        "maximum": 1000 * max(seconds),
     }

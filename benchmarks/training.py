@@ -1,4 +1,4 @@
-"""One trial: against the best loop written by hand, against the usual loop, against constant input; evaluation; the allocator."""
+"""Benchmarks of one trial: against the best and the usual loop, against constant input; evaluation; the allocator."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from benchmarks.workloads import WORKLOADS, suite
 _THREADS = ("--threads", "2", "--device", "cpu")
 
 
-def _ours(name: str, *options: str) -> float:
+def _optbench_rate(name: str, *options: str) -> float:
     work = WORKLOADS[name]
     return samples_per_second(run(suite(work), *_THREADS, *options), work.batch)
 
 
-def _theirs(kind: str, name: str, steps: int | None = None) -> float:
+def _loop_rate(kind: str, name: str, steps: int | None = None) -> float:
     return float(loop(kind, name, steps=steps or WORKLOADS[name].steps)["samples_per_second"])
 
 
 def overhead(count: int) -> Iterator[Figure]:
     goals = {"cnn": "0.98", "cnn_bf16": "0.98", "mlp_128": "0.95"}
     for name, goal in goals.items():
-        pairs = rounds(count, partial(_ours, name), partial(_theirs, "best", name))
+        pairs = rounds(count, partial(_optbench_rate, name), partial(_loop_rate, "best", name))
         yield Figure(
             "overhead", f"{name}: samples/s, optbench run / best hand-written loop", goal, ratios(pairs)
         )
@@ -47,8 +47,8 @@ def start_up(count: int) -> Iterator[Figure]:
     extra = [mine - other for mine, other in pairs]
     facts: dict[str, float | str] = {
         "seconds longer, median": statistics.median(extra),
-        "least": min(extra),
-        "most": max(extra),
+        "minimum": min(extra),
+        "maximum": max(extra),
     }
     yield Figure(
         "start-up",
@@ -62,12 +62,12 @@ def usual(count: int) -> Iterator[Figure]:
     goals = {"cnn_bf16": "2.3", "cnn": "1.7", "mlp_128_crop": "5.5", "mlp_512_crop": "10"}
     for name, goal in (goals | {"mlp_128": "none set", "mlp_512": "none set"}).items():
         steps = 30 if name.startswith("cnn") else 60
-        pairs = rounds(count, partial(_ours, name), partial(_theirs, "usual", name, steps))
+        pairs = rounds(count, partial(_optbench_rate, name), partial(_loop_rate, "usual", name, steps))
         yield Figure("usual loop", f"{name}: samples/s, optbench run / DataLoader loop", goal, ratios(pairs))
 
 
 def accuracy(count: int) -> Iterator[Figure]:
-    """The same number of steps by both, over seeds."""
+    """Compare test accuracies after the same number of steps, over seeds."""
     for name, steps in (("cnn_bf16", 120), ("mlp_128", 860)):
         work = WORKLOADS[name]
         seeds = list(range(max(3, count)))
@@ -87,17 +87,17 @@ def accuracy(count: int) -> Iterator[Figure]:
 
 
 def data(count: int) -> Iterator[Figure]:
-    """The engine's own steps on its feed, against the same steps on one batch again and again."""
+    """Compare the engine's steps on its own batches with the same steps on one constant batch."""
     for name in ("cnn", "cnn_bf16"):
-        line = [sys.executable, "-m", "benchmarks.feeding", name, "--rounds", str(2 * count)]
+        line = [sys.executable, "-m", "benchmarks.batch_cost", name, "--rounds", str(2 * count)]
         done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
-        told = json.loads(done.stdout)
-        facts: dict[str, float | str] = {"ms a batch, alone": 1000 * told["batch_seconds"]}
+        result = json.loads(done.stdout)
+        facts: dict[str, float | str] = {"ms per batch": 1000 * result["batch_seconds"]}
         yield Figure(
             "data",
-            f"{name}: samples/s, the engine on its feed / on one batch",
+            f"{name}: samples/s, the engine on its own batches / on one batch",
             "0.97",
-            tuple(told["ratios"]),
+            tuple(result["ratios"]),
             facts,
         )
 
@@ -115,7 +115,7 @@ def evaluation(count: int) -> Iterator[Figure]:
             shares.append(10_000 * evaluated / (60_000 * trained))
         facts: dict[str, float | str] = {
             "share of training, median": statistics.median(shares),
-            "most": max(shares),
+            "maximum": max(shares),
         }
         yield Figure(
             "evaluation", f"{name}: a test set of a sixth of the training set", "at most 0.06", facts=facts
@@ -124,10 +124,12 @@ def evaluation(count: int) -> Iterator[Figure]:
 
 def allocator(count: int) -> Iterator[Figure]:
     for name in ("cnn", "cnn_bf16"):
-        pairs = rounds(count, partial(_ours, name), partial(_ours, name, "--allocator", "default"))
+        pairs = rounds(
+            count, partial(_optbench_rate, name), partial(_optbench_rate, name, "--allocator", "default")
+        )
         yield Figure(
             "allocator",
-            f"{name}: samples/s, glibc's thresholds set / as they are",
+            f"{name}: samples/s, tuned glibc thresholds / defaults",
             "up to 1.28",
             ratios(pairs),
         )

@@ -1,4 +1,4 @@
-"""The workloads that are timed, once as numbers for the loops and once as a suite for optbench; both on Fashion-MNIST."""
+"""Benchmark workloads, as numbers for the loops and as suites for optbench; both on Fashion-MNIST."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Bench:
     rate: float
     hidden: tuple[int, ...] = ()
     width: int = 32
-    crop: int = 0  # pixels; with it flips
+    crop: int = 0  # pixels; above 0 also flips
     bf16: bool = False
     channels_last: bool = False
     every: int = 50  # steps between records
-    workers: int = 0  # of the usual loop's DataLoader: more don't help where the model uses both cores
+    workers: int = 0  # of the usual loop's DataLoader; more do not help if the model uses both cores
 
 
 WORKLOADS = {
@@ -44,14 +44,14 @@ WORKLOADS = {
 
 @functools.cache
 def data() -> dict[str, Any]:
-    """As a suite names it: Fashion-MNIST where it is installed, else pictures of the same shape and number."""
+    """Return the suite's `data`: Fashion-MNIST if installed, else synthetic images of the same shape and number."""
     if any(Path(place).exists() for place in ("/usr/share/datasets/fashion-mnist",)):
         return {"name": "fashion_mnist"}
     return {"name": "synthetic", "shape": [1, 28, 28], "train": 55_000, "validation": 5_000, "test": 10_000}
 
 
 def images() -> tuple[Pictures, Pictures]:
-    """Training and test split: (n, 1, 28, 28) and (n,)."""
+    """Return training and test split: images (n, 1, 28, 28) and labels (n,)."""
     from optbench.catalog.data_root import data_root
     from optbench.catalog.data_sets import load_data
     from optbench.suite.types import Component
@@ -67,7 +67,7 @@ def images() -> tuple[Pictures, Pictures]:
 def suite(
     work: Bench, *, steps: int | None = None, seeds: list[int] | int = 1, **more: Any
 ) -> dict[str, Any]:
-    """The same work as a suite with the one entry `SGD`; `more` are keys of the suite."""
+    """Return the workload as a suite with one entry, `SGD`. `more`: further keys of the suite."""
     model = (
         {"name": "mlp", "hidden": list(work.hidden)}
         if work.model == "mlp"

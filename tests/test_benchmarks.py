@@ -48,8 +48,8 @@ def test_rounds_take_turns() -> None:
     assert found == [(1.0, 2.0)] * 3
 
 
-def test_an_unknown_topic_is_told_with_those_there_are() -> None:
+def test_an_unknown_topic_is_reported_with_the_known_topics() -> None:
     line = [sys.executable, "-m", "benchmarks", "overhed"]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "no topic overhed; expected some of overhead, " in done.stderr
+    assert "unknown topic overhed; expected one or more of overhead, " in done.stderr

@@ -1,7 +1,7 @@
-"""What data cost a training step: the engine's steps on its feed and on one batch, in turns, in one process.
+"""Cost of batches per training step: the engine's steps on its own batches and on one constant batch, interleaved in one process.
 
-`python -m benchmarks.feeding WORKLOAD --rounds N` prints one line of JSON: ratios (of samples a second, feed / one batch) and
-batch_seconds (of making one batch, alone).
+`python -m benchmarks.batch_cost WORKLOAD --rounds N` prints one line of JSON: ratios (of samples per second, own batches / one
+batch) and batch_seconds (of creating one batch).
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("workload", choices=sorted(WORKLOADS))
     parser.add_argument("--rounds", type=int, default=8)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(2)
     allocator.tune("cpu")
-    session, steps = session_of(WORKLOADS[asked.workload]), WORKLOADS[asked.workload].every
+    session, steps = session_of(WORKLOADS[arguments.workload]), WORKLOADS[arguments.workload].every
     session.model.train()
     fixed = session.training_batches.batch(0)
 
-    def fed() -> None:
+    def own_batches() -> None:
         for step in range(steps):
             training_step(session, step, step, want_norm=False)
 
@@ -56,17 +56,22 @@ def main() -> None:
             gradients(session, *fixed, want_norm=False)
             update(session)
 
-    def made() -> None:
+    def batches_only() -> None:
         for step in range(steps):
             session.training_batches.batch(step)
 
-    fed(), constant()  # what starts with the first steps
-    pairs = rounds(asked.rounds, lambda: _seconds(fed), lambda: _seconds(constant), lambda: _seconds(made))
-    told = {
+    own_batches(), constant()  # warm-up
+    pairs = rounds(
+        arguments.rounds,
+        lambda: _seconds(own_batches),
+        lambda: _seconds(constant),
+        lambda: _seconds(batches_only),
+    )
+    result = {
         "ratios": [one / other for other, one, _ in pairs],
         "batch_seconds": statistics.median(alone for _, _, alone in pairs) / steps,
     }
-    print(json.dumps(told))
+    print(json.dumps(result))
 
 
 def _seconds(work: Callable[[], None]) -> float:
