@@ -163,8 +163,8 @@ class Limited:
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        (errno.EDQUOT, "the disk quota is used up"),
-        (errno.EFBIG, "the limit on the size of files"),
+        (errno.EDQUOT, "the disk quota is exceeded"),
+        (errno.EFBIG, "the file size limit"),
         (errno.ENOSPC, "the disk is full"),
     ],
 )

@@ -97,7 +97,7 @@ def test_a_missing_library_is_told_with_what_to_install(
         return real(name, *rest) if name.startswith("optbench") else None
 
     monkeypatch.setattr("optbench.exporting.import_module", without)
-    with pytest.raises(OptbenchError, match=rf"needs {library}, .*pip install 'optbench\[{tool}\]'"):
+    with pytest.raises(OptbenchError, match=rf"requires {library}, .*pip install 'optbench\[{tool}\]'"):
         exporter(tool)
 
 

@@ -147,7 +147,7 @@ def test_submissions_below_folders_of_teams_are_found(tmp_path, logs):
 def test_rulesets_are_never_mixed(tmp_path, logs):
     trial(logs / "external_tuning", "adam", 0, "mnist_jax", 1, NEVER)
     trial(logs / "self_tuning", "adam", 0, "mnist_jax", 1, NEVER)
-    with pytest.raises(OptbenchError, match="scored apart"):
+    with pytest.raises(OptbenchError, match="scored separately"):
         do_import(tmp_path)
 
 
@@ -163,7 +163,7 @@ def test_workloads_without_a_target_are_left_out_and_told(tmp_path, logs):
     trial(logs, "adam", 0, "finewebedu_lm_jax", 1, NEVER)
     found = do_import(tmp_path)
     assert found.workloads == ("mnist",)
-    assert "'finewebedu_lm', which has no target: left out (1;" in " ".join(found.findings)
+    assert "'finewebedu_lm', which has no target: skipped (1;" in " ".join(found.findings)
 
 
 @pytest.mark.parametrize("make", ["nothing", "file", "empty", "foreign"])
@@ -205,15 +205,15 @@ def test_a_restart_does_not_take_back_a_target_that_was_met(tmp_path, logs):
 
 def test_evaluations_that_are_nan_reach_nothing_and_later_ones_still_do(tmp_path, logs):
     trial(logs, "adam", 0, "mnist_jax", 1, [(10, 5.0, "nan"), (20, 10.0, ""), (30, 15.0, 0.95)])
-    assert "without a finite target metric: they reach nothing (2;" in " ".join(do_import(tmp_path).findings)
+    assert "without a finite target metric: count as target not reached (2;" in " ".join(
+        do_import(tmp_path).findings
+    )
     assert seconds(tmp_path) == [15.0]
 
 
 def test_metrics_that_are_no_numbers_are_counted(tmp_path, logs):
     trial(logs, "adam", 0, "mnist_jax", 1, [(10, 5.0, "good"), (20, 10.0, "nan"), (30, 15.0, "0.95")])
-    assert "metrics that are not numbers: counted as not measured (1;" in " ".join(
-        do_import(tmp_path).findings
-    )
+    assert "metrics that are not numbers: treated as missing (1;" in " ".join(do_import(tmp_path).findings)
     assert seconds(tmp_path) == [15.0]
 
 
@@ -274,7 +274,7 @@ def test_a_header_repeated_after_a_restart_may_change_the_columns(tmp_path, logs
 def test_logs_without_an_evaluation_count_as_never_reached_and_are_told(tmp_path, logs, content):
     trial(logs, "adam", 0, "mnist_jax", 1, content, {})
     found = do_import(tmp_path)
-    assert "never reached (1; first: adam/study_0" in " ".join(found.findings)
+    assert "target not reached (1; first: adam/study_0" in " ".join(found.findings)
     assert only_log(tmp_path).finished.status == "failed"
     assert seconds(tmp_path) == [math.inf]
 
@@ -282,7 +282,7 @@ def test_logs_without_an_evaluation_count_as_never_reached_and_are_told(tmp_path
 def test_a_torn_last_line_and_lines_of_garbage_are_left_out_and_counted(tmp_path, logs):
     content = text([(10, 5.0, 0.5), (20, 9.0, 0.95)]) + "!!,?,x,,,,\n1.5,12.0,3"
     trial(logs, "adam", 0, "mnist_jax", 1, content)
-    assert "unreadable lines: left out (2;" in " ".join(do_import(tmp_path).findings)
+    assert "unreadable lines: skipped (2;" in " ".join(do_import(tmp_path).findings)
     assert len(only_log(tmp_path).evaluations) == 2
 
 
@@ -352,7 +352,7 @@ def test_a_variant_belongs_to_the_longest_base_its_name_starts_with(tmp_path):
         ({"base_workloads": ["minst"]}, "did you mean 'mnist'"),
         ({"base_workloads": "mnist"}, "expected a list"),
         ({"base_workloads": [], "held_out_workloads": []}, "at least one workload"),
-        ({"held_out_workloads": ["wmt"], "base_workloads": ["mnist"]}, "variant of no base workload"),
+        ({"held_out_workloads": ["wmt"], "base_workloads": ["mnist"]}, "not a variant of any base workload"),
         ({"workloads": {}}, "expected a mapping of workloads"),
         (one(target_metric_name="loss"), "validation_target_value"),
         (one(target_metric_name="loss", validation_target_value=True), "validation_target_value"),

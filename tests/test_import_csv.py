@@ -133,7 +133,7 @@ def test_without_steps_evaluations_are_numbered_by_their_clock_and_repeats_repla
 def test_lines_of_training_between_evaluations_are_left_out_and_told(tmp_path):
     found = do_import(tmp_path, LOG + "SGD,0,3,\n")
     assert found.evaluations == 4
-    assert "without a validation or test metric: left out (1;" in found.findings[0]
+    assert "without a validation or test metric: skipped (1;" in found.findings[0]
 
 
 def test_a_run_that_never_saw_a_number_diverged_and_is_not_dropped(tmp_path):
@@ -145,8 +145,8 @@ def test_a_run_that_never_saw_a_number_diverged_and_is_not_dropped(tmp_path):
 def test_torn_and_nameless_rows_are_left_out_and_counted(tmp_path):
     found = do_import(tmp_path, LOG + "SGD,0\n,0,1,0.5\n")
     told = " ".join(found.findings)
-    assert "cells than the header: left out (1; first:" in told
-    assert "without an optimizer, run or workload: left out (1;" in told
+    assert "cells than the header: skipped (1; first:" in told
+    assert "without an optimizer, run or workload: skipped (1;" in told
     assert found.evaluations == 4
 
 
@@ -159,9 +159,9 @@ def test_one_run_in_two_files_is_an_error_and_different_runs_are_not(tmp_path):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"maps": ()}, "which column names the optimizer"),
-        ({"maps": ("optimizer=opt", "accuracy=acc")}, "which column tells when"),
-        ({"maps": ("optimizer=opt", "epoch=ep")}, "which column is a metric"),
+        ({"maps": ()}, "no column for the optimizer"),
+        ({"maps": ("optimizer=opt", "accuracy=acc")}, "no column for step, epoch or seconds"),
+        ({"maps": ("optimizer=opt", "epoch=ep")}, "no column for a metric"),
         ({"maps": ("optimizer=opt", "epoch=ep", "accuracy=ac")}, "did you mean 'acc'"),
         ({"maps": ("optimizer", *MAPS)}, "expected FIELD=COLUMN"),
         ({"percent": ("accu",)}, "--percent: no column"),

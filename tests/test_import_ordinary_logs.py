@@ -92,7 +92,7 @@ adam,0,102,10.1,2,0.79,
     found = do_import(tmp_path, log, maps=("optimizer=name",), targets=("accuracy>=0.8",))
     assert (statuses(tmp_path), finals(tmp_path)) == ({"adam": "completed"}, {"adam": 0.84})
     assert reached_at(tmp_path, "seconds") == {"adam": 9.8}
-    assert "without a validation or test metric: left out (2;" in found.findings[0]
+    assert "without a validation or test metric: skipped (2;" in found.findings[0]
 
 
 def test_a_test_row_at_the_end_gives_the_final_metric_and_takes_nothing_back(tmp_path):
@@ -140,7 +140,7 @@ def test_a_log_with_the_newest_row_first_is_read_in_the_order_of_its_steps(tmp_p
     log = "optimizer,seed,step,validation_accuracy\nSGD,0,300,0.90\nSGD,0,200,0.83\nSGD,0,100,0.71\n"
     found = do_import(tmp_path, log, targets=("accuracy>=0.8",))
     assert reached_at(tmp_path, "steps") == {"SGD": 200}
-    assert "not in the order of their steps: sorted (1;" in found.findings[0]
+    assert "not ordered by step: sorted (1;" in found.findings[0]
 
 
 def test_a_restart_replaces_what_contradicts_it(tmp_path):
@@ -258,12 +258,12 @@ def test_an_infinite_epoch_ends_the_program_with_a_message(tmp_path):
 def test_columns_of_text_with_the_name_of_a_metric_are_left_out_and_reported(tmp_path):
     found = do_import(tmp_path, "optimizer,seed,epoch,val_accuracy,val_image\nSGD,0,1,0.71,a.png\n")
     assert curve_of(tmp_path) == [(1, 0.71)]
-    assert "columns without any number: left out (1;" in found.findings[0]
+    assert "columns without any number: skipped (1;" in found.findings[0]
 
 
 def test_two_columns_of_one_metric_are_an_error(tmp_path):
     with pytest.raises(
-        OptbenchError, match=r"'val_accuracy' and 'eval_accuracy' both are validation\.accuracy"
+        OptbenchError, match=r"'val_accuracy' and 'eval_accuracy' both match validation\.accuracy"
     ):
         do_import(tmp_path, "optimizer,seed,epoch,val_accuracy,eval_accuracy\nSGD,0,1,0.7,0.8\n")
 
@@ -345,7 +345,7 @@ def test_runs_called_1_and_1_0_are_two_runs(tmp_path):
     logs = stored(tmp_path).suites[0].logs
     assert (found.written.new, len(logs)) == (3, 3)
     assert {log.started.environment["run"]: log.trial["seed"] for log in logs} == {"1": 0, "1.0": 1, "01": 2}
-    assert "names are the same number: kept apart" in found.findings[0]
+    assert "names are the same number: treated as different runs" in found.findings[0]
 
 
 def test_labels_that_spreadsheets_would_run_survive_records_and_import(tmp_path):

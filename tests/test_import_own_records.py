@@ -72,7 +72,7 @@ def test_sweeps_are_left_out_and_counted(tmp_path: Path) -> None:
     found, back = imported_again(tmp_path, own)
     assert back[["optimizer", "trials"]].values.tolist() == [["SGD", 2], ["Adam", 2]]
     assert back["final_accuracy"].tolist() == comparison(own)["final_accuracy"].tolist()
-    assert any(line.startswith("rows of sweeps: left out") for line in found.findings)
+    assert any(line.startswith("rows of sweeps: skipped") for line in found.findings)
 
 
 def test_workloads_of_several_suites_stay_apart(tmp_path: Path) -> None:

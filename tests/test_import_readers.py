@@ -134,7 +134,7 @@ def test_a_line_that_is_no_json_object_is_an_error_with_its_number(tmp_path, lin
 def test_a_last_line_that_was_cut_off_is_left_out_and_counted(tmp_path):
     row = '{"optimizer": "a", "seed": 0, "step": 1, "val_accuracy": 0.5}'
     found = do_import("jsonl", tmp_path, file(tmp_path / "log.jsonl", f"{row}\n{row[:20]}"))
-    assert "cut off at the end of the file: left out (1;" in found.findings[0]
+    assert "incomplete lines at the end of the file: skipped (1;" in found.findings[0]
 
 
 # --- Lightning
@@ -188,7 +188,7 @@ def test_the_folder_of_mlflow(tmp_path):
     found = do_import("mlflow", tmp_path, tmp_path / "mlruns")
     assert curves(tmp_path) == CURVES
     assert seconds(tmp_path, "adam") == [1.0, 2.0]
-    assert "deleted runs: left out (1;" in " ".join(found.findings)
+    assert "deleted runs: skipped (1;" in " ".join(found.findings)
 
 
 def test_runs_of_mlflow_without_parameters_are_named_by_the_run(tmp_path):

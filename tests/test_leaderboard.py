@@ -280,7 +280,7 @@ def test_a_report_states_set_scores_studies_rules_and_what_was_broken(report, fo
         "median over its studies",
         "held-out variant",
         "too narrow",
-        "trials without eval_measurements.csv: they count as never reached (1; first: slow",
+        "trials without eval_measurements.csv: count as target not reached (1; first: slow",
     ):
         assert part.replace("_", "") in text.replace("_", "").replace("\\", ""), part
 

@@ -129,9 +129,9 @@ def no_plan_to_read(root: Path) -> None:
     [
         (other_suite, "not the same suite as in .*batch_size is 64 there and 128 here"),
         (other_torch, "different environments: torch is '2.15.0'.* and '2.16.0'"),
-        (other_records, "the same trial as .*, with other records"),
+        (other_records, "the same trial as .*, with different records"),
         (damaged, "damaged record"),
-        (cut_off, "its last record was cut off"),
+        (cut_off, "its last record is incomplete"),
         (no_plan_to_read, "damaged"),
     ],
 )

@@ -253,16 +253,16 @@ HUGE = 10**400
     ("record", "values", "message"),
     [
         ("trial", {"id": "a", "trial": {"seed": HUGE}}, "'trial'"),
-        ("trial", {"attempt": HUGE}, "beyond 64 bits"),
+        ("trial", {"attempt": HUGE}, "more than 64 bits"),
         ("started", {"splits": {"train": {}}}, "expected a number in 'splits', at 'train'"),
         ("started", {"steps_per_epoch": 0}, "expected at least 1 in 'steps_per_epoch'; found 0"),
-        ("started", {"environment": {"threads": HUGE}}, "beyond 64 bits"),
-        ("evaluated", {"step": HUGE}, "beyond 64 bits"),
-        ("evaluated", {"train_seconds": -HUGE}, "beyond 64 bits"),
-        ("evaluated", {"metrics": {"validation": {"accuracy": HUGE}}}, "beyond 64 bits"),
-        ("finished", {"train_seconds": HUGE}, "beyond 64 bits"),
-        ("finished", {"final": {"last": {"accuracy": HUGE}}}, "beyond 64 bits"),
-        ("finished", {"resources": {"cpu_steal": {"mean": HUGE}}}, "beyond 64 bits"),
+        ("started", {"environment": {"threads": HUGE}}, "more than 64 bits"),
+        ("evaluated", {"step": HUGE}, "more than 64 bits"),
+        ("evaluated", {"train_seconds": -HUGE}, "more than 64 bits"),
+        ("evaluated", {"metrics": {"validation": {"accuracy": HUGE}}}, "more than 64 bits"),
+        ("finished", {"train_seconds": HUGE}, "more than 64 bits"),
+        ("finished", {"final": {"last": {"accuracy": HUGE}}}, "more than 64 bits"),
+        ("finished", {"resources": {"cpu_steal": {"mean": HUGE}}}, "more than 64 bits"),
     ],
 )
 def test_a_value_that_nothing_can_be_computed_from_leaves_out_its_trial(tmp_path, record, values, message):
@@ -434,7 +434,7 @@ def test_a_folder_that_refuses_is_an_error(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(OptbenchError, match="no permission: choose another place with --results"):
+    with pytest.raises(OptbenchError, match="no permission: choose another folder with --results"):
         SuiteFolder.of(tmp_path, "digits").create()
 
 

@@ -23,8 +23,8 @@ FORMAT = 1
 _RESERVE_BYTES = 1_000_000  # kept free for records, which matter more than a checkpoint
 _FULL = {
     errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "the limit on the size of files (ulimit -f) is reached",
+    errno.EDQUOT: "the disk quota is exceeded",
+    errno.EFBIG: "the file size limit (ulimit -f) is reached",
 }
 
 

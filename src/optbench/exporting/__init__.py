@@ -36,6 +36,6 @@ def exporter(tool: str) -> Any:
         try:
             import_module(library)
         except ImportError as error:
-            message = f"needs {library}, which is not installed here: pip install 'optbench[{tool}]'"
+            message = f"requires {library}, which is not installed: pip install 'optbench[{tool}]'"
             raise OptbenchError(Problem(message, where=f"export {tool}")) from error
     return module

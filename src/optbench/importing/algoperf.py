@@ -66,16 +66,18 @@ def read_rows(place: Place, target: Target, findings: Findings, logs: Path) -> t
     path = place.path / MEASUREMENTS
     name = short(path, logs)
     if not path.is_file():
-        findings.note(f"trials without {MEASUREMENTS}: they count as never reached", name)
+        findings.note(f"trials without {MEASUREMENTS}: count as target not reached", name)
         return ()
     try:
         lines = read_lines(path, required=(STEP, CLOCK))
     except OptbenchError as error:
         kind = f"logs that cannot be read ({error.problems[0].message.partition(':')[0]})"
-        findings.note(f"{kind}: they count as never reached", name)
+        findings.note(f"{kind}: count as target not reached", name)
         return ()
     if f"{target.split}/{target.metric}" not in lines.columns:
-        findings.note(f"logs without the column {target.split}/{target.metric}: never reached", name)
+        findings.note(
+            f"logs without the column {target.split}/{target.metric}: count as target not reached", name
+        )
     rows, bad, texts = [], 0, 0
     for _, cells in lines:
         row = _row(cells)
@@ -89,16 +91,16 @@ def read_rows(place: Place, target: Target, findings: Findings, logs: Path) -> t
                 for metric, value in values.items()
                 if math.isnan(value)
             )
-    findings.note("unreadable lines: left out", name, bad + len(lines.unreadable))
-    findings.note("metrics that are not numbers: counted as not measured", name, texts)
+    findings.note("unreadable lines: skipped", name, bad + len(lines.unreadable))
+    findings.note("metrics that are not numbers: treated as missing", name, texts)
     found = course(rows, [target])
     findings.note("evaluations repeated after a restart: replaced", name, found.repeated)
     if any(after.seconds < before.seconds for before, after in zip(found.rows, found.rows[1:], strict=False)):
-        findings.note("logs whose clock goes back: taken as they are", name)
+        findings.note("logs with decreasing times: used unchanged", name)
     bad_values = sum(not math.isfinite(row.value(target)) for row in found.rows)
-    findings.note("evaluations without a finite target metric: they reach nothing", name, bad_values)
+    findings.note("evaluations without a finite target metric: count as target not reached", name, bad_values)
     if not found.rows:
-        findings.note("logs without a single evaluation: they count as never reached", name)
+        findings.note("logs without a single evaluation: count as target not reached", name)
     return found.rows
 
 
@@ -157,7 +159,7 @@ def _hyperparameters(place: Place, findings: Findings, logs: Path) -> dict[str, 
 def _known(place: Place, targets: Targets, findings: Findings, logs: Path) -> bool:
     if place.workload in targets.targets:
         return True
-    findings.note(f"trials of '{place.workload}', which has no target: left out", short(place.path, logs))
+    findings.note(f"trials of '{place.workload}', which has no target: skipped", short(place.path, logs))
     return False
 
 
@@ -174,12 +176,12 @@ def _check_sets(places: list[Place], findings: Findings) -> None:
     for (submission, workload), found in frameworks.items():
         if len(found) > 1:
             kind = (
-                "workloads of a submission with runs of several frameworks: their trials are pooled by study"
+                "workloads of a submission with runs of several frameworks: their trials are pooled per study"
             )
             findings.note(kind, f"{submission} {workload}: {', '.join(sorted(found))}")
     for (submission, workload), here in of_cell.items():
         if missing := studies[submission] - here:
-            kind = "workloads that a submission has in some of its studies only: the median is over those"
+            kind = "workloads present in only some studies of a submission: the median is over those studies"
             findings.note(
                 kind, f"{submission} {workload}: not in study {', '.join(map(str, sorted(missing)))}"
             )

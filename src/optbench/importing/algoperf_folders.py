@@ -45,7 +45,7 @@ def find(logs: Path, targets: Targets, findings: Findings) -> Iterator[Place]:
                 workload, framework = split_name(workload_folder.name, targets)
                 for path, trial in _numbered(workload_folder, "trial"):
                     if trial >= TRIALS:
-                        findings.note("trials with a number that is too large: left out", short(path, logs))
+                        findings.note("trials with a number that is too large: skipped", short(path, logs))
                         continue
                     yield Place(path, submission, study, workload, framework, trial)
 
@@ -63,7 +63,7 @@ def _submissions(logs: Path) -> list[tuple[str, Path]]:
     found = sorted(_with_studies(logs, _DEPTH))
     rulesets = sorted({part for path in found for part in path.relative_to(logs).parts[:-1]} & _RULESETS)
     if len(rulesets) > 1:
-        message = f"holds several rulesets ({', '.join(rulesets)}), which are scored apart: import one of these folders at a time"
+        message = f"contains several rulesets ({', '.join(rulesets)}), which are scored separately: import one of these folders at a time"
         raise OptbenchError(Problem(message, file=str(logs)))
     names = Counter(path.resolve().name for path in found)
     return [

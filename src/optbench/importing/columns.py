@@ -138,7 +138,9 @@ def _twice(metrics: dict[str, tuple[str, str]], file: str) -> list[Problem]:
     for column, metric in metrics.items():
         if first.setdefault(metric, column) != column:
             name = ".".join(metric)
-            message = f"'{first[metric]}' and '{column}' both are {name}: choose one with --map {name}=COLUMN"
+            message = (
+                f"'{first[metric]}' and '{column}' both match {name}: choose one with --map {name}=COLUMN"
+            )
             problems.append(Problem(message, file=file, line=1))
     return problems
 
@@ -150,15 +152,17 @@ def _missing(
     has = f"the columns are {', '.join(columns[:_LISTED])}{more}"
     wanted = []
     if "optimizer" not in fields:
-        option = "--map optimizer=COLUMN, or --runs PATTERN if the run's name has it"
-        wanted.append(f"which column names the optimizer? Give {option}; {has}")
+        option = "--map optimizer=COLUMN, or --runs PATTERN if it is part of the run's name"
+        wanted.append(f"no column for the optimizer: set {option}; {has}")
     if "seed" not in fields:
-        option = "--map seed=COLUMN, or --runs PATTERN if the run's name has it"
-        wanted.append(f"which column tells the runs apart? Give {option}; {has}")
+        option = "--map seed=COLUMN, or --runs PATTERN if it is part of the run's name"
+        wanted.append(f"no column for the seed or run: set {option}; {has}")
     if not set(CLOCKS) & set(fields):
-        wanted.append(f"which column tells when? Give --map step=COLUMN, or epoch or seconds; {has}")
+        wanted.append(
+            f"no column for step, epoch or seconds: set --map step=COLUMN (or epoch, seconds); {has}"
+        )
     if not metrics:
-        wanted.append(f"which column is a metric? Give --map validation.accuracy=COLUMN; {has}")
+        wanted.append(f"no column for a metric: set --map validation.accuracy=COLUMN; {has}")
     return [Problem(message, file=file, line=1) for message in wanted]
 
 

@@ -80,7 +80,7 @@ def read_delimited(path: Path, findings: Findings) -> Table:
         message = f"expected {len(header)} cells, as in the header; found {length}"
         raise OptbenchError(Problem(message, file=str(path), line=line))
     for line, _ in torn:
-        findings.note("rows with more or fewer cells than the header: left out", f"{path}:{line}")
+        findings.note("rows with more or fewer cells than the header: skipped", f"{path}:{line}")
     columns = zip(*rows, strict=True) if rows else ((),) * len(header)
     named = {unescape(name): cells for name, cells in zip(header, columns, strict=True) if name}
     return Table(str(path), named, lines, delimiter=delimiter)
@@ -126,7 +126,7 @@ def _header(content: list[str], path: Path) -> tuple[list[str], int, str]:
         delimiters = hint or delimiters
         start = next((i for i in range(start + 1, len(content)) if content[i].strip()), None)
     if start is None:
-        raise OptbenchError(Problem("empty: expected a line that names the columns", file=str(path)))
+        raise OptbenchError(Problem("empty: expected a header with the names of the columns", file=str(path)))
     try:
         options = [(next(csv.reader(content[start:], delimiter=each)), each) for each in delimiters]
     except csv.Error as error:
@@ -141,7 +141,7 @@ def _header(content: list[str], path: Path) -> tuple[list[str], int, str]:
 def _check_names(header: Sequence[str], path: Path, line: int) -> None:
     twice = [name for name in header if name and header.count(name) > 1]
     if twice:
-        raise OptbenchError(Problem(f"two columns are called '{twice[0]}'", file=str(path), line=line))
+        raise OptbenchError(Problem(f"two columns are named '{twice[0]}'", file=str(path), line=line))
 
 
 def number(cell: str | None) -> float:

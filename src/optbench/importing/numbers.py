@@ -42,7 +42,7 @@ def read_numbers(table: Table, columns: Columns, findings: Findings) -> dict[str
         except Unreadable as error:
             numbers[name], wrong = error.numbers, error.indexes
             if column not in columns.mapped and all(number is None for number in error.numbers):
-                findings.note("columns without any number: left out", f"{table.file}: {column}")
+                findings.note("columns without any number: skipped", f"{table.file}: {column}")
                 left_out += _problems(table, column, wrong, "expected a number")
                 del numbers[name]
                 continue

@@ -42,7 +42,7 @@ def one_run_per_trial(table: Table, findings: Findings) -> Table:
 def _without_sweeps(table: Table, findings: Findings) -> Table:
     points = [column for name, column in table.columns.items() if name.startswith(_POINT)]
     kept = [index for index in range(len(table)) if not any(_text(column[index]) for column in points)]
-    findings.note("rows of sweeps: left out", table.file, len(table) - len(kept))
+    findings.note("rows of sweeps: skipped", table.file, len(table) - len(kept))
     columns = {name: [cells[index] for index in kept] for name, cells in table.columns.items()}
     return replace(
         table, columns=columns, lines=[table.lines[index] for index in kept] if table.lines else ()

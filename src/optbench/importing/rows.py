@@ -238,7 +238,7 @@ def _last(rows: Sequence[Row], split: str) -> dict[str, float]:
 def _divergence(rows: Sequence[Row], facts: Facts) -> str:
     """Return what is not finite at the end of the run; an empty text if the run did not diverge."""
     if not any(values for row in rows for values in row.metrics.values()):
-        return "the log has no metric of this run"
+        return "the log contains no metric of this run"
     for split, metric in ((facts.split, facts.metric), *facts.losses):
         value = _last(rows, split).get(metric, 0.0)
         if not math.isfinite(value):

@@ -78,7 +78,7 @@ def read_runs(
             if rows or status:
                 runs[key] = RunLog(source, rows, status, at_fault)
             findings.note(
-                "rows without a step, epoch or seconds: left out", f"{source}: {' '.join(key)}", unclocked
+                "rows without a step, epoch or seconds: skipped", f"{source}: {' '.join(key)}", unclocked
             )
     return runs, metrics
 
@@ -92,7 +92,7 @@ def _names_of_run(table: Table, pattern: str) -> dict[str, str]:
     for name in (table.run,) if table.run else (str(PurePath(file).with_suffix("")), file, table.file):
         if match := form.search(name):
             return match.groupdict()
-    raise OptbenchError(Problem(f"'{pattern}' does not fit the run '{table.run or file}'", where="--runs"))
+    raise OptbenchError(Problem(f"'{pattern}' does not match the run '{table.run or file}'", where="--runs"))
 
 
 def _by_folder(table: Table, columns: Columns, names: Mapping[str, str]) -> dict[str, str]:
@@ -145,7 +145,7 @@ def _by_run(
             )
             line = table.lines[index] if table.lines else None
             raise OptbenchError(Problem(message, file=table.file, line=line))
-    findings.note("rows without an optimizer, run or workload: left out", table.file, nameless)
+    findings.note("rows without an optimizer, run or workload: skipped", table.file, nameless)
     return runs
 
 

@@ -58,7 +58,7 @@ def read_targets(path: Path) -> Targets:
     for variant in _names(content, "held_out_workloads", workloads, wrong):
         of = base_of(variant, base)
         if of is None:
-            wrong("held_out_workloads", f"'{variant}' is a variant of no base workload")
+            wrong("held_out_workloads", f"'{variant}' is not a variant of any base workload")
         else:
             held_out[variant] = of
     if not base and not problems:
@@ -129,14 +129,14 @@ def _is_minimized(metric: str, goal: Any) -> bool:
     if metric in _SMALL or metric in _LARGE:
         return metric in _SMALL
     raise ValueError(
-        f"no telling whether '{metric}' should be small or large: add 'target_metric_goal' ('minimize' or 'maximize')"
+        f"unknown whether lower or higher '{metric}' is better: add 'target_metric_goal' ('minimize' or 'maximize')"
     )
 
 
 def _names(content: dict[str, Any], key: str, workloads: dict[str, Any], wrong: Any) -> tuple[str, ...]:
     names = content.get(key, [] if key == "held_out_workloads" else None)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        wrong(key, "expected a list of workloads' names")
+        wrong(key, "expected a list of workload names")
         return ()
     for name in names:
         if name not in workloads:

@@ -97,12 +97,12 @@ def _course(key: Key, log: RunLog, targets: Sequence[Target], findings: Findings
     course = merged_course(log.rows, targets)
     run = " ".join(key)
     findings.note(
-        "evaluations with other values at a later row of their step, as after a restart: replaced",
+        "evaluations with different values in a later row of the same step, as after a restart: replaced",
         run,
         course.repeated,
     )
-    findings.note("rows without a validation or test metric: left out", run, course.unused)
-    findings.note("runs whose rows were not in the order of their steps: sorted", run, bool(course.unordered))
+    findings.note("rows without a validation or test metric: skipped", run, course.unused)
+    findings.note("runs whose rows were not ordered by step: sorted", run, bool(course.unordered))
     return course
 
 
@@ -125,7 +125,9 @@ def _seeds(keys: Sequence[Key], findings: Findings) -> dict[Key, int]:
         numbers = {key: int(float(key[2])) for key in keys}
         if len({(*key[:2], number) for key, number in numbers.items()}) == len(keys):
             return numbers
-        findings.note("logs with runs whose names are the same number: kept apart", ", ".join(names[:3]))
+        findings.note(
+            "logs with runs whose names are the same number: treated as different runs", ", ".join(names[:3])
+        )
     positions = {name: position for position, name in enumerate(names)}
     return {key: positions[key[2]] for key in keys}
 
@@ -134,7 +136,7 @@ def _check_shares(logs: Mapping[Key, RunLog]) -> None:
     every = (metrics for log in logs.values() for row in log.rows for metrics in row.metrics.values())
     for metric, value in (item for metrics in every for item in metrics.items()):
         if "accuracy" in metric.lower() and 1.5 < value < math.inf:
-            message = f"an {metric} of {value:g}: expected fractions; name the columns that are in percent"
+            message = f"an {metric} of {value:g}: expected fractions; set --percent for columns in percent"
             raise OptbenchError(Problem(message, where="--percent"))
 
 

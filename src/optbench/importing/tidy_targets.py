@@ -54,7 +54,7 @@ def check_targets(
         wanted = (each.target.split, each.target.metric)
         if wanted not in metrics:
             known = [f"{split}.{metric}" for split, metric in metrics]
-            message = f"the log has no {'.'.join(wanted)}: {nearest('.'.join(wanted), known)}"
+            message = f"the log does not contain {'.'.join(wanted)}: {nearest('.'.join(wanted), known)}"
             problems.append(Problem(message, where="--target"))
     if problems:
         raise OptbenchError(*problems)

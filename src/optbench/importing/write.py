@@ -96,9 +96,7 @@ def _only_imported(folder: SuiteFolder) -> None:
     plan = folder.read_plan()
     measured = "imported" not in plan.provenance if plan is not None else any(folder.trials.glob("*.jsonl"))
     if measured:
-        message = (
-            "holds results that optbench measured: import under another --name, or into another --results"
-        )
+        message = "contains results measured by optbench: use another --name, or another --results"
         raise OptbenchError(Problem(message, file=str(folder.path)))
 
 

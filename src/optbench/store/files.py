@@ -16,15 +16,15 @@ from pathlib import Path
 
 from optbench.errors import OptbenchError, Problem, ReaderGone
 
-_FREE = "free some space and run the same command again, it goes on from here"
-_MOVE = "choose another place with --results"
+_FREE = "free some space and run the same command again; it resumes from here"
+_MOVE = "choose another folder with --results"
 _TEMPORARY = ".tmp"
 #: cause and advice
 _CAUSES = {
     errno.ENOSPC: ("the disk is full", _FREE),
-    errno.EDQUOT: ("the disk quota is used up", _FREE),
+    errno.EDQUOT: ("the disk quota is exceeded", _FREE),
     errno.EFBIG: (
-        "the limit on the size of files (ulimit -f) is reached",
+        "the file size limit (ulimit -f) is reached",
         "raise it and run the same command again",
     ),
     errno.EROFS: ("the file system is read-only", _MOVE),
@@ -32,7 +32,7 @@ _CAUSES = {
     errno.EPERM: ("no permission", _MOVE),
     errno.ENOTDIR: ("a file is where a folder is expected", f"{_MOVE}, or move the file"),
     errno.EEXIST: ("a file is where a folder is expected", f"{_MOVE}, or move the file"),
-    errno.ELOOP: ("symbolic links in a circle, or a link where none is allowed", "remove it"),
+    errno.ELOOP: ("symbolic links form a loop, or a link where none is allowed", "remove it"),
     errno.ENAMETOOLONG: ("the path is too long", _MOVE),
 }
 
@@ -48,7 +48,7 @@ def explained(error: OSError, path: Path, needed_bytes: int | None = None) -> Op
     if error.errno == errno.ENOSPC and needed_bytes is not None:
         with contextlib.suppress(OSError):
             free = shutil.disk_usage(path.parent).free
-            advice += f" ({needed_bytes:,} bytes are needed, {free:,} are free; a megabyte more is wise)"
+            advice += f" ({needed_bytes:,} bytes are needed, {free:,} are free; allow another megabyte)"
     return OptbenchError(Problem(f"cannot write here: {advice}", file=str(path)))
 
 

@@ -205,7 +205,7 @@ class SuiteFolder:
             reason = str(error) if isinstance(error, Corrupt) else "not a plan that optbench wrote"
             raise OptbenchError(
                 Problem(
-                    f"damaged ({reason}), so rows and seeds are those found: `optbench run` writes it anew",
+                    f"damaged ({reason}), so rows and seeds are taken from the records: `optbench run` writes it again",
                     file=str(path),
                 )
             ) from error

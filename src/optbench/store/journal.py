@@ -60,7 +60,7 @@ class TrialFile:
         """Start a new file. Raises `OptbenchError` if there is one already, or if the disk refuses."""
         if path.exists():
             raise OptbenchError(
-                Problem("this trial's file is already there: open it instead", file=str(path))
+                Problem("the file of this trial already exists: open it instead", file=str(path))
             )
         write_whole(path, _header_line(trial, attempt))
         return cls.open(path)
@@ -180,7 +180,7 @@ def _header_line(trial: Trial, attempt: int = 1) -> str:
 
 def _damaged(path: Path, line: int, error: ValueError) -> Problem:
     return Problem(
-        f"damaged record ({error}): move this file away and run again; its trial is then run anew",
+        f"damaged record ({error}): move this file away and run again; the trial then starts from scratch",
         file=str(path),
         line=line,
     )

@@ -37,7 +37,7 @@ def locked(path: Path) -> Iterator[None]:
             raise OptbenchError(Problem(_busy(path), file=str(path.parent))) from None
         except OSError as error:
             if error.errno in (errno.ENOLCK, errno.ENOTSUP):
-                message = "this file system has no locks: choose another place with --results"
+                message = "this file system has no locks: choose another folder with --results"
                 raise OptbenchError(Problem(message, file=str(path.parent))) from error
             raise explained(error, path) from error
         owner = {
@@ -79,6 +79,6 @@ def _busy(path: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         holder = "another process"
     return (
-        f"{holder} is running this suite into this folder: wait for it, stop it, "
-        f"or run into another folder with --results"
+        f"{holder} is running this suite in this folder: wait for it, stop it, "
+        f"or choose another folder with --results"
     )

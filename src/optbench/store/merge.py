@@ -53,9 +53,7 @@ class Merge:
 def plan_merge(paths: Sequence[Path], into: Path, *, allow_mixed: bool = False) -> list[Merge]:
     """What joining these suites' folders, or roots of several, would do. Raises `OptbenchError` with everything that does not fit."""
     if into.exists() and not into.is_dir():
-        raise OptbenchError(
-            Problem("a file: expected a folder, or one that is not there yet", file=str(into))
-        )
+        raise OptbenchError(Problem("a file: expected a folder or a new path", file=str(into)))
     groups: dict[str, list[SuiteResults]] = {}
     for suite in read(paths).suites:
         groups.setdefault(_name(suite), []).append(suite)
@@ -118,7 +116,9 @@ def _name(suite: SuiteResults) -> str:
 
 def _merge(name: str, suites: list[SuiteResults], folder: Path, *, allow_mixed: bool) -> Merge:
     if folder.exists() and not folder.is_dir():
-        message = "is no folder; expected a suite's folder or nothing: move it, or merge into another folder"
+        message = (
+            "not a folder; expected the folder of a suite or nothing: move it, or merge into another folder"
+        )
         raise OptbenchError(Problem(message, file=str(folder)))
     there = [suite for suite in suites if suite.path.resolve() == folder.resolve()]
     if not there and _holds_results(folder):
@@ -176,9 +176,7 @@ def _move(merge: Merge, staged: SuiteFolder) -> None:
         for trial in merge.copies:
             known = goal.trials / trial.name
             if known.exists() and not trial.content().startswith(read_file(known, goal.path)):
-                raise OptbenchError(
-                    Problem("changed while it was being merged: merge again", file=str(known))
-                )
+                raise OptbenchError(Problem("changed during the merge: merge again", file=str(known)))
             (staged.trials / trial.name).rename(known)
         sync_folder(goal.trials)
         if merge.plan is not None and merge.plan != goal.read_plan():

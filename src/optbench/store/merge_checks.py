@@ -14,7 +14,7 @@ from optbench.store.input_files import read_file
 from optbench.store.log import read_log
 from optbench.store.read import SuiteResults
 
-_REMOVE = "no records of a trial can be copied from it: remove it"
+_REMOVE = "contains no records of a trial that could be copied: remove it"
 _SHOWN = 6  # differing keys that a message names
 
 
@@ -48,7 +48,7 @@ class Source:
 
 def check_source(suite: SuiteResults) -> Source:
     """Raises `OptbenchError` with every file that cannot be read, or was cut off while it was written."""
-    problems = [replace(p, message=p.message.removesuffix("; file left out")) for p in suite.warnings]
+    problems = [replace(p, message=p.message.removesuffix("; file skipped")) for p in suite.warnings]
     named = {problem.file for problem in problems}
     trials = []
     for path in sorted((suite.path / "trials").glob("*.jsonl")):
@@ -64,7 +64,7 @@ def check_source(suite: SuiteResults) -> Source:
             problems += error.problems
             continue
         if torn:
-            message = "its last record was cut off while it was written: `optbench run` there goes on with it"
+            message = "its last record is incomplete: `optbench run` in that folder resumes the trial"
             problems.append(Problem(message, file=str(path)))
         trials.append(
             Trial((log.id, log.attempt), log.config_id, path, bool(log.trial.get("point")), log.started)
@@ -119,9 +119,7 @@ def chosen(sources: Sequence[Source]) -> tuple[list[Trial], list[Problem]]:
             if b.startswith(a):
                 found[trial.key] = trial
                 continue
-            message = (
-                f"the same trial as {known.path}, with other records: it ran twice; set one of the two aside"
-            )
+            message = f"the same trial as {known.path}, with different records, so it ran twice: move one of the two files away"
             problems.append(Problem(message, file=str(trial.path)))
     return list(found.values()), problems
 
@@ -175,7 +173,7 @@ def _unlike_plans(ours: Plan, theirs: Plan) -> list[str]:
     other = [row for row in theirs.rows if known.get(_entry(row.trial), row.config_id) != row.config_id]
     if not told and other:
         labels = ", ".join(dict.fromkeys(str(row.trial.get("label")) for row in other))
-        told = [f"{labels}: a file that it names, or its data, was another (the config ids differ)"]
+        told = [f"{labels}: a file that it uses, or its data, differs (the config ids differ)"]
     origins = [plan.provenance.get("imported") for plan in (ours, theirs)]
     if origins[0] != origins[1]:
         told.append(f"imported from {origins[0]} there and {origins[1]} here")
@@ -224,7 +222,7 @@ def _mixed(sources: Sequence[Source]) -> list[Problem]:
         Problem(
             f"measured in different environments: {key} is "
             + " and ".join(f"{value} ({path})" for value, path in values.items())
-            + ". Numbers of all would meet in one table: --allow-mixed accepts it (the report will say so)"
+            + ". One table would mix their numbers: --allow-mixed accepts this, and the report shows a warning"
         )
         for key, values in seen.items()
         if len(values) > 1

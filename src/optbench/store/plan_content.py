@@ -66,4 +66,4 @@ def check_plan(content: dict[str, Any]) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "plan"
-        raise Corrupt(f"'{place}' is not what `optbench run` writes: {first['msg']}") from None
+        raise Corrupt(f"'{place}' has content that `optbench run` does not write: {first['msg']}") from None

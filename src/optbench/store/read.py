@@ -85,8 +85,7 @@ def _read_suite(path: Path) -> SuiteResults:
                 raise
             except OptbenchError as error:
                 warnings += [
-                    replace(problem, message=f"{problem.message}; file left out")
-                    for problem in error.problems
+                    replace(problem, message=f"{problem.message}; file skipped") for problem in error.problems
                 ]
                 continue
             same = logs.get((log.id, log.attempt))
@@ -94,7 +93,7 @@ def _read_suite(path: Path) -> SuiteResults:
                 best = max(same, log, key=lambda each: (each.is_complete, len(each.evaluations)))
                 warnings.append(
                     Problem(
-                        f"the same trial as {same.path.name}; only {best.path.name} counts", file=str(file)
+                        f"the same trial as {same.path.name}; only {best.path.name} is used", file=str(file)
                     )
                 )
                 log = best

@@ -227,7 +227,7 @@ def fitting(value: T) -> T:
 def _check_fits(value: Any) -> None:
     if type(value) is int:
         if not -_BEYOND < value < _BEYOND:
-            raise Corrupt("a whole number beyond 64 bits")
+            raise Corrupt("an integer of more than 64 bits")
     elif type(value) is dict:
         for item in value.values():
             _check_fits(item)

@@ -40,7 +40,7 @@ def read_file(path: Path, findings: Findings) -> Table:
             content = json.loads(line)
         except (ValueError, RecursionError) as error:
             if number == numbered[-1][0] and rows:
-                findings.note("lines cut off at the end of the file: left out", f"{path}:{number}")
+                findings.note("incomplete lines at the end of the file: skipped", f"{path}:{number}")
                 break
             raise OptbenchError(Problem(f"not JSON: {error}", file=str(path), line=number)) from error
         if not isinstance(content, dict):

@@ -34,19 +34,19 @@ def read(paths: Sequence[Path], findings: Findings) -> list[Table]:
             message = f"no MLflow run here: expected folders with {_META} and metrics/"
             raise OptbenchError(Problem(message, file=str(path)))
         tables += [table for table in runs if len(table)]
-        findings.note("runs without metrics: left out", str(path), sum(not len(table) for table in runs))
+        findings.note("runs without metrics: skipped", str(path), sum(not len(table) for table in runs))
     return tables
 
 
 def _folders(path: Path, findings: Findings) -> Iterator[tuple[Path, dict[str, Any]]]:
     if not path.is_dir():
         what = "a file" if path.exists() else "no such folder"
-        raise OptbenchError(Problem(f"{what}: expected a folder of MLflow", file=str(path)))
+        raise OptbenchError(Problem(f"{what}: expected an MLflow folder", file=str(path)))
     for meta in sorted(path.rglob(_META)):
         if (meta.parent / "metrics").is_dir() and ".trash" not in meta.parts:
             content = _yaml(meta)
             if content.get("lifecycle_stage") == "deleted":
-                findings.note("deleted runs: left out", str(meta.parent))
+                findings.note("deleted runs: skipped", str(meta.parent))
             else:
                 yield meta.parent, content
 

@@ -55,7 +55,7 @@ def read(paths: Sequence[Path], findings: Findings) -> list[Table]:
     empty = [name for name, run in runs.items() if not run.scalars]
     if len(empty) == len(runs):
         raise OptbenchError(*(Problem("no scalars in these event files", file=str(path)) for path in paths))
-    findings.note("folders of event files without scalars: left out", ", ".join(empty[:3]), len(empty))
+    findings.note("folders of event files without scalars: skipped", ", ".join(empty[:3]), len(empty))
     return [_table(name, run) for name, run in runs.items() if run.scalars]
 
 
@@ -82,7 +82,7 @@ def _library() -> Any:
     try:
         return import_module("tensorboard.backend.event_processing.event_file_loader").EventFileLoader
     except ImportError as error:
-        message = "needs tensorboard, which is not installed here: pip install 'optbench[tensorboard]'"
+        message = "requires tensorboard, which is not installed: pip install 'optbench[tensorboard]'"
         raise OptbenchError(Problem(message, where="import tensorboard")) from error
 
 
