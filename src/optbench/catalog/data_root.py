@@ -1,4 +1,4 @@
-"""Where data sets and their caches are kept."""
+"""Folder of data sets and their caches."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def data_root(option: str | os.PathLike[str] | None = None) -> Path:
-    """The option, else OPTBENCH_DATA, else the platform's cache folder. Not created here."""
+    """Return the option, else OPTBENCH_DATA, else the platform's cache folder. Does not create it."""
     chosen = option or os.environ.get("OPTBENCH_DATA")
     if chosen:
         return Path(chosen).expanduser().resolve()

@@ -1,4 +1,4 @@
-"""Names in a suite -> the code they mean. The folders are the registry: no table, and no import to list or describe.
+"""Resolve names in a suite to code. The folders are the registry; listing and describing items imports nothing.
 
 A family's item is a catalog file, an entry point of group `optbench.<family>` (for packages that add items), an
 import path (`torch.optim.SGD`), or a file beside the suite (`my_opt.py:MyOptimizer`; `my_data.py` alone is a module
@@ -24,7 +24,7 @@ from optbench.catalog import sources
 from optbench.errors import OptbenchError, Problem, nearest
 from optbench.suite.reference import file_and_name
 
-#: family -> (one of it, the function that makes it or does its work; empty where the item itself is called)
+#: family -> (noun for an item, the function that its module provides; empty if the item itself is called)
 FAMILIES = {
     "models": ("model", "build"),
     "data": ("data set", "load"),
@@ -38,7 +38,7 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class Target:
-    """What a name means, not yet imported."""
+    """The code that a name refers to, not yet imported."""
 
     family: str
     name: str
@@ -72,7 +72,7 @@ def _items(folder: Path, changed: int) -> dict[str, Path]:
 
 
 def resolve(family: str, name: str, folder: str | Path = ".") -> Target:
-    """What `name` means in a suite in `folder`. Imports nothing.
+    """Return the code that `name` refers to in a suite in `folder`. Imports nothing.
 
     Raises `OptbenchError` (without a place) for an unknown name, a missing file or a package that isn't installed.
     """
@@ -92,9 +92,9 @@ def resolve(family: str, name: str, folder: str | Path = ".") -> Target:
 
 
 def load(target: Target) -> Any:
-    """The module, class or function itself, really imported.
+    """Import and return the module, class or function.
 
-    Raises `OptbenchError` with file and line if the code fails while it is imported, or has no such name.
+    Raises `OptbenchError` with file and line if the import fails or the name does not exist.
     """
     module = _load_file(target.file) if target.kind == "file" and target.file else _import(target)
     found: Any = module

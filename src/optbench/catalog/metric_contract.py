@@ -1,4 +1,4 @@
-"""What a metric must offer, and what is wrong with one that does not; see docs/own-metric.md."""
+"""Requirements of a metric, and their check; see docs/own-metric.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the data fix about a model, under the names that model constructors use for it."""
+"""Arguments of models that the data determine, under the names that constructors use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each parameter of an optimizer's constructor is for: parameters of the model, the model, another optimizer, or a setting."""
+"""Roles of the parameters of an optimizer's constructor: model parameters, the model, another optimizer, or a setting."""
 
 from __future__ import annotations
 

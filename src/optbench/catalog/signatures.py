@@ -1,4 +1,4 @@
-"""The arguments that a model, data set or optimizer takes, read from its source: nothing is imported if that works."""
+"""Read the arguments of a model, data set or optimizer from its source; import it only if the source is not enough."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from optbench.catalog.lookup import FAMILIES, Target
 from optbench.catalog.sources import Definition, Function
 from optbench.errors import OptbenchError, nearest
 
-#: a default that is there, but is not a literal
+#: a default that is not a literal
 UNKNOWN = object()
 _MAX_DEPTH = 8
 
@@ -50,7 +50,7 @@ class Signature:
 
 
 def signature(target: Target) -> Signature:
-    """The signature of what is called: the class or function itself, or the function that its module offers.
+    """Return the signature of the class or function, or of the function that its module provides.
 
     `**kwargs` that are passed on are followed (`resnet50(**kwargs)` takes what `ResNet` takes). Raises `OptbenchError` if
     there is no such name, or if the module had to be imported and failed.
@@ -222,7 +222,7 @@ def _called(call: ast.Call, owner: Definition, depth: int) -> Signature | None:
 
 
 def _imported(target: Target) -> Signature:
-    """The last resort: import it and ask."""
+    """Import the target and return the signature reported by `inspect`."""
     found = lookup.load(target)
     if inspect.ismodule(found):
         function = FAMILIES[target.family][1]

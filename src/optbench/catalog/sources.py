@@ -1,4 +1,4 @@
-"""Reads Python source without importing it: where a module lies, and where a name in it is defined."""
+"""Read Python source without importing it: locate modules and the definitions of names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Definition:
 
 
 def changed(path: Path | None) -> int:
-    """When a file was changed last, in nanoseconds: what is remembered of it holds until then."""
+    """Return the modification time of a file in nanoseconds, 0 if unknown: the key of cached results."""
     try:
         return path.stat().st_mtime_ns if path is not None else 0
     except OSError:

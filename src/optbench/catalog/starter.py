@@ -1,4 +1,4 @@
-"""A first suite, composed from a few answers. What is sensible for a data set or an optimizer stands in its own file (`STARTER`)."""
+"""Compose a first suite from a few answers. Typical values of a data set or optimizer are in its file (`STARTER`)."""
 
 from __future__ import annotations
 

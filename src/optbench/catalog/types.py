@@ -1,4 +1,4 @@
-"""What a data set tells about itself and what it hands over. No torch here: `check` and `plan` use it."""
+"""Description and samples of a data set. Does not import torch: `check` and `plan` use this module."""
 
 from __future__ import annotations
 
