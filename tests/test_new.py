@@ -15,7 +15,7 @@ from optbench.catalog import lookup
 from optbench.catalog.check import examine
 from optbench.catalog.data_root import data_root
 from optbench.catalog.starter import budget, scalar
-from optbench.cli import answers, new
+from optbench.cli import answer_parsing, new
 from optbench.errors import OptbenchError
 from optbench.suite.load import load
 
@@ -131,8 +131,8 @@ def test_a_wrong_name_is_told_with_its_flag_and_the_nearest_one(
 def test_a_target_in_percent_gets_the_fraction_as_a_hint() -> None:
     for text in ("97%", "97"):
         with pytest.raises(OptbenchError, match=r"did you mean 0\.97"):
-            answers.target(text)
-    assert answers.target("0.97") == 0.97
+            answer_parsing.target(text)
+    assert answer_parsing.target("0.97") == 0.97
 
 
 def test_own_files_are_found_beside_the_suite_and_labels_are_kept_apart(tmp_path: Path) -> None:

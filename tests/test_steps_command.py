@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from optbench.cli.app import app
 from optbench.cli.entry import main
-from optbench.cli.named import named_trials
+from optbench.cli.named_trials import named_trials
 from optbench.engine import step_times as measuring
 from optbench.engine.step_times import step_times
 from optbench.errors import OptbenchError

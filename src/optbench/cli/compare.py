@@ -21,7 +21,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line said."""
+    """Values of the command-line options."""
 
     format: str | None = None
     output: Path | None = None
@@ -95,7 +95,7 @@ def compare(
 
 
 def run(before: Path, after: Path, options: Options) -> int:
-    """Returns the exit code."""
+    """Print the comparison. Return the exit code."""
     from optbench import report as reports
 
     format = reports.chosen_format(options.format, options.output)
@@ -117,7 +117,7 @@ def run(before: Path, after: Path, options: Options) -> int:
         show.print_report(report)
     else:
         show.write(reports.render_report(report, format), options.output)
-    _tell(judgements)
+    _print_failed_gates(judgements)
     return int(fails(judgements, strict=options.strict))
 
 
@@ -159,7 +159,7 @@ def _gates(options: Options) -> list[Gate]:
 
 
 def _threshold(text: str, option: str) -> float:
-    """`5%` or `0.05`, from 0 on. Raises `OptbenchError`."""
+    """Parse `5%` or `0.05`. Raises `OptbenchError` for negative or invalid values."""
     number, scale = text.strip(), 1.0
     if number.endswith("%"):
         number, scale = number.removesuffix("%"), 0.01
@@ -174,8 +174,8 @@ def _threshold(text: str, option: str) -> float:
     return value
 
 
-def _tell(judgements: list[Judgement]) -> None:
-    """What was not met, on standard error: for whoever reads a job's log from its end."""
+def _print_failed_gates(judgements: list[Judgement]) -> None:
+    """Print failed and inconclusive gates on standard error, so that they are at the end of a job's log."""
     from optbench.report.change_cells import judgement_text
     from optbench.report.text import clean
 

@@ -77,7 +77,7 @@ def algoperf(
         f"{counted(found.evaluations, 'evaluation')}"
     )
     print(wrapped(line, indent=2))
-    _tell(found.written, found.findings)
+    _print_import(found.written, found.findings)
     print(f"Next: optbench report {found.written.folder} --leaderboard")
 
 
@@ -140,11 +140,11 @@ def _import_logs(
         f"{counted(found.evaluations, 'evaluation')}"
     )
     print(wrapped(line, indent=2))
-    _tell(found.written, found.findings)
+    _print_import(found.written, found.findings)
     print(f"Next: optbench report {found.written.folder}")
 
 
-def _tell(written: Written, findings: tuple[str, ...]) -> None:
+def _print_import(written: Written, findings: tuple[str, ...]) -> None:
     for line in findings:
         print(wrapped(f"! {line}", indent=2))
     moved = f", {written.set_aside} no longer in the logs: moved to superseded/" if written.set_aside else ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optbench.cli.named import named_trials, parse_shape
+from optbench.cli.named_trials import named_trials, parse_shape
 from optbench.errors import OptbenchError, Problem
 from optbench.suite.types import Trial, Workload
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from optbench.report.document import Report
     from optbench.suite.load import Loaded
 
-#: label -> what is typed after `--optimizer` for the same
+#: label -> value of `--optimizer`
 COMMON = {
     "SGD": "sgd",
     "SGD + momentum": "sgd(momentum=0.9)",
@@ -35,7 +35,7 @@ COMMON = {
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line said; None is not said."""
+    """Values of the command-line options; None if not given."""
 
     optimizers: tuple[str, ...] = ()
     batch_size: int | None = None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from optbench.cli import answers, completion
+from optbench.cli import answer_parsing, completion
 from optbench.errors import OptbenchError, Problem
 from optbench.plurals import counted
 
@@ -111,7 +111,7 @@ def new(
 
 @dataclass(frozen=True)
 class Given:
-    """What the flags told; None or empty is not told."""
+    """Values of the options; None or empty if not given."""
 
     file: Path | None
     model: str | None
@@ -123,7 +123,7 @@ class Given:
 
 
 def make(given: Given, root: Path, *, asks: bool) -> str:
-    """Write the suite; returns what to tell. Raises `OptbenchError` for answers that can't be used."""
+    """Write the suite and return a summary. Raises `OptbenchError` for invalid answers."""
     from optbench.catalog import starter
 
     if not asks:
@@ -132,10 +132,10 @@ def make(given: Given, root: Path, *, asks: bool) -> str:
     if given.file:
         _refuse_existing(given.file)
     model = _answer(
-        given.model, asks, "Model", "small_cnn", lambda text: answers.component("models", text, folder)
+        given.model, asks, "Model", "small_cnn", lambda text: answer_parsing.component("models", text, folder)
     )
     data, info = _answer(
-        given.data, asks, "Data", "digits", lambda text: answers.dataset(text, model, folder, root)
+        given.data, asks, "Data", "digits", lambda text: answer_parsing.dataset(text, model, folder, root)
     )
     file = given.file or Path(f"{re.sub(r'[^A-Za-z0-9_-]+', '_', Path(data.name).stem)}.yaml")
     if not given.file:
@@ -143,18 +143,26 @@ def make(given: Given, root: Path, *, asks: bool) -> str:
     usual = starter.starter_of(data, folder)
     typed = ", ".join(given.optimizers) or None
     entries = _answer(
-        typed, asks, "Optimizers", "sgd, adam, adamw, rmsprop", lambda text: answers.entries_of(text, folder)
+        typed,
+        asks,
+        "Optimizers",
+        "sgd, adam, adamw, rmsprop",
+        lambda text: answer_parsing.entries_of(text, folder),
     )
     quick = given.minutes is None and asks
-    minutes = _answer(_text(given.minutes, 10, quick), asks, "Minutes for all trials", "10", answers.minutes)
-    seeds = _answer(_text(given.seeds, 5, given.seeds is None and asks), asks, "Seeds", "5", answers.seeds)
+    minutes = _answer(
+        _text(given.minutes, 10, quick), asks, "Minutes for all trials", "10", answer_parsing.minutes
+    )
+    seeds = _answer(
+        _text(given.seeds, 5, given.seeds is None and asks), asks, "Seeds", "5", answer_parsing.seeds
+    )
     asked = given.target is None and asks
     goal = _answer(
         _text(given.target, usual["target"], asked),
         asks,
         "Target accuracy",
         f"{usual['target']:g}",
-        answers.target,
+        answer_parsing.target,
     )
 
     batch = starter.batch_size(usual, info)
@@ -173,7 +181,7 @@ def make(given: Given, root: Path, *, asks: bool) -> str:
 
 
 def _answer(told: str | None, asks: bool, question: str, default: str, read: Callable[[str], T]) -> T:
-    """What a flag told, or what is asked until it can be used."""
+    """Return the value of an option, or ask until the answer is valid."""
     if told is not None or not asks:
         try:
             return read(told if told is not None else default)
@@ -235,7 +243,7 @@ def _refuse_existing(file: Path) -> None:
 
 
 def _pace(model: Component, info: DataInfo, batch: int, folder: Path) -> tuple[float, str]:
-    """Seconds a step, and where they come from."""
+    """Return the seconds per step, and how they were determined."""
     from optbench.catalog.starter import ASSUMED_STEP_SECONDS
     from optbench.engine.step_time_estimate import step_seconds
 
@@ -248,7 +256,7 @@ def _pace(model: Component, info: DataInfo, batch: int, folder: Path) -> tuple[f
 
 
 def _write(file: Path, text: str, root: Path) -> None:
-    """Only what passes the check stays. A file that somebody else made meanwhile is not overwritten."""
+    """Write the file and check it; delete it if the check fails. Never overwrites a file."""
     from optbench.catalog.check import examine
     from optbench.store.files import cause
 

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-#: label -> what is typed after `--optimizer` for the same
+#: label -> value of `--optimizer`
 COMMON = {
     "SGD": "sgd",
     "SGD + momentum": "sgd(momentum=0.9)",
@@ -22,7 +22,7 @@ _SUFFIXES = {"markdown": ".md", "csv": ".csv", "json": ".json"}
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line said; None and () are not said."""
+    """Values of the command-line options; None or () if not given."""
 
     optimizers: tuple[str, ...]
     implementations: tuple[str, ...]
@@ -40,7 +40,7 @@ def measure_steps(model: str, options: Options) -> int:
     """Print the table on standard output, progress on standard error. Returns the exit code: 1 if nothing could be measured of
     some optimizer. Raises `OptbenchError`."""
     from optbench.catalog.data_root import data_root
-    from optbench.cli.named import named_trials
+    from optbench.cli.named_trials import named_trials
     from optbench.cli.show import print_report, refuse_file_name
     from optbench.report import check_format, render_report
     from optbench.store.files import make_folder, write_whole
@@ -68,10 +68,16 @@ def measure_steps(model: str, options: Options) -> int:
     asked = tuple(dict.fromkeys(options.implementations)) or IMPLEMENTATIONS
     try:
         times = step_times(
-            named.trials, asked, named.shape, named.classes, device, options.rounds, on_progress=_tell
+            named.trials,
+            asked,
+            named.shape,
+            named.classes,
+            device,
+            options.rounds,
+            on_progress=_show_progress,
         )
     finally:
-        _tell("", 0, 0)
+        _show_progress("", 0, 0)
     times = replace(times, model=model)  # with its arguments, as typed
     report = steps_report(times)
     if options.format == "terminal":
@@ -86,7 +92,7 @@ def measure_steps(model: str, options: Options) -> int:
     return int(any(row.label not in measured for row in times.rows))
 
 
-def _tell(text: str, done: int, of: int) -> None:
+def _show_progress(text: str, done: int, of: int) -> None:
     """One line that is written over, on a terminal only; an empty text clears it."""
     if sys.stderr.isatty():
         counted = f"[{done + 1}/{of}] {text}" if text else ""

@@ -24,7 +24,7 @@ _COST = 20  # looking takes at most one part of so many of the time
 
 
 def watch(path: Path, every: float) -> int:
-    """Returns the exit code, once the run is over and its table printed. Raises `OptbenchError` for a newer optbench's results."""
+    """Follow a run until it ends, then print its table. Return the exit code. Raises `OptbenchError` for results of a newer optbench."""
     watcher = _Watcher(Follower(path), every, path)
     try:
         if is_live():

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from optbench.cli.live.times import Known, seconds_left, seconds_of
-from optbench.cli.live.troubles import disturbance, trouble_at_the_end, troubles_on_the_way
+from optbench.cli.live.trial_warnings import disturbance, end_warnings, evaluation_warnings
 from optbench.events import Evaluated, Event, Finished, Progressed, Resumed, Started
 from optbench.store import TrialLog
 from optbench.store.attempts import Calibration
@@ -222,7 +222,7 @@ class Board:
         if targets and not course.hit and all(met):
             course.hit = True
             row.reached += 1
-        return troubles_on_the_way(f"{row.name} seed {course.trial.seed}", event)
+        return evaluation_warnings(f"{row.name} seed {course.trial.seed}", event)
 
     def _end(self, row: Row, course: Course, event: Finished) -> Iterable[tuple[str, str]]:
         trial = course.trial
@@ -238,7 +238,7 @@ class Board:
                 self.known.add(trial, seconds_of(event))
         name = f"{row.name}{point_of(trial)} seed {trial.seed}"
         return [
-            *trouble_at_the_end(name, event, course.step / course.steps_per_epoch),
+            *end_warnings(name, event, course.step / course.steps_per_epoch),
             *disturbance(self.calibration, name, trial, course.environment, event),
         ]
 

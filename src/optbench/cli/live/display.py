@@ -1,4 +1,4 @@
-"""One of the ways to show a run, by where standard error goes. A display that can't be drawn any more never ends a run."""
+"""Show a run as a live table, plain lines or JSON lines, depending on the terminal and options."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def display(
     at_once: int,
     as_json: bool,
 ) -> Iterator[Listener]:
-    """A listener for the executor that shows what it hears, on standard error (JSON: on standard output)."""
+    """Return a listener that shows events on standard error, or as JSON on standard output."""
     if as_json:
         yield json_line
         return
     logs = stored_logs(folder, wanted)
     heading = f"{loaded.name}: {count(wanted)}{machine(here)}"
     done = sum(logs[trial.id].is_complete for trial in wanted if trial.id in logs)
-    tell_folded(f"{heading}; {done} done; {forecast(logs, wanted, pending)}")
+    print_folded(f"{heading}; {done} done; {forecast(logs, wanted, pending)}")
     if not pending:
         yield lambda trial, event: None
         return
@@ -79,7 +79,7 @@ def display(
 
 
 def is_live() -> bool:
-    """Whether somebody looks at a terminal that can be painted."""
+    """Return whether standard error is a terminal that supports cursor movement."""
     return sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in ("", "dumb", "unknown")
 
 
@@ -95,8 +95,8 @@ def machine(here: dict[str, Any]) -> str:
     return f" on {here.get('device_name', 'an unknown device')}{threads}"
 
 
-def tell_folded(line: str) -> None:
-    """A line for a person: folded between words in a terminal, whole elsewhere."""
+def print_folded(line: str) -> None:
+    """Print a message on standard error, wrapped to the width in a terminal."""
     if sys.stderr.isatty():
         import shutil
         import textwrap

@@ -1,4 +1,4 @@
-"""What a run would do, in words: trials, rows, what is done, and the time that the rest may take."""
+"""Print the plan of a run: trials, rows, finished trials, and an estimate of the remaining time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from optbench.suite.types import Trial
 
 
 def show_plan(loaded: Loaded, wanted: Sequence[Trial], folder: SuiteFolder) -> None:
-    """What `run` would do: rows, trials, done so far, time as far as it is known."""
+    """Print rows, trials, finished trials and the estimated time of the remaining ones."""
     logs = stored_logs(folder, wanted)
     done = {trial.id for trial in wanted if trial.id in logs and logs[trial.id].is_complete}
     pending = [trial for trial in wanted if trial.id not in done]
@@ -56,7 +56,7 @@ def _engine(trial: Trial) -> str:
 
 
 def _not_stacked(loaded: Loaded, wanted: Sequence[Trial]) -> dict[str, str]:
-    """By workload, why its sweep is trained one trial a process."""
+    """Return by workload why its sweep runs with one process per trial."""
     from optbench.catalog.stackable import why_plain
     from optbench.suite.axes import cell_name
 
@@ -90,7 +90,7 @@ def count(trials: Sequence[Trial]) -> str:
 
 
 def stored_logs(folder: SuiteFolder, wanted: Sequence[Trial]) -> dict[str, TrialLog]:
-    """What there is of these trials, by id; without files that can't be read."""
+    """Return the stored logs of these trials by id, without unreadable files."""
     from optbench.store.folder import trial_name
     from optbench.store.read import read_log
 
@@ -104,12 +104,12 @@ def stored_logs(folder: SuiteFolder, wanted: Sequence[Trial]) -> dict[str, Trial
             try:
                 found[trial.id] = read_log(folder.trials / name)
             except OptbenchError:
-                continue  # the run tells, when it comes to this trial
+                continue  # reported when the trial runs
     return found
 
 
 def forecast(logs: Mapping[str, TrialLog], wanted: Sequence[Trial], pending: Sequence[Trial]) -> str:
-    """Time for the pending trials from those that are complete."""
+    """Return the estimated time of the pending trials as text, from complete trials."""
     if not pending:
         return "nothing to do"
     known = Known()

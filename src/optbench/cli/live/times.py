@@ -1,4 +1,4 @@
-"""How long trials take: learned from those that are finished, and from how far those that run have come."""
+"""Estimates of trial durations, from finished trials and the progress of running ones."""
 
 from __future__ import annotations
 

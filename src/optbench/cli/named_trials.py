@@ -1,4 +1,4 @@
-"""A model and optimizers named on the command line, with arguments, as trials: what `memory` and `steps` share."""
+"""Trials from a model and optimizers that are named on the command line, for `memory` and `steps`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CIFAR: Inputs = (3, 32, 32), 10
 
 @dataclass(frozen=True)
 class Named:
-    """What was named: one trial an optimizer, on one model, with the shape of one input."""
+    """One trial per optimizer on one model, with the shape of one input."""
 
     trials: tuple[Trial, ...]
     shape: tuple[int, ...]
@@ -75,7 +75,7 @@ def named_trials(
 
 
 def parse_shape(text: str | None) -> tuple[int, ...] | None:
-    """`3,224,224` for images, `784` for vectors. Raises `OptbenchError`."""
+    """Parse `3,224,224` for images or `784` for vectors. Raises `OptbenchError`."""
     if text is None:
         return None
     parts = text.replace("x", ",").split(",")

@@ -1,4 +1,4 @@
-"""What `optbench new` is told, read and refused at once with the nearest name."""
+"""Parse and check the answers and options of `optbench new`. Each function raises `OptbenchError` for invalid text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ N = TypeVar("N", int, float)
 
 
 def component(family: str, text: str, folder: Path) -> Component:
-    """`NAME` or `NAME(key=value)`, known and with arguments that fit."""
+    """Parse `NAME` or `NAME(key=value)` and check the name and its arguments."""
     from optbench.catalog.check_component import component_findings
     from optbench.suite.call import parse_call
     from optbench.suite.types import Component
@@ -31,7 +31,7 @@ def component(family: str, text: str, folder: Path) -> Component:
 
 
 def dataset(text: str, model: Component, folder: Path, root: Path) -> tuple[Component, DataInfo]:
-    """A data set that is there and that the model can take."""
+    """Parse a data set; check that it is available and that the model accepts its shape."""
     from optbench.catalog.check_workload import data_findings, model_findings
 
     made = component("data", text, folder)
@@ -44,7 +44,7 @@ def dataset(text: str, model: Component, folder: Path, root: Path) -> tuple[Comp
 
 
 def entries_of(text: str, folder: Path) -> dict[str, dict[str, Any]]:
-    """`sgd, my.py:Mine(lr=1)` -> entries by label, each with a label of its own."""
+    """Parse a list such as `sgd, my.py:Mine(lr=1)` and return entries by unique label."""
     from optbench.catalog.starter import entry
 
     found: dict[str, dict[str, Any]] = {}
@@ -63,7 +63,7 @@ def entries_of(text: str, folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def split(text: str) -> list[str]:
-    """At the commas that stand in no parentheses."""
+    """Split the text at commas outside of brackets."""
     items, depth = [""], 0
     for character in text:
         depth += (character in "([{") - (character in ")]}")

@@ -1,4 +1,4 @@
-"""What a person should hear of while trials run: one short sentence each, with a kind, so that it is told once a trial."""
+"""Warnings about running trials: pairs of a kind and a message. The display shows each kind once per trial."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from optbench.store.attempts import DISTURBED, QUEUED, Calibration, queued_told,
 from optbench.suite.types import Trial
 
 
-def troubles_on_the_way(name: str, event: Evaluated) -> Iterator[tuple[str, str]]:
+def evaluation_warnings(name: str, event: Evaluated) -> Iterator[tuple[str, str]]:
     for kind, steps in (("exploded", event.exploded_steps), ("vanished", event.vanished_steps)):
         if steps:
             yield (
@@ -18,7 +18,7 @@ def troubles_on_the_way(name: str, event: Evaluated) -> Iterator[tuple[str, str]
             )
 
 
-def trouble_at_the_end(name: str, event: Finished, epoch: float) -> Iterator[tuple[str, str]]:
+def end_warnings(name: str, event: Finished, epoch: float) -> Iterator[tuple[str, str]]:
     why = f": {event.reason}" if event.reason else ""
     if event.at_fault == "infrastructure":
         yield "lost", f"{name}: the worker was lost{why}; the next run restarts the trial"
@@ -33,7 +33,7 @@ def trouble_at_the_end(name: str, event: Finished, epoch: float) -> Iterator[tup
 def disturbance(
     calibration: Calibration, name: str, trial: Trial, environment: Mapping[str, object], end: Finished
 ) -> Iterator[tuple[str, str]]:
-    """Of a timed trial that ended, against those that ended before it; `calibration` gets its share."""
+    """Compare the CPU share of a finished timed trial with earlier trials, and add it to `calibration`."""
     share = None if trial.point else share_told(environment, end)
     if share is None:
         return
