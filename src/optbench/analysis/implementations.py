@@ -1,4 +1,4 @@
-"""Like with like: which implementation of its step each optimizer ran, and whether one table compares only one class of them."""
+"""The step implementation that each optimizer ran, and warnings where a table mixes classes of implementations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WORDS = {"forloop": "for-loop", "own": "the class's own"}
 
 
 def steps_ran(rows: list[TableRow]) -> str:
-    """`for-loop steps`, or `steps: fused (SGD, Adam), compiled (RMSprop)`; empty where no record tells."""
+    """`for-loop steps`, or `steps: fused (SGD, Adam), compiled (RMSprop)`; empty if no record contains it."""
     labels = _labels_by_implementation(rows)
     if len(labels) == 1:
         return f"{_word(next(iter(labels)))} steps"
@@ -35,20 +35,20 @@ def implementation_warnings(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
             "implementation",
             f"training times reflect implementations as well as optimizers: {_listed(fast)} vs {_listed(plain)}",
         )
-    seen = set()
+    reported = set()
     for row in rows:
         for group in _groups(row):
-            told = (row.trial.label, group.get("implementation_note"))
-            if told[1] and told not in seen:
-                seen.add(told)
+            label, note = row.trial.label, group.get("implementation_note")
+            if note and (label, note) not in reported:
+                reported.add((label, note))
                 yield (
                     "implementation",
-                    f"{told[0]} runs {_word(str(group.get('implementation')))} steps: {told[1]}",
+                    f"{label} runs {_word(str(group.get('implementation')))} steps: {note}",
                 )
 
 
 def compile_note(rows: list[TableRow]) -> Iterator[str]:
-    """What compiling took, where something was compiled."""
+    """Yield the compilation time, if anything was compiled."""
     seconds = [
         log.finished.compile_seconds
         for row in rows
@@ -63,15 +63,15 @@ def compile_note(rows: list[TableRow]) -> Iterator[str]:
 
 
 def capture_note(rows: list[TableRow]) -> Iterator[str]:
-    """What of the steps ran as CUDA graphs, and why not more; nothing where no record tells."""
-    told: dict[tuple[str, str], list[str]] = {}
+    """Yield which parts of the steps ran as CUDA graphs and why not more; nothing if no record contains it."""
+    by_scope: dict[tuple[str, str], list[str]] = {}
     for scope, note, label in _captured(rows):
-        own = told.setdefault((scope, note), [])
+        own = by_scope.setdefault((scope, note), [])
         own += [label] if label not in own else []
-    if told:
+    if by_scope:
         parts = [
             f"{_SCOPES.get(scope, scope)} of {', '.join(labels)}" + (f" ({note})" if note else "")
-            for (scope, note), labels in told.items()
+            for (scope, note), labels in by_scope.items()
         ]
         yield f"Captured as CUDA graphs: {'; '.join(parts)}."
 
@@ -90,7 +90,7 @@ def capture_warnings(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
 
 
 def _captured(rows: list[TableRow]) -> Iterator[tuple[str, str, str]]:
-    """Scope, note and label of every trial that was asked."""
+    """Yield scope, note and label of each trial that recorded its capture."""
     for row in rows:
         for log in row.logs:
             if log.finished is not None and log.finished.captured:

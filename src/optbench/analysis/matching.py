@@ -1,4 +1,4 @@
-"""Two sets of results, entry beside entry: what is in both, and what is in one only."""
+"""Pairs of matching entries in two sets of results, and the entries that only one of them contains."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ def common_logs(pair: EntryPair) -> list[tuple[TrialLog, TrialLog]]:
 def starts_alike(pair: EntryPair) -> bool:
     """Whether seeds ran on both sides, and each from the same initial weights: what makes pairs by seed."""
     starts = [(a.started, b.started) for a, b in common_logs(pair) if a.started and b.started]
-    known = all(a.initial_weights for a, _ in starts)  # imported logs don't tell
+    known = all(a.initial_weights for a, _ in starts)  # imported logs do not record them
     return bool(starts) and known and all(a.initial_weights == b.initial_weights for a, b in starts)
 
 
 def same_records(pair: EntryPair) -> bool:
-    """Whether both sides hold one and the same run: a copy, of which nothing was measured anew."""
+    """Return whether both sides contain copies of the same run, not independent measurements."""
     common = common_logs(pair)
     return bool(common) and all(_is_copy(a, b) for a, b in common)
 

@@ -1,4 +1,4 @@
-"""Time to target before and after: in pairs where all arrived, by restricted means where some did not."""
+"""Changes in time to target: paired where all trials reached it, by restricted means where some did not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PassageChange:
 def passage_change(before: pd.DataFrame, after: pd.DataFrame, unit: str, *, paired: bool) -> PassageChange:
     """Of one entry and target, as `passages_frame` gives it: on logs for seconds, else as a difference.
 
-    A difference below one evaluation interval is not told apart (p = 1), except in seconds where every pair arrived at the very
+    A difference below one evaluation interval is not significant (p = 1), except in seconds where every pair arrived at the very
     same step: then it is of pace alone.
     """
     before, after = before.dropna(subset=[unit]), after.dropna(subset=[unit])

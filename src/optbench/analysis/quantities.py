@@ -1,4 +1,4 @@
-"""What `compare` compares: each quantity of a trial, by seed, and whether more of it is worse."""
+"""The quantities of a trial that `compare` compares, by seed."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ QUANTITIES = (
 
 
 def by_seed(row: TableRow, of_trial: Callable[[TrialLog], float]) -> dict[int, float]:
-    """Of the trials that count and were not the worst outcome; NaN where a trial does not tell."""
+    """Of the trials that count and were not the worst outcome; NaN where a trial did not record the quantity."""
     return {log.trial["seed"]: of_trial(log) for log in row.logs if counts(log) and not is_worst(log)}
 
 

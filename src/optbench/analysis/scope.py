@@ -1,4 +1,4 @@
-"""Whether a source measured on what a workload is: one that differs is a proxy, and never speaks for the source's numbers."""
+"""Differences between the setting of a source and a workload: a workload that differs is a proxy and cannot test the numbers."""
 
 from __future__ import annotations
 

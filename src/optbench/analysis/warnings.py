@@ -155,13 +155,13 @@ def _clock(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
             "disturbed",
             f"training times of {counted(len(noisy), 'trial')} were disturbed by other load: {_named(noisy)}",
         )
-    unlike = [(log, told) for log in again if (told := disagreement(log))]
-    if unlike:
-        told = unlike[0][1]
+    disagreeing = [(log, difference) for log in again if (difference := disagreement(log))]
+    if disagreeing:
+        difference = disagreeing[0][1]
         yield (
             "attempts",
-            f"NOT REPRODUCIBLE: {counted(len(unlike), 'trial')} gave different results when rerun on the same machine "
-            f"({_named([log for log, _ in unlike])}; {told}): this workload is nondeterministic",
+            f"NOT REPRODUCIBLE: {counted(len(disagreeing), 'trial')} gave different results when rerun on the same machine "
+            f"({_named([log for log, _ in disagreeing])}; {difference}): this workload is nondeterministic",
         )
 
 
