@@ -115,7 +115,7 @@ def test_groups_never_compare_across_horizons_and_a_warning_says_so(tmp_path: Pa
     for _, block in table.groupby("horizon"):
         assert block.set_index("optimizer")["best_group"].to_dict() == {"A": True, "B": False}
         assert block["difference"].notna().sum() == 1
-    assert "times to target do not compare across them" in " ".join(warnings_frame(found)["message"])
+    assert "times to target are not comparable across them" in " ".join(warnings_frame(found)["message"])
 
 
 def test_reports_have_horizons_side_by_side(tmp_path: Path) -> None:
