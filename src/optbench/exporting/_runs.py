@@ -1,4 +1,4 @@
-"""What every tool is told of a trial: its settings, a point an evaluation, and how it ended."""
+"""Data of a trial for exports: settings, one point per evaluation, status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An SQLite store for MLflow: the suite as experiment, a run a trial, values in double precision."""
+"""Write an SQLite store for MLflow: the suite as experiment, one run per trial, values in double precision."""
 
 from __future__ import annotations
 

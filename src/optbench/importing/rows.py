@@ -163,7 +163,7 @@ class Facts:
 
 
 def events(rows: Sequence[Row], facts: Facts) -> list[Event]:
-    """The run as the engine would have told it: started, evaluated ..., finished."""
+    """Return the run as events of the engine: started, evaluated ..., finished."""
     begin = Started(
         environment=facts.environment,
         parameters=0,

@@ -119,7 +119,7 @@ def _suite(source: Source, workloads: dict[str, ForeignWorkload], runs: Sequence
 
 
 def _workload(name: str, workload: ForeignWorkload) -> Workload:
-    """Foreign logs name neither model nor data: the workload's name stands for both. A batch is one sample."""
+    """Return the workload. Logs name neither model nor data: the workload's name stands for both. A batch is one sample."""
     component = Component(name=name)
     return Workload(
         model=component,

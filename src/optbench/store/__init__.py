@@ -1,4 +1,4 @@
-"""What was measured, on disk: append-only, crash-safe, mergeable by copying files."""
+"""Store records on disk: append-only, crash-safe, mergeable by copying files."""
 
 from optbench.store.folder import Plan, Row, SuiteFolder, make_plan
 from optbench.store.journal import TrialFile

@@ -1,15 +1,15 @@
-"""Which attempt of a trial counts: a timed trial that other work disturbed is measured again, and nothing measured is deleted.
+"""Select the attempt of a trial that counts. Timed trials disturbed by other load are rerun; no measurement is deleted.
 
 Disturbed (decision 15): a trial on the CPU
 
-- whose threads were ready to run but without a processor for more than 0.05 of wall time x threads: the kernel keeps count, so
-  that work which disturbs a whole run is found too;
-- that got less than 0.9 of the processor that its own calibration says it can use;
+- whose threads were ready to run but had no processor for more than 0.05 of wall time x threads (counted by the kernel, so
+  that load during a whole run is detected too);
+- that got less than 0.9 of the CPU share given by its calibration;
 - or that ran while a hypervisor gave more than 0.05 of the processors to other machines.
 
 The calibration of a row (the trials that differ only in their seed) is the highest share of CPU time over wall time x threads
-among its own trials and attempts on that machine: it is small for a model that can't use all threads, and then nothing more is
-asked for. A row with a single record is held against the best of its workload until a second attempt gives it a share of its own.
+among its own trials and attempts on that machine; it is small for a model that cannot use all threads. A row with a single
+record is compared with the best of its workload until a second attempt provides a value for the row.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ _WHOLE = ("completed", "stopped")
 
 
 def cpu_share(log: TrialLog) -> float | None:
-    """CPU time over (wall time x threads) of training; None where that says nothing about other work: on a GPU, in a sweep (many
-    trials at once), over a restart, in a trial that did not run to its end, and where a log does not tell."""
+    """Return CPU time / (wall time x threads) of training, None where it does not indicate other load.
+
+    That is on a GPU, in a sweep (parallel trials), after a restart, in a trial that did not finish, and without records.
+    """
     if log.started is None or log.finished is None or not log.is_complete or log.timings_interrupted:
         return None
     if log.trial.get("point"):
@@ -41,7 +43,7 @@ def cpu_share(log: TrialLog) -> float | None:
 
 
 def share_told(environment: Mapping[str, Any], end: Finished) -> float | None:
-    """CPU time over (wall time x threads) of a training on a CPU that ran to its end; None where its records don't tell."""
+    """Return CPU time / (wall time x threads) of a finished training on a CPU, None if the records lack it."""
     wall = _thread_seconds(environment, end)
     if (
         environment.get("device") != "cpu"
@@ -53,7 +55,7 @@ def share_told(environment: Mapping[str, Any], end: Finished) -> float | None:
 
 
 def queued_told(environment: Mapping[str, Any], end: Finished) -> float:
-    """The share of wall time x threads in which threads that could run had no processor; 0 where the records don't tell."""
+    """Return the share of wall time x threads in which runnable threads had no processor, 0 if not recorded."""
     wall = _thread_seconds(environment, end)
     return end.queued_seconds / wall if end.queued_seconds is not None and wall > 0 else 0.0
 
@@ -64,7 +66,7 @@ def _thread_seconds(environment: Mapping[str, Any], end: Finished) -> float:
 
 
 class Calibration:
-    """What share of the processor each row can use, from the shares that its trials had, or its workload's had."""
+    """The CPU share that each row can use, from the shares of its trials or of its workload."""
 
     def __init__(self) -> None:
         self._of_row: dict[Any, list[float]] = {}
@@ -75,14 +77,16 @@ class Calibration:
         self._of_workload[workload] = max(share, self._of_workload.get(workload, 0.0))
 
     def best(self, row: Any, workload: Any) -> float:
-        """Of a row and a workload that have shares."""
+        """Return the highest share of a row, or of its workload. Both must have been added."""
         own = self._of_row[row]
         return max(own) if len(own) > 1 else self._of_workload[workload]
 
 
 def settled(logs: Iterable[TrialLog]) -> tuple[TrialLog, ...]:
-    """One log a trial, of all logs of a suite: its first undisturbed attempt, else its first, marked as `disturbed`; the other
-    complete attempts are in `others`. Attempts that were cut off don't count."""
+    """Return one log per trial: its first undisturbed attempt, otherwise its first, marked as `disturbed`.
+
+    `logs` are all logs of a suite. The other complete attempts are in `others`; incomplete attempts are ignored.
+    """
     trials: dict[str, list[TrialLog]] = {}
     for log in logs:
         trials.setdefault(log.id, []).append(log)
@@ -97,15 +101,15 @@ def settled(logs: Iterable[TrialLog]) -> tuple[TrialLog, ...]:
 
 
 def to_run_again(logs: Iterable[TrialLog], reruns: int) -> tuple[TrialLog, ...]:
-    """Of settled logs those that are still disturbed, and that may be attempted once more."""
+    """Return the settled logs that are still disturbed and may be rerun."""
     return tuple(log for log in logs if log.disturbed and log.attempts <= reruns)
 
 
 def disagreement(log: TrialLog) -> str:
-    """What the attempts of a settled log computed differently, "" if nothing: on one machine's CPU they agree bit for bit."""
+    """Return how results of the attempts of a settled log differ, "" if they agree, as on one CPU they should bit for bit."""
     for other in log.others:
-        if _comparable(log, other) and (found := _difference(log, other)):
-            return f"attempts {log.attempt} and {other.attempt} differ {found}"
+        if _comparable(log, other) and (difference := _difference(log, other)):
+            return f"attempts {log.attempt} and {other.attempt} differ {difference}"
     return ""
 
 
@@ -152,15 +156,15 @@ def _chosen(attempts: list[TrialLog], is_disturbed: Callable[[TrialLog], bool]) 
     if cpu_share(first) is None:  # its seconds are not judged, so nothing can be better
         chosen, disturbed = first, False
     else:
-        calm = (log for log in attempts if cpu_share(log) is not None and not is_disturbed(log))
-        found = next(calm, None)
-        chosen, disturbed = found or first, found is None
+        undisturbed = (log for log in attempts if cpu_share(log) is not None and not is_disturbed(log))
+        candidate = next(undisturbed, None)
+        chosen, disturbed = candidate or first, candidate is None
     others = tuple(log for log in attempts if log is not chosen)
     return replace(chosen, attempts=len(attempts), disturbed=disturbed, others=others)
 
 
 def _comparable(log: TrialLog, other: TrialLog) -> bool:
-    """On one machine with the same versions, over the same steps: a budget in seconds ends at another one each time."""
+    """Return whether both ran on one CPU with the same versions and steps. The steps of a budget in seconds vary."""
     if log.started is None or other.started is None:
         return False
     here, there = log.started.environment, other.started.environment

@@ -50,7 +50,7 @@ Stamp = tuple[int, int, int, int]
 
 
 class Cache:
-    """Parsed files of one suite's folder."""
+    """Parsed files of a suite's folder."""
 
     def __init__(self, known: dict[str, tuple[Stamp, TrialLog]]) -> None:
         self._known = known
@@ -58,7 +58,7 @@ class Cache:
         self.new = 0
 
     def log(self, file: Path) -> TrialLog | None:
-        """What the file was found to hold, if it is as it was then."""
+        """Return the cached content of the file if the file is unchanged."""
         found = self._known.get(file.name)
         if found is None or _stamp(file) != found[0]:
             return None
@@ -66,7 +66,7 @@ class Cache:
         return replace(found[1], path=file)
 
     def read(self, file: Path, parse: Callable[[Path], TrialLog]) -> TrialLog:
-        """Parse the file, and keep what it holds, unless it is so young that it may have changed meanwhile."""
+        """Parse the file and cache it, unless it was modified so recently that it may still change."""
         stamp, now = _stamp(file), time.time_ns()
         log = parse(file)
         if stamp is not None and now - max(stamp[1], stamp[2]) > _SETTLED_NS and _stamp(file) == stamp:
@@ -77,7 +77,7 @@ class Cache:
 
 @contextmanager
 def read_before(folder: Path) -> Iterator[Cache]:
-    """The cache of a suite's folder; what was added is written at the end, if it is worth it."""
+    """Yield the cache of a suite's folder; additions are written at the end if they save time."""
     place = _place(folder)
     cache = Cache(_load(place) if place is not None else {})
     yield cache
@@ -86,7 +86,7 @@ def read_before(folder: Path) -> Iterator[Cache]:
 
 
 def _place(folder: Path) -> Path | None:
-    """None where a cache would not pay, or is not wanted."""
+    """Return None if a cache would not save time or is disabled."""
     if os.environ.get("OPTBENCH_CACHE", "").lower() in ("off", "0", "no"):
         return None
     try:
@@ -108,7 +108,7 @@ def _signature() -> tuple[Any, ...]:
 
 
 def _load(place: Path) -> dict[str, tuple[Stamp, TrialLog]]:
-    """Nothing if there is none that this user wrote, or if it is damaged, in whatever way."""
+    """Return an empty cache if it is missing, damaged, or written by another user."""
     try:
         with place.open("rb") as file:
             facts = os.fstat(file.fileno())

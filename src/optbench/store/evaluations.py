@@ -1,4 +1,4 @@
-"""A trial's evaluations as columns: a report reads a million of them, and an object each would take a gigabyte."""
+"""Evaluations of a trial as columns, since a report reads a million, and one object each would take a gigabyte."""
 
 from __future__ import annotations
 
@@ -58,18 +58,18 @@ class Evaluations(Sequence[Evaluated]):
         return None if metrics is None else cls(len(contents), packed, metrics)
 
     def column(self, name: str) -> Sequence[Any]:
-        """A field of all evaluations."""
+        """Return a field of all evaluations."""
         return self._unpacked(self._columns[name])
 
     def metric(self, split: str, name: str) -> Sequence[float]:
-        """NaN where an evaluation does not tell."""
+        """Return the values of a metric, NaN where it is missing."""
         if isinstance(self._metrics, tuple):
             return [of.get(split, {}).get(name, math.nan) for of in self._metrics]
         found = self._metrics.get(split, {}).get(name, math.nan)
         return self._unpacked(found)
 
     def metrics(self) -> dict[str, list[str]]:
-        """Names by split, of all evaluations."""
+        """Return the names of all metrics, by split."""
         each = self._metrics if isinstance(self._metrics, tuple) else (self._metrics,)
         found: dict[str, dict[str, None]] = {}
         for splits in each:
@@ -78,7 +78,7 @@ class Evaluations(Sequence[Evaluated]):
         return {split: list(names) for split, names in found.items()}
 
     def is_copy_of(self, other: Evaluations) -> bool:
-        """Whether both tell the very same, NaN for NaN; without making an event."""
+        """Return whether both are equal, with NaN equal to NaN, without creating events."""
         mine, their = (self._columns, self._metrics), (other._columns, other._metrics)
         return self._length == other._length and _same(mine, their)
 

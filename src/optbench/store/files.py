@@ -1,4 +1,4 @@
-"""Whole files written safely, names that people and file systems live with, errors that say what to do."""
+"""Write files atomically, choose portable file names, and explain errors of the file system."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _CAUSES = {
 
 
 def cause(error: OSError) -> str:
-    """Return why a file could not be written, in the same words everywhere."""
+    """Return the reason why a file could not be written."""
     return _CAUSES.get(error.errno or 0, (error.strerror or str(error), ""))[0]
 
 
 def explained(error: OSError, path: Path, needed_bytes: int | None = None) -> OptbenchError:
-    """The same failure in words that say what a person can do about it."""
+    """Return an error with the cause and a fix. `needed_bytes` is the size of the file."""
     advice = ": ".join(filter(None, (cause(error), _CAUSES.get(error.errno or 0, ("", ""))[1])))
     if error.errno == errno.ENOSPC and needed_bytes is not None:
         with contextlib.suppress(OSError):
@@ -60,9 +60,9 @@ def make_folder(path: Path) -> None:
 
 
 def write_whole(path: Path, content: str | bytes, *, sync: bool = True) -> None:
-    """Replace a regular file in one move: a reader, or a crash, sees the old content or the new, never a part.
+    """Replace a regular file atomically: readers see the old content or the new one, also after a crash.
 
-    A symbolic link is followed, and the file's permissions are kept. What is no regular file (a device, a FIFO, standard
+    A symbolic link is followed, and the file's permissions are kept. Anything else (a device, a FIFO, standard
     output) is opened and written. Without `sync` a power cut may lose the file: for many files that can be made again,
     with one `sync_all` at the end. Raises `OptbenchError` if the file cannot be written.
     """
@@ -134,7 +134,7 @@ def _replace(target: Path, data: bytes, mode: int | None, *, sync: bool) -> None
 
 
 def sweep(folder: Path) -> None:
-    """Remove what `write_whole` left behind in processes that were killed."""
+    """Remove temporary files of `write_whole` in processes that were killed."""
     for path in folder.glob(f".*{_TEMPORARY}"):
         pid = path.name.removesuffix(_TEMPORARY).rpartition(".")[2]
         if pid.isdecimal() and not _is_alive(int(pid)):
@@ -153,7 +153,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def sync_folder(path: Path) -> None:
-    """Make a created or renamed file survive a power cut. File systems that cannot do it are left alone."""
+    """Make a created or renamed file survive a power cut. File systems without support are ignored."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -165,14 +165,14 @@ def sync_folder(path: Path) -> None:
 
 
 def sync_all() -> None:
-    """Everything written so far survives a power cut, where the system has a call for that."""
+    """Sync all writes to disk, where the system has a call for it."""
     if hasattr(os, "sync"):
         os.sync()
 
 
 @lru_cache(maxsize=10_000)
 def slug(text: str, length: int = 40) -> str:
-    """A readable part of a file name. Not unique: pair it with an id.
+    """Return a readable part of a file name. It is not unique: pair it with an id.
 
     Letters and digits of any script stay; no separators, no leading dot, at most `length` characters
     and three times as many bytes.
@@ -186,7 +186,7 @@ def slug(text: str, length: int = 40) -> str:
 
 
 def folder_name(text: str) -> str:
-    """A folder's name for a suite: the suite's own name where that is safe, else a slug with a short hash."""
+    """Return a folder name for a suite: the suite's name if that is safe, otherwise a slug with a short hash."""
     name = slug(text, 60)
     return (
         name

@@ -1,4 +1,4 @@
-"""A suite's folder: where everything measured about one suite lies, and what its plan was."""
+"""The results folder of one suite: its plan, records, checkpoints and reports."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for, in the order in which tables show it."""
+    """The plan of a suite, in the order of the tables."""
 
     suite: str
     rows: tuple[Row, ...]
@@ -52,7 +52,7 @@ def make_plan(
     provenance: dict[str, Any] | None = None,
     higher_is_better: dict[str, bool] | None = None,
 ) -> Plan:
-    """`trials` are all that the suite plans, also where a run does only some: tables show every row."""
+    """Return the plan. `trials` are all trials of the suite, also if a run includes only some: tables show every row."""
     first: dict[str, Trial] = {}
     for trial in trials:
         first.setdefault(trial.config_id, trial)
@@ -65,14 +65,14 @@ def make_plan(
 
 
 def trial_name(trial: Trial, attempt: int = 1) -> str:
-    """Of a trial's file. Most of it is for people; the id, and the number of a repeated attempt, make the file unique."""
+    """Return the name of a trial's file. The id and the number of the attempt make it unique; the rest is for readability."""
     stem = f"{slug(trial.workload_name, 30)}--{slug(trial.label, 40)}--seed{trial.seed}--{trial.id}"
     return f"{stem}{f'--attempt{attempt}' if attempt > 1 else ''}.jsonl"
 
 
 @dataclass(frozen=True)
 class SuiteFolder:
-    """Paths and whole files below `<results>/<suite>/`. Making one touches nothing."""
+    """Paths and files below `<results>/<suite>/`. The constructor does not access the disk."""
 
     path: Path
 
@@ -81,7 +81,7 @@ class SuiteFolder:
         return cls(results / folder_name(suite_name))
 
     def create(self) -> None:
-        """Make the folder and prove that it can be written. Raises `OptbenchError` that says what to do."""
+        """Create the folder and check that it is writable. Raises `OptbenchError` with the fix."""
         for folder in (self.path, self.trials, self.checkpoints):
             make_folder(folder)
         if not os.access(self.trials, os.W_OK | os.X_OK):
@@ -98,7 +98,7 @@ class SuiteFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the one writer while the block runs. Raises `OptbenchError` naming the one that there is."""
+        """Lock the folder while the block runs. Raises `OptbenchError` with the process that has the lock."""
         with locked(self.path / "run.lock"):
             sweep(self.path)
             sweep(self.trials)
@@ -111,8 +111,11 @@ class SuiteFolder:
         return self.checkpoints / f"{trial.id}.pt"
 
     def open_trial(self, trial: Trial, attempt: int = 1) -> TrialFile:
-        """Go on with the trial's file, or start one. A repeated attempt is there for its seconds, and those of one that was cut
-        off are worth nothing: it always starts anew, and what there is of it is set aside."""
+        """Resume the trial's file, or create one.
+
+        A rerun always starts from scratch, because the seconds of an interrupted attempt are not usable; its incomplete
+        records are moved to `superseded/`.
+        """
         if attempt == 1:
             return self.reopen_trial(trial) or TrialFile.create(self.trial_path(trial), trial)
         path = self.trial_path(trial, attempt)
@@ -120,7 +123,7 @@ class SuiteFolder:
         return TrialFile.create(path, trial, attempt)
 
     def reopen_trial(self, trial: Trial) -> TrialFile | None:
-        """The trial's file if it was begun. One that was cut off in its first line holds nothing, and is set aside."""
+        """Return the trial's file if it exists. A file without a complete first line is moved to `superseded/`."""
         path = self.trial_path(trial)
         try:
             begun = b"\n" in read_file(path, self.path)
@@ -134,7 +137,7 @@ class SuiteFolder:
         return None
 
     def write_trial(self, trial: Trial, events: Iterable[Event]) -> Literal["new", "same", "replaced"]:
-        """Write a trial whose events are all known in one move; a file that says the same already is left alone.
+        """Write a trial whose events are all known atomically. A file with the same content is not changed.
 
         Not synced to disk, as there may be thousands: `sync_all` after the last.
         """
@@ -163,7 +166,7 @@ class SuiteFolder:
         return aside[0]
 
     def set_file_aside(self, path: Path) -> Path | None:
-        """The same for a file of `trials/`, whatever trial it is of."""
+        """Do the same for a file of `trials/`, for any trial."""
         try:
             if not path.exists():
                 return None
@@ -182,7 +185,7 @@ class SuiteFolder:
         write_whole(self.path / "plan.json", to_line({"format": FORMAT, **asdict(plan)}, indent=2))
 
     def read_plan(self) -> Plan | None:
-        """None if there is none. Raises `OptbenchError` if it is damaged or a newer optbench wrote it."""
+        """Return the plan, None if there is none. Raises `OptbenchError` if it is damaged or written by a newer optbench."""
         path = self.path / "plan.json"
         try:
             content = from_json(read_file(path, self.path, _MAX_PLAN_BYTES))
@@ -211,6 +214,6 @@ class SuiteFolder:
             ) from error
 
     def write_text(self, name: str, text: str) -> Path:
-        """Write a whole file of the folder (`report.md`) in one move."""
+        """Write a file of the folder, such as `report.md`, atomically."""
         write_whole(self.path / name, text)
         return self.path / name

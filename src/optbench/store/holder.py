@@ -1,4 +1,4 @@
-"""Who writes into a suite's folder, found out by reading alone: a look must never be in the way of a run."""
+"""Determine which process writes into a suite's folder, by reading only, so that a run is never blocked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_LOCK_BYTES = 10_000
 
 @dataclass(frozen=True)
 class Holder:
-    """What `run.lock` says of the process that took it last and did not give it back."""
+    """The process that `run.lock` names: the last one that locked the folder without releasing it."""
 
     pid: int
     host: str
@@ -27,7 +27,7 @@ class Holder:
 
 
 def holder(folder: Path) -> Holder | None:
-    """None if no run has begun here, or the last one ended by itself (also by Ctrl-C): only a killed one leaves its name."""
+    """Return the holder, None if no run has started or the last one ended normally (also by Ctrl-C), not by a kill."""
     path = folder / "run.lock"
     try:
         since, owner = path.stat().st_mtime, from_json(read_file(path, path.parent, MAX_LOCK_BYTES))
@@ -38,7 +38,7 @@ def holder(folder: Path) -> Holder | None:
 
 
 def _is_alive(pid: int, since: float) -> bool:
-    """Whether there is such a process, and no younger one that got its number."""
+    """Return whether the process is alive, and not a younger one with the same pid."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -50,7 +50,7 @@ def _is_alive(pid: int, since: float) -> bool:
 
 
 def _began(pid: int) -> float | None:
-    """Seconds since the epoch, from /proc (Linux); a process that has ended but not been waited for counts as gone."""
+    """Return the start time in seconds since the epoch, from /proc (Linux); infinity for a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         boot = next(

@@ -1,4 +1,4 @@
-"""Reading files of results folders, which may come from other people."""
+"""Read files of results folders, which may be untrusted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def read_file(path: Path, folder: Path, max_bytes: int = MAX_BYTES) -> bytes:
     """Return the content of a regular file in `folder`, or below it.
 
     Raises `OSError`, with the reason as `strerror`, for a symbolic link that leads out of the folder, for a larger file, and
-    for what is no regular file: a FIFO would block, and a device may have no end.
+    for anything but a regular file: a FIFO would block, and a device may be endless.
     """
     real, root = os.path.realpath(path), os.path.realpath(folder)
     if os.path.commonpath([real, root]) != root:

@@ -1,4 +1,4 @@
-"""One trial's file: a header line, then one line a record, on disk before `append` returns."""
+"""The file of a trial: a header line, then one line per record, synced to disk before `append` returns."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TrialFile:
         self.started: Started | None = None
         self.finished: Finished | None = None
         self.last_step: int | None = None
-        """Step of the last evaluation on file."""
+        """The step of the last stored evaluation."""
         for number, line in enumerate(content.split(b"\n")[1:-1], start=2):
             try:
                 self._note(to_event(from_json(line)))
@@ -57,7 +57,7 @@ class TrialFile:
 
     @classmethod
     def create(cls, path: Path, trial: Trial, attempt: int = 1) -> TrialFile:
-        """Start a new file. Raises `OptbenchError` if there is one already, or if the disk refuses."""
+        """Create the file. Raises `OptbenchError` if it exists or cannot be written."""
         if path.exists():
             raise OptbenchError(
                 Problem("the file of this trial already exists: open it instead", file=str(path))
@@ -67,7 +67,7 @@ class TrialFile:
 
     @classmethod
     def open(cls, path: Path) -> TrialFile:
-        """Go on with a file. Cuts off an unfinished last line. Raises `OptbenchError` if damaged or newer."""
+        """Open an existing file and truncate an incomplete last line. Raises `OptbenchError` if damaged or newer."""
         try:
             content = read_file(path, path.parent.parent)
         except OSError as error:
@@ -81,7 +81,7 @@ class TrialFile:
 
     @property
     def is_complete(self) -> bool:
-        """Nothing is left to run: it ended, not interrupted and not through the infrastructure's fault."""
+        """Whether the trial ended, neither interrupted nor failed because of the infrastructure."""
         return is_final(self.finished)
 
     def append(self, event: Event) -> bool:
@@ -138,7 +138,7 @@ class TrialFile:
 
 
 def whole_text(trial: Trial, events: Iterable[Event]) -> str:
-    """What a trial's file holds once all its events are known, as when another tool's log is imported."""
+    """Return the content of a trial's file from all its events, as for an imported log."""
     return "".join([_header_line(trial), *map(event_line, events)])
 
 
@@ -147,7 +147,7 @@ def is_final(finished: Finished | None) -> bool:
 
 
 def read_header(line: bytes, file: str) -> dict[str, Any]:
-    """The first line, checked. Raises `Corrupt`, or `OptbenchError` if a newer optbench wrote it."""
+    """Return the checked first line. Raises `Corrupt`, or `OptbenchError` if a newer optbench wrote it."""
     header = from_json(line)
     if not isinstance(header, dict) or header.get("record") != "trial":
         raise Corrupt("expected a 'trial' record first: this was not written by optbench")

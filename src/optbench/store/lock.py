@@ -1,4 +1,4 @@
-"""One writer a folder. The kernel drops the lock with its process: a dead run never blocks the next one."""
+"""One writer per folder. The kernel releases the lock with its process, so a dead run never blocks the next one."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from optbench.store.records import from_json
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file while the block runs. Raises `OptbenchError` naming the holder if there is one."""
-    import fcntl  # here, so that reports work where there is no fcntl
+    """Lock the file while the block runs. Raises `OptbenchError` with the process that has the lock."""
+    import fcntl  # not on Windows, where reports must still work
 
     descriptor = _opened(path)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            while not _is_at(descriptor, path):  # its holder took the file away before letting go of it
+            while not _is_at(descriptor, path):  # the holder removed the file before releasing the lock
                 os.close(descriptor)
                 descriptor = -1
                 descriptor = _opened(path)
@@ -45,12 +45,12 @@ def locked(path: Path) -> Iterator[None]:
             "host": socket.gethostname(),
             "started": f"{datetime.now():%Y-%m-%d %H:%M:%S}",
         }
-        with contextlib.suppress(OSError):  # a full disk: the name is for people, the lock holds without it
+        with contextlib.suppress(OSError):  # full disk: the lock works without the name
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(owner).encode(), 0)
         try:
             yield
-        finally:  # only a process that was killed leaves its name
+        finally:  # only a killed process leaves its name
             with contextlib.suppress(OSError):
                 os.ftruncate(descriptor, 0)
     finally:

@@ -1,4 +1,4 @@
-"""One trial's file, parsed: what is on its lines, and no more."""
+"""Parse the file of a trial."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TrialLog:
     finished: Finished | None = None  # the last one
     resumed: tuple[Resumed, ...] = ()
     timings_interrupted: bool = False
-    """The clock was carried over a restart: its seconds are not those of one undisturbed run."""
+    """Whether the trial was resumed, so that its seconds are not those of one uninterrupted run."""
     attempt: int = 1
     attempts: int = 1  # complete ones of this trial; this and what follows as `settled` finds it
     disturbed: bool = False  # by other work, and so were all other attempts
@@ -60,7 +60,7 @@ class TrialLog:
 
 
 def read_log(path: Path) -> TrialLog:
-    """One trial's file. A torn last line is skipped. Raises `OptbenchError` if it is damaged or newer."""
+    """Return the parsed file. An incomplete last line is skipped. Raises `OptbenchError` if it is damaged or newer."""
     try:
         lines = read_file(path, path.parent.parent).split(b"\n")
     except OSError as error:
@@ -82,7 +82,7 @@ def read_log(path: Path) -> TrialLog:
 
 
 def shared(log: TrialLog, known: dict[bytes, Any]) -> TrialLog:
-    """The same log, with those parts of its trial that other logs have too held once; `known` collects them."""
+    """Return the log with parts of its trial shared with other logs, to save memory; `known` collects the parts."""
     trial = {
         name: known.setdefault(marshal.dumps(value), value) if isinstance(value, dict) else value
         for name, value in log.trial.items()
@@ -141,7 +141,7 @@ def _filled(log: TrialLog, contents: list[Any], path: Path) -> TrialLog:
 
 
 def _evaluations(measured: list[dict[str, Any]], numbers: Sequence[int], path: Path) -> Evaluations:
-    """Without those that repeat after a resume."""
+    """Return the evaluations without those repeated after a resume."""
     made = Evaluations.parsed(measured)
     if made is not None and _rises(made.column("step")):
         return made

@@ -1,4 +1,4 @@
-"""Results of one suite made on several machines, joined into one folder: all that fits, or nothing and why.
+"""Merge results of one suite from several machines into one folder: everything, or nothing with the reason.
 
 The files of trials are copied as they are; those that are in several places, byte for byte, count once, and a copy of an earlier
 state of a file (its beginning) gives way to the later one. Nothing that is there is ever overwritten but the plan, which is the
@@ -51,7 +51,7 @@ class Merge:
 
 
 def plan_merge(paths: Sequence[Path], into: Path, *, allow_mixed: bool = False) -> list[Merge]:
-    """What joining these suites' folders, or roots of several, would do. Raises `OptbenchError` with everything that does not fit."""
+    """Return the planned merge of suite folders, or of their parents. Raises `OptbenchError` with all conflicts."""
     if into.exists() and not into.is_dir():
         raise OptbenchError(Problem("a file: expected a folder or a new path", file=str(into)))
     groups: dict[str, list[SuiteResults]] = {}
@@ -107,7 +107,7 @@ def _explained(merge: Merge) -> Iterator[None]:
 
 
 def _name(suite: SuiteResults) -> str:
-    """As its plan or its trials say, whatever the folder is called now."""
+    """Return the name from the plan or the trials, regardless of the folder's name."""
     if suite.plan is not None:
         return suite.plan.suite
     named = next((log.trial.get("suite") for log in suite.logs), None)
@@ -151,7 +151,7 @@ def _holds_results(folder: Path) -> bool:
 
 
 def _copy(merge: Merge, staged: SuiteFolder) -> None:
-    """Write everything that the destination lacks into `staged`, durably."""
+    """Write everything missing in the destination to `staged`, synced to disk."""
     staged.create()
     for trial in merge.copies:
         path = staged.trials / trial.name
@@ -184,7 +184,7 @@ def _move(merge: Merge, staged: SuiteFolder) -> None:
 
 
 def _copy_aside(paths: Sequence[Path], aside: Path) -> None:
-    """Superseded records under the next free number; those that are there already once."""
+    """Copy superseded records under the next free number, without duplicates."""
     for path in paths:
         make_folder(aside)
         content, stem = whole_lines(path), path.stem.rpartition("--")[0] or path.stem
@@ -209,7 +209,7 @@ def _sync(path: Path) -> None:
 
 
 def _sweep(into: Path) -> None:
-    """What a killed merge left."""
+    """Remove the remains of a killed merge."""
     for stage in into.glob(f"{_STAGE}*"):
         pid = stage.name.removeprefix(_STAGE)
         try:
@@ -222,7 +222,7 @@ def _sweep(into: Path) -> None:
 
 @contextmanager
 def _not_running(folder: Path) -> Iterator[None]:
-    """Keep runs out while its files are copied; writes nothing there, as it may be read-only."""
+    """Block runs while files are copied. Writes nothing, as the folder may be read-only."""
     import fcntl
 
     try:

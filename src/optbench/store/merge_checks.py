@@ -1,4 +1,4 @@
-"""Whether suites' folders fit together, and what their union is. Nothing here writes."""
+"""Check whether suite folders can be merged, and compute their union. Nothing here writes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Source:
-    """A suite's folder, found to be whole."""
+    """A suite's folder that passed the checks."""
 
     path: Path
     plan: Plan | None
@@ -47,7 +47,7 @@ class Source:
 
 
 def check_source(suite: SuiteResults) -> Source:
-    """Raises `OptbenchError` with every file that cannot be read, or was cut off while it was written."""
+    """Return the checked folder. Raises `OptbenchError` with every file that is unreadable or incomplete."""
     problems = [replace(p, message=p.message.removesuffix("; file skipped")) for p in suite.warnings]
     named = {problem.file for problem in problems}
     trials = []
@@ -85,13 +85,13 @@ def check_source(suite: SuiteResults) -> Source:
 
 
 def whole_lines(path: Path) -> bytes:
-    """Return the records of a file of a results folder, without a last one that was cut off. Raises `OSError`."""
+    """Return the records of a file, without an incomplete last one. Raises `OSError`."""
     content = read_file(path, path.parent.parent)
     return content[: content.rfind(b"\n") + 1]
 
 
 def disagreements(sources: Sequence[Source], *, allow_mixed: bool) -> list[Problem]:
-    """Suites that are not one and the same but for their seeds, and environments that are not."""
+    """Return a problem for each suite that differs in more than its seeds, and for different environments."""
     planned = [(source, source.plan) for source in sources if source.plan is not None]
     problems = []
     for (first, ours), (source, theirs) in zip(planned[:1] * len(planned[1:]), planned[1:], strict=True):
@@ -105,7 +105,7 @@ def disagreements(sources: Sequence[Source], *, allow_mixed: bool) -> list[Probl
 
 
 def chosen(sources: Sequence[Source]) -> tuple[list[Trial], list[Problem]]:
-    """Every attempt of every trial once: the longest of files of which each is the beginning of the next."""
+    """Return each attempt of each trial once: the longest file, if all others are prefixes of it."""
     found: dict[tuple[str, int], Trial] = {}
     problems = []
     for source in sources:
@@ -125,7 +125,7 @@ def chosen(sources: Sequence[Source]) -> tuple[list[Trial], list[Problem]]:
 
 
 def joined_plan(name: str, sources: Sequence[Source]) -> Plan | None:
-    """The first plan with the rows and the seeds of all; `provenance.merged` says what came from where."""
+    """Return the first plan with the rows and seeds of all; `provenance.merged` lists the sources."""
     plans = [source.plan for source in sources if source.plan is not None]
     if not plans:
         return None
@@ -186,7 +186,7 @@ def _without_seeds(plan: Plan) -> dict[str, Any]:
 
 
 def _entry(trial: dict[str, Any]) -> str:
-    """Everything that names a row, and nothing of what its files hold."""
+    """Return what identifies a row, without the content of its files."""
     return repr([(key, trial.get(key)) for key in sorted(trial) if key not in ("sources", "seed")])
 
 

@@ -1,4 +1,4 @@
-"""Everything that was measured, read back. Reading changes nothing in these folders, also while a run is writing."""
+"""Read results. Reading never changes the folders, also during a run."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _nothing(path: Path) -> str:
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """A million new objects, none in a cycle: the collector would go over them again and again."""
+    """Disable garbage collection: it would scan a million new objects, none of them in a cycle, repeatedly."""
     enabled = gc.isenabled()
     gc.disable()
     try:

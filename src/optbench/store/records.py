@@ -1,4 +1,4 @@
-"""One record, one line of JSON: what a trial's file consists of, and the checks when it is read back."""
+"""Records of a trial's file, one line of JSON each, and the checks when they are read."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ _TEXT = frozenset(
 
 
 class Corrupt(ValueError):
-    """A line that is no record; the message says why."""
+    """A line that is not a record; the message states why."""
 
 
 class NewerFormat(OptbenchError):
@@ -117,7 +117,7 @@ class NewerFormat(OptbenchError):
 
 
 def to_line(content: dict[str, Any], indent: int | None = None) -> str:
-    """JSON, on one line, with its newline. Non-finite numbers become "nan", "inf", "-inf"."""
+    """Return JSON on one line, with its newline. Non-finite numbers become "nan", "inf", "-inf"."""
     return json.dumps(_finite(content), ensure_ascii=False, allow_nan=False, indent=indent) + "\n"
 
 
@@ -155,7 +155,7 @@ def _valid_text(value: Any) -> Any:
 
 
 def to_event(content: Any) -> Started | Evaluated | Resumed | Finished:
-    """The event that a parsed line holds. Fields this version does not know are ignored.
+    """Return the event of a parsed line. Unknown fields are ignored.
 
     Raises `Corrupt`. The instance is filled directly: `__init__` of a frozen data class takes longer than all
     the rest, and a report reads a million of these.
@@ -200,7 +200,7 @@ def to_event(content: Any) -> Started | Evaluated | Resumed | Finished:
 
 
 def check_format(content: dict[str, Any], file: str) -> None:
-    """Raises `NewerFormat` for what a newer optbench wrote, `Corrupt` for what none wrote."""
+    """Check the format. Raises `NewerFormat` for a newer one, `Corrupt` for anything else than a format number."""
     found = content.get("format")
     if type(found) is not int or found < 1:
         raise Corrupt("expected a 'format' number: this was not written by optbench")
