@@ -1,4 +1,4 @@
-"""What the shell offers after Tab. It must answer at once: no torch, no typed suites, no check of what it reads."""
+"""Shell completion. It must be fast, so it imports no torch and reads suites without checking them."""
 
 from __future__ import annotations
 

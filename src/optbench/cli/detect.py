@@ -1,4 +1,4 @@
-"""`plan --detect`: how many seeds a difference takes, from what is stored."""
+"""Implementation of `plan --detect`: the number of seeds needed to detect a difference, from stored results."""
 
 from __future__ import annotations
 

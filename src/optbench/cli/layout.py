@@ -1,4 +1,4 @@
-"""How help is laid out: a command's docstring is its manual page.
+"""Layout of help pages, which are the docstrings of the commands.
 
 The first paragraph is its line in `optbench --help`. Blocks that start with `Examples:` or `Exit codes:` are shown as they
 are written. Nothing is cut off, and no types are shown: a metavar and a sentence say more.

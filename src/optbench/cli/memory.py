@@ -1,4 +1,4 @@
-"""`memory`: a table of what training would take, for a model or a suite and several optimizers."""
+"""Implementation of `memory`: estimate the memory of training a model or a suite with several optimizers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that read and print: `report`, `records`."""
+"""Implementation of `report` and `records`, and functions that print reports."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _built(results: Results, selection: Selection) -> Report:
 
 
 def _names_folder(output: Path) -> bool:
-    """A path that was typed with a slash at its end has lost it on the way here: no ending then says the same."""
+    """Return whether the path is a folder. `Path` drops a trailing slash, so a new path without a suffix is a folder."""
     try:
         return output.is_dir() or (output.suffix == "" and not os.path.lexists(output))
     except OSError as error:
@@ -124,7 +124,7 @@ def _names_folder(output: Path) -> bool:
 
 
 def print_tables(results: Results) -> None:
-    """The comparison on standard output."""
+    """Print the comparison on standard output."""
     from optbench.report.build import build
 
     print_report(build(results))

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, SIGHUP and what schedulers send: the first asks for a clean stop, the next one ends everything at once."""
+"""Handle Ctrl-C, SIGTERM, SIGHUP and scheduler signals: the first requests a clean stop, the next stops immediately."""
 
 from __future__ import annotations
 

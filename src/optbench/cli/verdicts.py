@@ -1,4 +1,4 @@
-"""`verdicts`: published rows beside what was measured, before anything is trained too."""
+"""Implementation of `verdicts`: compare published rows with measured values, also before any trial has run."""
 
 from __future__ import annotations
 

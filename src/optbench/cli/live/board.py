@@ -1,4 +1,4 @@
-"""Everything that a display shows, brought up to date by events: a row an optimizer of a workload, and what to beware of."""
+"""State of a display, updated by events: one row per optimizer and workload, and warnings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The columns of the live table: what each shows of a row, how wide it is, and which go first where there is no room."""
+"""Columns of the live table: cell text, width, and the order in which they are hidden in a narrow window."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that somebody else is doing, as its files tell: looked at again and again, and never touched."""
+"""Follow a run of another process by reading its files repeatedly. Writes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signs that a terminal can show: bars, marks and curves in a line, in Unicode or in ASCII."""
+"""Characters for bars, state marks and one-line curves, in Unicode or in ASCII."""
 
 from __future__ import annotations
 

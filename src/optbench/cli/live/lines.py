@@ -1,4 +1,4 @@
-"""Where no terminal watches: one plain line a finished trial or warning, and a sign of life every half minute; or JSON."""
+"""Output without a terminal: one line per finished trial or warning, and progress every 30 seconds; or JSON lines."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the device is doing, read from this process about every two seconds: a few system files, or NVIDIA's counters.
+"""Utilisation and memory of the device, read every two seconds from system files or NVIDIA's counters.
 
-The trials are not asked: their time is measured.
+Trials are not queried, because that would affect their measured time.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Lines painted on a terminal four times a second, on a screen of their own: what was there before comes back at the end.
+"""Draw lines four times per second on the terminal's alternate screen. The previous content is restored at the end.
 
-A screen of its own is what stays whole when the window changes its size: nothing of it is in the terminal's memory.
+The alternate screen is used because it has no scrollback, so resizing the window leaves no broken lines.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The live table as lines for a terminal of a given size: what runs comes first where there is no room for all."""
+"""Lay out the live table for a terminal of a given size. Running rows are shown first if not all rows fit."""
 
 from __future__ import annotations
 
