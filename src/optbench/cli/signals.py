@@ -60,7 +60,7 @@ def stop_requests() -> Iterator[StopRequest]:
 
 
 def undisturbed(listen: Callable[[Trial, Event], None]) -> Callable[[Trial, Event], None]:
-    """A display that can't be drawn any more is no reason to lose a run."""
+    """Return a listener that ignores display errors, so that a closed terminal does not end the run."""
 
     def quietly(trial: Trial, event: Event) -> None:
         try:

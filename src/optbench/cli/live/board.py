@@ -47,7 +47,7 @@ class Course:
 
     @property
     def total_seconds(self) -> float | None:
-        """What all of it will have taken, at the pace so far; None at its beginning."""
+        """Return the estimated total duration at the present speed; None in the first 2 % of the budget."""
         fraction = self.fraction
         if fraction < 0.02 or not self.train_seconds > 0:
             return None
@@ -56,7 +56,7 @@ class Course:
 
     @property
     def pace(self) -> float | None:
-        """Samples a second of training."""
+        """Training samples per second."""
         samples = self.step * self.trial.samples_a_step(self.train)
         return samples / self.train_seconds if self.train_seconds > 0 and samples else None
 
@@ -128,11 +128,11 @@ class Board:
 
     @property
     def again(self) -> int:
-        """Trials to come that are done already, and are measured once more."""
+        """Number of pending trials that are reruns of finished ones."""
         return sum(trial.id in self.courses and self.courses[trial.id].counted for trial in self.pending)
 
     def replay(self, trial: Trial, log: TrialLog) -> None:
-        """Take what is stored of a trial: of an unfinished one all but its end, so that it can go on. What is pending stays so."""
+        """Apply the stored events of a trial, without the end of an unfinished one, which may resume. `pending` is unchanged."""
         pending = self.pending
         if log.started is not None:
             self.take(trial, log.started, clock="")
@@ -146,7 +146,7 @@ class Board:
         self.pending = pending
 
     def goes_on(self, trial: Trial, seconds_ago: float) -> None:
-        """A replayed trial is under way; its last sign of life was so long ago."""
+        """Mark a replayed trial as running; its last event was `seconds_ago`."""
         row = self.rows[key_of(trial)]
         self._events += 1
         row.touched, row.last = self._events, self.courses.setdefault(trial.id, Course(trial))
@@ -154,7 +154,7 @@ class Board:
         row.running.append(trial.id)
 
     def take(self, trial: Trial, event: Event, clock: str | None = None) -> list[str]:
-        """New troubles are returned. `clock` is the time of day that they get, now if it isn't given."""
+        """Apply an event and return new warnings. `clock` is their time of day (default: now)."""
         row = self.rows[key_of(trial)]
         course = self.courses.setdefault(trial.id, Course(trial))
         self._events += 1
@@ -175,7 +175,7 @@ class Board:
         return new
 
     def seconds_left(self) -> float | None:
-        """Until this run ends; None as long as nothing tells."""
+        """Return the estimated seconds until the run ends; None if unknown."""
         now = time.monotonic()
         left, totals = {}, {}
         for course in self.running:
@@ -248,7 +248,7 @@ def key_of(trial: Trial) -> Key:
 
 
 def point_of(trial: Trial) -> str:
-    """Of a sweep: which values this trial has."""
+    """Return the hyperparameter values of a sweep trial as text."""
     return "".join(
         f" {name}={value:g}" if isinstance(value, (int, float)) else f" {name}={value}"
         for name, value in trial.point.items()
@@ -271,7 +271,7 @@ def _names(wanted: Sequence[Trial]) -> list[str]:
 
 
 def _back_to(course: Course, row: Row, step: int) -> None:
-    """A trial goes on from a checkpoint: what was evaluated after it will come again."""
+    """Reset the course to a checkpoint's step: later evaluations will be repeated."""
     course.step = step
     if step == 0:
         course.train_seconds = course.evaluation_seconds = 0.0

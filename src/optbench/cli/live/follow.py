@@ -22,7 +22,7 @@ _SLACK_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Look:
-    """What there is at one moment. `logs` are by trial id; `board` is None as long as no trial is planned."""
+    """State of the results at one moment. `logs` are by trial id; `board` is None until a trial is planned."""
 
     folder: Path
     held: Holder | None
@@ -34,7 +34,7 @@ class Look:
 
     @property
     def is_running(self) -> bool:
-        """As far as anybody can tell: of another machine only that the run has not said goodbye."""
+        """Whether a run holds the lock and is not known to be dead. The process of another machine cannot be checked."""
         return self.held is not None and self.held.is_alive is not False
 
     @property
@@ -50,7 +50,7 @@ class Look:
 
 
 class Follower:
-    """Of a suite's folder, or of a root that holds several: then of the one that is running, or was written last."""
+    """Reads a suite's folder, or in a folder of several results the one that is running or was written last."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -59,7 +59,7 @@ class Follower:
         self._suite: SuiteResults | None = None
 
     def look(self) -> Look:
-        """Raises `OptbenchError` for results of a newer optbench."""
+        """Return the present state. Raises `OptbenchError` for results of a newer optbench."""
         folder = self._folder = self._chosen()
         if folder is None:
             return Look(self._path, None)
@@ -85,7 +85,7 @@ class Follower:
 
 
 def new_events(before: Look | None, now: Look) -> Iterator[tuple[Trial, Evaluated | Finished]]:
-    """What came between two looks: of each trial its last evaluation, then its end."""
+    """Yield what is new since `before`: per trial its last evaluation, then its end."""
     for trial in now.trials:
         log = now.logs.get(trial.id)
         if log is None:
@@ -111,7 +111,7 @@ def _written(folder: Path) -> float:
 
 
 def _signs(folder: Path) -> object:
-    """Changes whenever a record was written, or a file made or moved."""
+    """Return a value that changes when a record is written or a file is created or moved."""
     found = []
     for path in (folder / "plan.json", *(folder / "trials").glob("*.jsonl")):
         with contextlib.suppress(OSError):
@@ -121,7 +121,7 @@ def _signs(folder: Path) -> object:
 
 
 def _read(folder: Path) -> SuiteResults | None:
-    """None where there is nothing yet. A file that is moved away meanwhile is read at the next look."""
+    """Return the results; None if there are none yet, or a file was moved during the read (the next look retries)."""
     from optbench.store.records import NewerFormat
 
     try:
@@ -175,7 +175,7 @@ def _modified(log: TrialLog | None) -> float:
 
 
 def _under_way(pending: list[Trial], logs: dict[str, TrialLog], since: float) -> list[Trial]:
-    """Those written since the run began: of timed ones only the last, as they run one by one."""
+    """Return the pending trials written since the run began; of timed ones only the last, as they run one by one."""
     begun = [t for t in pending if t.id in logs and _modified(logs[t.id]) >= since - _SLACK_SECONDS]
     timed = [trial for trial in begun if not trial.point]
     last = max(timed, key=lambda trial: _modified(logs[trial.id]), default=None)

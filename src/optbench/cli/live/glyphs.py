@@ -34,22 +34,22 @@ class Glyphs:
         return {"running": self.running, "done": self.done, "waiting": self.waiting, "trouble": self.trouble}
 
     def fit(self, text: str, width: int) -> str:
-        """Exactly `width` cells: padded, or cut with dots at the end."""
+        """Pad the text to `width` cells, or cut it with dots at the end."""
         return _fitted(self.steady(text), width, self.dots)
 
     def steady(self, text: str) -> str:
-        """Of a width on which all terminals agree, in signs that this one has."""
+        """Replace characters that terminals display with different widths or that the encoding lacks."""
         return _steady(text, self.encoding)
 
     def bar(self, fraction: float, width: int) -> tuple[str, str]:
-        """The part that is done and the rest."""
+        """Return the filled and the empty part of a progress bar."""
         done = min(width, max(0, int(width * fraction)))
         return self.full * done, self.empty * (width - done)
 
     def curve(
         self, points: Sequence[tuple[float, float]], width: int, low: float, high: float, until: float
     ) -> str:
-        """A value at each share of the way (0 to 1), in `width` cells for the whole way, blank after `until`."""
+        """Draw (fraction of the budget, value) points in `width` cells, blank after the fraction `until`."""
         cells = [" "] * width
         value, at = math.nan, 0
         points = [point for point in points if math.isfinite(point[1])]

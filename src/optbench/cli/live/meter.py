@@ -16,7 +16,7 @@ _PROC = Path("/proc")
 
 
 class Meter:
-    """`facts` is one line of text, "" where nothing tells."""
+    """`facts` is one line of text, "" if nothing can be read."""
 
     def __init__(self, device: str, proc: Path = _PROC) -> None:
         self._proc = proc
@@ -26,7 +26,7 @@ class Meter:
         self.facts = ""
 
     def sample(self) -> None:
-        """Not sooner than a period after the last."""
+        """Update `facts`, at most once per period."""
         now = time.monotonic()
         if now - self._sampled < PERIOD_SECONDS:
             return
@@ -54,7 +54,7 @@ class Meter:
             yield f"{'trials use' if len(pids) > 1 else 'trial uses'} {size(used)} of memory"
 
     def _gpu(self, pids: list[int]) -> Iterator[str]:
-        """Of the device that the trials are on; where that can't be told, of the first."""
+        """Yield the facts of the device that runs the trials, or of the first device if that is unknown."""
         with contextlib.suppress(Exception):  # a driver may say no at any time
             found = [gpu for gpu in self._gpus if gpu.holds(set(pids))] or self._gpus[:1]
             for gpu in found:

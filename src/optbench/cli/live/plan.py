@@ -20,9 +20,11 @@ def show_plan(loaded: Loaded, wanted: Sequence[Trial], folder: SuiteFolder) -> N
     logs = stored_logs(folder, wanted)
     done = {trial.id for trial in wanted if trial.id in logs and logs[trial.id].is_complete}
     pending = [trial for trial in wanted if trial.id not in done]
-    told = forecast(logs, wanted, pending)
+    estimate = forecast(logs, wanted, pending)
     print(
-        wrapped(f"{loaded.name}: {count(wanted)}; {len(done)} done, {len(pending)} to run; {told}", indent=2)
+        wrapped(
+            f"{loaded.name}: {count(wanted)}; {len(done)} done, {len(pending)} to run; {estimate}", indent=2
+        )
     )
     rows: dict[Key, list[Trial]] = {}
     for trial in wanted:

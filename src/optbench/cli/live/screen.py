@@ -65,7 +65,7 @@ class Screen:
                     return
 
     def _suspend(self, number: int, _: FrameType | None) -> None:
-        """Ctrl-Z gives the terminal back as it was; `fg` brings the screen again."""
+        """Restore the terminal on Ctrl-Z, and draw the screen again after `fg`."""
         with _unless_closed():
             self._live.stop()
         signal.raise_signal(signal.SIGSTOP)
@@ -87,7 +87,7 @@ class _Lines:
 
 @contextlib.contextmanager
 def _unless_closed() -> Iterator[None]:
-    """The terminal may be gone at any time."""
+    """Ignore errors of a terminal that was closed, and discard further messages."""
     try:
         yield
     except OSError:

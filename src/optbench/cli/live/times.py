@@ -18,7 +18,7 @@ def duration(seconds: float) -> str:
 
 
 def seconds_of(end: Finished) -> float:
-    """Wall time of a trial in all: training, evaluation and set-up."""
+    """Return the total wall time of a trial: training, evaluation and set-up."""
     return end.train_seconds + end.evaluation_seconds + end.setup_seconds
 
 
@@ -35,7 +35,7 @@ class Known:
         self._by_budget.setdefault(budget.unit, []).append(seconds / budget.value)
 
     def expected(self, trial: Trial) -> float | None:
-        """None as long as nothing like it has finished."""
+        """Return the expected seconds of a trial; None if no comparable trial has finished."""
         own = self.by_row.get(trial.config_id)
         if own:
             return sum(own) / len(own)
@@ -44,10 +44,10 @@ class Known:
         return budget.value * sum(alike) / len(alike) if alike else None
 
     def total(self, trials: Iterable[Trial]) -> float | None:
-        """Of all these trials, one after another; None if some can't be told."""
-        each = [self.expected(trial) for trial in trials]
-        told = [seconds for seconds in each if seconds is not None]
-        return sum(told) if told and len(told) == len(each) else None
+        """Return the sum over all trials, run one after another; None if any is unknown."""
+        estimates = [self.expected(trial) for trial in trials]
+        known = [seconds for seconds in estimates if seconds is not None]
+        return sum(known) if known and len(known) == len(estimates) else None
 
 
 def seconds_left(
@@ -57,10 +57,10 @@ def seconds_left(
     totals: Mapping[str, float],
     at_once: int,
 ) -> float | None:
-    """Until the last of the pending trials ends; None if nothing tells.
+    """Return the estimated seconds until the last pending trial ends; None if unknown.
 
-    `running` has the seconds that are left of those under way, by id, as far as they tell; `totals` what these will have taken
-    in all, by row: they stand in for a row of which no trial has finished. Sweeps run `at_once` at a time.
+    `running` maps ids of running trials to their remaining seconds, where known; `totals` maps rows to the estimated total
+    seconds of a running trial, used for rows without a finished trial. `at_once` sweep trials run in parallel.
     """
     if not known.by_row and not totals:
         return None

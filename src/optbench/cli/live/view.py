@@ -83,7 +83,7 @@ def _table(board: Board, width: int, room: int, glyphs: Glyphs) -> list[Line]:
 
 
 def _chosen(rows: Sequence[Row], room: int) -> list[Row]:
-    """Those that fit, in their order: running ones, then what ended last, then what comes next."""
+    """Return the rows that fit, in their order: running ones first, then failed, then the most recently updated."""
     if len(rows) <= room:
         return list(rows)
     order = sorted(rows, key=lambda row: (row.state != "running", row.state != "trouble", -row.touched))
@@ -103,12 +103,12 @@ def _row(row: Row, of_rows: list[Column], glyphs: Glyphs) -> Line:
 def _summary(rest: Sequence[Row], glyphs: Glyphs) -> str:
     words = {"running": "running", "trouble": "with problems", "waiting": "waiting", "done": "done"}
     counts = {word: sum(row.state == state for row in rest) for state, word in words.items()}
-    told = ", ".join(f"{n} {word}" for word, n in counts.items() if n)
-    return f"{glyphs.dots} and {len(rest)} more: {told}"
+    states = ", ".join(f"{n} {word}" for word, n in counts.items() if n)
+    return f"{glyphs.dots} and {len(rest)} more: {states}"
 
 
 def _shorter(text: str, board: Board, width: int, glyphs: Glyphs) -> str:
-    """With its name cut rather than its reason."""
+    """Shorten the row's name in a warning, so that its reason stays visible."""
     longest = max((row.name for row in board.rows.values() if row.name in text), key=len, default="")
     if len(text) <= width or not longest:
         return text
