@@ -275,6 +275,7 @@ def test_fashion_mnist_is_read_from_the_data_root_first(
         (gzip.compress(bytes(16)), "expected MD5 [0-9a-f]{32} when unpacked"),
         (gzip.compress(bytes(16))[:-9], "ended before the end-of-stream marker"),
     ],
+    ids=["text", "short", "long", "other content", "cut off"],  # compressed bytes contain the time
 )
 def test_a_packed_file_with_other_content_is_refused(
     tmp_path: Path, known_files: dict[str, tuple[str, int, str]], content: bytes, words: str

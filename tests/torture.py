@@ -126,7 +126,7 @@ def torture(kills: int, seed: int, folder: Path, say: Any = print) -> dict[str, 
             process.wait()
             done += 1
             mid_trial += any((folder / "killed").glob("*/checkpoints/*.pt"))
-            torn += b"cut off" in (process.stderr.read() if process.stderr else b"")
+            torn += b"of an incomplete record" in (process.stderr.read() if process.stderr else b"")
             continue
         errors = process.stderr.read().decode() if process.stderr else ""
         assert code == 0, f"exit code {code} after {done} kills:\n{errors}"

@@ -20,12 +20,17 @@ N = TypeVar("N", int, float)
 def component(family: str, text: str, folder: Path) -> Component:
     """Parse `NAME` or `NAME(key=value)` and check the name and its arguments."""
     from optbench.catalog.check_component import component_findings
+    from optbench.catalog.check_optimizer import optimizer_findings
     from optbench.suite.call import parse_call
     from optbench.suite.types import Component
 
     name, arguments = parse_call(text, "")
     made = Component(name=name, arguments=arguments)
-    if wrong := [message for _, message in component_findings(family, made, folder, ())]:
+    if family == "optimizers":
+        findings = optimizer_findings(name, arguments, folder, ("arguments",))
+    else:
+        findings = component_findings(family, made, folder, ())
+    if wrong := [message for _, message in findings]:
         raise OptbenchError(*wrong)
     return made
 
