@@ -265,7 +265,7 @@ def test_every_mistake_is_shown_at_once_with_its_place(tmp_path: Path) -> None:
         (["run", "digitz"], "did you mean 'digits'?"),
         (["run", "tiny.yaml", "--only", "Sgd"], "no optimizer 'Sgd'"),
         (["run", "tiny.yaml", "--set", "workload.budgt.epochs=1"], "did you mean 'budget'?"),
-        (["run", "tiny.yaml", "--device", "cuda:7"], "no such device"),
+        (["run", "tiny.yaml", "--device", "cuda:7"], "is not available"),
         (["run", "tiny.yaml", "--seeds", "0"], "--seeds"),
         (["report", "nowhere"], "no such folder"),
         (["report", "--format", "markdwon"], "no"),

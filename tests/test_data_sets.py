@@ -699,7 +699,7 @@ def test_data_that_differ_between_trials_are_a_warning(tmp_path: Path) -> None:
     suite = load_suite(tmp_path / "suite.yaml").suite
     events = {trial.id: run(trial, tmp_path) for trial in found}
     folder = write_trials(tmp_path / "results", suite, found, events)
-    assert any("same data" in message for message in warnings_frame(read([folder.path]))["message"])
+    assert any("different data" in message for message in warnings_frame(read([folder.path]))["message"])
 
 
 def test_duplicates_reach_the_records_and_the_warnings_of_a_report(tmp_path: Path) -> None:

@@ -87,7 +87,8 @@ def ordering(difference: Measured, margin: float, resolution: float = 0.0) -> Ve
         return Verdict("contradicted")
     if margin > 0 and -margin <= difference.low and difference.high <= margin:
         return Verdict("no difference")
-    return Verdict("inconclusive", "the interval of the difference includes 0")
+    bound = f"a difference below the resolution of {resolution:g}" if resolution > 0 else "0"
+    return Verdict("inconclusive", f"the interval of the difference includes {bound}")
 
 
 def ladder(rungs: Mapping[str, int], values: pd.DataFrame, at_most: Collection[str] = ()) -> Verdict:

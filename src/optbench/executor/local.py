@@ -23,6 +23,7 @@ from optbench.suite.types import Trial
 __all__ = ["Listener", "StopRequest", "Summary", "prepare", "run"]
 
 Listener = Callable[[Trial, Event], None]
+_OUTPUT_TAIL_BYTES = 16_000  # kept in the record of a crash
 _MAX_OUTPUT_BYTES = 32_000_000  # of a trial's output log, which is truncated beyond it
 _SETUP_SECONDS = 2.0  # time limit to stop before the first step: there is nothing to save
 
@@ -184,8 +185,9 @@ def _final_event(
 
 
 def _read_output_tail(output: Path) -> str:
+    """Return the end of what the trial printed: long enough for the stacks of a crash, whose reason comes first."""
     try:
-        return read_file(output, output.parent)[-4000:].decode(errors="replace")
+        return read_file(output, output.parent)[-_OUTPUT_TAIL_BYTES:].decode(errors="replace")
     except OSError:
         return ""
 
