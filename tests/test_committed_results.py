@@ -1,0 +1,36 @@
+"""The committed results were measured from one revision without uncommitted changes, and their reports say which."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = sorted(plan.parent for plan in (ROOT / "results").glob("*/plan.json"))
+
+
+def environments(folder: Path) -> list[dict[str, Any]]:
+    records = (json.loads(line) for path in (folder / "trials").glob("*.jsonl") for line in path.open())
+    return [r["environment"] for r in records if r["record"] in ("started", "resumed")]
+
+
+def test_there_are_results() -> None:
+    assert {"digits", "fashion_mnist", "gradient_descent"} <= {folder.name for folder in FOLDERS}
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_trials_are_of_one_revision_without_uncommitted_changes(folder: Path) -> None:
+    facts = environments(folder)
+    assert facts
+    assert {f["git_modified"] for f in facts} == {False}
+    (revision,) = {f["git_revision"] for f in facts}
+    assert f"revision {revision[:8]}." in (folder / "report.md").read_text()
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_nothing_is_left_that_a_report_would_not_show(folder: Path) -> None:
+    assert not list(folder.glob("superseded/*"))
+    assert not list(folder.glob("checkpoints/*"))
