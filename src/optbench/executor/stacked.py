@@ -7,7 +7,6 @@ Without a usable checkpoint its trials start again from step 0 in new files: a f
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import hashlib
 import json
 import os
@@ -26,9 +25,8 @@ from optbench.executor.worker import (
     Settings,
     exchange,
     flush_and_exit,
-    isolate_process,
-    redirect_output,
     set_up,
+    start_worker,
 )
 from optbench.store import SuiteFolder, TrialFile
 from optbench.store.files import write_whole
@@ -88,11 +86,7 @@ def work(
     output: Path,
 ) -> None:
     """Entry point of a stack's process. As `worker.work`, but each message is a list of (trial id, event)."""
-    stop = isolate_process(lifeline)
-    redirect_output(output)
-    faulthandler.enable()
-    if hasattr(faulthandler, "register"):
-        faulthandler.register(signal.SIGUSR2, all_threads=True)
+    stop = start_worker(lifeline, output)
     last: object = None
     from optbench.engine.checkpoint import NoSpace
     from optbench.engine.memory import is_out_of_memory

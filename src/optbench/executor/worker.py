@@ -50,11 +50,7 @@ def work(
 
     The last message is None, or the problems because of which no other trial can run either (a full disk).
     """
-    stop = isolate_process(lifeline)
-    redirect_output(output)
-    faulthandler.enable()
-    if hasattr(faulthandler, "register"):
-        faulthandler.register(signal.SIGUSR2, all_threads=True)
+    stop = start_worker(lifeline, output)
     last: Any = None
     try:
         with _startup_errors():
@@ -143,6 +139,19 @@ def exchange(connection: Connection, message: Any) -> bool:
         return bool(connection.recv())
     except (EOFError, OSError):
         _end_all()  # the parent has ended; the records sent before are on disk
+
+
+def start_worker(lifeline: Connection, output: Path) -> threading.Event:
+    """Isolate this process, send what it prints to a file, and print stacks there on a crash or SIGUSR2.
+
+    Return the event that is set when a stop is requested.
+    """
+    stop = isolate_process(lifeline)
+    redirect_output(output)
+    faulthandler.enable()
+    if hasattr(faulthandler, "register"):
+        faulthandler.register(signal.SIGUSR2, all_threads=True)
+    return stop
 
 
 def isolate_process(lifeline: Connection) -> threading.Event:
