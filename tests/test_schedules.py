@@ -207,7 +207,7 @@ def test_check_knows_the_arguments_of_schedulers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("schedule", "told"),
+    ("schedule", "expected"),
     [
         ("{name: warmup_stable_decay, decay: 0}", "from 1e-06 to 1; found 0"),
         ("{name: exponential, final: -1}", "from 1e-12 to 1; found -1"),
@@ -217,11 +217,11 @@ def test_check_knows_the_arguments_of_schedulers(tmp_path: Path) -> None:
     ],
 )
 def test_arguments_out_of_range_are_refused_before_anything_runs(
-    schedule: str, told: str, tmp_path: Path
+    schedule: str, expected: str, tmp_path: Path
 ) -> None:
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump(TINY))
     loaded = load(tmp_path / "suite.yaml", [f"schedule={schedule}"])
-    assert told in str([problem.message for problem in problems(loaded, tmp_path)])
+    assert expected in str([problem.message for problem in problems(loaded, tmp_path)])
 
 
 @pytest.mark.parametrize(("fraction", "steps", "first"), [(0.07, 100, 7), (0.14, 50, 7), (0.29, 100, 29)])
@@ -361,9 +361,9 @@ def test_check_knows_that_an_optimizer_has_no_momentum_to_cycle(tmp_path: Path) 
     assert "momentum" in str(problems(load(path), tmp_path))
 
 
-@pytest.mark.parametrize(("total", "told"), [(5, True), (48, False)])
+@pytest.mark.parametrize(("total", "is_reported"), [(5, True), (48, False)])
 def test_a_rate_of_0_for_a_large_part_of_the_training_is_a_warning(
-    tmp_path: Path, total: int, told: bool
+    tmp_path: Path, total: int, is_reported: bool
 ) -> None:
     schedule = {"name": LR + "PolynomialLR", "total_iters": total}
     (trial,) = trials(tmp_path, schedule=schedule, workload={"budget": {"epochs": 8}})
@@ -371,7 +371,7 @@ def test_a_rate_of_0_for_a_large_part_of_the_training_is_a_warning(
     folder = write_trials(tmp_path / "results", suite, (trial,), {trial.id: run(trial, tmp_path)})
     messages = warnings_frame(read([folder.path]))["message"].tolist()
     expected = "the learning rate was 0 for a large part of the training: SGD (at least 88 % of the steps)"
-    assert (expected in messages) is told
+    assert (expected in messages) is is_reported
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def basin_ends(positions: Array, scores: Array, margin: float) -> tuple[float, f
 
 
 def basin_bracket(positions: Array, scores: Array, margin: float) -> tuple[float, float, bool]:
-    """What a sparse grid tells: the basin spans at least its points within the margin, and ends before the next ones.
+    """Return the bracket that a sparse grid gives: the basin spans at least its points within the margin, and ends before the next ones.
 
     The third is whether it runs over an end of the grid, so that there is no upper bound.
     """

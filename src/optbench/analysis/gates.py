@@ -22,7 +22,7 @@ LEVEL = 0.025
 Outcome = Literal["passed", "inconclusive", "failed", "not judged"]
 Kind = Literal["slower", "worse", "more memory"]
 
-#: what each gate looks at: the first of a line that an entry tells (all of them for memory)
+#: the quantities of each gate: the first that an entry has is compared (all of them for memory)
 _QUANTITIES: dict[Kind, tuple[str, ...]] = {
     "slower": ("seconds_per_epoch", "seconds_per_step"),
     "worse": ("final_metric",),

@@ -332,7 +332,7 @@ def _to_target(own: Mapping[str, npt.NDArray[Any]], unit: str, tau: float) -> Re
 def _fastest(times: pd.DataFrame) -> dict[str, bool | None]:
     """Restricted times in epochs, paired by seed, by sign-flip test; whoever never arrived gets the longest budget.
 
-    An imported log may not tell epochs: then in steps, or in whatever it tells.
+    An imported log may have no epochs: then in steps, or in another unit that it has.
     """
     unit = next((unit for unit in UNITS if times[unit].notna().all()), None)
     if times.empty or unit is None:

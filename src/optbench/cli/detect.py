@@ -30,7 +30,7 @@ def show_seeds_needed(loaded: Loaded, folder: SuiteFolder, delta: float) -> None
             f"'{loaded.name}' has no results yet: run at least two seeds of each entry to estimate the spread"
         )
         raise OptbenchError(Problem(message, where="--detect", file=str(folder.path)))
-    [stored] = read([folder.path], all_seeds=True).suites  # every paired difference tells of the spread
+    [stored] = read([folder.path], all_seeds=True).suites  # all paired differences count for the spread
     planned = make_plan(
         loaded.name, loaded.suite, plan(loaded), higher_is_better=directions(loaded.suite, loaded.folder)
     )

@@ -96,7 +96,7 @@ def _parameters(family: str, name: str) -> list[Parameter]:
         return []
     try:
         found = signature(resolve(family, name)).parameters
-    except OptbenchError:  # a package's own item that fails: `check` tells where it is used
+    except OptbenchError:  # an item of a package that fails: `check` reports it where it is used
         return []
     hidden = SUPPLIED.get(family, set()) | (_UNSHOWN if family == "optimizers" else set())
     return [p for p in found[family == "optimizers" :] if p.name not in hidden]

@@ -152,7 +152,7 @@ class Facts:
     environment: dict[str, Any]
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     splits: dict[str, int] = field(default_factory=dict)
-    metric: str = ""  # the one that tells whether the run diverged, and which evaluation was best
+    metric: str = ""  # decides whether the run diverged, and which evaluation was best
     split: str = "validation"  # of that metric
     higher_is_better: bool = True
     losses: tuple[

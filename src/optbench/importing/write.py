@@ -18,7 +18,7 @@ from optbench.suite.types import Component, Duration, Optimizer, Rule, Suite, Ta
 
 @dataclass(frozen=True)
 class Run:
-    """One run. `arguments` are what tells apart runs of one label that must not share a row."""
+    """One run. `arguments` distinguish runs of one label that must not share a row."""
 
     workload: str
     label: str
@@ -29,7 +29,7 @@ class Run:
 
 @dataclass(frozen=True)
 class ForeignWorkload:
-    """What the runs of a workload share, as far as the log tells."""
+    """What the runs of a workload share, as far as the log contains it."""
 
     budget: Duration
     targets: tuple[Target, ...]
