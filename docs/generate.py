@@ -43,6 +43,7 @@ SECTIONS = {
     "Duration": "",
     "Part": "",
     "Published": "An item of `published:`.",
+    "ClaimTest": "An item of `tests:` of a published statement.",
 }
 #: what one would really write, by section and key
 EXAMPLES: dict[str, dict[str, str]] = yaml.safe_load((DOCS / "examples.yaml").read_text(encoding="utf-8"))
@@ -50,6 +51,7 @@ EXAMPLES: dict[str, dict[str, str]] = yaml.safe_load((DOCS / "examples.yaml").re
 
 def suite_reference() -> str:
     """Every key of a suite: type, default, meaning, example."""
+    from optbench.suite.quantities import QUANTITIES
     from optbench.suite.schema import json_schema
 
     schema = json_schema()
@@ -62,6 +64,15 @@ def suite_reference() -> str:
         "(`optbench list models` shows them); any other unknown key is an error, with the nearest known one.\n",
     ]
     parts += [_section(name, shapes[name]) for name in names if name in shapes]
+    parts += [
+        "## Quantities of statements\n",
+        "Names for `quantity:` of a test, besides the metrics `validation.NAME` and `test.NAME`.\n",
+    ]
+    parts += [
+        "| quantity | meaning |\n| :-- | :-- |",
+        *(f"| `{name}` | {meaning} |" for name, meaning in QUANTITIES.items()),
+        "",
+    ]
     return "\n".join(parts)
 
 

@@ -104,7 +104,7 @@ def _costs(row: TableRow) -> dict[str, Any]:
 
 def per_trial(column: str, rows: Iterable[TableRow]) -> pd.DataFrame:
     """`training_bytes`, `seconds_per_update` or `loss_rises`: one row per seed, one column per config_id."""
-    fact = _PER_TRIAL[column]
+    fact = FACTS[column]
     values = {
         row.config_id: pd.Series(
             {log.trial["seed"]: fact(log) for log in row.logs if log.finished and log.finished.step > 0},
@@ -116,11 +116,12 @@ def per_trial(column: str, rows: Iterable[TableRow]) -> pd.DataFrame:
 
 
 _MEANS = ("cpu_utilisation", "gpu_utilisation", "gpu_power_watts", "gpu_clock_mhz")
-_Fact = Callable[[TrialLog], Any]
+#: a number of a trial; None where it is not known
+Fact = Callable[[TrialLog], Any]
 
 
-def _mean_over(logs: list[TrialLog]) -> Callable[[_Fact], float]:
-    def mean(fact: _Fact) -> float:
+def _mean_over(logs: list[TrialLog]) -> Callable[[Fact], float]:
+    def mean(fact: Fact) -> float:
         seen = [float(value) for value in map(fact, logs) if value is not None and math.isfinite(value)]
         return sum(seen) / len(seen) if seen else math.nan
 
@@ -157,13 +158,6 @@ def _rises(log: TrialLog) -> float | None:
     return None if rises is None or step < 2 else rises / (step - 1)
 
 
-_PER_TRIAL: dict[str, _Fact] = {
-    "training_bytes": _training_bytes,
-    "seconds_per_update": _uninterrupted,
-    "loss_rises": _rises,
-}
-
-
 def _clipped(log: TrialLog) -> float | None:
     if not log.evaluations:
         return None
@@ -178,7 +172,18 @@ def _data_wait(log: TrialLog) -> float | None:
     return end.data_wait_seconds / end.train_seconds
 
 
-def _sampled(name: str, which: str) -> _Fact:
+#: facts of a trial by name
+FACTS: dict[str, Fact] = {
+    "training_bytes": _training_bytes,
+    "seconds_per_update": _uninterrupted,
+    "loss_rises": _rises,
+    "flops_per_update": _flops,
+    "clipped": _clipped,
+    "data_wait": _data_wait,
+}
+
+
+def _sampled(name: str, which: str) -> Fact:
     return lambda log: log.finished and log.finished.resources.get(name, {}).get(which)
 
 

@@ -23,7 +23,7 @@ from optbench.analysis.rows import (
     table_rows,
     value_range,
 )
-from optbench.analysis.scope import elsewhere, scope_text
+from optbench.analysis.scope import elsewhere, on_proxy, scope_text
 from optbench.analysis.sweeps import Sweep, sweeps
 from optbench.analysis.table import final_values, memory_multiple, memory_note
 from optbench.analysis.time_claims import earlier, measured_time, paired_gain
@@ -83,7 +83,8 @@ def verdicts_frame(results: Results, state_multiples: StateMultiples | None = No
     """
     records: list[dict[str, Any]] = []
     for suite in results.suites:
-        published = [Published.model_validate(row) for row in _written(suite)]
+        written = [Published.model_validate(row) for row in _written(suite)]
+        published = [row for row in written if row.values.given]
         rows = table_rows(Results((suite,))) if published else []
         passages = passages_frame(Results((suite,) if published else ()))
         for workload in dict.fromkeys(row.trial.workload_name for row in rows):
@@ -178,7 +179,7 @@ def _judged(
     other = block.row(claim.over)
     if other is None:
         return measured, Verdict("not tested here", f"the suite has no entry '{claim.over}'")
-    return measured, _on_proxy(_ordered(own, other, column, claim, block), there)
+    return measured, on_proxy(_ordered(own, other, column, claim, block), there)
 
 
 def _measured(row: TableRow, column: str, block: _Block) -> Measured:
@@ -241,7 +242,7 @@ def _ladder(
     there: str,
 ) -> tuple[Measured, Verdict]:
     if column in _COSTS:
-        return _measured(own, column, block), _on_proxy(_by_rungs(row, column, published, block), there)
+        return _measured(own, column, block), on_proxy(_by_rungs(row, column, published, block), there)
     if column != "sensitivity":
         measured = _measured(own, column, block)
         return measured, _reading(claim, measured.value)
@@ -252,7 +253,7 @@ def _ladder(
         if other.values.sensitivity is not None and other.values.sensitivity.level is not None
     }
     measured = measured_width(block.sweeps.get(own.trial.label))
-    return measured, _on_proxy(by_width(rungs, own.trial.label, block.sweeps), there)
+    return measured, on_proxy(by_width(rungs, own.trial.label, block.sweeps), there)
 
 
 def _by_rungs(row: Published, column: str, published: list[Published], block: _Block) -> Verdict:
@@ -287,10 +288,3 @@ def _said(column: str, use: str | None) -> Verdict:
     return Verdict(
         "not testable as stated", "the claim names no quantity" + (derived if column == "best_use" else "")
     )
-
-
-def _on_proxy(verdict: Verdict, there: str) -> Verdict:
-    if not there or verdict.word in ("not tested here", "not testable as stated"):
-        return verdict
-    here = f"valid for this workload only: the source measured {there}"
-    return Verdict(verdict.word, f"{verdict.reason}; {here}" if verdict.reason else here)

@@ -14,7 +14,7 @@ from optbench.errors import OptbenchError, Problem
 from optbench.plurals import counted
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.suite.amounts import Duration
-from optbench.suite.axes import as_text
+from optbench.suite.quoting import as_text
 from optbench.suite.types import Trial, Workload
 
 _MADE: WeakKeyDictionary[SuiteResults, tuple[TableRow, ...]] = WeakKeyDictionary()

@@ -6,6 +6,7 @@ from typing import Any
 
 from optbench.analysis.lengths import same_length
 from optbench.analysis.rows import TableRow, batch_size
+from optbench.analysis.verdicts import Verdict
 from optbench.suite.published import Scope
 
 
@@ -34,3 +35,11 @@ def scope_text(scope: Scope) -> str:
     parts = [scope.model, scope.data, f"batch size {scope.batch_size}" if scope.batch_size else None]
     parts += [str(scope.budget) if scope.budget else None, scope.hardware]
     return ", ".join(part for part in parts if part)
+
+
+def on_proxy(verdict: Verdict, there: str) -> Verdict:
+    """Return a verdict with the setting of the source, as returned by `elsewhere`, in its reason."""
+    if not there or verdict.word in ("not tested here", "not testable as stated"):
+        return verdict
+    here = f"valid for this workload only: the source measured {there}"
+    return Verdict(verdict.word, f"{verdict.reason}; {here}" if verdict.reason else here)

@@ -54,17 +54,21 @@ class Measured:
 
 def numeric(claimed: float, margin: float, measured: Measured) -> Verdict:
     """Reproduced if the interval lies inside claimed +- margin, contradicted if wholly outside, else inconclusive."""
+    slack = 1e-9 * max(abs(claimed), margin)
+    return inside(claimed - margin - slack, claimed + margin + slack, measured, "the margin")
+
+
+def inside(low: float, high: float, measured: Measured, limits: str = "the bound") -> Verdict:
+    """Reproduced if the interval lies in [low, high], contradicted if wholly outside, else inconclusive. Either end may be infinite."""
     if few := too_few(measured.n):
         return few
     if math.isnan(measured.low):
         return Verdict("inconclusive", measured.reason or "no interval")
-    slack = 1e-9 * max(abs(claimed), margin)
-    low, high = claimed - margin - slack, claimed + margin + slack
     if low <= measured.low and measured.high <= high:
         return Verdict("reproduced")
     if measured.low > high or measured.high < low:
         return Verdict("contradicted")
-    return Verdict("inconclusive", "the interval includes values inside and outside the margin")
+    return Verdict("inconclusive", f"the interval includes values inside and outside {limits}")
 
 
 def deterministic(claimed: float, margin: float, measured: float) -> Verdict:

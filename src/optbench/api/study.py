@@ -109,6 +109,12 @@ class Study:
 
         return verdicts_frame(self.results)
 
+    def statements(self) -> pd.DataFrame:
+        """Return one row per test of a published statement (columns: `optbench.analysis.statements.statements_frame`)."""
+        from optbench.analysis.statements import statements_frame
+
+        return statements_frame(self.results)
+
     @property
     def figures(self) -> tuple[str, ...]:
         """The names of the figures that these results have."""

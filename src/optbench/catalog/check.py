@@ -8,7 +8,7 @@ from pathlib import Path
 from optbench.catalog.arguments import Finding, TypedPath
 from optbench.catalog.check_component import component_findings
 from optbench.catalog.check_entries import entry_findings
-from optbench.catalog.check_questions import question_findings
+from optbench.catalog.check_questions import question_findings, statement_findings
 from optbench.catalog.check_schedule import schedule_findings
 from optbench.catalog.check_workload import data_findings, metric_findings, model_findings, size_findings
 from optbench.catalog.types import DataInfo
@@ -43,6 +43,7 @@ def problems(loaded: Loaded, data_root: Path, *, build_models: bool = False) -> 
     sufficient, or all of them with `build_models`, which imports torch.
     """
     found = [p for cell in loaded.cells for p in _problems(cell.loaded, data_root, build_models=build_models)]
+    found += [loaded.problem_at(path, message) for path, message in statement_findings(loaded)]
     return load.sorted_by_line(list(dict.fromkeys(found)))
 
 

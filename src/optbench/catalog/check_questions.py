@@ -9,6 +9,10 @@ from optbench.catalog import lookup
 from optbench.catalog.arguments import Finding
 from optbench.catalog.signatures import signature
 from optbench.errors import OptbenchError, nearest
+from optbench.suite.load import Loaded
+from optbench.suite.plan import at_its_rates, horizons_of
+from optbench.suite.quantities import unknown_quantity
+from optbench.suite.statements import Candidate, problem_of
 from optbench.suite.sweep import own_point, points
 from optbench.suite.types import Suite
 
@@ -39,6 +43,53 @@ def _published(suite: Suite) -> Iterator[Finding]:
                 yield path, f"{message}: one of {', '.join(others)}" if others else message
             elif claim.over not in suite.optimizers:
                 yield path, f"no entry '{claim.over}'; {nearest(claim.over, others)}"
+
+
+def statement_findings(loaded: Loaded) -> Iterator[Finding]:
+    """Check the tests of published statements: their quantities, and that each selection matches exactly one row of trials."""
+    suite = loaded.suite
+    candidates = _candidates(loaded) if any(row.tests for row in suite.published) else []
+    for position, row in enumerate(suite.published):
+        for number, test in enumerate(row.tests):
+            path = ("published", position, "tests", number)
+            metrics = tuple(dict.fromkeys(name for w in suite.workloads.values() for name in w.metrics))
+            if problem := unknown_quantity(test.quantity, metrics):
+                yield (*path, "quantity"), problem
+            if test.slope_over is not None and not any(test.slope_over in each.names for each in candidates):
+                names = list(dict.fromkeys(name for each in candidates for name in each.names))
+                yield (*path, "slope_over"), f"no axis '{test.slope_over}'; {nearest(test.slope_over, names)}"
+                continue
+            workloads = [test.of["workload"]] if "workload" in test.of else list(suite.workloads)
+            for key, selection in test.selections.items():
+                for workload in workloads:
+                    wanted = {"workload": workload, **test.of, **selection}
+                    if test.slope_over is not None:
+                        known = (each.names for each in candidates)
+                        wanted[test.slope_over] = next(
+                            n[test.slope_over] for n in known if test.slope_over in n
+                        )
+                    if problem := problem_of(wanted, candidates):
+                        yield (*path, key), problem
+                        break
+
+
+def _candidates(loaded: Loaded) -> list[Candidate]:
+    found = []
+    for cell in loaded.cells:
+        suite = cell.loaded.suite
+        for workload, settings in suite.workloads.items():
+            for label, entry in suite.optimizers.items():
+                entry = at_its_rates(entry, entry.batch_size or settings.batch_size)
+                own = own_point(suite.sensitivity, entry)
+                for horizon in horizons_of(suite, entry) or (entry.horizon or settings.budget,):
+                    found.append(Candidate.of(label, workload, str(horizon), cell.values, {}, own))
+                try:
+                    swept = points(suite.sensitivity, entry) if suite.sensitivity else []
+                except ValueError:
+                    continue  # reported already
+                length = str(entry.horizon or settings.budget)
+                found += [Candidate.of(label, workload, length, cell.values, point, {}) for point in swept]
+    return found
 
 
 def _horizons(suite: Suite) -> Iterator[Finding]:

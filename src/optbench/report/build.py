@@ -14,6 +14,7 @@ from optbench.analysis.implementations import capture_note, compile_note, steps_
 from optbench.analysis.published import verdicts_frame
 from optbench.analysis.rows import TableRow, table_rows
 from optbench.analysis.sensitivity import sensitivity_frame
+from optbench.analysis.statements import statements_frame
 from optbench.analysis.sweep_times import sweep_times_frame
 from optbench.analysis.table import comparison
 from optbench.analysis.warnings import warnings_frame
@@ -27,6 +28,7 @@ from optbench.report.notes import notes
 from optbench.report.profiles import summary_block
 from optbench.report.published import published_blocks
 from optbench.report.sensitivity import sensitivity_blocks
+from optbench.report.statements import statement_blocks
 from optbench.report.text import clean
 from optbench.store import Results, SuiteResults
 
@@ -36,6 +38,7 @@ def build(results: Results) -> Report:
     table = comparison(results)
     horizons = horizons_frame(results)
     verdicts, sensitivity = verdicts_frame(results), sensitivity_frame(results)
+    statements = statements_frame(results)
     times = sweep_times_frame(results)
     warnings, costs = warnings_frame(results), costs_frame(results, table)
     sections = []
@@ -70,8 +73,9 @@ def build(results: Results) -> Report:
                 )
             )
         blocks += tuple(published_blocks(verdicts[verdicts["suite"] == suite.name]))
+        blocks += tuple(statement_blocks(statements[statements["suite"] == suite.name]))
         sections.append(_section(suite, blocks, _messages(warnings, suite.name, "")))
-    more = {"horizons": horizons, "sensitivity": sensitivity, "verdicts": verdicts}
+    more = {"horizons": horizons, "sensitivity": sensitivity, "verdicts": verdicts, "statements": statements}
     return Report(
         tuple(sections),
         table,

@@ -118,7 +118,8 @@ def _verdict(row: Mapping[Any, Any], reasons: list[str]) -> str:
     return f"{row['verdict']} ({reasons.index(row['reason']) + 1})" if row["reason"] else str(row["verdict"])
 
 
-def _notes(table: pd.DataFrame) -> list[str]:
+def verdict_notes(table: pd.DataFrame) -> list[str]:
+    """Return the definitions of the verdicts in a table."""
     found = [word for word in WORDS if (table["verdict"] == word).any()]
     rule = {
         "reproduced": "Reproduced: the 95 % interval (of bytes, the value) lies within the margin, or the order is significant.",
@@ -128,7 +129,11 @@ def _notes(table: pd.DataFrame) -> list[str]:
         "not tested here": "Not tested here: different data, model or budget, or not run.",
         "not testable as stated": "Not testable as stated: the claim names no quantity.",
     }
-    notes = [" ".join(rule[word] for word in found)] if found else []
+    return [" ".join(rule[word] for word in found)] if found else []
+
+
+def _notes(table: pd.DataFrame) -> list[str]:
+    notes = verdict_notes(table)
     if (table["kind"] == "ordering").any():
         notes.append(
             "Orders: each is one claim stated before the runs, tested at 5 % and not adjusted over other pairs, unlike the "

@@ -15,7 +15,7 @@ from typing import Any
 
 from optbench.errors import OptbenchError, Problem
 from optbench.suite.overrides import Override, apply
-from optbench.suite.quoting import shown
+from optbench.suite.quoting import as_text, shown
 from optbench.suite.yaml_source import Keys, Source
 
 MAX_CELLS = 1000
@@ -70,21 +70,6 @@ def short(values: Mapping[str, Any]) -> dict[str, str]:
         path if lasts[path.rpartition(".")[2]] > 1 else path.rpartition(".")[2]: as_text(value)
         for path, value in values.items()
     }
-
-
-def as_text(value: Any) -> str:
-    """Return a value as tables show it: `none` for null, `norm 1` for {norm: 1}."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, Mapping):
-        return " ".join(f"{key} {as_text(item)}" for key, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return "[" + " ".join(map(as_text, value)) + "]"
-    return str(value)
 
 
 def _mistakes(axes: Any, source: Source) -> list[Problem]:

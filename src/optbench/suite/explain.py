@@ -32,6 +32,7 @@ _EXPECTED = {
     "Optimizer": "an optimizer's name, or a mapping, as in {use: torch.optim.SGD, lr: 0.1}",
     "Grid": "factors, as in [0.1, 1, 10], or a mapping, as in {log: [1e-4, 1], points: 13}",
     "Claim": "a mapping, as in {kind: numeric, value: 0.76, unit: fraction, margin: 0.002}",
+    "ClaimTest": "a mapping, as in {quantity: diverged, of: SGD, at_most: 0.1}",
     "Source": "text, or a mapping, as in {text: ..., url: ...}",
     "Rule": "a mapping, as in {parameters: matrices, use: torch.optim.Muon, lr: 0.02}",
 }

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from optbench.suite.amounts import Duration, Number, Strict, Whole
+from optbench.suite.statements import ClaimTest
 
 Text = Annotated[str, Field(coerce_numbers_to_str=True)]
 
@@ -196,7 +197,7 @@ class Source(Strict):
 
 
 class Published(Strict):
-    """A published row: the claims of a source about one optimizer."""
+    """A published row: the claims of a source about one optimizer, or a statement with the tests that decide it."""
 
     source: Source
     """Reference to the publication: text, or {text, url}."""
@@ -208,11 +209,30 @@ class Published(Strict):
     """Workload of the source. Default: the workloads of this suite."""
     protocol: Text = ""
     """How the source measured, if it says so."""
-    values: Claims
+    values: Claims = Claims()
     """Published cells, by column."""
+    id: Text = ""
+    """Short name of a statement, for references to it."""
+    says: Text = ""
+    """Statement of the source that is no cell of a table, in its words; requires `tests`."""
+    tests: tuple[ClaimTest, ...] = ()
+    """Tests that decide the statement, one verdict each."""
+
+    @model_validator(mode="after")
+    def _statement(self) -> Published:
+        if bool(self.says) is not bool(self.tests):
+            missing, given = ("tests", "says") if self.says else ("says", "tests")
+            raise ValueError(f"'{given}' requires '{missing}'")
+        if self.values.given and self.tests:
+            raise ValueError("expected either 'values' (cells of a table) or 'says' with 'tests'; found both")
+        if not self.values.given and not self.tests:
+            raise ValueError("expected 'values' (cells of a table), or 'says' with 'tests'; found neither")
+        return self
 
     @model_validator(mode="after")
     def _named(self) -> Published:
+        if self.tests:
+            return self
         if self.optimizer is None and not self.label:
             raise ValueError(
                 "expected 'optimizer' (label of an entry) or 'label' (name in the source); found neither"

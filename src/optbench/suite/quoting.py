@@ -1,7 +1,8 @@
-"""Quotation of values in error messages."""
+"""Values as text: in error messages and in tables."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -17,3 +18,18 @@ def shown(value: Any) -> str:
         return "a list" if value else "an empty list"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def as_text(value: Any) -> str:
+    """Return a value as tables show it: `none` for null, `norm 1` for {norm: 1}."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Mapping):
+        return " ".join(f"{key} {as_text(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return "[" + " ".join(map(as_text, value)) + "]"
+    return str(value)

@@ -1,0 +1,50 @@
+"""Names of the quantities that a statement can be about; `analysis/trial_quantities.py` computes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from optbench.errors import nearest
+
+#: prefixes of metrics: the last value on the validation split, and the final value on the test split
+SPLITS = ("validation", "test")
+
+QUANTITIES = {
+    "final_metric": "final metric of the table; the worst value for trials that diverged or failed",
+    "reached": "share of trials that reached the target",
+    "diverged": "share of trials that diverged",
+    "failed_to_train": "share of trials that diverged, ran out of memory or failed in the optimizer",
+    "epochs_to_target": "median epochs to the target, with censored trials",
+    "steps_to_target": "median steps to the target, with censored trials",
+    "samples_to_target": "median samples to the target, with censored trials",
+    "seconds_to_target": "median training seconds to the target, with censored trials",
+    "gradient_evaluations_to_target": "median forward and backward passes to the target, with censored trials",
+    "state_multiple": "bytes of optimizer state over bytes of the parameters",
+    "state_bytes": "bytes of optimizer state",
+    "step_peak_bytes": "transient bytes of an optimizer step",
+    "peak_memory_bytes": "peak of the GPU's allocator in bytes",
+    "activation_bytes": "bytes kept for the backward pass of one batch; requires `study: costs`",
+    "training_bytes": "bytes of parameters, gradients, optimizer state and activations; requires `study: costs`",
+    "flops_per_update": "floating-point operations per update; requires `study: costs`",
+    "seconds_per_update": "training seconds per update",
+    "seconds_per_epoch": "training seconds per epoch",
+    "loss_rises": "share of updates whose loss is above that of the previous update",
+    "clipped_steps": "share of steps whose gradient was clipped",
+    "skipped_steps": "number of steps that the gradient scaler skipped",
+    "exploded_steps": "number of steps with an exploding gradient; requires `study: gradients`",
+    "vanished_steps": "number of steps with a vanishing gradient; requires `study: gradients`",
+    "gradient_norm_max": "maximum gradient norm; requires `study: gradients`",
+    "gradient_noise_start": "gradient noise scale at the initial weights, in samples; requires `study: noise`",
+    "gradient_noise_end": "gradient noise scale at the last weights, in samples; requires `study: noise`",
+    "gradient_evaluations": "number of forward and backward passes",
+    "data_wait": "share of the training time spent waiting for data",
+}
+
+
+def unknown_quantity(name: str, metrics: Iterable[str]) -> str:
+    """Return why a suite with these metrics has no quantity of this name; "" if it has."""
+    split, dot, metric = name.partition(".")
+    if dot and split in SPLITS:
+        known = dict.fromkeys((*metrics, "loss"))
+        return "" if metric in known else f"no metric '{metric}'; {nearest(metric, known)}"
+    return "" if name in QUANTITIES else f"no quantity '{name}'; {nearest(name, QUANTITIES)}"

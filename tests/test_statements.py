@@ -1,0 +1,257 @@
+"""Published statements: the tests that decide them, and the verdict of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from optbench import report
+from optbench.analysis.statements import statements_frame
+from optbench.analysis.trial_quantities import QUANTITIES as COMPUTED
+from optbench.analysis.trial_quantities import TIMES
+from optbench.catalog.check import problems
+from optbench.errors import OptbenchError
+from optbench.events import Event, Finished, Started
+from optbench.store import read
+from optbench.suite.dump import dump_text
+from optbench.suite.load import load
+from optbench.suite.plan import plan
+from optbench.suite.quantities import QUANTITIES
+from optbench.suite.types import Trial
+from results_builder import curve, diverged, reaching, write_trials
+
+SUITE = """\
+workload: {model: {name: mlp, hidden: [8]}, data: digits, batch_size: 8, budget: 10 epochs, target: {at_least: 0.9}}
+optimizers: {SGD: {use: sgd, lr: 0.1}, Adam: adam}
+seeds: SEEDS
+axes: {workload.batch_size: [8, 16, 32], clip: [null, {norm: 1}]}
+published:
+  - source: An article
+    id: P3
+    says: clipping is essential
+    tests:
+      - TEST
+"""
+
+
+def _judged(
+    tmp_path: Path, test: str, events: Callable[[Trial], list[Event]], seeds: int = 6, suite: str = SUITE
+) -> pd.Series[Any]:
+    """Return the only test's row of the statements of a suite whose trials have these events."""
+    file = tmp_path / "s.yaml"
+    file.write_text(suite.replace("TEST", test).replace("SEEDS", str(seeds)))
+    loaded = load(file)
+    assert not problems(loaded, tmp_path)
+    trials = plan(loaded)
+    write_trials(
+        tmp_path / "results", loaded.suite, trials, {trial.id: events(trial) for trial in trials}, name="s"
+    )
+    frame = statements_frame(read([tmp_path / "results"]))
+    assert len(frame) == 1
+    return frame.iloc[0]
+
+
+def _size(trial: Trial) -> int:
+    return int(trial.axes["workload.batch_size"])
+
+
+def _with(events: list[Event], **changes: Any) -> list[Event]:
+    """Set fields of the start or the end of a trial."""
+    return [
+        replace(event, **{k: v for k, v in changes.items() if hasattr(event, k)})
+        if isinstance(event, (Started, Finished))
+        else event
+        for event in events
+    ]
+
+
+def test_every_quantity_that_a_suite_can_name_is_computed() -> None:
+    assert set(QUANTITIES) == {*COMPUTED, *TIMES, "final_metric", "reached"}
+
+
+def test_a_share_of_diverged_trials_is_compared_by_fishers_test(tmp_path: Path) -> None:
+    test = "{quantity: diverged, of: {optimizer: SGD, batch_size: 8, clip: null}, above: {clip: {norm: 1}}, when: at 0.1}"
+    row = _judged(tmp_path, test, lambda trial: diverged() if trial.axes["clip"] is None else curve([0.95]))
+    assert (row["verdict"], row["measured"], row["when"]) == ("reproduced", 1.0, "at 0.1")
+    assert "6 of 6 against 0 of 6 trials, Fisher's exact test p = 0.0022" in row["reason"]
+
+
+def test_few_diverged_trials_are_inconclusive(tmp_path: Path) -> None:
+    test = "{quantity: diverged, of: {optimizer: SGD, batch_size: 8, clip: null}, above: {clip: {norm: 1}}}"
+    lost = (0, 1, 2)
+    row = _judged(
+        tmp_path,
+        test,
+        lambda trial: diverged() if trial.axes["clip"] is None and trial.seed in lost else curve([0.95]),
+    )
+    assert row["verdict"] == "inconclusive"  # 3 of 6 against 0 of 6: p = 0.18
+
+
+def test_a_slope_is_fitted_per_seed_on_logarithms(tmp_path: Path) -> None:
+    test = "{quantity: gradient_noise_start, of: {optimizer: SGD, clip: null}, slope_over: workload.batch_size, equals: -1, margin: 0.1}"
+
+    def events(trial: Trial) -> list[Event]:
+        return _with(curve([0.95]), gradient_noise=(3 + trial.seed) / _size(trial))
+
+    row = _judged(tmp_path, test, events)
+    assert row["measured"] == pytest.approx(-1)
+    assert row["verdict"] == "reproduced"
+
+
+@pytest.mark.parametrize(
+    ("test", "verdict"),
+    [
+        ("{quantity: state_multiple, of: ADAM, equals: 2, margin: 0.05}", "reproduced"),
+        ("{quantity: state_multiple, of: ADAM, equals: 1.5, margin: 0.05}", "contradicted"),
+        ("{quantity: state_bytes, of: ADAM, divided_by: {optimizer: SGD}, at_least: 1.9}", "reproduced"),
+        ("{quantity: state_bytes, of: ADAM, divided_by: {optimizer: SGD}, at_most: 1.5}", "contradicted"),
+    ],
+)
+def test_bytes_are_counted_and_need_no_seeds(tmp_path: Path, test: str, verdict: str) -> None:
+    def events(trial: Trial) -> list[Event]:
+        return _with(curve([0.95]), state_bytes=8000 if trial.label == "Adam" else 4000)
+
+    adam = "{optimizer: Adam, batch_size: 8, clip: null}"
+    assert _judged(tmp_path, test.replace("ADAM", adam), events, seeds=1)["verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("comparison", "verdict"),
+    [
+        ("above: {clip: {norm: 1}}", "reproduced"),
+        ("below: {clip: {norm: 1}}", "contradicted"),
+        ("same_as: {clip: {norm: 1}}, margin: 0.2", "reproduced"),
+        ("same_as: {clip: {norm: 1}}, margin: 0.01", "contradicted"),
+        ("at_least: 0.85", "reproduced"),
+        ("equals: 0.9, margin: 0.002", "inconclusive"),
+        ("at_most: 0.85", "contradicted"),
+    ],
+)
+def test_one_rule_decides_all_comparisons_of_a_metric(tmp_path: Path, comparison: str, verdict: str) -> None:
+    """0.9 with a spread of 0.01 without clipping, 0.1 less with clipping."""
+
+    def events(trial: Trial) -> list[Event]:
+        noise = 0.01 * ((trial.seed % 3) - 1)
+        return curve([0.9 + noise - (0.1 if trial.axes["clip"] else 0.0)])
+
+    test = f"{{quantity: final_metric, of: {{optimizer: SGD, batch_size: 8, clip: null}}, {comparison}}}"
+    assert _judged(tmp_path, test, events)["verdict"] == verdict
+
+
+def test_times_to_target_are_compared_with_their_censoring(tmp_path: Path) -> None:
+    test = "{quantity: epochs_to_target, of: {optimizer: SGD, batch_size: 8, clip: null}, below: {optimizer: Adam}}"
+    row = _judged(tmp_path, test, lambda trial: reaching(3 if trial.label == "SGD" else 8))
+    assert (row["verdict"], row["measured"]) == ("reproduced", 3)
+
+
+def test_diverged_trials_leave_a_metric_without_interval(tmp_path: Path) -> None:
+    test = "{quantity: final_metric, of: {optimizer: SGD, batch_size: 8, clip: null}, at_least: 0.5}"
+    row = _judged(tmp_path, test, lambda trial: diverged() if trial.seed == 0 else curve([0.95]))
+    assert row["verdict"] == "inconclusive"
+    assert row["reason"] == "no interval: some trials diverged or failed"
+
+
+def test_fewer_than_five_seeds_are_inconclusive(tmp_path: Path) -> None:
+    test = "{quantity: final_metric, of: {optimizer: SGD, batch_size: 8, clip: null}, at_least: 0.5}"
+    assert _judged(tmp_path, test, lambda trial: curve([0.95]), seeds=4)["verdict"] == "inconclusive"
+
+
+def test_a_point_of_a_sweep_is_selected_by_its_hyperparameter(tmp_path: Path) -> None:
+    suite = SUITE.replace(
+        "axes: {workload.batch_size: [8, 16, 32], clip: [null, {norm: 1}]}", "sensitivity: {lr: [0.1, 1, 10]}"
+    )
+    test = "{quantity: validation.accuracy, of: {optimizer: SGD, lr: 1.0}, below: {lr: 0.1}}"
+
+    def events(trial: Trial) -> list[Event]:
+        return curve([0.5 if trial.point.get("lr") == 1.0 else 0.9 + trial.seed / 1000])
+
+    assert (
+        _judged(tmp_path, test, events, suite=suite.replace("adam}", "{use: adam, lr: 0.001}}"))["verdict"]
+        == "reproduced"
+    )
+
+
+def test_a_report_shows_statements_with_condition_result_and_verdict(tmp_path: Path) -> None:
+    test = "{quantity: diverged, of: {optimizer: SGD, batch_size: 8, clip: null}, above: {clip: {norm: 1}}, when: at 0.1}"
+    _judged(tmp_path, test, lambda trial: diverged() if trial.axes["clip"] is None else curve([0.95]))
+    text = report.render(read([tmp_path / "results"]), format="markdown")
+    assert (
+        "| P3: clipping is essential | at 0.1 | diverged, difference (SGD, batch_size=8, clip=none) | above clip=norm 1 |"
+        in text
+    )
+    assert "| reproduced (1) |" in text
+
+
+def test_statements_survive_being_written_out(tmp_path: Path) -> None:
+    test = "{quantity: diverged, of: SGD, at_most: 0.1, when: always}"
+    (tmp_path / "s.yaml").write_text(SUITE.replace("TEST", test).replace("SEEDS", "5"))
+    first = load(tmp_path / "s.yaml")
+    (tmp_path / "t.yaml").write_text(dump_text(first.suite))
+    assert load(tmp_path / "t.yaml").suite == first.suite
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        ("{quantity: diverged}", r"s.yaml:10:.*expected exactly one of equals, at_least, .*; found none"),
+        (
+            "{quantity: diverged, at_least: 0, at_most: 1}",
+            r"expected exactly one of .*; found at_least and at_most",
+        ),
+        (
+            "{quantity: diverged, equals: 0}",
+            r"'equals' requires a 'margin' above 0, stated before anything runs",
+        ),
+        (
+            "{quantity: diverged, at_least: 0, margin: 1}",
+            r"'at_least' is a bound without a margin: remove 'margin'",
+        ),
+        ("{quantity: diverged, above: SGD, divided_by: Adam}", r"'divided_by' is compared with a number"),
+        ("{quantity: diverged, abov: SGD}", r"unknown key 'abov'; did you mean 'above'\?"),
+    ],
+)
+def test_invalid_tests_are_reported_with_their_place(tmp_path: Path, test: str, message: str) -> None:
+    (tmp_path / "s.yaml").write_text(SUITE.replace("TEST", test).replace("SEEDS", "5"))
+    with pytest.raises(OptbenchError, match=message):
+        load(tmp_path / "s.yaml")
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        ("{quantity: divergd, of: ROW, at_most: 1}", r"no quantity 'divergd'; did you mean 'diverged'\?"),
+        ("{quantity: test.acc, of: ROW, at_most: 1}", r"no metric 'acc'"),
+        (
+            "{quantity: diverged, of: SGD, at_most: 1}",
+            r"of: matches 6 rows of trials; expected one: add batch_size or clip",
+        ),
+        (
+            "{quantity: diverged, of: {optimizer: SGD, batch_size: 9, clip: null}, at_most: 1}",
+            r"no trials with batch_size = 9; expected one of 8, 16, 32",
+        ),
+        (
+            "{quantity: diverged, of: {optimizer: SGD, batch_siz: 8, clip: null}, at_most: 1}",
+            r"no axis or swept hyperparameter 'batch_siz'; did you mean 'batch_size'\?",
+        ),
+        (
+            "{quantity: diverged, of: {optimizer: SGD, batch_size: 8, clip: null}, above: {optimizer: Adm}}",
+            r"above: no trials with optimizer = 'Adm'; expected one of 'SGD', 'Adam'",
+        ),
+        (
+            "{quantity: diverged, of: {optimizer: SGD, clip: null}, slope_over: lr, equals: 1, margin: 1}",
+            r"no axis 'lr'",
+        ),
+    ],
+)
+def test_check_finds_quantities_and_trials_that_do_not_exist(tmp_path: Path, test: str, message: str) -> None:
+    test = test.replace("ROW", "{optimizer: SGD, batch_size: 8, clip: null}")
+    (tmp_path / "s.yaml").write_text(SUITE.replace("TEST", test).replace("SEEDS", "5"))
+    found = problems(load(tmp_path / "s.yaml"), tmp_path)
+    assert [problem.line for problem in found] == [10]
+    assert re.search(message, f"{found[0].where}: {found[0].message}"), found
