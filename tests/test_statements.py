@@ -150,6 +150,23 @@ def test_times_to_target_are_compared_with_their_censoring(tmp_path: Path) -> No
     assert (row["verdict"], row["measured"]) == ("reproduced", 3)
 
 
+@pytest.mark.parametrize(
+    ("comparison", "adam", "verdict"),
+    [
+        ("divided_by: {optimizer: Adam}, at_most: 0.5", 8, "reproduced"),
+        ("divided_by: {optimizer: Adam}, at_least: 0.5", 8, "contradicted"),
+        ("same_as: {optimizer: Adam}, margin: 1", 3, "reproduced"),
+        ("divided_by: {optimizer: Adam}, at_most: 0.5", 11, "inconclusive"),  # never reached
+    ],
+)
+def test_times_have_ratios_only_if_all_trials_reached_the_target(
+    tmp_path: Path, comparison: str, adam: int, verdict: str
+) -> None:
+    test = f"{{quantity: epochs_to_target, of: {{optimizer: SGD, batch_size: 8, clip: null}}, {comparison}}}"
+    row = _judged(tmp_path, test, lambda trial: reaching(3 if trial.label == "SGD" else adam))
+    assert row["verdict"] == verdict
+
+
 def test_diverged_trials_leave_a_metric_without_interval(tmp_path: Path) -> None:
     test = "{quantity: final_metric, of: {optimizer: SGD, batch_size: 8, clip: null}, at_least: 0.5}"
     row = _judged(tmp_path, test, lambda trial: diverged() if trial.seed == 0 else curve([0.95]))

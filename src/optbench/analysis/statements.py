@@ -21,6 +21,7 @@ from optbench.analysis.table import final_values
 from optbench.analysis.time_claims import earlier, measured_time
 from optbench.analysis.trial_quantities import QUANTITIES, TIMES, TrialQuantity, metric_of
 from optbench.analysis.verdicts import Measured, Verdict
+from optbench.plurals import counted
 from optbench.store import Results, SuiteResults
 from optbench.suite.axes import cell_name
 from optbench.suite.grids import Grid
@@ -209,22 +210,28 @@ def _judged(row: TableRow, other: TableRow | None, test: ClaimTest, known: _Rows
 def _judged_time(
     row: TableRow, other: TableRow | None, test: ClaimTest, known: _Rows
 ) -> tuple[Measured, Verdict]:
+    """Judge a time to target: medians and orders with their censoring; ratios and equality only if every trial reached the target."""
     unit = test.quantity.removesuffix("_to_target")
     targets = row.trial.workload.target
     passages = known.passages[known.passages["target"] == str(targets[0])] if targets else known.passages[:0]
     if other is None:
         measured = measured_time(row, test.quantity, passages)
         return measured, _verdict(test, measured)
-    if test.divided_by is not None or test.same_as is not None:
-        return Measured(), Verdict(
-            "not testable as stated", "times to target are compared by 'above' or 'below'"
-        )
-    first, second = (row, other) if test.below is not None else (other, row)
-    pair = passages[passages["config_id"].isin([row.config_id, other.config_id])]
-    if pair.empty:
+    pair = passages[passages["config_id"].isin([row.config_id, other.config_id])].dropna(subset=[unit])
+    if pair["config_id"].nunique() < 2:
         return Measured(), Verdict("not tested here", "not run")
-    measured = measured_time(row, test.quantity, passages)
-    return measured, earlier(first, second, unit, test.margin or 0.0, pair)
+    if test.divided_by is None and test.same_as is None:
+        first, second = (row, other) if test.below is not None else (other, row)
+        return measured_time(row, test.quantity, passages), earlier(
+            first, second, unit, test.margin or 0.0, pair
+        )
+    if missed := int((~pair["reached"].astype(bool)).sum()):
+        reason = f"{missed} of {counted(len(pair), 'trial')} did not reach the target"
+        return Measured(pair["seed"].nunique(), reason=reason), Verdict("inconclusive", reason)
+    values = pair.pivot(index="seed", columns="config_id", values=unit).astype(float)
+    combine = _ratio if test.divided_by is not None else _difference
+    measured = combine(TrialQuantity(lambda log: None), values[row.config_id], values[other.config_id])
+    return measured, _verdict(test, measured)
 
 
 def _judged_slope(by_value: dict[float, TableRow], test: ClaimTest, known: _Rows) -> tuple[Measured, Verdict]:
@@ -331,13 +338,13 @@ def _judged_shares(own: list[float], other: list[float], test: ClaimTest) -> tup
     if test.same_as is not None or measured.n < FEW_SEEDS:
         return measured, _verdict(test, measured)
     p = float(fisher_exact([[ones[0], sizes[0] - ones[0]], [ones[1], sizes[1] - ones[1]]]).pvalue)
-    counted = (
+    details = (
         f"{ones[0]} of {sizes[0]} against {ones[1]} of {sizes[1]} trials, Fisher's exact test p = {p:.2g}"
     )
     if p >= ALPHA:
-        return measured, Verdict("inconclusive", counted)
+        return measured, Verdict("inconclusive", details)
     return measured, Verdict(
-        "reproduced" if (difference > 0) is (test.above is not None) else "contradicted", counted
+        "reproduced" if (difference > 0) is (test.above is not None) else "contradicted", details
     )
 
 
