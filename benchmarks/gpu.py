@@ -21,6 +21,7 @@ import torch
 import yaml
 
 from benchmarks.running import ROOT, Figure, ratios, rounds
+from optbench.catalog.types import DataInfo
 from optbench.engine.clock import synchronise
 from optbench.engine.loop import train
 from optbench.engine.memory_forecast import forecast
@@ -113,10 +114,10 @@ def _bare_step_seconds(trial: Trial, place: Place) -> float:
     optimizer = session.optimizers.members[0]
 
     def step(number: int) -> None:
-        inputs, labels = session.training_batches.batch(number)
+        batch = session.training_batches.batch(number)
         optimizer.zero_grad(set_to_none=True)
         with session.precision.autocast(place.device):
-            loss = session.loss(session.forward(inputs), labels)
+            loss = session.mean_loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
@@ -206,9 +207,9 @@ def constant_input(place: Place) -> Iterator[Figure]:
 def memory(place: Place) -> Iterator[Figure]:
     """The allocator's peak over a few steps, by optimizer, as multiples of the forecast."""
     work = place.sizes.large
-    shape = (3, work.pixels, work.pixels)
+    info = DataInfo(0, 0, 0, (3, work.pixels, work.pixels), work.classes)
     rows = [_trial(place, work, label) for label in OPTIMIZERS]
-    checked = with_measured(forecast(rows, shape, work.classes), rows, shape, work.classes, place.device)
+    checked = with_measured(forecast(rows, info), rows, info, place.device)
     facts: dict[str, float | str] = {
         row.label: row.measured_bytes / row.total_bytes
         if row.measured_bytes and row.total_bytes

@@ -14,6 +14,7 @@ from benchmarks.running import rounds
 from benchmarks.workloads import WORKLOADS, suite
 from optbench.catalog.check import problems
 from optbench.catalog.data_root import data_root
+from optbench.catalog.types import DataInfo
 from optbench.engine.models import build_model
 from optbench.suite.load import load
 
@@ -27,7 +28,7 @@ def test_loop_and_suite_train_the_same_model(name: str, tmp_path: Path) -> None:
     loaded = load(path)
     assert problems(loaded, data_root(None)) == []
     (workload,) = loaded.suite.workloads.values()
-    ours = build_model(workload.model, (1, 28, 28), 10, str(tmp_path)).state_dict()
+    ours = build_model(workload.model, DataInfo(0, 0, 0, (1, 28, 28), 10), str(tmp_path)).state_dict()
     by_hand = model_of(WORKLOADS[name]).state_dict()
     assert [t.shape for t in ours.values()] == [t.shape for t in by_hand.values()]
     assert (workload.batch_size, loaded.suite.precision) == (

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from optbench.catalog.check import problems
-from optbench.engine.session import build_loss
+from optbench.engine.tasks import build_loss
 from optbench.suite.load import load
 from optbench.suite.types import Component
 from optbench.verify.conformance import CHECKS

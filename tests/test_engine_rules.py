@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from optbench.engine import loop, passes
+from optbench.engine.batch import Batch, tensors
 from optbench.engine.evaluate import measure
 from trials import evaluations, finished, run, started, trials
 
@@ -38,9 +39,10 @@ def test_initial_weights_and_batches_are_the_same_bits_for_every_optimizer(
     seen: dict[str, list[bytes]] = {}
     original = passes.forward_loss
 
-    def spy(session: Any, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        seen.setdefault(session.trial.label, []).append(inputs.numpy().tobytes() + labels.numpy().tobytes())
-        return original(session, inputs, labels)
+    def spy(session: Any, batch: Batch) -> torch.Tensor:
+        arrays = [tensor.numpy().tobytes() for tensor in (*tensors(batch.inputs), *tensors(batch.targets))]
+        seen.setdefault(session.trial.label, []).append(b"".join(arrays))
+        return original(session, batch)
 
     monkeypatch.setattr(passes, "forward_loss", spy)
     weights = {started(run(trial, tmp_path)).initial_weights for trial in trials(tmp_path, optimizers=FOUR)}

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet50
 
+from optbench.catalog.types import DataInfo
 from optbench.engine.memory_forecast import forecast
 from optbench.engine.memory_forecast_check import training_peak, with_measured
 from optbench.engine.model_memory import CPU, model_memory
 from optbench.engine.optimizer_memory import as_on_gpu, optimizer_memory
 from optbench.engine.precision import resolve
+from optbench.engine.tasks import build_task
 from optbench.errors import OptbenchError
 from optbench.forecasts import Forecast, ModelMemory, OptimizerMemory
 from optbench.suite.call import parse_call
@@ -28,6 +30,7 @@ from program import Done, optbench
 LOSS = nn.functional.cross_entropy
 MODEL = {"name": "mlp", "arguments": {"hidden": [64, 64]}}
 SHAPE, CLASSES = (48,), 8
+INFO = DataInfo(0, 0, 0, SHAPE, CLASSES)
 PLUGINS = '''
 import torch
 
@@ -226,7 +229,8 @@ def test_default_means_what_torch_takes_on_a_gpu() -> None:
 def followed(model: nn.Module, shape: tuple[int, ...], batch: int, **settings: Any) -> ModelMemory:
     precision = resolve(settings.pop("precision", "fp32"), CPU)
     workload = trial("sgd", workload=settings).workload
-    return model_memory(model, workload, shape, 8, batch, loss=LOSS, precision=precision)
+    task = build_task(workload, DataInfo(0, 0, 0, shape, 8), ".")
+    return model_memory(model, workload, task, batch, precision=precision)
 
 
 def test_activations_of_a_perceptron_are_those_by_hand() -> None:
@@ -349,22 +353,24 @@ def test_forecast_is_within_5_percent_of_the_real_allocator(model: Any, shape: A
         trial(use, workload={"model": model}, implementation="foreach", precision=precision)
         for use in ("sgd", "adamw", "adagrad")
     ]
-    for row in with_measured(forecast(rows, shape, 10), rows, shape, 10, CPU):
+    for row in with_measured(
+        forecast(rows, DataInfo(0, 0, 0, shape, 10)), rows, DataInfo(0, 0, 0, shape, 10), CPU
+    ):
         assert row.measured_bytes is not None
         assert row.total_bytes == pytest.approx(row.measured_bytes, rel=0.05)
 
 
 def test_a_moving_average_is_in_the_total() -> None:
     averaged = trial("adamw", entry={"ema": {"decay": 0.9}}, implementation="foreach")
-    [row] = forecast([averaged], SHAPE, CLASSES)
+    [row] = forecast([averaged], INFO)
     assert row.average_bytes == row.model.parameter_bytes
-    assert row.total_bytes == pytest.approx(training_peak(averaged, SHAPE, CLASSES, CPU), rel=0.05)
+    assert row.total_bytes == pytest.approx(training_peak(averaged, INFO, CPU), rel=0.05)
 
 
 def test_the_bound_with_a_closure_holds() -> None:
     quasi_newton = trial("lbfgs", arguments={"history_size": 4})
-    [row] = forecast([quasi_newton], SHAPE, CLASSES)
-    measured = training_peak(quasi_newton, SHAPE, CLASSES, CPU)
+    [row] = forecast([quasi_newton], INFO)
+    measured = training_peak(quasi_newton, INFO, CPU)
     assert row.total_bytes is not None
     assert measured is not None
     assert 0.95 * measured <= row.total_bytes <= 1.4 * measured

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from optbench.catalog.types import DataInfo
 from optbench.engine.models import build_model
 from optbench.engine.optimizer_memory import optimizer_memory
 from optbench.engine.protocol import Protocol
@@ -278,7 +279,7 @@ def test_gradients_that_a_class_computes_itself_cannot_be_clipped(tmp_path: Path
 def memory_of(folder: Path, source: str, entry: dict[str, Any]) -> Any:
     (folder / "mine.py").write_text(source)
     (trial,) = trials(folder, optimizers={"Mine": entry})
-    return optimizer_memory(trial, build_model(trial.workload.model, (12,), 3, folder))
+    return optimizer_memory(trial, build_model(trial.workload.model, DataInfo(0, 0, 0, (12,), 3), folder))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from optbench.catalog.check import problems
 from optbench.engine.relabel import Relabelling
 from optbench.engine.session import prepare
 from optbench.engine.step import training_step
+from optbench.engine.tasks import CatalogTask
 from optbench.suite.load import load
 from trials import CPU, evaluations, run, trials, untimed
 
@@ -42,14 +43,16 @@ def test_a_stretch_depends_on_seed_and_step_alone() -> None:
 def test_training_and_evaluation_see_the_labels_that_hold(tmp_path: Path) -> None:
     session = prepare(trials(tmp_path, workload={"relabel": {"every": "1 epoch"}})[0], CPU, tmp_path)
     seen: list[torch.Tensor] = []
-    told = session.loss
-    session.loss = lambda outputs, labels: (seen.append(labels), told(outputs, labels))[1]
+    assert isinstance(session.task, CatalogTask)
+    criterion = session.task.criterion
+    session.task.criterion = lambda outputs, labels: (seen.append(labels), criterion(outputs, labels))[1]
     for step in (0, 6):  # 6 steps an epoch
         training_step(session, step, step, want_norm=False)
-    own = [session.training_batches.batch(step)[1] for step in (0, 6)]
+    batches = [session.training_batches.batch(step) for step in (0, 6)]
+    own = [batch.targets for batch in batches]
     assert torch.equal(seen[0], own[0])
     assert not torch.equal(seen[1], own[1])
-    assert torch.equal(session.labels(own[1]), seen[1])
+    assert torch.equal(session.current(batches[1]).targets, seen[1])
 
 
 def test_every_optimizer_of_a_seed_has_the_same_changes_and_loses_by_them(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from optbench.catalog.types import DataInfo
 from optbench.engine.models import build_model
 from optbench.engine.optimizer_memory import optimizer_memory
 from optbench.engine.step_times import step_times
@@ -74,14 +75,14 @@ def test_a_rule_gives_embeddings_to_an_optimizer_of_sparse_gradients(folder: Pat
 
 
 def test_its_memory_is_forecast(folder: Path) -> None:
-    model = build_model(trial(folder, {"use": BOTH}).workload.model, (12,), 3, folder)
+    model = build_model(trial(folder, {"use": BOTH}).workload.model, DataInfo(0, 0, 0, (12,), 3), folder)
     found = optimizer_memory(trial(folder, {"use": BOTH}), model)
     assert (found.problem, found.state_bytes) == ("", 2 * 4 * (40 * 8 + 8 * 3 + 3))
 
 
 def test_its_step_is_timed(folder: Path) -> None:
     entry = {"use": "torch.optim.SGD", "lr": 0.01}
-    found = step_times([trial(folder, entry)], ("forloop",), (12,), 3, CPU, rounds=1)
+    found = step_times([trial(folder, entry)], ("forloop",), DataInfo(0, 0, 0, (12,), 3), CPU, rounds=1)
     assert [row.problem for row in found.rows] == [""]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from optbench.engine.gradient_monitor import GradientMonitor
 from optbench.engine.gradient_noise import gradient_noise_scale
@@ -119,7 +120,7 @@ def test_the_noise_scale_is_that_of_single_samples_gradients(tmp_path: Path) -> 
     for inputs, labels in session.batches("train"):
         for one, label in zip(inputs.split(1), labels.split(1), strict=True):
             session.model.zero_grad()
-            session.loss(session.model(one), label).backward()
+            cross_entropy(session.model(one), label).backward()
             gradients.append(torch.cat([p.grad.flatten() for p in session.parameters if p.grad is not None]))
     each = torch.stack(gradients).double()
     variance = each.var(0).sum()
@@ -221,7 +222,7 @@ def test_clipping_by_value_counts_the_steps_that_it_changed(tmp_path: Path) -> N
     for step in range(6):
         inputs, labels = session.training_batches.batch(step)
         session.optimizers.zero_grad()
-        session.loss(session.forward(inputs), labels).backward()
+        cross_entropy(session.forward(inputs), labels).backward()
         largest.append(max(float(p.grad.abs().max()) for p in session.parameters if p.grad is not None))
         session.optimizers.step()
     threshold = sorted(largest)[-2]

@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 
+from optbench.catalog.types import DataInfo
 from optbench.engine.loop import train
 from optbench.engine.memory_forecast import forecast
 from optbench.engine.memory_forecast_check import with_measured
@@ -383,7 +384,10 @@ def test_memory_forecast_against_the_allocator(precision: str, tmp_path: Path) -
         for label in ("SGD", "AdamW", "RMSprop")
     ]
     checked = with_measured(
-        forecast(rows, (3, pixels, pixels), classes), rows, (3, pixels, pixels), classes, DEVICE
+        forecast(rows, DataInfo(0, 0, 0, (3, pixels, pixels), classes)),
+        rows,
+        DataInfo(0, 0, 0, (3, pixels, pixels), classes),
+        DEVICE,
     )
     for row in checked:
         assert row.measured_bytes

@@ -10,7 +10,14 @@ from optbench.catalog.check_component import component_findings
 from optbench.catalog.check_entries import entry_findings
 from optbench.catalog.check_questions import question_findings, statement_findings
 from optbench.catalog.check_schedule import schedule_findings
-from optbench.catalog.check_workload import data_findings, metric_findings, model_findings, size_findings
+from optbench.catalog.check_workload import (
+    data_findings,
+    metric_findings,
+    model_findings,
+    size_findings,
+    task_findings,
+)
+from optbench.catalog.task_defaults import complete
 from optbench.catalog.types import DataInfo
 from optbench.errors import Problem, nearest
 from optbench.suite import load
@@ -26,7 +33,7 @@ def examine(
     A suite with problems must not be run. `source` replaces the content of the file. Raises `OptbenchError` only if nothing can be
     read.
     """
-    examined = load.examine(path, overrides, seeds, source)
+    examined = load.examine(path, overrides, seeds, source, complete)
     found = list(examined.problems)
     if examined.loaded is not None:
         for problem in problems(examined.loaded, data_root):
@@ -62,6 +69,7 @@ def _problems(loaded: Loaded, data_root: Path, *, build_models: bool) -> list[Pr
             found += component_findings("initialisations", workload.init, folder, (*path, "init"))
         found += metric_findings(workload, folder, path, infos[name])
         found += size_findings(workload, path, infos[name])
+        found += task_findings(workload, folder, path, infos[name])
     found += schedule_findings(suite.schedule, folder, ("schedule",))
     found += component_findings("initialisations", suite.init, folder, ("init",))
     if suite.baseline is not None and suite.baseline not in suite.optimizers:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from optbench.catalog import lookup
 from optbench.catalog.arguments import Finding, TypedPath
 from optbench.catalog.check_component import component_findings, said
-from optbench.catalog.data_sets import describe_data
+from optbench.catalog.data_sets import describe_data, task_of
 from optbench.catalog.metric_contract import metric_facts, metric_problems
-from optbench.catalog.model_facts import model_facts
+from optbench.catalog.model_facts import NAMES, model_facts
 from optbench.catalog.signatures import signature
+from optbench.catalog.task_types import task_module
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError
 from optbench.suite.types import Component, Target, Workload
-
-#: number of outputs for the test of a metric if the data set is not known
-_CLASSES = 10
 
 
 def data_findings(
@@ -53,7 +52,13 @@ def model_findings(
         return [((*path, "name"), f"'{model.name}' requires images; found data of shape {info.shape}")]
     read = signature(lookup.resolve("models", model.name, folder))
     unseen = read.accepts_any and not set(model.arguments) <= set(read.names)
-    if (build or unseen or len(info.shape) == 1) and (message := _build_error(model, folder, info)):
+    required = [p.name for p in read.parameters if p.required and p.name not in model.arguments]
+    missing = [name for name in required if name in NAMES and name not in model_facts(info)]
+    if missing:
+        message = f"'{model.name}' requires {', '.join(missing)}, which the data set (task {info.task}) does not have"
+        return [((*path, "name"), message)]
+    other = info.task != "classification"
+    if (build or unseen or other or len(info.shape) == 1) and (message := _build_error(model, folder, info)):
         found.append(((*path, "name"), message))
     return found
 
@@ -62,7 +67,8 @@ def metric_findings(
     workload: Workload, folder: Path, path: TypedPath, info: DataInfo | None
 ) -> Iterator[Finding]:
     """Yield unknown metrics, own metrics that fail, and targets that cannot be reached or have the wrong direction."""
-    classes = info.classes if info is not None else _CLASSES
+    if workload.task is not None:
+        return  # its class states them
     of_targets = {target.metric for target in workload.target}
     for position, metric in enumerate(workload.metrics):
         own = metric in workload.own_metrics
@@ -73,18 +79,41 @@ def metric_findings(
             )
         elif own or metric not in of_targets:
             place = ("own_metrics", metric) if own else ("metrics", position)
-            for message in _metric_messages(workload, metric, folder, classes):
+            for message in _metric_messages(workload, metric, folder, info):
                 yield (*path, *place), message
     for position, target in enumerate(workload.target):
-        yield from _target(workload, target, folder, (*path, "target", position), classes)
+        yield from _target(workload, target, folder, (*path, "target", position), info)
 
 
-def _metric_messages(workload: Workload, metric: str, folder: Path, classes: int) -> Iterator[str]:
+def _metric_messages(workload: Workload, metric: str, folder: Path, info: DataInfo | None) -> Iterator[str]:
     try:
-        for problem in metric_problems(workload.metric_code(metric), folder, classes):
+        for problem in metric_problems(workload.metric_code(metric), folder, info):
             yield said(problem)
     except OptbenchError as error:
         yield said(error.problems[0])
+
+
+def task_findings(
+    workload: Workload, folder: Path, path: TypedPath, info: DataInfo | None
+) -> Iterator[Finding]:
+    """Yield an own task that does not exist, and settings that need another task than that of the data set."""
+    if workload.task is not None:
+        try:
+            lookup.resolve("tasks", workload.task, folder)
+        except OptbenchError as error:
+            yield (*path, "task"), said(error.problems[0])
+        return
+    if info is None:
+        return
+    try:
+        stated = task_of(workload.data, folder)
+    except OptbenchError:
+        return  # reported for the data set
+    if stated != info.task:
+        message = f"the data set has the task {info.task}: add TASK = {info.task!r} to its file, so that loss and metrics follow it"
+        yield (*path, "data", "name"), message
+    if info.task != "classification" and workload.relabel is not None:
+        yield (*path, "relabel"), f"permutes classes; the task of {workload.data.name} is {info.task}"
 
 
 def size_findings(workload: Workload, path: TypedPath, info: DataInfo | None) -> Iterator[Finding]:
@@ -105,18 +134,18 @@ def size_findings(workload: Workload, path: TypedPath, info: DataInfo | None) ->
         if samples < 1:
             message = f"expected samples in each of training, validation and test; found none for {split}"
             yield (*path, "data"), message
-    for setting in sorted(workload.augment.model_fields_set) if len(info.shape) == 1 else ():
+    for setting in sorted(workload.augment.model_fields_set) if len(info.shape) != 3 else ():
         if getattr(workload.augment, setting):
             yield (*path, "augment", setting), f"requires images; found data of shape {info.shape}"
-    if workload.memory_format == "channels_last" and len(info.shape) == 1:
+    if workload.memory_format == "channels_last" and len(info.shape) != 3:
         yield (*path, "memory_format"), f"channels_last requires images; found data of shape {info.shape}"
 
 
 def _target(
-    workload: Workload, target: Target, folder: Path, path: TypedPath, classes: int
+    workload: Workload, target: Target, folder: Path, path: TypedPath, info: DataInfo | None
 ) -> Iterator[Finding]:
     if target.metric not in workload.own_metrics:
-        messages = list(_metric_messages(workload, target.metric, folder, classes))
+        messages = list(_metric_messages(workload, target.metric, folder, info))
         if messages:
             yield (*path, "metric"), messages[0]
             return
@@ -151,13 +180,44 @@ def _build_error(model: Component, folder: Path, info: DataInfo) -> str:
         target = lookup.resolve("models", model.name, folder)
         item = lookup.load(target)
         names = signature(target).names
-        facts = model_facts(info.shape, info.classes)
+        facts = model_facts(info)
         given = {key: value for key, value in facts.items() if key in names}
         arguments = {key: value for key, value in model.arguments.items() if key != "weights"}  # no downloads
         with torch.device("meta"):
-            getattr(item, "build", item)(**{**given, **arguments})
+            built = getattr(item, "build", item)(**{**given, **arguments})
+            if info.task not in ("classification", "custom"):
+                return _outputs_problem(built, info)
     except OptbenchError as error:
         return "; ".join(said(problem) for problem in error.problems)
     except Exception as error:  # a model in somebody's own file may raise anything
         return f"building '{model.name}' failed: {error or type(error).__name__}"
     return ""
+
+
+def _outputs_problem(model: Any, info: DataInfo) -> str:
+    """Run the model on an example without data and return what is wrong with its outputs; "" if that cannot be found out."""
+    task = task_module(info.task)
+    inputs, _ = task.example(info, 2, _Meta())
+    try:
+        outputs = model(**inputs) if isinstance(inputs, dict) else model(inputs)
+    except (TypeError, ValueError) as error:
+        return f"'{model.__class__.__name__}' does not accept the inputs of the task {info.task}: {error}"
+    except (RuntimeError, NotImplementedError):
+        return ""  # operations that need values: the run checks them
+    if getattr(outputs, "loss", None) is not None:
+        return ""
+    return task.outputs_problem(outputs, 2, info)
+
+
+class _Meta:
+    """Example tensors on torch's meta device, the current default."""
+
+    def numbers(self, *size: int) -> Any:
+        import torch
+
+        return torch.zeros(size)
+
+    def integers(self, high: int, *size: int) -> Any:
+        import torch
+
+        return torch.zeros(size, dtype=torch.int64)

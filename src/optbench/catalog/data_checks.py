@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from optbench.catalog.types import Split, Splits
+from optbench.catalog.task_types import task_module
+from optbench.catalog.tasks.language import IGNORED
+from optbench.catalog.types import Split, Splits, named_arrays
 from optbench.errors import OptbenchError
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ def checked(name: str, splits: Splits) -> Splits:
     one problem per fault.
     """
     parts = {"training": splits.train, "validation": splits.validation, "test": splits.test}
+    if splits.info.task != "classification":
+        return _checked_arrays(name, splits, parts)
     problems = [problem for title, part in parts.items() for problem in _form_problems(title, part)]
     if not problems:
         problems = [*_info_problems(splits), *_statistics_problems(splits)]
@@ -36,10 +40,55 @@ def checked(name: str, splits: Splits) -> Splits:
     return replace(splits, notes=notes, checksum=_checksum(parts))
 
 
+def _checked_arrays(name: str, splits: Splits, parts: dict[str, Split]) -> Splits:
+    """Check data of other tasks: lengths, finite numbers and the range of integers. Return them with a checksum."""
+    info = splits.info
+    limits = task_module(info.task).limits(info)
+    problems = []
+    for title, part, samples in zip(
+        parts, parts.values(), (info.train, info.validation, info.test), strict=True
+    ):
+        arrays = named_arrays(part.inputs, "inputs") | named_arrays(part.targets, "targets")
+        for key, array in arrays.items():
+            if len(array) != samples:
+                problems.append(f"expected {samples} {title} {key}; found {len(array)}")
+            else:
+                problems += _number_problems(f"{title} {key}", array, limits.get(key))
+    if problems:
+        raise OptbenchError(*(f"data {name}: {problem}" for problem in problems))
+    return replace(splits, checksum=_checksum_of([a for part in parts.values() for a in _arrays_of(part)]))
+
+
+def _arrays_of(part: Split) -> list[npt.NDArray[Any]]:
+    named = [named_arrays(part.inputs, "inputs"), named_arrays(part.targets, "targets")]
+    return [array for arrays in named for array in arrays.values()]
+
+
+def _number_problems(title: str, array: npt.NDArray[Any], limit: int | None) -> Iterator[str]:
+    import numpy as np
+
+    some = max(1, _CHUNK // max(1, array[0].size if len(array) else 1))
+    for start in range(0, len(array), some):
+        chunk = array[start : start + some]
+        if array.dtype.kind == "f":
+            rows = np.flatnonzero(~np.isfinite(chunk).reshape(len(chunk), -1).all(1))
+            if len(rows):
+                yield f"{title} has values that are not finite ({_rows(start + rows)})"
+                return
+        elif limit is not None:
+            wrong = ((chunk < 0) & (chunk != IGNORED)) | (chunk >= limit)
+            rows = np.flatnonzero(wrong.reshape(len(chunk), -1).any(1))
+            if len(rows):
+                value = chunk[wrong].flat[0]
+                yield f"expected {title} from 0 to {limit - 1}; found {value} ({_rows(start + rows)})"
+                return
+
+
 def _form_problems(title: str, split: Split) -> Iterator[str]:
     import numpy as np
 
-    inputs, labels = split.inputs, split.labels
+    inputs: Any = split.inputs
+    labels = split.labels
     kinds = (("uint8", 4), ("float32", 2))
     if not isinstance(inputs, np.ndarray) or (inputs.dtype.name, inputs.ndim) not in kinds:
         yield (
@@ -62,7 +111,7 @@ def _info_problems(splits: Splits) -> Iterator[str]:
     ):
         if len(part.labels) != samples:
             yield f"expected the {samples} {title} samples of its description; found {len(part.labels)}"
-        shape, expected = part.inputs.shape[1:], tuple(info.shape)
+        shape, expected = part.array.shape[1:], tuple(info.shape)
         is_image = len(shape) == len(expected) == 3 and shape[0] == expected[0]
         is_larger = is_image and all(a >= b for a, b in zip(shape, expected, strict=True))
         if shape != expected and not (part is splits.train and is_larger):
@@ -72,7 +121,7 @@ def _info_problems(splits: Splits) -> Iterator[str]:
 def _statistics_problems(splits: Splits) -> Iterator[str]:
     import numpy as np
 
-    channels = splits.train.inputs.shape[1] if splits.train.inputs.ndim == 4 else 0
+    channels = splits.train.array.shape[1] if splits.train.array.ndim == 4 else 0
     for title, values in (("mean", splits.mean), ("std", splits.std)):
         if len(values) != channels:
             yield f"expected '{title}' with {channels} values, one per channel of images; found {len(values)}"
@@ -93,12 +142,12 @@ def _label_problems(title: str, split: Split, classes: int) -> Iterator[str]:
 def _value_problems(title: str, split: Split) -> Iterator[str]:
     import numpy as np
 
-    if split.inputs.dtype.kind != "f":
+    if split.array.dtype.kind != "f":
         return
     count, rows = 0, []
-    some = max(1, _CHUNK // max(1, split.inputs.shape[1]))
-    for start in range(0, len(split.inputs), some):
-        wrong = ~np.isfinite(split.inputs[start : start + some])
+    some = max(1, _CHUNK // max(1, split.array.shape[1]))
+    for start in range(0, len(split.array), some):
+        wrong = ~np.isfinite(split.array[start : start + some])
         if wrong.any():
             count += int(wrong.sum())
             rows += (start + np.flatnonzero(wrong.any(1))).tolist()
@@ -121,7 +170,7 @@ def _plain_notes(parts: dict[str, Split]) -> Iterator[str]:
     if _are_large(parts):
         return
     for title, part in parts.items():
-        images = part.inputs
+        images = part.array
         if images.ndim != 4 or images.shape[2] * images.shape[3] < 2:
             continue
         corner = images[:, :, :1, :1]
@@ -140,7 +189,7 @@ def _duplicate_notes(parts: dict[str, Split]) -> Iterator[str]:
     if any(part.digests is None for part in parts.values()):
         if _are_large(parts):
             return
-        parts = {title: replace(part, digests=_digests(part.inputs)) for title, part in parts.items()}
+        parts = {title: replace(part, digests=_digests(part.array)) for title, part in parts.items()}
     for title, other in (("validation", "training"), ("test", "training"), ("test", "validation")):
         repeated, contrary = _in_both(parts[title], parts[other])
         if repeated:
@@ -151,21 +200,27 @@ def _duplicate_notes(parts: dict[str, Split]) -> Iterator[str]:
 
 def _checksum(parts: dict[str, Split]) -> str:
     """Eight hexadecimal digits over all samples and labels, in their order; empty where the inputs are too large to be read."""
+    if _are_large(parts) and any(part.digests is None for part in parts.values()):
+        return ""
+    pairs = [(part.array if part.digests is None else part.digests, part.labels) for part in parts.values()]
+    return _checksum_of([array for pair in pairs for array in pair])
+
+
+def _checksum_of(arrays: list[Any]) -> str:
     import zlib
 
     import numpy as np
 
-    if _are_large(parts) and any(part.digests is None for part in parts.values()):
+    if sum(array.nbytes for array in arrays) > _COMPARED_BYTES:
         return ""
     value = 0
-    for part in parts.values():
-        for array in (part.inputs if part.digests is None else part.digests, part.labels):
-            value = zlib.crc32(np.ascontiguousarray(array).data, value)
+    for array in arrays:
+        value = zlib.crc32(np.ascontiguousarray(array).data, value)
     return f"{value:08x}"
 
 
 def _are_large(parts: dict[str, Split]) -> bool:
-    return sum(part.inputs.nbytes for part in parts.values()) > _COMPARED_BYTES
+    return sum(part.array.nbytes for part in parts.values()) > _COMPARED_BYTES
 
 
 def _digests(inputs: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

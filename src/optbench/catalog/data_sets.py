@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from optbench.catalog import lookup
+from optbench.catalog import lookup, sources
 from optbench.catalog.data_checks import checked
 from optbench.catalog.types import DataInfo, Split, Splits
 from optbench.errors import OptbenchError
@@ -63,7 +63,9 @@ def load_data(component: Component, root: Path, folder: str | Path = ".") -> Spl
         raise
     except (Exception, SystemExit) as error:  # a data set in somebody's own file may raise anything
         raise OptbenchError(lookup.raised(target, error, f"data {component.name}: load")) from error
-    splits = made if isinstance(made, Splits) else _from_pairs(component.name, made)
+    splits = (
+        made if isinstance(made, Splits) else _from_pairs(component.name, made, task_of(component, folder))
+    )
     if target.kind != "catalog" and hasattr(found, "describe"):
         splits = replace(splits, info=describe_data(component, root, folder))  # what models are built for
     return checked(component.name, splits)
@@ -86,7 +88,9 @@ def _called(component: Component, function: Callable[..., Any], root: Path, fold
         raise OptbenchError(*(replace(p, message=p.message + hint) for p in error.problems)) from error
 
 
-def _from_pairs(name: str, made: Any) -> Splits:
+def _from_pairs(name: str, made: Any, task: str) -> Splits:
+    if task != "classification":
+        return _from_arrays(name, made, task)
     from optbench.catalog.data._split import channel_statistics
 
     try:
@@ -97,7 +101,7 @@ def _from_pairs(name: str, made: Any) -> Splits:
         raise OptbenchError(
             f"data {name}: expected Splits, or three pairs (inputs, labels) for training, validation and test: {error}"
         ) from error
-    shapes = {part.inputs.shape[1:] for part in (train, validation, test)}
+    shapes = {part.array.shape[1:] for part in (train, validation, test)}
     if len(shapes) > 1:
         raise OptbenchError(f"data {name}: expected one shape in all splits; found {sorted(shapes)}")
     classes = 1 + max(int(part.labels.max(initial=0)) for part in (train, validation, test))
@@ -106,10 +110,59 @@ def _from_pairs(name: str, made: Any) -> Splits:
         raise OptbenchError(
             f"data {name}: expected labels from 0 to the number of classes - 1; found {classes - 1}"
         )
-    shape = train.inputs.shape[1:]
+    shape = train.array.shape[1:]
     info = DataInfo(len(train.labels), len(validation.labels), len(test.labels), shape, classes, name)
-    mean, std = channel_statistics(train.inputs) if len(shape) == 3 else ((), ())
+    mean, std = channel_statistics(train.array) if len(shape) == 3 else ((), ())
     return Splits(train, validation, test, info, mean, std)
+
+
+def _from_arrays(name: str, made: Any, task: str) -> Splits:
+    """Return the splits of three pairs (inputs, targets) of arrays, or dictionaries of arrays, of any shape."""
+    import numpy as np
+
+    def arrays(values: Any) -> Any:
+        if isinstance(values, dict):
+            return {key: arrays(value) for key, value in values.items()}
+        array = np.asarray(values)
+        return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
+
+    try:
+        parts = [Split(arrays(inputs), arrays(targets)) for inputs, targets in made]
+        train, validation, test = parts
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise OptbenchError(
+            f"data {name}: expected Splits, or three pairs (inputs, targets) for training, validation and test: {error}"
+        ) from error
+    first = train.targets
+    if task in ("regression", "forecasting") and not isinstance(first, dict) and first.ndim == 1:
+        parts = [Split(part.inputs, part.labels[:, None]) for part in parts]
+        train, validation, test = parts
+    if isinstance(train.inputs, dict):
+        shape: tuple[int, ...] = ()
+    else:
+        shape = train.inputs.shape[1:]
+    whole = [part.targets for part in parts if not isinstance(part.targets, dict)]
+    if task == "language":
+        classes = 1 + max(
+            (int(max(p.array.max(initial=0), p.labels.max(initial=0))) for p in parts), default=0
+        )
+    else:
+        classes = whole[0].shape[1] if whole and whole[0].ndim == 2 else 0
+    info = DataInfo(train.samples, validation.samples, test.samples, shape, classes, name, task=task)
+    return Splits(train, validation, test, info)
+
+
+def task_of(component: Component, folder: str | Path = ".") -> str:
+    """Return the name of a data set's task: its argument `task`, else the literal `TASK` in its file, else classification.
+
+    Reads the source only. Raises `OptbenchError` for an unknown data set.
+    """
+    written = component.arguments.get("task")
+    if isinstance(written, str):
+        return written
+    target = lookup.resolve("data", component.name, folder)
+    stated = sources.constants(target.file).get("TASK") if target.file is not None else None
+    return stated if isinstance(stated, str) else "classification"
 
 
 def _split(name: str, title: str, inputs: Any, labels: Any) -> Split:
@@ -128,6 +181,7 @@ def _split(name: str, title: str, inputs: Any, labels: Any) -> Split:
         )
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(inputs):
         raise OptbenchError(
-            f"data {name}: {title}: expected {len(inputs)} labels, whole numbers from 0; found {labels.dtype} {labels.shape}"
+            f"data {name}: {title}: expected {len(inputs)} labels, whole numbers from 0; found {labels.dtype} {labels.shape}; "
+            "for another task than classification, add for example TASK = 'regression' to the file"
         )
     return Split(np.ascontiguousarray(inputs), labels.astype(np.int64))

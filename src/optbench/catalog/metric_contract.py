@@ -9,31 +9,56 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from optbench.catalog import lookup, sources
 from optbench.catalog.lookup import Target
 from optbench.catalog.signatures import signature
+from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError, Problem
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _ARGUMENTS = ("outputs", "labels", "loss")
 _FACTS = ("LOW", "HIGH", "HIGHER_IS_BETTER")
+_CLASSES = 10  # of the batch that a metric is tried on if the data set is not known
 _SAMPLES, _FIRST = 8, 5  # of the batch that a metric is tried on, and of its first part
 _TOLERANCE = 1e-6
 
 
+class Accumulator(Protocol):
+    """A metric that is no mean over samples, such as the area under a curve."""
+
+    def update(self, outputs: Any, targets: Any, loss: Any) -> None:
+        """Add a batch."""
+        ...
+
+    def compute(self) -> float:
+        """Return the metric of all batches."""
+        ...
+
+
 @dataclass(frozen=True)
 class Metric:
-    """`total(outputs, labels, loss)` is the sum over a batch's samples; `low`, `high`: range of the mean, None if open."""
+    """A metric of a split: `final` of the mean of `total` over the units of its batches, or of an `accumulator`."""
 
     name: str
-    total: Callable[[Tensor, Tensor, Tensor], Tensor]
+    total: Callable[[Any, Any, Any], Any] | None
+    """(outputs, targets, mean loss) of a batch -> sum over its samples; None for a metric with an accumulator."""
     low: float | None
     high: float | None
+    """Range of the metric; None where it is unbounded."""
     higher_is_better: bool
+    final: Callable[[float], float] | None = None
+    """Mean over the split -> metric, such as a square root."""
+    accumulator: Callable[[], Accumulator] | None = None
+
+    def of_mean(self, mean: float) -> float:
+        """Return the metric for a mean over the split; NaN if the mean is not finite and has no metric."""
+        if self.final is None:
+            return mean
+        try:
+            return float(self.final(mean))
+        except (ValueError, OverflowError):
+            return math.nan if math.isnan(mean) else math.inf
 
     def check_range(self, value: float, split: str) -> None:
         """Raise `OptbenchError` if the value is outside of the declared range."""
@@ -57,14 +82,25 @@ def load_metric(name: str, use: str, folder: str | Path) -> Metric:
             found = found()
         except Exception as error:  # a class in somebody's own file may raise anything
             raise OptbenchError(lookup.raised(target, error, f"'{use}': a call without arguments")) from error
+    accumulator = getattr(found, "Accumulator", None)
     total = getattr(found, "total", None if isinstance(found, ModuleType) else found)
     owner = found if hasattr(found, "HIGHER_IS_BETTER") else sys.modules.get(getattr(found, "__module__", ""))
     facts = {fact: getattr(owner, fact) for fact in _FACTS if hasattr(owner, fact)}
     if problem := _wrong_facts(use, facts):
         raise OptbenchError(problem)
-    if not callable(total):
-        raise OptbenchError(f"'{use}' has no function total({', '.join(_ARGUMENTS)})")
-    return Metric(name, total, facts.get("LOW"), facts.get("HIGH"), facts["HIGHER_IS_BETTER"])
+    if accumulator is None and not callable(total):
+        raise OptbenchError(
+            f"'{use}' has no function total({', '.join(_ARGUMENTS)}) and no class Accumulator with update and compute"
+        )
+    return Metric(
+        name,
+        total if accumulator is None else None,
+        facts.get("LOW"),
+        facts.get("HIGH"),
+        facts["HIGHER_IS_BETTER"],
+        getattr(found, "final", None),
+        accumulator,
+    )
 
 
 def metric_facts(target: Target) -> dict[str, Any]:
@@ -81,8 +117,11 @@ def metric_facts(target: Target) -> dict[str, Any]:
     return {fact: known[fact] for fact in _FACTS if fact in known}
 
 
-def metric_problems(use: str, folder: Path, classes: int) -> Iterator[Problem]:
-    """Find what a run would fail on. A metric outside the catalog is imported and called on a batch of 8 samples."""
+def metric_problems(use: str, folder: Path, info: DataInfo | None) -> Iterator[Problem]:
+    """Find what a run would fail on. A metric outside the catalog is imported and called on a batch of 8 samples.
+
+    `info` describes the data set; without it, the batch has 10 classes. Metrics of other tasks than classification are imported only.
+    """
     target = lookup.resolve("metrics", use, folder)
     if target.kind == "catalog":
         return
@@ -92,9 +131,10 @@ def metric_problems(use: str, folder: Path, classes: int) -> Iterator[Problem]:
         found = ", ".join(parameter.name for parameter in names)
         yield Problem(f"'{use}' takes ({found}); expected ({', '.join(_ARGUMENTS)})")
         return
+    classes = _CLASSES if info is None else info.classes
     try:
         metric = load_metric(use, use, folder)
-        if problem := _tried(metric, classes):
+        if (info is None or info.task == "classification") and (problem := _tried(metric, classes)):
             yield Problem(f"'{use}': {problem}")
     except OptbenchError as error:
         yield from error.problems
@@ -123,12 +163,27 @@ def _tried(metric: Metric, classes: int) -> str:
     outputs = torch.randn(_SAMPLES, classes, generator=torch.Generator().manual_seed(0))
     labels = (outputs.argmax(dim=1) + torch.arange(_SAMPLES) % 2) % classes  # half of them are right
 
-    def total(part: slice) -> Any:
-        own, their = outputs[part], labels[part]
-        return metric.total(own.clone(), their.clone(), cross_entropy(own, their))
+    def value_of(*parts: slice) -> Any:
+        accumulator = metric.accumulator() if metric.accumulator is not None else None
+        sums = []
+        for part in parts:
+            own, their = outputs[part], labels[part]
+            arguments = own.clone(), their.clone(), cross_entropy(own, their)
+            if accumulator is not None:
+                accumulator.update(*arguments)
+            elif metric.total is not None:
+                sums.append(metric.total(*arguments))
+        return accumulator.compute() if accumulator is not None else sums
 
+    halves = slice(None, _FIRST), slice(_FIRST, None)
     with torch.inference_mode():
-        whole, *parts = (total(slice(*ends)) for ends in ((None,), (_FIRST,), (_FIRST, None)))
+        if metric.accumulator is not None:
+            value, again = float(value_of(slice(None))), float(value_of(*halves))
+            if not math.isclose(value, again, rel_tol=1e-3, abs_tol=1e-4):
+                return f"computes {value:.4g} from one batch and {again:.4g} from its two parts"
+            metric.check_range(value, "trial")
+            return ""
+        [whole], parts = value_of(slice(None)), value_of(*halves)
     if not isinstance(whole, (torch.Tensor, int, float)):
         return f"returns {type(whole).__name__}; expected a tensor with the sum over the batch"
     if isinstance(whole, torch.Tensor) and whole.shape != ():
@@ -139,7 +194,7 @@ def _tried(metric: Metric, classes: int) -> str:
             f"returns {value:.4g} for a batch and {' and '.join(f'{float(each):.4g}' for each in parts)} for its two parts; "
             "expected the sum over the samples, not their mean"
         )
-    metric.check_range(value / _SAMPLES, "trial")
+    metric.check_range(metric.of_mean(value / _SAMPLES), "trial")
     return ""
 
 

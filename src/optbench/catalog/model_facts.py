@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from optbench.catalog.task_types import task_module
+from optbench.catalog.types import DataInfo
+
 #: every name that can be supplied; a suite may write its own value for all but the first two
 NAMES = (
     "shape",
@@ -19,17 +22,35 @@ NAMES = (
     "in_chans",
     "image_size",
     "img_size",
+    "outputs",
+    "out_features",
+    "num_outputs",
+    "vocab_size",
+    "num_tokens",
+    "context",
+    "block_size",
+    "max_position_embeddings",
+    "n_positions",
+    "horizon",
+    "window",
+    "features",
+    "dimension",
+    "num_users",
+    "num_items",
+    "mean_rating",
 )
 
 
-def model_facts(shape: tuple[int, ...], classes: int) -> dict[str, Any]:
-    """`shape` is (channels, height, width), or (features,); no weights are downloaded, no auxiliary outputs wanted."""
-    facts: dict[str, Any] = dict.fromkeys(("shape", "input_shape"), shape)
-    facts |= dict.fromkeys(("classes", "num_classes", "n_classes"), classes)
-    facts |= {"in_features": math.prod(shape), "weights": None, "aux_logits": False}
-    if len(shape) == 3:
-        channels, height, width = shape
+def model_facts(info: DataInfo) -> dict[str, Any]:
+    """Return the arguments by name: sizes of the inputs, of the task, and those that the data set states.
+
+    No weights are downloaded, no auxiliary outputs are requested.
+    """
+    facts: dict[str, Any] = dict.fromkeys(("shape", "input_shape"), info.shape)
+    facts |= {"in_features": math.prod(info.shape), "weights": None, "aux_logits": False}
+    if len(info.shape) == 3:
+        channels, height, width = info.shape
         side = height if height == width else (height, width)
         facts |= dict.fromkeys(("in_channels", "in_chans"), channels)
         facts |= dict.fromkeys(("image_size", "img_size"), side)
-    return facts
+    return {**facts, **task_module(info.task).facts(info), **info.facts}

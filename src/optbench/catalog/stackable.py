@@ -11,6 +11,7 @@ import ast
 
 from optbench.catalog import lookup, sources
 from optbench.catalog.closures import requires_closure
+from optbench.catalog.data_sets import task_of
 from optbench.catalog.sources import Definition
 from optbench.errors import OptbenchError
 from optbench.suite.load import Loaded
@@ -34,7 +35,8 @@ _SUPPORTED = {
     "augment",
     "loss_bound",
 }
-_LOSSES = ("cross_entropy",)
+_LOSSES = ("cross_entropy", "mse")
+_TASKS = ("classification", "regression")
 _OWN_LOOP = ("LBFGS", "SparseAdam")  # of torch.optim: a closure, sparse gradients
 
 
@@ -67,6 +69,12 @@ def _of_workload(workload: Workload, folder: str) -> str:
         return f"the model '{workload.model.name}' is not known"
     if target.file is None or sources.constants(target.file).get("STACKABLE") is not True:
         return f"the model {workload.model.name} is not marked STACKABLE"
+    if workload.task is not None or (task := task_of(workload.data, folder)) not in _TASKS:
+        return f"the task is {workload.task or task}"
+    for name in workload.metrics:
+        metric = lookup.resolve("metrics", workload.metric_code(name), folder)
+        if metric.file is not None and sources.define(metric.module, metric.file, "Accumulator") is not None:
+            return f"the metric {name} is no mean over samples"
     other = sorted(set(workload.model_dump(exclude_defaults=True)) - _SUPPORTED)
     if other:
         return f"the workload sets `{other[0]}`"

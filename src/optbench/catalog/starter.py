@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from optbench.catalog import lookup, sources
+from optbench.catalog.data_sets import task_of
 from optbench.catalog.signatures import UNKNOWN, signature
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError
@@ -21,7 +22,8 @@ TRAINING_SHARE = 0.7
 #: of a step, where none could be timed
 ASSUMED_STEP_SECONDS = 0.02
 _LEAST_STEPS = 20
-_GENERIC = {"target": 0.8, "batch_size": 64, "most_epochs": 50}
+_GENERIC = {"batch_size": 64, "most_epochs": 50}
+_TARGET = 0.8  # of a classification
 _PLAIN = re.compile(r"[A-Za-z0-9_./+-][A-Za-z0-9_./+: -]*(?<!:)(?<! )")
 
 
@@ -43,7 +45,8 @@ def starter_of(data: Component, folder: Path) -> dict[str, Any]:
     """Target, batch size, most epochs and augmentation that are usual for a data set."""
     target = lookup.resolve("data", data.name, folder)
     own = sources.constants(target.file).get("STARTER") if target.kind == "catalog" and target.file else None
-    return {**_GENERIC, **(own if isinstance(own, dict) else {})}
+    generic = {**_GENERIC, **({"target": _TARGET} if task_of(data, folder) == "classification" else {})}
+    return {**generic, **(own if isinstance(own, dict) else {})}
 
 
 def entry(name: str, arguments: Mapping[str, Any], folder: Path) -> tuple[str, dict[str, Any]]:
@@ -97,7 +100,7 @@ def compose(
     length: Budget,
     because: str,
     seeds: int,
-    target: float,
+    target: Mapping[str, Any] | None,
     starter: Mapping[str, Any],
     file: str,
 ) -> str:
@@ -118,10 +121,13 @@ def compose(
         f"  batch_size: {batch}",
         f"  # {because}",
         f"  budget: {length.text}  # every trial spends it; also the length of the schedule",
-        "  # Time to target is the first evaluation on the validation split that reaches it. This one is a first guess: after",
-        "  # a run, take a value that most entries reach in the middle of their budget.",
-        f"  target: {{metric: accuracy, at_least: {target:g}}}  # a fraction; a list of targets costs nothing more",
     ]
+    if target is not None:
+        lines += [
+            "  # Time to target is the first evaluation on the validation split that reaches it. This one is a first guess: after",
+            "  # a run, take a value that most entries reach in the middle of their budget.",
+            f"  target: {flow(target)}  # a list of targets costs nothing more",
+        ]
     if length.every:
         lines.append(f"  evaluate: {{every: {length.every}}}  # times are known no finer than this")
     if is_image and starter.get("augment"):

@@ -2,42 +2,74 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # a suite is checked without it
     import numpy as np
     import numpy.typing as npt
 
+    #: one array, or several by name; the first axis is the sample
+    Arrays = npt.NDArray[Any] | dict[str, npt.NDArray[Any]]
+
 
 @dataclass(frozen=True)
 class DataInfo:
-    """Known without decoding anything. `shape` is (channels, height, width), or (features,) for vectors."""
+    """Facts that are known without reading the samples."""
 
     train: int
     validation: int
     test: int
     shape: tuple[int, ...]
-    classes: int
-    source: str = ""  # where the data is read from, for people
-    fingerprint: str = ""  # of files that may change under the same name; part of a trial's identity
+    """Shape of one input: (channels, height, width) of images, (features,) of vectors, (context,) of text; () for named inputs."""
+    classes: int = 0
+    """Number of classes; of numeric targets, the number of values per sample."""
+    source: str = ""
+    """Where the data are read from, for people."""
+    fingerprint: str = ""
+    """Of files that may change under the same name; part of a trial's identity."""
+    task: str = "classification"
+    """Name of a task in `catalog/tasks`."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Further numbers that a model may request by name, such as vocab_size, context, num_users."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Samples of one split. `inputs`: uint8 (n, channels, height, width), or float32 (n, features); may be a memory map.
-    `labels`: int64 (n,), from 0."""
+    """Samples of one split.
 
-    inputs: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
+    Classification: `inputs` uint8 (n, channels, height, width) or float32 (n, features), `targets` int64 (n,) from 0. Other tasks
+    may have arrays of any shape, or several arrays by name, which a model receives as keyword arguments. Arrays may be memory maps.
+    """
+
+    inputs: Arrays
+    targets: Arrays
     digests: npt.NDArray[np.int64] | None = None
     """A hash of each original input, (n,), where it is known from decoding; equal inputs have equal hashes in all splits."""
+
+    @property
+    def array(self) -> npt.NDArray[Any]:
+        """The inputs, where they are one array."""
+        assert not isinstance(self.inputs, dict)
+        return self.inputs
+
+    @property
+    def labels(self) -> Any:
+        """The targets of a classification task."""
+        return self.targets
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        first = self.targets if not isinstance(self.targets, dict) else next(iter(self.targets.values()))
+        return len(first)
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Disjoint, deterministic splits. `mean` and `std` (of the training split, a value a channel, in 0..255 units)
-    normalise images; both are empty for vectors, which are used as they are."""
+    """Disjoint, deterministic splits. `mean` and `std` (of the training split, one value per channel, in 0..255)
+    normalise images; both are empty for all other data, which are used unchanged."""
 
     train: Split
     validation: Split
@@ -47,3 +79,8 @@ class Splits:
     std: tuple[float, ...] = ()
     checksum: str = ""  # over all samples; equal for equal data
     notes: tuple[str, ...] = ()  # what a reader of the results must know about the data, one sentence each
+
+
+def named_arrays(values: Arrays, name: str) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays by name; a single array is called `name`."""
+    return values if isinstance(values, dict) else {name: values}

@@ -96,6 +96,11 @@ def target(text: str) -> float:
     return _number(text, float, 0.0, 1.0, "a fraction")
 
 
+def number(text: str) -> float:
+    """Parse a finite number."""
+    return _number(text, float, -1e300, 1e300, "a number")
+
+
 def _number(text: str, kind: Callable[[str], N], least: float, most: float, what: str) -> N:
     try:
         number = kind(text)

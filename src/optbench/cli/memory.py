@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optbench.catalog.types import DataInfo
 from optbench.cli.named_trials import named_trials, parse_shape
 from optbench.errors import OptbenchError, Problem
 from optbench.suite.types import Trial, Workload
@@ -56,8 +57,7 @@ class Job:
 
     heading: str
     trials: tuple[Trial, ...]
-    shape: tuple[int, ...]
-    classes: int
+    info: DataInfo
 
 
 def memory(model: str, options: Options) -> int:
@@ -97,11 +97,12 @@ def _of_model(text: str, options: Options) -> Job:
         implementation=options.implementation or "default",
         hint=" (or a suite file, or the name of a shipped suite)",
     )
-    return Job("", named.trials, named.shape, named.classes)
+    return Job("", named.trials, named.info)
 
 
 def _of_suite(text: str, options: Options) -> list[Job]:
     from optbench.catalog.data_root import data_root
+    from optbench.catalog.task_defaults import complete
     from optbench.suite.find import find
     from optbench.suite.load import load
     from optbench.suite.plan import plan
@@ -110,7 +111,7 @@ def _of_suite(text: str, options: Options) -> list[Job]:
         raise OptbenchError(
             Problem("not allowed with a suite, which defines its own optimizers", "--optimizer")
         )
-    loaded = load(find(text), options.overrides, seeds=1)
+    loaded = load(find(text), options.overrides, seeds=1, complete=complete)
     root = data_root(options.data)
     _refuse_problems(loaded, root, data_needed=not (options.shape and options.classes))
     changed: dict[str, Any] = {
@@ -123,10 +124,10 @@ def _of_suite(text: str, options: Options) -> list[Job]:
     jobs = []
     firsts = {trial.workload_name: trial.workload for trial in reversed(trials)}
     for name, workload in firsts.items():
-        shape, classes = _data_facts(workload, loaded, root, options)
+        info = _data_facts(workload, loaded, root, options)
         trials = [_counted(trial, workload, loaded, root) for trial in trials]
         heading = name if len(firsts) > 1 else ""
-        jobs.append(Job(heading, tuple(t for t in trials if t.workload_name == name), shape, classes))
+        jobs.append(Job(heading, tuple(t for t in trials if t.workload_name == name), info))
     return jobs
 
 
@@ -143,23 +144,22 @@ def _refuse_problems(loaded: Loaded, root: Path, *, data_needed: bool) -> None:
         raise OptbenchError(*found)
 
 
-def _data_facts(
-    workload: Workload, loaded: Loaded, root: Path, options: Options
-) -> tuple[tuple[int, ...], int]:
+def _data_facts(workload: Workload, loaded: Loaded, root: Path, options: Options) -> DataInfo:
+    """Return the description of the workload's data, with `--shape` and `--classes` in place of its own."""
     from optbench.catalog.check_workload import data_findings
 
     shape, classes = parse_shape(options.shape), options.classes
-    if shape is None or classes is None:
-        _, info = data_findings(workload.data, loaded.folder, root, ())
-        if info is None:
-            raise OptbenchError(
-                Problem(
-                    f"the data set '{workload.data.name}' does not declare its shape and classes; pass both",
-                    "--shape and --classes",
-                )
+    if shape is not None and classes is not None:
+        return DataInfo(0, 0, 0, shape, classes)
+    _, info = data_findings(workload.data, loaded.folder, root, ())
+    if info is None:
+        raise OptbenchError(
+            Problem(
+                f"the data set '{workload.data.name}' does not declare its shape and classes; pass both",
+                "--shape and --classes",
             )
-        shape, classes = shape or info.shape, classes or info.classes
-    return shape, classes
+        )
+    return replace(info, shape=shape or info.shape, classes=classes or info.classes)
 
 
 def _counted(trial: Trial, workload: Workload, loaded: Loaded, root: Path) -> Trial:
@@ -193,11 +193,11 @@ def _forecasts(job: Job, options: Options) -> list[Forecast]:
     device = gpu() if options.check else None
     if options.check and device is None:
         raise OptbenchError(Problem("requires an NVIDIA GPU; none was found", "--check"))
-    rows = forecast(job.trials, job.shape, job.classes, options.steps)
+    rows = forecast(job.trials, job.info, options.steps)
     if device is not None:
         from optbench.engine.memory_forecast_check import with_measured
 
-        rows = with_measured(rows, job.trials, job.shape, job.classes, device)
+        rows = with_measured(rows, job.trials, job.info, device)
     return rows
 
 
@@ -206,9 +206,11 @@ def _report(model: str, jobs: Sequence[Job], rows: Sequence[Sequence[Forecast]])
 
     blocks = []
     for job, forecasts in zip(jobs, rows, strict=True):
-        shape = "x".join(map(str, job.shape))
+        info = job.info
+        size = f" x {'x'.join(map(str, info.shape))}" if info.shape else ""
+        classes = f", {info.classes} classes" if info.task == "classification" else f", task {info.task}"
         name = job.trials[0].workload.model.name
         batches = " or ".join(str(size) for size in dict.fromkeys(row.batch_size for row in forecasts))
-        facts = f"{name}, batch of {batches} x {shape}, {job.classes} classes, {forecasts[0].precision}"
+        facts = f"{name}, batch of {batches}{size}{classes}, {forecasts[0].precision}"
         blocks.append(memory_block(job.heading, facts, forecasts))
     return memory_report(f"Memory of training {model}", blocks)

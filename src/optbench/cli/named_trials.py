@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError, Problem
 from optbench.suite.call import parse_call
 from optbench.suite.types import Component, Duration, Optimizer, Rule, Trial, Workload
@@ -20,8 +21,7 @@ class Named:
     """One trial per optimizer on one model, with the shape of one input."""
 
     trials: tuple[Trial, ...]
-    shape: tuple[int, ...]
-    classes: int
+    info: DataInfo
 
 
 def named_trials(
@@ -71,7 +71,7 @@ def named_trials(
         )
         for label, typed in rows.items()
     ]
-    return Named(tuple(trials), of_one, outputs)
+    return Named(tuple(trials), DataInfo(batch_size, 0, 0, of_one, outputs))
 
 
 def parse_shape(text: str | None) -> tuple[int, ...] | None:

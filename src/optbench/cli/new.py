@@ -75,7 +75,7 @@ def new(
         typer.Option(
             "--target",
             metavar="ACCURACY",
-            help="Target accuracy as a fraction, for example 0.97. Default: a usual value for the data.",
+            help="Target of the final metric; an accuracy is a fraction, for example 0.97. Default: a usual value for the data.",
         ),
     ] = None,
     root: Annotated[
@@ -125,6 +125,7 @@ class Given:
 def make(given: Given, root: Path, *, asks: bool) -> str:
     """Write the suite and return a summary. Raises `OptbenchError` for invalid answers."""
     from optbench.catalog import starter
+    from optbench.catalog.task_defaults import task_metric
 
     if not asks:
         _refuse_missing(given)
@@ -156,22 +157,27 @@ def make(given: Given, root: Path, *, asks: bool) -> str:
     seeds = _answer(
         _text(given.seeds, 5, given.seeds is None and asks), asks, "Seeds", "5", answer_parsing.seeds
     )
-    asked = given.target is None and asks
-    goal = _answer(
-        _text(given.target, usual["target"], asked),
-        asks,
-        "Target accuracy",
-        f"{usual['target']:g}",
-        answer_parsing.target,
-    )
+    metric, higher = task_metric(info.task)
+    goal = None
+    if given.target is not None or "target" in usual:
+        asked = given.target is None and asks
+        goal = _answer(
+            _text(given.target, usual.get("target", 0), asked),
+            asks,
+            f"Target {metric}",
+            f"{usual.get('target', 0):g}",
+            answer_parsing.target if info.task == "classification" else answer_parsing.number,
+        )
 
     batch = starter.batch_size(usual, info)
     trials, steps_an_epoch = len(entries) * seeds, -(-info.train // batch)
-    pace, timed = _pace(model, info, batch, folder)
+    pace, timed = _pace(model, data, info, batch, folder)
     length = starter.budget(minutes, trials, pace, steps_an_epoch, usual["most_epochs"])
     because = f"{counted(trials, 'trial')} of {counted(length.steps, 'step')} at {pace:.2g} s per step ({timed}): {_fits(length, minutes)}."
     text = starter.compose(
-        model, data, entries, info, length=length, because=because, seeds=seeds, target=goal, starter=usual, file=str(file)
+        model, data, entries, info, length=length, because=because, seeds=seeds,
+        target=None if goal is None else {"metric": metric, "at_least" if higher else "at_most": goal},
+        starter=usual, file=str(file),
     )  # fmt: skip
     _write(file, text, root)
     return (
@@ -188,10 +194,11 @@ def _answer(told: str | None, asks: bool, question: str, default: str, read: Cal
         except OptbenchError as error:
             place = {
                 "Minutes for all trials": "--minutes",
-                "Target accuracy": "--target",
                 "Optimizers": "--optimizer",
             }
-            where = place.get(question, f"--{question.lower()}")
+            where = (
+                "--target" if question.startswith("Target ") else place.get(question, f"--{question.lower()}")
+            )
             raise OptbenchError(*(Problem(p.message, where) for p in error.problems)) from error
     while True:
         try:
@@ -242,13 +249,24 @@ def _refuse_existing(file: Path) -> None:
         raise OptbenchError(Problem("no such folder", file=str(file.parent)))
 
 
-def _pace(model: Component, info: DataInfo, batch: int, folder: Path) -> tuple[float, str]:
+def _pace(model: Component, data: Component, info: DataInfo, batch: int, folder: Path) -> tuple[float, str]:
     """Return the seconds per step, and how they were determined."""
     from optbench.catalog.starter import ASSUMED_STEP_SECONDS
+    from optbench.catalog.task_defaults import defaults
     from optbench.engine.step_time_estimate import step_seconds
+    from optbench.suite.types import Component, Duration, Workload
 
     try:
-        return step_seconds(model, info.shape, info.classes, batch, folder), "timed on this machine"
+        loss, metrics = defaults(info.task)
+        workload = Workload(
+            model=model,
+            data=data,
+            batch_size=batch,
+            budget=Duration(value=1, unit="steps"),
+            loss=Component(name=loss),
+            metrics=metrics,
+        )
+        return step_seconds(workload, info, batch, folder), "timed on this machine"
     except (
         Exception
     ):  # somebody's own model may raise anything; out of memory here is no reason to write nothing

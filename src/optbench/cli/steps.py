@@ -70,8 +70,7 @@ def measure_steps(model: str, options: Options) -> int:
         times = step_times(
             named.trials,
             asked,
-            named.shape,
-            named.classes,
+            named.info,
             device,
             options.rounds,
             on_progress=_show_progress,

@@ -96,5 +96,5 @@ def _state_multiples(
         workload = next(iter(own.values())).workload
         info = describe_data(workload.data, data_root(data), loaded.folder)
         if info is not None:
-            found |= zip(own, state_multiples(list(own.values()), info.shape, info.classes), strict=True)
+            found |= zip(own, state_multiples(list(own.values()), info), strict=True)
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -17,13 +17,16 @@ from torch import Tensor
 from optbench.catalog.types import Split
 from optbench.engine import augment as augmenting
 from optbench.engine.augment import Draws
+from optbench.engine.batch import Batch, Values, each, length, tensors
 from optbench.engine.memory import free_bytes
 from optbench.engine.prefetch import Prefetch
 from optbench.errors import OptbenchError
 from optbench.suite.types import Augment
 
+if TYPE_CHECKING:
+    from optbench.catalog.types import Arrays
+
 Residency = Literal["auto", "device", "host"]
-Batch = tuple[Tensor, Tensor]
 _FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -50,35 +53,36 @@ class TrainingBatches:
         residency: Residency = "auto",
         size: tuple[int, int] | None = None,
     ) -> None:
-        self.samples = len(split.labels)
+        self.samples = split.samples
         self.batch_size = batch_size
         self.steps_per_epoch = self.samples // batch_size
-        self._images = split.inputs.ndim == 4
-        self._stored = tuple(split.inputs.shape[2:]) if self._images else (1, 1)
+        self._images = _are_images(split.inputs)
+        self._stored = _height_width(split.inputs)
         self._size = size or self._stored
         _check(augment, self._images, self._stored, self._size, self.samples, batch_size)
         self._augment, self._seed, self._device = augment, seed, torch.device(device)
         self._format = _FORMATS[memory_format if self._images else "contiguous"]
         self._mean, self._std = _constants(mean, std, self._size, self._device, self._format)
-        self._labels = torch.from_numpy(np.asarray(split.labels, dtype=np.int64)).to(self._device)
+        self._targets = _values(split.targets, self._device)
         self.residency = _resident(residency, split.inputs, augment.crop, self._device)
         self._inputs = _tensor(split.inputs)
         if self.residency == "device":
             self._inputs = self._laid_out(self._inputs)
         self._epoch = -1
         self._draws = Draws(torch.empty(0, dtype=torch.int64))
-        self._ahead: Prefetch[Tensor] | None = None
+        self._ahead: Prefetch[Values] | None = None
         self._waited = 0.0
 
     def batch(self, step: int) -> Batch:
-        """Return batch `step`, counted from 0 over all epochs: inputs (batch, ...) float32, labels (batch,) int64."""
+        """Return batch `step`, counted from 0 over all epochs: images in float32, integers as int64."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch, self._draws = epoch, self._drawn(epoch)
         draws = self._draws.part(position * self.batch_size, (position + 1) * self.batch_size)
         if self.residency == "device":
             return self._assembled(draws)
-        return self._assembled(draws, self._gathered(step).to(self._device, non_blocking=True))
+        gathered = each(lambda v: v.to(self._device, non_blocking=True), self._gathered(step))
+        return self._assembled(draws, gathered)
 
     def static(self) -> StaticBatch:
         """Return the batches at one fixed memory address, for captured steps."""
@@ -88,13 +92,13 @@ class TrainingBatches:
         draws = augmenting.draw(self._seed, epoch, self.samples, self._augment, self._stored)
         return draws.to(self._device)
 
-    def _assembled(self, draws: Draws, gathered: Tensor | None = None) -> Batch:
+    def _assembled(self, draws: Draws, gathered: Values | None = None) -> Batch:
         """Return the batch of these draws; `gathered` are its stored samples if the data set is not on the device."""
-        labels = self._labels.index_select(0, draws.order)
+        targets = each(lambda v: v.index_select(0, draws.order), self._targets)
         if gathered is None:
-            return self._finish(self._inputs, draws.order, draws), labels
-        rows = torch.arange(len(labels), device=self._device)
-        return self._finish(self._laid_out(gathered), rows, draws), labels
+            return Batch(self._finish(self._inputs, draws.order, draws), targets)
+        rows = torch.arange(len(draws.order), device=self._device)
+        return Batch(self._finish(self._laid_out(gathered), rows, draws), targets)
 
     @property
     def data_wait_seconds(self) -> float:
@@ -108,24 +112,26 @@ class TrainingBatches:
             self._ahead.close()
             self._ahead = None
 
-    def _gathered(self, step: int) -> Tensor:
+    def _gathered(self, step: int) -> Values:
         if self._ahead is None or self._ahead.next != step:
             self.close()
             self._ahead = Prefetch(_gatherer(self._inputs, self.batch_size, self._seed, self._device), step)
         return self._ahead.get()
 
-    def _laid_out(self, inputs: Tensor) -> Tensor:
-        """Return the inputs on the device, padded with zeros for the crop, in the memory format."""
-        inputs = inputs.to(self._device)
+    def _laid_out(self, inputs: Values) -> Values:
+        """Return the inputs on the device; images padded with zeros for the crop, in the memory format."""
+        inputs = each(lambda v: v.to(self._device), inputs)
         if not self._images:
             return inputs
+        assert isinstance(inputs, Tensor)
         if self._augment.crop:
             inputs = torch.nn.functional.pad(inputs, (self._augment.crop,) * 4)
         return inputs.contiguous(memory_format=self._format)
 
-    def _finish(self, inputs: Tensor, rows: Tensor, draws: Draws) -> Tensor:
+    def _finish(self, inputs: Values, rows: Tensor, draws: Draws) -> Values:
         if not self._images:
-            return inputs.index_select(0, rows)
+            return each(lambda v: _wide(v.index_select(0, rows)), inputs)
+        assert isinstance(inputs, Tensor)
         if draws.top is not None and draws.left is not None:
             images = augmenting.crop(inputs, rows, draws.top, draws.left, self._size)
         else:
@@ -148,9 +154,10 @@ class StaticBatch:
         self._draws = batches._drawn(0)
         self._offsets = torch.arange(batches.batch_size, device=batches._device)
         self._first = torch.zeros((), dtype=torch.int64, device=batches._device)
-        self._gathered: Tensor | None = None
+        self._gathered: Values | None = None
         if batches.residency == "host":
-            self._gathered = torch.zeros_like(batches._inputs[: batches.batch_size], device=batches._device)
+            size, device = batches.batch_size, batches._device
+            self._gathered = each(lambda v: torch.zeros_like(v[:size], device=device), batches._inputs)
 
     def move_to(self, step: int) -> None:
         """Select the batch of training step `step` (from 0). Not part of the graph."""
@@ -161,7 +168,8 @@ class StaticBatch:
             self._draws.copy_(batches._drawn(epoch))
         self._first.fill_(position * batches.batch_size)
         if self._gathered is not None:
-            self._gathered.copy_(batches._gathered(step), non_blocking=True)
+            for target, source in zip(tensors(self._gathered), tensors(batches._gathered(step)), strict=True):
+                target.copy_(source, non_blocking=True)
 
     def make(self) -> Batch:
         """Return the selected batch. Part of the graph."""
@@ -171,7 +179,7 @@ class StaticBatch:
 class EvaluationBatches:
     """All samples of one split in their order, none dropped, unaugmented; can be iterated repeatedly.
 
-    Yields inputs (batch, ...) float32 and labels (batch,) int64 on the device; the last batch may be smaller.
+    Yields batches on the device, images in float32, integers as int64; the last batch may be smaller.
     """
 
     def __init__(
@@ -184,34 +192,30 @@ class EvaluationBatches:
         memory_format: Literal["contiguous", "channels_last"] = "contiguous",
         residency: Residency = "auto",
     ) -> None:
-        self._images = split.inputs.ndim == 4
+        self._images = _are_images(split.inputs)
         self._device, self._batch_size = torch.device(device), batch_size
         self._format = _FORMATS[memory_format if self._images else "contiguous"]
-        size = split.inputs.shape[2:] if self._images else (1, 1)
+        size = _height_width(split.inputs)
         self._mean, self._std = _constants(mean, std, size, self._device, self._format)
         self.residency = _resident(residency, split.inputs, 0, self._device)
         storage_device = self._device if self.residency == "device" else torch.device("cpu")
-        self._inputs = _tensor(split.inputs).to(storage_device)
-        self._labels = torch.from_numpy(np.asarray(split.labels, dtype=np.int64)).to(self._device)
+        self._inputs = each(lambda v: v.to(storage_device), _tensor(split.inputs))
+        self._targets = _values(split.targets, self._device)
 
     def __len__(self) -> int:
-        return -(-len(self._labels) // self._batch_size)
+        return -(-length(self._targets) // self._batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        if not len(self):
-            return
-        pairs = zip(
-            torch.split(self._inputs, self._batch_size),
-            torch.split(self._labels, self._batch_size),
-            strict=True,
-        )
-        for inputs, labels in pairs:
-            on_device = inputs.to(self._device)
+        whole = Batch(self._inputs, self._targets)
+        for start in range(0, length(self._targets), self._batch_size):
+            inputs, targets = whole.part(start, start + self._batch_size)
+            on_device = each(lambda v: v.to(self._device), inputs)
             if self._images:
+                assert isinstance(on_device, Tensor)
                 on_device = on_device.contiguous(memory_format=self._format)
-                yield augmenting.normalise(on_device, self._mean, self._std), labels
-            else:
-                yield on_device.clone(), labels  # a model may change its inputs in place
+                yield Batch(augmenting.normalise(on_device, self._mean, self._std), targets)
+            else:  # a model may change its inputs in place
+                yield Batch(each(lambda v: _wide(v.clone()), on_device), targets)
 
 
 def _check(
@@ -226,7 +230,7 @@ def _check(
     if batch_size > samples:
         problems.append(f"batch_size: expected at most the {samples} training samples; found {batch_size}")
     if augment != Augment() and not images:
-        problems.append("augment: flips and crops need images; this data set has vectors")
+        problems.append("augment: flips and crops need images; this data set has none")
     if augment.crop and augment.random_resized_crop:
         problems.append("augment: expected one of 'crop' and 'random_resized_crop'; found both")
     if stored != size and not augment.random_resized_crop:
@@ -247,40 +251,66 @@ def _constants(
     return expanded[0], expanded[1]
 
 
-def _tensor(inputs: np.ndarray[Any, Any]) -> Tensor:
-    """Return a tensor that shares the array's memory. It is never written, so torch's warning about read-only memory is suppressed."""
+def _are_images(inputs: Arrays) -> bool:
+    return not isinstance(inputs, dict) and inputs.ndim == 4 and inputs.dtype == np.uint8
+
+
+def _height_width(inputs: Arrays) -> tuple[int, int]:
+    if isinstance(inputs, dict) or not _are_images(inputs):
+        return (1, 1)
+    return inputs.shape[2], inputs.shape[3]
+
+
+def _tensor(arrays: Arrays) -> Values:
+    """Return tensors that share the arrays' memory. They are never written: torch's warning about read-only memory is suppressed."""
+    if isinstance(arrays, dict):
+        return {name: _one_tensor(array) for name, array in arrays.items()}
+    return _one_tensor(arrays)
+
+
+def _one_tensor(array: np.ndarray[Any, Any]) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        return torch.from_numpy(inputs)
+        return torch.from_numpy(array)
+
+
+def _values(arrays: Arrays, device: torch.device) -> Values:
+    """Return targets on the device, integers as int64."""
+    return each(lambda v: _wide(v).to(device), _tensor(arrays))
+
+
+def _wide(values: Tensor) -> Tensor:
+    """Return integers as int64, which embeddings and losses require; other numbers unchanged."""
+    return values if values.is_floating_point() or values.dtype == torch.bool else values.long()
 
 
 def _resident(
-    requested: Residency, inputs: np.ndarray[Any, Any], padding: int, device: torch.device
+    requested: Residency, inputs: Arrays, padding: int, device: torch.device
 ) -> Literal["device", "host"]:
     if requested != "auto":
         return requested
-    needed = inputs.nbytes
-    if inputs.ndim == 4:
-        height, width = inputs.shape[2:]
+    needed = sum(array.nbytes for array in (inputs.values() if isinstance(inputs, dict) else (inputs,)))
+    if _are_images(inputs):
+        height, width = _height_width(inputs)
         needed = needed * (height + 2 * padding) * (width + 2 * padding) // (height * width)
     return "device" if needed <= free_bytes(device) // 2 else "host"
 
 
-def _gatherer(inputs: Tensor, batch_size: int, seed: int, device: torch.device) -> Callable[[int], Tensor]:
+def _gatherer(inputs: Values, batch_size: int, seed: int, device: torch.device) -> Callable[[int], Values]:
     """Return a function from a step to its samples, unaugmented, on the host; pinned for CUDA, so that copies are asynchronous."""
-    samples, pinned = len(inputs), device.type == "cuda"
+    samples, pinned = length(inputs), device.type == "cuda"
     order, order_epoch = torch.empty(0, dtype=torch.int64), -1
 
-    def gather(step: int) -> Tensor:
+    def gather(step: int) -> Values:
         nonlocal order, order_epoch
         epoch, position = divmod(step, samples // batch_size)
         if epoch != order_epoch:
             order, order_epoch = augmenting.draw(seed, epoch, samples, Augment()).order, epoch
         rows = order[position * batch_size : (position + 1) * batch_size]
-        batch = inputs.index_select(0, rows)
+        batch = each(lambda v: v.index_select(0, rows), inputs)
         if not pinned:
             return batch
         with torch.cuda.device(device):  # a new thread uses the first GPU by default
-            return batch.pin_memory()
+            return each(lambda v: v.pin_memory(), batch)
 
     return gather

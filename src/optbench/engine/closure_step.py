@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from optbench.engine.batch import Batch
 from optbench.engine.passes import StepFacts, clip, compute_gradients, micro_losses
 from optbench.engine.protocol import release_graph
 from optbench.engine.session import Session
@@ -25,7 +26,7 @@ class _First:
     clipped: Tensor | None = None
 
 
-def closure_step(session: Session, inputs: Tensor, labels: Tensor) -> StepFacts:
+def closure_step(session: Session, batch: Batch) -> StepFacts:
     """Take a step with a closure. The batch's gradients are computed before it if the protocol requires that.
 
     Otherwise there are no gradients when it is called, so a class that reads them cannot use those of an earlier batch.
@@ -35,7 +36,7 @@ def closure_step(session: Session, inputs: Tensor, labels: Tensor) -> StepFacts:
 
     @torch.enable_grad()
     def closure() -> Tensor:
-        return evaluate(session, inputs, labels, first)
+        return evaluate(session, batch, first)
 
     optimizers.zero_grad()
     if optimizers.protocol.gradients_first:
@@ -51,18 +52,18 @@ def closure_step(session: Session, inputs: Tensor, labels: Tensor) -> StepFacts:
     return StepFacts(first.loss, first.norm, None, first.clipped)
 
 
-def _with_gradients(session: Session, inputs: Tensor, labels: Tensor, first: _First) -> Tensor:
+def _with_gradients(session: Session, batch: Batch, first: _First) -> Tensor:
     session.optimizers.zero_grad()
-    loss = compute_gradients(session, inputs, labels)
+    loss = compute_gradients(session, batch)
     norm, clipped = clip(session, want_norm=first.loss is None)
     if first.loss is None:
         first.loss, first.norm, first.clipped = loss, norm, clipped
     return loss
 
 
-def _loss_only(session: Session, inputs: Tensor, labels: Tensor, first: _First) -> Tensor:
+def _loss_only(session: Session, batch: Batch, first: _First) -> Tensor:
     session.optimizers.zero_grad()
-    loss = torch.stack(list(micro_losses(session, inputs, labels))).sum()
+    loss = torch.stack(list(micro_losses(session, batch))).sum()
     if first.loss is None:
         first.loss = loss.detach()
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from optbench.engine.batch import Batch
 from optbench.engine.checkpoint import random_state, restore_random_state
 from optbench.engine.clock import Stopwatch
 from optbench.engine.compiled_step import CompiledStep, NotCompilable
@@ -107,15 +107,15 @@ def _compile_model(session: Session) -> None:
     """Run the compiled model once in training mode, and once in evaluation mode for each batch shape of the evaluations."""
     buffers = [buffer.detach().clone() for buffer in session.model.buffers()]
     generators = random_state(session.device)
-    inputs, labels = session.training_batches.batch(0)
+    batch = session.training_batches.batch(0)
     session.model.train()
     with session.precision.autocast(session.device):
-        loss = session.loss(session.scores(inputs), labels)
+        loss = session.mean_loss(batch)
     loss.backward()  # type: ignore[no-untyped-call]
     session.model.eval()
     with torch.inference_mode(), session.precision.autocast(session.device):
-        for evaluation_inputs in _evaluation_shapes(session):
-            session.forward(evaluation_inputs)
+        for shaped in _evaluation_shapes(session):
+            session.task.loss(session.forward, shaped)
     session.model.train()
     for parameter in session.parameters:
         parameter.grad = None
@@ -125,13 +125,13 @@ def _compile_model(session: Session) -> None:
     restore_random_state(generators, session.device)
 
 
-def _evaluation_shapes(session: Session) -> list[Tensor]:
-    """Return one input of each shape that evaluations use: full batches, and the last batch of each split."""
-    by_shape: dict[torch.Size, Tensor] = {}
+def _evaluation_shapes(session: Session) -> list[Batch]:
+    """Return one batch of each size that evaluations use: full batches, and the last batch of each split."""
+    by_size: dict[int, Batch] = {}
     splits: tuple[SplitName, ...] = ("validation", "test")
     for split in splits:
-        first = next(iter(session.batches(split)))[0]
-        remainder = len(getattr(session.splits, split).labels) % len(first)
-        for inputs in (first, first[:remainder] if remainder else first):
-            by_shape.setdefault(inputs.shape, inputs)
-    return list(by_shape.values())
+        first = next(iter(session.batches(split)))
+        remainder = getattr(session.splits, split).samples % first.samples
+        for batch in (first, first.part(0, remainder) if remainder else first):
+            by_size.setdefault(batch.samples, batch)
+    return list(by_size.values())

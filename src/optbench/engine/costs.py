@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from optbench.catalog.types import DataInfo
 from optbench.engine.activations import checkpoint_activations
-from optbench.engine.model_memory import Loss, backward, model_memory, without_data
+from optbench.engine.batch import Zeros
+from optbench.engine.model_memory import backward, model_memory, without_data
 from optbench.engine.precision import Precision
+from optbench.engine.tasks import Task
 from optbench.suite.types import Workload
 
 
@@ -25,31 +26,28 @@ class StepCosts:
 
 
 def step_costs(
-    model: nn.Module, workload: Workload, info: DataInfo, batch_size: int, *,
-    loss: Loss, precision: Precision, device: torch.device,
+    model: nn.Module, workload: Workload, task: Task, batch_size: int, *,
+    precision: Precision, device: torch.device,
 ) -> StepCosts:  # fmt: skip
     """Return the cost of a step. FLOPs are those of matrix products and convolutions, counted by `torch.utils.flop_counter`.
 
     A multiplication and an addition count as two operations.
     """
-    memory = model_memory(
-        model, workload, info.shape, info.classes, batch_size, loss=loss, precision=precision, device=device
-    )
+    memory = model_memory(model, workload, task, batch_size, precision=precision, device=device)
     try:
-        flops = _flops(model, workload, info.shape, batch_size, loss)
+        flops = _flops(model, workload, task, batch_size)
     except Exception:  # a user's model may raise anything; training will report a real error
         flops = None
     return StepCosts(flops, memory.activation_bytes)
 
 
-def _flops(model: nn.Module, workload: Workload, shape: tuple[int, ...], size: int, loss: Loss) -> int:
+def _flops(model: nn.Module, workload: Workload, task: Task, size: int) -> int:
     with FakeTensorMode(allow_non_fake_inputs=True):
         fake = without_data(model, channels_last=False)
         if workload.activation_checkpointing:
             checkpoint_activations(fake)  # recomputed operations count twice
         fake.train()
-        inputs: Tensor = torch.empty(size, *shape)
-        labels = torch.zeros(size, dtype=torch.int64)
+        batch = task.example(size, Zeros())
         with FlopCounterMode(display=False) as counter:
-            backward(fake, loss, inputs, labels, 1, Precision("fp32"))
+            backward(fake, task, batch, 1, Precision("fp32"))
     return int(counter.get_total_flops())

@@ -11,6 +11,7 @@ import torch
 
 from optbench.engine.averaging import recalibrated
 from optbench.engine.session import Session, SplitName
+from optbench.engine.tasks import Sums
 
 _PASSES = 50  # training batches for recomputing batch-norm statistics
 
@@ -39,19 +40,13 @@ def measure(
     `after_batch` is called after each batch; an exception in it ends the evaluation. Raises `OptbenchError` for a metric outside
     of its declared range.
     """
-    sums = {name: torch.zeros((), device=session.device) for name in session.metrics}
-    samples = 0
+    sums = Sums(session.metrics, session.device, session.splits.info)
     with torch.inference_mode():
-        for inputs, data_labels in session.batches(split):
-            labels = session.labels(data_labels)
+        for batch in session.batches(split):
             with session.precision.autocast(session.device):
-                outputs = session.forward(inputs)
-                loss = session.loss(outputs, labels)
-            for name, metric in session.metrics.items():
-                sums[name] += metric.total(outputs.float(), labels, loss.float())
-            samples += len(labels)
+                session.task.evaluate(session.forward, session.current(batch), sums)
             after_batch()
-    values = {name: float(total) / samples for name, total in sums.items()}
+    values = sums.values()
     check_ranges(session, split, values)
     return values
 
@@ -64,6 +59,6 @@ def check_ranges(session: Session, split: SplitName, values: dict[str, float]) -
 
 
 def _forward_training_batches(session: Session) -> None:
-    for inputs, _ in islice(session.batches("train"), _PASSES):
+    for batch in islice(session.batches("train"), _PASSES):
         with session.precision.autocast(session.device):
-            session.model(inputs)
+            session.task.loss(session.model, batch)

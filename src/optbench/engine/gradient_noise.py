@@ -55,16 +55,15 @@ def _gradients(session: Session) -> tuple[float, list[Tensor], int]:
     """Return the mean squared gradient norm of the small batches, their mean gradient, and their number."""
     squares: list[float] = []
     total = [torch.zeros_like(p) for p in session.parameters]
-    for inputs, labels in session.batches("train"):
-        for small_inputs, small_labels in zip(
-            torch.split(inputs, SMALL), torch.split(session.labels(labels), SMALL), strict=True
-        ):
-            if len(small_labels) < SMALL or len(squares) == BATCHES:
+    for batch in session.batches("train"):
+        for start in range(0, batch.samples, SMALL):
+            small = session.current(batch).part(start, start + SMALL)
+            if small.samples < SMALL or len(squares) == BATCHES:
                 continue
             for parameter in session.parameters:
                 parameter.grad = None
             with session.precision.autocast(session.device):
-                loss = session.loss(session.scores(small_inputs), small_labels)
+                loss = session.mean_loss(small)
             loss.backward()  # type: ignore[no-untyped-call]
             gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in session.parameters]
             squares.append(float(sum((g.double() ** 2).sum() for g in components(gradients))))

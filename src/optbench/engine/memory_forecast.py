@@ -6,32 +6,31 @@ from collections.abc import Sequence
 
 import torch
 
+from optbench.catalog.types import DataInfo
 from optbench.engine import precision as precisions
 from optbench.engine.model_memory import CPU, bytes_of, model_memory
 from optbench.engine.models import build_model
 from optbench.engine.optimizer_memory import optimizer_memory
-from optbench.engine.session import build_loss
+from optbench.engine.tasks import build_task
 from optbench.forecasts import Forecast, ModelMemory
 from optbench.suite.types import Trial
 
 
-def forecast(
-    trials: Sequence[Trial], shape: tuple[int, ...], classes: int, least_steps: int = 3
-) -> list[Forecast]:
-    """Return one forecast per trial, in their order. The trials share one workload; `shape` is that of one input.
+def forecast(trials: Sequence[Trial], info: DataInfo, least_steps: int = 3) -> list[Forecast]:
+    """Return one forecast per trial, in their order. The trials share one workload, whose data `info` describes.
 
     The batch size `full` must have been replaced by a number. Precision `auto` means bf16, as on a GPU; fp16 is traced as bf16, which
     needs the same memory. Raises `OptbenchError` if the model can't be built; the failure of one optimizer is reported in its row.
     """
     first = trials[0]
-    model = build_model(first.workload.model, shape, classes, first.folder)
-    loss = build_loss(first.workload.loss, first.folder)
+    model = build_model(first.workload.model, info, first.folder)
+    task = build_task(first.workload, info, first.folder)
     name = "fp32" if first.precision == "fp32" else "bf16"
     by_batch_size: dict[int, ModelMemory] = {}
     sizes = {trial.id: trial.samples_a_step(0) for trial in trials}
     for size in dict.fromkeys(sizes.values()):
         by_batch_size[size] = model_memory(
-            model, first.workload, shape, classes, size, loss=loss, precision=precisions.resolve(name, CPU)
+            model, first.workload, task, size, precision=precisions.resolve(name, CPU)
         )
     average_bytes = bytes_of([t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()])
     return [

@@ -10,15 +10,17 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from optbench.catalog.types import DataInfo
 from optbench.engine import optimizers
 from optbench.engine import precision as precisions
 from optbench.engine.activations import checkpoint_activations
 from optbench.engine.averaging import MovingAverage
+from optbench.engine.batch import Random
 from optbench.engine.layout import laid_out, memory_format
 from optbench.engine.memory import is_out_of_memory, peak_of
 from optbench.engine.model_memory import backward
 from optbench.engine.models import build_model
-from optbench.engine.session import build_loss
+from optbench.engine.tasks import build_task
 from optbench.forecasts import Forecast
 from optbench.suite.types import Trial
 
@@ -28,8 +30,7 @@ STEPS = 4  # lazy state exists from the second step; by the fourth, all allocati
 def with_measured(
     forecasts: Sequence[Forecast],
     trials: Sequence[Trial],
-    shape: tuple[int, ...],
-    classes: int,
+    info: DataInfo,
     device: torch.device,
 ) -> list[Forecast]:
     """Return the forecasts of these trials with `measured_bytes`; None for a trial that fails or runs out of memory.
@@ -42,23 +43,19 @@ def with_measured(
     for forecast, trial in zip(forecasts, trials, strict=True):
         gc.collect()
         kept = _allocated(device) - allocated_at_start
-        peak = (
-            training_peak(trial, shape, classes, device)
-            if forecast.optimizer.state_bytes is not None
-            else None
-        )
+        peak = training_peak(trial, info, device) if forecast.optimizer.state_bytes is not None else None
         measured.append(replace(forecast, measured_bytes=None if peak is None else kept + peak))
     return measured
 
 
-def training_peak(trial: Trial, shape: tuple[int, ...], classes: int, device: torch.device) -> int | None:
+def training_peak(trial: Trial, info: DataInfo, device: torch.device) -> int | None:
     """Return the peak in bytes of the first training steps on random inputs, including all set-up.
 
     None where the peak can't be measured, and where the device has too little memory.
     """
-    model = build_model(trial.workload.model, shape, classes, trial.folder)
+    model = build_model(trial.workload.model, info, trial.folder)
     try:
-        return peak_of(lambda: _train(trial, model, shape, classes, device), device)
+        return peak_of(lambda: _train(trial, model, info, device), device)
     except optimizers.OptimizerFault:
         return None
     except RuntimeError as error:
@@ -67,9 +64,7 @@ def training_peak(trial: Trial, shape: tuple[int, ...], classes: int, device: to
         return None
 
 
-def _train(
-    trial: Trial, source: torch.nn.Module, shape: tuple[int, ...], classes: int, device: torch.device
-) -> None:
+def _train(trial: Trial, source: torch.nn.Module, info: DataInfo, device: torch.device) -> None:
     workload = trial.workload
     layout = memory_format(workload, source, device)
     model = laid_out(copy.deepcopy(source).to(device), layout)
@@ -78,17 +73,13 @@ def _train(
     trained = optimizers.build(trial, model, STEPS)
     average = MovingAverage(model, trial.entry.ema.decay) if trial.entry.ema else None
     precision = precisions.resolve(trial.precision, device, trained.protocol.is_unscalable)
-    loss = build_loss(workload.loss, trial.folder)
-    size = trial.samples_a_step(0)
-    inputs = torch.empty(size, *shape, device=device).normal_()
-    if layout == "channels_last":
-        inputs = inputs.to(memory_format=torch.channels_last)
-    labels = torch.randint(classes, (size,), device=device)
+    task = build_task(workload, info, trial.folder)
+    batch = task.example(trial.samples_a_step(0), Random(device), channels_last=layout == "channels_last")
 
     @torch.enable_grad()
     def closure() -> Tensor:
         trained.zero_grad()
-        return backward(model, loss, inputs, labels, workload.accumulate, precision)
+        return backward(model, task, batch, workload.accumulate, precision)
 
     model.train()
     trained.train()

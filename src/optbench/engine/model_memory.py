@@ -19,12 +19,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from optbench.engine.activations import checkpoint_activations
+from optbench.engine.batch import Batch, Zeros, tensors
 from optbench.engine.layout import GPU, memory_format
 from optbench.engine.precision import Precision
+from optbench.engine.tasks import Task
 from optbench.forecasts import ModelMemory
 from optbench.suite.types import Workload
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 CPU = torch.device("cpu")
 
 
@@ -61,10 +62,10 @@ class AllocationTracker(TorchDispatchMode):
 
 
 def model_memory(
-    model: nn.Module, workload: Workload, shape: tuple[int, ...], classes: int, batch_size: int, *,
-    loss: Loss, precision: Precision, device: torch.device = GPU,
+    model: nn.Module, workload: Workload, task: Task, batch_size: int, *,
+    precision: Precision, device: torch.device = GPU,
 ) -> ModelMemory:  # fmt: skip
-    """Trace one training batch of `batch_size` inputs of `shape` through both passes, in the memory format of `device`.
+    """Trace one training batch of `batch_size` samples through both passes, in the memory format of `device`.
 
     `model` is neither run nor changed. Activations are exact for CPU kernels: everything alive at the end of the forward pass except
     parameters, buffers and the batch. Takes accumulation, activation checkpointing, memory format and autocast (two-byte types as
@@ -76,15 +77,15 @@ def model_memory(
         "parameters": sum(p.numel() for p in trainable),
         "parameter_bytes": bytes_of(trainable),
         "fixed_bytes": bytes_of(fixed),
-        "batch_bytes": batch_size * (torch.Size(shape).numel() * 4 + 8),
+        "batch_bytes": 0,
     }
     try:
+        sizes["batch_bytes"] = _batch_bytes(task, batch_size)
         activations, gradients, peak = _trace(
             model,
             workload,
-            shape,
+            task,
             batch_size,
-            loss,
             precision,
             memory_format(workload, model, device) == "channels_last",
         )
@@ -104,51 +105,55 @@ def bytes_of(tensors: list[Any]) -> int:
 
 
 def backward(
-    model: Callable[[Tensor], Tensor], loss: Loss, inputs: Tensor, labels: Tensor, parts: int,
+    model: Callable[..., Any], task: Task, batch: Batch, parts: int,
     precision: Precision, between: Callable[[], None] = lambda: None,
 ) -> Tensor:  # fmt: skip
     """Run both passes of one training step in `parts` micro-batches and return the batch's mean loss.
 
     `between` is called between the forward and the backward pass of each micro-batch.
     """
-    total = torch.zeros((), device=inputs.device)
-    for micro_inputs, micro_labels in zip(
-        inputs.tensor_split(parts), labels.tensor_split(parts), strict=True
-    ):
-        with precision.autocast(inputs.device):
-            value = loss(model(micro_inputs), micro_labels) * (len(micro_labels) / len(labels))
+    device = tensors(batch.targets)[0].device
+    total = torch.zeros((), device=device)
+    whole = task.units(batch)
+    for part in batch.split(parts):
+        with precision.autocast(device):
+            value = task.loss(model, part) * (task.units(part) / whole)
         between()
         value.backward()  # type: ignore[no-untyped-call]
         total += value.detach()
     return total
 
 
+def _batch_bytes(task: Task, batch_size: int) -> int:
+    with FakeTensorMode():
+        batch = task.example(batch_size, Zeros())
+    each = {id(tensor): tensor for tensor in (*tensors(batch.inputs), *tensors(batch.targets))}
+    return bytes_of(list(each.values()))
+
+
 def _trace(
     model: nn.Module,
     workload: Workload,
-    shape: tuple[int, ...],
+    task: Task,
     batch_size: int,
-    loss: Loss,
     precision: Precision,
     channels_last: bool,
 ) -> tuple[int, int, int]:
     """Return activations, gradients and peak, in bytes."""
     with FakeTensorMode(allow_non_fake_inputs=True):
         fake = without_data(model, channels_last=channels_last)
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        inputs = torch.empty(batch_size, *shape, memory_format=layout)
-        labels = torch.zeros(batch_size, dtype=torch.int64)
+        batch = task.example(batch_size, Zeros(), channels_last=channels_last)
         if workload.activation_checkpointing:
             checkpoint_activations(fake)
         fake.train()
-        tracker = AllocationTracker([*fake.parameters(), *fake.buffers(), inputs, labels])
+        known = [*fake.parameters(), *fake.buffers(), *tensors(batch.inputs), *tensors(batch.targets)]
+        tracker = AllocationTracker(known)
         live_after_forward: list[int] = []
         with tracker:
             backward(
                 fake,
-                loss,
-                inputs,
-                labels,
+                task,
+                batch,
                 workload.accumulate,
                 precision,
                 lambda: live_after_forward.append(tracker.live),

@@ -7,33 +7,42 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from optbench.catalog import lookup
 from optbench.catalog.model_facts import model_facts
 from optbench.catalog.signatures import signature
+from optbench.catalog.task_types import TaskModule, task_module
+from optbench.catalog.types import DataInfo
+from optbench.engine.batch import Zeros, call, example_batch, has_uninitialised
 from optbench.errors import OptbenchError
 from optbench.suite.types import Component
 
 
 def build_model(
-    component: Component, shape: tuple[int, ...], classes: int, folder: str | Path = "."
+    component: Component, info: DataInfo, folder: str | Path = ".", *, check: bool = True
 ) -> nn.Module:
     """Return the model on the CPU, initialised from torch's global generator.
 
-    The function `build(shape, classes, **arguments)` of a catalog item or module is called. Any other class or function gets the
-    arguments from the suite and those facts about the data that its signature names. Raises `OptbenchError` for arguments that it
-    does not accept, and for a model that does not return `classes` outputs for inputs of `shape`.
+    A catalog item's function `build`, or any other class or function, gets the arguments from the suite and those facts about the
+    data that its signature names. Raises `OptbenchError` for arguments that it does not accept, for facts that the data set does not
+    have, and (with `check`) for a model whose outputs are not those of the task.
     """
     target = lookup.resolve("models", component.name, folder)
     factory = lookup.load(target)
+    accepted = signature(target)
+    facts = model_facts(info)
+    arguments = {
+        **{name: value for name, value in facts.items() if name in accepted.names},
+        **component.arguments,
+    }
     if isinstance(factory, ModuleType):
-        arguments = {"shape": shape, "classes": classes, **component.arguments}
         factory = factory.build
-    else:
-        accepted = signature(target).names
-        facts = {name: value for name, value in model_facts(shape, classes).items() if name in accepted}
-        arguments = {**facts, **component.arguments}
+    missing = [p.name for p in accepted.parameters if p.required and p.name not in arguments]
+    if missing:
+        raise OptbenchError(
+            f"model {component.name} requires {', '.join(missing)}, which the data set (task {info.task}) does not have"
+        )
     try:
         model = factory(**arguments)
     except (TypeError, ValueError) as error:
@@ -42,47 +51,41 @@ def build_model(
         raise OptbenchError(
             f"model {component.name}: expected a torch.nn.Module; found a {type(model).__name__}"
         )
-    _check(component.name, model, shape, classes)
+    if check:
+        _check(component.name, model, info)
     return model
 
 
-def _check(name: str, model: nn.Module, shape: tuple[int, ...], classes: int) -> None:
+def _check(name: str, model: nn.Module, info: DataInfo) -> None:
     """Run one forward pass of zeros in evaluation mode, which leaves random generators, statistics and modes unchanged.
 
     It also initialises the parameters of lazy modules.
     """
+    task = task_module(info.task)
     modes = {module: module.training for module in model.modules()}
+    batch = example_batch(task, info, 2, Zeros())
     model.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[], enabled=not _lazy(model)):
-            outputs = model(torch.zeros(2, *shape))
+        with torch.no_grad(), torch.random.fork_rng(devices=[], enabled=not has_uninitialised(model)):
+            outputs = call(model, batch.inputs)
     except (RuntimeError, TypeError, ValueError, AssertionError, IndexError) as error:
         reason = str(error).strip().split("\n")[0]
-        raise OptbenchError(f"model {name} does not accept inputs of shape {shape}: {reason}") from error
+        form = f"of shape {info.shape}" if not isinstance(batch.inputs, dict) else ", ".join(batch.inputs)
+        raise OptbenchError(f"model {name} does not accept inputs {form}: {reason}") from error
     finally:
         for module, training in modes.items():
             module.training = training
-    check_scores(name, outputs, 2, classes)
+    check_outputs(name, task, outputs, 2, info)
 
 
-def check_scores(name: str, outputs: Any, samples: int, classes: int, *, training: bool = False) -> None:
-    """Raise `OptbenchError` unless the outputs are a tensor of shape (samples, classes)."""
+def check_outputs(
+    name: str, task: TaskModule, outputs: Any, samples: int, info: DataInfo, *, training: bool = False
+) -> None:
+    """Raise `OptbenchError` unless the outputs have the form that the task expects."""
+    problem = task.outputs_problem(outputs, samples, info)
+    if not problem:
+        return
     mode = " in training mode" if training else ""
-    if not isinstance(outputs, Tensor):
-        hint = (
-            "; an argument such as torchvision's `aux_logits: false` may disable further outputs"
-            if training
-            else ""
-        )
-        raise OptbenchError(
-            f"model {name}: expected a tensor of scores; found {type(outputs).__name__}{mode}{hint}"
-        )
-    if tuple(outputs.shape) != (samples, classes):
-        raise OptbenchError(
-            f"model {name}: expected outputs of shape (batch, {classes}), one score per class; "
-            f"found (batch, {', '.join(map(str, outputs.shape[1:]))}){mode}"
-        )
-
-
-def _lazy(model: nn.Module) -> bool:
-    return any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters())
+    is_tensor = isinstance(outputs, torch.Tensor)
+    hint = "; an argument such as torchvision's `aux_logits: false` may disable further outputs"
+    raise OptbenchError(f"model {name}: {problem}{mode}{hint if training and not is_tensor else ''}")

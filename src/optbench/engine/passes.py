@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from optbench.engine.batch import Batch
 from optbench.engine.gradient_norms import clip_norm, clip_value, total_norm
 from optbench.engine.protocol import backward
 from optbench.engine.session import Session
@@ -27,32 +28,31 @@ class StepFacts:
     clipped: Tensor | None = None  # whether clipping changed the gradient
 
 
-def compute_gradients(session: Session, inputs: Tensor, labels: Tensor) -> Tensor:
-    """Compute the gradient of the batch's mean loss and return the loss. Micro-batches are weighted by their number of samples."""
+def compute_gradients(session: Session, batch: Batch) -> Tensor:
+    """Compute the gradient of the batch's mean loss and return the loss. Micro-batches are weighted by their number of units."""
     session.gradient_evaluations += 1
     if session.trial.workload.accumulate == 1:
-        loss = forward_loss(session, inputs, labels)
+        loss = forward_loss(session, batch)
         backward(_scaled(session, loss), create_graph=session.optimizers.protocol.create_graph)
         return loss.detach()
-    total = torch.zeros((), device=inputs.device)
-    for loss in micro_losses(session, inputs, labels):
+    total = torch.zeros((), device=session.device)
+    for loss in micro_losses(session, batch):
         backward(_scaled(session, loss), create_graph=session.optimizers.protocol.create_graph)
         total += loss.detach()
     return total
 
 
-def micro_losses(session: Session, inputs: Tensor, labels: Tensor) -> Iterator[Tensor]:
+def micro_losses(session: Session, batch: Batch) -> Iterator[Tensor]:
     """Yield the loss of each micro-batch, with its graph, weighted so that they sum to the batch's mean loss."""
-    parts = session.trial.workload.accumulate
-    for micro_inputs, micro_labels in zip(
-        inputs.tensor_split(parts), labels.tensor_split(parts), strict=True
-    ):
-        yield forward_loss(session, micro_inputs, micro_labels) * (len(micro_labels) / len(labels))
+    whole = session.task.units(batch)
+    for part in batch.split(session.trial.workload.accumulate):
+        yield forward_loss(session, part) * (session.task.units(part) / whole)
 
 
-def forward_loss(session: Session, inputs: Tensor, labels: Tensor) -> Tensor:
+def forward_loss(session: Session, batch: Batch) -> Tensor:
+    """Return the mean loss of a batch, with its graph."""
     with session.precision.autocast(session.device):
-        return session.loss(session.scores(inputs), labels)
+        return session.mean_loss(batch)
 
 
 def _scaled(session: Session, loss: Tensor) -> Tensor:

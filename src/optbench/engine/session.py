@@ -13,21 +13,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from optbench.catalog import lookup
 from optbench.catalog.data_sets import load_data
-from optbench.catalog.metric_contract import Metric, load_metric
+from optbench.catalog.metric_contract import Metric
 from optbench.catalog.types import Splits
 from optbench.engine import optimizers, precision, schedule
 from optbench.engine.activations import checkpoint_activations
 from optbench.engine.averaging import MovingAverage
+from optbench.engine.batch import Batch
 from optbench.engine.batches import EvaluationBatches, TrainingBatches
 from optbench.engine.costs import StepCosts, step_costs
 from optbench.engine.initialise import initialise
 from optbench.engine.layout import Layout, laid_out, memory_format
-from optbench.engine.models import build_model, check_scores
+from optbench.engine.models import build_model
 from optbench.engine.randomness import derive
 from optbench.engine.relabel import Relabelling
-from optbench.suite.types import Component, Schedule, Trial
+from optbench.engine.tasks import Task, build_task
+from optbench.suite.types import Schedule, Trial
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -41,8 +42,8 @@ class Session:
     splits: Splits
     training_batches: TrainingBatches
     model: nn.Module
-    forward: Callable[[Tensor], Tensor]  # the model, compiled if the suite requests it
-    loss: Callable[[Tensor, Tensor], Tensor]
+    forward: Callable[..., Any]  # the model, compiled if the suite requests it
+    task: Task
     metrics: dict[str, Metric]
     optimizers: optimizers.Optimizers
     average: MovingAverage | None
@@ -71,17 +72,16 @@ class Session:
             )
         return self._batches[split]
 
-    def scores(self, inputs: Tensor) -> Tensor:
-        """Return the model's outputs for a training batch, (n, classes). Raises `OptbenchError` for outputs of another form."""
-        outputs = self.forward(inputs)
-        check_scores(
-            self.trial.workload.model.name, outputs, len(inputs), self.splits.info.classes, training=True
-        )
-        return outputs
+    def mean_loss(self, batch: Batch) -> Tensor:
+        """Return the loss of a training batch. Raises `OptbenchError` for outputs of another form than the task's."""
+        return self.task.loss(self.forward, batch)
 
-    def labels(self, labels: Tensor) -> Tensor:
-        """Return the labels (n,) according to the objective of the current training step."""
-        return labels if self.relabel is None else self.relabel(labels)
+    def current(self, batch: Batch) -> Batch:
+        """Return the batch with the labels of the current training step's objective."""
+        if self.relabel is None:
+            return batch
+        assert isinstance(batch.targets, Tensor)
+        return batch._replace(targets=self.relabel(batch.targets))
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -93,9 +93,10 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
     workload = trial.workload
     splits = load_data(workload.data, data_root, trial.folder)
     shape = splits.info.shape
+    task = build_task(workload, splits.info, trial.folder)
     model = initial_model(trial, splits)
     fingerprint = weights_hash(model)
-    costs = _costs(trial, model, splits, device) if "costs" in workload.study else StepCosts()
+    costs = _costs(trial, model, splits, task, device) if "costs" in workload.study else StepCosts()
     seed_everything(derive(trial.seed, "training"))
     layout = memory_format(workload, model, device)
     model = laid_out(model.to(device), layout)
@@ -127,11 +128,8 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
         training_batches=training_batches,
         model=model,
         forward=torch.compile(model) if workload.compile else model,
-        loss=build_loss(workload.loss, trial.folder),
-        metrics={
-            name: load_metric(name, workload.metric_code(name), trial.folder)
-            for name in dict.fromkeys((*workload.metrics, "loss"))
-        },
+        task=task,
+        metrics=task.metrics(workload, trial.folder),
         optimizers=built,
         average=MovingAverage(model, trial.entry.ema.decay) if trial.entry.ema else None,
         precision=resolved_precision,
@@ -154,7 +152,8 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
 def initial_model(trial: Trial, splits: Splits) -> nn.Module:
     """Build the trial's model on the CPU with its initial weights. Seeds the global generators."""
     seed_everything(derive(trial.seed, "initial weights"))
-    model = build_model(trial.workload.model, splits.info.shape, splits.info.classes, trial.folder)
+    own = trial.workload.task is not None and ":" in trial.workload.task
+    model = build_model(trial.workload.model, splits.info, trial.folder, check=not own)
     initialise(model, trial.workload.init, trial.folder)
     return model
 
@@ -182,13 +181,12 @@ def _relabelling(
     )
 
 
-def _costs(trial: Trial, model: nn.Module, splits: Splits, device: torch.device) -> StepCosts:
+def _costs(trial: Trial, model: nn.Module, splits: Splits, task: Task, device: torch.device) -> StepCosts:
     return step_costs(
         model,
         trial.workload,
-        splits.info,
+        task,
         trial.samples_a_step(splits.info.train),
-        loss=build_loss(trial.workload.loss, trial.folder),
         precision=precision.resolve(trial.precision, device),
         device=device,
     )
@@ -208,10 +206,3 @@ def weights_hash(model: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def build_loss(loss: Component, folder: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the loss that a suite names, with its arguments bound."""
-    loaded = lookup.load(lookup.resolve("losses", loss.name, folder))
-    built: Any = getattr(loaded, "build", loaded)(**loss.arguments)
-    return built  # type: ignore[no-any-return]

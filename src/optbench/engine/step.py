@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from optbench.engine.batch import Batch
 from optbench.engine.closure_step import closure_step
 from optbench.engine.passes import StepFacts, clip, compute_gradients
 from optbench.engine.protocol import release_graph
@@ -15,22 +16,22 @@ from optbench.engine.session import Session
 
 def training_step(session: Session, step: int, schedule_step: int, want_norm: bool) -> StepFacts:
     """Take step number `step` (from 0) on that step's batch; `schedule_step` is smaller by the number of skipped updates."""
-    inputs, labels = session.training_batches.batch(step)
+    batch = session.training_batches.batch(step)
     if session.relabel is not None:
         session.relabel.move_to(step)
-        labels = session.relabel(labels)
+        batch = session.current(batch)
     session.rates.apply(schedule_step)
     if session.optimizers.needs_closure:
-        return closure_step(session, inputs, labels)
-    facts = gradients(session, inputs, labels, want_norm)
+        return closure_step(session, batch)
+    facts = gradients(session, batch, want_norm)
     update(session)
     return facts
 
 
-def gradients(session: Session, inputs: Tensor, labels: Tensor, want_norm: bool) -> StepFacts:
+def gradients(session: Session, batch: Batch, want_norm: bool) -> StepFacts:
     """Run both passes of a step; leave in every parameter its gradient, unscaled and clipped."""
     session.optimizers.zero_grad()
-    loss = compute_gradients(session, inputs, labels)
+    loss = compute_gradients(session, batch)
     skipped = _unscale(session)
     norm, clipped = clip(session, want_norm)
     return StepFacts(loss, norm, skipped, clipped)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from optbench.catalog.types import DataInfo
 from optbench.engine import optimizers
 from optbench.engine.clock import Stopwatch, synchronise
 from optbench.engine.compile_warmup import compile_members
@@ -57,8 +58,7 @@ class _Contestant:
 def step_times(
     trials: Sequence[Trial],
     implementations: Sequence[str],
-    shape: tuple[int, ...],
-    classes: int,
+    info: DataInfo,
     device: torch.device,
     rounds: int,
     on_progress: OnProgress = lambda *_: None,
@@ -69,7 +69,7 @@ def step_times(
     Raises `OptbenchError` if the model can't be built or the machine has too little memory for all contestants at once.
     """
     first = trials[0]
-    model = build_model(first.workload.model, shape, classes, first.folder).to(device)
+    model = build_model(first.workload.model, info, first.folder).to(device)
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise OptbenchError(f"model {first.workload.model.name} has no trainable parameters")

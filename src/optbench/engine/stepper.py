@@ -161,7 +161,7 @@ class Stepper:
 
 def _step_of(session: Session, batch: StaticBatch, scope: str, norm: bool) -> Callable[[], Captured]:
     def run() -> Captured:
-        facts = gradients(session, *batch.make(), norm)
+        facts = gradients(session, batch.make(), norm)
         if scope == "step":
             update(session)
         return facts, [p.grad for p in session.parameters]

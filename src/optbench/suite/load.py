@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,20 +86,34 @@ class Examined:
     """The workload is a substitute for an invalid one: ignore problems found in it."""
 
 
-def load(path: str | Path, overrides: Sequence[str] = (), seeds: int | None = None) -> Loaded:
+#: adds settings to a workload as written in a suite of a folder, in place
+Complete = Callable[[dict[str, Any], Path], None]
+
+
+def load(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    seeds: int | None = None,
+    complete: Complete | None = None,
+) -> Loaded:
     """Read and validate a suite file. Raises one `OptbenchError` with all problems. Arguments as for `examine`."""
-    examined = examine(path, overrides, seeds)
+    examined = examine(path, overrides, seeds, complete=complete)
     if examined.problems or examined.loaded is None:
         raise OptbenchError(*sorted_by_line(examined.problems))
     return examined.loaded
 
 
 def examine(
-    path: str | Path, overrides: Sequence[str] = (), seeds: int | None = None, source: Source | None = None
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    seeds: int | None = None,
+    source: Source | None = None,
+    complete: Complete | None = None,
 ) -> Examined:
     """Read a suite file and collect its problems. Raises `OptbenchError` only if nothing can be read.
 
-    `source` replaces the content of the file; relative paths still start from the file's folder.
+    `source` replaces the content of the file; relative paths still start from the file's folder. `complete` adds the settings that
+    follow from the data set of a workload.
 
     `overrides` are `PATH=VALUE` strings as given to `--set`, applied in order. Values are YAML, paths are dotted:
     `workload.budget.epochs=1`, `optimizers.SGD + Momentum.lr=0.1`. In a suite with several workloads,
@@ -121,6 +135,8 @@ def examine(
     axes: Any = deepcopy(source.data.get("axes"))
     cells, axes_problems = expand(source)
     problems += axes_problems
+    for each_source in [cell.source for cell in cells] or [source]:
+        _complete(each_source.data, path.parent, complete)
     if not cells:
         return _validated(source, path, problems)
     each = [_validated(cell.source, path, []) for cell in cells]
@@ -139,6 +155,15 @@ def examine(
         update={"axes": {key: tuple(values) for key, values in axes.items()}}
     )
     return Examined(replace(first.loaded, suite=whole, combinations=combinations), [])
+
+
+def _complete(data: dict[str, Any], folder: Path, complete: Complete | None) -> None:
+    if complete is None:
+        return
+    several = data.get("workloads")
+    for workload in (data.get("workload"), *(several.values() if isinstance(several, dict) else ())):
+        if isinstance(workload, dict):
+            complete(workload, folder)
 
 
 def _repeated(cells: Sequence[Cell], source: Source) -> list[Problem]:

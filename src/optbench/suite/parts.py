@@ -203,10 +203,14 @@ class Workload(Strict):
     """One or more targets. Time to target is reported for each, from the same run."""
     init: Component | None = None
     """Weight initialisation of this workload; overrides the suite's."""
+    task: Annotated[str, Field(min_length=1)] | None = None
+    """Own training problem: a class with `loss(model, batch)` and `evaluate(model, batch)` (`my_task.py:Task`). Default: the task of
+    the data set."""
     loss: Component = Component(name="cross_entropy")
-    """Loss function to minimise."""
+    """Loss function to minimise. Default: that of the task; cross_entropy for classification."""
     metrics: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=("accuracy",), min_length=1)
-    """Metrics computed at every evaluation; the first is the final metric. Metrics of targets and `own_metrics` are added."""
+    """Metrics computed at every evaluation; the first is the final metric. Metrics of targets and `own_metrics` are added. Default:
+    those of the task; accuracy for classification."""
     own_metrics: dict[Label, Annotated[str, Field(min_length=1)]] = Field(default={})
     """Metrics from files or packages, by name; tables show this name, `metrics` and targets refer to it."""
     evaluate: Evaluate = Evaluate()

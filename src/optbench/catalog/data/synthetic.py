@@ -105,7 +105,7 @@ def load(
         codes = own.randint(-64, 65, (size, hidden)).astype(np.float64)
         labels = _noisy(own, teacher(codes), classes, label_noise)
         parts.append(Split(_render(own, codes, patterns, info.shape, difficulty), labels))
-    mean, std = channel_statistics(parts[0].inputs) if len(info.shape) == 3 else ((), ())
+    mean, std = channel_statistics(parts[0].array) if len(info.shape) == 3 else ((), ())
     return Splits(parts[0], parts[1], parts[2], info, mean, std)
 
 

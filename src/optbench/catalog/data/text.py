@@ -1,0 +1,75 @@
+"""Text: a file or a folder of texts; without a path, the source code of Python's standard library."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from optbench.catalog.data._text import described, splits
+from optbench.catalog.types import DataInfo, Splits
+from optbench.errors import OptbenchError
+
+TASK = "language"
+RANGES = {"context": (1, None), "characters": (1, None)}
+#: where `optbench new` begins
+STARTER = {"target": 3.0, "batch_size": 32, "most_epochs": 5}
+
+
+def describe(
+    root: Path,
+    *,
+    path: str | None = None,
+    pattern: str = "*.txt",
+    level: Literal["char", "byte"] = "byte",
+    context: int = 64,
+    characters: int | None = 1_000_000,
+) -> DataInfo:
+    """`path`: a file, or a folder whose files that match `pattern` are joined in order. `characters`: length that is read, in bytes;
+    null reads all. 80 % of the text is for training, then 10 % each for validation and test."""
+    text, source = _read(path, pattern, characters)
+    return described(text, level, context, source, hashlib.sha256(text).hexdigest()[:16])
+
+
+def load(
+    root: Path,
+    *,
+    path: str | None = None,
+    pattern: str = "*.txt",
+    level: Literal["char", "byte"] = "byte",
+    context: int = 64,
+    characters: int | None = 1_000_000,
+) -> Splits:
+    """Return windows of `context` tokens; arguments as for `describe`."""
+    text, _ = _read(path, pattern, characters)
+    info = describe(root, path=path, pattern=pattern, level=level, context=context, characters=characters)
+    return splits(text, info, level)
+
+
+def _read(path: str | None, pattern: str, limit: int | None) -> tuple[bytes, str]:
+    if path is None:
+        return _standard_library(limit), "the source code of Python's standard library"
+    place = Path(path).expanduser()
+    files = [place] if place.is_file() else sorted(place.rglob(pattern)) if place.is_dir() else []
+    if not files:
+        looked = f"no files {pattern} in it" if place.is_dir() else "no such file or folder"
+        raise OptbenchError(f"path: {place}: {looked}")
+    try:
+        text = b"".join(file.read_bytes() for file in files)
+    except OSError as error:
+        raise OptbenchError(f"path: {error}") from error
+    return text if limit is None else text[:limit], str(place)
+
+
+@lru_cache(maxsize=2)
+def _standard_library(limit: int | None) -> bytes:
+    """Return the modules of the standard library, joined in order of their names. They differ between versions of Python."""
+    parts, size = [], 0
+    for file in sorted(Path(os.__file__).parent.glob("*.py")):
+        parts.append(file.read_bytes())
+        size += len(parts[-1])
+        if limit is not None and size >= limit:
+            break
+    return b"".join(parts)[:limit]

@@ -1,0 +1,212 @@
+"""The task of a workload at run time: its loss, its metrics and example batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from optbench.catalog import lookup
+from optbench.catalog.metric_contract import Accumulator, Metric, load_metric
+from optbench.catalog.task_types import TaskModule, task_module
+from optbench.catalog.types import DataInfo
+from optbench.engine.batch import Batch, Random, Zeros, as_float, call, example_batch
+from optbench.engine.models import check_outputs
+from optbench.errors import OptbenchError
+from optbench.suite.types import Component, Workload
+
+
+class Task(Protocol):
+    """A catalog task with the workload's loss, or a class in somebody's own file."""
+
+    info: DataInfo
+
+    def loss(self, model: Callable[..., Any], batch: Batch) -> Tensor:
+        """Return the mean loss of a training batch, with its graph."""
+        ...
+
+    def units(self, batch: Batch) -> int | Tensor:
+        """Return the weight of a batch in a mean over batches: the number of samples, or of tokens that count."""
+        ...
+
+    def metrics(self, workload: Workload, folder: str) -> dict[str, Metric]:
+        """Return the metrics of an evaluation by name; `loss` is always one of them."""
+        ...
+
+    def evaluate(self, model: Callable[..., Any], batch: Batch, sums: Sums) -> None:
+        """Add a batch to the sums, under `torch.inference_mode`."""
+        ...
+
+    def example(self, samples: int, make: Zeros | Random, *, channels_last: bool = False) -> Batch:
+        """Return a batch with valid values."""
+        ...
+
+
+@dataclass
+class Sums:
+    """Sums over the batches of one split."""
+
+    metrics: Mapping[str, Metric]
+    device: torch.device
+    info: DataInfo
+    totals: dict[str, Tensor] = field(init=False)
+    accumulators: dict[str, Accumulator] = field(init=False)
+    units: int | Tensor = 0
+
+    def __post_init__(self) -> None:
+        self.totals = {
+            name: torch.zeros((), device=self.device)
+            for name, m in self.metrics.items()
+            if m.accumulator is None
+        }
+        self.accumulators = {
+            name: m.accumulator() for name, m in self.metrics.items() if m.accumulator is not None
+        }
+        for accumulator in self.accumulators.values():
+            if hasattr(accumulator, "describe"):
+                accumulator.describe(self.info)
+
+    def values(self) -> dict[str, float]:
+        """Return all metrics."""
+        units = float(self.units)
+        means = {name: float(total) / units if units else math.nan for name, total in self.totals.items()}
+        values = {name: self.metrics[name].of_mean(mean) for name, mean in means.items()}
+        return {
+            name: values[name] if name in values else float(self.accumulators[name].compute())
+            for name in self.metrics
+        }
+
+
+@dataclass
+class CatalogTask:
+    """A task of the catalog, with the loss and the metrics of a workload."""
+
+    module: TaskModule
+    info: DataInfo
+    model_name: str
+    criterion: Callable[[Any, Any], Tensor]
+
+    def loss(self, model: Callable[..., Any], batch: Batch) -> Tensor:
+        outputs = call(model, batch.inputs)
+        own_loss = getattr(outputs, "loss", None)
+        if isinstance(own_loss, Tensor):  # models of Hugging Face's kind
+            return own_loss
+        check_outputs(self.model_name, self.module, outputs, batch.samples, self.info, training=True)
+        return self.criterion(outputs, batch.targets)
+
+    def units(self, batch: Batch) -> int | Tensor:
+        return self.module.units(batch.targets)
+
+    def metrics(self, workload: Workload, folder: str) -> dict[str, Metric]:
+        return {
+            name: load_metric(name, workload.metric_code(name), folder)
+            for name in dict.fromkeys((*workload.metrics, "loss"))
+        }
+
+    def evaluate(self, model: Callable[..., Any], batch: Batch, sums: Sums) -> None:
+        outputs = call(model, batch.inputs)
+        own_loss = getattr(outputs, "loss", None)
+        loss = own_loss if isinstance(own_loss, Tensor) else self.criterion(outputs, batch.targets)
+        outputs, loss = as_float(getattr(outputs, "logits", outputs)), loss.float()
+        units = self.module.units(batch.targets)
+        with torch.autocast(sums.device.type, enabled=False):
+            for name, metric in sums.metrics.items():
+                if name == "loss":
+                    sums.totals[name] += loss * units
+                elif metric.total is not None:
+                    sums.totals[name] += metric.total(outputs, batch.targets, loss)
+            for accumulator in sums.accumulators.values():
+                accumulator.update(outputs, batch.targets, loss)
+        sums.units = sums.units + units
+
+    def example(self, samples: int, make: Zeros | Random, *, channels_last: bool = False) -> Batch:
+        return example_batch(self.module, self.info, samples, make, channels_last=channels_last)
+
+
+@dataclass
+class OwnTask:
+    """A class in somebody's own file: `loss(model, batch)` and `evaluate(model, batch)`; see docs/own-task.md."""
+
+    task: Any
+    name: str
+    info: DataInfo
+
+    def loss(self, model: Callable[..., Any], batch: Batch) -> Tensor:
+        loss = self.task.loss(model, batch)
+        if not isinstance(loss, Tensor) or loss.dim() != 0:
+            found = (
+                f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            )
+            raise OptbenchError(
+                f"task {self.name}: loss: expected a scalar tensor, the mean over the batch; found {found}"
+            )
+        return loss
+
+    def units(self, batch: Batch) -> int | Tensor:
+        units: int | Tensor = self.task.units(batch) if hasattr(self.task, "units") else batch.samples
+        return units
+
+    def metrics(self, workload: Workload, folder: str) -> dict[str, Metric]:
+        stated = getattr(self.task, "metrics", {})
+        found = {}
+        for name in dict.fromkeys((*workload.metrics, "loss")):
+            facts = stated.get(name, {"higher_is_better": False} if name == "loss" else None)
+            if facts is None:
+                raise OptbenchError(f"task {self.name} has no metric '{name}': add it to its 'metrics'")
+            found[name] = Metric(
+                name, None, facts.get("low"), facts.get("high"), bool(facts["higher_is_better"])
+            )
+        return found
+
+    def evaluate(self, model: Callable[..., Any], batch: Batch, sums: Sums) -> None:
+        units = self.units(batch)
+        values = dict(self.task.evaluate(model, batch))
+        if "loss" not in values:
+            values["loss"] = self.loss(model, batch) * units
+        missing = [name for name in sums.metrics if name not in values]
+        if missing:
+            raise OptbenchError(
+                f"task {self.name}: evaluate: expected a sum for {', '.join(missing)}; found {', '.join(values)}"
+            )
+        for name in sums.metrics:
+            sums.totals[name] += values[name]
+        sums.units = sums.units + units
+
+    def example(self, samples: int, make: Zeros | Random, *, channels_last: bool = False) -> Batch:
+        if not hasattr(self.task, "example"):
+            raise OptbenchError(
+                f"task {self.name} has no method example(samples), which makes a batch of random values"
+            )
+        made = self.task.example(samples)
+        return Batch(*made)
+
+
+def build_task(workload: Workload, info: DataInfo, folder: str) -> Task:
+    """Return the task of a workload. Raises `OptbenchError` for a task or a loss that does not exist."""
+    if workload.task is not None and (":" in workload.task or "." in workload.task):
+        target = lookup.resolve("tasks", workload.task, folder)
+        found = lookup.load(target)
+        try:
+            made = found() if isinstance(found, type) else found
+        except Exception as error:  # a class in somebody's own file may raise anything
+            raise OptbenchError(
+                lookup.raised(target, error, f"'{workload.task}': a call without arguments")
+            ) from error
+        missing = [name for name in ("loss", "evaluate") if not callable(getattr(made, name, None))]
+        if missing:
+            raise OptbenchError(
+                f"task {workload.task}: expected methods loss and evaluate; missing: {', '.join(missing)}"
+            )
+        return OwnTask(made, workload.task, info)
+    return CatalogTask(task_module(info.task), info, workload.model.name, build_loss(workload.loss, folder))
+
+
+def build_loss(loss: Component, folder: str) -> Callable[[Any, Any], Tensor]:
+    """Return the loss that a suite names, with its arguments bound."""
+    loaded = lookup.load(lookup.resolve("losses", loss.name, folder))
+    built: Any = getattr(loaded, "build", loaded)(**loss.arguments)
+    return built  # type: ignore[no-any-return]
