@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from optbench.catalog import sources
+from optbench.catalog import optimizer_packages, sources
 from optbench.errors import OptbenchError, Problem, nearest
 from optbench.suite.reference import file_and_name
 
@@ -89,7 +89,11 @@ def resolve(family: str, name: str, folder: str | Path = ".") -> Target:
         return _import_target(family, name, points[name].value.replace(":", "."))
     if "." in name:
         return _import_target(family, name, name)
-    raise OptbenchError(f"unknown {FAMILIES[family][0]} '{name}'; {nearest(name, [*files, *points])}")
+    hint = nearest(name, [*files, *points])
+    is_known = name.lower() in map(str.lower, [*files, *points])
+    if family == "optimizers" and not is_known and (installed_classes := optimizer_packages.named(name)):
+        hint = f"installed packages have {', '.join(installed_classes)}"
+    raise OptbenchError(f"unknown {FAMILIES[family][0]} '{name}'; {hint}")
 
 
 def load(target: Target) -> Any:

@@ -124,7 +124,7 @@ def define(module: str, file: Path, name: str, hops: int = 0) -> Definition | No
             if not _is_overload(node):
                 found = Definition(node, module, file)
         elif isinstance(node, ast.ImportFrom):
-            source = _absolute(node, module, file)
+            source = absolute(node, module, file)
             for alias in node.names:
                 if alias.name == "*":
                     stars.append(node)
@@ -133,7 +133,7 @@ def define(module: str, file: Path, name: str, hops: int = 0) -> Definition | No
         elif isinstance(node, ast.Assign) and _assigns(node, name):
             found = follow(node.value, module, file, hops + 1) or found
     for star in stars if found is None and not name.startswith("_") else ():
-        source = _absolute(star, module, file)
+        source = absolute(star, module, file)
         found = found or (define_dotted(f"{source}.{name}", hops + 1) if source else None)
     return found
 
@@ -247,7 +247,7 @@ def _is_overload(node: ast.ClassDef | Function) -> bool:
     return any(ast.unparse(decorator).endswith("overload") for decorator in node.decorator_list)
 
 
-def _absolute(node: ast.ImportFrom, module: str, file: Path) -> str:
+def absolute(node: ast.ImportFrom, module: str, file: Path) -> str:
     """The module that `from ..x import y` means; empty for a relative import outside any package."""
     if node.level == 0:
         return node.module or ""
@@ -268,7 +268,7 @@ def _imported(name: str, module: str, file: Path) -> str:
                     return alias.name
                 if alias.asname is None and alias.name.split(".")[0] == name:
                     return name
-        elif isinstance(node, ast.ImportFrom) and (source := _absolute(node, module, file)):
+        elif isinstance(node, ast.ImportFrom) and (source := absolute(node, module, file)):
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
                     return f"{source}.{alias.name}"

@@ -35,7 +35,8 @@ def list_(
     """List the names that a suite can use, with their arguments.
 
     Arguments are shown in the syntax of a suite, with their defaults. A suite can also use import paths
-    (torchvision.models.resnet50) and files (my_model.py:Net).
+    (torchvision.models.resnet50) and files (my_model.py:Net). `optimizers` also lists the classes of installed packages, such as
+    pytorch_optimizer.Lion, read from their source without importing them.
 
     Examples:
       optbench list models
@@ -49,7 +50,10 @@ def list_(
     if kind not in KINDS:
         raise OptbenchError(Problem(f"unknown kind '{kind}'; {nearest(kind, KINDS)}", "KIND"))
     width = min(shutil.get_terminal_size((100, 24)).columns, 120)
-    print("\n".join(_suites() if kind == "suites" else _items(kind, width)))
+    lines = list(_suites() if kind == "suites" else _items(kind, width))
+    if kind == "optimizers":
+        lines += _of_packages(width)
+    print("\n".join(lines))
 
 
 def _suites() -> Iterator[str]:
@@ -72,6 +76,22 @@ def _items(family: str, width: int) -> Iterator[str]:
         yield from _wrapped(f"{name:<{indent}}{line}", width, indent)
         if arguments := [_argument(parameter) for parameter in _parameters(family, name)]:
             yield from _wrapped(" " * indent + ", ".join(arguments), width, indent)
+
+
+def _of_packages(width: int) -> Iterator[str]:
+    """Yield the optimizers of installed packages that are not in the catalog, each with its description and a link."""
+    from optbench.catalog.lookup import names, resolve
+    from optbench.catalog.optimizer_packages import offered
+
+    catalog = {(t.module, t.attribute) for t in (resolve("optimizers", name) for name in names("optimizers"))}
+    listed = [one for one in offered() if tuple(one.use.rsplit(".", 1)) not in catalog]
+    indent = max((len(one.use) for one in listed), default=0) + 4
+    for package, version in dict.fromkeys((one.package, one.version) for one in listed):
+        yield from ("", f"{package} {version}")
+        for one in listed:
+            if one.package == package:
+                text = " ".join(filter(None, (one.summary, one.link)))
+                yield from _wrapped(f"  {one.use:<{indent - 2}}{text}", width, indent)
 
 
 def _wrapped(text: str, width: int, indent: int) -> list[str]:

@@ -1,0 +1,178 @@
+"""Optimizer classes that installed packages offer, read from their source: no package is imported."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+
+from optbench.catalog import sources
+from optbench.catalog.optimizers import _packages as facts
+from optbench.catalog.sources import Definition
+
+#: submodules in which packages have their optimizers
+_SUBMODULES = ("optim", "optimizers", "optimizer")
+_TORCHS = ("torch.optim.optimizer", "Optimizer")
+_REQUIRES_TORCH = re.compile(r"^Requires-Dist: *torch(?![\w.-])(?!.*extra *==)", re.MULTILINE)
+_MAX_HOPS = 25  # re-exports followed from one name
+_LINK = re.compile(r"https?://[^\s`<>\"'\\]+")
+_PAPER = re.compile(r"arxiv\.org/|openreview\.net|proceedings\.|papers\.nips|jmlr\.org|kellerjordan")
+#: names of classes that only exist to be subclassed, if they are subclassed
+_BASE_NAME = re.compile(r"^Base[A-Z]|^Core[A-Z]|Base$|Optimi[sz]er$")
+
+
+@dataclass(frozen=True)
+class Offered:
+    """An optimizer class of an installed package."""
+
+    use: str
+    """Import path, as a suite has it."""
+    definition: Definition
+    package: str
+    version: str
+
+    @property
+    def summary(self) -> str:
+        """First sentence of the class's docstring, if it has one."""
+        text = ast.get_docstring(self.definition.node) or ""
+        first = " ".join(text.split("\n\n", 1)[0].split())
+        return "" if first.startswith(("Argument", "Args", "Param")) else re.split(r"(?<=\.) ", first)[0]
+
+    @property
+    def link(self) -> str:
+        """First link to a paper in the docstring of the class, or above it if the file has no other class; else another link."""
+        file, node = self.definition.file, self.definition.node
+        docstring = ast.get_docstring(node) or ""
+        is_only = sum(isinstance(one, ast.ClassDef) for one in sources.parse(file).body) == 1
+        above = (
+            file.read_text(encoding="utf-8", errors="replace").splitlines()[: node.lineno] if is_only else []
+        )
+        links = [link.rstrip(".,;:)]") for link in _LINK.findall("\n".join([docstring, *above]))]
+        others = [link for link in links if "pytorch.org" not in link and link in docstring]
+        return next(iter([*(link for link in links if _PAPER.search(link)), *others]), "")
+
+
+def offered() -> list[Offered]:
+    """Return the optimizer classes of all installed packages, by package and name; aliases and base classes are left out."""
+    found: dict[tuple[Path, str], Offered] = {}
+    for distribution in distributions():
+        for module in _modules(distribution):
+            before = len(found)
+            for name in sorted(_exports(module)):
+                definition = _resolve(module, name)
+                if definition is None or name[0] in "_" or not _is_optimizer(definition):
+                    continue
+                if definition.module.split(".")[0] != module.split(".")[0]:
+                    continue  # imported from another package
+                key = (definition.file, definition.node.name)
+                if key not in found or name == definition.node.name:
+                    package = distribution.metadata["Name"]
+                    found[key] = Offered(f"{module}.{name}", definition, package, distribution.version)
+            if len(found) > before:
+                break  # its submodules offer the same
+    bases = {(base.file, base.node.name) for one in found.values() for base in _bases(one.definition)}
+    shown = [one for key, one in found.items() if not _is_base(one, is_subclassed=key in bases)]
+    return sorted(shown, key=lambda one: (one.use.lower().split("."), one.use))
+
+
+def named(name: str) -> list[str]:
+    """Return the import paths of the classes with this name in installed packages, whatever its case."""
+    return [one.use for one in offered() if one.use.rpartition(".")[2].lower() == name.lower()]
+
+
+def _is_base(one: Offered, *, is_subclassed: bool) -> bool:
+    return one.use in facts.BASE_CLASSES or (
+        is_subclassed and bool(_BASE_NAME.search(one.definition.node.name))
+    )
+
+
+def _modules(distribution: Distribution) -> list[str]:
+    """Return the modules that may have the optimizers of a package, in the order of preference."""
+    metadata = (distribution.read_text("METADATA") or "").partition("\n\n")[
+        0
+    ]  # `requires` parses it more slowly
+    name = re.search(r"^Name: *(\S+)", metadata, re.MULTILINE)
+    known = name[1].lower().replace("_", "-") if name else ""
+    if known == "optbench" or not (known in facts.PACKAGES or _REQUIRES_TORCH.search(metadata)):
+        return []
+    written = distribution.read_text("top_level.txt")
+    if written is None:
+        files = (distribution.read_text("RECORD") or "").splitlines()
+        written = " ".join(m[1] for m in map(re.compile(r"(\w+)(?:\.py|/__init__\.py),").match, files) if m)
+    tops = facts.PACKAGES.get(known) or written.split()
+    modules = []
+    for top in dict.fromkeys(tops):
+        if not top.isidentifier() or top in ("test", "tests"):
+            continue
+        submodules = [f"{top}.{submodule}" for submodule in _SUBMODULES]
+        modules += [submodules[0], top, *submodules[1:]]
+    return [module for module in modules if _file(module) is not None]
+
+
+def _file(module: str) -> Path | None:
+    """Return the source of a module; None if there is none."""
+    located, attribute, file = sources.locate(module)
+    return file if located == module and not attribute and file is not None and file.is_file() else None
+
+
+@cache
+def _exports(module: str) -> dict[str, Definition | str]:
+    """Return what each name of a module is: a class, or the dotted path from which it is imported."""
+    names: dict[str, Definition | str] = {}
+    if (file := _file(module)) is None:
+        return names
+    for node in sources.statements(sources.parse(file)):
+        if isinstance(node, ast.ClassDef):
+            names[node.name] = Definition(node, module, file)
+        elif isinstance(node, ast.Assign) and isinstance(node.value, (ast.Name, ast.Attribute)):
+            names |= {
+                t.id: f"{module}.{ast.unparse(node.value)}" for t in node.targets if isinstance(t, ast.Name)
+            }
+        elif isinstance(node, ast.Import):
+            names |= {a.asname: a.name for a in node.names if a.asname}
+            names |= {top: top for a in node.names if not a.asname for top in [a.name.split(".")[0]]}
+        elif isinstance(node, ast.ImportFrom) and (source := sources.absolute(node, module, file)):
+            for alias in node.names:
+                if alias.name != "*":
+                    names[alias.asname or alias.name] = f"{source}.{alias.name}"
+                elif source != module:
+                    starred = _exports(source)
+                    names |= {name: f"{source}.{name}" for name in starred if not name.startswith("_")}
+    return names
+
+
+def _resolve(module: str, name: str, hops: int = 0) -> Definition | None:
+    """Return the class that a dotted name means in a module; None for anything else."""
+    first, *rest = name.split(".")
+    meaning = _exports(module).get(first)
+    if isinstance(meaning, Definition):
+        return None if rest else meaning
+    if meaning is None or hops > _MAX_HOPS:
+        return None
+    parts = [*meaning.split("."), *rest]
+    for length in range(len(parts) - 1, 0, -1):
+        if _file(inside := ".".join(parts[:length])) is not None:
+            return _resolve(inside, ".".join(parts[length:]), hops + 1)
+    return None
+
+
+def _bases(definition: Definition) -> Iterator[Definition]:
+    """Yield the classes from which a class derives, directly or not."""
+    for base in definition.node.bases if isinstance(definition.node, ast.ClassDef) else ():
+        found = _resolve(definition.module, ast.unparse(base))
+        if found is not None and found.node is not definition.node:
+            yield found
+            yield from _bases(found)
+
+
+def _is_optimizer(definition: Definition) -> bool:
+    """Return whether a class derives from torch's `Optimizer`, or has its methods, as some wrappers have."""
+    classes = [definition, *_bases(definition)]
+    if any((base.module, base.node.name) == _TORCHS for base in classes):
+        return (definition.module, definition.node.name) != _TORCHS
+    methods = {node.name for one in classes for node in one.node.body if isinstance(node, ast.FunctionDef)}
+    return methods >= {"step", "zero_grad", "state_dict"}

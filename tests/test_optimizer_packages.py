@@ -1,0 +1,90 @@
+"""Optimizers of installed packages: listed by reading their source, usable by their import path."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from optbench.catalog import lookup, optimizer_packages
+from optbench.cli.app import app
+from optbench.errors import OptbenchError
+
+OPTIMIZERS = '''
+import torch
+from torch.optim import Optimizer
+from torch.optim import SGD as Plain
+
+class BaseOptimizer(Optimizer):
+    pass
+
+class Swift(BaseOptimizer):
+    """Descend quickly. More text.
+
+    Described in https://arxiv.org/abs/2401.00001.
+    """
+
+    def __init__(self, params, lr=1e-3):
+        super().__init__(params, {"lr": lr})
+
+class Wrapper:
+    """Wrap an optimizer."""
+
+    def step(self): ...
+    def zero_grad(self): ...
+    def state_dict(self): ...
+
+class Schedule:
+    def step(self): ...
+
+class Attribute(torch.optim.Adam):
+    pass
+
+Alias = Swift
+'''
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Install a package that raises when it is imported."""
+    name = "swift_optimizers"
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("from .classes import *\nraise ImportError('broken')\n")
+    (tmp_path / name / "classes.py").write_text(OPTIMIZERS)
+    info = tmp_path / f"{name}-1.5.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.5\nRequires-Dist: torch>=2\n"
+    )
+    (info / "top_level.txt").write_text(f"{name}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return name
+
+
+def test_classes_of_an_installed_package_are_found_without_importing_it(package: str) -> None:
+    found = {one.use: one for one in optimizer_packages.offered() if one.package == package}
+    assert list(found) == [f"{package}.{name}" for name in ("Attribute", "Swift", "Wrapper")]
+    swift = found[f"{package}.Swift"]
+    assert (swift.summary, swift.link, swift.version) == (
+        "Descend quickly.",
+        "https://arxiv.org/abs/2401.00001",
+        "1.5",
+    )
+    assert package not in sys.modules
+
+
+def test_list_optimizers_shows_the_catalog_and_the_packages(package: str) -> None:
+    printed = CliRunner().invoke(app, ["list", "optimizers"], env={"COLUMNS": "120"}).stdout
+    assert "\nadamw " in printed
+    assert f"\n{package} 1.5\n" in printed
+    assert f"  {package}.Swift" in printed
+    assert "torch.optim.SparseAdam" in printed
+    assert "torch.optim.AdamW " not in printed, "it is in the catalog"
+    assert "BaseOptimizer" not in printed
+
+
+def test_an_unknown_name_names_the_classes_of_installed_packages(package: str) -> None:
+    with pytest.raises(OptbenchError, match=f"installed packages have {package}.Swift"):
+        lookup.resolve("optimizers", "swift")
