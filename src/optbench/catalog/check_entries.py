@@ -9,7 +9,7 @@ from pathlib import Path
 
 from optbench.catalog import lookup
 from optbench.catalog.arguments import Finding, TypedPath
-from optbench.catalog.check_optimizer import optimizer_findings
+from optbench.catalog.check_optimizer import group_findings, optimizer_findings
 from optbench.catalog.check_schedule import Conditions, run_findings, schedule_findings
 from optbench.catalog.closures import LOSS_ONLY_CLIP, requires_closure
 from optbench.catalog.signatures import signature
@@ -48,11 +48,21 @@ def _rule(rule: Rule, folder: Path, path: TypedPath) -> Iterator[Finding]:
             yield (*path, "arguments", "lr"), message
         arguments["lr"] = 1.0
     yield from optimizer_findings(rule.use, arguments, folder, (*path, "arguments"), use_path=(*path, "use"))
-    close = get_close_matches(rule.parameters, _KINDS, n=1, cutoff=0.75)
-    if rule.parameters not in _KINDS and close:
+    yield from _kind(rule.parameters, path)
+    for position, group in enumerate(rule.groups):
+        here: TypedPath = (*path, "groups", position)
+        yield from _kind(group.parameters, here)
+        with suppress(OptbenchError):  # reported already
+            yield from group_findings(rule.use, group.arguments, folder, here)
+
+
+def _kind(parameters: str, path: TypedPath) -> Iterator[Finding]:
+    """Yield a misspelt kind of parameters."""
+    close = get_close_matches(parameters, _KINDS, n=1, cutoff=0.75)
+    if parameters not in _KINDS and close:
         yield (
             (*path, "parameters"),
-            f"unknown kind of parameters '{rule.parameters}'; did you mean '{close[0]}'?",
+            f"unknown kind of parameters '{parameters}'; did you mean '{close[0]}'?",
         )
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from optbench.catalog import lookup
-from optbench.catalog.arguments import Finding, TypedPath, unfit
+from optbench.catalog import lookup, sources
+from optbench.catalog.arguments import Finding, TypedPath, mismatch, unfit
 from optbench.catalog.check_component import said
 from optbench.catalog.roles import GIVEN, Role, inner_optimizer, roles
 from optbench.catalog.signatures import Parameter, Signature, signature
-from optbench.errors import OptbenchError
+from optbench.errors import OptbenchError, nearest
 from optbench.suite.nested import Nested
 
 _MAX_DEPTH = 5  # of optimizers within optimizers
@@ -61,6 +63,32 @@ def optimizer_findings(
     widened = _widened(read, by_name, inner, folder, optional=is_class)
     plain = {key: value for key, value in arguments.items() if key not in inner or key not in widened.names}
     yield from unfit("optimizers", widened, plain, path, use, given)
+
+
+def group_findings(use: str, values: Mapping[str, Any], folder: Path, path: TypedPath) -> Iterator[Finding]:
+    """Yield values of a parameter group that its class does not read: neither arguments nor keys in its source.
+
+    Raises `OptbenchError` for an unknown class.
+    """
+    target = lookup.resolve("optimizers", use, folder)
+    read = signature(target)
+    known = {p.name for p in read.parameters[1:]}
+    found = sources.define(target.module, target.file, target.attribute) if target.file else None
+    texts = {
+        node.value
+        for node in (ast.walk(sources.parse(found.file)) if found is not None else ())
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    for key, value in values.items():
+        if key in known:
+            if message := mismatch(read[key], value):
+                yield (*path, "arguments", key), message
+        elif found is not None and key not in texts:
+            close = get_close_matches(key, filter(str.isidentifier, texts), n=1)
+            yield (
+                (*path, "arguments", key),
+                f"'{use}' reads no '{key}' from its groups; {nearest(key, [*known, *close])}",
+            )
 
 
 def _unwrapped(

@@ -20,7 +20,7 @@ from optbench.engine.parameters import Parameter, route, small, trainable
 from optbench.engine.protocol import Closure, Protocol, call_step, zero_gradients
 from optbench.errors import OptbenchError, is_user_interrupt
 from optbench.suite.nested import replaced
-from optbench.suite.types import Trial
+from optbench.suite.types import Group, Trial
 
 
 class OptimizerFault(Exception):
@@ -182,8 +182,10 @@ def build(
         )
     specs = [_spec(trial, position, batch_size) for position in range(len(trial.entry.rules))]
     built = [
-        _member(trial, spec, of_rule, model, steps)
-        for spec, of_rule in zip(specs, route(parameters, trial.entry.rules), strict=True)
+        _member(trial, position, spec, of_rule, model, steps)
+        for position, (spec, of_rule) in enumerate(
+            zip(specs, route(parameters, trial.entry.rules), strict=True)
+        )
     ]
     members = [member for member, _ in built]
 
@@ -220,11 +222,16 @@ def _spec(trial: Trial, position: int, batch_size: int) -> OptimizerSpec:
 
 
 def _member(
-    trial: Trial, spec: OptimizerSpec, parameters: Sequence[Parameter], model: nn.Module, steps: int | None
+    trial: Trial,
+    position: int,
+    spec: OptimizerSpec,
+    parameters: Sequence[Parameter],
+    model: nn.Module,
+    steps: int | None,
 ) -> tuple[Any, str]:
-    """Return the optimizer of one rule, and why its implementation is not the requested one."""
+    """Return the optimizer of the rule at `position`, and why its implementation is not the requested one."""
     inputs = ConstructorInputs(
-        _groups(trial, spec, parameters), [(p.name, p.tensor) for p in parameters], model, steps
+        _groups(trial, position, spec, parameters), [(p.name, p.tensor) for p in parameters], model, steps
     )
     with raise_as_optimizer_fault():
         member, note = spec.build(inputs, trial.implementation)
@@ -241,9 +248,9 @@ def _toy(
 ) -> Any:
     """Return the entry's first optimizer over small parameters, or over a copy of the model if the class requires a model."""
     if not spec.takes_model:
-        return _member(trial, spec, small(parameters), model, steps)[0]
+        return _member(trial, 0, spec, small(parameters), model, steps)[0]
     copied = copy.deepcopy(model)
-    return _member(trial, spec, trainable(copied), copied, steps)[0]
+    return _member(trial, 0, spec, trainable(copied), copied, steps)[0]
 
 
 def _swept(trial: Trial, position: int) -> dict[str, Any]:
@@ -254,17 +261,40 @@ def _swept(trial: Trial, position: int) -> dict[str, Any]:
     return {key.removeprefix(prefix): value for key, value in trial.point.items() if key.startswith(prefix)}
 
 
-def _groups(trial: Trial, spec: OptimizerSpec, parameters: Sequence[Parameter]) -> list[Any]:
-    """Return a flat list of parameters, or two groups if some are exempt from weight decay."""
-    exempt = [p.tensor for p in parameters if p.exempt(trial.entry.no_weight_decay or ())]
-    if not exempt or not spec.takes("weight_decay"):
+def _groups(trial: Trial, position: int, spec: OptimizerSpec, parameters: Sequence[Parameter]) -> list[Any]:
+    """Return a flat list of parameters, or the rule's groups, each divided in two if some of it is exempt from weight decay."""
+    groups = trial.entry.rules[position].groups
+    kinds = trial.entry.no_weight_decay or ()
+    has_exempt = any(p.exempt(kinds) for p in parameters) and spec.takes("weight_decay")
+    if not groups and not has_exempt:
         return [p.tensor for p in parameters]
     if spec.makes_own_groups:
-        raise OptbenchError(
-            f"'{spec.use}' creates its own parameter groups, so no_weight_decay can't be applied; expected 'no_weight_decay: []'"
+        setting, expected = (
+            ("groups", "no 'groups'") if groups else ("no_weight_decay", "'no_weight_decay: []'")
         )
-    decayed = [p.tensor for p in parameters if not p.exempt(trial.entry.no_weight_decay or ())]
-    return ([{"params": decayed}] if decayed else []) + [{"params": exempt, "weight_decay": 0.0}]
+        raise OptbenchError(
+            f"'{spec.use}' creates its own parameter groups, so {setting} can't be applied; expected {expected}"
+        )
+    settings = [_group_settings(trial, position, group) for group in groups] or [{}]
+    written: list[dict[str, Any]] = []
+    for values, part in zip(settings, route(parameters, groups) if groups else [parameters], strict=True):
+        exempt = [p.tensor for p in part if has_exempt and p.exempt(kinds)]
+        decayed = [p.tensor for p in part if not (has_exempt and p.exempt(kinds))]
+        if decayed:
+            written.append({"params": decayed, **values})
+        if exempt:
+            written.append({"params": exempt, **values, "weight_decay": 0.0})
+    return written
+
+
+def _group_settings(trial: Trial, position: int, group: Group) -> dict[str, Any]:
+    """Return the values of a group. A swept hyperparameter keeps its ratio to the optimizer's argument of that name."""
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in group.arguments.items()}
+    arguments = trial.entry.rules[position].arguments
+    for name, value in _swept(trial, position).items():
+        if name in values:
+            values[name] *= value / arguments[name]
+    return values
 
 
 def _number(value: Any) -> float | None:

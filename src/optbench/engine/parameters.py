@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from optbench.errors import OptbenchError
-from optbench.suite.types import Exempt, Rule
+from optbench.suite.types import Exempt, Group, Rule
 
 _NORMS = (
     nn.modules.batchnorm._NormBase,
@@ -80,12 +80,13 @@ def small(parameters: Sequence[Parameter]) -> list[Parameter]:
     ]
 
 
-def route(parameters: Sequence[Parameter], rules: Sequence[Rule]) -> list[list[Parameter]]:
-    """Return the parameters of each rule, in the rules' order. A parameter belongs to the first rule that matches it.
+def route(parameters: Sequence[Parameter], rules: Sequence[Rule | Group]) -> list[list[Parameter]]:
+    """Return the parameters of each rule or group, in their order. A parameter belongs to the first that matches it.
 
     Raises `OptbenchError` for a parameter without a rule and for a rule without parameters: both would train something else than
     intended.
     """
+    noun, key = ("group", "groups") if isinstance(rules[0], Group) else ("rule", "use")
     by_rule: list[list[Parameter]] = [[] for _ in rules]
     unmatched = []
     for parameter in parameters:
@@ -97,12 +98,12 @@ def route(parameters: Sequence[Parameter], rules: Sequence[Rule]) -> list[list[P
             unmatched.append(parameter.name)
     if unmatched:
         raise OptbenchError(
-            f"no rule of `use:` matches {', '.join(unmatched[:5])}; end the list with `parameters: rest`"
+            f"no {noun} of `{key}:` matches {', '.join(unmatched[:5])}; end the list with `parameters: rest`"
         )
     for rule, matched in zip(rules, by_rule, strict=True):
         if not matched:
             names = ", ".join(parameter.name for parameter in parameters[:5])
             raise OptbenchError(
-                f"the rule `parameters: {rule.parameters}` matches no parameter of the model ({names}, ...)"
+                f"the {noun} `parameters: {rule.parameters}` matches no parameter of the model ({names}, ...)"
             )
     return by_rule

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from optbench.suite.amounts import Duration, Part
-from optbench.suite.types import Component, Optimizer, Rule, Suite
+from optbench.suite.types import Component, Group, Optimizer, Rule, Suite
 from optbench.suite.yaml_source import resolves_to_text
 
 
@@ -30,7 +30,7 @@ def _written(value: Any) -> Any:
     if isinstance(value, (Duration, Part)):
         number = int(value.value) if value.value == int(value.value) else value.value
         return {value.unit: number}
-    if isinstance(value, (Component, Rule)):
+    if isinstance(value, (Component, Rule, Group)):
         return {**_fields(value, leave_out="arguments"), **_arguments(value.arguments, type(value))}
     if isinstance(value, Optimizer):
         return _entry(value)
@@ -67,7 +67,8 @@ def _entry(entry: Optimizer) -> dict[str, Any]:
     only = entry.rules[0]
     if len(entry.rules) > 1 or only.parameters != "all":
         return {"use": [_written(rule) for rule in entry.rules], **settings}
-    return {"use": only.use, **_arguments(only.arguments, Optimizer, Rule), **settings}
+    written = _fields(only, leave_out="arguments")
+    return {**written, **_arguments(only.arguments, Optimizer, Rule), **settings}
 
 
 class _Dumper(yaml.SafeDumper):

@@ -34,6 +34,7 @@ _EXPECTED = {
     "Claim": "a mapping, as in {kind: numeric, value: 0.76, unit: fraction, margin: 0.002}",
     "ClaimTest": "a mapping, as in {quantity: diverged, of: SGD, at_most: 0.1}",
     "Source": "text, or a mapping, as in {text: ..., url: ...}",
+    "Group": "a mapping, as in {parameters: matrices, use_muon: true}",
     "Rule": "a mapping, as in {parameters: matrices, use: torch.optim.Muon, lr: 0.02}",
 }
 

@@ -9,7 +9,7 @@ from optbench.suite.amounts import Duration, Part
 from optbench.suite.descriptions import describe_all
 from optbench.suite.grids import Grid
 from optbench.suite.parts import Component, Schedule
-from optbench.suite.types import MAX_SEEDS, Optimizer, Rule, Suite
+from optbench.suite.types import MAX_SEEDS, Group, Optimizer, Rule, Suite
 
 Schema = dict[str, Any]
 
@@ -29,8 +29,9 @@ def json_schema() -> Schema:
     shapes["Schedule"] = _component(
         Schedule, {name: _field(shapes["Schedule"], name) for name in ("warmup", "per")}
     )
-    shapes["Rule"] = _rule(shapes["Rule"])
-    shapes["Optimizer"] = _entry(shapes["Optimizer"])
+    shapes["Group"] = _open(Group, shapes["Group"], "parameters")
+    shapes["Rule"] = _open(Rule, shapes["Rule"], "use")
+    shapes["Optimizer"] = _entry(shapes["Optimizer"], shapes["Rule"])
     for key in ("target", "metrics", "study"):
         _one_or_list(shapes["Workload"]["properties"][key])
     _exactly_one(shapes["Target"], "at_least", "at_most")
@@ -76,17 +77,18 @@ def _component(model: type[Component], settings: Schema) -> Schema:
     return {"description": model.__doc__, "anyOf": [_NAME, mapping]}
 
 
-def _rule(shape: Schema) -> Schema:
+def _open(model: type[Rule] | type[Group], shape: Schema, required: str) -> Schema:
+    """Return the schema of a mapping that may have further keys, the arguments."""
     return {
-        "description": Rule.__doc__,
+        "description": model.__doc__,
         "type": "object",
         "properties": shape["properties"],
-        "required": ["use"],
+        "required": [required],
         "additionalProperties": True,
     }
 
 
-def _entry(shape: Schema) -> Schema:
+def _entry(shape: Schema, rule: Schema) -> Schema:
     settings = {key: value for key, value in shape["properties"].items() if key != "rules"}
     _one_or_list(settings["no_weight_decay"])
     one = {
@@ -94,6 +96,7 @@ def _entry(shape: Schema) -> Schema:
         "properties": {
             "use": {**_NAME, "description": Rule.model_fields["use"].description},
             "arguments": {"type": "object", "description": Rule.model_fields["arguments"].description},
+            "groups": rule["properties"]["groups"],
             **settings,
         },
         "required": ["use"],

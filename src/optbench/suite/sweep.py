@@ -63,6 +63,14 @@ def _axis(name: str, grid: Grid, entry: Optimizer, extended: tuple[int, int]) ->
         raise ValueError(
             f"an entry with several rules has several values of '{name}': expected factors, as in {{{name}: [0.1, 1, 10]}}"
         )
+    if any(
+        name in group.arguments and name not in rule.arguments
+        for rule in entry.rules
+        for group in rule.groups
+    ):
+        raise ValueError(
+            f"groups keep the ratio of their '{name}' to that of the optimizer: set '{name}' beside 'groups'"
+        )
     numbers = grid.numbers(*extended)
     if not grid.is_relative:
         return [{name: number} for number in numbers]

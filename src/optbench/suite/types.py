@@ -52,6 +52,20 @@ __all__ = [
 MAX_SEEDS = 100_000
 
 
+class Group(Strict):
+    """A parameter group inside one optimizer, with values of its own: `{parameters: matrices, use_muon: true}`."""
+
+    parameters: str = Field(min_length=1)
+    """Parameters of this group, in the words of a rule. Each parameter belongs to the first group that matches it."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """Values of the group whose names collide with other keys of this mapping."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, raw: Any) -> Any:
+        return gather(raw, cls.model_fields)
+
+
 class Rule(Strict):
     """An optimizer for a group of parameters. Each parameter belongs to the first rule that matches it."""
 
@@ -62,6 +76,9 @@ class Rule(Strict):
     """Optimizer class or factory function: catalog name, import path (`torch.optim.AdamW`) or file (`my_opt.py:MyOptimizer`)."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the optimizer whose names collide with settings of the entry."""
+    groups: tuple[Group, ...] = ()
+    """Parameter groups of one optimizer, with the values that it reads from each. In a sweep, a value that the optimizer also has as
+    an argument keeps its ratio to that argument."""
 
     @model_validator(mode="before")
     @classmethod
