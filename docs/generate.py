@@ -271,7 +271,7 @@ def pages() -> dict[Path, str]:
 def figures() -> None:
     """The figures of the pages, from the committed results."""
     from optbench.report.build import build
-    from optbench.report.figures import drawings, rendered
+    from optbench.report.figures import file_drawings, rendered
     from optbench.store import read
 
     for name in RESULTS:
@@ -279,7 +279,7 @@ def figures() -> None:
         report = build(results)
         folder = DOCS / "figures" / name / "figures"
         folder.mkdir(parents=True, exist_ok=True)
-        for drawing in drawings(results, report.table, report.more.get("verdicts")):
+        for drawing in file_drawings(results, report.table, report.more.get("verdicts")):
             (folder / f"{drawing.name}.svg").write_bytes(rendered(drawing, formats=("svg",))["svg"])
 
 

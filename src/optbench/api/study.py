@@ -141,10 +141,10 @@ class Study:
 
     @cached_property
     def _drawings(self) -> dict[str, Drawing]:
-        from optbench.report.figures import drawings
+        from optbench.report.figures import file_drawings
 
         verdicts = self.verdicts()
-        found = drawings(self.results, self._table, verdicts if len(verdicts) else None)
+        found = file_drawings(self.results, self._table, verdicts if len(verdicts) else None)
         return {drawing.name: drawing for drawing in found}
 
     def __repr__(self) -> str:

@@ -130,16 +130,16 @@ def _with_figures(report: Report, results: Results, folder: Path) -> tuple[Repor
     from dataclasses import replace
 
     from optbench.report.document import Picture
-    from optbench.report.figures import drawings, written
+    from optbench.report.figures import file_drawings, written
 
-    drawn = drawings(results, report.table, report.more.get("verdicts"))
+    drawn = file_drawings(results, report.table, report.more.get("verdicts"))
     found = tuple(replace(each, is_captioned=report.captions) for each in drawn)
     paths = written(found, folder / "figures")
     sections = tuple(
         replace(
             section,
             pictures=tuple(
-                Picture(f"figures/{each.name}.svg", each.caption, each.main)
+                Picture(f"figures/{each.name}.svg", each.caption, each.is_main)
                 for each in found
                 if each.suite == suite.name
             ),

@@ -1,6 +1,7 @@
-"""Figures for papers and pages. A figure is a file here with `drawings(material) -> Iterator[Drawing]`; it yields none without data.
+"""Figures. A figure is a file here with `drawings(material) -> Iterator[Drawing]`; nothing is yielded without data.
 
-`written` draws the figures that have changed and saves them as SVG, PNG and PDF. The same results give the same bytes.
+It returns descriptions (`optbench.report.plots`) and does not draw: files, the page and the terminal draw the same description.
+`written` draws the files that have changed, as SVG, PNG and PDF. The same results give the same bytes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import hashlib
 import importlib.metadata
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,11 +18,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optbench.report.plots import Plot
 from optbench.store import Results
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 _FOLDER = Path(__file__).parent
 FORMATS = ("svg", "png", "pdf")
@@ -29,14 +30,22 @@ FORMATS = ("svg", "png", "pdf")
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure that `draw(*content)` draws. The content, frames and plain values, determines the picture completely."""
+    """A figure with where it is shown."""
 
     name: str  # of its files, without an ending
     caption: str  # plain text
     suite: str
-    draw: Callable[..., Figure]
-    content: tuple[Any, ...]
-    main: bool = False  # shown in short reports; the others are linked
+    plot: Plot
+    heading: str = ""  # of its block in reports, where the suite has several
+    source: tuple[str, str] = (
+        "",
+        "",
+    )  # workload and source of the published values beside whose table it stands
+    of_suite: bool = False  # beside the table of all workloads
+    is_main: bool = False  # shown in short reports; the others are linked
+    in_files: bool = True
+    in_terminal: bool = False
+    in_menu: bool = False  # such figures of one heading share a place on the page
     is_captioned: bool = True  # has a title and a note
 
 
@@ -64,6 +73,13 @@ def drawings(results: Results, table: pd.DataFrame, verdicts: pd.DataFrame | Non
     return tuple(found.values())
 
 
+def file_drawings(
+    results: Results, table: pd.DataFrame, verdicts: pd.DataFrame | None
+) -> tuple[Drawing, ...]:
+    """Return the figures that are drawn as files; arguments as of `drawings`."""
+    return tuple(each for each in drawings(results, table, verdicts) if each.in_files)
+
+
 def written(drawings: Iterable[Drawing], folder: Path) -> tuple[Path, ...]:
     """Draw the figures whose files are missing or outdated; return the paths of all.
 
@@ -85,7 +101,8 @@ def written(drawings: Iterable[Drawing], folder: Path) -> tuple[Path, ...]:
 
 def rendered(drawing: Drawing, digest: str = "", formats: Sequence[str] = FORMATS) -> dict[str, bytes]:
     """Return the content of a drawing's files by format, without dates and random identifiers."""
-    from optbench.report.figures._sheet import settings
+    from optbench.report.paper.draw import draw
+    from optbench.report.paper.sheet import settings
 
     metadata: dict[str, dict[str, Any]] = {
         "png": {"Software": None},
@@ -93,7 +110,7 @@ def rendered(drawing: Drawing, digest: str = "", formats: Sequence[str] = FORMAT
         "svg": {"Date": None, "Creator": None, "Title": drawing.caption, "Identifier": digest},
     }
     with settings(captions=drawing.is_captioned), _quick_fonts():
-        figure = drawing.draw(*drawing.content)
+        figure = draw(drawing.plot)
         found = {}
         for ending in formats:
             file = io.BytesIO()
@@ -116,26 +133,19 @@ def _quick_fonts() -> Iterator[None]:
 
 
 def _digest(drawing: Drawing) -> str:
-    """Return a digest of everything that determines the picture: content, drawing code, version of matplotlib."""
-    from pandas import DataFrame
-    from pandas.util import hash_pandas_object
-
-    found = hashlib.sha256(_code().encode())
-    found.update(repr((drawing.name, drawing.caption, drawing.draw.__module__)).encode())
-    found.update(b"" if drawing.is_captioned else b"without captions")
-    for item in drawing.content:
-        if isinstance(item, DataFrame):
-            found.update(repr(list(item.columns)).encode())
-            found.update(hash_pandas_object(item, index=False).to_numpy().tobytes())
-        else:
-            found.update(repr(item).encode("utf-8", "backslashreplace"))
+    """Return a digest of everything that determines the picture: description, drawing code, version of matplotlib."""
+    content = repr((drawing.name, drawing.caption, drawing.is_captioned, drawing.plot))
+    found = hashlib.sha256(_code().encode() + content.encode("utf-8", "backslashreplace"))
     return f"optbench:{found.hexdigest()[:24]}"
 
 
 @cache
 def _code() -> str:
     found = hashlib.sha256(importlib.metadata.version("matplotlib").encode())
-    for file in sorted([*_FOLDER.glob("*.py"), _FOLDER.parent / "colours.py", _FOLDER.parent / "text.py"]):
+    report = _FOLDER.parent
+    for file in sorted(
+        [*report.glob("paper/*.py"), report / "colours.py", report / "plots.py", report / "text.py"]
+    ):
         found.update(file.read_bytes())
     return found.hexdigest()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import pandas as pd
 
@@ -18,8 +17,8 @@ from optbench.analysis.profile_curves import profile_frame
 from optbench.analysis.rows import TableRow, table_rows
 from optbench.analysis.survival import survival_frame
 from optbench.analysis.sweep_curves import sweep_curves_frame, sweep_grid_frame
-from optbench.report.colours import Style, styles
-from optbench.report.figures._sheet import Entry
+from optbench.report.colours import Style, style, styles
+from optbench.report.plots import Entry
 from optbench.report.text import clean
 from optbench.store import Results, SuiteResults
 from optbench.store.files import slug
@@ -36,6 +35,7 @@ class Group:
     workloads: tuple[str, ...]
     rows: tuple[TableRow, ...]
     entries: tuple[Entry, ...]
+    heading: str  # of its block in reports; "" where the suite has one group
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -70,9 +70,34 @@ class Material:
     def several_suites(self) -> bool:
         return len(self.results.suites) > 1
 
+    def heading(self, suite: str, workload: str) -> str:
+        """Return the heading of a workload's block in reports; "" where the suite has one group."""
+        return next(
+            (
+                group.heading
+                for group in self.groups
+                if group.suite.name == suite and workload in group.workloads
+            ),
+            "",
+        )
+
     def styles_of(self, suite: str) -> Mapping[str, Style]:
         found = next(own for own in self.results.suites if own.name == suite)
         return styles(entry_names(found).values())
+
+    def entry(self, suite: str, name: str, label: str = "") -> Entry:
+        """Return the entry that is shown as `name`, with the style of that labelled `label` (default: `name`).
+
+        An entry with several horizons in the timed table has the style of its first.
+        """
+        looks, label = self.styles_of(suite), label or name
+        legend = label if label in looks else next((key for key in looks if key.startswith(f"{label} (")), "")
+        return Entry(name, clean(name), looks[legend] if legend else style(0), clean(legend))
+
+    def stem(self, suite: str, workload: str) -> str:
+        """Return the suffix of the names of files of a sweep."""
+        several = self.sweeps.loc[self.sweeps["suite"] == suite, "workload"].nunique() > 1
+        return file_stem(suite if self.several_suites else "", workload if several else "")
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -116,16 +141,6 @@ def file_stem(*parts: str) -> str:
     return "-".join(slug(part, 60) for part in parts if part)
 
 
-def seeds_text(counts: Any) -> str:
-    """Return "5 seeds", "3 to 5 seeds", "1 seed"."""
-    numbers = sorted({int(count) for count in counts})
-    if not numbers:
-        return "no seeds"
-    if len(numbers) > 1:
-        return f"{numbers[0]} to {numbers[-1]} seeds"
-    return f"{numbers[0]} seed{'s' * (numbers[0] != 1)}"
-
-
 def some(names: list[str], most: int = 4) -> str:
     """Return the first names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
@@ -138,16 +153,19 @@ def _groups(suite: SuiteResults, several_suites: bool) -> list[Group]:
     looks = styles(names.values())
     prefix = suite.name if several_suites else ""
 
-    def group(title: str, stem: str, own: list[TableRow]) -> Group:
+    def group(title: str, stem: str, own: list[TableRow], heading: str = "") -> Group:
         entries = tuple(
             Entry(row.config_id, names[row.config_id], looks[names[row.config_id]]) for row in own
         )
         workloads = tuple(dict.fromkeys(row.trial.workload_name for row in own))
-        return Group(suite, clean(title), file_stem(prefix, stem), workloads, tuple(own), entries)
+        return Group(suite, clean(title), file_stem(prefix, stem), workloads, tuple(own), entries, heading)
 
     workloads = list(dict.fromkeys(row.trial.workload_name for row in rows))
     if cells_compared(rows):
         return [group(suite.name, "", rows)]
     if len(workloads) == 1:
         return [group(suite.name if several_suites else workloads[0], "", rows)]
-    return [group(name, name, [row for row in rows if row.trial.workload_name == name]) for name in workloads]
+    return [
+        group(name, name, [row for row in rows if row.trial.workload_name == name], clean(name))
+        for name in workloads
+    ]

@@ -1,129 +1,133 @@
-"""Curves over training with bands and markers, and the ranges of their axes."""
+"""Panels of curves over training, and the ranges of their axes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from optbench.report.figures._sheet import Entry, plain_log, strokes
+from optbench.report.plots import FEW, TIMES, Axis, Entry, Line, Mark, Panel, Points, seeds_text
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-#: with more entries bands and marks would hide each other
-FEW = 8
 #: an axis is logarithmic where what it has to show spans more than this
 _SPAN = 12.0
 #: the first part of a curve that an axis need not show
 _START = 0.15
 
-TITLES = {"epoch": "epochs", "step": "steps", "train_seconds": "seconds of training"}
-TITLES |= {"gradient_evaluations": "gradient evaluations"}
-
-
-def lead(curves: pd.DataFrame) -> str:
-    """Return the column of the x axis: epochs, or steps if an imported log has no epochs."""
-    return "epoch" if curves["epoch"].notna().any() else "step"
-
-
-def draw_curves(
-    axes: Axes, curves: pd.DataFrame, entries: Sequence[Entry], x: str, scale: float = 1.0
-) -> None:
-    """Draw the rows of `analysis.curves.curves_frame` of one series; `scale` is 100 for percent."""
-    for place, entry in enumerate(entries):
-        own = curves[(curves["config_id"] == entry.key) & curves[x].notna()]
-        if own.empty:
-            continue
-        at, middle = own[x].to_numpy(float), scale * own["median"].to_numpy(float)
-        every = max(1, len(own) // 5)
-        marks = (min(place % every, len(own) - 1), every)
-        axes.plot(at, middle, markevery=marks, zorder=3, **strokes(entry.style, place))
-        if len(entries) <= FEW and own["low"].notna().any():
-            low, high = scale * own["low"].to_numpy(float), scale * own["high"].to_numpy(float)
-            axes.fill_between(at, low, high, color=entry.style.light, alpha=0.13, linewidth=0, zorder=2)
-        if own["worst"].max() > 0:
-            fewer = own[own["lost"] > 0]
-            first = fewer.iloc[0] if len(fewer) else own.iloc[-1]
-            axes.plot(
-                [first[x]],
-                [scale * first["median"]],
-                marker="x",
-                markersize=6,
-                markeredgewidth=1.2,
-                color=entry.style.light,
-                zorder=5,
-            )
-
-
-def set_x(axes: Axes, curves: pd.DataFrame, x: str) -> None:
-    """Set the x axis: from 0, or logarithmic if one entry's run is many times as long as another's."""
-    low, high, is_log = x_range(curves, x)
-    axes.set_xlabel(TITLES[x])
-    if is_log:
-        axes.set_xscale("log")
-    axes.set_xlim(low, high)
-    if is_log:
-        plain_log(axes.xaxis)
-
-
-def x_range(curves: pd.DataFrame, x: str) -> tuple[float, float, bool]:
-    """Return both ends of the axis, and whether it is logarithmic."""
-    known = curves[curves[x].notna()]
-    ends = known.groupby("config_id")[x].max()
-    start = float(known[x].min())
-    least, most = float(ends.min()), float(ends.max())
-    if least > 0 and most / least > _SPAN and start > 0:
-        return start, most * 1.05, True
-    return 0.0, most * 1.02 if most > 0 else 1.0, False
-
 
 @dataclass(frozen=True)
-class Range:
-    """Range of a y axis. `cuts`: some early values lie outside of it."""
+class XRange:
+    """Range of an x axis: from 0, or logarithmic if one entry's run is many times as long as another's."""
 
     low: float
     high: float
-    is_log: bool
-    cuts: bool
+    log: bool
 
-    def set(self, axes: Axes) -> None:
-        if self.is_log:
-            axes.set_yscale("log")
-        axes.set_ylim(self.low, self.high)
-        if self.is_log:
-            plain_log(axes.yaxis)
+    def share(self, value: float) -> float:
+        """Return how far along the axis a value is, from 0 to 1."""
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
 
 
-def y_range(curves: pd.DataFrame, scale: float, levels: Sequence[float] = (), *, log: bool) -> Range:
-    """Return a range with all curves after their first part and all `levels` (targets); `log` allows a logarithmic axis."""
+def x_range(ends: pd.Series, start: float) -> XRange:
+    """Return the range for runs with these `ends`; `start`: the minimum of all values."""
+    least, most = float(ends.min()), float(ends.max())
+    if least > 0 and most / least > _SPAN and start > 0:
+        return XRange(start, most * 1.05, True)
+    return XRange(0.0, most * 1.02 if most > 0 else 1.0, False)
+
+
+def times_of(curves: pd.DataFrame) -> list[str]:
+    """Return the units of time that the curves have."""
+    return [
+        time for time, (column, _, _) in TIMES.items() if column in curves and curves[column].notna().any()
+    ]
+
+
+def curve_panels(
+    curves: pd.DataFrame,
+    entries: Sequence[Entry],
+    y: Axis,
+    *,
+    title: str = "",
+    note: str = "",
+    only_lead: bool = False,
+    more: Callable[[str, XRange], Sequence[Mark]] = lambda time, along: (),
+) -> Iterator[Panel]:
+    """Yield one panel per unit of time, of the rows of `analysis.curves.curves_frame` of one series.
+
+    `only_lead`: files show only epochs (steps without epochs). `more`: further marks of the panel of a unit.
+    """
+    times = times_of(curves)
+    for time in times:
+        column, _, label = TIMES[time]
+        known = curves[curves[column].notna()]
+        along = x_range(known.groupby("config_id")[column].max(), float(known[column].min()))
+        marks: list[Mark] = []
+        for place, entry in enumerate(entries):
+            own = known[known["config_id"] == entry.key]
+            if len(own):
+                marks += _curve(place, own, column)
+        shown = time == times[0] if only_lead else time != "step" or "epoch" not in times
+        yield Panel(
+            Axis(label, "number", along.low, along.high, along.log),
+            y,
+            (*marks, *more(time, along)),
+            title,
+            time=time,
+            in_files=shown,
+            note=note,
+        )
+
+
+def _curve(place: int, own: pd.DataFrame, column: str) -> Iterator[Mark]:
+    has_band = own["low"].notna().any()
+    yield Line(
+        place,
+        tuple(own[column].tolist()),
+        tuple(own["median"].tolist()),
+        tuple(own["low"].tolist()) if has_band else (),
+        tuple(own["high"].tolist()) if has_band else (),
+        tuple(own["n"].astype(int).tolist()),
+    )
+    if own["worst"].max() > 0:
+        fewer = own[own["lost"] > 0]
+        first = fewer.iloc[0] if len(fewer) else own.iloc[-1]
+        yield Points((float(first[column]),), (float(first["median"]),), place, "x")
+
+
+def y_axis(
+    curves: pd.DataFrame, label: str, format: str, levels: Sequence[float] = (), decades: float = math.inf
+) -> tuple[Axis, bool]:
+    """Return an axis that shows all curves after their first part and all `levels` (targets), and whether values lie outside.
+
+    Logarithmic if what it has to show spans a large ratio, over at most this many decades; percentages never are.
+    """
     few = curves["config_id"].nunique() <= FEW
     first = curves.groupby("config_id")["step"].transform("max") * _START
     later = curves[curves["step"] >= first][["median", "low", "high"] if few else ["median"]]
-    values = scale * later.to_numpy(float).ravel()
+    values = later.to_numpy(float).ravel()
     values = np.concatenate([values[np.isfinite(values)], list(levels)])
-    whole = scale * curves["median"].to_numpy(float)
+    whole = curves["median"].to_numpy(float)
     low, high = float(values.min()), float(values.max())
-    if log and low > 0 and max(high, whole.max()) / low > _SPAN:
-        return Range(low / 1.3, max(high, float(whole.max())) * 1.3, True, False)
+    if format == "number" and low > 0 and max(high, whole.max()) / low > _SPAN:
+        high = max(high, float(whole.max())) * 1.3
+        low = max(low / 1.3, high / 10**decades)
+        return Axis(label, format, low, high, True), bool(whole.min() < low)
     pad = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
     low, high = low - pad, high + pad
-    return Range(low, high, False, bool(whole.min() < low or whole.max() > high))
+    return Axis(label, format, low, high), bool(whole.min() < low or whole.max() > high)
 
 
-def band_note(curves: pd.DataFrame, entries: int) -> str:
+def band_note(curves: pd.DataFrame) -> str:
     """Return the note that explains lines and bands."""
-    from optbench.report.figures._groups import seeds_text
-
     seeds = seeds_text(curves.groupby("config_id")["n"].max())
     kinds: Any = [kind for kind in dict.fromkeys(curves["band"]) if kind]
     if not kinds:
         return f"{seeds} per entry; no band."
     words = {"range": "minimum to maximum", "10-90 %": "10 to 90 % quantiles"}
-    band = "band: " + " or ".join(words[kind] for kind in kinds)
-    if entries > FEW:
-        band = f"bands are omitted for more than {FEW} entries"
-    return f"Lines: median of {seeds}; {band}."
+    return f"Lines: median of {seeds}; band: {' or '.join(words[kind] for kind in kinds)}."

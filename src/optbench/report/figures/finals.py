@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from optbench.report.cells import none_worse, separates_entries
 from optbench.report.figures import Drawing
-from optbench.report.figures._groups import Material, file_stem, seeds_text
-from optbench.report.figures._sheet import (
-    FAINT,
-    INK,
-    SINGLE,
-    SMALL_SIZE,
-    Entry,
-    name_rows,
-    row_names,
-    sheet,
-)
+from optbench.report.figures._groups import Group, Material, file_stem
 from optbench.report.outcomes import WORST, worst_text, worst_value_text
-from optbench.report.text import is_share
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from optbench.report.plots import (
+    Axis,
+    Interval,
+    Label,
+    Mark,
+    Panel,
+    Plot,
+    Points,
+    Row,
+    format_of,
+    seeds_text,
+    value_text,
+)
+from optbench.report.text import clean
 
 _ESTIMANDS = {
     "last": "test split, last weights",
@@ -34,115 +32,86 @@ _ESTIMANDS = {
     "last_validation": "validation split, last evaluation",
     "last_train": "training split, last evaluation",
 }
+#: a percentage far from all measured values is not shown for the sake of a long interval
+_FAR = 0.3
 
 
 def drawings(material: Material) -> Iterator[Drawing]:
-    columns = [
-        "config_id",
-        "final_metric",
-        "final_metric_low",
-        "final_metric_high",
-        "best_group",
-        "imputed",
-        "planned",
-        "diverged",
-        "out_of_memory",
-    ]
     for group in material.groups:
         finals = group.of(material.finals)
-        if finals["imputed"].all():
-            continue
-        table = group.of(material.table).drop_duplicates("config_id")
-        metric = str(finals["metric"].iloc[0])
-        content = (
-            f"{group.title}: final {metric}",
-            metric,
-            str(table["estimand"].iloc[0]),
-            finals[["config_id", "seed", "value", "imputed"]],
-            table[columns],
-            group.entries_in(finals),
-            len(group.workloads) == 1,
+        if not finals["imputed"].all():
+            table = group.of(material.table).drop_duplicates("config_id")
+            yield _drawing(group, finals, table)
+
+
+def _drawing(group: Group, finals: pd.DataFrame, table: pd.DataFrame) -> Drawing:
+    metric = str(finals["metric"].iloc[0])
+    entries = group.entries_in(finals)
+    comparable = len(group.workloads) == 1
+    separates = comparable and separates_entries(table, "best_group")
+    summaries: Any = {row["config_id"]: row for row in table.to_dict("records")}
+    rows: list[Row] = []
+    marks: list[Mark] = []
+    for place, entry in enumerate(entries):
+        summary, own = summaries[entry.key], finals[finals["config_id"] == entry.key]
+        is_top = separates and summary["best_group"] is True
+        rows.append(Row(place, clean(entry.name), tuple(_facts(own, summary, metric)), is_top))
+        marks += _marks(place, own[~own["imputed"]], summary)
+    measured = finals.loc[~finals["imputed"], "value"]
+    ends = pd.concat([measured, table["final_metric_low"], table["final_metric_high"]]).dropna()
+    low, high = float(ends.min()), float(ends.max())
+    if format_of(metric) == "percent":
+        low, high = max(low, float(measured.min()) - _FAR), min(high, float(measured.max()) + _FAR, 1.0)
+    pad = 0.06 * (high - low) or 0.02 * abs(high) or 1.0
+    x = Axis(f"final {clean(metric)}", format_of(metric), low - pad, high + pad)
+    notes = tuple(
+        _notes(
+            metric, str(table["estimand"].iloc[0]), finals, table, comparable=comparable, separates=separates
         )
-        caption = f"Final {metric} of {group.title}, one dot per seed"
-        yield Drawing(file_stem("finals", group.stem), caption, group.suite.name, draw, content, main=True)
+    )
+    plot = Plot(
+        group.title,
+        f"final {clean(metric)}",
+        notes,
+        (Panel(x, Axis(""), tuple(marks), rows=tuple(rows)),),
+        entries,
+    )
+    caption = f"Final {metric} of {group.title}, one dot per seed"
+    return Drawing(
+        file_stem("finals", group.stem), caption, group.suite.name, plot, group.heading, is_main=True
+    )
 
 
-def draw(
-    title: str,
+def _marks(place: int, measured: pd.DataFrame, summary: dict[str, Any]) -> Iterator[Mark]:
+    low, high = float(summary["final_metric_low"]), float(summary["final_metric_high"])
+    if low == low:
+        yield Interval(low, high, place)
+    shifts = [place + 0.11 * (number % 3 - 1) for number in range(len(measured))]
+    yield Points(tuple(measured["value"].tolist()), tuple(shifts), place)
+    if not summary["imputed"]:
+        yield Points((float(summary["final_metric"]),), (float(place),), marker="|")
+    if ended := worst_text(summary):
+        yield Label(place, f"◂ {ended}")
+
+
+def _facts(own: pd.DataFrame, summary: dict[str, Any], metric: str) -> Iterator[tuple[str, str, str]]:
+    format = format_of(metric)
+    mean, low, high = (float(summary[f"final_metric{end}"]) for end in ("", "_low", "_high"))
+    if mean == mean:
+        name = f"mean, {worst_text(summary)} counted as worst" if summary["imputed"] else "mean"
+        yield name, value_text(mean, format, low, high), seeds_text([len(own)])
+    for row in own[~own["imputed"]].to_dict("records"):
+        yield f"seed {row['seed']}", value_text(float(row["value"]), format), ""
+
+
+def _notes(
     metric: str,
     estimand: str,
     finals: pd.DataFrame,
     table: pd.DataFrame,
-    entries: Sequence[Entry],
+    *,
     comparable: bool,
-) -> Figure:
-    apart = comparable and separates_entries(table, "best_group")
-    rows: Any = table.set_index("config_id")
-    top = (
-        {row["config_id"] for row in table.to_dict("records") if row["best_group"] is True}
-        if apart
-        else set()
-    )
-    names = [entry.name + (" *" if entry.key in top else "") for entry in entries]
-    named = row_names(names, 1.35, 0.21)
-    scale = 100.0 if is_share(metric) else 1.0
-    figure, (axes,) = sheet(
-        title,
-        list(_notes(metric, estimand, finals, table, comparable=comparable, apart=apart)),
-        size=(SINGLE, max(0.5, named.row * len(entries) + 0.08)),
-        left=named.width + 0.18,
-        right=0.15,
-    )
-    name_rows(axes, named)
-    for place, entry in enumerate(entries):
-        _row(axes, place, entry, finals[finals["config_id"] == entry.key], rows.loc[entry.key], scale)
-    measured = finals.loc[~finals["imputed"], "value"]
-    ends = pd.concat([measured, table["final_metric_low"], table["final_metric_high"]]).dropna() * scale
-    low, high = float(ends.min()), float(ends.max())
-    if scale == 100.0:
-        low, high = max(low, float(measured.min()) * 100 - 30), min(high, float(measured.max()) * 100 + 30)
-        high = min(high, 100.0)
-    pad = 0.06 * (high - low) or 0.02 * abs(high) or 1.0
-    axes.set_xlim(low - pad, high + pad)
-    axes.set_xlabel(f"final {metric}" + (" (%)" if scale == 100.0 else ""))
-    return figure
-
-
-def _row(axes: Axes, place: int, entry: Entry, finals: pd.DataFrame, row: pd.Series, scale: float) -> None:
-    measured = finals[~finals["imputed"]]
-    shift = 0.11 * (np.arange(len(measured)) % 3 - 1)
-    axes.plot(
-        scale * measured["value"],
-        place + shift,
-        linestyle="none",
-        marker=entry.style.marker,
-        color=entry.style.light,
-        markersize=3.4,
-        alpha=0.85,
-        zorder=4,
-    )
-    low, high = scale * row["final_metric_low"], scale * row["final_metric_high"]
-    if low == low:
-        axes.plot([low, high], [place, place], color=INK, linewidth=0.9, solid_capstyle="butt", zorder=3)
-    if not row["imputed"]:
-        mean = scale * row["final_metric"]
-        axes.plot([mean, mean], [place - 0.28, place + 0.28], color=INK, linewidth=1.2, zorder=5)
-    if ended := worst_text(row.to_dict()):
-        axes.annotate(
-            f"◂ {ended}",
-            (0, place),
-            xytext=(3, -4.5),  # below the dots
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            va="center",
-            fontsize=SMALL_SIZE - 0.5,
-            color=FAINT,
-            zorder=6,
-        )
-
-
-def _notes(
-    metric: str, estimand: str, finals: pd.DataFrame, table: pd.DataFrame, *, comparable: bool, apart: bool
+    separates: bool,
 ) -> Iterator[str]:
     seeds = seeds_text(finals.groupby("config_id")["seed"].count())
     yield f"One dot per seed ({seeds}); {_ESTIMANDS.get(estimand, estimand)}."
@@ -153,8 +122,8 @@ def _notes(
     if finals["imputed"].any():
         worst = worst_value_text(metric)
         yield f"◂: trials that {WORST} count as {worst} in the tables; such means have no interval and are not drawn."
-    if apart:
-        yield "*: not significantly worse than any other (paired t tests, Holm-adjusted over all pairs at 5\u00a0%)."
+    if separates:
+        yield "{top}: not significantly worse than any other (paired t tests, Holm-adjusted over all pairs at 5\u00a0%)."
     elif comparable and len(table) > 1 and none_worse(table):
         yield "No entry is significantly worse than another (paired t tests, Holm-adjusted over all pairs at 5\u00a0%)."
     elif len(table) > 1:

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from optbench.report.figures import Drawing
-from optbench.report.figures._groups import Material, file_stem, seeds_text
-from optbench.report.figures._sheet import (
-    DOUBLE,
-    FAINT,
-    INK,
-    SMALL_SIZE,
-    TEXT_SIZE,
-    name_rows,
-    row_names,
-    sheet,
+from optbench.report.figures._groups import Material, file_stem
+from optbench.report.plots import (
+    UNITS,
+    Axis,
+    Entry,
+    Interval,
+    Label,
+    Mark,
+    Panel,
+    Plot,
+    Points,
+    Row,
+    seeds_text,
+    value_text,
 )
-from optbench.report.figures._text import fitted
+from optbench.report.published import CAPTION
+from optbench.report.text import clean, number
 from optbench.suite.published import DETERMINISTIC_MARGIN
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _TITLES = {
     "epochs_to_target": "epochs to target",
@@ -36,9 +37,7 @@ _TITLES = {
     "final_metric": "final metric",
     "memory_overhead": "memory overhead (x)",
 }
-_COLOURS = {"reproduced": "#00aa66", "contradicted": "#994400"}
-_MARKS = {"reproduced": "o", "contradicted": "X"}
-_SHAPES = {"reproduced": "circle", "contradicted": "cross"}
+_SYMBOLS = {"reproduced": "✓ ", "contradicted": "✗ "}
 
 
 def drawings(material: Material) -> Iterator[Drawing]:
@@ -57,112 +56,80 @@ def drawings(material: Material) -> Iterator[Drawing]:
     for (suite, workload, source), own in numeric.groupby(["suite", "workload", "source"], sort=False):
         several = numeric.loc[numeric["suite"] == suite, "workload"].nunique() > 1
         sources = numeric.loc[(numeric["suite"] == suite) & (numeric["workload"] == workload), "source"]
-        number = list(dict.fromkeys(sources)).index(source) + 1
+        place = list(dict.fromkeys(sources)).index(source) + 1
         stem = file_stem(
             "published",
             str(suite) if material.several_suites else "",
             str(workload) if several else "",
-            str(number) if sources.nunique() > 1 else "",
+            str(place) if sources.nunique() > 1 else "",
         )
-        columns = [
-            "optimizer",
-            "column",
-            "unit",
-            "value",
-            "margin",
-            "measured",
-            "measured_low",
-            "measured_high",
-        ]
-        content = (f"{workload}: published and measured values", str(source), own[[*columns, "n", "verdict"]])
-        caption = f"Published and measured values on {workload}: {source}"
-        yield Drawing(stem, caption, str(suite), draw, content)
+        labels = dict(zip(own["optimizer"], own["entry"], strict=True))
+        entries = tuple(material.entry(str(suite), name, label) for name, label in labels.items())
+        panels = tuple(_panel(str(column), of, entries) for column, of in own.groupby("column", sort=False))
+        plot = Plot(str(workload), CAPTION.lower(), tuple(_notes(str(source), own)), panels, entries)
+        caption = f"{CAPTION} on {workload}: {source}"
+        yield Drawing(stem, caption, str(suite), plot, source=(str(workload), str(source)))
 
 
-def draw(title: str, source: str, verdicts: pd.DataFrame) -> Figure:
-    columns = list(dict.fromkeys(verdicts["column"]))
-    names = list(dict.fromkeys(verdicts["optimizer"]))
-    named = row_names(names, 1.5, 0.34)
-    trained = verdicts[(verdicts["n"] > 0) & (verdicts["column"] != "memory_overhead")]
-    seeds = f" ({seeds_text(trained['n'])})" if len(trained) else ""
-    note = " ".join(_notes(source, verdicts, seeds))
-    each = (DOUBLE - named.width - 0.33) / len(columns) - 0.25
-    figure, panels = sheet(
-        title,
-        [note],
-        panels=len(columns),
-        size=(DOUBLE, max(0.5, named.row * len(names) + 0.1)),
-        left=named.width + 0.18,
-        right=0.15,
-        gap=0.25,
-        titled_panels=True,
+def _panel(column: str, verdicts: pd.DataFrame, entries: tuple[Entry, ...]) -> Panel:
+    format = "percent" if verdicts["unit"].eq("fraction").all() else "number"
+    rows: list[Row] = []
+    marks: list[Mark] = []
+    for place, entry in enumerate(entries):
+        own: list[Any] = verdicts[verdicts["optimizer"] == entry.key].to_dict("records")
+        rows.append(Row(place, entry.name, tuple(fact for row in own for fact in _facts(row, format))))
+        marks += (mark for row in own for mark in _marks(place, row))
+    return Panel(Axis(_TITLES[column], format), Axis(""), tuple(marks), _TITLES[column], tuple(rows))
+
+
+def _marks(place: int, row: Mapping[str, Any]) -> Iterator[Mark]:
+    value, margin, measured = (float(row[name]) for name in ("value", "margin", "measured"))
+    low, high = float(row["measured_low"]), float(row["measured_high"])
+    below = place + 0.2
+    if margin > 0:
+        yield Interval(value - margin, value + margin, place, look="shade")
+    yield Points((value,), (place - 0.1,), marker="D", is_open=True)
+    if isfinite(low) and isfinite(high):
+        yield Interval(low, high, below, place)
+    reached = isfinite(measured)
+    at = measured if reached else low
+    yield Points((at,), (below,), place, "" if reached else ">")
+    verdict = str(row["verdict"])
+    yield Label(place, f"{_SYMBOLS.get(verdict, '')}{verdict}", at)
+
+
+def _facts(row: Mapping[str, Any], format: str) -> Iterator[tuple[str, str, str]]:
+    factor, unit = UNITS[format]
+    margin, measured, low, high = (
+        float(row[name]) for name in ("margin", "measured", "measured_low", "measured_high")
     )
-    for axes, column in zip(panels, columns, strict=True):
-        name_rows(axes, named)
-        axes.set_ylim(len(names) - 0.3, -0.5)  # room for the words below the last
-        axes.locator_params(axis="x", nbins=max(2, min(6, int(each / 0.3))))
-        if axes is not panels[0]:
-            axes.tick_params(axis="y", labelleft=False)
-        own = verdicts[verdicts["column"] == column]
-        scale = 100.0 if (own["unit"] == "fraction").all() else 1.0
-        head = _TITLES[column] + (" (%)" if scale == 100.0 else "")
-        axes.set_title(fitted(head, TEXT_SIZE, each + 0.15), fontsize=TEXT_SIZE, loc="left", pad=4)
-        for row in own.to_dict("records"):
-            _row(axes, names.index(row["optimizer"]), row, scale)
-        low, high = axes.get_xlim()
-        axes.set_xlim(low - 0.08 * (high - low), high + 0.08 * (high - low))
-    return figure
+    yield (
+        "published",
+        value_text(float(row["value"]), format),
+        f"± {number(factor * margin)} {unit}".strip() if margin > 0 else "",
+    )
+    seeds = "" if row["column"] == "memory_overhead" else seeds_text([row["n"]])
+    if measured == measured:
+        ends = (low, high) if isfinite(low) and isfinite(high) and low < high else ()
+        yield "measured", value_text(measured, format, *ends), seeds
+    else:
+        yield "measured", f"not reached by half of the seeds within {value_text(low, format)}", seeds
+    yield "verdict", str(row["verdict"]), clean(str(row["reason"]))
 
 
-def _notes(source: str, verdicts: pd.DataFrame, seeds: str) -> Iterator[str]:
-    """Yield the explanations of what is drawn."""
+def _notes(source: str, verdicts: pd.DataFrame) -> Iterator[str]:
     if (verdicts["margin"] > 0).any():
         yield f"Diamond and shade: published by {source}, with the margin stated before the runs."
     else:
         yield f"Diamond: published by {source}."
+    trained = verdicts[(verdicts["n"] > 0) & (verdicts["column"] != "memory_overhead")]
+    seeds = f" ({seeds_text(trained['n'])})" if len(trained) else ""
     widths = (verdicts["measured_high"] - verdicts["measured_low"]).astype(float)
     if (np.isfinite(widths) & (widths > 0)).any():
-        yield f"Mark and line: measured{seeds}, with its 95\u00a0% interval where available."
+        yield f"Mark and line below: measured{seeds}, with its 95\u00a0% interval where available; then the verdict."
     else:
-        yield f"Mark: measured{seeds}."
+        yield f"Mark below: measured{seeds}; then the verdict."
     if (verdicts["column"] == "memory_overhead").any():
         yield "Memory is measured once."
-    words = [f"{shape}: {word}" for word, shape in _SHAPES.items() if (verdicts["verdict"] == word).any()]
-    words += [] if verdicts["verdict"].isin(_SHAPES).all() else ["square: any other verdict, named below it"]
-    yield "; ".join(words).capitalize() + "."
     if verdicts["measured"].isna().any():
         yield "Arrow: at most half of the seeds reached the target within the budget."
-
-
-def _row(axes: Axes, place: int, row: dict[str, float | str], scale: float) -> None:
-    value, margin, measured = (scale * float(row[name]) for name in ("value", "margin", "measured"))
-    if margin == margin and margin > 0:
-        axes.barh([place], [2 * margin], left=[value - margin], height=0.5, color="#dfe3e6", zorder=1)
-    axes.plot([value], [place], marker="D", color="white", markeredgecolor=INK, markeredgewidth=0.8, zorder=4)
-    word = str(row["verdict"])
-    colour = _COLOURS.get(word, FAINT)
-    low, high = (scale * float(row[name]) for name in ("measured_low", "measured_high"))
-    below = place + 0.2
-    if isfinite(low) and isfinite(high):
-        axes.plot([low, high], [below, below], color=colour, linewidth=1.0, zorder=3)
-    reached = isfinite(measured)
-    at = measured if reached else low
-    axes.plot(
-        [at],
-        [below],
-        marker=_MARKS.get(word, "s") if reached else ">",
-        markersize=4.5,
-        color=colour,
-        zorder=5,
-    )
-    if word not in _COLOURS or not reached:
-        axes.annotate(
-            word,
-            (at, below),
-            xytext=(0, -3),
-            textcoords="offset points",
-            ha="center",
-            va="top",
-            fontsize=SMALL_SIZE - 0.5,
-            color=FAINT,
-        )

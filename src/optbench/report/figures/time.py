@@ -2,64 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
-
-import pandas as pd
+from collections.abc import Iterator
+from typing import Any
 
 from optbench.analysis.parts import TIME_PARTS
 from optbench.report.figures import Drawing
-from optbench.report.figures._groups import Material, file_stem, seeds_text
-from optbench.report.figures._sheet import SINGLE, SMALL_SIZE, Entry, name_rows, row_names, sheet
-from optbench.report.figures._stacks import Part, draw_stacks, handles
-from optbench.report.text import seconds
+from optbench.report.figures._groups import Material, file_stem
+from optbench.report.plots import Axis, Panel, Part, Plot, Row, Stack, seeds_text, value_text
+from optbench.report.text import clean, seconds
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-_LOOKS = (Part("#37474f"), Part("#c8571b"), Part("#90a4ae"), Part("#eceff1", "////"))
+_LOOKS = dict(zip(TIME_PARTS, ("own", "hatch", "solid", "light"), strict=True))
 
 
 def drawings(material: Material) -> Iterator[Drawing]:
     for group in material.groups:
         times = group.of(material.times)
-        own = times[times["share"].notna()]
-        if own["part"].nunique() > 1:
-            content = (
-                f"{group.title}: time breakdown",
-                own[["config_id", "part", "seconds", "share", "n"]],
-                group.entries_in(own),
-            )
-            caption = f"Time breakdown of a trial, {group.title}"
-            yield Drawing(file_stem("time", group.stem), caption, group.suite.name, draw, content)
-
-
-def draw(title: str, times: pd.DataFrame, entries: Sequence[Entry]) -> Figure:
-    parts = [part for part in TIME_PARTS if (times.loc[times["part"] == part, "seconds"] > 0).any()]
-    looks = dict(zip(TIME_PARTS, _LOOKS, strict=True))
-    labels = [entry.name for entry in entries]
-    rows = row_names(labels, 1.35, 0.19)
-    waits = "" if "data wait" in parts else " Data wait was not measured separately."
-    figure, (axes,) = sheet(
-        title,
-        [
+        times = times[times["share"].notna()]
+        if times["part"].nunique() < 2:
+            continue
+        entries = group.entries_in(times)
+        parts = [part for part in TIME_PARTS if (times.loc[times["part"] == part, "seconds"] > 0).any()]
+        wide: Any = times.pivot(index="config_id", columns="part", values=["seconds", "share"])
+        rows, stacks = [], []
+        for place, entry in enumerate(entries):
+            measured, shares = (wide.loc[entry.key, name].reindex(parts) for name in ("seconds", "share"))
+            facts = [
+                (part, f"{seconds(measured[part])} s", value_text(shares[part], "percent"))
+                if measured[part] == measured[part]
+                else (part, "unknown", "")
+                for part in parts
+            ]
+            rows.append(Row(place, clean(entry.name), tuple(facts)))
+            stacks.append(Stack(place, tuple(shares.tolist()), f"{seconds(float(measured.sum()))} s"))
+        x = Axis("share of the trial's time", "percent", 0.0, 1.0)
+        panel = Panel(
+            x,
+            Axis(""),
+            tuple(stacks),
+            rows=tuple(rows),
+            parts=tuple(Part(part, _LOOKS[part]) for part in parts),
+        )
+        waits = "" if "data wait" in parts else " Data wait was not measured separately."
+        notes = (
             f"Mean of {seeds_text(times['n'])} without interruptions; number: total seconds.",
             f"Times in tables count training and data wait only.{waits}",
-        ],
-        handles({part: looks[part] for part in parts}),
-        size=(SINGLE, max(0.4, rows.row * len(entries) + 0.06)),
-        left=rows.width + 0.18,
-        right=0.46,
-    )
-    name_rows(axes, rows)
-    shares = times.assign(value=100 * times["share"])
-    draw_stacks(axes, shares, [entry.key for entry in entries], {part: looks[part] for part in parts})
-    totals = times.groupby("config_id")["seconds"].sum()
-    for place, entry in enumerate(entries):
-        text = f"{seconds(float(totals[entry.key]))} s"
-        axes.annotate(
-            text, (100, place), xytext=(3, 0), textcoords="offset points", va="center", fontsize=SMALL_SIZE
         )
-    axes.set_xlim(0, 100)
-    axes.set_xlabel("% of the trial's time")
-    return figure
+        plot = Plot(group.title, "time breakdown", notes, (panel,), entries)
+        caption = f"Time breakdown of a trial, {group.title}"
+        yield Drawing(file_stem("time", group.stem), caption, group.suite.name, plot, group.heading)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from optbench.report.colours import Style
-from optbench.report.figures._text import FONT, label_lines, shown, width, wrapped
+from optbench.report.paper.text import FONT, label_lines, shown, width, wrapped
+from optbench.report.plots import Entry
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,15 +59,6 @@ _CAPTIONS = ContextVar("captions", default=True)
 _ROW = 0.135  # of a legend
 _MORE = 0.12  # of each further line of a label
 _SHORT = 1.75  # names in a legend of many
-
-
-@dataclass(frozen=True)
-class Entry:
-    """The entry that a line or a row shows."""
-
-    key: str  # its config_id
-    name: str
-    style: Style
 
 
 @contextmanager

@@ -42,15 +42,6 @@ def fitted(text: str, size: float, inches: float) -> str:
     return "…"
 
 
-def unique(names: Sequence[str], size: float, inches: float) -> list[str]:
-    """Return all names, drawable and shortened; duplicates get their place in the table."""
-    short = [fitted(shown(name, place), size, inches) for place, name in enumerate(names)]
-    return [
-        fitted(name, size, inches - 0.3) + f" #{place + 1}" if short.count(name) > 1 else name
-        for place, name in enumerate(short)
-    ]
-
-
 def label_lines(names: Sequence[str], size: float, inches: float, most: int = 4) -> list[str]:
     """Return drawable names, wrapped into at most `most` lines no wider than `inches`.
 

@@ -1,0 +1,217 @@
+"""Description of a figure, independent of how it is drawn: panels with axes, rows and marks.
+
+`report/paper/` draws it with matplotlib as SVG, PNG and PDF, `report/page/plots.js` on the HTML page, and `report/chart.py` in a
+terminal. Numbers are plain floats; NaN is unknown. The description determines the picture completely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from optbench.report.colours import Style
+from optbench.report.text import is_share, number
+
+Numbers = tuple[float, ...]
+#: with more entries, bands and marks above the frame would hide each other
+FEW = 8
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The entry that a line or a row shows."""
+
+    key: str  # its config_id, or its name where a figure is of several workloads
+    name: str
+    style: Style
+    legend: str = ""  # its name in the legend of the page, if another
+
+
+@dataclass(frozen=True)
+class Axis:
+    """`low` and `high` limit the range that is shown at first; values may lie outside of it. None: all values."""
+
+    label: str
+    format: str = "number"  # a key of `UNITS`
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of an entry, with a band where `low` and `high` are known. `steps`: constant up to the next point."""
+
+    entry: int  # index in the entries of the plot
+    x: Numbers
+    y: Numbers
+    low: Numbers = ()
+    high: Numbers = ()
+    counts: tuple[int, ...] = ()  # per point
+    counted: str = "seeds"  # what `counts` are
+    steps: bool = False
+
+
+@dataclass(frozen=True)
+class Points:
+    """Markers. In a panel with rows, y is the row from the top. `above`: y is a lane above the frame, from 0."""
+
+    x: Numbers
+    y: Numbers
+    entry: int | None = None  # of colour and marker; None: the colour of text
+    marker: str = ""  # matplotlib's name; "": that of the entry
+    is_open: bool = False
+    above: bool = False
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A horizontal line from `low` to `high` at height or row `y`. `look`: "line", "bar" (broad) or "shade" (as high as a row)."""
+
+    low: float
+    high: float
+    y: float
+    entry: int | None = None
+    look: str = "line"
+    above: bool = False
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stacked bar in a row: one size per part of the panel; `text` is at its end."""
+
+    row: int
+    sizes: Numbers
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Label:
+    """Text in a row: below the value `x`, or at the start of the row (None)."""
+
+    row: int
+    text: str
+    x: float | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A dotted horizontal line, such as a target."""
+
+    y: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A heat map of one entry: `values[y][x]`, from the lowest y. The lightest colour is `best`, the darkest `worst` and beyond."""
+
+    entry: int
+    columns: tuple[str, ...]
+    rows: tuple[str, ...]
+    values: tuple[Numbers, ...]
+    texts: tuple[tuple[str, ...], ...]  # in the cells
+    facts: tuple[tuple[str, ...], ...]  # value with its interval, of each cell
+    more: tuple[tuple[str, ...], ...]  # seeds and failures
+    worst: float
+    best: float
+    framed: tuple[int, int] | None = None  # x and y of the configured value
+
+
+Mark = Line | Points | Interval | Stack | Label | Rule | Cells
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a panel. `facts`: name, value and remark of each number in it."""
+
+    entry: int
+    name: str
+    facts: tuple[tuple[str, str, str], ...]
+    is_top: bool = False  # not significantly worse than any other
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of stacked bars. `look`: "solid", "light", "own", "hatch" or "dots", which differ in lightness and pattern."""
+
+    name: str
+    look: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Marks on common axes. With `rows` the vertical axis is their list, and `y` is not used.
+
+    `time`: unit of the x axis, a key of `TIMES`; "" if it is not time. Panels of one title that differ in it are alternatives:
+    the page shows one, files show all with `in_files` beside each other.
+    """
+
+    x: Axis
+    y: Axis
+    marks: tuple[Mark, ...]
+    title: str = ""
+    rows: tuple[Row, ...] = ()
+    parts: tuple[Part, ...] = ()
+    time: str = ""
+    in_files: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure. `notes`: sentences. With more than `FEW` entries bands are omitted."""
+
+    place: str  # workload or suite, before the title where a figure stands alone
+    title: str  # without the place
+    notes: tuple[str, ...]
+    panels: tuple[Panel, ...]
+    entries: tuple[Entry, ...]
+
+
+#: units of time -> column of curves, unit in names of other columns, label of the axis
+TIMES = {
+    "epoch": ("epoch", "epochs", "epochs"),
+    "step": ("step", "steps", "steps"),
+    "seconds": ("train_seconds", "seconds", "seconds of training"),
+    "gradients": ("gradient_evaluations", "gradient_evaluations", "gradient evaluations"),
+}
+#: formats of an axis -> factor of the numbers shown, unit
+UNITS = {"number": (1.0, ""), "percent": (100.0, "%"), "share": (1.0, ""), "bytes": (1.0, "")}
+_BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "bytes"))
+
+
+def format_of(metric: str) -> str:
+    """Return the format of a metric's axis."""
+    return "percent" if is_share(metric) else "number"
+
+
+def byte_unit(largest: float) -> tuple[float, str]:
+    """Return the unit in which `largest` bytes are shown: its size in bytes, and its name."""
+    return next((size, name) for size, name in _BYTES if largest >= size or size == 1.0)
+
+
+def value_text(value: float, format: str, low: float = float("nan"), high: float = float("nan")) -> str:
+    """Return a value as text, with its interval if both ends are known: `90.50 % (88.10 to 92.90)`."""
+    unit = UNITS[format][1]
+    shown, *ends = (_text(each, format) for each in (value, low, high))
+    text = f"{shown} {unit}".strip()
+    return text if low != low or high != high else f"{text} ({' to '.join(ends)})"
+
+
+def _text(value: float, format: str) -> str:
+    if format == "bytes":
+        size, name = byte_unit(abs(value))
+        return f"{number(value / size)} {name}"
+    return f"{100 * value:.2f}" if format == "percent" else number(value, 4)
+
+
+def seeds_text(counts: Iterable[Any]) -> str:
+    """Return "5 seeds", "3 to 5 seeds", "1 seed"."""
+    numbers = sorted({int(count) for count in counts})
+    if not numbers:
+        return "no seeds"
+    if len(numbers) > 1:
+        return f"{numbers[0]} to {numbers[-1]} seeds"
+    return f"{numbers[0]} seed{'s' * (numbers[0] != 1)}"
