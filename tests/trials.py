@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import yaml
 
+from optbench.catalog.task_defaults import complete
 from optbench.engine.loop import train
 from optbench.events import Evaluated, Event, Finished, Started
 from optbench.suite.load import load
@@ -33,7 +34,7 @@ def trials(folder: Path, **changes: Any) -> tuple[Trial, ...]:
     suite = {**TINY, **changes, "workload": {**TINY["workload"], **changes.get("workload", {})}}
     path = folder / "suite.yaml"
     path.write_text(yaml.safe_dump(suite, sort_keys=False))
-    return plan(load(path))
+    return plan(load(path, complete=complete))
 
 
 def run(trial: Trial, folder: Path, **options: Any) -> list[Event]:

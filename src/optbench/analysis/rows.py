@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,6 +14,7 @@ from optbench.analysis.lengths import in_steps, same_length
 from optbench.errors import OptbenchError, Problem
 from optbench.plurals import counted
 from optbench.store import Results, SuiteResults, TrialLog
+from optbench.store.folder import MetricRange
 from optbench.suite.amounts import Duration
 from optbench.suite.quoting import as_text
 from optbench.suite.types import Trial, Workload
@@ -34,6 +36,7 @@ class TableRow:
     logs: tuple[TrialLog, ...]  # of the planned seeds, or of all
     baseline: bool
     estimand: str  # what the final metric is of: last or best_validation
+    metric_ranges: Mapping[str, MetricRange]  # of the metrics of the suite, as far as its plan states them
 
     @property
     def length(self) -> Duration:
@@ -185,11 +188,14 @@ def _suite_rows(suite: SuiteResults) -> list[TableRow]:
         of_row = sorted(logs.get(config_id, []), key=lambda log: log.trial["seed"])
         if plan is not None and not suite.all_seeds:
             of_row = [log for log in of_row if log.trial["seed"] in plan.seeds]
+        ranges = plan.metric_ranges if plan is not None else {}
         seeds = plan.seeds if plan is not None else tuple(log.trial["seed"] for log in of_row)
         resolved = plan.resolved if plan is not None else {}
         estimand = resolved.get("finals", {}).get(trial.workload_name) or resolved.get("final", "last")
         rows.append(
-            TableRow(suite.name, trial, config_id, seeds, tuple(of_row), trial.label == first, estimand)
+            TableRow(
+                suite.name, trial, config_id, seeds, tuple(of_row), trial.label == first, estimand, ranges
+            )
         )
     return rows
 

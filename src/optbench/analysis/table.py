@@ -123,9 +123,15 @@ def comparison(results: Results) -> pd.DataFrame:
 
 
 def worst_value(rows: Iterable[TableRow], metric: str, *, higher: bool) -> float:
-    """What a trial that diverged counts as: 0 where more is better, else the worst value measured in the workload."""
-    if higher:
-        return 0.0
+    """Return what a trial that diverged counts as: the worst possible value if the metric has one, else the worst value measured.
+
+    In results whose plan does not state ranges, the worst possible value of a metric where higher is better is 0.
+    """
+    rows = list(rows)
+    stated = [row.metric_ranges[metric] for row in rows if metric in row.metric_ranges]
+    limit = (stated[0][0] if higher else stated[0][1]) if stated else (0.0 if higher else None)
+    if limit is not None:
+        return float(limit)
     seen = [
         value
         for row in rows
@@ -134,7 +140,7 @@ def worst_value(rows: Iterable[TableRow], metric: str, *, higher: bool) -> float
         for value in values
         if math.isfinite(value)
     ]
-    return max(seen, default=math.nan)
+    return min(seen, default=math.nan) if higher else max(seen, default=math.nan)
 
 
 def _every_value(log: TrialLog, metric: str) -> Iterator[Iterable[float]]:

@@ -37,7 +37,11 @@ def worst_text(row: Mapping[Any, Any]) -> str:
 
 def worst_value_text(metric: str) -> str:
     """Return the value that a trial with the worst outcome counts as."""
-    return "0" if is_share(metric) else "the worst value measured (0 where higher is better)"
+    return (
+        "0"
+        if is_share(metric)
+        else "the worst value that is possible, or that was measured if there is no limit"
+    )
 
 
 def _counted(counts: Mapping[str, int], planned: int) -> str:

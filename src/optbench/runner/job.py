@@ -106,6 +106,12 @@ def metric_directions(loaded: Loaded) -> dict[str, bool]:
     return directions(loaded.suite, loaded.folder)
 
 
+def metric_ranges(loaded: Loaded) -> dict[str, tuple[float | None, float | None]]:
+    from optbench.catalog.directions import ranges
+
+    return ranges(loaded.suite, loaded.folder)
+
+
 def _plan(loaded: Loaded, folder: SuiteFolder, data: str | None) -> tuple[Trial, ...]:
     """Return the suite's trials, including extended grids of stored sweeps whose best point is at an edge."""
     from optbench.catalog.data_root import data_root
@@ -129,7 +135,13 @@ def _plan(loaded: Loaded, folder: SuiteFolder, data: str | None) -> tuple[Trial,
         planned = identified(plan(loaded, extended, why_plain))
         known = replace(
             stored,
-            plan=make_plan(loaded.name, loaded.suite, planned, higher_is_better=metric_directions(loaded)),
+            plan=make_plan(
+                loaded.name,
+                loaded.suite,
+                planned,
+                higher_is_better=metric_directions(loaded),
+                metric_ranges=metric_ranges(loaded),
+            ),
         )
         extended = extension(Results((known,)), extended)
     return planned

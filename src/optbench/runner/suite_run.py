@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from optbench.errors import OptbenchError, Problem
 from optbench.machine import cores
 from optbench.runner.intermediate_reports import with_intermediate_reports
-from optbench.runner.job import Job, create_job, metric_directions, pending_trials
+from optbench.runner.job import Job, create_job, metric_directions, metric_ranges, pending_trials
 from optbench.runner.observer import Observer
 from optbench.runner.options import RunOptions
 from optbench.runner.reruns import rerun_disturbed
@@ -115,6 +115,7 @@ def _write_plan(job: Job, options: RunOptions) -> None:
             options.command,
             {"suite_file": suite_file},
             metric_directions(job.loaded),
+            metric_ranges(job.loaded),
         )
     )
 

@@ -31,6 +31,10 @@ class Row:
     trial: dict[str, Any]
 
 
+#: minimum and maximum of a metric, None where it is unbounded
+MetricRange = tuple[float | None, float | None]
+
+
 @dataclass(frozen=True)
 class Plan:
     """The plan of a suite, in the order of the tables."""
@@ -42,6 +46,7 @@ class Plan:
     command: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)  # suite file, its revision, when
     higher_is_better: dict[str, bool] = field(default_factory=dict)  # by metric, where the caller knows
+    metric_ranges: dict[str, MetricRange] = field(default_factory=dict)  # by metric, where the caller knows
 
 
 def make_plan(
@@ -51,6 +56,7 @@ def make_plan(
     command: str = "",
     provenance: dict[str, Any] | None = None,
     higher_is_better: dict[str, bool] | None = None,
+    metric_ranges: dict[str, MetricRange] | None = None,
 ) -> Plan:
     """Return the plan. `trials` are all trials of the suite, also if a run includes only some: tables show every row."""
     first: dict[str, Trial] = {}
@@ -61,7 +67,16 @@ def make_plan(
         for config_id, trial in first.items()
     )
     resolved = suite.model_dump(mode="json")
-    return Plan(name, rows, suite.seeds, resolved, command, provenance or {}, higher_is_better or {})
+    return Plan(
+        name,
+        rows,
+        suite.seeds,
+        resolved,
+        command,
+        provenance or {},
+        higher_is_better or {},
+        metric_ranges or {},
+    )
 
 
 def trial_name(trial: Trial, attempt: int = 1) -> str:
@@ -199,6 +214,9 @@ class SuiteFolder:
                 command=content.get("command", ""),
                 provenance=content.get("provenance", {}),
                 higher_is_better=content.get("higher_is_better", {}),
+                metric_ranges={
+                    key: (low, high) for key, (low, high) in content.get("metric_ranges", {}).items()
+                },
             )
         except FileNotFoundError:
             return None

@@ -149,6 +149,9 @@ def joined_plan(name: str, sources: Sequence[Source]) -> Plan | None:
         command=" && ".join(commands),
         provenance=provenance,
         higher_is_better=directions,
+        metric_ranges={
+            metric: ends for plan in reversed(plans) for metric, ends in plan.metric_ranges.items()
+        },
     )
 
 

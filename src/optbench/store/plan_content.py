@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, StrictInt, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, StrictFloat, StrictInt, StrictStr, ValidationError
 
 from optbench.store.records import Corrupt, fitting
 from optbench.suite.grids import Grid
@@ -57,6 +57,7 @@ class _Plan(_Content):
     command: StrictStr = ""
     provenance: _Provenance = _Provenance()
     higher_is_better: dict[str, bool] = {}
+    metric_ranges: dict[str, tuple[StrictFloat | StrictInt | None, StrictFloat | StrictInt | None]] = {}
 
 
 def check_plan(content: dict[str, Any]) -> None:

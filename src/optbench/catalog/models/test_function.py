@@ -105,7 +105,7 @@ def build(
 
     `start`: first values of the parameters; the last one is repeated. `condition`: condition number of the quadratic, with curvatures
     from 1 to it in equal ratios. `noise`: standard deviation of the noise in each component of the gradient of one evaluation.
-    `drift`: distance by which every coordinate of the minimum moves per training step.
+    `drift`: distance by which every coordinate of the minimum moves per forward pass of training.
     """
     if function not in _FUNCTIONS:
         raise ValueError(f"function: expected one of {', '.join(_FUNCTIONS)}; found {function!r}")

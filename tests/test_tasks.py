@@ -1,0 +1,560 @@
+"""Tasks other than image classification: each family against a plain loop, reference metrics, exact resume, and bad data."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, mse_loss
+
+from optbench.analysis.table import comparison
+from optbench.catalog.check import examine
+from optbench.catalog.data_sets import load_data
+from optbench.catalog.lookup import items
+from optbench.catalog.metric_contract import load_metric
+from optbench.catalog.task_types import task_module
+from optbench.catalog.types import DataInfo
+from optbench.engine.batch import Batch, Random, example_batch
+from optbench.engine.models import build_model
+from optbench.engine.passes import micro_losses
+from optbench.engine.randomness import derive
+from optbench.engine.session import prepare
+from optbench.engine.tasks import build_task
+from optbench.errors import OptbenchError
+from optbench.events import Evaluated, Finished
+from optbench.store import read
+from optbench.suite.plan import plan
+from optbench.suite.types import Component, Trial
+from results_builder import a_suite, curve, diverged, write
+from test_engine_resume import records, stopped_after
+from trials import CPU, evaluations, finished, run, trials
+
+SGD = {"SGD": {"use": "torch.optim.SGD", "lr": 0.05}}
+TEXT = {"name": "text", "characters": 4000, "context": 16}
+GPT = {"name": "gpt", "depth": 1, "dim": 16, "heads": 2}
+RATINGS = {"name": "synthetic_ratings", "users": 20, "items": 50, "ratings": 600}
+CHAOS = {"name": "mackey_glass", "length": 300, "window": 8, "horizon": 2}
+
+#: one small workload per family
+FAMILIES: dict[str, dict[str, Any]] = {
+    "language": {"model": {**GPT, "dropout": 0.2}, "data": TEXT, "batch_size": 8},
+    "ratings": {"model": {"name": "matrix_factorisation", "factors": 4}, "data": RATINGS, "batch_size": 32},
+    "ranking": {
+        "model": {"name": "two_tower", "factors": 4},
+        "data": {**RATINGS, "task": "ranking"},
+        "batch_size": 32,
+    },
+    "series": {"model": {"name": "recurrent", "hidden": 8}, "data": CHAOS, "batch_size": 16},
+    "gru": {"model": {"name": "recurrent", "hidden": 8, "cell": "gru"}, "data": CHAOS, "batch_size": 16},
+    "table": {
+        "model": {"name": "mlp", "hidden": [8]},
+        "data": {"name": "bundled_table", "table": "diabetes", "task": "regression"},
+        "batch_size": 32,
+        "metrics": ["rmse", "r2", "mae"],
+    },
+    "classes of a table": {
+        "model": {"name": "mlp", "hidden": [8]},
+        "data": {"name": "bundled_table"},
+        "batch_size": 32,
+        "metrics": ["accuracy", "auroc"],
+    },
+    "function": {
+        "model": {"name": "test_function", "function": "double_well", "noise": 0.1, "drift": 0.001},
+        "data": {"name": "evaluations", "evaluations": 50},
+        "batch_size": 1,
+    },
+    "autoencoder": {"model": {"name": "vae", "hidden": 16, "code": 4}, "data": "pixels", "batch_size": 64},
+}
+
+
+def trial_of(family: str, folder: Path, **changes: Any) -> Trial:
+    workload = {"budget": "12 steps", "evaluate": {"every": "4 steps"}, **FAMILIES[family], **changes}
+    (trial,) = trials(folder, workload=workload, optimizers=SGD)
+    return trial
+
+
+# --- each family
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_stopped_trial_continues_exactly(family: str, tmp_path: Path) -> None:
+    trial = trial_of(family, tmp_path)
+    whole = records(run(trial, tmp_path))
+    assert whole[-1]["status"] == "completed"
+    parts = list(stopped_after(trial, tmp_path, 3, tmp_path / "trial.pt"))
+    assert repr(records(parts)) == repr(whole)
+
+
+def test_a_model_with_sparse_gradients_continues_exactly(tmp_path: Path) -> None:
+    (trial,) = trials(
+        tmp_path,
+        workload={
+            "model": {"name": "matrix_factorisation", "factors": 4, "sparse": True},
+            "data": RATINGS,
+            "batch_size": 32,
+            "budget": "12 steps",
+            "evaluate": {"every": "4 steps"},
+        },
+        optimizers={"SparseAdam": {"use": "torch.optim.SparseAdam", "lr": 0.01}},
+    )
+    whole = records(run(trial, tmp_path))
+    assert whole[-1]["status"] == "completed"
+    parts = list(stopped_after(trial, tmp_path, 3, tmp_path / "trial.pt"))
+    assert repr(records(parts)) == repr(whole)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_check_accepts_the_family_and_adds_its_loss_and_metrics(family: str, tmp_path: Path) -> None:
+    trial = trial_of(family, tmp_path)
+    loaded, problems = examine(tmp_path / "suite.yaml", (), None, tmp_path)
+    assert problems == []
+    assert loaded is not None
+    task = task_module(load_data(trial.workload.data, tmp_path).info.task)
+    assert trial.workload.loss.name == task.LOSS
+    assert trial.workload.metrics[0] == FAMILIES[family].get("metrics", task.METRICS)[0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_accumulation_gives_the_gradient_of_the_whole_batch(family: str, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"accumulate": 3, "batch_size": 10}
+    if family == "language":
+        changes["model"] = GPT  # dropout draws other masks for other micro-batches
+    elif family == "function":
+        changes["model"] = {
+            "name": "test_function",
+            "noise": 0.1,
+        }  # a minimum that moves does so at each forward pass
+    elif family == "autoencoder":
+        pytest.skip("its code is drawn per micro-batch")
+    session = prepare(trial_of(family, tmp_path, **changes), CPU, tmp_path)
+    session.model.train()
+    batch = session.training_batches.batch(0)
+    whole = float(session.task.loss(session.model, batch).detach())
+    assert math.fsum(float(loss.detach()) for loss in micro_losses(session, batch)) == pytest.approx(
+        whole, rel=1e-6
+    )
+
+
+def _plain_loop(trial: Trial, folder: Path, loss_of: Any, batch_size: int) -> list[float]:
+    """Return the training losses of a loop that is written out: order, batches, loss, SGD."""
+    splits = load_data(trial.workload.data, folder)
+    torch.manual_seed(derive(trial.seed, "initial weights"))
+    model = build_model(trial.workload.model, splits.info)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    samples = splits.train.samples
+    order = torch.randperm(samples, generator=torch.Generator().manual_seed(derive(trial.seed, "order", 0)))
+    losses = []
+    for step in range(5):
+        rows = order[step * batch_size : (step + 1) * batch_size].numpy()
+        optimizer.zero_grad()
+        loss = loss_of(model, splits.train, rows)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def _text_loss(model: nn.Module, split: Any, rows: Any) -> torch.Tensor:
+    tokens, following = (torch.from_numpy(a[rows].astype(np.int64)) for a in (split.inputs, split.targets))
+    return cross_entropy(model(tokens).view(-1, 256), following.view(-1))
+
+
+def _rating_loss(model: nn.Module, split: Any, rows: Any) -> torch.Tensor:
+    user, item = (torch.from_numpy(split.inputs[name][rows]).long() for name in ("user", "item"))
+    return mse_loss(model(user, item), torch.from_numpy(split.targets[rows]))
+
+
+def _array_loss(model: nn.Module, split: Any, rows: Any) -> torch.Tensor:
+    return mse_loss(model(torch.from_numpy(split.inputs[rows])), torch.from_numpy(split.targets[rows]))
+
+
+@pytest.mark.parametrize(
+    ("family", "loss_of", "model"),
+    [
+        ("language", _text_loss, GPT),
+        ("ratings", _rating_loss, None),
+        ("series", _array_loss, None),
+        ("table", _array_loss, None),
+    ],
+)
+def test_the_engine_equals_a_plain_loop(family: str, loss_of: Any, model: Any, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"budget": "5 steps", "evaluate": {"every": "1 step"}}
+    trial = trial_of(family, tmp_path, **changes, **({"model": model} if model else {}))
+    ours = [event.train_loss for event in evaluations(run(trial, tmp_path))]
+    theirs = _plain_loop(trial, tmp_path, loss_of, FAMILIES[family]["batch_size"])
+    assert ours == pytest.approx(theirs, rel=1e-6)
+
+
+# --- the contract of tasks
+
+
+@pytest.mark.parametrize("name", sorted(set(items("tasks")) - {"custom"}))
+def test_an_example_batch_is_valid_for_its_task(name: str) -> None:
+    facts = {"num_users": 5, "num_items": 7}
+    info = DataInfo(9, 9, 9, (6, 3) if name == "forecasting" else (6,), 4, task=name, facts=facts)
+    task = task_module(name)
+    batch = example_batch(task, info, 3, Random())
+    assert batch.samples == 3
+    assert float(task.units(batch.targets)) > 0
+    assert [part.samples for part in batch.split(2)] == [2, 1]
+    assert "expected" in task.outputs_problem(torch.zeros(3, 1, 1, 1), 3, info)
+    if task.LOSS:
+        assert task.LOSS in items("losses")
+    assert set(task.METRICS) <= set(items("metrics"))
+
+
+# --- metrics
+
+
+def _value(metric: str, outputs: torch.Tensor, targets: torch.Tensor) -> float:
+    """Return a metric over two batches of different sizes."""
+    loaded = load_metric(metric, metric, ".")
+    loss = torch.zeros(())
+    parts = [(outputs[:7], targets[:7]), (outputs[7:], targets[7:])]
+    if loaded.accumulator is not None:
+        accumulator = loaded.accumulator()
+        for part in parts:
+            accumulator.update(*part, loss)
+        return accumulator.compute()
+    assert loaded.total is not None
+    units = targets.numel() if metric == "perplexity" else len(targets)
+    return loaded.of_mean(sum(float(loaded.total(*part, loss)) for part in parts) / units)
+
+
+def test_metrics_agree_with_scikit_learn() -> None:
+    from sklearn import metrics
+
+    random = torch.Generator().manual_seed(0)
+    outputs, targets = torch.randn(40, 2, generator=random), torch.randn(40, 2, generator=random)
+    assert _value("rmse", outputs, targets) == pytest.approx(
+        metrics.root_mean_squared_error(targets.flatten(), outputs.flatten())
+    )
+    assert _value("mae", outputs, targets) == pytest.approx(metrics.mean_absolute_error(targets, outputs))
+    assert _value("r2", outputs, targets) == pytest.approx(metrics.r2_score(targets, outputs))
+    labels = torch.randint(2, (40,), generator=random)
+    scores = (outputs * 4).round() / 4  # with ties
+    expected = metrics.roc_auc_score(labels, scores.softmax(1)[:, 1])
+    assert _value("auroc", scores, labels) == pytest.approx(expected)
+    three, of_three = torch.randn(60, 3, generator=random), torch.randint(3, (60,), generator=random)
+    expected = metrics.roc_auc_score(of_three, three.softmax(1), multi_class="ovr", average="macro")
+    assert _value("auroc", three, of_three) == pytest.approx(expected)
+    chosen = torch.randint(50, (40,), generator=random)
+    many = torch.randn(40, 50, generator=random)
+    relevance = torch.nn.functional.one_hot(chosen, 50)
+    assert _value("ndcg_at_10", many, chosen) == pytest.approx(metrics.ndcg_score(relevance, many, k=10))
+    assert _value("hit_rate_at_10", many, chosen) == pytest.approx(
+        metrics.top_k_accuracy_score(chosen, many, k=10, labels=range(50))
+    )
+
+
+def test_perplexity_is_the_exponential_of_the_mean_cross_entropy() -> None:
+    random = torch.Generator().manual_seed(0)
+    outputs, targets = torch.randn(20, 6, 9, generator=random), torch.randint(9, (20, 6), generator=random)
+    expected = math.exp(float(cross_entropy(outputs.view(-1, 9), targets.view(-1))))
+    assert _value("perplexity", outputs, targets) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_scaled_error_of_the_naive_forecast_in_sample_is_1(tmp_path: Path) -> None:
+    """MASE of the forecast 'as the last value', one step ahead, on the training series itself."""
+    splits = load_data(
+        Component(name="mackey_glass", arguments={"length": 400, "window": 4, "horizon": 1}), tmp_path
+    )
+    metric = load_metric("mase", "mase", ".")
+    assert metric.accumulator is not None
+    accumulator: Any = metric.accumulator()
+    accumulator.describe(splits.info)
+    inputs, targets = (torch.from_numpy(np.asarray(a)) for a in (splits.train.inputs, splits.train.targets))
+    accumulator.update(inputs[:, -1, :1], targets, torch.zeros(()))
+    assert accumulator.compute() == pytest.approx(1, rel=0.02)  # the first values are no targets
+
+
+# --- masks
+
+
+def test_a_padded_batch_has_the_loss_and_gradient_of_the_unpadded_texts(tmp_path: Path) -> None:
+    """Two texts of lengths 16 and 5, the second padded; also in micro-batches, and with one that is masked completely."""
+    session = prepare(trial_of("language", tmp_path, model=GPT, accumulate=2, batch_size=2), CPU, tmp_path)
+    model, task = session.model, session.task
+    inputs = torch.randint(256, (2, 16), generator=torch.Generator().manual_seed(1))
+    targets = inputs.roll(-1, 1).clone()
+    targets[1, 5:] = -100
+    losses = [cross_entropy(model(inputs[row : row + 1])[0], targets[row], reduction="sum") for row in (0, 1)]
+    expected = sum(losses) / (16 + 5)
+    batch = Batch(inputs, targets)
+    assert float(task.loss(model, batch)) == pytest.approx(float(expected), rel=1e-6)
+    assert math.fsum(map(float, micro_losses(session, batch))) == pytest.approx(float(expected), rel=1e-6)
+    targets[1] = -100
+    assert math.fsum(map(float, micro_losses(session, batch))) == pytest.approx(
+        float(losses[0]) / 16, rel=1e-6
+    )
+
+
+# --- own tasks and models
+
+OWN = """
+import torch
+from torch.nn.functional import cross_entropy, mse_loss
+
+TASK = "custom"
+
+
+def load(root):
+    random = torch.Generator().manual_seed(0)
+    parts = []
+    for size in (64, 16, 16):
+        left, right = torch.randn(size, 4, generator=random), torch.randn(size, 3, generator=random)
+        kind = (left[:, 0] > right[:, 0]).long()
+        parts.append(({"left": left, "right": right}, {"kind": kind, "size": left.sum(1)}))
+    return parts
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.kind, self.size = torch.nn.Linear(7, 8), torch.nn.Linear(8, 2), torch.nn.Linear(8, 1)
+
+    def forward(self, left, right):
+        hidden = self.body(torch.cat([left, right], 1)).relu()
+        return self.kind(hidden), self.size(hidden).squeeze(1)
+
+
+class Task:
+    metrics = {"error": {"higher_is_better": False, "low": 0}, "accuracy": {"higher_is_better": True, "low": 0, "high": 1}}
+
+    def loss(self, model, batch):
+        kind, size = model(**batch.inputs)
+        return cross_entropy(kind, batch.targets["kind"]) + mse_loss(size, batch.targets["size"])
+
+    def evaluate(self, model, batch):
+        kind, size = model(**batch.inputs)
+        return {
+            "accuracy": (kind.argmax(1) == batch.targets["kind"]).sum(),
+            "error": (size - batch.targets["size"]).abs().sum(),
+        }
+"""
+OWN_WORKLOAD = {
+    "task": "own.py:Task",
+    "model": "own.py:Net",
+    "data": "own.py",
+    "batch_size": 8,
+    "budget": "16 steps",
+    "evaluate": {"every": "4 steps"},
+}
+
+
+def test_a_task_in_one_file_with_two_losses_trains_and_continues_exactly(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    (trial,) = trials(tmp_path, workload={**OWN_WORKLOAD, "accumulate": 2}, optimizers=SGD)
+    assert examine(tmp_path / "suite.yaml", (), None, tmp_path)[1] == []
+    assert trial.workload.metrics == ("error", "accuracy")
+    whole = records(run(trial, tmp_path))
+    assert whole[-1]["status"] == "completed"
+    assert set(whole[-1]["final"]["last"]) == {"error", "accuracy", "loss"}
+    assert whole[3]["train_loss"] < whole[0]["train_loss"]
+    parts = list(stopped_after(trial, tmp_path, 3, tmp_path / "trial.pt"))
+    assert repr(records(parts)) == repr(whole)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("def loss(self", "def lss(self", r"expected methods loss and evaluate; missing: loss"),
+        ('"error": (size', '"err": (size', r"evaluate: expected a sum for error; found accuracy, err, loss"),
+        ("cross_entropy(kind,", "0 * kind + cross_entropy(kind,", r"loss: expected a scalar tensor"),
+        ('"low": 0}, "acc', '"low": 1e9}, "acc', r"metric 'error' is .* expected at least 1e\+09"),
+    ],
+)
+def test_faults_of_an_own_task_are_explained(right: str, wrong: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN.replace(right, wrong, 1))
+    (trial,) = trials(tmp_path, workload=OWN_WORKLOAD, optimizers=SGD)
+    end = finished(run(trial, tmp_path))
+    assert end.status == "failed"
+    assert re.search(message, end.detail), end.detail
+
+
+def test_a_model_that_returns_its_own_loss_is_trained_on_it(tmp_path: Path) -> None:
+    """As models of Hugging Face do when they receive the labels."""
+    (tmp_path / "hf.py").write_text(
+        "import torch\n"
+        "from types import SimpleNamespace\n"
+        'TASK = "custom"\n'
+        "def load(root):\n"
+        "    x = torch.randn(96, 5, generator=torch.Generator().manual_seed(0))\n"
+        "    data = {'values': x, 'labels': (x[:, 0] > 0).long()}\n"
+        "    part = lambda a, b: ({k: v[a:b] for k, v in data.items()}, data['labels'][a:b])\n"
+        "    return part(0, 64), part(64, 80), part(80, 96)\n"
+        "class Model(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.head = torch.nn.Linear(5, 2)\n"
+        "    def forward(self, values, labels):\n"
+        "        logits = self.head(values)\n"
+        "        return SimpleNamespace(loss=torch.nn.functional.cross_entropy(logits, labels), logits=logits)\n"
+    )
+    workload = {
+        "model": "hf.py:Model",
+        "data": "hf.py",
+        "batch_size": 8,
+        "budget": "16 steps",
+        "metrics": ["accuracy"],
+    }
+    (trial,) = trials(tmp_path, workload={**workload, "loss": "cross_entropy"}, optimizers=SGD)
+    events = run(trial, tmp_path)
+    assert finished(events).status == "completed", finished(events).detail
+    assert finished(events).final["last"]["accuracy"] > 0.5
+
+
+# --- worst outcomes
+
+
+def test_a_diverged_trial_counts_as_the_worst_value_measured_where_there_is_no_limit(tmp_path: Path) -> None:
+    """An ELBO is below 0: counting divergence as 0 would make it the best result."""
+    suite = a_suite(seeds=2, metrics=("elbo",), target=())
+    events: dict[tuple[str, int], Any] = {}
+    for label in ("SGD", "Adam"):
+        for seed in (0, 1):
+            lost = (label, seed) == ("Adam", 1)
+            values = diverged() if lost else curve([0.5])
+            for event in values:
+                if isinstance(event, Evaluated):
+                    event.metrics["validation"]["elbo"] = -30.0 - seed
+                elif isinstance(event, Finished) and event.final:
+                    event.final["last"]["elbo"] = -30.0 - seed
+            events[label, seed] = values
+    folder = write(tmp_path, suite, events)
+    stored = folder.read_plan()
+    assert stored is not None
+    from dataclasses import replace
+
+    folder.write_plan(replace(stored, higher_is_better={"elbo": True}, metric_ranges={"elbo": (None, None)}))
+    table = comparison(read([tmp_path])).set_index("optimizer")
+    assert table.loc["Adam", "final_metric"] == pytest.approx((-30 - 31) / 2)
+
+
+# --- bad data
+
+AT = {"path": "t.csv"}
+HOLE = "a,b\n1,2\n3,\n5,6\n7,8\n1,2\n3,4\n5,6\n7,8\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "content", "message"),
+    [
+        ({"name": "table", **AT, "target": "z"}, "a,b\n1,2\n", r"target: .*t.csv has no column 'z'"),
+        ({"name": "table", **AT, "target": "b"}, HOLE, r"column 'b', row 2: expected a number; found nan"),
+        ({"name": "table", **AT, "target": "b"}, "a,b\n", r"no rows"),
+        ({"name": "table", "path": "none.csv", "target": "b"}, None, r"no such file: .*none.csv"),
+        (
+            {"name": "table", **AT, "target": "b", "task": "classification"},
+            "a,b\n" + "1,2.5\n" * 9,
+            r"has fractions, so it is no class",
+        ),
+        ({"name": "text", **AT}, "short", r"5 tokens are too few for a context of 64"),
+        ({"name": "text", "path": "missing"}, None, r"no such file or folder"),
+        ({"name": "text", **AT, "level": "char"}, b"\xff" * 2000, r"byte 0 is not UTF-8: use level: byte"),
+        (
+            {"name": "series", **AT, "target": "v", "window": 4, "horizon": 2},
+            "v\n" + "1\n" * 30 + "x\n" + "1\n" * 30,
+            r"column 'v': expected numbers",
+        ),
+        (
+            {"name": "series", **AT, "target": "v", "window": 4, "horizon": 2},
+            "v,w\n" + "1,1\n" * 30 + ",1\n" * 2 + "1,1\n" * 30,
+            r"column 'v', row 31: expected a number; found nan",
+        ),
+        (
+            {"name": "series", **AT, "target": "v"},
+            "v\n1\n2\n",
+            r"2 rows are too few for a window of 48 and a horizon of 12",
+        ),
+        (
+            {"name": "movielens", **AT},
+            "userId,movieId,rating\n1,1,3\n",
+            r"expected columns userId, movieId, rating, timestamp",
+        ),
+        (
+            {"name": "movielens", **AT},
+            "userId,movieId,rating,timestamp\n1,1,3,9\n1,x,3,9\n",
+            r"line 3: column 'movieId': expected a number; found 'x'",
+        ),
+    ],
+)
+def test_bad_data_are_refused_with_their_place(
+    data: dict[str, Any], content: str | bytes | None, message: str, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "t.csv").write_bytes(content.encode() if isinstance(content, str) else content)
+    name = data.pop("name")
+    with pytest.raises(OptbenchError, match=message):
+        load_data(Component(name=name, arguments=data), tmp_path, tmp_path)
+
+
+def test_an_id_outside_of_its_table_is_refused_with_its_row(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import numpy as np\n"
+        "from optbench.catalog.types import DataInfo, Split, Splits\n"
+        'TASK = "recommendation"\n'
+        "def load(root):\n"
+        "    part = Split({'user': np.array([0, 7, 1]), 'item': np.array([0, 1, 1])}, np.zeros(3, np.float32))\n"
+        "    facts = {'num_users': 3, 'num_items': 2, 'mean_rating': 3.0}\n"
+        "    return Splits(part, part, part, DataInfo(3, 3, 3, (), task=TASK, facts=facts))\n"
+    )
+    with pytest.raises(OptbenchError, match=r"expected training user from 0 to 2; found 7 \(row 1\)"):
+        load_data(Component(name="own.py"), tmp_path, tmp_path)
+
+
+def test_a_model_of_another_task_is_refused_by_check(tmp_path: Path) -> None:
+    trials(tmp_path, workload={"model": GPT, "data": "digits"}, optimizers=SGD)
+    problems = examine(tmp_path / "suite.yaml", (), None, tmp_path)[1]
+    assert (
+        "'gpt' requires vocab_size, context, which the data set (task classification) does not have"
+        in str(problems[0])
+    )
+
+
+def test_outputs_of_another_form_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\ndef net(in_features):\n    return nn.Linear(in_features, 3)\n"
+    )
+    trial = trial_of("table", tmp_path, model="net.py:net")
+    with pytest.raises(
+        OptbenchError, match=r"expected outputs of shape \(batch, 1\), as the targets; found \(batch, 3\)"
+    ):
+        prepare(trial, CPU, tmp_path)
+
+
+def test_stacked_sweeps_of_a_regression_have_the_records_of_single_trials(tmp_path: Path) -> None:
+    from optbench.catalog.stackable import why_plain
+    from optbench.catalog.task_defaults import complete
+    from optbench.engine.stacked.loop import train_stack
+    from optbench.suite.load import load
+
+    trial_of("table", tmp_path, metrics=["rmse"])
+    text = (tmp_path / "suite.yaml").read_text() + "sensitivity: {lr: [0.1, 1]}\n"
+    (tmp_path / "suite.yaml").write_text(text)
+    loaded = load(tmp_path / "suite.yaml", complete=complete)
+    assert why_plain(loaded, "bundled_table") == ""
+    stack = [trial for trial in plan(loaded, None, why_plain) if trial.engine == "stacked"]
+    assert len(stack) == 2
+    ends = {
+        trial_id: event
+        for events in train_stack(stack, CPU, data_root=tmp_path)
+        for trial_id, event in events
+        if isinstance(event, Finished)
+    }
+    for trial in stack:
+        alone = finished(run(trial.model_copy(update={"engine": "plain"}), tmp_path))
+        assert ends[trial.id].final["last"] == pytest.approx(alone.final["last"], rel=1e-4)
+
+
+def test_build_task_names_an_unknown_loss(tmp_path: Path) -> None:
+    trial = trial_of("table", tmp_path)
+    workload = trial.workload.model_copy(update={"loss": Component(name="mxe")})
+    with pytest.raises(OptbenchError, match="unknown loss 'mxe'; did you mean 'mse'"):
+        build_task(workload, DataInfo(1, 1, 1, (3,), 1, task="regression"), str(tmp_path))
