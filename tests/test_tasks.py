@@ -287,11 +287,13 @@ def test_a_padded_batch_has_the_loss_and_gradient_of_the_unpadded_texts(tmp_path
     losses = [cross_entropy(model(inputs[row : row + 1])[0], targets[row], reduction="sum") for row in (0, 1)]
     expected = sum(losses) / (16 + 5)
     batch = Batch(inputs, targets)
-    assert float(task.loss(model, batch)) == pytest.approx(float(expected), rel=1e-6)
-    assert math.fsum(map(float, micro_losses(session, batch))) == pytest.approx(float(expected), rel=1e-6)
+    assert float(task.loss(model, batch).detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
+    assert math.fsum(float(loss.detach()) for loss in micro_losses(session, batch)) == pytest.approx(
+        float(expected.detach()), rel=1e-6
+    )
     targets[1] = -100
-    assert math.fsum(map(float, micro_losses(session, batch))) == pytest.approx(
-        float(losses[0]) / 16, rel=1e-6
+    assert math.fsum(float(loss.detach()) for loss in micro_losses(session, batch)) == pytest.approx(
+        float(losses[0].detach()) / 16, rel=1e-6
     )
 
 
@@ -558,3 +560,49 @@ def test_build_task_names_an_unknown_loss(tmp_path: Path) -> None:
     workload = trial.workload.model_copy(update={"loss": Component(name="mxe")})
     with pytest.raises(OptbenchError, match="unknown loss 'mxe'; did you mean 'mse'"):
         build_task(workload, DataInfo(1, 1, 1, (3,), 1, task="regression"), str(tmp_path))
+
+
+# --- the documentation
+
+
+def _blocks(language: str) -> list[str]:
+    page = (Path(__file__).parents[1] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
+
+
+def test_the_own_task_of_the_documentation_learns(tmp_path: Path) -> None:
+    (tmp_path / "my_task.py").write_text(next(code for code in _blocks("python") if "class Task" in code))
+    (tmp_path / "suite.yaml").write_text(next(text for text in _blocks("yaml") if "my_task.py:Task" in text))
+    loaded, problems = examine(tmp_path / "suite.yaml", (), None, tmp_path)
+    assert problems == []
+    assert loaded is not None
+    adam = next(trial for trial in plan(loaded) if trial.label == "Adam")
+    assert finished(run(adam, tmp_path)).final["last"]["accuracy"] > 0.9
+
+
+def test_the_own_data_set_of_the_documentation_is_a_regression(tmp_path: Path) -> None:
+    (tmp_path / "my_data.py").write_text(
+        next(code for code in _blocks("python") if 'TASK = "regression"' in code)
+    )
+    (trial,) = trials(tmp_path, workload={"model": "mlp", "data": "my_data.py"}, optimizers=SGD)
+    assert examine(tmp_path / "suite.yaml", (), None, tmp_path)[1] == []
+    assert trial.workload.metrics == ("rmse",)
+    assert finished(run(trial, tmp_path)).status == "completed"
+
+
+def test_the_suite_of_the_documentation_reads_a_folder_of_texts(tmp_path: Path) -> None:
+    (tmp_path / "books").mkdir()
+    (tmp_path / "books" / "a.txt").write_text("To be, or not to be, that is the question. " * 200)
+    (tmp_path / "suite.yaml").write_text(next(text for text in _blocks("yaml") if "path: books" in text))
+    loaded, problems = examine(tmp_path / "suite.yaml", (), None, tmp_path)
+    assert problems == []
+    assert loaded is not None
+    assert loaded.suite.workloads["text"].metrics[:2] == ("bits_per_token", "perplexity")
+
+
+def test_every_data_set_and_model_of_the_catalog_is_in_the_table_of_tasks() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    missing = [
+        name for family in ("data", "models", "tasks") for name in items(family) if f"{name}" not in page
+    ]
+    assert missing == []
