@@ -9,7 +9,8 @@ from optbench.catalog.signatures import Parameter, Signature
 from optbench.suite.nested import Nested, nested
 
 #: `optimizer`: an instance over the same parameters; `optimizer_class`: a class that the constructor calls itself
-Role = Literal["parameters", "named_parameters", "model", "optimizer", "optimizer_class", "setting"]
+Role = Literal["parameters", "named_parameters", "model", "optimizer", "optimizer_class", "count", "setting"]
+Count = Literal["steps", "samples", "epochs", "steps_per_epoch"]
 
 _FIRST: dict[str, Role] = {
     **dict.fromkeys(("model", "module", "net", "network"), "model"),
@@ -19,6 +20,18 @@ _FIRST: dict[str, Role] = {
 _LATER: dict[str, Role] = {
     **dict.fromkeys(("params", "parameters"), "parameters"),
     **dict.fromkeys(("named_parameters", "named_params"), "named_parameters"),
+}
+#: required parameters that are facts of the training, which the engine passes unless the entry sets them
+COUNTS: dict[str, Count] = {
+    **dict.fromkeys(
+        ("num_iterations", "total_iterations", "total_iters", "max_iters", "iterations"), "steps"
+    ),
+    **dict.fromkeys(
+        ("num_steps", "total_steps", "num_training_steps", "training_steps", "max_steps"), "steps"
+    ),
+    **dict.fromkeys(("num_data", "num_samples", "dataset_size", "data_size"), "samples"),
+    **dict.fromkeys(("num_epochs", "epochs", "max_epochs", "total_epochs"), "epochs"),
+    **dict.fromkeys(("num_batches_per_epoch", "batches_per_epoch", "steps_per_epoch"), "steps_per_epoch"),
 }
 _INSTANCES = {"Optimizer"}  # of annotations
 _CLASSES = {"type", "Type", "Callable"}
@@ -35,6 +48,8 @@ def roles(signature: Signature) -> dict[str, Role]:
             role = _FIRST.get(name, "optimizer" if _is_optimizer(name) else "parameters")
         elif parameter.required and found[signature.names[0]] != "parameters" and name in _LATER:
             role = _LATER[name]
+        elif parameter.required and name in COUNTS:
+            role = "count"
         else:
             role = "optimizer_class" if _may_be_class(parameter) else "setting"
         if role == "optimizer" and parameter.is_called:

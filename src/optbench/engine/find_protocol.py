@@ -56,7 +56,7 @@ def find_protocol(members: Sequence[Any], entry: Optimizer, make_toy: MakeToy) -
             )
     create_graph = entry.create_graph
     if create_graph is None:
-        create_graph = any(bool(getattr(member, "is_second_order", False)) for member in members)
+        create_graph = any(_needs_graph(member, make_toy) for member in members)
     return Protocol(_calls(members, entry, make_toy, create_graph), create_graph)
 
 
@@ -74,6 +74,26 @@ def _calls(members: Sequence[Any], entry: Optimizer, make_toy: MakeToy, create_g
         return "closure"
     by_trial = calls_by_trial(make_toy, create_graph=create_graph)
     return by_trial or ("gradients_first" if has_two_passes(first) else "closure")
+
+
+def _needs_graph(member: Any, make_toy: MakeToy) -> bool:
+    """Return whether a class differentiates the gradients: by its attribute, or its source says so and its steps on a toy problem
+    raise without their graph."""
+    if bool(getattr(member, "is_second_order", False)):
+        return True
+    if type(member).__module__.startswith("torch.optim") or "create_graph" not in _class_source(member):
+        return False
+    plain, with_graph = (
+        try_protocol(make_toy, Protocol("plain", create_graph)) for create_graph in (False, True)
+    )
+    return isinstance(plain, BaseException) and not isinstance(with_graph, BaseException)
+
+
+def _class_source(member: Any) -> str:
+    try:
+        return inspect.getsource(type(member))
+    except (OSError, TypeError):
+        return ""
 
 
 def setting_of(protocol: Protocol) -> str:

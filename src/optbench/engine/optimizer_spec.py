@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from optbench.catalog import lookup
-from optbench.catalog.roles import Role, inner_optimizer, roles
+from optbench.catalog.roles import COUNTS, Count, Role, inner_optimizer, roles
 from optbench.catalog.signatures import signature
 from optbench.engine.implementation import construct
 from optbench.errors import OptbenchError
@@ -22,13 +22,28 @@ from optbench.suite.scaling import is_scaled, scaled_rate
 
 
 @dataclass(frozen=True)
+class Length:
+    """Length of a training: `steps` in all (None for a budget in seconds), training samples, steps per epoch."""
+
+    steps: int | None
+    samples: int = 1000
+    steps_per_epoch: int = 10
+
+    def count(self, what: Count) -> int | None:
+        """Return one of these facts, or the number of epochs, rounded up; None if a budget in seconds does not define it."""
+        epochs = None if self.steps is None else -(-self.steps // self.steps_per_epoch)
+        facts = {"steps": self.steps, "samples": self.samples, "epochs": epochs}
+        return facts.get(what, self.steps_per_epoch)
+
+
+@dataclass(frozen=True)
 class ConstructorInputs:
-    """Inputs for constructors: parameters as groups or with their names, the model, the number of steps."""
+    """Inputs for constructors: parameters as groups or with their names, the model, the length of the training."""
 
     groups: Iterable[Any]
     named: Sequence[tuple[str, Tensor]]
     model: nn.Module
-    total_steps: int | None = None
+    length: Length
 
 
 @dataclass(frozen=True)
@@ -85,7 +100,7 @@ class OptimizerSpec:
             if isinstance(value, OptimizerSpec):
                 arguments[name], note = value.build(inputs, implementation)
                 notes.append(note)
-        optional: dict[str, Any] = {"model": inputs.model, "total_steps": inputs.total_steps}
+        optional: dict[str, Any] = {"model": inputs.model, "total_steps": inputs.length.steps}
         arguments |= {k: v for k, v in optional.items() if k in self.accepted and k not in arguments}
         first_name = next(iter(self.roles), "")
         for name, role in self.roles.items():
@@ -95,6 +110,12 @@ class OptimizerSpec:
                     "named_parameters": list(inputs.named),
                     "model": inputs.model,
                 }[role]
+            elif role == "count" and name not in arguments:
+                arguments[name] = inputs.length.count(COUNTS[name.lower()])
+                if arguments[name] is None:
+                    raise OptbenchError(
+                        f"'{self.use}' requires '{name}', which a budget in seconds does not define: set it in the entry"
+                    )
         first = arguments.pop(first_name, inputs.groups)
         if notes:
             optimizer, note = self.factory(first, **arguments), notes[0]

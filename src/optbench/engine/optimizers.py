@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from optbench.catalog.closures import LOSS_ONLY_CLIP
 from optbench.engine.checkpoint import is_disk_full
-from optbench.engine.find_protocol import MakeToy, find_protocol, unmet_need
+from optbench.engine.find_protocol import MakeToy, find_protocol, try_protocol, unmet_need
 from optbench.engine.implementation import Implementation, of_group
 from optbench.engine.memory import is_out_of_memory
-from optbench.engine.optimizer_spec import ConstructorInputs, OptimizerSpec, make_optimizer_spec
+from optbench.engine.optimizer_spec import ConstructorInputs, Length, OptimizerSpec, make_optimizer_spec
 from optbench.engine.parameters import Parameter, route, small, trainable
 from optbench.engine.protocol import Closure, Protocol, call_step, zero_gradients
 from optbench.errors import OptbenchError, is_user_interrupt
@@ -36,15 +36,17 @@ class Optimizers:
         protocol: Protocol | None = None,
         notes: Sequence[str] = (),
         make_toy: MakeToy | None = None,
+        matrices_need: Callable[[Protocol], str] = lambda protocol: "",
     ) -> None:
         """`protocol` is how they are called, `Protocol()` by default. `notes` has for each member the reason why its implementation is
-        not the requested one. `make_toy` builds a single optimizer over small parameters.
+        not the requested one. `make_toy` builds a single optimizer over small parameters. `matrices_need` returns what the entry must
+        set for a class that works with matrices only.
         """
         self.members = tuple(members)
         self._notes = list(notes) or [""] * len(self.members)
         self._compiled = [False] * len(self.members)
         self.protocol = protocol or Protocol()
-        self._make_toy = make_toy
+        self._make_toy, self._matrices_need = make_toy, matrices_need
         self.needs_closure = self.protocol.has_closure
         if self.needs_closure and len(self.members) > 1:
             raise OptbenchError(
@@ -94,7 +96,8 @@ class Optimizers:
         """Return what the entry must set for a step that raised `fault`; empty if unknown."""
         if fault.__cause__ is None or self._make_toy is None:
             return ""
-        return unmet_need(self._make_toy, self.protocol, fault.__cause__)
+        need = unmet_need(self._make_toy, self.protocol, fault.__cause__)
+        return need or self._matrices_need(self.protocol)
 
     @property
     def has_modes(self) -> bool:
@@ -169,10 +172,12 @@ def build(
     steps: int | None,
     batch_size: int = 1,
     protocol: Protocol | None = None,
+    samples: int = 1000,
 ) -> Optimizers:
     """Return the entry's optimizers over the parameters of `model`, the trained model.
 
-    `batch_size` is for learning rates that scale with it. `protocol` is how the optimizers are called; it is detected by default.
+    `batch_size` is for learning rates that scale with it, `samples` (of the training split) for classes that require it. `protocol` is
+    how the optimizers are called; it is detected by default.
     Raises `OptbenchError` if the optimizers' parameters are not exactly the model's trainable parameters (rule 3).
     """
     parameters = trainable(model)
@@ -180,23 +185,33 @@ def build(
         raise OptbenchError(
             f"model {trial.workload.model.name} has no trainable parameters (requires_grad is False for all)"
         )
+    length = Length(steps, samples, max(1, samples // batch_size))
     specs = [_spec(trial, position, batch_size) for position in range(len(trial.entry.rules))]
-    built = [
-        _member(trial, position, spec, of_rule, model, steps)
-        for position, (spec, of_rule) in enumerate(
-            zip(specs, route(parameters, trial.entry.rules), strict=True)
-        )
-    ]
+
+    def matrices_need(protocol: Protocol) -> str:
+        return _matrices_need(trial, specs, model, parameters, length, protocol)
+
+    try:
+        built = [
+            _member(trial, position, spec, of_rule, model, length)
+            for position, (spec, of_rule) in enumerate(
+                zip(specs, route(parameters, trial.entry.rules), strict=True)
+            )
+        ]
+    except OptimizerFault as fault:
+        if need := matrices_need(Protocol()):
+            raise OptbenchError(need) from fault
+        raise
     members = [member for member, _ in built]
 
     def make_toy() -> Any:
-        return _toy(trial, specs[0], model, parameters, steps)
+        return _toy(trial, specs[0], model, parameters, length)
 
     protocol = protocol or find_protocol(members, trial.entry, make_toy)
     if protocol.calls == "loss_only" and trial.entry.clip is not None:
         raise OptbenchError(LOSS_ONLY_CLIP)
     optimizers = Optimizers(
-        members, protocol, [note for _, note in built], make_toy if len(members) == 1 else None
+        members, protocol, [note for _, note in built], make_toy if len(members) == 1 else None, matrices_need
     )
     expected, actual = {id(p.tensor) for p in parameters}, {id(p) for p in optimizers.parameters()}
     if expected != actual:
@@ -227,11 +242,11 @@ def _member(
     spec: OptimizerSpec,
     parameters: Sequence[Parameter],
     model: nn.Module,
-    steps: int | None,
+    length: Length,
 ) -> tuple[Any, str]:
     """Return the optimizer of the rule at `position`, and why its implementation is not the requested one."""
     inputs = ConstructorInputs(
-        _groups(trial, position, spec, parameters), [(p.name, p.tensor) for p in parameters], model, steps
+        _groups(trial, position, spec, parameters), [(p.name, p.tensor) for p in parameters], model, length
     )
     with raise_as_optimizer_fault():
         member, note = spec.build(inputs, trial.implementation)
@@ -244,13 +259,39 @@ def _member(
 
 
 def _toy(
-    trial: Trial, spec: OptimizerSpec, model: nn.Module, parameters: Sequence[Parameter], steps: int | None
+    trial: Trial, spec: OptimizerSpec, model: nn.Module, parameters: Sequence[Parameter], length: Length
 ) -> Any:
     """Return the entry's first optimizer over small parameters, or over a copy of the model if the class requires a model."""
     if not spec.takes_model:
-        return _member(trial, 0, spec, small(parameters), model, steps)[0]
+        return _member(trial, 0, spec, small(parameters), model, length)[0]
     copied = copy.deepcopy(model)
-    return _member(trial, 0, spec, trainable(copied), copied, steps)[0]
+    return _member(trial, 0, spec, trainable(copied), copied, length)[0]
+
+
+def _matrices_need(
+    trial: Trial,
+    specs: Sequence[OptimizerSpec],
+    model: nn.Module,
+    parameters: Sequence[Parameter],
+    length: Length,
+    protocol: Protocol,
+) -> str:
+    """Return the rules that an entry needs if its class works on a toy problem of matrices, but the model has others; else empty."""
+    matrices = [p for p in parameters if p.tensor.dim() == 2]
+    others = [p.name for p in parameters if p.tensor.dim() != 2]
+    if len(specs) > 1 or specs[0].takes_model or not matrices or not others or trial.entry.rules[0].groups:
+        return ""
+
+    def make_toy() -> Any:
+        return _member(trial, 0, specs[0], small(matrices), model, length)[0]
+
+    if isinstance(try_protocol(make_toy, protocol), BaseException):
+        return ""
+    use, more = specs[0].use, ", ..." * (len(others) > 3)
+    return (
+        f"'{use}' accepts matrices only; {len(others)} of {len(parameters)} parameter tensors are not ({', '.join(others[:3])}{more}). "
+        f"Use rules: `use: [{{parameters: matrices, use: {use}}}, {{parameters: rest, use: adamw, lr: 1e-3}}]`"
+    )
 
 
 def _swept(trial: Trial, position: int) -> dict[str, Any]:

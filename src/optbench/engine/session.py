@@ -119,7 +119,7 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
     horizon = (
         steps if trial.entry.horizon is None else trial.entry.horizon.steps(training_batches.steps_per_epoch)
     )
-    built = optimizers.build(trial, model, steps, training_batches.batch_size)
+    built = optimizers.build(trial, model, steps, training_batches.batch_size, samples=splits.info.train)
     resolved_precision = precision.resolve(trial.precision, device, built.protocol.is_unscalable)
     return Session(
         trial=trial,
@@ -165,7 +165,12 @@ def rebuilt(session: Session, device: torch.device) -> tuple[nn.Module, optimize
     seed_everything(derive(trial.seed, "training"))
     model = laid_out(model.to(device), session.memory_format)
     built = optimizers.build(
-        trial, model, session.steps, session.training_batches.batch_size, session.optimizers.protocol
+        trial,
+        model,
+        session.steps,
+        session.training_batches.batch_size,
+        session.optimizers.protocol,
+        session.splits.info.train,
     )
     return model, built
 

@@ -131,8 +131,8 @@ class Optimizer(Strict):
     """Step or epoch by which the optimizer must have changed a parameter, for optimizers that start late by design. Default: the
     first evaluation, but at least 20 steps."""
     create_graph: Flag | None = None
-    """Whether gradients keep their graph (`backward(create_graph=True)`), for methods that differentiate them. Default: the
-    attribute `is_second_order` of the class."""
+    """Whether gradients keep their graph (`backward(create_graph=True)`), for methods that differentiate them. Default: detected from the
+    class (the attribute `is_second_order`, or its source and steps on a toy problem)."""
 
     @model_validator(mode="before")
     @classmethod

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from optbench.engine.optimizer_spec import ConstructorInputs, OptimizerSpec
+from optbench.engine.optimizer_spec import ConstructorInputs, Length, OptimizerSpec
 from optbench.engine.protocol import Protocol, take_step
 
 SHAPES: tuple[tuple[int, ...], ...] = ((8, 6), (10,), (4, 3, 2, 2))
@@ -120,7 +120,7 @@ class Plugin:
         groups = list(model.parameters()) if groups is None else groups
         if self.spec.makes_own_groups and isinstance(groups, list) and isinstance(groups[0], dict):
             raise ValueError("it makes its own parameter groups from the model or the named parameters")
-        inputs = ConstructorInputs(groups, list(model.named_parameters()), model, 100)
+        inputs = ConstructorInputs(groups, list(model.named_parameters()), model, Length(100))
         optimizer, _ = self.spec.with_arguments(changes).build(inputs)
         if callable(getattr(optimizer, "train", None)) and callable(getattr(optimizer, "eval", None)):
             optimizer.train()

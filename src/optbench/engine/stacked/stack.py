@@ -179,7 +179,9 @@ class Stack:
         for name, parameter in model.named_parameters():
             parameter.data = self.parameters[name][row]
         per_epoch, horizon = base.training_batches.steps_per_epoch, trial.entry.horizon
-        trial_optimizers = optimizers.build(trial, model, base.steps, base.training_batches.batch_size)
+        trial_optimizers = optimizers.build(
+            trial, model, base.steps, base.training_batches.batch_size, samples=base.splits.info.train
+        )
         if trial_optimizers.protocol != Protocol() or trial_optimizers.has_modes:
             raise CannotStack(
                 f"the optimizer of '{trial.label}' needs a closure, a graph or two passes, or has train and eval modes"
