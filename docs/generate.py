@@ -42,6 +42,7 @@ SECTIONS = {
     "Grid": "Under each hyperparameter in `sensitivity:`.",
     "Duration": "",
     "Part": "",
+    "Tuning": "Under `tuning:`; the search spaces are values of arguments in `optimizers:`.",
     "Published": "An item of `published:`.",
     "ClaimTest": "An item of `tests:` of a published statement.",
 }

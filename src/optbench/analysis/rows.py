@@ -75,12 +75,17 @@ def table_rows(results: Results) -> list[TableRow]:
     Without a plan (a folder of copied files) the rows are those of the logs, by file name.
     Raises `OptbenchError` if a stored trial is not readable by this version.
     """
-    return [row for row in all_rows(results) if not row.trial.point]
+    return [row for row in all_rows(results) if not row.trial.point and row.trial.study is None]
 
 
 def sweep_rows(results: Results) -> list[TableRow]:
     """The points of all sweeps: as `table_rows`, each with `trial.point`. They are no part of a timed table."""
-    return [row for row in all_rows(results) if row.trial.point]
+    return [row for row in all_rows(results) if row.trial.point and row.trial.study is None]
+
+
+def tuning_rows(results: Results) -> list[TableRow]:
+    """Return the trials of all tuning studies, one row each, in the order of their points."""
+    return [row for row in all_rows(results) if row.trial.study is not None]
 
 
 def all_rows(results: Results) -> list[TableRow]:
@@ -129,7 +134,7 @@ def seeds_not_shown(suite: SuiteResults) -> list[int]:
     """Return the seeds of planned rows that have results, are not planned and are left out."""
     if suite.plan is None or suite.all_seeds:
         return []
-    rows = {row.config_id for row in suite.plan.rows}
+    rows = {row.config_id for row in suite.plan.rows if row.trial.get("study") is None}
     return sorted({log.trial["seed"] for log in suite.logs if log.config_id in rows} - set(suite.plan.seeds))
 
 
@@ -186,10 +191,17 @@ def _suite_rows(suite: SuiteResults) -> list[TableRow]:
         wanted = plan.resolved.get("baseline") if plan is not None else None
         first = baselines.setdefault(trial.workload_name, wanted or trial.label)
         of_row = sorted(logs.get(config_id, []), key=lambda log: log.trial["seed"])
-        if plan is not None and not suite.all_seeds:
+        in_study = trial.study is not None
+        if plan is not None and not suite.all_seeds and not in_study:
             of_row = [log for log in of_row if log.trial["seed"] in plan.seeds]
         ranges = plan.metric_ranges if plan is not None else {}
-        seeds = plan.seeds if plan is not None else tuple(log.trial["seed"] for log in of_row)
+        seeds = (
+            (trial.seed,)
+            if in_study
+            else plan.seeds
+            if plan is not None
+            else tuple(log.trial["seed"] for log in of_row)
+        )
         resolved = plan.resolved if plan is not None else {}
         estimand = resolved.get("finals", {}).get(trial.workload_name) or resolved.get("final", "last")
         rows.append(

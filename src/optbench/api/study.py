@@ -109,6 +109,12 @@ class Study:
 
         return verdicts_frame(self.results)
 
+    def tuning(self) -> pd.DataFrame:
+        """Return one row per tuning study (columns: `optbench.analysis.tuning.tuning_frame`); empty without tuning."""
+        from optbench.analysis.tuning import tuning_frame
+
+        return tuning_frame(self.results)
+
     def statements(self) -> pd.DataFrame:
         """Return one row per test of a published statement (columns: `optbench.analysis.statements.statements_frame`)."""
         from optbench.analysis.statements import statements_frame

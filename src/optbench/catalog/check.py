@@ -8,7 +8,7 @@ from pathlib import Path
 from optbench.catalog.arguments import Finding, TypedPath
 from optbench.catalog.check_component import component_findings
 from optbench.catalog.check_entries import entry_findings
-from optbench.catalog.check_questions import question_findings, statement_findings
+from optbench.catalog.check_questions import question_findings, statement_findings, tuning_findings
 from optbench.catalog.check_schedule import schedule_findings
 from optbench.catalog.check_workload import (
     data_findings,
@@ -22,6 +22,7 @@ from optbench.catalog.types import DataInfo
 from optbench.errors import Problem, nearest
 from optbench.suite import load
 from optbench.suite.load import Loaded
+from optbench.suite.plan import representative
 from optbench.suite.yaml_source import Source
 
 
@@ -56,8 +57,10 @@ def problems(loaded: Loaded, data_root: Path, *, build_models: bool = False) -> 
 
 def _problems(loaded: Loaded, data_root: Path, *, build_models: bool) -> list[Problem]:
     """Of one combination of a suite's axes."""
+    written = loaded.suite
+    loaded = representative(loaded)
     suite, folder = loaded.suite, loaded.folder
-    found: list[Finding] = []
+    found: list[Finding] = list(tuning_findings(written))
     infos: dict[str, DataInfo | None] = {}
     for name, workload in suite.workloads.items():
         path: TypedPath = ("workloads", name)

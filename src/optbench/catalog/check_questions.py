@@ -92,6 +92,32 @@ def _candidates(loaded: Loaded) -> list[Candidate]:
     return found
 
 
+def tuning_findings(suite: Suite) -> Iterator[Finding]:
+    """Check that search spaces and `tuning` occur together, and that the selection metric is measured."""
+    tuned = [label for label, entry in suite.optimizers.items() if entry.is_tuned]
+    if suite.tuning is None:
+        for label in tuned:
+            yield ("optimizers", label), "search spaces require 'tuning', as in tuning: {trials: 20}"
+        return
+    if not tuned:
+        yield ("tuning",), "no entry has a search space, as in lr: {log: [1e-4, 1e-1]}"
+    metric = suite.tuning.metric
+    for name, workload in suite.workloads.items():
+        if metric is not None and metric not in (*workload.metrics, "loss"):
+            message = f"the workload '{name}' has no metric '{metric}'; {nearest(metric, (*workload.metrics, 'loss'))}"
+            yield ("tuning", "metric"), message
+        if suite.tuning.budget is None and workload.budget.unit == "seconds":
+            yield (
+                ("tuning",),
+                "a budget in seconds would make the selection depend on the machine: set 'budget' in epochs or steps",
+            )
+    for label in tuned if suite.horizons else ():
+        yield (
+            ("optimizers", label),
+            "horizons are not available for entries with search spaces: set 'horizons: []'",
+        )
+
+
 def _horizons(suite: Suite) -> Iterator[Finding]:
     for label, entry in suite.optimizers.items():
         if suite.horizons and entry.horizon is not None and entry.horizons is None:

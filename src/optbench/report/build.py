@@ -17,6 +17,7 @@ from optbench.analysis.sensitivity import sensitivity_frame
 from optbench.analysis.statements import statements_frame
 from optbench.analysis.sweep_times import sweep_times_frame
 from optbench.analysis.table import comparison
+from optbench.analysis.tuning import tuning_frame
 from optbench.analysis.warnings import warnings_frame
 from optbench.plurals import counted
 from optbench.report.axes import alone, axes_block
@@ -30,7 +31,9 @@ from optbench.report.published import published_blocks
 from optbench.report.sensitivity import sensitivity_blocks
 from optbench.report.statements import statement_blocks
 from optbench.report.text import clean
+from optbench.report.tuning import tuning_blocks
 from optbench.store import Results, SuiteResults
+from optbench.suite.types import Optimizer
 
 
 def build(results: Results) -> Report:
@@ -38,7 +41,7 @@ def build(results: Results) -> Report:
     table = comparison(results)
     horizons = horizons_frame(results)
     verdicts, sensitivity = verdicts_frame(results), sensitivity_frame(results)
-    statements = statements_frame(results)
+    statements, tuning = statements_frame(results), tuning_frame(results)
     times = sweep_times_frame(results)
     warnings, costs = warnings_frame(results), costs_frame(results, table)
     sections = []
@@ -52,6 +55,7 @@ def build(results: Results) -> Report:
                 _messages(warnings, suite.name, workload),
                 imported=_imported(suite),
                 alone=len(workloads) == 1,
+                tuned=_tuned(suite),
             )
             for workload in workloads
         )
@@ -61,6 +65,7 @@ def build(results: Results) -> Report:
             facts = dict.fromkeys(block.measured_on for block in blocks if block.measured_on)
             by_axes = replace(by_axes, measured_on="; ".join(facts))
             blocks = (by_axes,) if alone(rows) else (by_axes, *blocks)
+        blocks += tuple(tuning_blocks(tuning[tuning["suite"] == suite.name]))
         blocks += tuple(cost_blocks(costs[costs["suite"] == suite.name], rows))
         summary = summary_block(suite)
         blocks += (summary,) if summary is not None else ()
@@ -75,7 +80,13 @@ def build(results: Results) -> Report:
         blocks += tuple(published_blocks(verdicts[verdicts["suite"] == suite.name]))
         blocks += tuple(statement_blocks(statements[statements["suite"] == suite.name]))
         sections.append(_section(suite, blocks, _messages(warnings, suite.name, "")))
-    more = {"horizons": horizons, "sensitivity": sensitivity, "verdicts": verdicts, "statements": statements}
+    more = {
+        "horizons": horizons,
+        "sensitivity": sensitivity,
+        "verdicts": verdicts,
+        "statements": statements,
+        "tuning": tuning,
+    }
     return Report(
         tuple(sections),
         table,
@@ -97,7 +108,13 @@ def _section(suite: SuiteResults, blocks: tuple[Block, ...], warnings: tuple[str
 
 
 def _block(
-    rows: list[TableRow], table: pd.DataFrame, warnings: tuple[str, ...], *, imported: str, alone: bool
+    rows: list[TableRow],
+    table: pd.DataFrame,
+    warnings: tuple[str, ...],
+    *,
+    imported: str,
+    alone: bool,
+    tuned: str,
 ) -> Block:
     workload = rows[0].trial.workload
     targets = list(dict.fromkeys(table["target"]))
@@ -121,10 +138,22 @@ def _block(
         heading="" if alone else clean(rows[0].trial.workload_name),
         facts=clean(imported or ", ".join(facts)),
         tables=tuple(tables),
-        notes=(*notes(first, imported=bool(imported)), *compile_note(rows), *capture_note(rows)),
+        notes=(*notes(first, imported=bool(imported), tuned=tuned), *compile_note(rows), *capture_note(rows)),
         warnings=warnings,
         measured_on=_measured_on(rows),
     )
+
+
+def _tuned(suite: SuiteResults) -> str:
+    """Return how the entries of a suite were tuned; "" if none was."""
+    resolved = suite.plan.resolved if suite.plan is not None else {}
+    tuning = resolved.get("tuning")
+    if not tuning:
+        return ""
+    entries = {label: Optimizer.model_validate(entry) for label, entry in resolved["optimizers"].items()}
+    fixed = [clean(label) for label, entry in entries.items() if not entry.is_tuned]
+    text = f"Hyperparameters: the best of {tuning['trials']} tuning trials per optimizer by validation, trained on fresh seeds"
+    return f"{text}; as configured: {', '.join(fixed)}." if fixed else f"{text}."
 
 
 def _imported(suite: SuiteResults) -> str:

@@ -21,8 +21,8 @@ from optbench.report.text import clean
 _WEIGHTS = {"last": "the last weights", "best_validation": "the weights with the best validation metric"}
 
 
-def notes(table: pd.DataFrame, *, imported: bool = False) -> Iterator[str]:
-    """Yield the notes of `table`, the rows of the comparison of one block and target."""
+def notes(table: pd.DataFrame, *, imported: bool = False, tuned: str = "") -> Iterator[str]:
+    """Yield the notes of `table`, the rows of the comparison of one block and target. `tuned`: how its entries were tuned."""
     if table["target"].iloc[0]:
         yield from _of_times(table)
     if shows_gradients(table):
@@ -33,7 +33,7 @@ def notes(table: pd.DataFrame, *, imported: bool = False) -> Iterator[str]:
         yield from _of_unknown_memory(table)
     yield from _of_groups(table)
     if not imported:
-        yield "Hyperparameters as configured: no entry was tuned."
+        yield tuned or "Hyperparameters as configured: no entry was tuned."
 
 
 def _of_times(table: pd.DataFrame) -> Iterator[str]:

@@ -14,6 +14,7 @@ from optbench.suite.types import Trial
 if TYPE_CHECKING:
     from optbench.store import SuiteFolder
     from optbench.suite.load import Loaded
+    from optbench.suite.plan import Winners
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,11 @@ def _plan(loaded: Loaded, folder: SuiteFolder, data: str | None) -> tuple[Trial,
         return identified_by_data(trials, data_root(data))
 
     planned = identified(plan(loaded, None, why_plain))
+    if loaded.suite.tuning is not None and any(folder.trials.glob("*.jsonl")):
+        winners = _winners(loaded, folder, planned)
+        planned = identified(plan(loaded, None, why_plain, winners))
+    else:
+        winners = {}
     if not loaded.suite.sensitivity or not any(folder.trials.glob("*.jsonl")):
         return planned
     from optbench.analysis.sensitivity import extension
@@ -132,7 +138,7 @@ def _plan(loaded: Loaded, folder: SuiteFolder, data: str | None) -> tuple[Trial,
     [stored] = read([folder.path]).suites
     extended: Extensions | None = {}
     while extended is not None:
-        planned = identified(plan(loaded, extended, why_plain))
+        planned = identified(plan(loaded, extended, why_plain, winners))
         known = replace(
             stored,
             plan=make_plan(
@@ -145,3 +151,19 @@ def _plan(loaded: Loaded, folder: SuiteFolder, data: str | None) -> tuple[Trial,
         )
         extended = extension(Results((known,)), extended)
     return planned
+
+
+def _winners(loaded: Loaded, folder: SuiteFolder, planned: Sequence[Trial]) -> Winners:
+    """Return the settings selected by the studies that are complete, from the stored records."""
+    from optbench.analysis.tuning import winners
+    from optbench.store import Results, make_plan, read
+
+    [stored] = read([folder.path]).suites
+    known = make_plan(
+        loaded.name,
+        loaded.suite,
+        planned,
+        higher_is_better=metric_directions(loaded),
+        metric_ranges=metric_ranges(loaded),
+    )
+    return winners(Results((replace(stored, plan=known),)))

@@ -59,10 +59,13 @@ def run_job(job: Job, options: RunOptions, stop: StopRequest, observer: Observer
                 return JobEnd(summary, None)
             planned = {trial.id for trial in job.planned}
             job = job if stop.asked else create_job(job.loaded, options)
-            if planned >= {trial.id for trial in job.planned}:
+            new = [trial for trial in job.planned if trial.id not in planned]
+            if not new:
                 break
             observer.message(
-                "The best point of a sweep is at the edge of its grid: extending the grid for all entries"
+                "Tuning is complete: training the selected settings on the seeds of the suite"
+                if any(not trial.point for trial in new)
+                else "The best point of a sweep is at the edge of its grid: extending the grid for all entries"
             )
         rerun_disturbed(job, options, settings, stop, observer, summary)
     return JobEnd(summary, read([job.folder.path]))

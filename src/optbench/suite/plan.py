@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -15,18 +16,26 @@ from optbench.suite.nested import names_in
 from optbench.suite.reference import file_and_name
 from optbench.suite.scaling import is_scaled, scaled_rate
 from optbench.suite.sweep import Extensions, is_own, own_point, points
+from optbench.suite.tuning import MAX_DIMENSIONS, TUNING_SEED, Point, unit_points
 from optbench.suite.types import Duration, Optimizer, Suite, Trial, Workload
 
 MAX_SWEPT = 100_000
 
+#: settings that tuning selected, by name of the workload and label
+Winners = Mapping[tuple[str, str], Point]
 #: (a cell, the name of its workload) -> reason why its sweep is not stacked, "" if it is
 WhyPlain = Callable[[Loaded, str], str]
 
 
 def plan(
-    loaded: Loaded, extended: Extensions | None = None, why_plain: WhyPlain | None = None
+    loaded: Loaded,
+    extended: Extensions | None = None,
+    why_plain: WhyPlain | None = None,
+    winners: Winners | None = None,
 ) -> tuple[Trial, ...]:
     """Return all trials: by seed, then by workload, with the entries in alternating order (A B C C B A); sweeps are last.
+
+    Entries with search spaces have their tuning trials; their other trials are planned with the settings in `winners`.
 
     The order balances the effect of a machine whose speed drifts over all entries. `extended` contains the extensions of the
     grids; `why_plain` determines which sweeps are stacked (none by default). Raises `OptbenchError` if a referenced file cannot
@@ -35,18 +44,65 @@ def plan(
     hashes = _Hashes(loaded)
     rows: dict[str, list[Trial]] = {}
     swept: dict[str, list[Trial]] = {}
+    tuned: list[Trial] = []
     for cell in loaded.cells:
         for name in cell.loaded.suite.workloads:
             unique = cell_name(name, cell.values)
             own = {"workload_name": unique, "axes": cell.values}
-            of_cell = cell.loaded
+            if cell.loaded.suite.tuning is not None:
+                stacked = why_plain is not None and not why_plain(representative(cell.loaded), name)
+                of_study = _tuned(cell.loaded, name, hashes, stacked=stacked)
+                tuned += [_unhashed(trial, **own) for trial in of_study]
+            of_cell = _with_winners(cell.loaded, unique, winners or {})
             rows[unique] = [_unhashed(row, **own) for row in _rows(of_cell, name, hashes)]
             stacked = (
                 why_plain is not None and bool(of_cell.suite.sensitivity) and not why_plain(of_cell, name)
             )
             of_sweep = _swept(of_cell, name, hashes, extended or {}, stacked=stacked)
             swept[unique] = [_unhashed(row, **own) for row in of_sweep]
-    return (*_in_order(rows, loaded.suite.seeds), *_in_order(swept, loaded.suite.seeds))
+    return (*_in_order(rows, loaded.suite.seeds), *_in_order(swept, loaded.suite.seeds), *tuned)
+
+
+def representative(loaded: Loaded) -> Loaded:
+    """Return the suite with the middle of every search space in its place, for checks of everything else."""
+    suite = loaded.suite
+    if not any(entry.is_tuned for entry in suite.optimizers.values()):
+        return loaded
+    middle = [0.5] * MAX_DIMENSIONS
+    entries = {label: entry.with_point(entry.at(middle)[1]) for label, entry in suite.optimizers.items()}
+    return replace(loaded, suite=suite.model_copy(update={"optimizers": entries}))
+
+
+def _with_winners(loaded: Loaded, workload_name: str, winners: Winners) -> Loaded:
+    """Return the suite with the settings that tuning selected, without the entries whose tuning is not complete."""
+    suite = loaded.suite
+    entries = {
+        label: entry.with_point(winners[workload_name, label]) if entry.is_tuned else entry
+        for label, entry in suite.optimizers.items()
+        if not entry.is_tuned or (workload_name, label) in winners
+    }
+    if entries == suite.optimizers:
+        return loaded
+    return replace(loaded, suite=suite.model_copy(update={"optimizers": entries}))
+
+
+def _tuned(loaded: Loaded, workload_name: str, hashes: _Hashes, *, stacked: bool) -> list[Trial]:
+    """Return the tuning trials of all entries with search spaces, point by point: a study that is stopped has tried all entries."""
+    suite, tuning = loaded.suite, loaded.suite.tuning
+    assert tuning is not None
+    found = []
+    engine = "stacked" if stacked else "plain"
+    for units in unit_points(tuning.sampler, tuning.seed, tuning.trials):
+        for label, entry in suite.optimizers.items():
+            if not entry.is_tuned:
+                continue
+            bare, point = entry.at(units)
+            entries = {**suite.optimizers, label: bare}
+            own = replace(loaded, suite=suite.model_copy(update={"optimizers": entries}))
+            row = _row(own, workload_name, label, hashes, tuning.budget)
+            changes = {"point": point, "study": 0, "seed": TUNING_SEED, "engine": engine}
+            found.append(_unhashed(row, **changes))
+    return found
 
 
 def horizons_of(suite: Suite, entry: Optimizer) -> tuple[Duration, ...]:

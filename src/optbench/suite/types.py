@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -30,6 +31,7 @@ from optbench.suite.parts import (
 )
 from optbench.suite.published import Published
 from optbench.suite.quoting import shown
+from optbench.suite.tuning import Point, Tuning, has_space, point_at, spaces_of
 
 __all__ = [
     "Augment",
@@ -169,7 +171,34 @@ class Optimizer(Strict):
     def _one_way(self) -> Self:
         if self.horizon is not None and self.horizons:
             raise ValueError("expected either 'horizon' or 'horizons'; found both")
+        if self.is_tuned:
+            spaces_of([rule.arguments for rule in self.rules])
         return self
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether some argument is a search space."""
+        return any(has_space(value) for rule in self.rules for value in rule.arguments.values())
+
+    def at(self, units: Sequence[float]) -> tuple[Self, Point]:
+        """Return the entry without its search spaces, and their values at a point of the unit cube."""
+        point = point_at([rule.arguments for rule in self.rules], units)
+        rules = tuple(
+            rule.model_copy(
+                update={"arguments": {k: v for k, v in rule.arguments.items() if not has_space(v)}}
+            )
+            for rule in self.rules
+        )
+        return self.model_copy(update={"rules": rules}), point
+
+    def with_point(self, point: Point) -> Self:
+        """Return the entry with these values in place of its search spaces."""
+        rules = []
+        for position, rule in enumerate(self.rules):
+            prefix = "" if len(self.rules) == 1 else f"{position}."
+            own = {name: point.get(f"{prefix}{name}", value) for name, value in rule.arguments.items()}
+            rules.append(rule.model_copy(update={"arguments": own}))
+        return self.model_copy(update={"rules": tuple(rules)})
 
 
 def _different(horizons: tuple[Duration, ...]) -> tuple[Duration, ...]:
@@ -237,6 +266,9 @@ class Suite(Strict):
     whose final metric meets the target."""
     sensitivity: dict[Label, Grid] = Field(default={})
     """Sweeps, by hyperparameter; several form a Cartesian product. Swept trials are not part of the timed table."""
+    tuning: Tuning | None = None
+    """Tuning of the entries with search spaces, such as `lr: {log: [1e-4, 1e-1]}`. The best settings by validation are trained on the
+    seeds of the suite, which tuning does not use."""
     engine: Literal["auto", "plain"] = "auto"
     """How sweeps are trained. auto: many trials of a small model as one program where that is faster; plain: one by one."""
     published: tuple[Published, ...] = ()
@@ -317,6 +349,8 @@ class Trial(Strict):
     with overrides belongs to the sweep, not to the timed table."""
     axes: dict[str, Any] = Field(default_factory=dict)
     """Values set by the axes of the suite, by path; part of the workload's name."""
+    study: int | None = None
+    """Number of the tuning study that the trial belongs to; None outside of tuning."""
     engine: Literal["plain", "stacked"] = "plain"
     """Engine that trains the trial: `stacked` trials of a sweep are trained together, as one program."""
     sources: dict[str, str] = Field(default_factory=dict)
@@ -349,6 +383,7 @@ class Trial(Strict):
             }
             | ({"engine": self.engine} if self.engine != "plain" else {})
             | ({"cuda_graph": self.cuda_graph} if self.cuda_graph != "auto" else {})
+            | ({"study": self.study} if self.study is not None else {})
         )
 
     @cached_property

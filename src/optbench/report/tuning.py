@@ -1,0 +1,106 @@
+"""Blocks about tuning: what was selected, what it cost, and how much the selection flatters it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from optbench.report.cells import Cell, Column
+from optbench.report.document import Block, Table
+from optbench.report.text import clean, number, seconds
+from optbench.suite.quoting import as_text
+
+CAPTION = "Tuning"
+_SHOWN_AT = (1, 3, 5, 10, 20, 50)  # numbers of trials at which the expected best is shown
+
+
+def tuning_blocks(tuning: pd.DataFrame) -> list[Block]:
+    """Return one block per workload. `tuning`: the rows of one suite (`analysis.tuning.tuning_frame`)."""
+    several = tuning["workload"].nunique() > 1
+    return [
+        _block(table, str(name) if several else "") for name, table in tuning.groupby("workload", sort=False)
+    ]
+
+
+def _block(table: pd.DataFrame, workload: str) -> Block:
+    metric = clean(str(table["metric"].iloc[0]))
+    most = int(table["trials"].max())
+    shown = [k for k in _SHOWN_AT if k <= most and k < most] + [most]
+    columns = (
+        Column("optimizer", lambda row: Cell(clean(row["optimizer"])), text=True),
+        Column("trials", lambda row: Cell(_trials(row))),
+        Column("selected", lambda row: Cell(_settings(row["best"])), text=True),
+        Column(f"tuned {metric}", lambda row: Cell(_number(row["tuned"]))),
+        Column("fresh", lambda row: Cell(_number(row["fresh"]))),
+        Column("optimism", lambda row: Cell(_number(row["optimism"]))),
+        Column("diverged", lambda row: Cell(str(row["diverged"]))),
+        Column("epochs", lambda row: Cell(number(row["tuning_epochs"], 3))),
+        Column("seconds", lambda row: Cell(seconds(row["tuning_seconds"]))),
+    )
+    by_budget = (
+        Column("optimizer", lambda row: Cell(clean(row["optimizer"])), text=True),
+        *(
+            Column(f"{k} trial{'s' * (k != 1)}", lambda row, k=k: Cell(_expected(row, k)))  # type: ignore[misc]
+            for k in shown
+        ),
+    )
+    records = table.to_dict("records")
+    tables = [Table(CAPTION, columns, tuple(tuple(c.cell(row) for c in columns) for row in records))]
+    if any(row["expected_best"] for row in records):
+        caption = f"Expected best {metric} by number of tuning trials"
+        tables.append(
+            Table(caption, by_budget, tuple(tuple(c.cell(row) for c in by_budget) for row in records))
+        )
+    return Block(
+        heading=f"Tuning{f' on {clean(workload)}' if workload else ''}",
+        facts="",
+        tables=tuple(tables),
+        notes=tuple(_notes(table)),
+        warnings=tuple(_warnings(table)),
+        measured_on="",
+    )
+
+
+def _trials(row: Mapping[Any, Any]) -> str:
+    missing = row["trials"] - row["complete"]
+    return str(row["trials"]) if not missing else f"{row['complete']} of {row['trials']}"
+
+
+def _settings(point: Mapping[str, Any]) -> str:
+    return clean(", ".join(f"{name}={as_text(value)}" for name, value in point.items())) or "–"
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else number(value, 4)
+
+
+def _expected(row: Mapping[Any, Any], k: int) -> str:
+    curve = row["expected_best"]
+    return _number(curve[k - 1]) if k <= len(curve) else "–"
+
+
+def _notes(table: pd.DataFrame) -> Iterator[str]:
+    yield (
+        "Selected: the best trial by the validation metric at the end of training; the test split is never used. Tuned: its metric, with "
+        "the seed of tuning. Fresh: the mean over the seeds of the suite, which tuning did not use. Optimism: by how much tuned is better."
+    )
+    if any(map(len, table["expected_best"])):
+        yield "Expected best: after so many of the trials in random order, by the unbiased estimator of Tang et al. 2020 (2004.13705)."
+
+
+def _warnings(table: pd.DataFrame) -> Iterator[str]:
+    for row in table[table["edge"] != ""].to_dict("records"):
+        yield f"the best setting of {clean(row['optimizer'])} is at the {clean(row['edge'])} of its space: widen the space and run again"
+    if table["trials"].nunique() > 1 or table["complete"].nunique() > 1:
+        yield "the entries have different numbers of tuning trials"
+    if table["dimensions"].nunique() > 1:
+        sizes = ", ".join(
+            f"{clean(row['optimizer'])} {row['dimensions']}" for row in table.to_dict("records")
+        )
+        yield f"the entries have different numbers of search spaces, so that the same number of trials covers them differently: {sizes}"
+    lost = table[(table["complete"] == table["trials"]) & table["best_trial"].isna()]
+    for label in lost["optimizer"]:
+        yield f"no tuning trial of {clean(label)} trained: it has no row in the table"

@@ -1,0 +1,285 @@
+"""Tuning: search spaces, points, selection by validation, fresh seeds, and what the report says about it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import optbench
+from optbench import report
+from optbench.analysis.table import comparison
+from optbench.analysis.tuning import expected_curve, studies, tuning_frame, winners
+from optbench.catalog.check import problems
+from optbench.errors import OptbenchError
+from optbench.events import Evaluated, Event, Finished
+from optbench.store import Results, read
+from optbench.suite.dump import dump_text
+from optbench.suite.load import load
+from optbench.suite.plan import plan
+from optbench.suite.tuning import TUNING_SEED, unit_points
+from optbench.suite.types import Trial
+from results_builder import curve, diverged, write_trials
+
+SUITE = """\
+workload: {model: {name: mlp, hidden: [8]}, data: digits, batch_size: 64, budget: 2 epochs}
+tuning: {trials: 4}
+seeds: 5
+optimizers:
+  SGD: {use: sgd, lr: {log: [1e-3, 1]}}
+  Adam: {use: adam, lr: {log: [1e-4, 1e-1]}, betas: [{choice: [0.9, 0.95]}, 0.999]}
+  Fixed: {use: sgd, lr: 0.1}
+"""
+
+
+def _write(folder: Path, text: str = SUITE) -> Any:
+    (folder / "s.yaml").write_text(text)
+    return load(folder / "s.yaml")
+
+
+def _results(folder: Path, events: Callable[[Trial], list[Event]], text: str = SUITE) -> Results:
+    """Write the trials that a run would have made: the studies, then the selected settings."""
+    loaded = _write(folder, text)
+    for selected in ({}, None):
+        trials = plan(loaded, winners=winners(read([folder / "r"])) if selected is None else {})
+        write_trials(folder / "r", loaded.suite, trials, {t.id: events(t) for t in trials}, name="s")
+    return read([folder / "r"])
+
+
+# --- spaces and points
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("{log: [1e-3, 1]}", "{log: [0, 1]}", r"s.yaml:5:.*lr: expected a minimum above 0"),
+        ("{log: [1e-3, 1]}", "{log: [1, 1]}", r"lr: expected a minimum below the maximum; found 1 and 1"),
+        (
+            "{log: [1e-3, 1]}",
+            "{log: [1]}",
+            r"lr: expected \[minimum, maximum\], as in \{log: \[1e-4, 1\]\}; found a list",
+        ),
+        ("{log: [1e-3, 1]}", "{integer: [1, 2.5]}", r"lr: expected whole numbers"),
+        ("{log: [1e-3, 1]}", "{one_minus_log: [0.1, 1]}", r"lr: expected a maximum below 1"),
+        ("{choice: [0.9, 0.95]}", "{choice: [0.9]}", r"betas: expected at least two choices"),
+        ("{choice: [0.9, 0.95]}", "{choice: [0.9, 0.9]}", r"betas: expected distinct choices"),
+        ("trials: 4", "trials: 1", r"tuning.trials: expected a whole number of at least 2"),
+        ("trials: 4", "trials: 4, budget: 3 seconds", r"budget: expected epochs or steps; found seconds"),
+        ("trials: 4", "trials: 4, sampler: tpe", r"expected one of quasi_random, random; found 'tpe'"),
+    ],
+)
+def test_invalid_spaces_are_reported_with_their_place(
+    right: str, wrong: str, message: str, tmp_path: Path
+) -> None:
+    assert right in SUITE
+    with pytest.raises(OptbenchError, match=message):
+        _write(tmp_path, SUITE.replace(right, wrong, 1))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "where", "message"),
+    [
+        ("tuning: {trials: 4}\n", "", "optimizers.SGD", "search spaces require 'tuning'"),
+        ("lr: {log: [1e-3, 1]}", "lrr: {log: [1e-3, 1]}", "optimizers.SGD.lrr", "no argument 'lrr'"),
+        (
+            "trials: 4",
+            "trials: 4, metric: accurcy",
+            "tuning.metric",
+            "no metric 'accurcy'; did you mean 'accuracy'",
+        ),
+    ],
+)
+def test_check_finds_spaces_that_mean_nothing(
+    right: str, wrong: str, where: str, message: str, tmp_path: Path
+) -> None:
+    found = problems(_write(tmp_path, SUITE.replace(right, wrong, 1)), tmp_path)
+    assert any(problem.where == where and message in problem.message for problem in found), found
+
+
+@pytest.mark.parametrize("sampler", ["quasi_random", "random"])
+def test_more_trials_continue_the_points_of_fewer(sampler: Any) -> None:
+    assert unit_points(sampler, 3, 50)[:5] == unit_points(sampler, 3, 5)
+    assert unit_points(sampler, 3, 5) != unit_points(sampler, 4, 5)
+    assert all(0 <= unit < 1 for point in unit_points(sampler, 3, 200) for unit in point)
+
+
+def test_points_of_a_logarithmic_space_are_spread_over_its_decades(tmp_path: Path) -> None:
+    loaded = _write(tmp_path, SUITE.replace("trials: 4", "trials: 60"))
+    rates = [t.point["lr"] for t in plan(loaded) if t.label == "SGD" and t.study is not None]
+    assert len(rates) == 60
+    counts = np.histogram(np.log10(rates), bins=3, range=(-3, 0))[0]
+    assert counts.sum() == 60
+    assert min(counts) >= 17
+
+
+def test_entries_with_equal_spaces_get_equal_points_and_nested_choices_are_filled(tmp_path: Path) -> None:
+    twice = SUITE.replace("  Fixed:", "  Twin: {use: sgd, lr: {log: [1e-3, 1]}}\n  Fixed:")
+    trials = [trial for trial in plan(_write(tmp_path, twice)) if trial.study is not None]
+    by_label = {label: [t.point for t in trials if t.label == label] for label in ("SGD", "Twin", "Adam")}
+    assert by_label["SGD"] == by_label["Twin"]
+    assert {point["betas"][0] for point in by_label["Adam"]} == {0.9, 0.95}
+    assert {point["betas"][1] for point in by_label["Adam"]} == {0.999}
+    assert {trial.seed for trial in trials} == {TUNING_SEED}
+
+
+def test_a_tuned_suite_survives_being_written_out(tmp_path: Path) -> None:
+    first = _write(tmp_path)
+    (tmp_path / "t.yaml").write_text(dump_text(first.suite))
+    assert load(tmp_path / "t.yaml").suite == first.suite
+
+
+def test_suites_without_tuning_keep_their_trial_ids(tmp_path: Path) -> None:
+    text = SUITE.replace("tuning: {trials: 4}\n", "").replace("{log: [1e-3, 1]}", "0.1")
+    text = text.replace("{log: [1e-4, 1e-1]}", "1e-3").replace(
+        "[{choice: [0.9, 0.95]}, 0.999]", "[0.9, 0.999]"
+    )
+    trials = plan(_write(tmp_path, text))
+    assert "study" not in trials[0].model_dump(exclude_defaults=True)
+
+
+# --- selection
+
+
+def _by_rate(trial: Trial) -> list[Event]:
+    """Better the nearer the rate of SGD is to 0.1; the test split says the opposite."""
+    rate = trial.point.get("lr") or trial.entry.rules[0].arguments["lr"]
+    good = 0.9 - 0.1 * abs(np.log10(rate) + 1)
+    events = curve([0.5, good + (0.02 if trial.study is not None else 0)], final=1 - good)
+    return events
+
+
+def test_the_best_by_validation_is_trained_on_fresh_seeds(tmp_path: Path) -> None:
+    results = _results(tmp_path, _by_rate)
+    table = comparison(results).set_index("optimizer")
+    assert set(table.index) == {"SGD", "Adam", "Fixed"}
+    frame = tuning_frame(results).set_index("optimizer")
+    tried = [t.point["lr"] for t in plan(_write(tmp_path)) if t.label == "SGD" and t.study is not None]
+    best = min(tried, key=lambda rate: abs(np.log10(rate) + 1))
+    assert frame.loc["SGD", "best"] == {"lr": best}
+    rows = [
+        row
+        for row in results.suites[0].plan.rows
+        if row.trial["label"] == "SGD" and row.trial["study"] is None
+    ]  # type: ignore[union-attr]
+    assert [row.trial["entry"]["rules"][0]["arguments"]["lr"] for row in rows] == [best]
+    assert frame.loc["SGD", "optimism"] == pytest.approx(0.02)
+    assert frame.loc["SGD", "fresh_n"] == 5
+    assert (frame.loc["Adam", "dimensions"], frame.loc["SGD", "dimensions"]) == (2, 1)
+    assert "Fixed" not in frame.index
+
+
+def test_nothing_is_selected_while_trials_are_missing(tmp_path: Path) -> None:
+    loaded = _write(tmp_path)
+    trials = plan(loaded)
+    events = {t.id: _by_rate(t) for t in trials[:-1]}
+    write_trials(tmp_path / "r", loaded.suite, trials, events, name="s")
+    assert set(winners(read([tmp_path / "r"]))) == {("digits", "SGD")}
+
+
+def test_an_entry_whose_trials_all_diverged_has_no_row_and_a_warning(tmp_path: Path) -> None:
+    results = _results(
+        tmp_path, lambda t: diverged() if t.label == "Adam" and t.study is not None else _by_rate(t)
+    )
+    assert set(comparison(results)["optimizer"]) == {"SGD", "Fixed"}
+    text = " ".join(report.render(results, format="markdown").split())
+    assert "no tuning trial of Adam trained: it has no row in the table" in text
+
+
+def test_the_report_has_costs_settings_and_no_claim_that_nothing_was_tuned(tmp_path: Path) -> None:
+    text = report.render(_results(tmp_path, _by_rate), format="markdown")
+    assert "no entry was tuned" not in text
+    assert (
+        "the best of 4 tuning trials per optimizer by validation, trained on fresh seeds; as configured: Fixed."
+        in text
+    )
+    assert "Expected best accuracy by number of tuning trials" in text
+    assert "the entries have different numbers of search spaces" in text
+
+
+def test_a_selected_value_at_an_end_of_its_space_is_flagged(tmp_path: Path) -> None:
+    text = SUITE.replace("trials: 4", "trials: 40").replace("{log: [1e-3, 1]}", "{log: [1e-3, 0.09]}")
+    frame = tuning_frame(_results(tmp_path, _by_rate, text)).set_index("optimizer")
+    assert frame.loc["SGD", "edge"] == "upper end of lr (0.09)"
+    assert frame.loc["Adam", "edge"] == "upper end of lr (0.1)"
+
+
+def test_the_expected_best_is_the_mean_over_all_orders_of_the_trials(tmp_path: Path) -> None:
+    results = _results(tmp_path, _by_rate)
+    study = next(study for study in studies(results) if study.label == "SGD")
+    orders = list(itertools.permutations(study.scores))
+    by_hand = [np.mean([max(order[:k]) for order in orders]) for k in range(1, 5)]
+    assert expected_curve(study) == pytest.approx(by_hand)
+
+
+def test_selection_among_noisy_equals_is_optimistic_by_the_expected_maximum(tmp_path: Path) -> None:
+    """With 40 equal settings and noise of 0.01, the best looks 2.16 x 0.01 better than it is (normal order statistics)."""
+    random = np.random.RandomState(0)
+    gaps = []
+    for number in range(12):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        text = SUITE.replace("trials: 4", "trials: 40").replace("seeds: 5", "seeds: 20")
+        results = _results(folder, lambda t: curve([0.5, 0.8 + 0.01 * random.randn()]), text)
+        gaps += tuning_frame(results)["optimism"].tolist()
+    assert np.mean(gaps) == pytest.approx(0.0216, abs=0.003)
+
+
+# --- real runs
+
+
+def _quick(**changes: Any) -> dict[str, Any]:
+    return {
+        "workload": {
+            "model": {"name": "mlp", "hidden": [8]},
+            "data": {
+                "name": "synthetic",
+                "shape": [6],
+                "classes": 3,
+                "train": 64,
+                "validation": 32,
+                "test": 32,
+            },
+            "batch_size": 16,
+            "budget": {"epochs": 1},
+        },
+        "seeds": 2,
+        "tuning": {"trials": 3},
+        "optimizers": {
+            "SGD": {"use": "sgd", "lr": {"log": [1e-3, 1]}},
+            "Again": {"use": "sgd", "lr": {"log": [1e-3, 1]}},
+        },
+        **changes,
+    }
+
+
+def _first_attempts(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*.jsonl") if "attempt" not in path.name}
+
+
+def test_a_run_tunes_then_trains_and_a_larger_budget_continues_it(tmp_path: Path) -> None:
+    study = optbench.run(_quick(), results=tmp_path)
+    frame = study.tuning().set_index("optimizer")
+    assert frame.loc["SGD", "best"] == frame.loc["Again", "best"]
+    assert frame.loc["SGD", "tuned"] == frame.loc["Again", "tuned"]
+    table = study.table().set_index("optimizer")
+    assert table.loc["Again", "difference"] == 0
+    before = _first_attempts(tmp_path)
+    assert len(before) == 2 * 3 + 2 * 2
+    more = optbench.run(_quick(tuning={"trials": 5}), results=tmp_path)
+    assert set(more.tuning()["complete"]) == {5}
+    after = _first_attempts(tmp_path)
+    assert before <= after
+    assert len([name for name in after - before if f"seed{TUNING_SEED}" in name]) == 2 * 2
+
+
+def test_stored_tuning_trials_never_end_with_another_status_than_completed(tmp_path: Path) -> None:
+    study = optbench.run(_quick(), results=tmp_path)
+    for suite in study.results.suites:
+        for log in suite.logs:
+            assert isinstance(log.finished, Finished)
+            assert log.finished.status == "completed"
+            assert all(isinstance(event, Evaluated) for event in log.evaluations)
