@@ -89,6 +89,26 @@ def data(text: str) -> dict:
     return json.loads(found[1])
 
 
+def figures(text: str, kind: str) -> list[dict]:
+    """Return the figures with marks of this kind in their first panel, with the numbers in place of their indices."""
+    content = data(text)
+    found = [
+        each for each in content["figures"] if any(mark["m"] == kind for mark in each["panels"][0]["marks"])
+    ]
+    for mark in (mark for each in found for panel in each["panels"] for mark in panel["marks"]):
+        if mark["m"] in ("line", "points"):
+            mark |= {
+                key: content["arrays"][mark[key]]
+                for key in ("x", "y", "lo", "hi")
+                if isinstance(mark.get(key), int)
+            }
+    return found
+
+
+def marks(panel: dict, kind: str) -> list[dict]:
+    return [mark for mark in panel["marks"] if mark["m"] == kind]
+
+
 def test_the_page_is_one_whole_document_without_references(tmp_path):
     text = page(tmp_path)
     document = Document(text)
@@ -121,20 +141,19 @@ def test_without_a_script_tables_notes_warnings_and_sources_are_there(tmp_path):
 
 def test_a_sweep_over_two_hyperparameters_is_a_map_an_entry_with_intervals_and_failures(tmp_path):
     swept_twice(tmp_path)
-    [figure] = [
-        each
-        for each in data(render(read([tmp_path / "results"]), "html"))["figures"]
-        if each["kind"] == "maps"
-    ]
-    assert (figure["x"], figure["y"], figure["higher"]) == ("lr", "momentum", True)
-    assert [series["n"] for series in figure["series"]] == ["SGD", "Adam"]
-    first = figure["series"][0]
-    cells = list(zip(first["x"], first["y"], first["z"], first["failed"], first["k"], strict=True))
-    assert (0.01, 0, 0.805, 0, 2) in cells
-    assert [failed for rate, _, _, failed, _ in cells if rate == 1] == [1, 1]
-    assert (first["x"][first["own"]], first["y"][first["own"]]) == (0.1, 0.9)
-    assert first["lo"][first["own"]] < first["z"][first["own"]] < first["hi"][first["own"]]
-    assert "2 seeds" in figure["note"]
+    found = figures(render(read([tmp_path / "results"]), "html"), "cells")
+    assert [each["title"] for each in found] == ["SGD over lr and momentum", "Adam over lr and momentum"]
+    [panel] = found[0]["panels"]
+    assert (panel["x"]["label"], panel["y"]["label"]) == ("lr", "momentum")
+    [cells] = panel["marks"]
+    assert (cells["columns"], cells["rows"]) == (["0.01", "0.1", "1"], ["0", "0.9"])
+    assert cells["values"][0][0] == 0.805
+    assert cells["texts"][0][0] == "80.5"
+    assert cells["more"][0] == ["2 seeds", "2 seeds", "2 seeds, 1 counted as the worst outcome"]
+    assert cells["framed"] == [1, 1]  # the entry as written: rate 0.1, momentum 0.9
+    assert "90.50 % (" in cells["facts"][1][1]
+    assert cells["best"] > cells["worst"]
+    assert "2 seeds" in found[0]["note"]
 
 
 def test_trials_of_a_sweep_that_failed_are_told_where_failures_are(tmp_path):
@@ -159,17 +178,16 @@ def test_numbers_of_a_source_are_drawn_beside_what_was_measured_of_them(tmp_path
     events = {("SGD", seed): reaching(3, 0.95 + seed / 1000) for seed in range(6)}
     events |= {("Never", seed): curve([0.5] * 10) for seed in range(6)}
     text = page(tmp_path, ("SGD", "Never"), 6, events, published=rows)
-    drawn = [each for each in data(text)["figures"] if each["kind"] == "claims"]
-    assert [each["y"] for each in drawn] == 2 * [
-        "epochs to target",
-        "final metric",
-        "multiple of the parameters' bytes",
-    ]
-    sgd, never = drawn[0]["rows"]
-    assert (sgd["value"], sgd["margin"], sgd["mean"], sgd["k"]) == (3, 1, 3, 6)
-    assert (sgd["verdict"], never["verdict"]) == ("reproduced", "contradicted")
-    assert (never["mean"], never["lo"], never["o"]) == (None, 10, 1)
-    assert drawn[2]["rows"][0]["margin"] == 0.05  # the default, as a verdict takes it
+    drawn = [each for each in data(text)["figures"] if each["title"].startswith("Published")]
+    names = ["epochs to target", "final metric", "memory overhead (x)"]
+    assert [each["panels"][0]["x"]["label"] for each in drawn] == 2 * names
+    sgd, never = drawn[0]["panels"][0]["rows"]
+    assert sgd["facts"][0] == ["published", "3", "± 1"]
+    assert sgd["facts"][1][::2] == ["measured", "6 seeds"]
+    assert [row["facts"][2][1] for row in (sgd, never)] == ["reproduced", "contradicted"]
+    assert never["facts"][1][1] == "not reached by half of the seeds within 10"
+    assert never["o"] == 1
+    assert drawn[2]["panels"][0]["rows"][0]["facts"][0][2] == "± 0.05"  # the default, as a verdict takes it
     assert "published by A survey" in drawn[0]["note"]
     assert "6 seeds" in drawn[0]["note"]
     assert "published by A paper" in drawn[3]["note"]
@@ -199,33 +217,43 @@ def test_labels_are_text_and_never_markup(tmp_path):
 
 def test_curves_are_the_median_and_the_range_over_seeds_with_n(tmp_path):
     events = {("SGD", seed): curve([0.1 * (seed + 1), 0.95]) for seed in range(3)}
-    figures = data(page(tmp_path, ("SGD",), events=events))["figures"]
-    (accuracy,) = [f for f in figures if f.get("metric") == "accuracy"]
-    (series,) = accuracy["series"]
-    assert series["y"] == [0.2, 0.95]
-    assert (series["lo"], series["hi"]) == ([0.1, 0.95], [0.3, 0.95])
-    assert series["c"] == {"epoch": [1, 2], "step": [10, 20], "seconds": [0.5, 1]}
-    assert series["k"] == 3
-    assert series["marks"] == [{"epoch": 2, "step": 20, "seconds": 1, "y": 0.9}]
-    assert accuracy["targets"] == [0.9]
-    assert "Median over seeds (3 seeds); band: range over seeds" in accuracy["note"]
+    accuracy = figures(page(tmp_path, ("SGD",), events=events), "line")[0]
+    assert [panel["time"] for panel in accuracy["panels"]] == ["epoch", "step", "seconds"]
+    for panel, times in zip(accuracy["panels"], ([1, 2], [10, 20], [0.5, 1]), strict=True):
+        [line] = marks(panel, "line")
+        assert (line["x"], line["y"], line["lo"], line["hi"]) == (
+            times,
+            [0.2, 0.95],
+            [0.1, 0.95],
+            [0.3, 0.95],
+        )
+        assert (line["k"], line["of"]) == (3, "seeds")
+        [reached] = marks(panel, "points")
+        assert (reached["x"], reached["above"]) == (times[1:], True)
+        assert [rule["y"] for rule in marks(panel, "rule")] == [0.9]
+    assert "Lines: median of 3 seeds; band: minimum to maximum" in accuracy["note"]
 
 
 @pytest.mark.parametrize(
     ("seeds", "note"),
-    [(1, "mean, without an interval. 1 seed"), (3, "mean with its 95 % t interval. 3 seeds")],
+    [
+        (1, "(1 seed); test split, last weights. Vertical line: mean."),
+        (3, "horizontal line: its 95\u00a0% t interval"),
+    ],
 )
 def test_no_interval_is_claimed_of_one_seed(tmp_path, seeds, note):
-    figures = data(page(tmp_path, seeds=seeds))["figures"]
-    assert note in next(figure["note"] for figure in figures if figure["kind"] == "dots")
+    found = data(page(tmp_path, seeds=seeds))["figures"]
+    assert note in next(each["note"] for each in found if each["title"] == "Final accuracy")
 
 
 def test_censored_seeds_are_counted_in_the_survival_figure(tmp_path):
     events = {("SGD", 0): curve([0.5] * 10), ("SGD", 1): reaching(3), ("SGD", 2): reaching(4)}
-    figures = data(page(tmp_path, ("SGD",), events=events))["figures"]
-    (survival,) = [figure for figure in figures if figure["kind"] == "survival"]
-    assert "1 seed censored at the budget" in survival["note"]
-    assert survival["series"][0]["u"]["epoch"]["y"] == pytest.approx([0.66667, 0.33333, 0.33333])
+    found = figures(page(tmp_path, ("SGD",), events=events), "line")
+    (survival,) = [each for each in found if each["title"].startswith("Time to")]
+    assert "1 of 3 trials" in survival["note"]
+    [line] = marks(survival["panels"][0], "line")
+    assert line["y"] == pytest.approx([1, 0.66667, 0.33333, 0.33333])
+    assert line["steps"]
 
 
 def test_failures_are_told_with_their_last_lines_and_have_no_dot(tmp_path):
@@ -237,8 +265,12 @@ def test_failures_are_told_with_their_last_lines_and_have_no_dot(tmp_path):
     assert "line 99" in words
     assert "line 91" not in words
     assert "5 of 6 trials did not complete" in words
-    (dots,) = [figure for figure in data(text)["figures"] if figure["kind"] == "dots"]
-    assert [(len(row["v"]), row["lost"]) for row in dots["rows"]] == [(1, 2), (0, 1)]
+    [panel] = next(each for each in figures(text, "points") if each["title"] == "Final accuracy")["panels"]
+    assert [len(points["x"]) for points in marks(panel, "points") if not points.get("ink")] == [1, 0]
+    assert [label["text"] for label in marks(panel, "label")] == [
+        "◂ 1 of 3 diverged, 1 of 3 failed",
+        "◂ 1 of 3 failed",
+    ]
 
 
 def test_only_entries_that_can_be_told_apart_are_marked(tmp_path):
@@ -249,8 +281,8 @@ def test_only_entries_that_can_be_told_apart_are_marked(tmp_path):
     }
     text = page(tmp_path / "apart", ("SGD", "Adam", "AdamW"), 5, apart)
     assert text.count('class="mark"') == 2
-    (dots,) = [figure for figure in data(text)["figures"] if figure["kind"] == "dots"]
-    assert [row["top"] for row in dots["rows"]] == [False, True, True]
+    [panel] = next(each for each in figures(text, "points") if each["title"] == "Final accuracy")["panels"]
+    assert [row.get("top", False) for row in panel["rows"]] == [False, True, True]
     same = {(label, seed): reaching(3, 0.9 + seed / 100) for label in ("SGD", "Adam") for seed in range(5)}
     tied = page(tmp_path / "tied", events=same, seeds=5)
     assert 'class="mark"' not in tied
@@ -277,13 +309,10 @@ def noisy(labels, seeds: int, evaluations: int) -> dict:
 
 def test_long_curves_are_thinned_and_say_so(tmp_path, monkeypatch):
     assert "extremes kept" not in page(tmp_path / "short")
-    monkeypatch.setattr("optbench.report.page.curves.NUMBERS", 1000)
+    monkeypatch.setattr("optbench.report.page.plots.NUMBERS", 1000)
     text = page(tmp_path / "long", ("SGD",), 2, noisy(("SGD",), 2, 300))
-    assert "thinned to at most 83 evaluations per curve, with extremes kept" in text
-    assert (
-        max(len(line["y"]) for f in data(text)["figures"] if f["kind"] == "lines" for line in f["series"])
-        <= 85
-    )
+    assert "Thinned to at most" in text
+    assert max(len(line["y"]) for f in figures(text, "line") for line in marks(f["panels"][0], "line")) <= 85
 
 
 @pytest.mark.slow
@@ -291,7 +320,6 @@ def test_forty_optimizers_of_ten_seeds_stay_under_two_megabytes(tmp_path):
     labels = tuple(f"entry {number} with a label that is rather long" for number in range(40))
     text = page(tmp_path, labels, 10, noisy(labels, 10, 200))
     assert len(text.encode()) < 2_000_000
-    assert "extremes kept" in text
 
 
 def test_thinning_keeps_ends_extremes_and_what_it_is_told():
@@ -314,7 +342,7 @@ def test_imported_results_have_a_page_with_their_leaderboard(tmp_path):
     words = Document(text).words()
     assert "Leaderboard" in words
     assert "Imported AlgoPerf logs" in words
-    assert {figure["kind"] for figure in data(text)["figures"]} >= {"lines", "survival"}
+    assert {each["title"].partition(" ")[0] for each in data(text)["figures"]} >= {"Validation", "Time"}
     alone = Document(render_report(build_leaderboard(read([tmp_path / "results"])), "html"))
     assert alone.open == []
     assert "Scores" in alone.words()

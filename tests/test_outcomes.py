@@ -8,7 +8,7 @@ from optbench.report import render
 from optbench.store import read
 from results_builder import a_suite, diverged, failed, finished, reaching, started, write
 from test_figures import of, texts
-from test_html import data
+from test_html import figures
 
 OUT_OF_MEMORY = [started(), finished(status="out_of_memory", epochs=0)]
 
@@ -30,6 +30,6 @@ def test_table_figure_and_page_use_the_same_words(tmp_path, ends, words):
     write(tmp_path, a_suite(seeds=2), events)
     results = read([tmp_path])
     assert f"| {words} |" in render(results, "markdown")
-    (dots,) = [figure for figure in data(render(results, "html"))["figures"] if figure["kind"] == "dots"]
-    assert [row["ended"] for row in dots["rows"]] == ["", words]
+    found = figures(render(results, "html"), "label")
+    assert [mark["text"] for mark in found[0]["panels"][0]["marks"] if mark["m"] == "label"] == [f"◂ {words}"]
     assert f"◂ {words}" in texts(of(results)["finals"])

@@ -116,6 +116,7 @@ class Cells:
     more: tuple[tuple[str, ...], ...]  # seeds and failures
     worst: float
     best: float
+    format: str = "number"  # of the values
     framed: tuple[int, int] | None = None  # x and y of the configured value
 
 
@@ -156,6 +157,7 @@ class Panel:
     parts: tuple[Part, ...] = ()
     time: str = ""
     in_files: bool = True
+    on_page: bool = True
     note: str = ""
 
 
@@ -204,7 +206,10 @@ def _text(value: float, format: str) -> str:
     if format == "bytes":
         size, name = byte_unit(abs(value))
         return f"{number(value / size)} {name}"
-    return f"{100 * value:.2f}" if format == "percent" else number(value, 4)
+    if format == "percent":
+        return f"{100 * value:.2f}"
+    text = number(value, 4)
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
 def seeds_text(counts: Iterable[Any]) -> str:

@@ -48,8 +48,12 @@ def drawings(material: Material) -> Iterator[Drawing]:
                 decades = _DECADES if series == "learning_rate" else math.inf
                 axis, cuts = y_axis(own, title, "number", decades=decades)
                 outside |= cuts
+                on_page = series != "loss" and (series != "learning_rate" or own["median"].nunique() > 1)
                 drawn = curve_panels(own, entries, axis, title=title, note=note, only_lead=True)
-                panels += (replace(panel, in_files=panel.in_files and series in _IN_FILES) for panel in drawn)
+                panels += (
+                    replace(panel, in_files=panel.in_files and series in _IN_FILES, on_page=on_page)
+                    for panel in drawn
+                )
         notes = (band_note(curves), *(["Some evaluations lie outside the axes."] if outside else []))
         yield Drawing(
             file_stem("dynamics", group.stem),

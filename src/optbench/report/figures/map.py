@@ -63,7 +63,17 @@ def _plot(place: str, entry: Entry, grid: pd.DataFrame, ends: tuple[float, float
     columns, rows = ([f"{value:g}" for value in values] for values in (means.columns, means.index))
     values = tuple(tuple(row) for row in means.to_numpy(float).tolist())
     cells = Cells(
-        0, tuple(columns), tuple(rows), values, tuple(texts), tuple(facts), tuple(more), worst, best, framed
+        0,
+        tuple(columns),
+        tuple(rows),
+        values,
+        tuple(texts),
+        tuple(facts),
+        tuple(more),
+        worst,
+        best,
+        format,
+        framed,
     )
     notes = [
         f"Mean of {seeds_text(grid['n'])} of the last validation {metric}{unit and f' ({unit})'}; lighter is better"
@@ -72,7 +82,9 @@ def _plot(place: str, entry: Entry, grid: pd.DataFrame, ends: tuple[float, float
     notes += ["Frame: the configured value."] if framed else []
     notes += [f"†: trials there {WORST}, and count as the worst outcome."] if grid["failures"].any() else []
     panel = Panel(Axis(clean(str(first["x_name"]))), Axis(clean(str(first["y_name"]))), (cells,))
-    return Plot(place, entry.name, tuple(notes), (panel,), (entry,))
+    return Plot(
+        place, f"{entry.name} over {panel.x.label} and {panel.y.label}", tuple(notes), (panel,), (entry,)
+    )
 
 
 def _more(seeds: float, failures: float) -> str:

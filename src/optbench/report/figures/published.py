@@ -26,7 +26,7 @@ from optbench.report.plots import (
     value_text,
 )
 from optbench.report.published import CAPTION
-from optbench.report.text import clean, number
+from optbench.report.text import clean
 from optbench.suite.published import DETERMINISTIC_MARGIN
 
 _TITLES = {
@@ -106,7 +106,7 @@ def _facts(row: Mapping[str, Any], format: str) -> Iterator[tuple[str, str, str]
     yield (
         "published",
         value_text(float(row["value"]), format),
-        f"± {number(factor * margin)} {unit}".strip() if margin > 0 else "",
+        f"± {factor * margin:g} {unit}".strip() if margin > 0 else "",
     )
     seeds = "" if row["column"] == "memory_overhead" else seeds_text([row["n"]])
     if measured == measured:

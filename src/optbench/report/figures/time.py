@@ -33,8 +33,10 @@ def drawings(material: Material) -> Iterator[Drawing]:
                 for part in parts
             ]
             rows.append(Row(place, clean(entry.name), tuple(facts)))
-            stacks.append(Stack(place, tuple(shares.tolist()), f"{seconds(float(measured.sum()))} s"))
-        x = Axis("share of the trial's time", "percent", 0.0, 1.0)
+            stacks.append(Stack(place, tuple(measured.tolist()), f"{seconds(float(measured.sum()))} s"))
+        x = Axis(
+            "seconds per trial", low=0.0, high=float(times.groupby("config_id")["seconds"].sum().max()) * 1.01
+        )
         panel = Panel(
             x,
             Axis(""),

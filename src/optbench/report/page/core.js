@@ -1,10 +1,15 @@
 // Shared code: the page's data, state, elements, number formatting, scales, markers.
-const { entries: ENTRIES, figures: FIGURES } = JSON.parse(document.getElementById("data").textContent);
-const UNITS = { epoch: "epochs", step: "steps", seconds: "seconds of training", gradients: "gradient evaluations" };
+const { entries: ENTRIES, arrays: ARRAYS, figures: FIGURES } = JSON.parse(document.getElementById("data").textContent);
 const state = { unit: "epoch", hidden: new Set(), focus: null };
 const listeners = [];
 const changed = () => listeners.forEach((listener) => listener());
 const shown = (series) => series.filter((each) => !state.hidden.has(each.o));
+// Marks of lines and points refer to arrays by index, as they share many.
+for (const mark of FIGURES.flatMap((figure) => figure.panels).flatMap((panel) => panel.marks)) {
+  if (mark.m !== "line" && mark.m !== "points") continue;
+  for (const part of ["x", "y", "lo", "hi"]) if (mark[part] !== undefined) mark[part] = ARRAYS[mark[part]];
+  if (Array.isArray(mark.k)) mark.k = ARRAYS[mark.k[0]];
+}
 
 function make(kind, tag, attributes, children) {
   const element = kind ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
@@ -23,12 +28,6 @@ const html = (tag, attributes, ...children) => make(false, tag, attributes, chil
 const ruler = document.createElement("canvas").getContext("2d");
 ruler.font = `12px ${getComputedStyle(document.documentElement).getPropertyValue("--sans") || "sans-serif"}`;
 const widthOf = (text) => ruler.measureText(text).width;
-function shortened(text, room) {
-  const letters = [...text];
-  if (widthOf(text) <= room) return text;
-  while (letters.length > 1 && widthOf(`${letters.join("")}…`) > room) letters.pop();
-  return `${letters.join("").trimEnd()}…`;
-}
 
 // Names shortened to a width and still distinct: a common beginning is cut first, then the middle.
 function distinct(names, room) {
@@ -77,10 +76,10 @@ const FORMATS = {
   bytes: { unit: "", tick: bytes, full: bytes },
 };
 const formatX = (value) => decimal(value, 4);
-const withBand = (point, format) =>
+const withBand = (point, full) =>
   point.lo === null || point.lo === undefined || point.hi === null || point.hi === undefined
-    ? format.full(point.y)
-    : `${format.full(point.y)} (${format.full(point.lo).replace(" %", "")} to ${format.full(point.hi).replace(" %", "")})`;
+    ? full(point.y)
+    : `${full(point.y)} (${full(point.lo).replace(" %", "")} to ${full(point.hi).replace(" %", "")})`;
 const seeds = (n) => (n === undefined || n === null ? "" : `${n} seed${n === 1 ? "" : "s"}`);
 
 // ---- scales
@@ -128,10 +127,10 @@ const PENTAGON = Array.from({ length: 5 }, (_, index) => {
 const PLUS = "M-.38 -1H.38V-.38H1V.38H.38V1H-.38V.38H-1V-.38H-.38Z";
 const SHAPES = {
   s: "M-.85 -.85H.85V.85H-.85Z", "^": "M0 -1.1L1.05 .8H-1.05Z", v: "M0 1.1L1.05 -.8H-1.05Z", D: "M0 -1.2L1.2 0L0 1.2L-1.2 0Z",
-  P: PLUS, X: PLUS, p: `M${PENTAGON.join("L")}Z`, "*": `M${STAR.join("L")}Z`,
+  P: PLUS, X: PLUS, ">": "M1.1 0L-.8 1.05V-1.05Z", p: `M${PENTAGON.join("L")}Z`, "*": `M${STAR.join("L")}Z`,
 };
-function marker(o, x, y, size, attributes = {}) {
-  const shape = ENTRIES[o].marker, place = `translate(${x.toFixed(1)} ${y.toFixed(1)})`;
+function marker(o, x, y, size, attributes = {}, shape = ENTRIES[o].marker) {
+  const place = `translate(${x.toFixed(1)} ${y.toFixed(1)})`;
   if (!SHAPES[shape]) return svg("circle", { transform: place, r: size, class: "point", ...attributes });
   const turn = shape === "X" ? " rotate(45)" : "";
   return svg("path", { transform: `${place}${turn} scale(${size})`, d: SHAPES[shape], class: "point", "vector-effect": "non-scaling-stroke", ...attributes });

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+from optbench.analysis.entries import entry_names
 from optbench.report.cells import shows_gradients
 from optbench.report.colours import Style, styles
 from optbench.report.document import Report
 from optbench.report.page.definitions import definitions
 from optbench.report.page.drawings import Drawings
-from optbench.report.page.entries import legend
 from optbench.report.page.markup import Html, data, el, name
 from optbench.report.page.section import section
+from optbench.report.text import clean
+from optbench.store import Results
 from optbench.version import __version__
 
 
 def page(report: Report) -> str:
-    places = legend(report.results) if report.results is not None else {}
+    places = _legend(report.results) if report.results is not None else {}
     looks = styles(places)
     drawings = Drawings(report, places)
     sections = [
@@ -41,10 +43,16 @@ def page(report: Report) -> str:
         el("a", "Skip to the results", href="#main", class_="skip"),
         _bar(looks, gradients=shows_gradients(report.table)),
         el("div", _contents(report), main, class_="layout"),
-        data({"entries": _entries(looks), "figures": drawings.contents}, "data"),
+        data({"entries": _entries(looks), "arrays": drawings.arrays, "figures": drawings.contents}, "data"),
         _script(),
     )
     return f"<!doctype html>\n{el('html', _head(title, looks), body, lang='en')}\n"
+
+
+def _legend(results: Results) -> dict[str, int]:
+    """Return the position of each name of all suites, by order of first occurrence."""
+    names = (clean(name) for suite in results.suites for name in entry_names(suite).values())
+    return {name: place for place, name in enumerate(dict.fromkeys(names))}
 
 
 def _about(report: Report) -> list[Html]:
@@ -134,7 +142,7 @@ def _contents(report: Report) -> Html:
 
 def _script() -> Html:
     """Return the script in one block scope, without global names."""
-    parts = "".join(_asset(f"{part}.js") for part in ("core", "charts", "rows", "maps", "figure", "page"))
+    parts = "".join(_asset(f"{part}.js") for part in ("core", "plots", "figure", "page"))
     return Html(f'<script>"use strict";{{\n{parts}}}</script>')
 
 

@@ -7,9 +7,10 @@ function valued(text) {
 }
 const live = document.body.appendChild(html("div", { class: "sr", "aria-live": "polite" }));
 
+const startsLog = (figure) => Boolean(figure.panels[0].y.log);
 function setUpFigure(element) {
   const choices = element.dataset.figures.split(",").map((index) => FIGURES[+index]);
-  const id = `c${figureCount++}`, own = { choice: 0, zoom: null, log: spansDecades(choices[0]), cut: true, cursor: null, chart: null, drag: null };
+  const id = `c${figureCount++}`, own = { choice: 0, zoom: null, log: startsLog(choices[0]), cut: true, cursor: null, chart: null, drag: null };
   const figure = () => choices[own.choice];
   const title = element.querySelector(".title"), note = element.querySelector(".note");
   const button = (text, label, action) => html("button", { type: "button", class: "tool", "aria-label": label, title: label, onclick: action }, text);
@@ -19,7 +20,7 @@ function setUpFigure(element) {
     in: button("+", "Zoom in", () => zoomBy(0.5)), out: button("−", "Zoom out", () => zoomBy(2)),
     reset: button("Reset", "Reset zoom", () => { own.zoom = null; render(); }),
   };
-  const chooser = choices.length > 1 && html("select", { "aria-label": "Metric shown", onchange: () => { own.choice = chooser.selectedIndex; own.zoom = null; own.log = spansDecades(figure()); own.cut = true; render(); fillTable(); } },
+  const chooser = choices.length > 1 && html("select", { "aria-label": "Metric shown", onchange: () => { own.choice = chooser.selectedIndex; own.zoom = null; own.log = startsLog(figure()); own.cut = true; render(); fillTable(); } },
     choices.map((each) => html("option", {}, each.title)));
   const head = html("div", { class: "head" });
   title.before(head);
@@ -31,18 +32,20 @@ function setUpFigure(element) {
   note.before(html("div", { style: "position:relative" }, plot, readout));
   element.append(alt);
 
+  const panel = () => panelOf(figure(), state.unit);
   function view() {
-    const units = unitsOf(figure()), width = state.print ? (element.matches(".wide, .span") ? 690 : 335) : Math.max(260, plot.clientWidth || element.clientWidth - 34 || 640);
-    return { id, width, height: element.classList.contains("wide") ? (width < 560 ? 300 : state.print ? 300 : 380) : state.print ? 220 : 270, log: own.log, cut: own.cut, zoom: own.zoom, focus: state.focus, unit: units.includes(state.unit) ? state.unit : units[0] };
+    const width = state.print ? (element.matches(".wide, .span") ? 690 : 335) : Math.max(260, plot.clientWidth || element.clientWidth - 34 || 640);
+    return { id, width, height: element.classList.contains("wide") ? (width < 560 ? 300 : state.print ? 300 : 380) : state.print ? 220 : 270, log: own.log, cut: own.cut, zoom: own.zoom, focus: state.focus };
   }
   function render() {
-    const now = view(), chart = draw(figure(), now), positive = figure().kind === "lines" && figure().format === "number";
+    const now = panel(), chart = draw(now, view()), lines = now.marks.filter((mark) => mark.m === "line");
+    const positive = now.y.format === "number" && lines.length > 0 && !lines.some((line) => line.y.some((value) => value !== null && value <= 0));
     own.chart = chart; own.cursor = null; readout.hidden = true;
     plot.replaceChildren(chart ? chart.root : html("p", { class: "empty" }, "Nothing to show: all optimizers of this figure are hidden."));
+    element.hidden = !chart && now.marks.some((mark) => mark.m === "cells");
     title.textContent = figure().title;
-    const away = unitsOf(figure()).length && !unitsOf(figure()).includes(state.unit) ? ` Not available in ${UNITS[state.unit]}; shown in ${UNITS[now.unit]}.` : "";
-    note.textContent = figure().note + away + (chart && chart.banded === false && figure().series.some((each) => each.lo || each.u) ? " Bands are drawn only for few entries, and for the entry under the pointer in the legend." : "");
-    if (chart?.cut) note.textContent += ` The axis starts at ${decimal(100 * chart.cut[0], 3)}${FORMATS[figure().format].unit}; a button shows the full axis.`;
+    const times = timesOf(figure()), away = times.length && !times.includes(state.unit) ? ` Not available for this time axis; shown in ${now.x.label}.` : "";
+    note.textContent = figure().note + away + (chart?.banded === false && lines.some((line) => line.lo) ? " Bands are drawn only for few entries, and for the entry under the pointer in the legend." : "");
     tools.cut.hidden = !chart?.cut && own.cut; tools.cut.setAttribute("aria-pressed", !own.cut);
     tools.log.hidden = !positive; tools.log.setAttribute("aria-pressed", own.log);
     tools.reset.hidden = tools.out.hidden = !own.zoom;

@@ -38,8 +38,8 @@ def name(content: str) -> Html:
 
 
 def data(content: Any, identifier: str) -> Html:
-    """Return JSON in a script element; `<` is escaped, so that the content cannot end the element."""
-    written = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    """Return JSON in a script element, without control characters; `<` is escaped, so that the content cannot end the element."""
+    written = clean(json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False))
     for character in "<>&\u2028\u2029":
         written = written.replace(character, f"\\u{ord(character):04x}")
     return Html(f'<script type="application/json" id="{identifier}">{written}</script>')

@@ -30,7 +30,7 @@ all?.addEventListener("click", () => { setHidden(new Set()); chips[0]?.focus(); 
 
 // ---- the axis of time
 const unitButtons = [...document.querySelectorAll("[data-unit]")];
-const known = new Set(FIGURES.flatMap(unitsOf));
+const known = new Set(FIGURES.flatMap(timesOf));
 function setUnit(unit) {
   state.unit = unit;
   state.keepZoom = false;

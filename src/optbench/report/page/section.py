@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from optbench.report.document import Block, Report, Section
 from optbench.report.page.drawings import Drawings
-from optbench.report.page.entries import Group, groups
 from optbench.report.page.markup import Html, el, join, name
 from optbench.report.page.provenance import environments, exclusions, failures, suite_file
 from optbench.report.page.tables import MARK, table
@@ -22,7 +21,7 @@ def section(
 ) -> Html:
     suites = report.results.suites if report.results is not None else ()
     suite = suites[place] if place < len(suites) else None
-    figures = _placed(content.blocks, suite, drawings, entries)
+    figures = _placed(content.blocks, suite, drawings)
     blocks = [
         _block(block, f"s{place}b{number}", figures.get(number, Html("")), entries)
         for number, block in enumerate(content.blocks)
@@ -44,19 +43,17 @@ def section(
     )
 
 
-def _placed(
-    blocks: Sequence[Block], suite: SuiteResults | None, drawings: Drawings, entries: dict[str, int]
-) -> dict[int, Html]:
-    """Return the figures by index of their block: that of their workload, else the first."""
+def _placed(blocks: Sequence[Block], suite: SuiteResults | None, drawings: Drawings) -> dict[int, Html]:
+    """Return the figures by index of their block: that with their heading, else the first."""
     found: dict[int, Html] = {}
     if suite is None or not blocks:
         return found
     headings = [block.heading for block in blocks]
-    for group in groups(suite, entries):
-        drawn = drawings.of_group(suite.name, group)
-        at = headings.index(group.title) if group.title in headings else 0
-        if group.title and group.title not in headings and drawn:
-            drawn = join(_heading(group), drawn)
+    for heading in drawings.headings(suite.name):
+        drawn = drawings.of_heading(suite.name, heading)
+        at = headings.index(heading) if heading in headings else 0
+        if heading and heading not in headings:
+            drawn = join(el("h3", name(heading)), drawn)
         found[at] = join(found.get(at, Html("")), drawn)
     beside = [
         number for number, block in enumerate(blocks) if any(each.caption == CAPTION for each in block.tables)
@@ -67,10 +64,6 @@ def _placed(
         at = next((number for number, heading in enumerate(headings) if heading in _SUMMARIES), 0)
         found[at] = join(found.get(at, Html("")), whole)
     return found
-
-
-def _heading(group: Group) -> Html:
-    return el("h3", name(group.title))
 
 
 def _block(block: Block, identifier: str, figures: Html, entries: dict[str, int]) -> Html:
