@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from optbench.catalog.check import problems
-from optbench.engine import optimizers
-from optbench.engine.models import build_model
+from optbench.engine.session import prepare
 from optbench.errors import OptbenchError
 from optbench.suite.dump import dump_text
 from optbench.suite.load import load
-from trials import finished, run, started, trials
+from trials import CPU, finished, run, started, trials
 
 FLAGGED = """
 import torch
@@ -52,8 +51,7 @@ def _groups(folder: Path, entry: dict[str, Any], **changes: Any) -> list[list[di
     """Return the groups of the optimizer of each trial."""
     found = []
     for trial in trials(folder, optimizers={"Flagged": entry}, **changes):
-        model = build_model(trial.workload.model, (12,), 3, trial.folder)
-        found.append(optimizers.build(trial, model, 18).members[0].param_groups)
+        found.append(prepare(trial, CPU, folder).optimizers.members[0].param_groups)
     return found
 
 
@@ -70,6 +68,19 @@ def test_a_trial_with_groups_completes_and_records_them(folder: Path) -> None:
     events = run(trial, folder)
     assert finished(events).status == "completed"
     assert [group["use_sign"] for group in started(events).hyperparameters] == [True, False]
+
+
+def test_a_class_that_needs_groups_fails_with_the_groups_to_write(folder: Path) -> None:
+    (folder / "own.py").write_text(
+        FLAGGED.replace("super().__init__", "[g['lr'] for g in params if 'use_sign' in g]; super().__init__")
+    )
+    entry = {key: value for key, value in ENTRY.items() if key != "groups"}
+    (trial,) = trials(folder, optimizers={"Flagged": entry})
+    end = finished(run(trial, folder))
+    assert (
+        "`groups: [{parameters: matrices, use_sign: true}, {parameters: rest, use_sign: false}]`"
+        in end.detail
+    )
 
 
 def test_exemptions_from_weight_decay_divide_the_groups(folder: Path) -> None:

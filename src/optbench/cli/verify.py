@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from optbench.verify.equations import Deviation
+    from optbench.verify.installed import Checked
     from optbench.verify.toy_problem import Plugin
 
 app = typer.Typer(rich_markup_mode=None)
@@ -72,13 +74,24 @@ def verify(
             help="Call backward(create_graph=True), like an entry with `create_graph: true`.",
         ),
     ] = False,
+    every: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="Check all optimizer classes of the installed packages, or those whose names begin with OPTIMIZER.",
+        ),
+    ] = False,
+    format_: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="With --all: table, csv or markdown.")
+    ] = "table",
     device: Device = "auto",
 ) -> None:
     """Check torch's optimizers against reference implementations, or a plug-in.
 
     Without an argument, each optimizer of the installed torch is compared with an implementation of its published equations. With
     an argument, this optimizer is tested for what a training loop needs: checkpoints, changed learning rates, missing gradients,
-    closures and more. Without --closure and --create-graph, a short test determines whether it needs them.
+    closures and more. Without --closure and --create-graph, a short test determines whether it needs them. With --all, the same
+    checks are run on every class that `optbench list optimizers` shows for a package, each in its own process.
 
     Examples:
       optbench verify
@@ -86,6 +99,7 @@ def verify(
       optbench verify my_opt.py:MyAdam --as adam
       optbench verify sam.py:SAM --set base_optimizer=torch.optim.SGD --set lr=0.1
       optbench verify torch.optim.SGD --set lr=0.1 --as sgd
+      optbench verify --all pytorch_optimizer --format markdown
 
     Exit codes:
       0  all within tolerance, and all checks passed
@@ -93,20 +107,16 @@ def verify(
       2  bad input
     """
     options = Options(tuple(sets or ()), equation, tuple(allow or ()), device, closure, create_graph)
+    if every:
+        raise typer.Exit(verify_packages(optimizer or "", format_, options))
+    if format_ != "table":
+        raise OptbenchError(Problem("requires --all", "--format"))
     raise typer.Exit(verify_installed(options) if optimizer is None else verify_plugin(optimizer, options))
 
 
 def verify_installed(options: Options) -> int:
     """Compare torch's optimizers with the reference implementations. Return the exit code."""
-    given = [
-        ("--set", options.sets),
-        ("--as", options.equation),
-        ("--allow", options.allow),
-        ("--closure", options.closure),
-        ("--create-graph", options.create_graph),
-    ]
-    if wrong := [Problem("requires the argument OPTIMIZER", option) for option, value in given if value]:
-        raise OptbenchError(*wrong)
+    _refuse_given(options, "requires the argument OPTIMIZER")
     device = _device(options)
     from optbench.verify import equations, show
 
@@ -114,6 +124,39 @@ def verify_installed(options: Options) -> int:
     backward = equations.backward_deviation()
     _print(show.deviation_table(deviations, backward, device))
     return int(not all(d.passed for d in deviations) or not backward <= show.BACKWARD_TOLERANCE)
+
+
+def verify_packages(beginning: str, format_: str, options: Options) -> int:
+    """Run the conformance checks of all classes whose import path begins with `beginning`. Return the exit code."""
+    if format_ not in (formats := ("table", "csv", "markdown")):
+        raise OptbenchError(Problem(f"unknown format '{format_}'; {nearest(format_, formats)}", "--format"))
+    _refuse_given(options, "cannot be combined with --all")
+    from optbench.catalog.optimizer_packages import offered
+
+    classes = [one for one in offered() if not beginning or f"{one.use}.".startswith(f"{beginning}.")]
+    if not classes and beginning:
+        packages = {one.use.split(".")[0] for one in offered()}
+        raise OptbenchError(
+            Problem(
+                f"no class of an installed package begins with '{beginning}'; {nearest(beginning, packages)}"
+            )
+        )
+    device = _device(options)
+    from optbench.machine import cores
+    from optbench.verify import installed, show
+
+    results = installed.check_all(classes, device, cores() if device.type == "cpu" else 1, _note)
+    if format_ == "table":
+        _print(show.packages_table(results))
+    else:
+        print(show.packages_text(results, format_), end="")
+    return int(any(one.failed or one.problem for one in results))
+
+
+def _note(checked: Checked) -> None:
+    """Report progress on standard error."""
+    failed = checked.problem or ", ".join(checked.failed) or "passed"
+    print(f"{checked.offered.use}: {failed}", file=sys.stderr, flush=True)
 
 
 def verify_plugin(typed: str, options: Options) -> int:
@@ -164,6 +207,19 @@ def _compare_with_reference(plugin: Plugin, equation: str) -> list[Deviation]:
             )
         )
     return deviations_of(plugin, equation)
+
+
+def _refuse_given(options: Options, message: str) -> None:
+    """Raise `OptbenchError` for each option that is meant for a single optimizer."""
+    given = [
+        ("--set", options.sets),
+        ("--as", options.equation),
+        ("--allow", options.allow),
+        ("--closure", options.closure),
+        ("--create-graph", options.create_graph),
+    ]
+    if wrong := [Problem(message, option) for option, value in given if value]:
+        raise OptbenchError(*wrong)
 
 
 def _device(options: Options) -> torch.device:

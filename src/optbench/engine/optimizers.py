@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import inspect
+import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -199,7 +201,7 @@ def build(
             )
         ]
     except OptimizerFault as fault:
-        if need := matrices_need(Protocol()):
+        if need := matrices_need(Protocol()) or _groups_need(trial, specs, fault):
             raise OptbenchError(need) from fault
         raise
     members = [member for member, _ in built]
@@ -266,6 +268,22 @@ def _toy(
         return _member(trial, 0, spec, small(parameters), model, length)[0]
     copied = copy.deepcopy(model)
     return _member(trial, 0, spec, trainable(copied), copied, length)[0]
+
+
+def _groups_need(trial: Trial, specs: Sequence[OptimizerSpec], fault: OptimizerFault) -> str:
+    """Return the groups that an entry needs if its class looks up a flag `use_...` in groups, but got parameters; else empty."""
+    flags: list[str] = []
+    if len(specs) > 1 or trial.entry.rules[0].groups or "Tensor.__contains__" not in str(fault.__cause__):
+        return ""
+    classes = getattr(specs[0].factory, "__mro__", (specs[0].factory,))
+    with suppress(OSError, TypeError):  # without source
+        flags = re.findall(r"""["'](use_\w+)["']""", "\n".join(map(inspect.getsource, classes[:-1])))
+    if not flags:
+        return ""
+    return (
+        f"'{specs[0].use}' requires parameter groups with '{flags[0]}'. Add to the entry: "
+        f"`groups: [{{parameters: matrices, {flags[0]}: true}}, {{parameters: rest, {flags[0]}: false}}]`"
+    )
 
 
 def _matrices_need(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 
 import torch
@@ -9,9 +11,12 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from optbench.engine.state_memory import StateMemory
+from optbench.formulas import escape
+from optbench.plurals import counted
 from optbench.tables import FittedTable, Paragraph
 from optbench.verify.conformance import Verdict
 from optbench.verify.equations import IMPLEMENTATIONS, PROBLEMS, STEPS, TOLERANCE, Deviation
+from optbench.verify.installed import Checked, columns
 
 _STYLES = {"pass": "green", "fail": "bold red", "note": "yellow", "allowed": "yellow"}
 BACKWARD_TOLERANCE = 1e-12
@@ -97,6 +102,45 @@ def verdict_table(
             Paragraph(Text(f"It printed {len(output)} line{'s' * (len(output) > 1)}, first: {first}"))
         )
     return Group(*lines)
+
+
+def packages_table(results: Sequence[Checked]) -> RenderableType:
+    """Return a table with one row per class: how many checks it passed, and which failed."""
+    rows = []
+    for one in results:
+        passed = sum(verdict.outcome != "fail" for verdict in one.verdicts)
+        failed = one.problem or ", ".join(one.failed)
+        share = f"{passed}/{len(one.verdicts)}" if one.verdicts else "-"
+        state = "" if one.state is None else f"{one.state / 4:.3g}x"
+        style = _STYLES["fail" if failed else "pass"]
+        rows.append((Text(one.offered.use), Text(share, style), Text(state), Text(failed)))
+    titles = ("optimizer", "passed", "state", "failed checks")
+    clean = sum(bool(one.verdicts) and not one.failed for one in results)
+    versions = dict.fromkeys(f"{one.offered.package} {one.offered.version}" for one in results)
+    return Group(
+        FittedTable(titles, tuple(rows), (True, False, False, True)),
+        "",
+        Paragraph(Text(f"{clean} of {counted(len(results), 'class', 'classes')} passed all checks.")),
+        Paragraph(Text(f"torch {torch.__version__}; {', '.join(versions)}")),
+        Paragraph(Text("State: bytes as a multiple of float32 parameters, on a 256 x 128 matrix.")),
+    )
+
+
+def packages_text(results: Sequence[Checked], format_: str) -> str:
+    """Return the matrix of classes and checks as CSV or as a Markdown table."""
+    names, cells = zip(*columns(results), strict=True)
+    rows = list(zip(*cells, strict=True))
+    if format_ == "csv":
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows([escape(cell) for cell in row] for row in rows)
+        return out.getvalue()
+    lines = [names, tuple("---" for _ in names), *rows]
+    return "".join(
+        f"| {' | '.join(c.replace('|', chr(92) + '|').replace(chr(10), ' ') for c in line)} |\n"
+        for line in lines
+    )
 
 
 def _size(state: StateMemory) -> str:
