@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -15,7 +16,7 @@ from optbench.analysis.published import verdicts_frame
 from optbench.analysis.table import comparison
 from optbench.cli.show import report as report_command
 from optbench.importing.algoperf import import_algoperf
-from optbench.report import figures, save, save_everything
+from optbench.report import figures, plots, save, save_everything
 from optbench.report.colours import style
 from optbench.report.figures import (
     FORMATS,
@@ -25,7 +26,7 @@ from optbench.report.figures import (
     rendered,
     written,
 )
-from optbench.report.paper.draw import draw
+from optbench.report.paper.draw import DRAW, draw
 from optbench.report.paper.sheet import settings
 from optbench.report.paper.text import fitted, label_lines, shown, width, wrapped
 from optbench.report.plots import Axis, Cells, Entry, Panel, Plot
@@ -75,6 +76,13 @@ def said(drawing: Drawing) -> str:
 def test_a_usual_suite_has_its_figures_and_no_empty_ones(tmp_path):
     assert set(of(usual(tmp_path))) == USUAL
     assert {"curves", "sensitivity", "profile", "published"} <= set(known_figures())
+
+
+def test_each_kind_of_mark_is_drawn_in_files_and_on_the_page():
+    script = (Path(plots.__file__).parent / "page" / "plots.js").read_text(encoding="utf-8")
+    for mark in get_args(plots.Mark):
+        assert mark in DRAW
+        assert f"\n  {mark.__name__.lower()}(mark, " in script
 
 
 def test_nothing_is_drawn_of_nothing(tmp_path):

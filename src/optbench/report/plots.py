@@ -1,7 +1,7 @@
 """Description of a figure, independent of how it is drawn: panels with axes, rows and marks.
 
-`report/paper/` draws it with matplotlib as SVG, PNG and PDF, `report/page/plots.js` on the HTML page, and `report/chart.py` in a
-terminal. Numbers are plain floats; NaN is unknown. The description determines the picture completely.
+`report/paper/` draws it with matplotlib as SVG, PNG and PDF, and `report/page/plots.js` on the HTML page. Numbers are plain floats;
+NaN is unknown. The description determines the picture completely.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Figures. A figure is a file here with `drawings(material) -> Iterator[Drawing]`; nothing is yielded without data.
 
-It returns descriptions (`optbench.report.plots`) and does not draw: files, the page and the terminal draw the same description.
+It returns descriptions (`optbench.report.plots`) and does not draw: the files and the page are drawn from the same description.
 `written` draws the files that have changed, as SVG, PNG and PDF. The same results give the same bytes.
 """
 
@@ -44,7 +44,6 @@ class Drawing:
     of_suite: bool = False  # beside the table of all workloads
     is_main: bool = False  # shown in short reports; the others are linked
     in_files: bool = True
-    in_terminal: bool = False
     in_menu: bool = False  # such figures of one heading share a place on the page
     is_captioned: bool = True  # has a title and a note
 

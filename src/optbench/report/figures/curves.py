@@ -87,7 +87,6 @@ def _drawing(
         group.heading,
         is_main=is_main,
         in_files=in_files,
-        in_terminal=is_main,
         in_menu=True,
     )
 

@@ -65,7 +65,7 @@ def draw(plot: Plot) -> Figure:
     for axes, panel in zip(frames, panels, strict=True):
         _frame(axes, panel, is_first=axes is frames[0])
         for mark in panel.marks:
-            _DRAW[type(mark)](axes, mark, plot, panel)
+            DRAW[type(mark)](axes, mark, plot, panel)
         for axis, described in ((axes.xaxis, panel.x), (axes.yaxis, panel.y)):
             if described.log:
                 plain_log(axis)
@@ -304,7 +304,8 @@ def _cells(axes: Axes, mark: Cells, plot: Plot, panel: Panel) -> None:
         axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=INK, linewidth=1.4, clip_on=False))
 
 
-_DRAW: Mapping[type, Callable[[Axes, Any, Plot, Panel], None]] = {
+#: the function that draws each kind of mark
+DRAW: Mapping[type, Callable[[Axes, Any, Plot, Panel], None]] = {
     Line: _line,
     Points: _points,
     Interval: _interval,
