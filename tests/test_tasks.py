@@ -566,8 +566,9 @@ def test_build_task_names_an_unknown_loss(tmp_path: Path) -> None:
 
 
 def _blocks(language: str) -> list[str]:
-    page = (Path(__file__).parents[1] / "docs" / "tasks.md").read_text(encoding="utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
+    docs = Path(__file__).parents[1] / "docs"
+    pages = "".join((docs / name).read_text(encoding="utf-8") for name in ("tasks.md", "own-task.md"))
+    return re.findall(rf"```{language}\n(.*?)```", pages, flags=re.DOTALL)
 
 
 def test_the_own_task_of_the_documentation_learns(tmp_path: Path) -> None:

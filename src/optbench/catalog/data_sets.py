@@ -9,6 +9,7 @@ from typing import Any
 
 from optbench.catalog import lookup, sources
 from optbench.catalog.data_checks import checked
+from optbench.catalog.torch_data import pairs_of
 from optbench.catalog.types import DataInfo, Split, Splits
 from optbench.errors import OptbenchError
 from optbench.suite.types import Component, Trial
@@ -58,7 +59,7 @@ def load_data(component: Component, root: Path, folder: str | Path = ".") -> Spl
     if not callable(load):
         raise OptbenchError(f"data {component.name}: expected a module with 'load', or a function")
     try:
-        made = _called(component, load, root, folder)
+        made = pairs_of(component.name, _called(component, load, root, folder))
     except (OptbenchError, MemoryError, OSError):
         raise
     except (Exception, SystemExit) as error:  # a data set in somebody's own file may raise anything
