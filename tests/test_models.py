@@ -39,7 +39,16 @@ def parameters(model: nn.Module) -> int:
 
 
 #: models of other tasks than classification; their tests are those of their family
-OTHERS = {"gpt", "recurrent", "matrix_factorisation", "two_tower", "test_function", "vae"}
+OTHERS = {
+    "gpt",
+    "recurrent",
+    "recurrent_language_model",
+    "causal_transformer",
+    "matrix_factorisation",
+    "two_tower",
+    "test_function",
+    "vae",
+}
 
 
 def test_every_catalog_model_has_a_published_size() -> None:
@@ -61,6 +70,24 @@ def test_every_model_takes_every_usual_image(name: str, shape: tuple[int, int, i
     assert outputs.shape == (2, 7)
     outputs.sum().backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("wide_resnet50_2", {}),
+        ("convnext_tiny", {}),
+        (  # ViT-S/4
+            "VisionTransformer",
+            {"patch_size": 4, "num_layers": 12, "num_heads": 6, "hidden_dim": 384, "mlp_dim": 1536},
+        ),
+    ],
+)
+def test_models_of_torchvision_are_built_for_the_classes_and_size_of_the_data(
+    name: str, arguments: dict[str, int]
+) -> None:
+    model = build(f"torchvision.models.{name}", (3, 32, 32), 7, **arguments).eval()
+    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
 
 
 @pytest.mark.parametrize("name", ["mlp", "logistic_regression"])

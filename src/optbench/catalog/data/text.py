@@ -17,6 +17,8 @@ RANGES = {"context": (1, None), "characters": (1, None)}
 #: where `optbench new` begins
 STARTER = {"target": 3.0, "batch_size": 32, "most_epochs": 5}
 
+_STANDARD_LIBRARY_BYTES = 1_000_000
+
 
 def describe(
     root: Path,
@@ -25,10 +27,11 @@ def describe(
     pattern: str = "*.txt",
     level: Literal["char", "byte"] = "byte",
     context: int = 64,
-    characters: int | None = 1_000_000,
+    characters: int | None = None,
 ) -> DataInfo:
-    """`path`: a file, or a folder whose files that match `pattern` are joined in order. `characters`: length that is read, in bytes;
-    null reads all. 80 % of the text is for training, then 10 % each for validation and test."""
+    """`path`: a file, or a folder whose files that match `pattern` are joined in order. `characters`: maximum length that is read, in
+    bytes; null reads all of a path, and 1,000,000 of the standard library. 80 % of the text is for training, then 10 % each for
+    validation and test."""
     text, source = _read(path, pattern, characters)
     return described(text, level, context, source, hashlib.sha256(text).hexdigest()[:16])
 
@@ -40,7 +43,7 @@ def load(
     pattern: str = "*.txt",
     level: Literal["char", "byte"] = "byte",
     context: int = 64,
-    characters: int | None = 1_000_000,
+    characters: int | None = None,
 ) -> Splits:
     """Return windows of `context` tokens; arguments as for `describe`."""
     text, _ = _read(path, pattern, characters)
@@ -50,7 +53,9 @@ def load(
 
 def _read(path: str | None, pattern: str, limit: int | None) -> tuple[bytes, str]:
     if path is None:
-        return _standard_library(limit), "the source code of Python's standard library"
+        return _standard_library(
+            limit or _STANDARD_LIBRARY_BYTES
+        ), "the source code of Python's standard library"
     place = Path(path).expanduser()
     files = [place] if place.is_file() else sorted(place.rglob(pattern)) if place.is_dir() else []
     if not files:
@@ -60,16 +65,26 @@ def _read(path: str | None, pattern: str, limit: int | None) -> tuple[bytes, str
         text = b"".join(file.read_bytes() for file in files)
     except OSError as error:
         raise OptbenchError(f"path: {error}") from error
-    return text if limit is None else text[:limit], str(place)
+    return _cut(text, limit), str(place)
 
 
 @lru_cache(maxsize=2)
-def _standard_library(limit: int | None) -> bytes:
+def _standard_library(limit: int) -> bytes:
     """Return the modules of the standard library, joined in order of their names. They differ between versions of Python."""
     parts, size = [], 0
     for file in sorted(Path(os.__file__).parent.glob("*.py")):
         parts.append(file.read_bytes())
         size += len(parts[-1])
-        if limit is not None and size >= limit:
+        if size >= limit:
             break
-    return b"".join(parts)[:limit]
+    return _cut(b"".join(parts), limit)
+
+
+def _cut(text: bytes, limit: int | None) -> bytes:
+    """Return the first `limit` bytes, without the part of a UTF-8 character that they would end in."""
+    if limit is None or limit >= len(text):
+        return text
+    start = limit
+    while start > max(0, limit - 3) and text[start] & 0xC0 == 0x80:
+        start -= 1
+    return text[: start if text[start] & 0xC0 != 0x80 else limit]

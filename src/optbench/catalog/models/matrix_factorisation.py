@@ -1,4 +1,7 @@
-"""Matrix factorisation with biases: the rating of an item by a user (Koren et al. 2009, Computer 42(8))."""
+"""Matrix factorisation with biases: the rating of an item by a user (Koren et al. 2009, Computer 42(8)).
+
+With these two inputs it is the factorisation machine of order 2 (Rendle 2010, ICDM).
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,72 @@
+"""MNIST-1D: ten shapes of digits as noisy signals of 40 values (Greydanus and Kobak 2024, arXiv:2011.14439); generated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optbench.catalog.types import DataInfo, Split, Splits
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+RANGES = {"train": (10, None), "test": (10, None)}
+#: where `optbench new` begins
+STARTER = {"target": 0.55, "batch_size": 64, "most_epochs": 50}
+
+_LENGTH = 40
+#: one shape per digit, 12 values each, from the paper
+_SHAPES = (
+    (5, 6, 6.5, 6.75, 7, 7, 7, 7, 6.75, 6.5, 6, 5),
+    (5, 3, 3, 3.4, 3.8, 4.2, 4.6, 5, 5.4, 5.8, 5, 5),
+    (5, 6, 6.5, 6.5, 6, 5.25, 4.75, 4, 3.5, 3.5, 4, 5),
+    (5, 6, 6.5, 6.5, 6, 5, 5, 6, 6.5, 6.5, 6, 5),
+    (5, 4.4, 3.8, 3.2, 2.6, 2.6, 5, 5, 5, 5, 5, 5),
+    (5, 3, 3, 3, 3, 5, 6, 6.5, 6.5, 6, 4.5, 5),
+    (5, 4, 3.5, 3.25, 3, 3, 3, 3, 3.25, 3.5, 4, 5),
+    (5, 7, 7, 6.6, 6.2, 5.8, 5.4, 5, 4.6, 4.2, 5, 5),
+    (5, 4, 3.5, 3.5, 4, 5, 5, 4, 3.5, 3.5, 4, 5),
+    (5, 4, 3.5, 3.5, 4, 5, 5, 5, 5, 4.7, 4.3, 5),
+)
+_PADDED = 72  # values after padding
+_SHORTEST = 48
+
+
+def describe(root: Path, *, train: int = 4000, test: int = 1000) -> DataInfo:
+    """`train` and `test`: numbers of samples; validation has as many as test. Not the bits of the authors' file: another generator."""
+    return DataInfo(train, test, test, (_LENGTH,), 10, "the generator of MNIST-1D")
+
+
+def load(root: Path, *, train: int = 4000, test: int = 1000) -> Splits:
+    """Return signals (n, 40) in float32. Each split has its own random stream."""
+    import numpy as np
+
+    parts = []
+    for number, size in enumerate((train, test, test)):
+        random = np.random.RandomState(number)
+        labels = random.permutation(np.arange(size) % 10)
+        parts.append(Split(_signals(random, labels), labels.astype(np.int64)))
+    return Splits(parts[0], parts[1], parts[2], describe(root, train=train, test=test))
+
+
+def _signals(random: np.random.RandomState, labels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Pad, stretch, scale, shift, add smooth and white noise, shear and subsample the shape of each label."""
+    import numpy as np
+    from scipy.ndimage import gaussian_filter1d
+
+    shapes = np.array(_SHAPES)
+    shapes = (shapes - shapes.mean(1, keepdims=True)) / shapes.std(1, keepdims=True)
+    shapes = (shapes - shapes[:, :1]) / 6
+    whole, final = np.linspace(0, 1, _PADDED), np.linspace(0, 1, _LENGTH)
+    signals = np.empty((len(labels), _LENGTH), np.float32)
+    for row, label in enumerate(labels):
+        padded = np.zeros(random.randint(_SHORTEST, _PADDED + 1))
+        padded[: shapes.shape[1]] = shapes[label] + 1e-8  # not 0: where the signal is 0, noise replaces it
+        signal = np.interp(whole, np.linspace(0, 1, len(padded)), padded)
+        signal = np.roll(signal * (1 + 0.4 * (random.rand() - 0.5)), random.randint(48))
+        smooth = gaussian_filter1d(0.25 * random.randn(_PADDED), 2)
+        signal = np.where(signal != 0, signal, smooth) + 0.02 * random.randn(_PADDED)
+        signal -= 0.75 * (random.rand() - 0.5) * np.linspace(-0.5, 0.5, _PADDED)
+        signals[row] = np.interp(final, whole, signal)
+    return signals
