@@ -13,10 +13,12 @@ import pytest
 import optbench
 from optbench import report
 from optbench.analysis.table import comparison
-from optbench.analysis.tuning import expected_curve, studies, tuning_frame, winners
+from optbench.analysis.tuning import expected_band, expected_curve, studies, tuning_frame, winners
 from optbench.catalog.check import problems
 from optbench.errors import OptbenchError
 from optbench.events import Evaluated, Event, Finished
+from optbench.report.figures import drawings
+from optbench.report.plots import Line
 from optbench.store import Results, read
 from optbench.suite.dump import dump_text
 from optbench.suite.load import load
@@ -213,6 +215,17 @@ def test_the_expected_best_is_the_mean_over_all_orders_of_the_trials(tmp_path: P
     orders = list(itertools.permutations(study.scores))
     by_hand = [np.mean([max(order[:k]) for order in orders]) for k in range(1, 5)]
     assert expected_curve(study) == pytest.approx(by_hand)
+
+
+def test_the_band_of_the_expected_best_contains_the_curve_and_its_figure_is_drawn(tmp_path: Path) -> None:
+    results = _results(tmp_path, _by_rate, SUITE.replace("trials: 4", "trials: 12"))
+    for study in studies(results):
+        low, high = expected_band(study)
+        assert (low <= expected_curve(study) + 1e-12).all()
+        assert (expected_curve(study) <= high + 1e-12).all()
+    drawing = next(d for d in drawings(results, comparison(results), None) if d.name == "tuning")
+    [panel] = drawing.plot.panels
+    assert [len(line.x) for line in panel.marks if isinstance(line, Line)] == [12, 12]
 
 
 def test_selection_among_noisy_equals_is_optimistic_by_the_expected_maximum(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ COLUMNS = (
     *("best", "best_trial", "tuned", "fresh", "fresh_n", "optimism", "edge", "diverged"),
     *("tuning_steps", "tuning_epochs", "tuning_seconds", "expected_best"),
 )
+_RESAMPLES = 200
 _EDGE = 0.05  # share of a space at each end within which a selected value is at the edge
 
 
@@ -184,6 +185,21 @@ def expected_curve(study: Study) -> npt.NDArray[np.float64]:
     """Return the expected best score after 1, 2, ... trials in random order."""
     sign = 1.0 if study.higher else -1.0
     return np.array([sign * expected_best(sign * study.scores, k) for k in range(1, len(study.scores) + 1)])
+
+
+def expected_band(study: Study) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return a pointwise 95 % interval of `expected_curve`: percentiles over resampled trials (bootstrap, fixed seed).
+
+    It is the uncertainty of the tuning: other points of the same space would give another curve.
+    """
+    random, sign = np.random.RandomState(0), 1.0 if study.higher else -1.0
+    n = len(study.scores)
+    curves = [
+        [sign * expected_best(scores, k) for k in range(1, n + 1)]
+        for scores in sign * study.scores[random.randint(n, size=(_RESAMPLES, n))]
+    ]
+    low, high = np.percentile(curves, (2.5, 97.5), axis=0)
+    return low, high
 
 
 def _edges(study: Study) -> Iterator[str]:

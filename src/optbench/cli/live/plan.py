@@ -34,8 +34,9 @@ def show_plan(loaded: Loaded, wanted: Sequence[Trial], folder: SuiteFolder) -> N
         finished = sum(trial.id in done for trial in trials)
         if swept:
             points = len({trial.config_id for trial in trials})
+            kind = "tuning" if first.study is not None else "sweep"
             line = (
-                f"  {workload} | {label}: sweep of {', '.join(first.point)}, {counted(points, 'point')}, {budget}{_engine(first)}; "
+                f"  {workload} | {label}: {kind} of {', '.join(first.point)}, {counted(points, 'point')}, {budget}{_engine(first)}; "
                 f"{finished} of {len(trials)} done"
             )
             print(wrapped(line, indent=4))

@@ -1,0 +1,48 @@
+"""Expected best metric by number of tuning trials, with a band over resampled trials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from optbench.analysis.tuning import Study, expected_band, expected_curve, studies
+from optbench.report.figures import Drawing
+from optbench.report.figures._groups import Material, file_stem
+from optbench.report.plots import Axis, Line, Panel, Plot, format_of
+
+
+def drawings(material: Material) -> Iterator[Drawing]:
+    by_workload: dict[tuple[str, str], list[Study]] = {}
+    for study in studies(material.results):
+        if study.best is not None:
+            by_workload.setdefault((study.suite.name, study.workload), []).append(study)
+    several = len({workload for _, workload in by_workload}) > 1
+    for (suite, workload), of_workload in by_workload.items():
+        metric = of_workload[0].metric
+        entries = tuple(material.entry(suite, study.label) for study in of_workload)
+        lines = []
+        for place, study in enumerate(of_workload):
+            low, high = expected_band(study)
+            trials = tuple(float(k) for k in range(1, len(study.scores) + 1))
+            curve = expected_curve(study)
+            lines.append(
+                Line(place, trials, tuple(curve.tolist()), tuple(low.tolist()), tuple(high.tolist()))
+            )
+        most = max(len(study.scores) for study in of_workload)
+        x = Axis("tuning trials", "number", 1.0, float(most), log=most > 10)
+        y = Axis(f"expected best validation {metric}", format_of(metric))
+        notes = (
+            "Expected best metric of the first trials in random order (Tang et al. 2020). Band: 95\u00a0%, over resampled trials.",
+        )
+        yield Drawing(
+            file_stem("tuning", suite if material.several_suites else "", workload if several else ""),
+            f"Expected best {metric} on {workload} by number of tuning trials",
+            suite,
+            Plot(
+                workload,
+                "expected best by number of tuning trials",
+                notes,
+                (Panel(x, y, tuple(lines)),),
+                entries,
+            ),
+            heading=f"Tuning on {workload}" if several else "Tuning",
+        )
