@@ -41,7 +41,7 @@ print(json.dumps({"plain": first, "tuned": measured(), "named": [allocator_befor
 def test_tuned_memory_changes_page_faults_and_no_bit(tmp_path: Path) -> None:
     told = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OPTBENCH_ALLOCATOR": "tuned"},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
         capture_output=True,
         text=True,
         check=True,
@@ -53,13 +53,12 @@ def test_tuned_memory_changes_page_faults_and_no_bit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "device", "named"),
-    [("default", "cpu", "glibc"), ("tuned", "cuda", "glibc"), ("tuned", "cpu", "musl")],
+    ("device", "named"),
+    [("cuda", "glibc"), ("cpu", "musl")],
 )
 def test_it_is_left_alone_unless_a_cpu_trial_may_tune_it(
-    asked: str, device: str, named: str, monkeypatch: pytest.MonkeyPatch
+    device: str, named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OPTBENCH_ALLOCATOR", asked)
     monkeypatch.setattr(allocator, "name", lambda: named)
     monkeypatch.setattr(allocator.ctypes, "CDLL", lambda _: pytest.fail("it was touched"))
     allocator.tune(device)

@@ -17,7 +17,8 @@ import pytest
 
 from optbench.errors import OptbenchError
 from optbench.executor import process, worker
-from optbench.executor.process import StopRequest, child, receive
+from optbench.executor.api import StopRequest
+from optbench.executor.process import child, receive
 from optbench.executor.worker import exchange, flush_and_exit, isolate_process
 from program import optbench
 from real_runs import Run, a_suite, ends, table

@@ -11,7 +11,7 @@ import yaml
 from optbench.cli.run import show_plans
 from optbench.cli.run_summary import show_end
 from optbench.errors import OptbenchError
-from optbench.executor.local import Summary
+from optbench.executor.dispatch import Summary
 from optbench.runner.final_reports import requested_rows
 from optbench.runner.job import Job
 from optbench.runner.options import RunOptions

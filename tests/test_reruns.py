@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from optbench.executor import local
-from optbench.executor.process import StopRequest
-from optbench.executor.worker import Settings
+from fake_executor import FakeExecutor, events
+from optbench.executor.api import Settings, Slot, StopRequest, Unit
+from optbench.executor.dispatch import Dispatcher, Summary
 from optbench.runner.job import Job
 from optbench.runner.options import RunOptions
 from optbench.runner.reruns import rerun_disturbed
@@ -52,21 +52,19 @@ class Bench:
                 for event in told(shares[trial.seed][0]):
                     file.append(event)
         monkeypatch.setattr("optbench.runner.reruns._HOST", {"host": "here"})
-        monkeypatch.setattr(local, "prepare", lambda *_: HERE)
-        monkeypatch.setattr(local, "run_one", self._run_one)
+        self.executor = FakeExecutor(self._messages, (Slot("cpu", "cpu", HERE),))
 
-    def _run_one(self, trial, folder, settings, listen, stop, attempt):
+    def _messages(self, unit: Unit) -> Sequence[Any]:
+        [trial] = unit.trials
+        attempt = int(unit.name.partition("--attempt")[2])
         self.attempts.append((trial.seed, attempt))
-        with folder.open_trial(trial, attempt) as file:
-            for event in told(self.shares[trial.seed][attempt - 1]):
-                file.append(event)
-                listen(trial, event)
-        return "completed"
+        return events(trial.id, told(self.shares[trial.seed][attempt - 1]))
 
     def run_again(self, **options: Any) -> None:
-        summary = local.Summary()
-        rerun_disturbed(self.job, RunOptions(**options), Settings(), StopRequest(), self, summary)
-        assert summary == local.Summary()
+        summary = Summary()
+        dispatcher = Dispatcher(self.executor, self.job.folder, Settings(), StopRequest())
+        rerun_disturbed(self.job, RunOptions(**options), dispatcher, self, summary)
+        assert summary == Summary()
 
     def message(self, text: str) -> None:
         self.messages.append(text)
@@ -103,11 +101,12 @@ def test_where_a_whole_round_comes_to_nothing_there_is_no_other(tmp_path, monkey
 
 def test_trials_of_another_machine_or_version_are_left_alone(tmp_path, monkeypatch):
     bench = Bench(tmp_path, monkeypatch, {0: [DISTURBED] * 9, 1: [CALM], 2: [DISTURBED] * 9})
-    monkeypatch.setattr(local, "prepare", lambda *_: HERE | {"torch": "9.9"})
+    bench.executor.slots = (Slot("cpu", "cpu", HERE | {"torch": "9.9"}),)
     bench.run_again()
     monkeypatch.setattr("optbench.runner.reruns._HOST", {"host": "elsewhere"})
-    monkeypatch.setattr(local, "prepare", lambda *_: pytest.fail("data are loaded for nothing"))
+    bench.executor.calls.clear()
     bench.run_again()
+    assert bench.executor.calls == []  # no data are loaded
     assert bench.attempts == []
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from optbench.cli.run_summary import show_end
 from optbench.errors import OptbenchError
-from optbench.executor.local import Summary
+from optbench.executor.dispatch import Summary
 from optbench.report import figures
 from optbench.runner import intermediate_reports
 from optbench.runner.intermediate_reports import with_intermediate_reports

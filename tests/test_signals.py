@@ -13,7 +13,8 @@ import pytest
 from optbench.engine import loop
 from optbench.engine.loop import train
 from optbench.events import Evaluated, Finished, Resumed
-from optbench.executor.process import Ended, StopRequest, child, receive
+from optbench.executor.api import Ended, StopRequest
+from optbench.executor.process import child, receive
 from real_runs import SUITE, Run, a_suite, ends, records
 from trials import CPU, finished, run, trials, untimed
 

@@ -18,7 +18,7 @@ from optbench.suite.load import Loaded
 from optbench.suite.types import Trial
 
 if TYPE_CHECKING:
-    from optbench.executor.process import StopRequest
+    from optbench.executor.api import StopRequest
     from optbench.runner.job import Job
     from optbench.runner.observer import Listener
 
@@ -183,7 +183,7 @@ class _Observer:
 @contextmanager
 def _stop_on_interrupt() -> Iterator[StopRequest]:
     """The first interrupt asks the running trials to write a checkpoint, the second raises. Only the main thread gets interrupts."""
-    from optbench.executor.process import StopRequest
+    from optbench.executor.api import StopRequest
 
     stop = StopRequest()
 

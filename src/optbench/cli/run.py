@@ -15,7 +15,7 @@ from optbench.runner.options import RunOptions
 from optbench.suite.types import Trial
 
 if TYPE_CHECKING:
-    from optbench.executor.process import StopRequest
+    from optbench.executor.api import StopRequest
 
 
 def run_suites(suites: Sequence[str], options: RunOptions, *, as_json: bool = False) -> int:

@@ -16,7 +16,7 @@ from optbench.events import Event
 from optbench.suite.types import Trial
 
 if TYPE_CHECKING:
-    from optbench.executor.process import StopRequest
+    from optbench.executor.api import StopRequest
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 _ONE_SECONDS = 0.5  # signals that come together (a closed terminal, a scheduler) are one request
@@ -27,7 +27,7 @@ _STOPPING = b"\nstopping: writing a checkpoint (send it again to stop immediatel
 def stop_requests() -> Iterator[StopRequest]:
     """The request that signals set while the block runs; a later signal raises KeyboardInterrupt. Signals that are ignored (as
     SIGHUP is by nohup) stay ignored."""
-    from optbench.executor.process import StopRequest
+    from optbench.executor.api import StopRequest
 
     stop = StopRequest()
     asked_at = 0.0

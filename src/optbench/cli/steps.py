@@ -63,7 +63,8 @@ def measure_steps(model: str, options: Options) -> int:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     device = pick(options.device)
-    tune(device.type)
+    if os.environ.get("OPTBENCH_ALLOCATOR") != "default":
+        tune(device.type)
     keep_compiled(data_root(options.data))
     asked = tuple(dict.fromkeys(options.implementations)) or IMPLEMENTATIONS
     try:

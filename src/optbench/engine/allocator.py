@@ -7,9 +7,7 @@ import os
 import platform
 from pathlib import Path
 
-#: `tuned` (if not set) or `default`, which leaves the allocator unchanged; set by `optbench run --allocator` for its processes
-ASKED = "OPTBENCH_ALLOCATOR"
-_DONE = "OPTBENCH_ALLOCATOR_TUNED"  # the id of the tuned process: its child processes inherit the variable, not the setting
+_tuned = False  # whether this process, or the one that it was forked from, has set the thresholds
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _NEVER_MMAP, _NEVER_TRIM = 1 << 30, 0x7FFFFFFF
 _LARGEST_MMAP_THRESHOLD = 32 << 20  # the largest value that every glibc accepts
@@ -19,9 +17,10 @@ _REPLACEMENTS = ("jemalloc", "tcmalloc", "mimalloc")
 def tune(device_type: str) -> None:
     """Keep freed memory in this process. Call it before the first tensor. Changes times and page faults, never results.
 
-    Has an effect only for training on a CPU with glibc, if neither `--allocator default` nor the user's environment sets otherwise.
+    Has an effect only for training on a CPU with glibc, unless the user's environment sets otherwise.
     """
-    if device_type != "cpu" or os.environ.get(ASKED, "tuned") == "default" or name() != "glibc":
+    global _tuned
+    if device_type != "cpu" or name() != "glibc":
         return
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -29,12 +28,12 @@ def tune(device_type: str) -> None:
         return
     kept = mallopt(_M_MMAP_THRESHOLD, _NEVER_MMAP) or mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
     if kept and mallopt(_M_TRIM_THRESHOLD, _NEVER_TRIM):
-        os.environ[_DONE] = str(os.getpid())
+        _tuned = True
 
 
 def in_use() -> str:
     """Return the allocator's name for the record, and whether its thresholds were set here."""
-    return f"{name()}, tuned" if os.environ.get(_DONE) == str(os.getpid()) else name()
+    return f"{name()}, tuned" if _tuned else name()
 
 
 def name() -> str:

@@ -1,4 +1,4 @@
-"""Selection of the device from `auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
+"""Selection of devices from `auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
 
 from __future__ import annotations
 
@@ -23,3 +23,14 @@ def pick(name: str) -> torch.device:
             )
         )
     return torch.device(name)
+
+
+def pick_all(names: str) -> list[torch.device]:
+    """Return the devices of a comma-separated list, without repetition; `cuda` is every visible GPU. Raises as `pick`."""
+    picked: dict[torch.device, None] = {}
+    for name in names.split(","):
+        if name.strip() == "cuda" and torch.cuda.is_available():
+            picked |= {torch.device("cuda", index): None for index in range(torch.cuda.device_count())}
+        else:
+            picked[pick(name.strip())] = None
+    return list(picked)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import os
 import platform
 import subprocess
 import sys
@@ -18,6 +17,9 @@ import torch
 from optbench.engine import allocator
 from optbench.version import __version__
 
+command = " ".join(sys.argv)
+"""Recorded as the command of the trials of this process."""
+
 
 def environment(device: torch.device, folder: str) -> dict[str, Any]:
     """Return versions, device, threads, settings, revision of the suite's repository and command. All values are plain JSON."""
@@ -30,7 +32,7 @@ def environment(device: torch.device, folder: str) -> dict[str, Any]:
         "allocator": allocator.in_use(),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "command": os.environ.get("OPTBENCH_COMMAND", " ".join(sys.argv)),
+        "command": command,
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
         **_revision(folder),
     }

@@ -1,1 +1,1 @@
-"""Execution of trials in worker processes on this machine: one at a time (`local`), in parallel (`parallel`) or stacked (`stacked`)."""
+"""Execution of trials: the interface of engines (`api`), the run that feeds them (`dispatch`), processes on this machine (`local`)."""

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -213,9 +213,9 @@ def disk(topic: str, folder: Path, speed: bool = True) -> Iterator[Finding]:
 
 def training(data_root: Path, device: str) -> Iterator[Finding]:
     """Run one trial of the smoke suite in its own process, store its records and read them."""
-    from optbench.executor.local import Summary, run
-    from optbench.executor.process import StopRequest
-    from optbench.executor.worker import Settings
+    from optbench.executor.api import Settings, StopRequest
+    from optbench.executor.dispatch import Dispatcher
+    from optbench.executor.local import LocalExecutor
     from optbench.store import SuiteFolder, read
     from optbench.suite.find import find
     from optbench.suite.load import load
@@ -226,8 +226,11 @@ def training(data_root: Path, device: str) -> Iterator[Finding]:
         folder = SuiteFolder.of(Path(temporary), "smoke")
         folder.create()
         since = time.monotonic()
-        settings = replace(Settings(device, data_root), stall_seconds=120.0)
-        summary: Summary = run(plan(loaded)[:1], folder, settings, lambda trial, event: None, StopRequest())
+        settings, stop, trials = Settings(), StopRequest(), plan(loaded)[:1]
+        with LocalExecutor(folder.path, settings, data_root, device) as executor:
+            slots = executor.open(trials, lambda line: None, stop)
+            dispatcher = Dispatcher(executor, folder, settings, stop, stall_seconds=120.0)
+            summary = dispatcher.run_timed(trials, slots[:1], lambda trial, event: None)
         seconds = time.monotonic() - since
         (log,) = read([folder.path]).suites[0].logs
     end, start = log.finished, log.started

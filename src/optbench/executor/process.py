@@ -19,9 +19,10 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 from optbench.errors import OptbenchError, first_line
+from optbench.executor.api import Ended, StopRequest
 from optbench.executor.descendants import end_children
 from optbench.executor.limits import memory_limits
 
@@ -29,41 +30,7 @@ _PAUSES = (0.1, 0.2, 0.4, 0.8, 0.0)  # seconds after each attempt to start a pro
 _registry = threading.Lock()
 _running: set[int] = set()  # ids of processes that the server started and that have not ended
 STOP_SECONDS = 20.0  # time limit for a child to end after a stop request
-_POLL_SECONDS = 0.2  # maximum delay before a signal takes effect
-
-
-@dataclass
-class StopRequest:
-    """A stop request, set by a signal handler. The running trial then writes a checkpoint and ends as `interrupted`."""
-
-    signal: int | None = None
-    is_shown: bool = False  # a display shows the request, so that nothing else need print it
-
-    @property
-    def asked(self) -> bool:
-        return self.signal is not None
-
-    @contextlib.contextmanager
-    def shown(self) -> Iterator[None]:
-        """Mark the request as shown by a display for the duration of the block."""
-        self.is_shown = True
-        try:
-            yield
-        finally:
-            self.is_shown = False
-
-
-@dataclass(frozen=True)
-class Ended:
-    """The end of a child that will send no more messages. `signal` is set if a signal ended it.
-
-    `cause`: `died` (by itself or a signal), `silent` (no message in time), `stopped` (by the parent, after a stop request without
-    effect), or `lost` (with the fork server).
-    """
-
-    cause: Literal["died", "silent", "stopped", "lost"]
-    reason: str
-    signal: int | None = None
+POLL_SECONDS = 0.2  # maximum delay before a signal takes effect
 
 
 @dataclass
@@ -178,25 +145,35 @@ def receive(child: Child, stop: StopRequest, patience: float, stop_patience: flo
     `stop_patience` seconds of a stop request."""
     began = time.monotonic()
     while True:
-        ready = wait([child.connection, child.process.sentinel], timeout=_POLL_SECONDS)
-        if child.connection in ready:
-            try:
-                return child.connection.recv()
-            except (EOFError, OSError):
-                return _describe_end(child)
-            except Exception as error:  # a plug-in may have written to the pipe
-                return Ended("died", f"the trial's process sent an invalid message ({type(error).__name__})")
-        if ready:
-            return _describe_end(child)
+        if wait([child.connection, child.process.sentinel], timeout=POLL_SECONDS):
+            return read_message(child)
         now = time.monotonic()
         if stop.asked:
             child.ask_to_stop()
             if now - (child.stop_asked_at or now) > stop_patience:
-                return Ended(
-                    "stopped", f"killed: did not stop within {stop_patience:g} s of the stop request"
-                )
+                return did_not_stop(stop_patience)
         if now - began > patience:
-            return Ended("silent", f"killed: no progress reported for {patience:g} s, considered hung")
+            return was_silent(patience)
+
+
+def read_message(child: Child) -> Any:
+    """Return the next message of a child whose connection or sentinel is ready, or `Ended`."""
+    if not child.connection.poll():
+        return _describe_end(child)
+    try:
+        return child.connection.recv()
+    except (EOFError, OSError):
+        return _describe_end(child)
+    except Exception as error:  # a plug-in may have written to the pipe
+        return Ended("died", f"the trial's process sent an invalid message ({type(error).__name__})")
+
+
+def did_not_stop(seconds: float) -> Ended:
+    return Ended("stopped", f"killed: did not stop within {seconds:g} s of the stop request")
+
+
+def was_silent(seconds: float) -> Ended:
+    return Ended("silent", f"killed: no progress reported for {seconds:g} s, considered hung")
 
 
 def _describe_end(child: Child) -> Ended:

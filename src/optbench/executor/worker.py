@@ -13,13 +13,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
 
 from optbench.errors import OptbenchError, Problem, first_line
+from optbench.executor.api import CannotStack, Ended, Events, Message, Refused, Settings, Slot, Unit
 from optbench.executor.descendants import adopt_orphans, end_children
 from optbench.executor.limits import memory_limits
 from optbench.suite.types import Trial
@@ -28,58 +29,99 @@ _IGNORED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIG
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Where and how trials run. Not part of a trial's id; all of it is recorded."""
+class Place:
+    """Where a worker finds and writes files on its machine."""
 
-    device: str = "auto"  # auto, cpu, cuda, cuda:N, mps
-    data_root: Path = Path()
-    threads: int | None = None  # CPU threads; None: torch's default, which is recorded
-    command: str = ""
-    stall_seconds: float = 1800.0  # a trial that sends nothing for this long is considered hung
+    suite_folder: str  # plug-in files are relative to it
+    data_root: Path
+    checkpoint: Path | None
+    output: Path
 
 
-def work(
-    connection: Connection,
-    lifeline: Connection,
-    trial: Trial,
-    settings: Settings,
-    checkpoint: Path | None,
-    output: Path,
-) -> None:
-    """Entry point of a trial's process: send each event and read whether to stop.
+def work(connection: Connection, lifeline: Connection, unit: Unit, slot: Slot, place: Place) -> None:
+    """Entry point of the process of a unit: send each event, or list of events of a stack, and read whether to stop.
 
-    The last message is None, or the problems because of which no other trial can run either (a full disk).
+    The last message says that the unit has finished, that its trials cannot be stacked, or the problems because of which no other unit
+    can run either (a full disk).
     """
-    stop = start_worker(lifeline, output)
-    last: Any = None
+    stop = start_worker(lifeline, place.output)
+
+    def send(content: Any) -> bool:
+        return exchange(connection, Message(unit.name, unit.execution, content))
+
+    last: Refused | CannotStack | Ended = Ended("finished")
     try:
         with _startup_errors():
-            from optbench.engine.loop import CHECKPOINT_SECONDS, train
+            import optbench.engine.loop  # noqa: F401
 
-            device = set_up(settings, trial.folder)
-        events = train(
-            trial,
-            device,
-            data_root=settings.data_root,
-            checkpoint=checkpoint,
-            should_stop=stop.is_set,
-            checkpoint_seconds=float(os.environ.get("OPTBENCH_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS)),
-        )
-        for event in events:
-            if exchange(connection, event):
+            device = set_up(unit.settings, slot, place.suite_folder)
+        for events in train_unit(unit, device, place, stop.is_set):
+            if send(events):
                 stop.set()
-    except OptbenchError as error:
-        last = error.problems
-    exchange(connection, last)
+    except Exception as error:
+        last = _describe_failure(error, unit)
+    send(last)
     flush_and_exit()
 
 
+def train_unit(unit: Unit, device: Any, place: Place, should_stop: Callable[[], bool]) -> Iterator[Events]:
+    """Train the unit in this process. Each item must be stored before the next is requested. Raises as the engine does."""
+    from optbench.engine.loop import CHECKPOINT_SECONDS, train
+
+    seconds = unit.settings.checkpoint_seconds
+    interval = CHECKPOINT_SECONDS if seconds is None else seconds
+    trials = tuple(trial.model_copy(update={"folder": place.suite_folder}) for trial in unit.trials)
+    if unit.is_stack:
+        from optbench.engine.stacked.loop import train_stack
+
+        stacked = train_stack(
+            trials,
+            device,
+            data_root=place.data_root,
+            checkpoint=place.checkpoint,
+            should_stop=should_stop,
+            checkpoint_seconds=interval,
+        )
+        yield from map(tuple, stacked)
+        return
+    [trial] = trials
+    for event in train(
+        trial,
+        device,
+        data_root=place.data_root,
+        checkpoint=place.checkpoint,
+        should_stop=should_stop,
+        checkpoint_seconds=interval,
+    ):
+        yield ((trial.id, event),)
+
+
+def _describe_failure(error: Exception, unit: Unit) -> Refused | CannotStack:
+    """Return what the run must do about an error of the engine. Raises the error again if the engine should have recorded it."""
+    if isinstance(error, OptbenchError) and not unit.is_stack:
+        return Refused(error.problems)
+    if not unit.is_stack:
+        raise error
+    from optbench.engine.checkpoint import NoSpace
+    from optbench.engine.memory import is_out_of_memory
+
+    if isinstance(error, NoSpace):
+        return Refused(error.problems)
+    return CannotStack(str(error), "smaller" if is_out_of_memory(error) else "plain")
+
+
 def prepare(
-    connection: Connection, lifeline: Connection, trials: Sequence[Trial], settings: Settings
+    connection: Connection,
+    lifeline: Connection,
+    trials: Sequence[Trial],
+    device: str,
+    settings: Settings,
+    data_root: Path,
 ) -> None:
     """Entry point of the process that runs first: load each data set of the trials once, so that downloads and decoding are not timed.
 
-    Sends lines of text, then the environment that the trials will record, or the problems that prevent them.
+    Sends lines of text, then the environment that the trials will record on each device by its name, or the problems that prevent
+    them.
     """
     isolate_process(lifeline)
     os.dup2(2, 1)  # standard output is for results
@@ -89,20 +131,22 @@ def prepare(
     try:
         with _startup_errors():
             from optbench.catalog.data_sets import load_data
+            from optbench.engine.devices import pick_all
             from optbench.engine.environment import environment
 
-            device = set_up(settings, trials[0].folder)
+            devices = pick_all(device)
+            set_up(settings, Slot("", str(devices[0])), trials[0].folder)
         for trial in {(t.workload.data.model_dump_json(), t.folder): t for t in trials}.values():
             where = f"data of workload '{trial.workload_name}'"
             try:
-                splits = load_data(trial.workload.data, settings.data_root, trial.folder)
+                splits = load_data(trial.workload.data, data_root, trial.folder)
                 for note in splits.notes:
                     exchange(connection, f"note: {where}: {note}")
             except OSError as error:
                 problems.append(Problem(f"cannot be read: {error}", where=where))
             except OptbenchError as error:
                 problems += [replace(problem, where=problem.where or where) for problem in error.problems]
-        answer: Any = tuple(problems) or environment(device, trials[0].folder)
+        answer: Any = tuple(problems) or {str(one): environment(one, trials[0].folder) for one in devices}
     except OptbenchError as error:
         answer = error.problems
     exchange(connection, answer)
@@ -212,23 +256,27 @@ def redirect_output(path: Path) -> None:
     os.close(file)
 
 
-def set_up(settings: Settings, folder: str) -> Any:
+def set_up(settings: Settings, slot: Slot, folder: str) -> Any:
     """Apply the settings and return the device. Raises `OptbenchError` if the device is not available.
 
     The suite's folder is appended to the import path, so that a plug-in can import files beside it.
     """
     import torch
 
+    from optbench.engine import environment
     from optbench.engine.allocator import tune
     from optbench.engine.devices import pick
 
     sys.path.append(folder)
-
-    os.environ["OPTBENCH_COMMAND"] = settings.command
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    device = pick(settings.device)
-    tune(device.type)
+    environment.command = settings.command
+    if slot.cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, slot.cores)
+    threads = settings.threads if slot.threads is None else slot.threads
+    if threads is not None:
+        torch.set_num_threads(threads)
+    device = pick(slot.device)
+    if settings.allocator == "tuned":
+        tune(device.type)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     return device

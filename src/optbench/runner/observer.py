@@ -10,7 +10,7 @@ from optbench.events import Event
 from optbench.suite.types import Trial
 
 if TYPE_CHECKING:
-    from optbench.executor.process import StopRequest
+    from optbench.executor.api import StopRequest
     from optbench.runner.job import Job
 
 Listener = Callable[[Trial, Event], None]

@@ -23,6 +23,8 @@ class RunOptions:
     fresh: bool = False
     allow_mixed: bool = False
     stall_seconds: float = 1800.0
-    jobs: int | None = None  # sweep trials in parallel
+    jobs: int | None = None  # sweep trials in parallel, per device
+    allocator: str = "tuned"
+    checkpoint_seconds: float | None = None  # between checkpoints; None: the engine's default
     reruns: int = DEFAULT_RERUNS
     command: str = ""  # recorded with each trial, and shown where a run can be resumed

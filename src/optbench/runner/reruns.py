@@ -11,9 +11,8 @@ from optbench.runner.observer import Observer
 from optbench.runner.options import RunOptions
 
 if TYPE_CHECKING:
-    from optbench.executor.local import Summary
-    from optbench.executor.process import StopRequest
-    from optbench.executor.worker import Settings
+    from optbench.executor.api import Slot
+    from optbench.executor.dispatch import Dispatcher, Summary
     from optbench.store import TrialLog
 
 _HOST = {"host": platform.node()}
@@ -22,8 +21,7 @@ _HOST = {"host": platform.node()}
 def rerun_disturbed(
     job: Job,
     options: RunOptions,
-    settings: Settings,
-    stop: StopRequest,
+    dispatcher: Dispatcher,
     observer: Observer,
     summary: Summary,
 ) -> None:
@@ -33,21 +31,23 @@ def rerun_disturbed(
     load continues. Only trials that a stop left unfinished are added to `summary`: the others have their first attempt.
     """
     from optbench.events import FINGERPRINT
-    from optbench.executor.local import prepare, run
     from optbench.store import read
     from optbench.store.attempts import to_run_again
 
     timed = {trial.id: trial for trial in job.wanted if not trial.point}
+    slots: Sequence[Slot] = ()
     environment: dict[str, Any] = {}
     previous: set[str] = set()
+    stop = dispatcher.stop
     for _ in range(options.reruns):
         if stop.asked:
             return
         logs = [log for log in read([job.folder.path]).suites[0].logs if log.id in timed and log.started]
         disturbed = [log for log in to_run_again(logs, options.reruns) if _matches(log, ("host",), _HOST)]
-        if disturbed and not environment:
+        if disturbed and not slots:
             trials = [timed[log.id] for log in disturbed]
-            environment = prepare(trials, settings, observer.message, stop) or {}
+            slots = dispatcher.executor.open(trials, observer.message, stop)
+            environment = slots[0].environment if slots else {}
         disturbed = [log for log in disturbed if _matches(log, FINGERPRINT, environment)]
         if not disturbed:
             return
@@ -61,7 +61,7 @@ def rerun_disturbed(
         trials = [trial for trial in job.wanted if trial.id in ids]
         attempts = {log.id: log.attempts + 1 for log in disturbed}
         with observer.round(job, trials, environment, parallel=1, stop=stop) as listen:
-            ended = run(trials, job.folder, settings, listen, stop, attempts)
+            ended = dispatcher.run_timed(trials, slots, listen, attempts)
         summary.left += ended.left + ended.ended.get("interrupted", 0)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +18,8 @@ from optbench.runner.reruns import rerun_disturbed
 from optbench.runner.results_folder import locked_folder
 
 if TYPE_CHECKING:
-    from optbench.executor.local import Summary
-    from optbench.executor.process import StopRequest
-    from optbench.executor.worker import Settings
+    from optbench.executor.api import Executor, Settings, Slot, StopRequest
+    from optbench.executor.dispatch import Dispatcher, Summary
     from optbench.store import Results
 
 
@@ -41,21 +42,19 @@ def run_job(job: Job, options: RunOptions, stop: StopRequest, observer: Observer
     Raises `OptbenchError` if the data, the device or the results folder cannot be used, or if stored trials come from another
     environment. Saved results are intact in each case.
     """
-    from optbench.catalog.data_root import data_root
-    from optbench.executor.local import Summary
-    from optbench.executor.worker import Settings
+    from optbench.executor.api import Settings
+    from optbench.executor.dispatch import Dispatcher, Summary
     from optbench.store import read
 
-    settings = Settings(
-        options.device, data_root(options.data), options.threads, options.command, options.stall_seconds
-    )
+    settings = Settings(options.threads, options.command, options.allocator, options.checkpoint_seconds)
     summary = Summary()
-    with locked_folder(job.folder):
+    with locked_folder(job.folder), _executor(job, options, settings) as executor:
+        dispatcher = Dispatcher(executor, job.folder, settings, stop, options.stall_seconds)
         if options.fresh:
             for trial in job.wanted:
                 job.folder.set_aside(trial)
         while True:
-            if not _run_pending(job, options, settings, stop, observer, summary):
+            if not _run_pending(job, options, dispatcher, observer, summary):
                 return JobEnd(summary, None)
             planned = {trial.id for trial in job.planned}
             job = job if stop.asked else create_job(job.loaded, options)
@@ -67,40 +66,53 @@ def run_job(job: Job, options: RunOptions, stop: StopRequest, observer: Observer
                 if any(not trial.point for trial in new)
                 else "The best point of a sweep is at the edge of its grid: extending the grid for all entries"
             )
-        rerun_disturbed(job, options, settings, stop, observer, summary)
+        rerun_disturbed(job, options, dispatcher, observer, summary)
     return JobEnd(summary, read([job.folder.path]))
 
 
+@contextmanager
+def _executor(job: Job, options: RunOptions, settings: Settings) -> Iterator[Executor]:
+    """Return the executor of the run. Closing it ends the workers that still run."""
+    from optbench.catalog.data_root import data_root
+    from optbench.executor.local import LocalExecutor
+
+    with LocalExecutor(job.folder.path, settings, data_root(options.data), options.device) as executor:
+        yield executor
+
+
 def _run_pending(
-    job: Job,
-    options: RunOptions,
-    settings: Settings,
-    stop: StopRequest,
-    observer: Observer,
-    summary: Summary,
+    job: Job, options: RunOptions, dispatcher: Dispatcher, observer: Observer, summary: Summary
 ) -> bool:
     """Run the trials that are not complete and add them to `summary`. Return False if a stop came before any of them started."""
-    from optbench.executor.local import prepare, run
-    from optbench.executor.parallel import run_parallel
-
     pending = pending_trials(job, observer.message)
-    environment = prepare(pending, settings, observer.message, stop) if pending else {}
-    if environment is None:
+    slots = dispatcher.executor.open(pending, observer.message, dispatcher.stop) if pending else ()
+    if pending and not slots:
         summary.left = len(pending)
         return False
     if not pending and not summary.ended:
         observer.message(_already_measured(job))
+    environment = slots[0].environment if slots else {}
     if pending and not options.allow_mixed:
         _refuse_to_mix(job, environment)
     _write_plan(job, options)
     timed = [trial for trial in pending if not trial.point]
-    parallel = options.jobs or (cores() if environment.get("device") == "cpu" else 1)
-    with observer.round(job, pending, environment, parallel=parallel, stop=stop) as listen:
+    sweep_slots = _sweep_slots(slots, options)
+    with observer.round(
+        job, pending, environment, parallel=max(1, len(sweep_slots)), stop=dispatcher.stop
+    ) as listen:
         listener = with_intermediate_reports(job.folder, listen)
-        summary.add(run(timed, job.folder, settings, listener, stop))
+        summary.add(dispatcher.run_timed(timed, slots, listener))
         if swept := [trial for trial in pending if trial.point]:
-            summary.add(run_parallel(swept, job.folder, settings, listener, stop, parallel))
+            summary.add(dispatcher.run_sweep(swept, sweep_slots, listener))
     return True
+
+
+def _sweep_slots(slots: Sequence[Slot], options: RunOptions) -> list[Slot]:
+    """Return the slots of sweep trials, which are not timed: single-threaded, on a CPU one per core, on a GPU one by default."""
+    from optbench.executor.api import split_slots
+
+    on_cpu = bool(slots) and slots[0].environment.get("device") == "cpu"
+    return split_slots(slots, options.jobs or (cores() if on_cpu else 1), threads=1)
 
 
 def _write_plan(job: Job, options: RunOptions) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -76,6 +75,16 @@ def run(
             help="Memory allocator for CPU trials: tuned (keeps freed memory for reuse) or default (C library settings).",
         ),
     ] = Allocator.tuned,
+    checkpoint_interval: Annotated[
+        float | None,
+        typer.Option(
+            "--checkpoint-interval",
+            min=0,
+            metavar="SECONDS",
+            envvar="OPTBENCH_CHECKPOINT_SECONDS",
+            help="Time between checkpoints of a trial. Default: 30.",
+        ),
+    ] = None,
     stall_timeout: Annotated[
         float,
         typer.Option(
@@ -109,7 +118,6 @@ def run(
     """
     from optbench.cli.run import command_line, run_suites, show_plans
 
-    os.environ["OPTBENCH_ALLOCATOR"] = allocator.value  # read by the trials' processes
     options = RunOptions(
         overrides=tuple(sets or ()),
         only=tuple(only or ()),
@@ -122,6 +130,8 @@ def run(
         allow_mixed=allow_mixed,
         stall_seconds=stall_timeout,
         jobs=jobs,
+        allocator=allocator.value,
+        checkpoint_seconds=checkpoint_interval,
         reruns=reruns,
         command=command_line(),
     )

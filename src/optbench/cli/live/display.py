@@ -24,7 +24,7 @@ from optbench.suite.load import Loaded
 from optbench.suite.types import Trial
 
 if TYPE_CHECKING:
-    from optbench.executor.process import StopRequest
+    from optbench.executor.api import StopRequest
 
 Listener = Callable[[Trial, Event], None]
 

@@ -1,0 +1,171 @@
+"""The interface between a run and the engines that execute its trials, and the data that both exchange.
+
+An executor has slots and starts units of work on them. A worker sends a message and continues only after the run has stored its
+content and acknowledged it. Everything that a worker needs is in its `Unit` and `Slot`, except the plug-in files and the data, which
+the executor provides: a unit contains no path of this machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from optbench.errors import Problem
+from optbench.events import Event
+from optbench.suite.types import Trial
+
+Listener = Callable[[Trial, Event], None]
+Events = tuple[tuple[str, Event], ...]
+"""Events by trial id; stored together before they are acknowledged."""
+
+
+@dataclass
+class StopRequest:
+    """A stop request, set by a signal handler. The running trials then write a checkpoint and end as `interrupted`."""
+
+    signal: int | None = None
+    is_shown: bool = False  # a display shows the request, so that nothing else need print it
+
+    @property
+    def asked(self) -> bool:
+        return self.signal is not None
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Mark the request as shown by a display for the duration of the block."""
+        self.is_shown = True
+        try:
+            yield
+        finally:
+            self.is_shown = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How trials run. Not part of a trial's id; all of it is recorded except the checkpoint interval."""
+
+    threads: int | None = None  # CPU threads; None: torch's default
+    command: str = ""
+    allocator: str = "tuned"  # or default: leave the C library's allocator unchanged
+    checkpoint_seconds: float | None = None  # between checkpoints; None: the engine's default
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A device on a host, which runs one unit at a time.
+
+    `environment` is what a trial on this slot records. `threads` overrides the settings; `cores` are the only CPU cores to use.
+    """
+
+    name: str
+    device: str = "auto"
+    environment: dict[str, Any] = field(default_factory=dict)
+    threads: int | None = None
+    cores: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One trial, or a stack of trials that train as one program in one process.
+
+    `trials` have an empty `folder`; `Trial.sources` lists the plug-in files with their hashes, relative to the suite's folder.
+    `checkpoint` is relative to the folder of checkpoints, empty if the unit has none. `execution` is the fencing number: it is in
+    each message, and the run drops messages of an earlier execution than the current one.
+    """
+
+    name: str
+    trials: tuple[Trial, ...]
+    settings: Settings
+    checkpoint: str = ""
+    is_stack: bool = False
+    execution: int = 1
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A problem because of which no other unit can run either, such as a full disk."""
+
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class CannotStack:
+    """These trials cannot be trained as one stack. `then`: how to train them instead."""
+
+    reason: str
+    then: Literal["smaller", "plain"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The end of a worker, which sends no more messages. `signal` is set if a signal ended it.
+
+    `cause`: `finished` (after its last event), `died` (by itself or a signal), `memory` (killed because the machine ran out of
+    memory), `lost` (with its host or server), `silent` (no message in time) or `stopped` (killed after a stop request without
+    effect). `output` is the end of what it printed, where that may explain the end.
+    """
+
+    cause: Literal["finished", "died", "memory", "lost", "silent", "stopped"]
+    reason: str = ""
+    signal: int | None = None
+    output: str = ""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message of a worker. It waits for the acknowledgement, except after `Ended` with another cause than `finished`."""
+
+    unit: str
+    execution: int
+    content: Events | Refused | CannotStack | Ended
+
+
+class Executor(Protocol):
+    """An engine of execution. One thread calls it."""
+
+    def open(
+        self, trials: Sequence[Trial], report: Callable[[str], None], stop: StopRequest
+    ) -> tuple[Slot, ...]:
+        """Make the plug-in files and the data of `trials` available to the workers, and return the slots.
+
+        `trials` have the suite's folder on this machine. `report` is called with lines about progress. Returns no slots after a stop
+        request. May be called again with other trials. Raises `OptbenchError` if data or devices are not available.
+        """
+
+    def start(self, unit: Unit, slot: Slot) -> None:
+        """Start the unit. Raises `OptbenchError` if no worker can be started."""
+
+    def receive(self, timeout_seconds: float) -> Sequence[Message]:
+        """Return at most one message per running unit, as soon as there is one; none after the timeout."""
+
+    def acknowledge(self, message: Message, *, stop: bool) -> None:
+        """Let the worker continue, after the content was stored. `stop` asks it to write a checkpoint and to end."""
+
+    def ask_to_stop(self, unit: Unit) -> None:
+        """Ask the worker to write a checkpoint and to end. Takes effect also between two messages."""
+
+    def kill(self, unit: Unit, *, show_stacks: bool = False) -> str:
+        """End the worker and all its processes. Return the end of its output, with the stacks of its threads if requested."""
+
+    def close(self) -> None:
+        """Kill the workers that still run and release the slots."""
+
+
+def split_slots(slots: Sequence[Slot], parts: int, threads: int, cores: Sequence[int] = ()) -> list[Slot]:
+    """Return `parts` slots for each slot, with this many threads each.
+
+    `cores` are distributed among the parts of a slot, at least `threads` for each; without them the parts share all cores.
+    """
+    return [
+        Slot(
+            f"{slot.name}/{part}",
+            slot.device,
+            slot.environment | {"threads": threads},
+            threads,
+            tuple(cores[part * threads : (part + 1) * threads]),
+        )
+        for part in range(parts)
+        for slot in slots
+    ]
