@@ -23,13 +23,14 @@ from optbench.cli.commands import (
     steps,
     verdicts,
     watch,
+    work,
 )
 from optbench.cli.layout import Command, Group
 from optbench.version import __version__
 
 #: headings of `optbench --help`, with the modules of their commands
 SECTIONS = {
-    "Compare optimizers": (new, check, plan, run, watch),
+    "Compare optimizers": (new, check, plan, run, work, watch),
     "Read results": (report, records, compare, verdicts),
     "Import and share": (merge, export, importing),
     "Look up": (listing, memory, steps, schema),

@@ -54,6 +54,10 @@ def show_plans(suites: Sequence[str], options: RunOptions, detect: str | None = 
         check_unit(detect, (trial.workload.metrics[0] for job in jobs for trial in job.wanted))
     for job in jobs:
         show_plan(job.loaded, job.wanted, job.folder)
+        if options.executor == "slurm":
+            from optbench.runner import slurm
+
+            print(f"\n{slurm.script(job.folder, job.loaded.name, options.workers, options.sbatch)}", end="")
         if delta is not None:
             show_seeds_needed(job.loaded, job.folder, delta)
     return 0
@@ -108,6 +112,6 @@ class TerminalObserver:
 def _check_device(device: str) -> None:
     """Raise `OptbenchError` for a missing device, as a run would. Loads torch only if the device may be missing."""
     if device not in ("auto", "cpu"):
-        from optbench.engine.devices import pick
+        from optbench.engine.devices import pick_all
 
-        pick(device)
+        pick_all(device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 DEFAULT_RERUNS = 2
 """Maximum number of reruns of a disturbed trial."""
@@ -24,7 +25,11 @@ class RunOptions:
     allow_mixed: bool = False
     stall_seconds: float = 1800.0
     jobs: int | None = None  # sweep trials in parallel, per device
+    slots: int | None = None  # parts of the CPU for sweep trials, instead of `jobs`
     allocator: str = "tuned"
     checkpoint_seconds: float | None = None  # between checkpoints; None: the engine's default
     reruns: int = DEFAULT_RERUNS
+    executor: Literal["local", "shared", "slurm"] = "local"
+    workers: str = "1"  # of SLURM: their number, or number%limit
+    sbatch: tuple[str, ...] = ()  # options of sbatch
     command: str = ""  # recorded with each trial, and shown where a run can be resumed

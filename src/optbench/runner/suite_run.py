@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optbench.errors import OptbenchError, Problem
-from optbench.machine import cores
+from optbench.machine import core_numbers, cores
+from optbench.runner.environment_check import refuse_to_mix
 from optbench.runner.intermediate_reports import with_intermediate_reports
-from optbench.runner.job import Job, create_job, metric_directions, metric_ranges, pending_trials
+from optbench.runner.job import Job, create_job, pending_trials
 from optbench.runner.observer import Observer
+from optbench.runner.on_workers import run_on_workers
 from optbench.runner.options import RunOptions
+from optbench.runner.plan_files import already_measured, write_plan
 from optbench.runner.reruns import rerun_disturbed
 from optbench.runner.results_folder import locked_folder
+from optbench.runner.shared_work import refuse_held
 
 if TYPE_CHECKING:
     from optbench.executor.api import Executor, Settings, Slot, StopRequest
@@ -47,14 +50,18 @@ def run_job(job: Job, options: RunOptions, stop: StopRequest, observer: Observer
     from optbench.store import read
 
     settings = Settings(options.threads, options.command, options.allocator, options.checkpoint_seconds)
-    summary = Summary()
+    summary, shared = Summary(), options.executor != "local"
     with locked_folder(job.folder), _executor(job, options, settings) as executor:
+        if not shared or options.fresh:
+            refuse_held(job.folder)
         dispatcher = Dispatcher(executor, job.folder, settings, stop, options.stall_seconds)
         if options.fresh:
             for trial in job.wanted:
                 job.folder.set_aside(trial)
         while True:
-            if not _run_pending(job, options, dispatcher, observer, summary):
+            if shared:
+                run_on_workers(job, options, stop, observer, summary)
+            elif not _run_pending(job, options, dispatcher, observer, summary):
                 return JobEnd(summary, None)
             planned = {trial.id for trial in job.planned}
             job = job if stop.asked else create_job(job.loaded, options)
@@ -66,7 +73,8 @@ def run_job(job: Job, options: RunOptions, stop: StopRequest, observer: Observer
                 if any(not trial.point for trial in new)
                 else "The best point of a sweep is at the edge of its grid: extending the grid for all entries"
             )
-        rerun_disturbed(job, options, dispatcher, observer, summary)
+        if not shared:
+            rerun_disturbed(job, options, dispatcher, observer, summary)
     return JobEnd(summary, read([job.folder.path]))
 
 
@@ -90,13 +98,14 @@ def _run_pending(
         summary.left = len(pending)
         return False
     if not pending and not summary.ended:
-        observer.message(_already_measured(job))
+        observer.message(already_measured(job))
     environment = slots[0].environment if slots else {}
-    if pending and not options.allow_mixed:
-        _refuse_to_mix(job, environment)
-    _write_plan(job, options)
-    timed = [trial for trial in pending if not trial.point]
     sweep_slots = _sweep_slots(slots, options)
+    if pending and not options.allow_mixed:
+        _refuse_unequal(slots)
+        refuse_to_mix(job.folder, {trial.config_id for trial in job.planned}, environment)
+    write_plan(job, options)
+    timed = [trial for trial in pending if not trial.point]
     with observer.round(
         job, pending, environment, parallel=max(1, len(sweep_slots)), stop=dispatcher.stop
     ) as listen:
@@ -108,74 +117,37 @@ def _run_pending(
 
 
 def _sweep_slots(slots: Sequence[Slot], options: RunOptions) -> list[Slot]:
-    """Return the slots of sweep trials, which are not timed: single-threaded, on a CPU one per core, on a GPU one by default."""
+    """Return the slots of sweep trials, which are not timed.
+
+    By default they are single-threaded: one per core on a CPU, one per GPU. `options.slots` divides the cores instead. Raises
+    `OptbenchError` if that is not possible.
+    """
     from optbench.executor.api import split_slots
 
     on_cpu = bool(slots) and slots[0].environment.get("device") == "cpu"
-    return split_slots(slots, options.jobs or (cores() if on_cpu else 1), threads=1)
-
-
-def _write_plan(job: Job, options: RunOptions) -> None:
-    from optbench.store import make_plan
-    from optbench.suite.dump import dump_text
-
-    suite_file = _relative(job.loaded.path)
-    head = f"# As run, resolved from {suite_file}. Relative paths start from the folder of that file.\n"
-    job.folder.write_text("suite.yaml", head + dump_text(job.loaded.suite))
-    job.folder.write_plan(
-        make_plan(
-            job.loaded.name,
-            job.loaded.suite,
-            job.planned,
-            options.command,
-            {"suite_file": suite_file},
-            metric_directions(job.loaded),
-            metric_ranges(job.loaded),
+    if options.slots is None or not slots:
+        return split_slots(slots, options.jobs or (cores() if on_cpu else 1), threads=1)
+    if not on_cpu:
+        raise OptbenchError(Problem("splits the cores of a CPU; on a GPU use --jobs", where="--slots"))
+    if options.slots > cores():
+        raise OptbenchError(
+            Problem(
+                f"expected at most {cores()}, the number of cores; found {options.slots}", where="--slots"
+            )
         )
-    )
+    return split_slots(slots, options.slots, cores() // options.slots, core_numbers())
 
 
-def _relative(path: Path) -> str:
-    """The path below the working folder, otherwise the name only: results are shared, and must not contain home folders."""
-    try:
-        return path.resolve().relative_to(Path.cwd()).as_posix()
-    except ValueError:
-        return path.name
-
-
-def _refuse_to_mix(job: Job, environment: dict[str, object]) -> None:
-    """Raise `OptbenchError` if a stored trial ran in another environment (decision 2 of the design)."""
+def _refuse_unequal(slots: Sequence[Slot]) -> None:
+    """Raise `OptbenchError` if the devices of a run are not of one kind."""
     from optbench.events import FINGERPRINT
-    from optbench.store import read
 
-    rows = {trial.config_id for trial in job.planned}
-    if not any(job.folder.trials.glob("*.jsonl")):
-        return
-    for log in (log for suite in read([job.folder.path]).suites for log in suite.logs):
-        if log.config_id not in rows or log.started is None or not log.evaluations:
-            continue
-        stored = log.started.environment
-        names = [name for name in FINGERPRINT if name != "threads" or not log.trial.get("point")]
-        different = [name for name in names if name in stored and stored[name] != environment.get(name)]
-        if different:
-            changes = ", ".join(
-                f"{name} was {stored[name]!r}, now {environment.get(name)!r}" for name in different
-            )
-            message = (
-                f"measured in another environment: {changes}. The table would mix both. Use another --results folder, --fresh to "
-                "rerun all trials, or --allow-mixed to accept it (the report states it)"
-            )
-            raise OptbenchError(Problem(message, file=str(log.path)))
-
-
-def _already_measured(job: Job) -> str:
-    """Where finished results come from: a clone of a repository may contain results of another machine."""
-    from optbench.store.read import read_log
-
-    started = read_log(job.folder.trial_path(job.wanted[0])).started
-    facts = started.environment if started else {}
-    return (
-        f"All trials are already in {job.folder.path}, measured on {facts.get('device_name', 'an unknown device')} with torch "
-        f"{facts.get('torch', '?')} ({str(facts.get('started_at', 'at an unknown time'))[:10]}). To run them on this machine, add "
-        "--fresh or use another --results folder"
-    )
+    for slot in slots[1:]:
+        for name in FINGERPRINT:
+            first, other = slots[0].environment.get(name), slot.environment.get(name)
+            if first != other:
+                message = (
+                    f"{slots[0].name} and {slot.name} differ: {name} is {first!r} and {other!r}. The table would mix both. Select "
+                    "equal devices, or use --allow-mixed to accept it (the report states it)"
+                )
+                raise OptbenchError(Problem(message, where="--device"))

@@ -8,10 +8,20 @@ from typing import Annotated
 
 import typer
 
-from optbench.cli.options import Data, Device, Only, ResultsRoot, Seeds, Set, Suites
+from optbench.cli import completion
+from optbench.cli.options import Data, Only, ResultsRoot, Seeds, Set, Suites
+from optbench.errors import OptbenchError, Problem
 from optbench.runner.options import DEFAULT_RERUNS, RunOptions
 
 app = typer.Typer(rich_markup_mode=None)
+
+
+class Executor(StrEnum):
+    """Where trials run."""
+
+    local = "local"
+    shared = "shared"
+    slurm = "slurm"
 
 
 class Allocator(StrEnum):
@@ -28,7 +38,15 @@ def run(
     only: Only = None,
     seeds: Seeds = None,
     results: ResultsRoot = Path("results"),
-    device: Device = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device",
+            metavar="DEVICE",
+            help="auto, cpu, cuda (every visible GPU), cuda:N, a list such as cuda:0,cuda:1, or mps. Each GPU runs one timed trial.",
+            autocompletion=completion.devices,
+        ),
+    ] = "auto",
     threads: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="CPU threads per trial. Default: torch's choice."),
@@ -39,6 +57,15 @@ def run(
             min=1,
             metavar="N",
             help="Sweep trials to run in parallel. Default: one per CPU core, one on a GPU.",
+        ),
+    ] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option(
+            "--slots",
+            min=1,
+            metavar="N",
+            help="Divide the CPU cores among N parallel sweep trials, instead of one core each.",
         ),
     ] = None,
     reruns: Annotated[
@@ -52,6 +79,30 @@ def run(
         ),
     ] = DEFAULT_RERUNS,
     data: Data = None,
+    executor: Annotated[
+        Executor,
+        typer.Option(
+            "--executor",
+            help="Where trials run: on this machine, by `optbench work` processes that share the results folder, or by such processes "
+            "in a SLURM array.",
+        ),
+    ] = Executor.local,
+    workers: Annotated[
+        str,
+        typer.Option(
+            "--workers",
+            metavar="N[%M]",
+            help="Size of the SLURM array, and how many of its workers may run at once.",
+        ),
+    ] = "1",
+    sbatch: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sbatch",
+            metavar="OPTION",
+            help="Option of sbatch for the workers, such as --sbatch=--time=2:00:00; repeatable.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would run, without running it.")
     ] = False,
@@ -109,6 +160,7 @@ def run(
       optbench run my_suite.yaml --seeds 5 --device cuda
       optbench run digits --only Adam --set workload.budget.epochs=5
       optbench run suites/digits.yaml --results /tmp/results --dry-run
+      optbench run digits --executor slurm --workers 64%8 --sbatch=--time=2:00:00
 
     Exit codes:
       0    all trials ran (a diverged trial is a result, not an error)
@@ -118,6 +170,8 @@ def run(
     """
     from optbench.cli.run import command_line, run_suites, show_plans
 
+    if jobs is not None and slots is not None:
+        raise OptbenchError(Problem("use either --jobs or --slots, not both", where="--slots"))
     options = RunOptions(
         overrides=tuple(sets or ()),
         only=tuple(only or ()),
@@ -130,9 +184,13 @@ def run(
         allow_mixed=allow_mixed,
         stall_seconds=stall_timeout,
         jobs=jobs,
+        slots=slots,
         allocator=allocator.value,
         checkpoint_seconds=checkpoint_interval,
         reruns=reruns,
+        executor=executor.value,
+        workers=workers,
+        sbatch=tuple(sbatch or ()),
         command=command_line(),
     )
     if dry_run:

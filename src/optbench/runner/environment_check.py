@@ -1,0 +1,35 @@
+"""Check that all trials of a table are measured in one environment (decision 2 of the design)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from optbench.errors import OptbenchError, Problem
+from optbench.store import Results, SuiteFolder
+
+
+def refuse_to_mix(
+    folder: SuiteFolder, rows: Collection[str], environment: dict[str, Any], stored: Results | None = None
+) -> None:
+    """Raise `OptbenchError` if a stored trial of `rows` (config ids) ran in another environment. `stored`: what was read before."""
+    from optbench.events import FINGERPRINT
+    from optbench.store import read
+
+    if not any(folder.trials.glob("*.jsonl")):
+        return
+    for log in (log for suite in (stored or read([folder.path])).suites for log in suite.logs):
+        if log.config_id not in rows or log.started is None or not log.evaluations:
+            continue
+        recorded = log.started.environment
+        names = [name for name in FINGERPRINT if name != "threads" or not log.trial.get("point")]
+        different = [name for name in names if name in recorded and recorded[name] != environment.get(name)]
+        if different:
+            changes = ", ".join(
+                f"{name} was {recorded[name]!r}, now {environment.get(name)!r}" for name in different
+            )
+            message = (
+                f"measured in another environment: {changes}. The table would mix both. Use another --results folder, --fresh to "
+                "rerun all trials, or --allow-mixed to accept it (the report states it)"
+            )
+            raise OptbenchError(Problem(message, file=str(log.path)))

@@ -1,0 +1,220 @@
+"""Runs the trials of a planned suite from a shared folder: any number of workers claim them one by one through leases.
+
+The plan and a work list are written by `optbench run --executor shared` or `slurm`. Workers need the results folder and the suite's folder
+at the same relative position, nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic, sleep
+from typing import TYPE_CHECKING
+
+from optbench.errors import OptbenchError, Problem
+from optbench.events import Event
+from optbench.runner.environment_check import refuse_to_mix
+from optbench.runner.options import RunOptions
+from optbench.store import SuiteFolder
+from optbench.store.files import write_whole
+from optbench.store.input_files import read_file
+from optbench.store.leases import LEASE_SECONDS, Lease, LeasedFolder, LeaseLost, Leases
+from optbench.store.log import read_log
+from optbench.store.records import from_json
+from optbench.suite.types import Trial
+
+if TYPE_CHECKING:
+    from optbench.executor.api import Executor, Settings, Slot, StopRequest
+
+FILE = "work.json"
+_WAIT_SECONDS = 2.0  # between two looks for trials that other workers hold
+
+
+@dataclass(frozen=True)
+class WorkList:
+    """What workers of a suite's folder run, and how. `suite_folder` is relative to the results folder."""
+
+    trials: tuple[tuple[str, int], ...]  # config id and seed, in order
+    suite_folder: str
+    device: str = "auto"
+    data: str | None = None
+    threads: int | None = None
+    command: str = ""
+    allocator: str = "tuned"
+    checkpoint_seconds: float | None = None
+    stall_seconds: float = 1800.0
+    allow_mixed: bool = False
+
+    @classmethod
+    def of(cls, trials: Sequence[Trial], folder: SuiteFolder, options: RunOptions) -> WorkList:
+        suite_folder = os.path.relpath(trials[0].folder, folder.path.resolve())
+        return cls(
+            tuple((trial.config_id, trial.seed) for trial in trials),
+            suite_folder,
+            options.device,
+            options.data,
+            options.threads,
+            options.command,
+            options.allocator,
+            options.checkpoint_seconds,
+            options.stall_seconds,
+            options.allow_mixed,
+        )
+
+    def write(self, folder: SuiteFolder) -> None:
+        write_whole(folder.path / FILE, json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def read(cls, folder: SuiteFolder) -> WorkList:
+        """Return the work list of the folder. Raises `OptbenchError` if there is none or it is damaged."""
+        path = folder.path / FILE
+        try:
+            content = from_json(read_file(path, folder.path))
+            return cls(
+                **content | {"trials": tuple((str(row), int(seed)) for row, seed in content["trials"])}
+            )
+        except FileNotFoundError:
+            message = "no work list: expected the folder of a suite planned by `optbench run SUITE --executor shared` (or slurm)"
+            raise OptbenchError(Problem(message, file=str(folder.path))) from None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            message = "damaged work list: run the suite again with --executor shared or slurm"
+            raise OptbenchError(Problem(message, file=str(path))) from error
+
+
+def planned_trials(folder: SuiteFolder, work: WorkList) -> list[Trial]:
+    """Return the trials of the work list from the stored plan.
+
+    Raises `OptbenchError` if the plan is of another version, or if a file of the suite is missing or has changed since.
+    """
+    plan = folder.read_plan()
+    if plan is None:
+        raise OptbenchError(
+            Problem("no plan: run the suite again with --executor shared or slurm", file=str(folder.path))
+        )
+    suite_folder = str((folder.path / work.suite_folder).resolve())
+    rows: dict[str, Trial] = {}
+    for row in plan.rows:
+        first = rows[row.config_id] = Trial.model_validate({**row.trial, "folder": suite_folder})
+        if first.config_id != row.config_id:
+            message = "planned by another version of optbench: install the same version on all machines"
+            raise OptbenchError(Problem(message, file=str(folder.path / "plan.json")))
+    trials = [rows[row].with_seed(seed) for row, seed in work.trials if row in rows]
+    sources = {file: digest for trial in trials for file, digest in trial.sources.items()}
+    problems = []
+    for file, digest in sources.items():
+        path = Path(suite_folder) / file
+        try:
+            same = hashlib.sha256(path.read_bytes()).hexdigest() == digest
+            reason = "" if same else "changed since the suite was planned: run the suite again"
+        except OSError as error:
+            reason = f"cannot read this file of the suite: {error.strerror}"
+        if reason:
+            problems.append(Problem(reason, file=str(path)))
+    if problems:
+        raise OptbenchError(*problems)
+    return trials
+
+
+def is_complete(folder: SuiteFolder, trial: Trial) -> bool:
+    """Return whether the trial has ended, by reading only."""
+    try:
+        return read_log(folder.trial_path(trial)).is_complete
+    except OptbenchError:
+        return False
+
+
+@dataclass
+class Worker:
+    """One worker of a shared folder. `ran` are the trials that it has ended, by final status."""
+
+    folder: SuiteFolder
+    stop: StopRequest
+    message: Callable[[str], None]
+    listen: Callable[[Trial, Event], None]
+    lease_seconds: float = LEASE_SECONDS
+
+    def run(self) -> dict[str, int]:
+        """Run trials until none is left. Return the number of trials by final status.
+
+        Raises `OptbenchError` if the folder, the data or the device cannot be used. A trial that failed here because of the
+        infrastructure is left to other workers.
+        """
+        from optbench.catalog.data_root import data_root
+        from optbench.executor.api import Settings
+        from optbench.executor.local import LocalExecutor
+
+        work = WorkList.read(self.folder)
+        left = {trial.id: trial for trial in planned_trials(self.folder, work)}
+        rows = {trial.config_id for trial in left.values()}
+        leases = Leases(self.folder, self.lease_seconds)
+        settings = Settings(work.threads, work.command, work.allocator, work.checkpoint_seconds)
+        ended: dict[str, int] = {}
+        slots: tuple[Slot, ...] = ()
+        with LocalExecutor(self.folder.path, settings, data_root(work.data), work.device) as executor:
+            while left and not self.stop.asked:
+                claimed = False
+                for trial in list(left.values()):
+                    if self.stop.asked:
+                        break
+                    if is_complete(self.folder, trial):
+                        del left[trial.id]
+                        continue
+                    if not slots:
+                        slots = executor.open(list(left.values()), self.message, self.stop)
+                        if not slots:
+                            break
+                        if not work.allow_mixed:
+                            refuse_to_mix(self.folder, rows, slots[0].environment)
+                    lease = leases.claim(trial.id)
+                    if lease is None:
+                        continue
+                    claimed = True
+                    del left[trial.id]
+                    with lease.kept(self.lease_seconds):
+                        if not is_complete(self.folder, trial):
+                            for status in self._run_trial(trial, lease, executor, slots[0], settings, work):
+                                ended[status] = ended.get(status, 0) + 1
+                if left and not claimed and not self.stop.asked:
+                    self._wait()
+        return ended
+
+    def _run_trial(
+        self, trial: Trial, lease: Lease, executor: Executor, slot: Slot, settings: Settings, work: WorkList
+    ) -> Sequence[str]:
+        from optbench.executor.dispatch import Dispatcher
+
+        if lease.attempt > 1:
+            self.message(f"{trial.label}, seed {trial.seed}: attempt {lease.attempt}")
+        leased = LeasedFolder(self.folder.path, lease)
+        leased.adopt_checkpoint(trial)
+        dispatcher = Dispatcher(executor, leased, settings, self.stop, work.stall_seconds)
+        try:
+            return list(dispatcher.run_timed([trial], [slot], self.listen).ended)
+        except LeaseLost as error:
+            self.message(f"note: {error}")
+            return ()
+        finally:
+            leased.hand_over_checkpoint(trial)
+
+    def _wait(self) -> None:
+        until = monotonic() + min(_WAIT_SECONDS, self.lease_seconds / 4)
+        while monotonic() < until and not self.stop.asked:
+            sleep(0.05)
+
+
+def refuse_held(folder: SuiteFolder) -> None:
+    """Raise `OptbenchError` if workers run trials of the folder now. Otherwise remove leases that workers left."""
+    leases = Leases(folder)
+    held = leases.held()
+    if held:
+        hosts = ", ".join(sorted(set(held.values())))
+        message = f"workers on {hosts} run {len(held)} of its trials: wait until they end, or use --executor shared to follow them"
+        raise OptbenchError(Problem(message, file=str(folder.path)))
+    leases.retire(folder)
+    with suppress(OSError):
+        (folder.path / FILE).unlink(missing_ok=True)

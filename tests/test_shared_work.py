@@ -1,0 +1,229 @@
+"""Workers of a shared folder: each trial runs once, a dead worker's trial is taken over, and a cut-off worker writes nothing more."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optbench.errors import OptbenchError
+from optbench.runner.options import RunOptions
+from optbench.runner.shared_work import WorkList, planned_trials, refuse_held
+from optbench.store import SuiteFolder, make_plan, read
+from optbench.store.leases import LeasedFolder, LeaseLost, Leases
+from optbench.suite.load import load
+from optbench.suite.plan import plan
+from program import optbench
+from real_runs import Run, a_suite, ends
+from results_builder import evaluated, finished, started
+from torture import TIMED
+
+SLOW = """
+import time, torch
+class Slow(torch.optim.SGD):
+    def step(self, closure=None):
+        time.sleep(0.03)
+        return super().step(closure)
+"""
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> tuple[SuiteFolder, Any]:
+    (tmp_path / "slow.py").write_text(SLOW)
+    loaded = load(a_suite(tmp_path, {"Slow": "'slow.py:Slow'"}), ("seeds=2",))
+    trials = plan(loaded)
+    folder = SuiteFolder.of(tmp_path / "results", "tiny")
+    folder.create()
+    folder.write_plan(make_plan("tiny", loaded.suite, trials))
+    WorkList.of(trials, folder, RunOptions()).write(folder)
+    return folder, trials
+
+
+def aged(leases: Leases, lease: Any) -> None:
+    """Let the lease look as if its holder had died long ago."""
+    past = time.time() - 10 * leases.seconds
+    os.utime(lease.path, (past, past))
+
+
+def test_a_lease_has_one_holder_until_it_is_stale_or_released(planned: Any) -> None:
+    leases = Leases(planned[0], seconds=60)
+    first = leases.claim("unit")
+    assert first is not None
+    assert (first.attempt, leases.claim("unit")) == (1, None)
+    assert list(leases.held()) == ["unit"]
+    aged(leases, first)
+    second = leases.claim("unit")
+    assert second is not None
+    assert (second.attempt, first.is_lost, second.is_lost) == (2, True, False)
+    first.release()  # of a holder that is too late: no effect on the second
+    assert leases.claim("unit") is None
+    second.release()
+    third = leases.claim("unit")
+    assert third is not None
+    assert third.attempt == 3
+
+
+def test_one_of_many_workers_gets_the_lease(planned: Any) -> None:
+    code = (
+        "import sys; from pathlib import Path; from optbench.store import SuiteFolder; from optbench.store.leases import Leases\n"
+        "leases = Leases(SuiteFolder(Path(sys.argv[1])))\n"
+        "print(sum(leases.claim(f'unit{n}') is not None for n in range(50)))"
+    )
+    command = [sys.executable, "-c", code, str(planned[0].path)]
+    workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert sum(int(worker.communicate()[0]) for worker in workers) == 50
+
+
+def test_a_lease_is_kept_alive_while_its_holder_lives(planned: Any) -> None:
+    leases = Leases(planned[0], seconds=0.6)
+    lease = leases.claim("unit")
+    assert lease is not None
+    with lease.kept(0.6):
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            assert leases.claim("unit") is None
+            time.sleep(0.05)
+    assert leases.claim("unit") is not None
+
+
+def test_a_worker_that_was_cut_off_changes_neither_records_nor_checkpoint(planned: Any) -> None:
+    folder, (trial, _) = planned
+    leases = Leases(folder, seconds=60)
+    first = leases.claim(trial.id)
+    assert first is not None
+    old = LeasedFolder(folder.path, first)
+    with old.open_trial(trial) as cut_off:
+        cut_off.append(started())
+        cut_off.append(evaluated(1, 0.5))
+        old.checkpoint_path(trial).write_bytes(b"of step 1")
+        aged(leases, first)
+        second = leases.claim(trial.id)
+        assert second is not None
+        new = LeasedFolder(folder.path, second)
+        new.adopt_checkpoint(trial)
+        with new.open_trial(trial) as file:
+            with pytest.raises(LeaseLost):
+                cut_off.append(evaluated(2, 0.1))
+            super(type(cut_off), cut_off).append(
+                evaluated(2, 0.1)
+            )  # before it could see that it lost the lease
+            old.checkpoint_path(trial).write_bytes(b"too late")
+            old.hand_over_checkpoint(trial)
+            file.append(evaluated(2, 0.9))
+            assert new.checkpoint_path(trial).read_bytes() == b"of step 1"
+            file.append(finished(0.9))
+    [log] = read([folder.path]).suites[0].logs
+    assert [event.metrics["validation"]["accuracy"] for event in log.evaluations] == [0.5, 0.9]
+
+
+def test_a_checkpoint_passes_from_run_to_worker_and_back(planned: Any) -> None:
+    folder, (trial, _) = planned
+    leases = Leases(folder)
+    folder.checkpoint_path(trial).write_bytes(b"state")
+    lease = leases.claim(trial.id)
+    assert lease is not None
+    leased = LeasedFolder(folder.path, lease)
+    leased.adopt_checkpoint(trial)
+    assert not folder.checkpoint_path(trial).exists()
+    with pytest.raises(OptbenchError, match="run 1 of its trials"):
+        refuse_held(folder)
+    lease.release()
+    refuse_held(folder)  # as if the worker had been killed before it handed over
+    assert folder.checkpoint_path(trial).read_bytes() == b"state"
+    assert not (folder.path / "leases").exists()
+
+
+def test_trials_come_from_the_plan_with_their_ids(planned: Any) -> None:
+    folder, trials = planned
+    known = planned_trials(folder, WorkList.read(folder))
+    assert [trial.id for trial in known] == [trial.id for trial in trials]
+    assert str(folder.path) not in (folder.path / "work.json").read_text()
+
+
+def test_a_changed_plug_in_is_one_clear_error(planned: Any, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW + "\n")
+    with pytest.raises(OptbenchError, match=r"slow\.py.*changed since the suite was planned"):
+        planned_trials(planned[0], WorkList.read(planned[0]))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "no work list"), ("{", "damaged"), ('{"no": 1}', "damaged"), ("[]", "damaged")],
+)
+def test_a_folder_without_a_work_list_is_one_clear_error(
+    tmp_path: Path, content: str | None, words: str
+) -> None:
+    if content is not None:
+        (tmp_path / "work.json").write_text(content)
+    done = optbench("work", tmp_path, cwd=tmp_path)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def measured(results: Path) -> list[Any]:
+    kept = []
+    for path in sorted((results / "tiny/trials").glob("*.jsonl")):
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        kept += [
+            {key: value for key, value in record.items() if key not in TIMED}
+            for record in records
+            if record["record"] != "resumed" and record.get("status") != "interrupted"
+        ]
+    return kept
+
+
+def test_two_workers_of_which_one_is_killed_give_the_records_of_one_run(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    suite = a_suite(tmp_path, {"Slow": "'slow.py:Slow'", "SGD": "torch.optim.SGD"}, budget=12)
+    suite.write_text(suite.read_text().replace("seeds: 1", "seeds: 2"))
+    options = ("--threads", "1", "--checkpoint-interval", "0")
+    assert optbench("run", suite, *options, "--results", "alone", cwd=tmp_path).returncode == 0
+    here = tmp_path
+    head = Run(here, ("run", "tiny.yaml", *options, "--executor", "shared"))
+    head.until((here / "results/tiny/work.json").exists)
+    workers = [Run(here, ("work", "results/tiny", "--lease-timeout", "3")) for _ in range(2)]
+    trials = here / "results/tiny/trials"
+    workers[0].until(
+        lambda: sum('"evaluated"' in path.read_text() for path in trials.glob("*--Slow--*.jsonl")) == 2
+    )
+    os.killpg(workers[0].process.pid, signal.SIGKILL)
+    workers[0].end()
+    assert workers[0].survivors() == []
+    code, _, said = workers[1].end()
+    assert code == 0, said
+    assert "attempt 2" in said
+    code, output, said = head.end()
+    assert code == 0, said
+    assert "Slow" in output
+    assert [end["status"] for end in ends(here)] == ["completed"] * 4
+    assert measured(here / "results") == measured(here / "alone")
+    assert not list((here / "results/tiny/checkpoints").iterdir())
+    assert not (here / "results/tiny/leases").exists()
+
+
+def test_a_worker_that_is_stopped_hands_over_and_a_local_run_resumes(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    a_suite(tmp_path, {"Slow": "'slow.py:Slow'"}, budget=12)
+    head = Run(tmp_path, ("run", "tiny.yaml", "--threads", "1", "--executor", "shared"))
+    head.until((tmp_path / "results/tiny/work.json").exists)
+    worker = Run(tmp_path, ("work", "results/tiny"))
+    trials = tmp_path / "results/tiny/trials"
+    worker.until(lambda: any('"evaluated"' in path.read_text() for path in trials.glob("*.jsonl")))
+    refused = optbench("run", "tiny.yaml", "--results", tmp_path / "results", cwd=tmp_path)
+    assert refused.returncode == 2  # the first has the lock
+    os.kill(worker.process.pid, signal.SIGTERM)
+    assert worker.end()[0] == 143
+    os.kill(head.process.pid, signal.SIGINT)
+    assert head.end()[0] == 130
+    done = optbench("run", "tiny.yaml", "--threads", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [end["status"] for end in ends(tmp_path)] == ["interrupted", "completed"]
+    assert any('"resumed"' in path.read_text() for path in trials.glob("*.jsonl"))

@@ -1,0 +1,109 @@
+"""Slots: several devices, and parts of a CPU for sweeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from optbench.engine.devices import pick_all
+from optbench.errors import OptbenchError
+from optbench.executor.api import Slot
+from optbench.machine import cores
+from optbench.runner import suite_run
+from optbench.runner.options import RunOptions
+from optbench.store import read
+from program import optbench
+from real_runs import a_suite
+from results_builder import ENVIRONMENT
+
+ON_CPU = (Slot("cpu", "cpu", ENVIRONMENT | {"device": "cpu"}),)
+
+
+@pytest.fixture
+def three_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+
+
+@pytest.mark.usefixtures("three_gpus")
+@pytest.mark.parametrize(
+    ("names", "devices"),
+    [
+        ("auto", ["cuda:0"]),
+        ("cuda", ["cuda:0", "cuda:1", "cuda:2"]),
+        ("cuda:2", ["cuda:2"]),
+        ("cuda:2,cuda:0", ["cuda:2", "cuda:0"]),
+        ("cuda:1, cuda:1", ["cuda:1"]),
+        ("cpu", ["cpu"]),
+    ],
+)
+def test_devices_by_name(names: str, devices: list[str]) -> None:
+    assert [str(device) for device in pick_all(names)] == devices
+
+
+@pytest.mark.usefixtures("three_gpus")
+@pytest.mark.parametrize("names", ["cuda:3", "cuda:0,cuda:9", "cuda,", "gpu"])
+def test_a_device_that_is_not_there(names: str) -> None:
+    with pytest.raises(OptbenchError, match="is not available; expected one of cpu, cuda:0, cuda:1, cuda:2"):
+        pick_all(names)
+
+
+def test_by_default_sweep_trials_have_one_core_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite_run, "cores", lambda: 5)
+    slots = suite_run._sweep_slots(ON_CPU, RunOptions())
+    assert [(slot.threads, slot.cores) for slot in slots] == [(1, ())] * 5
+
+
+def test_slots_divide_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite_run, "cores", lambda: 5)
+    monkeypatch.setattr(suite_run, "core_numbers", lambda: [0, 2, 4, 6, 8])
+    slots = suite_run._sweep_slots(ON_CPU, RunOptions(slots=2))
+    assert [(slot.threads, slot.cores) for slot in slots] == [(2, (0, 2)), (2, (4, 6))]
+    with pytest.raises(OptbenchError, match="at most 5, the number of cores; found 6"):
+        suite_run._sweep_slots(ON_CPU, RunOptions(slots=6))
+
+
+def test_each_gpu_is_a_slot_and_jobs_share_it() -> None:
+    gpus = [Slot(f"cuda:{n}", f"cuda:{n}", ENVIRONMENT | {"device": "cuda"}) for n in range(2)]
+    slots = suite_run._sweep_slots(gpus, RunOptions(jobs=2))
+    assert [slot.device for slot in slots] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
+    assert len({slot.name for slot in slots}) == 4
+    with pytest.raises(OptbenchError, match="use --jobs"):
+        suite_run._sweep_slots(gpus, RunOptions(slots=2))
+
+
+def test_devices_of_two_kinds_are_not_mixed() -> None:
+    gpus = [Slot(f"cuda:{n}", environment=ENVIRONMENT | {"device_name": f"model {n}"}) for n in range(2)]
+    with pytest.raises(
+        OptbenchError, match="cuda:0 and cuda:1 differ: device_name is 'model 0' and 'model 1'"
+    ):
+        suite_run._refuse_unequal(gpus)
+    suite_run._refuse_unequal(gpus[:1] * 2)
+
+
+def test_a_sweep_on_cpu_slots(tmp_path: Path) -> None:
+    suite = a_suite(tmp_path, {"SGD": "torch.optim.SGD"})
+    text = suite.read_text().replace(
+        "seeds: 1", "seeds: 1\nengine: plain\nsensitivity: {lr: {factors: [0.5, 1, 2]}}"
+    )
+    suite.write_text(text)
+    done = optbench("run", suite, "--slots", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    swept = [log for log in read([tmp_path / "results"]).suites[0].logs if log.trial["point"]]
+    assert len(swept) >= 3
+    assert {log.started.environment["threads"] for log in swept if log.started} == {cores()}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(("--slots", "1", "--jobs", "1"), "not both"), (("--slots", "1000"), "the number of cores")],
+)
+def test_slots_that_cannot_be_are_one_clear_error(
+    tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    done = optbench("run", a_suite(tmp_path, {"SGD": "torch.optim.SGD"}), *options, cwd=tmp_path)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
