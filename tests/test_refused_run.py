@@ -17,7 +17,7 @@ from optbench.runner.job import Job
 from optbench.runner.options import RunOptions
 from optbench.runner.results_folder import locked_folder
 from optbench.runner.suite_run import JobEnd
-from optbench.store import Results, SuiteFolder, read
+from optbench.store import Results, StoredSuite, SuiteFolder, read
 from results_builder import a_suite, curve, trials_of, write
 from trials import TINY
 
@@ -181,7 +181,7 @@ def test_where_nothing_ran_there_is_no_empty_table(
     suite = a_suite(seeds=1)
     folder = write(tmp_path, suite, {("Adam", 0): curve([0.5, 0.95])} if ran else {})
     trials = trials_of(suite)
-    job = Job(None, trials, trials, folder)  # type: ignore[arg-type]
+    job = Job(None, trials, trials, folder, StoredSuite(folder.path))  # type: ignore[arg-type]
     end = JobEnd(Summary(left=1 if ran else 2), read([folder.path]))
     show_end(job, RunOptions(command="optbench run s"), end, table=True)
     said = capsys.readouterr()

@@ -15,7 +15,7 @@ from optbench.executor.dispatch import Dispatcher, Summary
 from optbench.runner.job import Job
 from optbench.runner.options import RunOptions
 from optbench.runner.reruns import rerun_disturbed
-from optbench.store import SuiteFolder, TrialLog, read
+from optbench.store import StoredSuite, SuiteFolder, TrialLog, read
 from optbench.suite.load import load
 from optbench.suite.plan import plan
 from real_runs import Run, a_suite
@@ -45,7 +45,11 @@ class Bench:
         trials = plan(loaded)
         folder = SuiteFolder.of(root / "results", "tiny")
         folder.create()
-        self.job, self.shares, self.attempts = Job(loaded, trials, trials, folder), shares, []
+        self.job, self.shares, self.attempts = (
+            Job(loaded, trials, trials, folder, StoredSuite(folder.path)),
+            shares,
+            [],
+        )
         self.messages: list[str] = []
         for trial in trials:
             with folder.open_trial(trial) as file:

@@ -14,7 +14,7 @@ from optbench.runner import intermediate_reports
 from optbench.runner.intermediate_reports import with_intermediate_reports
 from optbench.runner.options import RunOptions
 from optbench.runner.suite_run import JobEnd
-from optbench.store import read
+from optbench.store import StoredSuite, read
 from results_builder import a_suite, evaluated, finished, reaching, write
 
 NUMBERS = ("report.csv", "report.html", "report.json", "report.tex")
@@ -45,7 +45,9 @@ def drawing_with(monkeypatch, draw) -> None:
 
 def test_reports_are_written_when_a_trial_has_ended_and_not_all_the_time(folder, clock):
     heard = []
-    told = with_intermediate_reports(folder, lambda trial, event: heard.append(event))
+    told = with_intermediate_reports(
+        folder, StoredSuite(folder.path), lambda trial, event: heard.append(event)
+    )
     report = folder.path / "report.md"
     told(None, finished())
     assert not report.exists()  # the run has only begun
@@ -65,7 +67,7 @@ def test_reports_are_written_when_a_trial_has_ended_and_not_all_the_time(folder,
 def test_a_disk_that_refuses_a_report_does_not_stop_the_run(folder, clock):
     (folder.path / "report.md").mkdir()
     clock.seconds = 100.0
-    told = with_intermediate_reports(folder, lambda trial, event: None)
+    told = with_intermediate_reports(folder, StoredSuite(folder.path), lambda trial, event: None)
     clock.seconds = 200.0
     told(None, finished())
     assert (folder.path / "report.md").is_dir()
@@ -74,7 +76,7 @@ def test_a_disk_that_refuses_a_report_does_not_stop_the_run(folder, clock):
 def test_a_report_that_cannot_be_made_does_not_stop_the_run(folder, clock, monkeypatch):
     asked = []
     monkeypatch.setattr("optbench.report.save", lambda *_: asked.append(1) or {}["missing"])
-    told = with_intermediate_reports(folder, lambda trial, event: None)
+    told = with_intermediate_reports(folder, StoredSuite(folder.path), lambda trial, event: None)
     clock.seconds = 200.0
     told(None, finished())
     assert asked == [1]

@@ -12,7 +12,7 @@ import platformdirs
 import pytest
 
 from optbench.report import render
-from optbench.store import cache, read
+from optbench.store import StoredSuite, cache, read
 from results_builder import a_suite, reaching, write
 
 
@@ -63,6 +63,25 @@ def test_a_changed_file_is_parsed_again_also_at_the_same_size_and_time(trials, m
     assert found is not None
     assert found.final["last"]["accuracy"] == 0.85
     assert parsed(trials, monkeypatch) == []
+
+
+def test_a_run_parses_again_only_what_changed(trials, monkeypatch):
+    monkeypatch.setenv("OPTBENCH_CACHE", "off")
+    reader = importlib.import_module("optbench.store.read")
+    plain, found = reader.read_log, []
+    monkeypatch.setattr(reader, "read_log", lambda path: (found.append(path.name), plain(path))[1])
+    stored = StoredSuite(trials.parent)
+    first = stored.read().suites[0]
+    assert len(found) == len(first.logs) == 6
+    assert [log.path for log in first.logs] == [log.path for log in logs(trials)]
+    found.clear()
+    file = min(trials.glob("*.jsonl"))
+    file.write_bytes(file.read_bytes().rpartition(b'{"record"')[0])
+    (changed,) = (log for log in stored.read().suites[0].logs if log.path == file)
+    assert found == [file.name]
+    assert changed.finished is None
+    max(trials.glob("*.jsonl")).unlink()
+    assert len(stored.read().suites[0].logs) == 5
 
 
 def test_a_file_written_just_now_is_not_kept(trials, monkeypatch):

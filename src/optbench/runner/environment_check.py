@@ -6,19 +6,14 @@ from collections.abc import Collection
 from typing import Any
 
 from optbench.errors import OptbenchError, Problem
-from optbench.store import Results, SuiteFolder
+from optbench.store import StoredSuite
 
 
-def refuse_to_mix(
-    folder: SuiteFolder, rows: Collection[str], environment: dict[str, Any], stored: Results | None = None
-) -> None:
-    """Raise `OptbenchError` if a stored trial of `rows` (config ids) ran in another environment. `stored`: what was read before."""
+def refuse_to_mix(stored: StoredSuite, rows: Collection[str], environment: dict[str, Any]) -> None:
+    """Raise `OptbenchError` if a stored trial of `rows` (config ids) ran in another environment."""
     from optbench.events import FINGERPRINT
-    from optbench.store import read
 
-    if not any(folder.trials.glob("*.jsonl")):
-        return
-    for log in (log for suite in (stored or read([folder.path])).suites for log in suite.logs):
+    for log in (log for suite in stored.read().suites for log in suite.logs):
         if log.config_id not in rows or log.started is None or not log.evaluations:
             continue
         recorded = log.started.environment

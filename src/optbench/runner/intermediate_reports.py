@@ -7,14 +7,14 @@ from time import monotonic
 
 from optbench.events import Event, Finished
 from optbench.runner.observer import Listener
-from optbench.store import SuiteFolder
+from optbench.store import StoredSuite, SuiteFolder
 from optbench.suite.types import Trial
 
 _MAX_SHARE = 0.02  # of the run's time
 _MIN_INTERVAL_SECONDS = 20.0
 
 
-def with_intermediate_reports(folder: SuiteFolder, listen: Listener) -> Listener:
+def with_intermediate_reports(folder: SuiteFolder, stored: StoredSuite, listen: Listener) -> Listener:
     """Return `listen`, extended: after a trial has ended it writes both reports, unless they were written recently.
 
     Errors are ignored here: the reports are written again at the end of the run, which reports errors.
@@ -26,11 +26,10 @@ def with_intermediate_reports(folder: SuiteFolder, listen: Listener) -> Listener
         listen(trial, event)
         if isinstance(event, Finished) and monotonic() >= next_at:
             from optbench.report import save
-            from optbench.store import read
 
             start = monotonic()
             with contextlib.suppress(Exception):
-                save(read([folder.path]), folder.path)
+                save(stored.read(), folder.path)
             end = monotonic()
             next_at = end + max(_MIN_INTERVAL_SECONDS, (end - start) / _MAX_SHARE)
 

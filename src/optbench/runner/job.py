@@ -12,19 +12,20 @@ from optbench.runner.options import RunOptions
 from optbench.suite.types import Trial
 
 if TYPE_CHECKING:
-    from optbench.store import SuiteFolder
+    from optbench.store import StoredSuite, SuiteFolder
     from optbench.suite.load import Loaded
     from optbench.suite.plan import Winners
 
 
 @dataclass(frozen=True)
 class Job:
-    """One suite, ready to run: all its planned trials, and the requested ones."""
+    """One suite, ready to run: all its planned trials, and the requested ones. `stored` reads its folder."""
 
     loaded: Loaded
     planned: tuple[Trial, ...]
     wanted: tuple[Trial, ...]
     folder: SuiteFolder
+    stored: StoredSuite
 
 
 def check_suites(
@@ -49,9 +50,12 @@ def check_suites(
     return loaded
 
 
-def create_job(loaded: Loaded, options: RunOptions) -> Job:
-    """Plan the suite. Raises `OptbenchError` if `options.only` names an entry that the suite does not have."""
-    from optbench.store import SuiteFolder
+def create_job(loaded: Loaded, options: RunOptions, stored: StoredSuite | None = None) -> Job:
+    """Plan the suite. `stored` is the reader of an earlier job of this suite.
+
+    Raises `OptbenchError` if `options.only` names an entry that the suite does not have.
+    """
+    from optbench.store import StoredSuite, SuiteFolder
 
     labels = list(loaded.suite.optimizers)
     unknown = [label for label in options.only if label not in labels]
@@ -63,9 +67,10 @@ def create_job(loaded: Loaded, options: RunOptions) -> Job:
             )
         )
     folder = SuiteFolder.of(options.results, loaded.name)
-    planned = _plan(loaded, folder, options.data)
+    stored = stored or StoredSuite(folder.path)
+    planned = _plan(loaded, folder, stored, options.data)
     wanted = tuple(trial for trial in planned if not options.only or trial.label in options.only)
-    return Job(loaded, planned, wanted, folder)
+    return Job(loaded, planned, wanted, folder, stored)
 
 
 def check_distinct_folders(jobs: Sequence[Job]) -> None:
@@ -113,7 +118,7 @@ def metric_ranges(loaded: Loaded) -> dict[str, tuple[float | None, float | None]
     return ranges(loaded.suite, loaded.folder)
 
 
-def _plan(loaded: Loaded, folder: SuiteFolder, data: str | None) -> tuple[Trial, ...]:
+def _plan(loaded: Loaded, folder: SuiteFolder, stored: StoredSuite, data: str | None) -> tuple[Trial, ...]:
     """Return the suite's trials, including extended grids of stored sweeps whose best point is at an edge."""
     from optbench.catalog.data_root import data_root
     from optbench.catalog.data_sets import identified_by_data
@@ -125,22 +130,22 @@ def _plan(loaded: Loaded, folder: SuiteFolder, data: str | None) -> tuple[Trial,
 
     planned = identified(plan(loaded, None, why_plain))
     if loaded.suite.tuning is not None and any(folder.trials.glob("*.jsonl")):
-        winners = _winners(loaded, folder, planned)
+        winners = _winners(loaded, stored, planned)
         planned = identified(plan(loaded, None, why_plain, winners))
     else:
         winners = {}
     if not loaded.suite.sensitivity or not any(folder.trials.glob("*.jsonl")):
         return planned
     from optbench.analysis.sensitivity import extension
-    from optbench.store import Results, make_plan, read
+    from optbench.store import Results, make_plan
     from optbench.suite.sweep import Extensions
 
-    [stored] = read([folder.path]).suites
+    [suite] = stored.read().suites
     extended: Extensions | None = {}
     while extended is not None:
         planned = identified(plan(loaded, extended, why_plain, winners))
         known = replace(
-            stored,
+            suite,
             plan=make_plan(
                 loaded.name,
                 loaded.suite,
@@ -153,12 +158,12 @@ def _plan(loaded: Loaded, folder: SuiteFolder, data: str | None) -> tuple[Trial,
     return planned
 
 
-def _winners(loaded: Loaded, folder: SuiteFolder, planned: Sequence[Trial]) -> Winners:
+def _winners(loaded: Loaded, stored: StoredSuite, planned: Sequence[Trial]) -> Winners:
     """Return the settings selected by the studies that are complete, from the stored records."""
     from optbench.analysis.tuning import winners
-    from optbench.store import Results, make_plan, read
+    from optbench.store import Results, make_plan
 
-    [stored] = read([folder.path]).suites
+    [suite] = stored.read().suites
     known = make_plan(
         loaded.name,
         loaded.suite,
@@ -166,4 +171,4 @@ def _winners(loaded: Loaded, folder: SuiteFolder, planned: Sequence[Trial]) -> W
         higher_is_better=metric_directions(loaded),
         metric_ranges=metric_ranges(loaded),
     )
-    return winners(Results((replace(stored, plan=known),)))
+    return winners(Results((replace(suite, plan=known),)))

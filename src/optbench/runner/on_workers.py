@@ -58,7 +58,7 @@ def run_on_workers(
             f"Waiting for workers. Start any number of them on any machine: optbench work {path}"
         )
     with observer.round(job, pending, {}, parallel=1, stop=stop) as listen:
-        listener = with_intermediate_reports(job.folder, listen)
+        listener = with_intermediate_reports(job.folder, job.stored, listen)
         ended = follow(job.folder, pending, listener, stop, active)
     summary.add(Summary(ended))
     if not ended.get("interrupted"):

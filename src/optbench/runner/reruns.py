@@ -31,7 +31,6 @@ def rerun_disturbed(
     load continues. Only trials that a stop left unfinished are added to `summary`: the others have their first attempt.
     """
     from optbench.events import FINGERPRINT
-    from optbench.store import read
     from optbench.store.attempts import to_run_again
 
     timed = {trial.id: trial for trial in job.wanted if not trial.point}
@@ -42,7 +41,7 @@ def rerun_disturbed(
     for _ in range(options.reruns):
         if stop.asked:
             return
-        logs = [log for log in read([job.folder.path]).suites[0].logs if log.id in timed and log.started]
+        logs = [log for log in job.stored.read().suites[0].logs if log.id in timed and log.started]
         disturbed = [log for log in to_run_again(logs, options.reruns) if _matches(log, ("host",), _HOST)]
         if disturbed and not slots:
             trials = [timed[log.id] for log in disturbed]

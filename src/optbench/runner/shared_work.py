@@ -20,7 +20,7 @@ from optbench.errors import OptbenchError, Problem
 from optbench.events import Event
 from optbench.runner.environment_check import refuse_to_mix
 from optbench.runner.options import RunOptions
-from optbench.store import SuiteFolder
+from optbench.store import StoredSuite, SuiteFolder
 from optbench.store.files import write_whole
 from optbench.store.input_files import read_file
 from optbench.store.leases import LEASE_SECONDS, Lease, LeasedFolder, LeaseLost, Leases
@@ -169,7 +169,7 @@ class Worker:
                         if not slots:
                             break
                         if not work.allow_mixed:
-                            refuse_to_mix(self.folder, rows, slots[0].environment)
+                            refuse_to_mix(StoredSuite(self.folder.path), rows, slots[0].environment)
                     lease = leases.claim(trial.id)
                     if lease is None:
                         continue

@@ -47,7 +47,6 @@ def run_job(job: Job, options: RunOptions, stop: StopRequest, observer: Observer
     """
     from optbench.executor.api import Settings
     from optbench.executor.dispatch import Dispatcher, Summary
-    from optbench.store import read
 
     settings = Settings(options.threads, options.command, options.allocator, options.checkpoint_seconds)
     summary, shared = Summary(), options.executor != "local"
@@ -64,7 +63,7 @@ def run_job(job: Job, options: RunOptions, stop: StopRequest, observer: Observer
             elif not _run_pending(job, options, dispatcher, observer, summary):
                 return JobEnd(summary, None)
             planned = {trial.id for trial in job.planned}
-            job = job if stop.asked else create_job(job.loaded, options)
+            job = job if stop.asked else create_job(job.loaded, options, job.stored)
             new = [trial for trial in job.planned if trial.id not in planned]
             if not new:
                 break
@@ -75,7 +74,7 @@ def run_job(job: Job, options: RunOptions, stop: StopRequest, observer: Observer
             )
         if not shared:
             rerun_disturbed(job, options, dispatcher, observer, summary)
-    return JobEnd(summary, read([job.folder.path]))
+    return JobEnd(summary, job.stored.read())
 
 
 @contextmanager
@@ -103,13 +102,13 @@ def _run_pending(
     sweep_slots = _sweep_slots(slots, options)
     if pending and not options.allow_mixed:
         _refuse_unequal(slots)
-        refuse_to_mix(job.folder, {trial.config_id for trial in job.planned}, environment)
+        refuse_to_mix(job.stored, {trial.config_id for trial in job.planned}, environment)
     write_plan(job, options)
     timed = [trial for trial in pending if not trial.point]
     with observer.round(
         job, pending, environment, parallel=max(1, len(sweep_slots)), stop=dispatcher.stop
     ) as listen:
-        listener = with_intermediate_reports(job.folder, listen)
+        listener = with_intermediate_reports(job.folder, job.stored, listen)
         summary.add(dispatcher.run_timed(timed, slots, listener))
         if swept := [trial for trial in pending if trial.point]:
             summary.add(dispatcher.run_sweep(swept, sweep_slots, listener))

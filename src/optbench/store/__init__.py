@@ -2,12 +2,13 @@
 
 from optbench.store.folder import Plan, Row, SuiteFolder, make_plan
 from optbench.store.journal import TrialFile
-from optbench.store.read import Results, SuiteResults, TrialLog, read
+from optbench.store.read import Results, StoredSuite, SuiteResults, TrialLog, read
 
 __all__ = [
     "Plan",
     "Results",
     "Row",
+    "StoredSuite",
     "SuiteFolder",
     "SuiteResults",
     "TrialFile",

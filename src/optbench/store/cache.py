@@ -76,11 +76,17 @@ class Cache:
 
 
 @contextmanager
-def read_before(folder: Path) -> Iterator[Cache]:
-    """Yield the cache of a suite's folder; additions are written at the end if they save time."""
+def read_before(folder: Path, memory: dict[str, tuple[Stamp, TrialLog]] | None = None) -> Iterator[Cache]:
+    """Yield the cache of a suite's folder; additions are written at the end if they save time.
+
+    `memory` is what this process read before; it is updated, and used instead of the file.
+    """
     place = _place(folder)
-    cache = Cache(_load(place) if place is not None else {})
+    cache = Cache(memory or (_load(place) if place is not None else {}))
     yield cache
+    if memory is not None:
+        memory.clear()
+        memory.update(cache.kept)
     if place is not None and cache.new > _WORTH * len(cache.kept):
         _save(place, cache.kept)
 

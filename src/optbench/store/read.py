@@ -11,12 +11,12 @@ from typing import Any
 
 from optbench.errors import OptbenchError, Problem
 from optbench.store.attempts import settled
-from optbench.store.cache import read_before
+from optbench.store.cache import Stamp, read_before
 from optbench.store.folder import Plan, SuiteFolder
 from optbench.store.log import TrialLog, read_log, shared
 from optbench.store.records import NewerFormat
 
-__all__ = ["Results", "SuiteResults", "TrialLog", "read", "read_log"]
+__all__ = ["Results", "StoredSuite", "SuiteResults", "TrialLog", "read", "read_log"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,20 @@ def read(paths: Sequence[Path], *, all_seeds: bool = False) -> Results:
     return Results(tuple(_unique_names(suites)))
 
 
-def _read_suite(path: Path) -> SuiteResults:
+class StoredSuite:
+    """A suite's folder that one process reads repeatedly: files that have not changed are not parsed again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._memory: dict[str, tuple[Stamp, TrialLog]] = {}
+
+    def read(self) -> Results:
+        """Return the current content, also of a folder without results. Raises `OptbenchError` for files of a newer optbench."""
+        with _without_collector():
+            return Results((_read_suite(self._path, self._memory),))
+
+
+def _read_suite(path: Path, memory: dict[str, tuple[Stamp, TrialLog]] | None = None) -> SuiteResults:
     plan: Plan | None = None
     logs: dict[tuple[str, int], TrialLog] = {}
     warnings: list[Problem] = []
@@ -77,7 +90,7 @@ def _read_suite(path: Path) -> SuiteResults:
     def parse(file: Path) -> TrialLog:
         return shared(read_log(file), parts)
 
-    with read_before(path) as cache:
+    with read_before(path, memory) as cache:
         for file in sorted((path / "trials").glob("*.jsonl")):
             try:
                 log = cache.log(file) or cache.read(file, parse)

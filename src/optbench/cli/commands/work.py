@@ -40,7 +40,7 @@ def work(
 
     Examples:
       optbench work results/digits
-      ssh node7 optbench work /shared/results/digits
+      optbench work /shared/results/digits --lease-timeout 300
 
     Exit codes:
       0    no trial is left
