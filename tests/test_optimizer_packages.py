@@ -75,6 +75,14 @@ def test_classes_of_an_installed_package_are_found_without_importing_it(package:
     assert package not in sys.modules
 
 
+def test_a_folder_that_is_twice_on_the_path_changes_nothing(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = [one.use for one in optimizer_packages.offered()]
+    monkeypatch.setattr(sys, "path", [*sys.path, *sys.path])
+    assert [one.use for one in optimizer_packages.offered()] == once
+
+
 def test_list_optimizers_shows_the_catalog_and_the_packages(package: str) -> None:
     printed = CliRunner().invoke(app, ["list", "optimizers"], env={"COLUMNS": "120"}).stdout
     assert "\nadamw " in printed

@@ -117,6 +117,12 @@ def test_a_misspelt_group_is_reported_by_check(folder: Path, group: dict[str, An
     assert problem.line is not None
 
 
+def test_check_reads_the_flags_of_base_classes_too(folder: Path) -> None:
+    (folder / "more.py").write_text("from own import Flagged\n\n\nclass More(Flagged):\n    pass\n")
+    trials(folder, optimizers={"More": {**ENTRY, "use": "more.py:More"}})
+    assert not problems(load(folder / "suite.yaml"), folder)
+
+
 def test_a_parameter_without_a_group_is_an_error(folder: Path) -> None:
     with pytest.raises(OptbenchError, match="no group of `groups:` matches"):
         _groups(folder, {**ENTRY, "groups": [{"parameters": "matrices", "use_sign": True}]})

@@ -12,8 +12,10 @@ from typing import Any
 from optbench.catalog import lookup, sources
 from optbench.catalog.arguments import Finding, TypedPath, mismatch, unfit
 from optbench.catalog.check_component import said
+from optbench.catalog.optimizer_packages import bases
 from optbench.catalog.roles import GIVEN, Role, inner_optimizer, roles
 from optbench.catalog.signatures import Parameter, Signature, signature
+from optbench.catalog.sources import Definition
 from optbench.errors import OptbenchError, nearest
 from optbench.suite.nested import Nested
 
@@ -74,21 +76,32 @@ def group_findings(use: str, values: Mapping[str, Any], folder: Path, path: Type
     read = signature(target)
     known = {p.name for p in read.parameters[1:]}
     found = sources.define(target.module, target.file, target.attribute) if target.file else None
+    files = _files_of(found) if found is not None else []
     texts = {
         node.value
-        for node in (ast.walk(sources.parse(found.file)) if found is not None else ())
+        for file in files
+        for node in ast.walk(sources.parse(file))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     for key, value in values.items():
         if key in known:
             if message := mismatch(read[key], value):
                 yield (*path, "arguments", key), message
-        elif found is not None and key not in texts:
+        elif files and key not in texts:
             close = get_close_matches(key, filter(str.isidentifier, texts), n=1)
             yield (
                 (*path, "arguments", key),
                 f"'{use}' reads no '{key}' from its groups; {nearest(key, [*known, *close])}",
             )
+
+
+def _files_of(found: Definition) -> list[Path]:
+    """Return the files of a class and of its bases; empty if a base cannot be found without importing."""
+    node = found.node
+    if found.module or not isinstance(node, ast.ClassDef):
+        return [found.file, *(base.file for base in bases(found))]
+    direct = [sources.follow(base, found.module, found.file) for base in node.bases]
+    return [found.file, *(base.file for base in direct if base is not None)] if all(direct) else []
 
 
 def _unwrapped(

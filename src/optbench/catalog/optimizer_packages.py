@@ -61,21 +61,23 @@ def offered() -> list[Offered]:
     found: dict[tuple[Path, str], Offered] = {}
     for distribution in distributions():
         for module in _modules(distribution):
-            before = len(found)
+            is_found = False
             for name in sorted(_exports(module)):
                 definition = _resolve(module, name)
                 if definition is None or name[0] in "_" or not _is_optimizer(definition):
                     continue
                 if definition.module.split(".")[0] != module.split(".")[0]:
                     continue  # imported from another package
-                key = (definition.file, definition.node.name)
-                if key not in found or name == definition.node.name:
+                is_found = True
+                key, use = (definition.file, definition.node.name), f"{module}.{name}"
+                is_alias = key in found and name != definition.node.name
+                if key not in found or (found[key].use.rpartition(".")[0] == module and not is_alias):
                     package = distribution.metadata["Name"]
-                    found[key] = Offered(f"{module}.{name}", definition, package, distribution.version)
-            if len(found) > before:
+                    found[key] = Offered(use, definition, package, distribution.version)
+            if is_found:
                 break  # its submodules offer the same
-    bases = {(base.file, base.node.name) for one in found.values() for base in _bases(one.definition)}
-    shown = [one for key, one in found.items() if not _is_base(one, is_subclassed=key in bases)]
+    subclassed = {(base.file, base.node.name) for one in found.values() for base in bases(one.definition)}
+    shown = [one for key, one in found.items() if not _is_base(one, is_subclassed=key in subclassed)]
     return sorted(shown, key=lambda one: (one.use.lower().split("."), one.use))
 
 
@@ -160,18 +162,18 @@ def _resolve(module: str, name: str, hops: int = 0) -> Definition | None:
     return None
 
 
-def _bases(definition: Definition) -> Iterator[Definition]:
+def bases(definition: Definition) -> Iterator[Definition]:
     """Yield the classes from which a class derives, directly or not."""
     for base in definition.node.bases if isinstance(definition.node, ast.ClassDef) else ():
         found = _resolve(definition.module, ast.unparse(base))
         if found is not None and found.node is not definition.node:
             yield found
-            yield from _bases(found)
+            yield from bases(found)
 
 
 def _is_optimizer(definition: Definition) -> bool:
     """Return whether a class derives from torch's `Optimizer`, or has its methods, as some wrappers have."""
-    classes = [definition, *_bases(definition)]
+    classes = [definition, *bases(definition)]
     if any((base.module, base.node.name) == _TORCHS for base in classes):
         return (definition.module, definition.node.name) != _TORCHS
     methods = {node.name for one in classes for node in one.node.body if isinstance(node, ast.FunctionDef)}
