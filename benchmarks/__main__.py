@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import commands, optimizers, sweeps, training
+from benchmarks import commands, optimizers, sweeps, tasks, training
 from benchmarks.running import ROOT, Figure
 
 TOPICS: dict[str, Callable[[int], Iterator[Figure]]] = {
@@ -28,6 +28,7 @@ TOPICS: dict[str, Callable[[int], Iterator[Figure]]] = {
     "evaluation": training.evaluation,
     "allocator": training.allocator,
     "neighbour": training.neighbour,
+    "tasks": tasks.tasks,
     "steps": optimizers.steps,
     "compile": optimizers.compiling,
     "convnet-sweep": sweeps.convnet,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from benchmarks import tasks
 from benchmarks.loops import model_of
 from benchmarks.running import rounds
 from benchmarks.workloads import WORKLOADS, suite
-from optbench.catalog.check import problems
+from optbench.catalog.check import examine, problems
 from optbench.catalog.data_root import data_root
 from optbench.catalog.types import DataInfo
 from optbench.engine.models import build_model
@@ -35,6 +38,24 @@ def test_loop_and_suite_train_the_same_model(name: str, tmp_path: Path) -> None:
         WORKLOADS[name].batch,
         "bf16" if WORKLOADS[name].bf16 else "fp32",
     )
+
+
+@pytest.mark.parametrize("name", tasks.WORKLOADS)
+def test_loops_of_other_tasks_have_the_loss_of_their_suite(name: str, tmp_path: Path) -> None:
+    work = tasks.WORKLOADS[name]
+    path = tmp_path / "bench.yaml"
+    path.write_text(yaml.safe_dump(tasks.suite(work)))
+    loaded, found = examine(path, (), None, data_root(None))
+    assert found == []
+    assert loaded is not None
+    (workload,) = loaded.suite.workloads.values()
+    assert (workload.batch_size, workload.loss.name) == (work.batch, work.loss)
+
+
+@pytest.mark.parametrize("loop", [tasks.best, tasks.usual])
+def test_loops_of_other_tasks_train(loop: Callable[[tasks.Work, int], float]) -> None:
+    ratings = {"name": "synthetic_ratings", "users": 10, "items": 20, "ratings": 100}
+    assert loop(replace(tasks.WORKLOADS["sparse_factors"], data=ratings, batch=16), 7) > 0
 
 
 def test_rounds_take_turns() -> None:

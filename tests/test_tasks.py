@@ -103,7 +103,8 @@ def test_a_stopped_trial_continues_exactly(family: str, tmp_path: Path) -> None:
     assert repr(records(parts)) == repr(whole)
 
 
-def test_a_model_with_sparse_gradients_continues_exactly(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "lr"), [("SparseAdam", 0.01), ("Adagrad", 0.05), ("SGD", 1.0)])
+def test_a_model_with_sparse_gradients_continues_exactly(name: str, lr: float, tmp_path: Path) -> None:
     (trial,) = trials(
         tmp_path,
         workload={
@@ -113,7 +114,7 @@ def test_a_model_with_sparse_gradients_continues_exactly(tmp_path: Path) -> None
             "budget": "12 steps",
             "evaluate": {"every": "4 steps"},
         },
-        optimizers={"SparseAdam": {"use": "torch.optim.SparseAdam", "lr": 0.01}},
+        optimizers={name: {"use": f"torch.optim.{name}", "lr": lr}},
     )
     whole = records(run(trial, tmp_path))
     assert whole[-1]["status"] == "completed"
