@@ -7,13 +7,13 @@ import io
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 from typer.testing import CliRunner, Result
 
 from optbench.analysis.changes import Change, Compared, changes_frame, compared

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 
 from optbench.analysis.curves import curves_frame, seed_curves_frame
 from optbench.analysis.entries import entry_names

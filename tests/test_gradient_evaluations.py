@@ -7,10 +7,10 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from optbench import report
 from optbench.analysis.curves import curves_frame

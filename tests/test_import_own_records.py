@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+from msgspec.structs import replace
 
 from optbench.analysis.table import comparison
 from optbench.events import Evaluated, Event, Finished

@@ -8,11 +8,11 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 from rich.cells import cell_len
 
 from optbench.errors import OptbenchError

@@ -254,15 +254,19 @@ HUGE = 10**400
     [
         ("trial", {"id": "a", "trial": {"seed": HUGE}}, "'trial'"),
         ("trial", {"attempt": HUGE}, "more than 64 bits"),
-        ("started", {"splits": {"train": {}}}, "expected a number in 'splits', at 'train'"),
-        ("started", {"steps_per_epoch": 0}, "expected at least 1 in 'steps_per_epoch'; found 0"),
+        (
+            "started",
+            {"splits": {"train": {}}},
+            "expected 'int', got 'object' in 'splits'; found {'train': {}}",
+        ),
+        ("started", {"steps_per_epoch": 0}, "expected 'int' >= 1 in 'steps_per_epoch'; found 0"),
         ("started", {"environment": {"threads": HUGE}}, "more than 64 bits"),
-        ("evaluated", {"step": HUGE}, "more than 64 bits"),
-        ("evaluated", {"train_seconds": -HUGE}, "more than 64 bits"),
-        ("evaluated", {"metrics": {"validation": {"accuracy": HUGE}}}, "more than 64 bits"),
-        ("finished", {"train_seconds": HUGE}, "more than 64 bits"),
-        ("finished", {"final": {"last": {"accuracy": HUGE}}}, "more than 64 bits"),
-        ("finished", {"resources": {"cpu_steal": {"mean": HUGE}}}, "more than 64 bits"),
+        ("evaluated", {"step": HUGE}, f"<= {2**63 - 1} in 'step'"),
+        ("evaluated", {"train_seconds": -HUGE}, f">= {-(2**63)} in 'train_seconds'"),
+        ("evaluated", {"metrics": {"validation": {"accuracy": HUGE}}}, f"<= {2**63 - 1} in 'metrics'"),
+        ("finished", {"train_seconds": HUGE}, f"<= {2**63 - 1} in 'train_seconds'"),
+        ("finished", {"final": {"last": {"accuracy": HUGE}}}, f"<= {2**63 - 1} in 'final'"),
+        ("finished", {"resources": {"cpu_steal": {"mean": HUGE}}}, f"<= {2**63 - 1} in 'resources'"),
     ],
 )
 def test_a_value_that_nothing_can_be_computed_from_leaves_out_its_trial(tmp_path, record, values, message):

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import yaml
+from msgspec import structs
 
 from optbench.catalog.task_defaults import complete
 from optbench.engine.loop import train
@@ -68,4 +69,4 @@ def untimed(event: Event) -> dict[str, Any]:
         "queued_seconds",
         "resources",
     )
-    return {key: value for key, value in vars(event).items() if key not in measured}
+    return {key: value for key, value in structs.asdict(event).items() if key not in measured}

@@ -1,15 +1,17 @@
 """Events of a trial: the interface between engine, executor and store.
 
 The engine yields events, the executor sends them between processes, the store writes each as one JSON line
-(`Progressed` is never stored). Times are in seconds, sizes in bytes, metrics are fractions.
+(`Progressed` is never stored): a record, checked against these types when it is read. A field that older records lack
+has a default. Times are in seconds, sizes in bytes, metrics are fractions.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from itertools import dropwhile
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+from msgspec import Meta, Struct
 
 Status = Literal["completed", "stopped", "diverged", "out_of_memory", "failed", "interrupted"]
 STATUSES: tuple[Status, ...] = ("completed", "stopped", "diverged", "out_of_memory", "failed", "interrupted")
@@ -17,117 +19,127 @@ STATUSES: tuple[Status, ...] = ("completed", "stopped", "diverged", "out_of_memo
 #: cause of a failure, "" if it is not known (decision 9)
 Fault = Literal["optimizer", "infrastructure", ""]
 
+if TYPE_CHECKING:
+    Count: TypeAlias = int
+    Integer: TypeAlias = int
+    Number: TypeAlias = float
+else:
+    Count = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+    Number = Integer | float | Literal["nan", "inf", "-inf"]  # as in a file; `records` converts the names
+
 #: metrics by split, as in {"validation": {"accuracy": 0.97, "loss": 0.1}}
-Metrics = dict[str, dict[str, float]]
+Metrics = dict[str, dict[str, Number]]
 
 
-@dataclass(frozen=True)
-class Started:
+class _Event(Struct, frozen=True, tag_field="record", tag=str.lower):
+    @property
+    def kind(self) -> str:
+        """Return the name of the record, as in a file."""
+        return str(self.__struct_config__.tag)
+
+
+class Started(_Event, frozen=True):
     """Start of a trial; written once, before the first step."""
 
-    kind: ClassVar[str] = "started"
     environment: dict[str, Any]  # versions, device, threads, precision as run: what must agree within a table
-    parameters: int  # trainable scalars
-    parameter_bytes: int
+    parameters: Integer  # trainable scalars
+    parameter_bytes: Integer
     initial_weights: str  # hash of the initial weights: equal for all optimizers of one seed
     hyperparameters: list[dict[str, Any]]  # resolved, one dict a parameter group (class defaults included)
-    splits: dict[str, int]  # samples in train, validation, test
-    steps: int | None  # the budget in optimizer steps; None when the budget is in seconds
-    steps_per_epoch: int
+    splits: dict[str, Integer]  # samples in train, validation, test
+    steps: Integer | None  # the budget in optimizer steps; None when the budget is in seconds
+    steps_per_epoch: Count
     precision: str  # as run: fp32, bf16 or fp16
-    activation_bytes: int | None = None  # kept for the backward pass of one batch; with `study: costs`
-    step_flops: int | None = None  # of both passes over one batch; with `study: costs`
+    activation_bytes: Integer | None = None  # kept for the backward pass of one batch; with `study: costs`
+    step_flops: Integer | None = None  # of both passes over one batch; with `study: costs`
     memory_format: str = ""  # as run: contiguous or channels_last
-    gradient_noise: float | None = None  # noise scale in samples at the initial weights; with `study: noise`
+    gradient_noise: Number | None = None  # noise scale in samples at the initial weights; with `study: noise`
     data_checksum: str = ""  # over all samples of the data set: equal for all trials of a workload
     data_notes: str = ""  # of the data set: duplicates across splits, for example; one sentence per line
 
 
-@dataclass(frozen=True)
-class Progressed:
+class Progressed(_Event, frozen=True):
     """Progress between evaluations, at most a few per second; never stored."""
 
-    kind: ClassVar[str] = "progressed"
-    step: int
-    train_seconds: float
+    step: Integer
+    train_seconds: Number
     note: str = ""  # what a user must know now, such as that the trial cannot be checkpointed
 
 
-@dataclass(frozen=True)
-class Evaluated:
+class Evaluated(_Event, frozen=True):
     """One evaluation. Counts and times are cumulative since step 0. Values missing from an imported log are NaN."""
 
-    kind: ClassVar[str] = "evaluated"
-    step: int
-    epoch: float
-    samples: float  # a whole number, or NaN
-    train_seconds: float  # the clock of rule 1: data, forward, backward, step
-    cpu_seconds: float  # process CPU time spent inside that clock
-    evaluation_seconds: float
-    train_loss: float  # mean over the steps since the last evaluation
-    learning_rate: float  # of the first parameter group, at the last step
+    step: Integer
+    epoch: Number
+    samples: Number  # a whole number, or NaN
+    train_seconds: Number  # the clock of rule 1: data, forward, backward, step
+    cpu_seconds: Number  # process CPU time spent inside that clock
+    evaluation_seconds: Number
+    train_loss: Number  # mean over the steps since the last evaluation
+    learning_rate: Number  # of the first parameter group, at the last step
     metrics: Metrics
-    gradient_norm: float | None = None  # at the last step, before clipping
-    clipped_steps: int = 0
-    skipped_steps: int = 0  # steps the gradient scaler skipped
-    loss_rises: int | None = None  # steps so far whose batch had a greater loss than the step before's
-    gradient_norm_median: float | None = (
+    gradient_norm: Number | None = None  # at the last step, before clipping
+    clipped_steps: Integer = 0
+    skipped_steps: Integer = 0  # steps the gradient scaler skipped
+    loss_rises: Integer | None = None  # steps so far whose batch had a greater loss than the step before's
+    gradient_norm_median: Number | None = (
         None  # of the steps since the last evaluation; with `study: gradients`
     )
-    gradient_norm_max: float | None = None
-    exploded_steps: int | None = None  # so far, of steps whose gradient was far above the running median
-    vanished_steps: int | None = None  # so far, of steps whose gradient was gone before anything was learned
-    gradient_evaluations: int | None = None  # so far: forward and backward passes over the batch of a step
+    gradient_norm_max: Number | None = None
+    exploded_steps: Integer | None = None  # so far, of steps whose gradient was far above the running median
+    vanished_steps: Integer | None = (
+        None  # so far, of steps whose gradient was gone before anything was learned
+    )
+    gradient_evaluations: Integer | None = (
+        None  # so far: forward and backward passes over the batch of a step
+    )
 
 
-@dataclass(frozen=True)
-class Resumed:
+class Resumed(_Event, frozen=True):
     """Training resumes from a checkpoint at `step` (0: from the start)."""
 
-    kind: ClassVar[str] = "resumed"
-    step: int
-    environment: dict[str, Any] = field(default_factory=dict)
+    step: Integer
+    environment: dict[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class Finished:
+class Finished(_Event, frozen=True):
     """End of a trial: its status, and the values that are read once at the end."""
 
-    kind: ClassVar[str] = "finished"
     status: Status
     detail: str = ""  # one sentence; for `failed` the traceback
-    step: int = 0
-    final: dict[str, dict[str, float]] = field(default_factory=dict)
+    step: Integer = 0
+    final: Metrics = {}
     """estimand -> metrics on the test split: {"last": {...}, "best_validation": {...}}; empty unless completed."""
-    best_step: int | None = None  # the evaluation whose weights `best_validation` used
-    train_seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    evaluation_seconds: float = 0.0
-    setup_seconds: float = 0.0  # model, data, compilation: everything before the first step
-    compile_seconds: float | None = None  # the part of that in which a model or steps were compiled
-    state_bytes: int | None = None  # the most optimizer state that the run had, rule 7
+    best_step: Integer | None = None  # the evaluation whose weights `best_validation` used
+    train_seconds: Number = 0.0
+    cpu_seconds: Number = 0.0
+    evaluation_seconds: Number = 0.0
+    setup_seconds: Number = 0.0  # model, data, compilation: everything before the first step
+    compile_seconds: Number | None = None  # the part of that in which a model or steps were compiled
+    state_bytes: Integer | None = None  # the most optimizer state that the run had, rule 7
     state_note: str = ""  # what of the state could not be counted: `state_bytes` is then a lower limit
     resume_note: str = (
         ""  # why the trial was not checkpointed: after an interruption it starts again from step 0
     )
-    step_peak_bytes: int | None = None  # transient allocation inside step() beyond that
-    peak_memory_bytes: int | None = None  # allocator's peak over the whole training (CUDA), else None
+    step_peak_bytes: Integer | None = None  # transient allocation inside step() beyond that
+    peak_memory_bytes: Integer | None = None  # allocator's peak over the whole training (CUDA), else None
     at_fault: Fault = ""
-    gradient_evaluations: int | None = (
+    gradient_evaluations: Integer | None = (
         None  # forward and backward passes: more than steps where steps call a closure
     )
-    gradient_noise: float | None = None  # noise scale in samples at the last weights; with `study: noise`
-    data_wait_seconds: float | None = (
+    gradient_noise: Number | None = None  # noise scale in samples at the last weights; with `study: noise`
+    data_wait_seconds: Number | None = (
         None  # part of the training clock in which steps waited for data from the host
     )
-    queued_seconds: float | None = (
+    queued_seconds: Number | None = (
         None  # of training, summed over its threads: ready to run, without a processor
     )
     captured: str = (
         ""  # of each step as a CUDA graph: step, gradients (all but the update), none; "" where nobody asked
     )
     capture_note: str = ""  # why no more was captured
-    resources: dict[str, dict[str, float]] = field(default_factory=dict)
+    resources: Metrics = {}
     """Machine utilisation during training, by quantity: {"mean", "least", "most"}. From the last process that trained it."""
 
     @property
@@ -136,10 +148,9 @@ class Finished:
         return reason_of(self.detail)
 
 
-Event = Started | Progressed | Evaluated | Resumed | Finished
-EVENT_TYPES: dict[str, type[Started | Progressed | Evaluated | Resumed | Finished]] = {
-    cls.kind: cls for cls in (Started, Progressed, Evaluated, Resumed, Finished)
-}
+#: what a trial's file contains
+Record = Started | Evaluated | Resumed | Finished
+Event = Record | Progressed
 
 _TRACEBACK = re.compile(r"\s*(\+ Exception Group )?Traceback \(most recent call last\):")
 _CHAINED = re.compile(

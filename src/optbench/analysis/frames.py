@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import chain
 from math import isnan, nan
 from typing import Any
@@ -20,7 +20,7 @@ from optbench.suite.types import Target
 
 KEYS = ["suite", "workload", "horizon", "optimizer", "config_id"]
 UNITS = ("epochs", "steps", "samples", "seconds", "gradient_evaluations")
-_FIELDS = [field.name for field in fields(Evaluated) if field.name != "metrics"]
+_FIELDS = [name for name in Evaluated.__struct_fields__ if name != "metrics"]
 
 
 def trials_frame(results: Results) -> pd.DataFrame:

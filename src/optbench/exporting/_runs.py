@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -93,7 +93,7 @@ def _run(row: TableRow, log: TrialLog, name: str) -> Run:
 
 
 def _points(log: TrialLog) -> Iterator[Point]:
-    names = [field.name for field in fields(Evaluated) if field.name not in _NOT_SERIES]
+    names = [name for name in Evaluated.__struct_fields__ if name not in _NOT_SERIES]
     last, is_swept = len(log.evaluations) - 1, bool(log.trial.get("point"))
     for index, event in enumerate(log.evaluations):
         values = {name: getattr(event, name) for name in names}

@@ -20,7 +20,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
+
+from optbench.events import Record
 
 if TYPE_CHECKING:
     from optbench.store.log import TrialLog
@@ -29,16 +31,13 @@ _LEAST_BYTES = 4_000_000  # of trials' files in a folder; less is read as fast w
 _WORTH = 0.02  # share of the files that must be new for the cache to be written again
 _SETTLED_NS = 2_000_000_000  # a file younger than this when it is read could change again without a trace
 _NOWHERE = Path()
-_VERSION = 2  # of what is pickled: raised when `TrialLog` or what it holds changes
+_VERSION = 3  # of what is pickled: raised when `TrialLog` or what it holds changes
 
 #: all that may be named in a cache; none of it does anything but hold values
 _HOLDERS = {
     ("optbench.store.log", "TrialLog"),
     ("optbench.store.evaluations", "Evaluations"),
-    ("optbench.events", "Started"),
-    ("optbench.events", "Resumed"),
-    ("optbench.events", "Finished"),
-    ("optbench.events", "Evaluated"),
+    *(("optbench.events", cls.__name__) for cls in get_args(Record)),
     ("array", "array"),
     ("array", "_array_reconstructor"),
     ("pathlib", "PosixPath"),

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
 from optbench.events import Evaluated
-from optbench.store.records import LATER_FIELDS, NON_FINITE, TYPES, Corrupt, fitting
 
-_FIELDS = {name: kinds for name, kinds in TYPES[Evaluated].items() if name != "metrics"}
-_LATER = LATER_FIELDS[Evaluated]
-_NUMBERS = (int, float)
+_FIELDS = [name for name in Evaluated.__struct_fields__ if name != "metrics"]
 
-#: packed values of a column: an array where all are of one type, one value where all are the same, else as they are
+#: packed values of a column: an array if all are of one type, one value if all are equal, otherwise a tuple
 _Column = Any
 
 
 class Evaluations(Sequence[Evaluated]):
-    """In order of steps. Events are made when asked for; `column` and `metric` give what is behind them at once."""
+    """Sequence of evaluations in order of steps. `column` and `metric` return values without creating events."""
 
     __slots__ = ("_columns", "_length", "_metrics")
 
@@ -37,25 +34,9 @@ class Evaluations(Sequence[Evaluated]):
     @classmethod
     def of(cls, events: Iterable[Evaluated]) -> Evaluations:
         known = tuple(events)
-        columns = {name: _packed([getattr(event, name) for event in known]) for name in (*_FIELDS, *_LATER)}
+        columns = {name: _packed([getattr(event, name) for event in known]) for name in _FIELDS}
         metrics = [event.metrics for event in known]
-        return cls(len(known), columns, _by_name(metrics, lambda values: values) or tuple(metrics))
-
-    @classmethod
-    def parsed(cls, contents: Sequence[dict[str, Any]]) -> Evaluations | None:
-        """From `evaluated` lines as JSON gives them; None where one is not as it should be, which `to_event` can tell."""
-        try:
-            columns = {name: [content[name] for content in contents] for name in _FIELDS}
-            columns |= {name: [content.get(name) for content in contents] for name in _LATER}
-            packed = {
-                name: _packed(_checked(values, (_FIELDS | _LATER)[name])) for name, values in columns.items()
-            }
-            metrics = _by_name(
-                [content["metrics"] for content in contents], lambda values: _checked(values, _NUMBERS)
-            )
-        except (KeyError, TypeError, AttributeError, Corrupt):
-            return None
-        return None if metrics is None else cls(len(contents), packed, metrics)
+        return cls(len(known), columns, _by_name(metrics) or tuple(metrics))
 
     def column(self, name: str) -> Sequence[Any]:
         """Return a field of all evaluations."""
@@ -104,21 +85,18 @@ class Evaluations(Sequence[Evaluated]):
         return map(self._at, range(self._length))
 
     def _at(self, row: int) -> Evaluated:
-        event = object.__new__(Evaluated)  # its `__init__` takes longer than all the rest
-        values = event.__dict__
-        for name, column in self._columns.items():
-            values[name] = column[row] if isinstance(column, (array, tuple)) else column
-        if isinstance(self._metrics, tuple):
-            values["metrics"] = self._metrics[row]
-        else:
-            values["metrics"] = {
-                split: {
-                    name: column[row] if isinstance(column, (array, tuple)) else column
-                    for name, column in of.items()
-                }
-                for split, of in self._metrics.items()
-            }
-        return event
+        def value(column: _Column) -> Any:
+            return column[row] if isinstance(column, (array, tuple)) else column
+
+        metrics = self._metrics
+        return Evaluated(
+            **{name: value(column) for name, column in self._columns.items()},
+            metrics=metrics[row]
+            if isinstance(metrics, tuple)
+            else {
+                split: {name: value(column) for name, column in of.items()} for split, of in metrics.items()
+            },
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, (Evaluations, tuple)) and tuple(self) == tuple(other)
@@ -145,18 +123,6 @@ def _same(one: Any, other: Any) -> bool:
     return repr(one) == repr(other)  # unlike ==, it takes NaN for NaN
 
 
-def _checked(values: list[Any], allowed: tuple[type, ...]) -> list[Any]:
-    """With the names of non-finite numbers read. Raises KeyError, TypeError or `Corrupt` for what is not allowed."""
-    kinds = set(map(type, values))
-    if int in kinds:
-        fitting([min(values), max(values)] if kinds == {int} else values)
-    if kinds <= set(allowed):
-        return values
-    if float not in allowed or not kinds <= {*allowed, str}:
-        raise TypeError
-    return [NON_FINITE[value] if type(value) is str else value for value in values]
-
-
 def _packed(values: list[Any]) -> _Column:
     kinds = set(map(type, values))
     if len(kinds) == 1 and kinds <= {type(None), int} and values.count(values[0]) == len(values):
@@ -167,22 +133,17 @@ def _packed(values: list[Any]) -> _Column:
         if kinds == {int}:
             return array("q", values)
     except OverflowError:
-        pass  # from 2^63 on: kept as they are
+        pass  # of an event that was never stored
     return tuple(values)
 
 
-def _by_name(
-    metrics: list[dict[str, dict[str, float]]], checked: Callable[[list[Any]], list[Any]]
-) -> dict[str, dict[str, _Column]] | None:
-    """By split and name; None where they are not the same in all. Raises KeyError, TypeError or AttributeError as `checked` does."""
+def _by_name(metrics: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, _Column]] | None:
+    """Return columns by split and name; None if not all evaluations have the same."""
     first = metrics[0] if metrics else {}
-    if any(of.keys() != first.keys() for of in metrics):
+    names = {split: of.keys() for split, of in first.items()}
+    if any({split: row.keys() for split, row in of.items()} != names for of in metrics):
         return None
-    found: dict[str, dict[str, _Column]] = {}
-    for split, names in first.items():
-        rows = [of[split] for of in metrics]
-        keys = names.keys()
-        if any(row.keys() != keys for row in rows):
-            return None
-        found[split] = {name: _packed(checked([row[name] for row in rows])) for name in names}
-    return found
+    return {
+        split: {name: _packed([row[split][name] for row in metrics]) for name in of}
+        for split, of in names.items()
+    }

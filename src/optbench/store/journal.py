@@ -19,7 +19,7 @@ from optbench.store.records import (
     event_line,
     fitting,
     from_json,
-    to_event,
+    to_events,
     to_line,
 )
 from optbench.suite.types import Trial
@@ -41,11 +41,11 @@ class TrialFile:
         self.finished: Finished | None = None
         self.last_step: int | None = None
         """The step of the last stored evaluation."""
-        for number, line in enumerate(content.split(b"\n")[1:-1], start=2):
-            try:
-                self._note(to_event(from_json(line)))
-            except ValueError as error:
-                raise OptbenchError(_damaged(path, number, error)) from None
+        try:
+            for event in to_events(content.split(b"\n")[1:-1]):
+                self._note(event)
+        except Corrupt as error:
+            raise OptbenchError(_damaged(path, error.line + 2, error)) from None
         self._size = len(content)
         try:
             self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)

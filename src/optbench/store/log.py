@@ -5,7 +5,6 @@ from __future__ import annotations
 import marshal
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from operator import lt
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from optbench.events import Evaluated, Finished, Resumed, Started
 from optbench.store.evaluations import Evaluations
 from optbench.store.input_files import read_file
 from optbench.store.journal import is_final, read_header
-from optbench.store.records import Corrupt, from_json, to_event
+from optbench.store.records import Corrupt, to_events
 
 _NONE = Evaluations.of(())
 
@@ -78,7 +77,7 @@ def read_log(path: Path) -> TrialLog:
         path,
         attempt=header.get("attempt", 1),
     )
-    return _filled(log, _contents(lines, path), path)
+    return _with_events(log, lines[1:])
 
 
 def shared(log: TrialLog, known: dict[bytes, Any]) -> TrialLog:
@@ -90,76 +89,33 @@ def shared(log: TrialLog, known: dict[bytes, Any]) -> TrialLog:
     return replace(log, trial=trial)
 
 
-def _contents(lines: list[bytes], path: Path) -> list[Any]:
-    try:
-        # One call for all lines: half the time of a call a line.
-        contents = from_json(b"[" + b",".join(lines[1:]) + b"]")
-        if len(contents) == len(lines) - 1:
-            return list(contents)
-    except Corrupt:
-        pass  # parsed again below, line by line: that raises, and says where
-    contents = []
-    for number, line in enumerate(lines[1:], start=2):
-        try:
-            contents.append(from_json(line))
-        except Corrupt as error:
-            raise _damaged(error, path, number) from None
-    return contents
-
-
-def _filled(log: TrialLog, contents: list[Any], path: Path) -> TrialLog:
+def _with_events(log: TrialLog, lines: list[bytes]) -> TrialLog:
     started: Started | None = None
     finished: Finished | None = None
-    measured: list[dict[str, Any]] = []
-    numbers: list[int] = []  # their lines
+    evaluations: list[Evaluated] = []
     resumed: list[Resumed] = []
     interrupted = False
-    for number, content in enumerate(contents, start=2):
-        if isinstance(content, dict) and content.get("record") == "evaluated":
-            measured.append(content)
-            numbers.append(number)
-            continue
-        try:
-            event = to_event(content)
-        except Corrupt as error:
-            raise _damaged(error, path, number) from None
-        if isinstance(event, Resumed):
+    try:
+        events = to_events(lines)
+    except Corrupt as error:
+        problem = Problem(f"damaged record ({error})", file=str(log.path), line=error.line + 2)
+        raise OptbenchError(problem) from None
+    for event in events:
+        if isinstance(event, Evaluated):
+            if not evaluations or event.step > evaluations[-1].step:  # not repeated after a resume
+                evaluations.append(event)
+        elif isinstance(event, Resumed):
             resumed.append(event)
-            interrupted |= event.step > 0 or bool(measured)
+            interrupted |= event.step > 0 or bool(evaluations)
         elif isinstance(event, Finished):
             finished = event
-        elif isinstance(event, Started):
+        else:
             started = started or event
     return replace(
         log,
         started=started,
-        evaluations=_evaluations(measured, numbers, path),
+        evaluations=Evaluations.of(evaluations),
         finished=finished,
         resumed=tuple(resumed),
         timings_interrupted=interrupted,
     )
-
-
-def _evaluations(measured: list[dict[str, Any]], numbers: Sequence[int], path: Path) -> Evaluations:
-    """Return the evaluations without those repeated after a resume."""
-    made = Evaluations.parsed(measured)
-    if made is not None and _rises(made.column("step")):
-        return made
-    events: list[Evaluated] = []
-    for number, content in zip(numbers, measured, strict=True):
-        try:
-            event = to_event(content)
-        except Corrupt as error:
-            raise _damaged(error, path, number) from None
-        assert isinstance(event, Evaluated)
-        if not events or event.step > events[-1].step:
-            events.append(event)
-    return Evaluations.of(events)
-
-
-def _rises(steps: Sequence[int]) -> bool:
-    return all(map(lt, steps, steps[1:]))
-
-
-def _damaged(error: Corrupt, path: Path, line: int) -> OptbenchError:
-    return OptbenchError(Problem(f"damaged record ({error})", file=str(path), line=line))

@@ -4,112 +4,39 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import fields
-from typing import Any, TypeVar, cast
+import reprlib
+from typing import Any, TypeVar, get_args
 
-import pydantic_core
+import msgspec
+from msgspec import structs
 
 from optbench.errors import OptbenchError, Problem
-from optbench.events import STATUSES, Evaluated, Event, Finished, Resumed, Started
+from optbench.events import Event, Record, Started
 
 T = TypeVar("T")
 
 #: Version of what is on disk. A reader refuses what is newer than itself.
 FORMAT = 1
 
-#: how JSON lines write what JSON has no number for
-NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _BEYOND = 1 << 64
-_NUMBER = (int, float)
-_OPTIONAL = (int, float, type(None))
-#: fields of each record, with the types that JSON may give them
-TYPES: dict[type, dict[str, tuple[type, ...]]] = {
-    Started: {
-        "environment": (dict,),
-        "parameters": (int,),
-        "parameter_bytes": (int,),
-        "initial_weights": (str,),
-        "hyperparameters": (list,),
-        "splits": (dict,),
-        "steps": (int, type(None)),
-        "steps_per_epoch": (int,),
-        "precision": (str,),
-    },
-    Evaluated: {
-        "step": (int,),
-        "epoch": _NUMBER,
-        "samples": _NUMBER,
-        "train_seconds": _NUMBER,
-        "cpu_seconds": _NUMBER,
-        "evaluation_seconds": _NUMBER,
-        "train_loss": _NUMBER,
-        "learning_rate": _NUMBER,
-        "metrics": (dict,),
-        "gradient_norm": _OPTIONAL,
-        "clipped_steps": (int,),
-        "skipped_steps": (int,),
-    },
-    Resumed: {"step": (int,), "environment": (dict,)},
-    Finished: {
-        "status": (str,),
-        "detail": (str,),
-        "step": (int,),
-        "final": (dict,),
-        "best_step": (int, type(None)),
-        "train_seconds": _NUMBER,
-        "cpu_seconds": _NUMBER,
-        "evaluation_seconds": _NUMBER,
-        "setup_seconds": _NUMBER,
-        "state_bytes": (int, type(None)),
-        "step_peak_bytes": (int, type(None)),
-        "peak_memory_bytes": (int, type(None)),
-        "at_fault": (str,),
-    },
+_RECORDS = {cls.__name__.lower(): cls for cls in get_args(Record)}
+#: fields that may contain the name of a non-finite number
+_NUMERIC = {
+    cls: tuple(
+        field.name
+        for field in structs.fields(cls)
+        if field.type is not str and field.name not in ("environment", "status", "at_fault")
+    )
+    for cls in _RECORDS.values()
 }
-#: fields that older records lack, or that not every trial has: they take the event's default
-LATER_FIELDS: dict[type, dict[str, tuple[type, ...]]] = {
-    Started: {
-        "activation_bytes": (int, type(None)),
-        "step_flops": (int, type(None)),
-        "memory_format": (str,),
-        "gradient_noise": _OPTIONAL,
-        "data_checksum": (str,),
-        "data_notes": (str,),
-    },
-    Evaluated: {
-        "loss_rises": (int, type(None)),
-        "gradient_norm_median": _OPTIONAL,
-        "gradient_norm_max": _OPTIONAL,
-        "exploded_steps": (int, type(None)),
-        "vanished_steps": (int, type(None)),
-        "gradient_evaluations": (int, type(None)),
-    },
-    Resumed: {},
-    Finished: {
-        "compile_seconds": _OPTIONAL,
-        "gradient_evaluations": (int, type(None)),
-        "gradient_noise": _OPTIONAL,
-        "data_wait_seconds": _OPTIONAL,
-        "queued_seconds": _OPTIONAL,
-        "captured": (str,),
-        "capture_note": (str,),
-        "state_note": (str,),
-        "resume_note": (str,),
-        "resources": (dict,),
-    },
-}
-_BY_KIND: dict[str, tuple[type, dict[str, tuple[type, ...]]]] = {
-    cls.kind: (cls, types)  # type: ignore[attr-defined]
-    for cls, types in TYPES.items()
-}
-_TEXT = frozenset(
-    {"detail", "status", "at_fault", "environment", "initial_weights", "precision", "memory_format"}
-    | {"captured", "capture_note", "state_note", "resume_note"}
-)
+_DECODER: msgspec.json.Decoder[list[Record]] = msgspec.json.Decoder(list[Record])
 
 
 class Corrupt(ValueError):
     """A line that is not a record; the message states why."""
+
+    line = 0
 
 
 class NewerFormat(OptbenchError):
@@ -122,19 +49,17 @@ def to_line(content: dict[str, Any], indent: int | None = None) -> str:
 
 
 def event_line(event: Event) -> str:
-    values = {field.name: getattr(event, field.name) for field in fields(event)}
-    return to_line({"record": event.kind, **values})
+    return to_line({"record": event.kind, **structs.asdict(event)})
 
 
 def from_json(text: bytes | str) -> Any:
-    """Raises `Corrupt` (a ValueError) for whatever is no JSON, also for what is nested too deep to be read.
+    """Return the value of a JSON text. Raises `Corrupt` (a ValueError) if it is invalid or nested too deeply.
 
-    Pydantic's parser returns the same values in 0.4 of the time. It refuses some of what Python's accepts: half of a surrogate
-    pair, which is no valid text and becomes U+FFFD here.
+    Half of a surrogate pair, which is no valid text, becomes U+FFFD. The standard library reads it, msgspec does not.
     """
     try:
-        return pydantic_core.from_json(text)
-    except ValueError:
+        return msgspec.json.decode(text)
+    except (ValueError, RecursionError, msgspec.DecodeError):
         pass
     try:
         return _valid_text(json.loads(text))
@@ -154,49 +79,48 @@ def _valid_text(value: Any) -> Any:
     return value
 
 
-def to_event(content: Any) -> Started | Evaluated | Resumed | Finished:
-    """Return the event of a parsed line. Unknown fields are ignored.
+def to_events(lines: list[bytes]) -> list[Record]:
+    """Return the events of lines, all decoded at once. Raises `Corrupt`, with the `line` counted from 0."""
+    text = b",".join(lines)
+    try:
+        events = _DECODER.decode(b"[" + text + b"]")
+    except (ValueError, RecursionError, msgspec.DecodeError):
+        events = []
+    if len(events) != len(lines):  # some line is damaged or contains what only the standard library reads
+        events = []
+        for number, line in enumerate(lines):
+            try:
+                events.append(to_event(from_json(line)))
+            except Corrupt as error:
+                error.line = number
+                raise
+        return events
+    has_non_finite = b'nan"' in text or b'inf"' in text
+    return [_checked(event) if has_non_finite or isinstance(event, Started) else event for event in events]
 
-    Raises `Corrupt`. The instance is filled directly: `__init__` of a frozen data class takes longer than all
-    the rest, and a report reads a million of these.
-    """
+
+def to_event(content: Any) -> Record:
+    """Return the event of a parsed line. Unknown fields are ignored. Raises `Corrupt`."""
+    if not isinstance(content, dict) or content.get("record") not in _RECORDS:
+        raise Corrupt(f"expected one of the records {', '.join(_RECORDS)}")
     try:
-        cls, types = _BY_KIND[content["record"]]
-    except (KeyError, TypeError):
-        raise Corrupt(f"expected one of the records {', '.join(_BY_KIND)}") from None
-    event: Any = object.__new__(cls)
-    values = event.__dict__
-    try:
-        for name, allowed in types.items():
-            value = content[name]
-            if type(value) not in allowed:
-                value = NON_FINITE[value] if float in allowed else _reject(name, value)
-            values[name] = fitting(value)
-        for name, allowed in LATER_FIELDS[cls].items():
-            if name in content:
-                value = content[name]
-                if type(value) not in allowed:
-                    value = NON_FINITE[value] if float in allowed else _reject(name, value)
-                values[name] = fitting(value)
-            elif name == "resources":
-                values[name] = {}
-    except (KeyError, TypeError):
-        raise Corrupt(
-            f"'{cls.__name__.lower()}' record with a missing or unreadable field '{name}'"
-        ) from None
-    if cls is Evaluated:
-        values["metrics"] = {split: _numbers(of, "metrics") for split, of in values["metrics"].items()}
-    elif cls is Finished:
-        values["final"] = {estimand: _numbers(of, "final") for estimand, of in values["final"].items()}
-        values["resources"] = {name: _numbers(of, "resources") for name, of in values["resources"].items()}
-        if values["status"] not in STATUSES:
-            raise Corrupt(f"unknown status {values['status']!r}; known: {', '.join(STATUSES)}")
-    elif cls is Started:
-        values["splits"] = _numbers(values["splits"], "splits")
-        if values["steps_per_epoch"] < 1:
-            raise Corrupt(f"expected at least 1 in 'steps_per_epoch'; found {values['steps_per_epoch']}")
-        values["hyperparameters"] = _restored(values["hyperparameters"])
-    return cast(Started | Evaluated | Resumed | Finished, event)
+        return _checked(msgspec.convert(content, Record))
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).replace("`", "'").partition(" - at '$")
+        field = place.strip(".'").partition("[")[0]
+        reason = f"{message[0].lower()}{message[1:]}" + (f" in '{field}'" if field else "")
+        if field in content:
+            reason += f"; found {reprlib.repr(content[field])}"
+        raise Corrupt(f"'{content['record']}' record: {reason}") from None
+
+
+def _checked(event: Record) -> Record:
+    """Return the event with the names of non-finite numbers converted. Raises `Corrupt` for a huge integer in a `Started`."""
+    names = _NUMERIC[type(event)]
+    if isinstance(event, Started):
+        fitting(event.environment)
+        fitting(event.hyperparameters)
+    return structs.replace(event, **{name: _restored(getattr(event, name)) for name in names})
 
 
 def check_format(content: dict[str, Any], file: str) -> None:
@@ -216,10 +140,7 @@ def check_format(content: dict[str, Any], file: str) -> None:
 
 
 def fitting(value: T) -> T:
-    """The very same, none of whose whole numbers is beyond 64 bits: no machine wrote those, and no float holds them.
-
-    Raises `Corrupt` if one is.
-    """
+    """Return the value. Raises `Corrupt` if it contains an integer of more than 64 bits, which no float can represent."""
     _check_fits(value)
     return value
 
@@ -236,21 +157,6 @@ def _check_fits(value: Any) -> None:
             _check_fits(item)
 
 
-def _numbers(values: Any, name: str) -> dict[str, float]:
-    if type(values) is not dict:
-        raise Corrupt(f"expected numbers by name in '{name}'")
-    for key, value in values.items():
-        if type(value) is not float and type(value) is not int:
-            if type(value) is not str or value not in NON_FINITE:
-                raise Corrupt(f"expected a number in '{name}', at '{key}'")
-            values[key] = NON_FINITE[value]
-    return fitting(values)
-
-
-def _reject(name: str, value: Any) -> Any:
-    raise Corrupt(f"unexpected {type(value).__name__} in '{name}'")
-
-
 def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return (
@@ -265,7 +171,7 @@ def _finite(value: Any) -> Any:
 
 def _restored(value: Any) -> Any:
     if isinstance(value, str):
-        return NON_FINITE.get(value, value)
+        return _NON_FINITE.get(value, value)
     if isinstance(value, list):
         return [_restored(item) for item in value]
     if isinstance(value, dict):

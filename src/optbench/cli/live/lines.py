@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import asdict
 from typing import TextIO
+
+from msgspec import structs
 
 from optbench.cli.live.board import Board, key_of, point_of
 from optbench.cli.live.times import duration
@@ -65,9 +66,9 @@ class Lines:
 
 def json_line(trial: Trial, event: Event) -> None:
     """Print the event on standard output; of a swept trial without its metrics on the test split."""
-    values = asdict(event)
+    values = structs.asdict(event)
     if trial.point and isinstance(event, Evaluated):
-        values["metrics"].pop("test", None)
+        values["metrics"] = {split: of for split, of in event.metrics.items() if split != "test"}
     elif trial.point and isinstance(event, Finished):
         values["final"] = {}
     line = {
