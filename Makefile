@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo smoke test test-all torture lint format results bench gpu docs docs-pages clean
+.PHONY: help install dev demo smoke test test-all torture lint format results bench gpu cluster docs docs-pages clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -74,6 +74,9 @@ docs-pages: $(VENV)/.installed  ## Regenerate the generated pages of docs/: suit
 gpu: $(VENV)/.dev  ## On an NVIDIA GPU: run benchmarks, write results/bench/gpu.json and gpu.md, and run GPU tests (under 10 minutes)
 	$(BIN)/python -m benchmarks.gpu
 	$(BIN)/python -m pytest tests/gpu -rs
+
+cluster: $(VENV)/.dev  ## On a real SLURM cluster of one node (as root, with Debian's slurmctld, slurmd, slurm-client, munge): run the cluster tests
+	$(BIN)/python -m pytest tests/cluster -rs
 
 clean:  ## Remove the environment and all generated files (keeps results)
 	rm -rf $(VENV) build dist site docs/figures .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
