@@ -75,7 +75,9 @@ def _of_block(
 ) -> Iterator[dict[str, Any]]:
     values = final_values(block, target.metric, higher=higher)
     for row in block:
-        found = t_interval(values[row.config_id].dropna().tolist(), within=value_range(target.metric))
+        found = t_interval(
+            values[row.config_id].dropna().tolist(), within=value_range(target.metric, row.metric_ranges)
+        )
         imputed = sum(is_worst(log) for log in row.logs)
         whole = not imputed
         budget = row.trial.workload.budget

@@ -198,7 +198,7 @@ def _measured(row: TableRow, column: str, block: _Block) -> Measured:
 
 def _final(row: TableRow, block: _Block) -> Measured:
     values = final_values(block.rows, block.metric, higher=block.higher)[row.config_id].dropna().tolist()
-    found = t_interval(values, within=value_range(block.metric))
+    found = t_interval(values, within=value_range(block.metric, row.metric_ranges))
     if any(is_worst(log) for log in row.logs):
         return Measured(found.n, found.mean, reason="no interval: some trials diverged or failed")
     return Measured(found.n, found.mean, found.low, found.high)

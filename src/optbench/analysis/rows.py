@@ -163,9 +163,10 @@ def is_share(metric: str) -> bool:
     return "accuracy" in metric.lower()
 
 
-def value_range(metric: str) -> tuple[float, float]:
-    """Return the least and the greatest value that the metric can have, as far as its name says."""
-    return (0.0, 1.0) if is_share(metric) else (-math.inf, math.inf)
+def value_range(metric: str, ranges: Mapping[str, MetricRange]) -> tuple[float, float]:
+    """Return the minimum and maximum of a metric: as in `ranges`, those of a plan, else 0 and 1 for a share by its name."""
+    low, high = ranges.get(metric, (0.0, 1.0) if is_share(metric) else (None, None))
+    return (-math.inf if low is None else low, math.inf if high is None else high)
 
 
 def _known_rows(suite: SuiteResults) -> tuple[TableRow, ...]:

@@ -17,7 +17,7 @@ from scipy.special import gammaln
 
 from optbench.analysis.basins import Curve, basin_width, is_dense, width_over_seeds
 from optbench.analysis.intervals import t_interval
-from optbench.analysis.rows import is_share, value_range
+from optbench.analysis.rows import is_share
 from optbench.analysis.sweeps import Sweep, sweeps
 from optbench.store import Results
 from optbench.suite.grids import MAX_EXTENSIONS
@@ -167,7 +167,7 @@ def _record(sweep: Sweep) -> dict[str, Any]:
         record |= _interval("target_share", sweep.reached.mean(axis=1).tolist(), (0.0, 1.0))
     for k in (2**power for power in range(20) if 2**power <= points / 4):
         best_of = [sign * expected_best(row, k) for row in sweep.scores.to_numpy(float)]
-        record |= _interval(f"expected_best_{k}", best_of, value_range(sweep.metric))
+        record |= _interval(f"expected_best_{k}", best_of, sweep.within)
     rates = [rate_sensitivity(*_curve(sweep, row)) for _, row in sweep.scores.iterrows() if sweep.has_decades]
     record |= _interval("lr_sensitivity", [rate for rate, _ in rates], _NOT_NEGATIVE)
     record["lr_window"] = min((decades for _, decades in rates), default=math.nan)
@@ -175,7 +175,7 @@ def _record(sweep: Sweep) -> dict[str, Any]:
     best = sweep.scores.max(axis=1)
     record |= _interval("default_regret", (best.loc[own.index] - own).clip(lower=0).tolist(), _NOT_NEGATIVE)
     incumbents = [sign * tunability(row) for row in sweep.scores.to_numpy(float)]
-    return record | _interval("tunability", incumbents, value_range(sweep.metric))
+    return record | _interval("tunability", incumbents, sweep.within)
 
 
 def _of_width(sweep: Sweep, positions: Array) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import pandas as pd
 
 from optbench.analysis.basins import basin_bracket, basin_ends, is_dense
 from optbench.analysis.intervals import t_interval
-from optbench.analysis.rows import value_range
 from optbench.analysis.sensitivity import margin_of
 from optbench.analysis.sweeps import Sweep, is_point, sweeps
 from optbench.store import Results
@@ -39,7 +38,7 @@ def sweep_grid_frame(results: Results) -> pd.DataFrame:
     for sweep in sweeps(results):
         if len(sweep.axes) == 2 and len(sweep.scores):
             x, y = sweep.axes
-            sign, within = (1.0 if sweep.higher else -1.0), value_range(sweep.metric)
+            sign, within = (1.0 if sweep.higher else -1.0), sweep.within
             for place, (point, failures) in enumerate(zip(sweep.points, sweep.failed, strict=True)):
                 found = t_interval((sign * sweep.scores[place]).tolist(), within=within)
                 named = {"suite": sweep.suite, "workload": sweep.workload, "optimizer": sweep.optimizer}
@@ -69,8 +68,7 @@ def _curve(sweep: Sweep) -> pd.DataFrame:
     of_value = [point[sweep.main] for point in sweep.points]
     by_seed = sweep.scores.T.groupby(of_value).max().T[values]  # greater is better
     sign = 1.0 if sweep.higher else -1.0
-    within = value_range(sweep.metric)
-    estimates = [t_interval((sign * by_seed[value]).tolist(), within=within) for value in values]
+    estimates = [t_interval((sign * by_seed[value]).tolist(), within=sweep.within) for value in values]
     low, high = _basin(sweep, values, by_seed)
     return pd.DataFrame(
         {

@@ -11,7 +11,7 @@ import pandas as pd
 
 from optbench.analysis.frames import counts, first_holding, is_worst
 from optbench.analysis.lengths import same_length
-from optbench.analysis.rows import TableRow, higher_is_better, sweep_rows, table_rows
+from optbench.analysis.rows import TableRow, higher_is_better, sweep_rows, table_rows, value_range
 from optbench.analysis.table import worst_value
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.suite.grids import MAX_EXTENSIONS, Grid
@@ -37,6 +37,7 @@ class Sweep:
     ]  # the hyperparameters swept, the learning rate first; `0.lr` in entries of several rules
     metric: str
     higher: bool
+    within: tuple[float, float]  # minimum and maximum of the metric
     scores: pd.DataFrame
     reached: pd.DataFrame | None  # None without a target
     own: pd.Series
@@ -124,6 +125,7 @@ def _sweep(suite: SuiteResults, rows: list[TableRow], own: TableRow | None, othe
         axes=tuple(axes),
         metric=metric,
         higher=higher,
+        within=value_range(metric, rows[0].metric_ranges),
         scores=scores,
         reached=reached,
         own=_scores(own, metric, worst, higher=higher) if own is not None else pd.Series(dtype=float),

@@ -176,7 +176,7 @@ def _final(log: TrialLog, estimand: str, metric: str, worst: float) -> float:
 def _final_records(block: list[TableRow], metric: str, *, higher: bool) -> dict[str, Record]:
     """By config_id: everything that does not depend on a target."""
     values = final_values(block, metric, higher=higher)
-    least, greatest = value_range(metric)
+    within = least, greatest = value_range(metric, block[0].metric_ranges)
     pairs = all_pairs(values)
     best = top_group(pairs, higher_is_better=higher)
     baseline = next((row.config_id for row in block if row.baseline), block[0].config_id)
@@ -185,7 +185,7 @@ def _final_records(block: list[TableRow], metric: str, *, higher: bool) -> dict[
     for row in block:
         seen = values[row.config_id].dropna().tolist()
         imputed = sum(is_worst(log) for log in row.logs)
-        final = t_interval(seen, within=value_range(metric))
+        final = t_interval(seen, within=within)
         group = best.get(row.config_id)
         if imputed:  # a mean of measured and filled-in values is not normal: no interval, and no praise
             final = replace(final, low=math.nan, high=math.nan)
