@@ -294,16 +294,19 @@ def _matrices_need(
     length: Length,
     protocol: Protocol,
 ) -> str:
-    """Return the rules that an entry needs if its class works on a toy problem of matrices, but the model has others; else empty."""
+    """Return the rules that an entry needs if its class works on a toy problem of matrices but not on one of all parameters; else empty."""
     matrices = [p for p in parameters if p.tensor.dim() == 2]
     others = [p.name for p in parameters if p.tensor.dim() != 2]
     if len(specs) > 1 or specs[0].takes_model or not matrices or not others or trial.entry.rules[0].groups:
         return ""
 
-    def make_toy() -> Any:
-        return _member(trial, 0, specs[0], small(matrices), model, length)[0]
+    def works_on(some: Sequence[Parameter]) -> bool:
+        def make_toy() -> Any:
+            return _member(trial, 0, specs[0], small(some), model, length)[0]
 
-    if isinstance(try_protocol(make_toy, protocol), BaseException):
+        return not isinstance(try_protocol(make_toy, protocol), BaseException)
+
+    if works_on(parameters) or not works_on(matrices):
         return ""
     use, more = specs[0].use, ", ..." * (len(others) > 3)
     return (
