@@ -25,6 +25,7 @@ from typer.main import get_command
 
 from mutations import NASTY_TEXTS, as_json, changed_bytes, changed_value
 from optbench.catalog.check import problems
+from optbench.catalog.task_defaults import complete
 from optbench.errors import OptbenchError
 from optbench.report import known_formats, render_report
 from optbench.report.build import build
@@ -72,7 +73,7 @@ class Trouble:
 
 
 def check_suite(path: Path, root: Path) -> None:
-    loaded = load(path)
+    loaded = load(path, complete=complete)
     found = problems(loaded, root)
     if found:
         raise OptbenchError(*found)

@@ -101,7 +101,8 @@ def to_events(lines: list[bytes]) -> list[Record]:
 
 def to_event(content: Any) -> Record:
     """Return the event of a parsed line. Unknown fields are ignored. Raises `Corrupt`."""
-    if not isinstance(content, dict) or content.get("record") not in _RECORDS:
+    kind = content.get("record") if isinstance(content, dict) else None
+    if not isinstance(kind, str) or kind not in _RECORDS:
         raise Corrupt(f"expected one of the records {', '.join(_RECORDS)}")
     try:
         return _checked(msgspec.convert(content, Record))
