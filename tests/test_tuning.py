@@ -93,6 +93,13 @@ def test_invalid_spaces_are_reported_with_their_place(
             "tuning.metric",
             "no metric 'accurcy'; did you mean 'accuracy'",
         ),
+        ("trials: 4", "trials: 4, studies: 6", "tuning.studies", "at most as many studies as seeds"),
+        (
+            "seeds: 5",
+            "seeds: [1, 2147483650]",
+            "seeds",
+            "expected seeds below 2147483648: tuning trials use the seeds from there on; found 2147483650",
+        ),
     ],
 )
 def test_check_finds_spaces_that_mean_nothing(
@@ -143,6 +150,90 @@ def test_suites_without_tuning_keep_their_trial_ids(tmp_path: Path) -> None:
     assert "study" not in trials[0].model_dump(exclude_defaults=True)
 
 
+def test_a_point_that_is_drawn_again_is_a_trial_of_its_own_with_another_seed(tmp_path: Path) -> None:
+    text = SUITE.replace("trials: 4", "trials: 9").replace("lr: {log: [1e-3, 1]}", "lr: {choice: [0.1, 0.2]}")
+    trials = [t for t in plan(_write(tmp_path, text)) if t.label == "SGD" and t.study is not None]
+    assert len({trial.config_id for trial in trials}) == 9
+    for rate in (0.1, 0.2):
+        of_rate = [trial for trial in trials if trial.point == {"lr": rate}]
+        assert len({trial.seed for trial in of_rate}) == len(of_rate) > 1
+    more = plan(_write(tmp_path, text.replace("trials: 9", "trials: 20")))
+    assert [t.id for t in more if t.label == "SGD" and t.study is not None][:9] == [t.id for t in trials]
+
+
+def test_a_study_of_repeated_points_completes_and_counts_every_trial(tmp_path: Path) -> None:
+    text = SUITE.replace("trials: 4", "trials: 9").replace("lr: {log: [1e-3, 1]}", "lr: {choice: [0.1, 0.2]}")
+    frame = tuning_frame(_results(tmp_path, _by_rate, text)).set_index("optimizer")
+    assert set(frame["trials"]) == set(frame["complete"]) == {9}
+    assert frame.loc["SGD", "best"] == {"lr": 0.1}
+    assert len(frame.loc["SGD", "expected_best"]) == 9
+
+
+# --- repeated studies
+
+
+STUDIES = SUITE.replace("trials: 4", "trials: 4, studies: 2")
+
+
+def test_repeated_studies_have_points_and_seeds_of_their_own_and_continue_a_single_one(
+    tmp_path: Path,
+) -> None:
+    single = {trial.id for trial in plan(_write(tmp_path)) if trial.study is not None}
+    trials = [trial for trial in plan(_write(tmp_path, STUDIES)) if trial.study is not None]
+    of_sgd = {n: [t.point["lr"] for t in trials if (t.label, t.study) == ("SGD", n)] for n in (0, 1)}
+    assert len(of_sgd[0]) == len(of_sgd[1]) == 4
+    assert not set(of_sgd[0]) & set(of_sgd[1])
+    assert {trial.id for trial in trials if trial.study == 0} == single
+    assert {trial.study: trial.seed for trial in trials} == {0: TUNING_SEED, 1: TUNING_SEED + 1}
+
+
+def test_the_seeds_use_the_settings_of_the_studies_in_turn_and_form_one_row(tmp_path: Path) -> None:
+    results = _results(tmp_path, _by_rate, STUDIES)
+    selected = {study: point["lr"] for (_, label, study), point in winners(results).items() if label == "SGD"}
+    assert selected[0] != selected[1]
+    [suite] = results.suites
+    trained = {
+        log.trial["seed"]: log.trial["entry"]["rules"][0]["arguments"]["lr"]
+        for log in suite.logs
+        if log.trial["label"] == "SGD" and log.trial["study"] is None
+    }
+    assert trained == {seed: selected[seed % 2] for seed in range(5)}
+    table = comparison(results).set_index("optimizer")
+    assert list(table.index) == ["SGD", "Adam", "Fixed"]
+    assert set(table["trials"]) == {5}
+    frame = tuning_frame(results)
+    of_sgd = frame[frame["optimizer"] == "SGD"].set_index("study")
+    assert [of_sgd.loc[n, "best"]["lr"] for n in (1, 2)] == [selected[0], selected[1]]
+    assert list(of_sgd["fresh_n"]) == [3, 2]
+    assert list(of_sgd["optimism"]) == pytest.approx([0.02, 0.02])
+
+
+def test_the_difference_of_tuned_entries_includes_the_variation_between_studies(tmp_path: Path) -> None:
+    """The same settings are equally good on every seed: with one study all seeds agree, with five they do not."""
+    spread = {}
+    for count in (1, 5):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        text = SUITE.replace("trials: 4", f"trials: 4, studies: {count}")
+        table = comparison(_results(folder, _by_rate, text)).set_index("optimizer")
+        spread[count] = table.loc["SGD", "final_metric_std"]
+    assert spread[1] == 0
+    assert spread[5] > 0.001
+
+
+def test_the_report_of_repeated_studies_states_how_seeds_and_studies_combine(tmp_path: Path) -> None:
+    text = " ".join(report.render(_results(tmp_path, _by_rate, STUDIES), format="markdown").split())
+    assert "in each of 2 studies with different points, whose settings the seeds use in turn" in text
+    assert "5 seeds share 2 studies, so that intervals cover the variation of tuning only in part" in text
+
+
+def test_the_figure_of_repeated_studies_has_one_line_per_entry(tmp_path: Path) -> None:
+    results = _results(tmp_path, _by_rate, STUDIES)
+    drawing = next(d for d in drawings(results, comparison(results), None) if d.name == "tuning")
+    [panel] = drawing.plot.panels
+    assert [len(line.x) for line in panel.marks if isinstance(line, Line)] == [4, 4]
+
+
 # --- selection
 
 
@@ -179,7 +270,7 @@ def test_nothing_is_selected_while_trials_are_missing(tmp_path: Path) -> None:
     trials = plan(loaded)
     events = {t.id: _by_rate(t) for t in trials[:-1]}
     write_trials(tmp_path / "r", loaded.suite, trials, events, name="s")
-    assert set(winners(read([tmp_path / "r"]))) == {("digits", "SGD")}
+    assert set(winners(read([tmp_path / "r"]))) == {("digits", "SGD", 0)}
 
 
 def test_an_entry_whose_trials_all_diverged_has_no_row_and_a_warning(tmp_path: Path) -> None:
@@ -287,6 +378,14 @@ def test_a_run_tunes_then_trains_and_a_larger_budget_continues_it(tmp_path: Path
     after = _first_attempts(tmp_path)
     assert before <= after
     assert len([name for name in after - before if f"seed{TUNING_SEED}" in name]) == 2 * 2
+
+
+def test_a_run_with_repeated_studies_trains_every_seed_once(tmp_path: Path) -> None:
+    study = optbench.run(_quick(tuning={"trials": 3, "studies": 2}), results=tmp_path)
+    assert len(_first_attempts(tmp_path)) == 2 * 3 * 2 + 2 * 2
+    assert set(study.table()["trials"]) == {2}
+    again = optbench.run(_quick(tuning={"trials": 3, "studies": 2}), results=tmp_path)
+    assert again.tuning().equals(study.tuning())
 
 
 def test_stored_tuning_trials_never_end_with_another_status_than_completed(tmp_path: Path) -> None:

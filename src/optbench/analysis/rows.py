@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -27,7 +27,10 @@ _LOWER_IS_BETTER = ("loss", "error", "perplexity", "mse", "mae", "rmse")
 
 @dataclass(frozen=True)
 class TableRow:
-    """The trials that differ only in their seed. `trial` is the resolved first of them; `logs` are in order of seeds."""
+    """The trials that differ only in their seed. `trial` is the resolved first of them; `logs` are in order of seeds.
+
+    The trials of an entry that several tuning studies tuned are one row: they also differ in the settings that each study selected.
+    """
 
     suite: str
     trial: Trial
@@ -181,36 +184,48 @@ def _suite_rows(suite: SuiteResults) -> list[TableRow]:
     logs: dict[str, list[TrialLog]] = {}
     for log in suite.logs:
         logs.setdefault(log.config_id, []).append(log)
+    divided: dict[str, tuple[int, ...]] = {}  # seeds of rows that tuning studies divide
     if plan is not None:
         firsts = {row.config_id: row.trial for row in plan.rows}
+        divided = {row.config_id: row.seeds for row in plan.rows if row.seeds is not None}
     else:
         firsts = {config_id: of_row[0].trial for config_id, of_row in logs.items()}
     rows: list[TableRow] = []
     baselines: dict[str, str] = {}
+    places: dict[tuple[str, str, str], int] = {}  # of rows that several tuning studies share
     for config_id, content in firsts.items():
         trial = _validated(content, suite)
         wanted = plan.resolved.get("baseline") if plan is not None else None
         first = baselines.setdefault(trial.workload_name, wanted or trial.label)
         of_row = sorted(logs.get(config_id, []), key=lambda log: log.trial["seed"])
-        in_study = trial.study is not None
-        if plan is not None and not suite.all_seeds and not in_study:
-            of_row = [log for log in of_row if log.trial["seed"] in plan.seeds]
+        if trial.study is not None:
+            seeds: tuple[int, ...] = (trial.seed,)
+        elif plan is None:
+            seeds = tuple(log.trial["seed"] for log in of_row)
+        else:
+            seeds = divided.get(config_id, plan.seeds)
+            if config_id in divided or not suite.all_seeds:
+                of_row = [log for log in of_row if log.trial["seed"] in seeds]
         ranges = plan.metric_ranges if plan is not None else {}
-        seeds = (
-            (trial.seed,)
-            if in_study
-            else plan.seeds
-            if plan is not None
-            else tuple(log.trial["seed"] for log in of_row)
-        )
         resolved = plan.resolved if plan is not None else {}
         estimand = resolved.get("finals", {}).get(trial.workload_name) or resolved.get("final", "last")
-        rows.append(
-            TableRow(
-                suite.name, trial, config_id, seeds, tuple(of_row), trial.label == first, estimand, ranges
-            )
+        row = TableRow(
+            suite.name, trial, config_id, seeds, tuple(of_row), trial.label == first, estimand, ranges
         )
+        if config_id in divided:
+            key = (trial.workload_name, trial.label, row.horizon)
+            position = places.setdefault(key, len(rows))
+            if position < len(rows):
+                rows[position] = _joined(rows[position], row)
+                continue
+        rows.append(row)
     return rows
+
+
+def _joined(first: TableRow, other: TableRow) -> TableRow:
+    """Return one row with the trials of two rows of different tuning studies."""
+    logs = sorted((*first.logs, *other.logs), key=lambda log: log.trial["seed"])
+    return replace(first, seeds=tuple(sorted({*first.seeds, *other.seeds})), logs=tuple(logs))
 
 
 def _validated(content: dict[str, object], suite: SuiteResults) -> Trial:

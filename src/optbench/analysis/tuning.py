@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,17 @@ from optbench.suite.tuning import Point, Space, Tuning, spaces_of, unit_points
 from optbench.suite.types import Optimizer
 
 COLUMNS = (
-    *("suite", "workload", "optimizer", "metric", "higher_is_better", "trials", "complete", "dimensions"),
+    *(
+        "suite",
+        "workload",
+        "optimizer",
+        "study",
+        "metric",
+        "higher_is_better",
+        "trials",
+        "complete",
+        "dimensions",
+    ),
     *("best", "best_trial", "tuned", "fresh", "fresh_n", "optimism", "edge", "diverged"),
     *("tuning_steps", "tuning_epochs", "tuning_seconds", "expected_best"),
 )
@@ -49,6 +59,11 @@ class Study:
         return self.rows[0].trial.label
 
     @property
+    def number(self) -> int:
+        """Number of the study among the repeated studies of its entry, from 0."""
+        return self.rows[0].trial.study or 0
+
+    @property
     def is_complete(self) -> bool:
         """Whether every planned trial has ended and none failed through the infrastructure."""
         return bool(np.isfinite(self.scores).all())
@@ -61,14 +76,19 @@ class Study:
         return int(self.scores.argmax() if self.higher else self.scores.argmin())
 
     @property
+    def budget(self) -> int:
+        """Number of trials of one study."""
+        return min(len(self.scores), self.tuning.trials)
+
+    @property
     def spaces(self) -> dict[str, tuple[Space, ...]]:
         return spaces_of([rule.arguments for rule in self.entry.rules])
 
 
-def winners(results: Results) -> dict[tuple[str, str], Point]:
-    """Return the selected settings of complete studies, by workload and label."""
+def winners(results: Results) -> dict[tuple[str, str, int], Point]:
+    """Return the selected settings of complete studies, by workload, label and number of the study."""
     return {
-        (study.workload, study.label): dict(study.rows[study.best].trial.point)
+        (study.workload, study.label, study.number): dict(study.rows[study.best].trial.point)
         for study in studies(results)
         if study.best is not None
     }
@@ -84,15 +104,19 @@ def _of_suite(suite: SuiteResults) -> Iterator[Study]:
     if not resolved.get("tuning"):
         return
     tuning = Tuning.model_validate(resolved["tuning"])
-    by_entry: dict[tuple[str, str], list[TableRow]] = {}
+    by_study: dict[tuple[str, str, int], list[TableRow]] = {}
     for row in tuning_rows(Results((suite,))):
-        by_entry.setdefault((row.trial.workload_name, row.trial.label), []).append(row)
-    for (workload_name, label), rows in by_entry.items():
+        key = (row.trial.workload_name, row.trial.label, row.trial.study or 0)
+        by_study.setdefault(key, []).append(row)
+    for (workload_name, label, number), rows in by_study.items():
         workload = rows[0].trial.workload
         metric = tuning.metric or workload.metrics[0]
         higher = higher_is_better(suite, workload, metric)
         others = [
-            row for (name, _), of_entry in by_entry.items() if name == workload_name for row in of_entry
+            row
+            for (name, _, other), of_study in by_study.items()
+            if (name, other) == (workload_name, number)
+            for row in of_study
         ]
         worst = worst_value(others, metric, higher=higher)
         scores = np.array([_score(row, metric, worst) for row in rows])
@@ -118,7 +142,8 @@ def _last(log: TrialLog, metric: str, worst: float = math.nan) -> float:
 def tuning_frame(results: Results) -> pd.DataFrame:
     """Return one row per study, in the order of the suite.
 
-    Columns: suite, workload, optimizer; metric (of selection), higher_is_better; trials (planned), complete (ended), dimensions
+    Columns: suite, workload, optimizer, study (its number among the repeated ones, from 1); metric (of selection),
+    higher_is_better; trials (planned), complete (ended), dimensions
     (search spaces); best (selected settings), best_trial (its number, from 1); tuned (its validation metric while tuning), fresh (mean
     validation metric of the same settings on the seeds of the suite), fresh_n (seeds), optimism (by how much tuned is better than
     fresh); edge (selected values within 5 % of an end of their space); diverged (trials with the worst outcome); tuning_steps,
@@ -135,6 +160,7 @@ def _record(study: Study, timed: list[TableRow]) -> dict[str, Any]:
         "suite": study.suite.name,
         "workload": study.workload,
         "optimizer": study.label,
+        "study": study.number + 1,
         "metric": study.metric,
         "higher_is_better": study.higher,
         "trials": len(study.rows),
@@ -170,8 +196,11 @@ def _record(study: Study, timed: list[TableRow]) -> dict[str, Any]:
         None,
     )
     same_budget = own is not None and own.trial.workload.budget == study.rows[0].trial.workload.budget
+    seeds = (
+        study.suite.plan.seeds[study.number :: study.tuning.studies] if study.suite.plan is not None else ()
+    )
     fresh = (
-        [_last(log, study.metric) for log in own.logs if counts(log)]
+        [_last(log, study.metric) for log in own.logs if counts(log) and log.trial["seed"] in seeds]
         if own is not None and same_budget
         else []
     )
@@ -181,10 +210,16 @@ def _record(study: Study, timed: list[TableRow]) -> dict[str, Any]:
     return record
 
 
+def pooled(repeated: Sequence[Study]) -> Study:
+    """Return the trials of the repeated studies of one entry as one study, for the expected best of its budget."""
+    rows = tuple(row for study in repeated for row in study.rows)
+    return replace(repeated[0], rows=rows, scores=np.concatenate([study.scores for study in repeated]))
+
+
 def expected_curve(study: Study) -> npt.NDArray[np.float64]:
     """Return the expected best score after 1, 2, ... trials in random order."""
     sign = 1.0 if study.higher else -1.0
-    return np.array([sign * expected_best(sign * study.scores, k) for k in range(1, len(study.scores) + 1)])
+    return np.array([sign * expected_best(sign * study.scores, k) for k in range(1, study.budget + 1)])
 
 
 def expected_band(study: Study) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -195,7 +230,7 @@ def expected_band(study: Study) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
     random, sign = np.random.RandomState(0), 1.0 if study.higher else -1.0
     n = len(study.scores)
     curves = [
-        [sign * expected_best(scores, k) for k in range(1, n + 1)]
+        [sign * expected_best(scores, k) for k in range(1, study.budget + 1)]
         for scores in sign * study.scores[random.randint(n, size=(_RESAMPLES, n))]
     ]
     low, high = np.percentile(curves, (2.5, 97.5), axis=0)
@@ -205,7 +240,9 @@ def expected_band(study: Study) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
 def _edges(study: Study) -> Iterator[str]:
     """Yield the hyperparameters whose selected value is within 5 % of an end of its space, with the end."""
     assert study.best is not None
-    units = iter(unit_points(study.tuning.sampler, study.tuning.seed, len(study.rows))[study.best])
+    units = iter(
+        unit_points(study.tuning.sampler, study.tuning.seed, len(study.rows), study.number)[study.best]
+    )
     for name, spaces in study.spaces.items():
         for space in spaces:
             unit = next(units)

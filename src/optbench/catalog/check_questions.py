@@ -9,11 +9,13 @@ from optbench.catalog import lookup
 from optbench.catalog.arguments import Finding
 from optbench.catalog.signatures import signature
 from optbench.errors import OptbenchError, nearest
+from optbench.plurals import counted
 from optbench.suite.load import Loaded
 from optbench.suite.plan import at_its_rates, horizons_of
 from optbench.suite.quantities import unknown_quantity
 from optbench.suite.statements import Candidate, problem_of
 from optbench.suite.sweep import own_point, points
+from optbench.suite.tuning import TUNING_SEED
 from optbench.suite.types import Suite
 
 
@@ -101,6 +103,15 @@ def tuning_findings(suite: Suite) -> Iterator[Finding]:
         return
     if not tuned:
         yield ("tuning",), "no entry has a search space, as in lr: {log: [1e-4, 1e-1]}"
+    if (last := max(suite.seeds)) >= TUNING_SEED:
+        message = (
+            f"expected seeds below {TUNING_SEED}: tuning trials use the seeds from there on; found {last}"
+        )
+        yield ("seeds",), message
+    if suite.tuning.studies > len(suite.seeds):
+        numbers = f"{suite.tuning.studies} studies and {counted(len(suite.seeds), 'seed')}"
+        message = f"expected at most as many studies as seeds: each trains its settings on its own seeds; found {numbers}"
+        yield ("tuning", "studies"), message
     metric = suite.tuning.metric
     for name, workload in suite.workloads.items():
         if metric is not None and metric not in (*workload.metrics, "loss"):

@@ -153,6 +153,14 @@ def _tuned(suite: SuiteResults) -> str:
     entries = {label: Optimizer.model_validate(entry) for label, entry in resolved["optimizers"].items()}
     fixed = [clean(label) for label, entry in entries.items() if not entry.is_tuned]
     text = f"Hyperparameters: the best of {tuning['trials']} tuning trials per optimizer by validation, trained on fresh seeds"
+    studies, seeds = tuning.get("studies", 1), len(resolved["seeds"])
+    if studies > 1:
+        text += f"; in each of {studies} studies with different points, whose settings the seeds use in turn"
+    if 1 < studies < seeds:
+        text += (
+            f"; {seeds} seeds share {studies} studies, so that intervals cover the variation of tuning only in part "
+            f"(with studies: {seeds} each seed has its own)"
+        )
     return f"{text}; as configured: {', '.join(fixed)}." if fixed else f"{text}."
 
 

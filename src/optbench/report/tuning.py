@@ -27,10 +27,12 @@ def tuning_blocks(tuning: pd.DataFrame) -> list[Block]:
 
 def _block(table: pd.DataFrame, workload: str) -> Block:
     metric = clean(str(table["metric"].iloc[0]))
+    several_studies = bool(table["study"].max() > 1)
     most = int(table["trials"].max())
     shown = [k for k in _SHOWN_AT if k <= most and k < most] + [most]
     columns = (
         Column("optimizer", lambda row: Cell(clean(row["optimizer"])), text=True),
+        *([Column("study", lambda row: Cell(str(row["study"])))] if several_studies else []),
         Column("trials", lambda row: Cell(_trials(row))),
         Column("selected", lambda row: Cell(_settings(row["best"])), text=True),
         Column(f"tuned {metric}", lambda row: Cell(_number(row["tuned"]))),
@@ -42,6 +44,7 @@ def _block(table: pd.DataFrame, workload: str) -> Block:
     )
     by_budget = (
         Column("optimizer", lambda row: Cell(clean(row["optimizer"])), text=True),
+        *([Column("study", lambda row: Cell(str(row["study"])))] if several_studies else []),
         *(
             Column(f"{k} trial{'s' * (k != 1)}", lambda row, k=k: Cell(_expected(row, k)))  # type: ignore[misc]
             for k in shown
@@ -93,14 +96,22 @@ def _notes(table: pd.DataFrame) -> Iterator[str]:
 
 def _warnings(table: pd.DataFrame) -> Iterator[str]:
     for row in table[table["edge"] != ""].to_dict("records"):
-        yield f"the best setting of {clean(row['optimizer'])} is at the {clean(row['edge'])} of its space: widen the space and run again"
+        yield f"the best setting of {_name(row, table)} is at the {clean(row['edge'])} of its space: widen the space and run again"
     if table["trials"].nunique() > 1 or table["complete"].nunique() > 1:
         yield "the entries have different numbers of tuning trials"
     if table["dimensions"].nunique() > 1:
+        of_entry = table.drop_duplicates("optimizer")
         sizes = ", ".join(
-            f"{clean(row['optimizer'])} {row['dimensions']}" for row in table.to_dict("records")
+            f"{clean(row['optimizer'])} {row['dimensions']}" for row in of_entry.to_dict("records")
         )
         yield f"the entries have different numbers of search spaces, so that the same number of trials covers them differently: {sizes}"
     lost = table[(table["complete"] == table["trials"]) & table["best_trial"].isna()]
-    for label in lost["optimizer"]:
-        yield f"no tuning trial of {clean(label)} trained: it has no row in the table"
+    for row in lost.to_dict("records"):
+        consequence = "its seeds are missing" if table["study"].max() > 1 else "it has no row in the table"
+        yield f"no tuning trial of {_name(row, table)} trained: {consequence}"
+
+
+def _name(row: Mapping[Any, Any], table: pd.DataFrame) -> str:
+    """Return the name of the entry, with the number of the study if there are several."""
+    label = clean(row["optimizer"])
+    return f"{label} (study {row['study']})" if table["study"].max() > 1 else label

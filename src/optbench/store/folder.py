@@ -25,10 +25,14 @@ _MAX_PLAN_BYTES = 64_000_000
 
 @dataclass(frozen=True)
 class Row:
-    """A row of every table: trials that differ only in their seed. `trial` is the resolved first of them."""
+    """A row of every table: trials that differ only in their seed. `trial` is the resolved first of them.
+
+    `seeds`: those planned for this row, if they are not all seeds of the plan. Rows of several tuning studies divide the seeds.
+    """
 
     config_id: str
     trial: dict[str, Any]
+    seeds: tuple[int, ...] | None = None
 
 
 #: minimum and maximum of a metric, None where it is unbounded
@@ -60,10 +64,18 @@ def make_plan(
 ) -> Plan:
     """Return the plan. `trials` are all trials of the suite, also if a run includes only some: tables show every row."""
     first: dict[str, Trial] = {}
+    divided: dict[str, list[int]] = {}
+    studies = suite.tuning.studies if suite.tuning is not None else 1
     for trial in trials:
         first.setdefault(trial.config_id, trial)
+        if studies > 1 and trial.selected_by is not None:
+            divided.setdefault(trial.config_id, []).append(trial.seed)
     rows = tuple(
-        Row(config_id, trial.model_dump(mode="json", exclude={"folder"}))
+        Row(
+            config_id,
+            trial.model_dump(mode="json", exclude={"folder"}),
+            tuple(divided[config_id]) if config_id in divided else None,
+        )
         for config_id, trial in first.items()
     )
     resolved = suite.model_dump(mode="json")
@@ -197,7 +209,11 @@ class SuiteFolder:
             raise explained(error, self.path) from error
 
     def write_plan(self, plan: Plan) -> None:
-        write_whole(self.path / "plan.json", to_line({"format": FORMAT, **asdict(plan)}, indent=2))
+        content = asdict(plan)
+        for row in content["rows"]:
+            if row["seeds"] is None:
+                del row["seeds"]
+        write_whole(self.path / "plan.json", to_line({"format": FORMAT, **content}, indent=2))
 
     def read_plan(self) -> Plan | None:
         """Return the plan, None if there is none. Raises `OptbenchError` if it is damaged or written by a newer optbench."""
@@ -208,7 +224,10 @@ class SuiteFolder:
             check_plan(content)
             return Plan(
                 suite=content["suite"],
-                rows=tuple(Row(row["config_id"], row["trial"]) for row in content["rows"]),
+                rows=tuple(
+                    Row(row["config_id"], row["trial"], tuple(row["seeds"]) if "seeds" in row else None)
+                    for row in content["rows"]
+                ),
                 seeds=tuple(content["seeds"]),
                 resolved=content["resolved"],
                 command=content.get("command", ""),

@@ -9,7 +9,7 @@ from typing import Any
 
 from optbench.errors import OptbenchError, Problem
 from optbench.events import FINGERPRINT, Started
-from optbench.store.folder import Plan
+from optbench.store.folder import Plan, Row
 from optbench.store.input_files import read_file
 from optbench.store.log import read_log
 from optbench.store.read import SuiteResults
@@ -132,7 +132,11 @@ def joined_plan(name: str, sources: Sequence[Source]) -> Plan | None:
     first = plans[0]
     seeds = tuple(dict.fromkeys(seed for plan in plans for seed in plan.seeds))
     seeds = tuple(sorted(seeds)) if all(list(plan.seeds) == sorted(plan.seeds) for plan in plans) else seeds
-    rows = {row.config_id: row for plan in reversed(plans) for row in plan.rows}
+    rows: dict[str, Row] = {}
+    for row in (row for plan in plans for row in plan.rows):
+        known = rows.setdefault(row.config_id, row)
+        if known.seeds is not None and row.seeds is not None:
+            rows[row.config_id] = replace(known, seeds=tuple(sorted({*known.seeds, *row.seeds})))
     order = dict.fromkeys(row.config_id for plan in plans for row in plan.rows)
     resolved = first.resolved | ({"seeds": list(seeds)} if "seeds" in first.resolved else {})
     commands = dict.fromkeys(plan.command for plan in plans if plan.command)

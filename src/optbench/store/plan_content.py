@@ -23,6 +23,7 @@ class _Trial(_Content):
 class _Row(_Content):
     config_id: StrictStr
     trial: _Trial
+    seeds: tuple[StrictInt, ...] = ()
 
 
 class _Resolved(_Content):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -16,13 +17,13 @@ from optbench.suite.nested import names_in
 from optbench.suite.reference import file_and_name
 from optbench.suite.scaling import is_scaled, scaled_rate
 from optbench.suite.sweep import Extensions, is_own, own_point, points
-from optbench.suite.tuning import MAX_DIMENSIONS, TUNING_SEED, Point, unit_points
+from optbench.suite.tuning import MAX_DIMENSIONS, Point, trial_seed, unit_points
 from optbench.suite.types import Duration, Optimizer, Suite, Trial, Workload
 
 MAX_SWEPT = 100_000
 
-#: settings that tuning selected, by name of the workload and label
-Winners = Mapping[tuple[str, str], Point]
+#: settings that tuning selected, by name of the workload, label and number of the study
+Winners = Mapping[tuple[str, str, int], Point]
 #: (a cell, the name of its workload) -> reason why its sweep is not stacked, "" if it is
 WhyPlain = Callable[[Loaded, str], str]
 
@@ -35,31 +36,41 @@ def plan(
 ) -> tuple[Trial, ...]:
     """Return all trials: by seed, then by workload, with the entries in alternating order (A B C C B A); sweeps are last.
 
-    Entries with search spaces have their tuning trials; their other trials are planned with the settings in `winners`.
+    Entries with search spaces have their tuning trials; their other trials are planned with the settings in `winners`: with several
+    studies, seed i of the suite has the settings of study i modulo the number of studies.
 
     The order balances the effect of a machine whose speed drifts over all entries. `extended` contains the extensions of the
     grids; `why_plain` determines which sweeps are stacked (none by default). Raises `OptbenchError` if a referenced file cannot
     be read, or a grid cannot be applied to an entry.
     """
     hashes = _Hashes(loaded)
-    rows: dict[str, list[Trial]] = {}
-    swept: dict[str, list[Trial]] = {}
+    rows: dict[str, list[list[Trial]]] = {}  # by workload, then by study
+    swept: dict[str, list[list[Trial]]] = {}
     tuned: list[Trial] = []
+    tuned_labels = {label for label, entry in loaded.suite.optimizers.items() if entry.is_tuned}
     for cell in loaded.cells:
         for name in cell.loaded.suite.workloads:
             unique = cell_name(name, cell.values)
             own = {"workload_name": unique, "axes": cell.values}
-            if cell.loaded.suite.tuning is not None:
+            tuning = cell.loaded.suite.tuning
+            studies = tuning.studies if tuning is not None else 1
+            if tuning is not None:
                 stacked = why_plain is not None and not why_plain(representative(cell.loaded), name)
                 of_study = _tuned(cell.loaded, name, hashes, stacked=stacked)
                 tuned += [_unhashed(trial, **own) for trial in of_study]
-            of_cell = _with_winners(cell.loaded, unique, winners or {})
-            rows[unique] = [_unhashed(row, **own) for row in _rows(of_cell, name, hashes)]
+            rows[unique] = [
+                [
+                    _unhashed(row, **own, selected_by=study if row.label in tuned_labels else None)
+                    for row in _rows(_with_winners(cell.loaded, unique, winners or {}, study), name, hashes)
+                ]
+                for study in range(studies)
+            ]
+            of_cell = _with_winners(cell.loaded, unique, winners or {}, study=0)
             stacked = (
                 why_plain is not None and bool(of_cell.suite.sensitivity) and not why_plain(of_cell, name)
             )
             of_sweep = _swept(of_cell, name, hashes, extended or {}, stacked=stacked)
-            swept[unique] = [_unhashed(row, **own) for row in of_sweep]
+            swept[unique] = [[_unhashed(row, **own) for row in of_sweep]]
     return (*_in_order(rows, loaded.suite.seeds), *_in_order(swept, loaded.suite.seeds), *tuned)
 
 
@@ -73,13 +84,13 @@ def representative(loaded: Loaded) -> Loaded:
     return replace(loaded, suite=suite.model_copy(update={"optimizers": entries}))
 
 
-def _with_winners(loaded: Loaded, workload_name: str, winners: Winners) -> Loaded:
-    """Return the suite with the settings that tuning selected, without the entries whose tuning is not complete."""
+def _with_winners(loaded: Loaded, workload_name: str, winners: Winners, study: int) -> Loaded:
+    """Return the suite with the settings that a study selected, without the entries for which it is not complete."""
     suite = loaded.suite
     entries = {
-        label: entry.with_point(winners[workload_name, label]) if entry.is_tuned else entry
+        label: entry.with_point(winners[workload_name, label, study]) if entry.is_tuned else entry
         for label, entry in suite.optimizers.items()
-        if not entry.is_tuned or (workload_name, label) in winners
+        if not entry.is_tuned or (workload_name, label, study) in winners
     }
     if entries == suite.optimizers:
         return loaded
@@ -92,16 +103,23 @@ def _tuned(loaded: Loaded, workload_name: str, hashes: _Hashes, *, stacked: bool
     assert tuning is not None
     found = []
     engine = "stacked" if stacked else "plain"
-    for units in unit_points(tuning.sampler, tuning.seed, tuning.trials):
-        for label, entry in suite.optimizers.items():
-            if not entry.is_tuned:
-                continue
-            bare, point = entry.at(units)
-            entries = {**suite.optimizers, label: bare}
-            own = replace(loaded, suite=suite.model_copy(update={"optimizers": entries}))
-            row = _row(own, workload_name, label, hashes, tuning.budget)
-            changes = {"point": point, "study": 0, "seed": TUNING_SEED, "engine": engine}
-            found.append(_unhashed(row, **changes))
+    by_study = [unit_points(tuning.sampler, tuning.seed, tuning.trials, n) for n in range(tuning.studies)]
+    drawn: dict[tuple[int, str, str], int] = {}  # how often a study had a point
+    for number in range(tuning.trials):
+        for study, units in enumerate(by_study):
+            for label, entry in suite.optimizers.items():
+                if not entry.is_tuned:
+                    continue
+                bare, point = entry.at(units[number])
+                key = (study, label, json.dumps(point, sort_keys=True, default=repr))
+                repeat = drawn[key] = drawn.get(key, -1) + 1
+                entries = {**suite.optimizers, label: bare}
+                own = replace(loaded, suite=suite.model_copy(update={"optimizers": entries}))
+                row = _row(own, workload_name, label, hashes, tuning.budget)
+                seed = trial_seed(study, repeat)
+                found.append(
+                    _unhashed(row, point=point, study=study, repeat=repeat, seed=seed, engine=engine)
+                )
     return found
 
 
@@ -144,9 +162,11 @@ def at_its_rates(entry: Optimizer, batch_size: int | Literal["full"]) -> Optimiz
     return entry.model_copy(update={"rules": tuple(rules)})
 
 
-def _in_order(rows: Mapping[str, Sequence[Trial]], seeds: Sequence[int]) -> Iterator[Trial]:
+def _in_order(rows: Mapping[str, Sequence[Sequence[Trial]]], seeds: Sequence[int]) -> Iterator[Trial]:
+    """Yield the trials of all seeds. `rows`: the first trials of the rows by workload, for each study in turn."""
     for position, seed in enumerate(seeds):
-        for row in rows.values():
+        for by_study in rows.values():
+            row = by_study[position % len(by_study)]
             for first in row if position % 2 == 0 else reversed(row):
                 yield first.with_seed(seed)
 

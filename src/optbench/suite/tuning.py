@@ -16,8 +16,9 @@ from optbench.suite.quoting import shown
 KINDS = ("log", "uniform", "one_minus_log", "integer", "choice")
 #: maximum number of tuned hyperparameters of an entry
 MAX_DIMENSIONS = 16
-#: the seed of tuning trials: far from the seeds that people choose for final trials
+#: minimum of the seeds of tuning trials; the seeds of a suite with tuning are below it
 TUNING_SEED = 2**31
+MAX_STUDIES = 100
 _DIGITS = 6
 
 Point = dict[str, Any]
@@ -28,7 +29,10 @@ class Tuning(Strict):
     """How the entries that have search spaces are tuned: the same number of trials and the same budget for each."""
 
     trials: Whole = Field(ge=2, le=10_000)
-    """Number of tuning trials per optimizer and workload. More trials continue a study: the first ones are the same."""
+    """Number of tuning trials per optimizer, workload and study. More trials continue a study: the first ones are the same."""
+    studies: Whole = Field(default=1, ge=1, le=MAX_STUDIES)
+    """Number of repeated studies, each with its own points and its own selected settings. The seeds of the suite are distributed over
+    the studies in turn, so that intervals include the variation of tuning."""
     sampler: Sampler = "quasi_random"
     """How points are chosen: `quasi_random` (scrambled Halton sequence) or `random`. All entries use the same points of the unit cube."""
     budget: Duration | None = None
@@ -98,17 +102,26 @@ def filled(value: Any, units: Iterator[float]) -> Any:
     return value
 
 
-@lru_cache(maxsize=32)
-def unit_points(sampler: Sampler, seed: int, count: int) -> tuple[tuple[float, ...], ...]:
-    """Return the first points of the unit cube, with `MAX_DIMENSIONS` coordinates: point i depends on seed and i only."""
-    if sampler == "random":
-        import numpy as np
+def trial_seed(study: int, repeat: int) -> int:
+    """Return the training seed of a tuning trial, from `TUNING_SEED` on. `repeat`: how often its study had this point before."""
+    return TUNING_SEED + repeat * MAX_STUDIES + study
 
-        values = np.random.RandomState(seed).random_sample((count, MAX_DIMENSIONS))
+
+@lru_cache(maxsize=32)
+def unit_points(sampler: Sampler, seed: int, count: int, study: int = 0) -> tuple[tuple[float, ...], ...]:
+    """Return the first points of the unit cube, with `MAX_DIMENSIONS` coordinates: point i depends on seed, study and i only."""
+    import numpy as np
+
+    if sampler == "random":
+        random = np.random.RandomState([seed, study] if study else seed)
+        values = random.random_sample((count, MAX_DIMENSIONS))
     else:
         from scipy.stats.qmc import Halton
 
-        values = Halton(MAX_DIMENSIONS, scramble=True, rng=seed).random(count)
+        halton = Halton(
+            MAX_DIMENSIONS, scramble=True, rng=np.random.default_rng([seed, study] if study else seed)
+        )
+        values = halton.random(count)
     return tuple(map(tuple, values.tolist()))
 
 

@@ -351,6 +351,10 @@ class Trial(Strict):
     """Values set by the axes of the suite, by path; part of the workload's name."""
     study: int | None = None
     """Number of the tuning study that the trial belongs to; None outside of tuning."""
+    repeat: int = 0
+    """Number of earlier trials of the study at the same point: a point that is drawn again is trained again, with another seed."""
+    selected_by: int | None = None
+    """Number of the tuning study that selected the settings; None without tuning. Not part of the trial's id."""
     engine: Literal["plain", "stacked"] = "plain"
     """Engine that trains the trial: `stacked` trials of a sweep are trained together, as one program."""
     sources: dict[str, str] = Field(default_factory=dict)
@@ -384,6 +388,7 @@ class Trial(Strict):
             | ({"engine": self.engine} if self.engine != "plain" else {})
             | ({"cuda_graph": self.cuda_graph} if self.cuda_graph != "auto" else {})
             | ({"study": self.study} if self.study is not None else {})
+            | ({"repeat": self.repeat} if self.repeat else {})
         )
 
     @cached_property

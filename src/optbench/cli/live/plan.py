@@ -35,6 +35,8 @@ def show_plan(loaded: Loaded, wanted: Sequence[Trial], folder: SuiteFolder) -> N
         if swept:
             points = len({trial.config_id for trial in trials})
             kind = "tuning" if first.study is not None else "sweep"
+            studies = len({trial.study for trial in trials})
+            kind = f"{studies} tuning studies" if studies > 1 else kind
             line = (
                 f"  {workload} | {label}: {kind} of {', '.join(first.point)}, {counted(points, 'point')}, {budget}{_engine(first)}; "
                 f"{finished} of {len(trials)} done"

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from optbench.analysis.tuning import Study, expected_band, expected_curve, studies
+from optbench.analysis.tuning import Study, expected_band, expected_curve, pooled, studies
 from optbench.report.figures import Drawing
 from optbench.report.figures._groups import Material, file_stem
 from optbench.report.plots import Axis, Line, Panel, Plot, format_of
 
 
 def drawings(material: Material) -> Iterator[Drawing]:
-    by_workload: dict[tuple[str, str], list[Study]] = {}
+    by_entry: dict[tuple[str, str, str], list[Study]] = {}
     for study in studies(material.results):
         if study.best is not None:
-            by_workload.setdefault((study.suite.name, study.workload), []).append(study)
+            by_entry.setdefault((study.suite.name, study.workload, study.label), []).append(study)
+    by_workload: dict[tuple[str, str], list[Study]] = {}
+    for (suite, workload, _), repeated in by_entry.items():
+        by_workload.setdefault((suite, workload), []).append(pooled(repeated))
     several = len({workload for _, workload in by_workload}) > 1
     for (suite, workload), of_workload in by_workload.items():
         metric = of_workload[0].metric
@@ -22,12 +25,12 @@ def drawings(material: Material) -> Iterator[Drawing]:
         lines = []
         for place, study in enumerate(of_workload):
             low, high = expected_band(study)
-            trials = tuple(float(k) for k in range(1, len(study.scores) + 1))
             curve = expected_curve(study)
+            trials = tuple(float(k) for k in range(1, len(curve) + 1))
             lines.append(
                 Line(place, trials, tuple(curve.tolist()), tuple(low.tolist()), tuple(high.tolist()))
             )
-        most = max(len(study.scores) for study in of_workload)
+        most = max(study.budget for study in of_workload)
         x = Axis("tuning trials", "number", 1.0, float(most), log=most > 10)
         y = Axis(f"expected best validation {metric}", format_of(metric))
         notes = (
