@@ -14,7 +14,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet50
 
+from optbench.catalog import lookup
+from optbench.catalog.task_defaults import model_tasks
 from optbench.catalog.types import DataInfo
+from optbench.cli.named_trials import named_trials
 from optbench.engine.memory_forecast import forecast
 from optbench.engine.memory_forecast_check import training_peak, with_measured
 from optbench.engine.model_memory import CPU, model_memory
@@ -466,6 +469,21 @@ class Net(nn.Sequential):
 """
 
 
+@pytest.mark.parametrize("model", lookup.items("models"))
+def test_every_model_of_the_catalog_is_estimated_for_its_task(model: str) -> None:
+    named = named_trials(model, {"sgd": "sgd"}, batch_size=2)
+    assert named.info.task == model_tasks(model, Path())[0]
+    [row] = forecast(named.trials, named.info)
+    assert not row.optimizer.problem
+    assert row.model.activation_bytes
+
+
+def test_the_task_of_a_model_can_be_set() -> None:
+    named = named_trials("mlp", {"sgd": "sgd"}, task="regression", shape="7", classes=2)
+    assert (named.info.task, named.info.shape, named.info.classes) == ("regression", (7,), 2)
+    assert named.trials[0].workload.loss.name == "mse"
+
+
 def test_a_suite_brings_its_workload_and_its_entries(plugins: Path) -> None:
     (plugins / "my_net.py").write_text(NET)
     (plugins / "suite.yaml").write_text(SUITE)
@@ -505,7 +523,12 @@ def test_an_optimizer_that_cannot_step_is_a_warning_and_exit_code_1(tmp_path: Pa
         (["resnet20", "--optimizer", "sgd(momentun=1)"], "'sgd' has no argument 'momentun'; did you mean 'momentum'?"),
         (["resnet20", "--optimizer", "sgd(lr='x')"], "expected a number"),
         (["resnet20", "--optimizer", "sgd(0.1)"], "an argument without a name"),
-        (["resnet20", "--shape", "3,224"], "--shape: expected C,H,W"),
+        (["resnet20", "--shape", "3,224"], "--shape: task classification: expected C,H,W"),
+        (["resnet20", "--shape", "3,a"], "--shape: expected one to three whole numbers"),
+        (["gpt", "--shape", "1,2"], "--shape: task language: expected 1 number"),
+        (["matrix_factorisation", "--shape", "3"], "--shape: models of task recommendation do not have this size"),
+        (["gpt", "--task", "lang"], "--task: unknown task 'lang'; did you mean 'language'?"),
+        (["digits", "--task", "language"], "--task: not allowed with a suite"),
         (["small_cnn", "--shape", "20"], "small_cnn needs images (channels, height, width)"),
         (["resnet20", "--format", "pdf"], "unknown format 'pdf'"),
         (["resnet20", "--optimizer", "sgd", "--check"], "--check: requires an NVIDIA GPU"),

@@ -15,6 +15,7 @@ from optbench.catalog import lookup
 from optbench.catalog.check import examine
 from optbench.catalog.data_root import data_root
 from optbench.catalog.starter import budget, scalar
+from optbench.catalog.task_defaults import complete, defaults, models_of, task_starters
 from optbench.cli import answer_parsing, new
 from optbench.errors import OptbenchError
 from optbench.suite.load import load
@@ -188,19 +189,60 @@ def in_terminal(folder: Path, typed: str, *flags: str) -> tuple[int, str]:
 
 
 def test_in_a_terminal_it_asks_again_until_an_answer_can_be_used(tmp_path: Path) -> None:
-    code, shown = in_terminal(tmp_path, "nonsense\nmlpp\nmlp\n\nsgd, adam\n1\n2\n0.9\n")
+    code, shown = in_terminal(tmp_path, "clasification\n\nnonsense\nmlpp\nmlp\n\nsgd, adam\n1\n2\n0.9\n")
     assert code == 0, shown
     assert any(
         line.startswith("  ") and line.endswith(", ...") for line in shown.splitlines()
     )  # folded between words
+    assert "did you mean 'classification'?" in shown
     assert "did you mean 'mlp'?" in shown
     suite = load(tmp_path / "digits.yaml").suite
     assert list(suite.optimizers) == ["SGD + Momentum", "Adam"]
     assert len(suite.seeds) == 2
 
 
+@pytest.mark.parametrize("task", task_starters())
+def test_each_task_has_a_model_and_data_that_make_a_suite(task: str, tmp_path: Path) -> None:
+    starter = task_starters()[task]
+    assert starter["model"] in models_of(task)
+    file = tmp_path / "s.yaml"
+    given = new.Given(file, starter["model"], starter["data"], ("sgd",), 1, 2, None, task)
+    new.make(given, data_root(None), asks=False)
+    workload = next(iter(load(file, complete=complete).suite.workloads.values()))
+    assert workload.metrics == defaults(task)[1]
+
+
+def test_the_task_is_asked_first_and_proposes_model_and_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions: list[str] = []
+    answers = iter(["custom", "minimisation"])
+
+    def answer(question: str) -> str:
+        questions.append(question)
+        return next(answers, "")
+
+    monkeypatch.setattr("builtins.input", answer)
+    new.make(new.Given(tmp_path / "s.yaml", None, None, (), None, None, None), tmp_path, asks=True)
+    assert questions[:4] == [
+        "Task [classification]: ",
+        "Task [classification]: ",
+        "Model [test_function]: ",
+        "Data [evaluations]: ",
+    ]
+    assert questions[-1] == "Target distance [0.1]: "
+
+
+def test_data_of_another_task_are_refused(tmp_path: Path) -> None:
+    given = new.Given(tmp_path / "s.yaml", "mlp", "digits", ("sgd",), None, None, None, "language")
+    with pytest.raises(
+        OptbenchError, match="--data: expected data of task language; 'digits' is of task class"
+    ):
+        new.make(given, tmp_path, asks=False)
+
+
 def test_the_end_of_input_leaves_nothing(tmp_path: Path) -> None:
-    code, shown = in_terminal(tmp_path, "mlp\n\x04")
+    code, shown = in_terminal(tmp_path, "\nmlp\n\x04")
     assert code == 130, shown
     assert "Traceback" not in shown
     assert written(tmp_path) == []

@@ -42,11 +42,17 @@ class Budget:
 
 
 def starter_of(data: Component, folder: Path) -> dict[str, Any]:
-    """Target, batch size, most epochs and augmentation that are usual for a data set."""
+    """Target, batch size, most epochs and augmentation that are usual for a data set; a target may be a mapping by task."""
     target = lookup.resolve("data", data.name, folder)
     own = sources.constants(target.file).get("STARTER") if target.kind == "catalog" and target.file else None
-    generic = {**_GENERIC, **({"target": _TARGET} if task_of(data, folder) == "classification" else {})}
-    return {**generic, **(own if isinstance(own, dict) else {})}
+    task = task_of(data, folder)
+    generic = {**_GENERIC, **({"target": _TARGET} if task == "classification" else {})}
+    usual = {**generic, **(own if isinstance(own, dict) else {})}
+    targets = usual.get("target")
+    if isinstance(targets, dict):
+        usual.pop("target")
+        usual |= {"target": targets[task]} if task in targets else {}
+    return usual
 
 
 def entry(name: str, arguments: Mapping[str, Any], folder: Path) -> tuple[str, dict[str, Any]]:
@@ -79,16 +85,19 @@ def budget(
     steps = minutes * 60 * TRAINING_SHARE / (trials * step_seconds)
     epochs = steps / steps_an_epoch
     if epochs >= most_epochs:
-        return Budget(ceil(most_epochs * steps_an_epoch), f"{most_epochs:g} epochs", "", True)
+        return Budget(ceil(most_epochs * steps_an_epoch), _epochs(most_epochs), "", True)
     if epochs >= 1:
         whole = int(epochs) if epochs >= 8 else int(epochs * 2) / 2
         every = "" if whole >= 8 else "0.25 epochs" if steps_an_epoch >= 8 else "1 step"
-        text = "1 epoch" if whole == 1 else f"{whole:g} epochs"
-        return Budget(round(whole * steps_an_epoch), text, every, False)
+        return Budget(round(whole * steps_an_epoch), _epochs(whole), every, False)
     count = max(_LEAST_STEPS, round(steps, -1 if steps < 1000 else -2))
     return Budget(
         int(count), f"{int(count)} steps", f"{max(1, int(count) // 10)} steps", False, steps < _LEAST_STEPS
     )
+
+
+def _epochs(number: float) -> str:
+    return "1 epoch" if number == 1 else f"{number:g} epochs"
 
 
 def compose(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from optbench.errors import OptbenchError
+from optbench.errors import OptbenchError, nearest
 
 if TYPE_CHECKING:
     from optbench.catalog.types import DataInfo
@@ -35,12 +35,40 @@ def component(family: str, text: str, folder: Path) -> Component:
     return made
 
 
-def dataset(text: str, model: Component, folder: Path, root: Path) -> tuple[Component, DataInfo]:
-    """Parse a data set; check that it is available and that the model accepts its shape."""
+def task(text: str, offered: Collection[str]) -> str:
+    """Check the name of a task."""
+    if text == "custom":
+        raise OptbenchError(
+            "a task of your own is a Python file: see docs/own-task.md for the file and its suite"
+        )
+    if text not in offered:
+        raise OptbenchError(f"unknown task '{text}'; {nearest(text, offered)}")
+    return text
+
+
+def task_of_data(text: str, folder: Path) -> str:
+    """Return the task of a data set, "" if it is unknown: the data set is checked later."""
+    from optbench.catalog.data_sets import task_of
+    from optbench.suite.call import parse_call
+    from optbench.suite.types import Component
+
+    try:
+        name, arguments = parse_call(text, "")
+        return task_of(Component(name=name, arguments=arguments), folder)
+    except OptbenchError:
+        return ""
+
+
+def dataset(
+    text: str, model: Component, folder: Path, root: Path, task: str = ""
+) -> tuple[Component, DataInfo]:
+    """Parse a data set; check that it is available, has the task (if one is passed), and that the model accepts its shape."""
     from optbench.catalog.check_workload import data_findings, model_findings
 
     made = component("data", text, folder)
     found, info = data_findings(made, folder, root, ())
+    if info is not None and task and info.task != task:
+        raise OptbenchError(f"expected data of task {task}; '{made.name}' is of task {info.task}")
     if info is not None:
         found += model_findings(model, folder, (), info, build=True)
     if found or info is None:

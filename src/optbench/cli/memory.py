@@ -40,6 +40,7 @@ class Options:
 
     optimizers: tuple[str, ...] = ()
     batch_size: int | None = None
+    task: str | None = None
     shape: str | None = None
     classes: int | None = None
     precision: str | None = None
@@ -90,6 +91,7 @@ def _of_model(text: str, options: Options) -> Job:
         text,
         {typed: typed for typed in options.optimizers} or COMMON,
         overrides=options.overrides,
+        task=options.task,
         shape=options.shape,
         classes=options.classes,
         batch_size=options.batch_size or 32,
@@ -107,10 +109,12 @@ def _of_suite(text: str, options: Options) -> list[Job]:
     from optbench.suite.load import load
     from optbench.suite.plan import plan
 
-    if options.optimizers:
-        raise OptbenchError(
-            Problem("not allowed with a suite, which defines its own optimizers", "--optimizer")
-        )
+    for option, value, what in (
+        ("--optimizer", options.optimizers, "optimizers"),
+        ("--task", options.task, "task"),
+    ):
+        if value:
+            raise OptbenchError(Problem(f"not allowed with a suite, which defines its own {what}", option))
     loaded = load(find(text), options.overrides, seeds=1, complete=complete)
     root = data_root(options.data)
     _refuse_problems(loaded, root, data_needed=not (options.shape and options.classes))
@@ -147,10 +151,12 @@ def _refuse_problems(loaded: Loaded, root: Path, *, data_needed: bool) -> None:
 def _data_facts(workload: Workload, loaded: Loaded, root: Path, options: Options) -> DataInfo:
     """Return the description of the workload's data, with `--shape` and `--classes` in place of its own."""
     from optbench.catalog.check_workload import data_findings
+    from optbench.catalog.data_sets import task_of
+    from optbench.catalog.task_defaults import example_info
 
     shape, classes = parse_shape(options.shape), options.classes
     if shape is not None and classes is not None:
-        return DataInfo(0, 0, 0, shape, classes)
+        return example_info(task_of(workload.data, loaded.folder), 0, shape, classes)
     _, info = data_findings(workload.data, loaded.folder, root, ())
     if info is None:
         raise OptbenchError(

@@ -11,9 +11,7 @@ from optbench.errors import OptbenchError, Problem
 from optbench.suite.call import parse_call
 from optbench.suite.types import Component, Duration, Optimizer, Rule, Trial, Workload
 
-Inputs = tuple[tuple[int, ...], int]  # shape, classes
-_IMAGENET: Inputs = (3, 224, 224), 1000  # for torchvision's models
-_CIFAR: Inputs = (3, 32, 32), 10
+_IMAGENET = (3, 224, 224), 1000  # shape and classes for torchvision's models
 
 
 @dataclass(frozen=True)
@@ -29,6 +27,7 @@ def named_trials(
     rows: Mapping[str, str],
     *,
     overrides: Sequence[str] = (),
+    task: str | None = None,
     shape: str | None = None,
     classes: int | None = None,
     batch_size: int = 32,
@@ -38,22 +37,32 @@ def named_trials(
 ) -> Named:
     """`model` as in `mlp(hidden=[512])`; `rows`: label -> what was typed for an optimizer. `hint` follows an unknown model's name.
 
+    The task is that of the model if None; shape and classes are usual ones of the task.
     Raises `OptbenchError` with everything wrong at once.
     """
+    from optbench.catalog.task_defaults import defaults, example_info, model_tasks
     from optbench.suite.overrides import parse_override
 
     name, arguments = parse_call(model, "MODEL")
     for override in map(parse_override, overrides):
         arguments[override.path] = override.value.data
     component = Component(name=name, arguments=arguments)
-    inputs = _IMAGENET if name.startswith("torchvision.") else _CIFAR
-    of_one, outputs = parse_shape(shape) or inputs[0], classes or inputs[1]
+    of_one = parse_shape(shape)
     _refuse_unfit(component, rows, hint)
+    if task is not None:
+        _refuse_unknown_task(task)
+    task = task or model_tasks(name, Path())[0]
+    if name.startswith("torchvision.") and task == "classification":
+        of_one, classes = of_one or _IMAGENET[0], classes or _IMAGENET[1]
+    info = example_info(task, batch_size, of_one, classes)
+    loss, metrics = defaults(task)
     workload = Workload(
         model=component,
-        data=Component(name="synthetic", arguments={"shape": list(of_one), "classes": outputs}),
+        data=Component(name="synthetic", arguments={"shape": list(info.shape), "classes": info.classes}),
         batch_size=batch_size,
         budget=Duration(value=1, unit="steps"),
+        loss=Component(name=loss),
+        metrics=metrics,
     )
     trials = [
         Trial.model_validate(
@@ -71,21 +80,31 @@ def named_trials(
         )
         for label, typed in rows.items()
     ]
-    return Named(tuple(trials), DataInfo(batch_size, 0, 0, of_one, outputs))
+    return Named(tuple(trials), info)
 
 
 def parse_shape(text: str | None) -> tuple[int, ...] | None:
-    """Parse `3,224,224` for images or `784` for vectors. Raises `OptbenchError`."""
+    """Parse `3,224,224` for images, `48,3` for windows of series, or `784` for vectors and contexts. Raises `OptbenchError`."""
     if text is None:
         return None
     parts = text.replace("x", ",").split(",")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts) or len(parts) not in (1, 3):
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts) or len(parts) > 3:
         raise OptbenchError(
             Problem(
-                f"expected C,H,W, for example 3,224,224, or one number for vectors; found '{text}'", "--shape"
+                f"expected one to three whole numbers, for example 3,224,224; found '{text}'",
+                "--shape",
             )
         )
     return tuple(int(part) for part in parts)
+
+
+def _refuse_unknown_task(task: str) -> None:
+    from optbench.catalog import lookup
+
+    try:
+        lookup.resolve("tasks", task)
+    except OptbenchError as error:
+        raise OptbenchError(*(Problem(p.message, "--task") for p in error.problems)) from error
 
 
 def _refuse_unfit(model: Component, rows: Mapping[str, str], hint: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import get_terminal_size
@@ -16,6 +17,7 @@ import typer
 from optbench.cli import answer_parsing, completion
 from optbench.errors import OptbenchError, Problem
 from optbench.plurals import counted
+from optbench.suite.call import parse_call
 
 if TYPE_CHECKING:
     from optbench.catalog.starter import Budget
@@ -34,6 +36,15 @@ def new(
         typer.Argument(
             metavar="[FILE]",
             help="Suite file to write. Default: named after the data, for example digits.yaml.",
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            metavar="TASK",
+            help="For example classification, language or forecasting. Default: the task of the data.",
+            autocompletion=completion.catalog("tasks"),
         ),
     ] = None,
     model: Annotated[
@@ -74,8 +85,8 @@ def new(
         float | None,
         typer.Option(
             "--target",
-            metavar="ACCURACY",
-            help="Target of the final metric; an accuracy is a fraction, for example 0.97. Default: a usual value for the data.",
+            metavar="VALUE",
+            help="Target of the first metric of the task; an accuracy is a fraction, for example 0.97. Default: usual for the data.",
         ),
     ] = None,
     root: Annotated[
@@ -89,13 +100,14 @@ def new(
 ) -> None:
     """Write a first suite, from questions or options.
 
-    In a terminal, it asks for values that no option gives. The budget is computed from the total time: training steps of the
-    model are timed for about one second, and the steps that fit into 70 % of the time are divided among the trials. The rest is
+    In a terminal, it asks for values that no option gives, the task first. The budget is computed from the total time: training
+    steps of the model are timed for about one second, and the steps that fit into 70 % of the time are divided among the trials. The rest is
     for start-up and evaluation. If the model cannot be timed, 0.02 s per step is assumed, and the file states this.
 
     Examples:
       optbench new
       optbench new first.yaml --model small_cnn --data digits --optimizer sgd --optimizer adamw
+      optbench new --model gpt --data text --optimizer adamw --optimizer 'sgd(lr=0.2)'
       optbench new --model 'mlp(hidden=[64])' --data digits --optimizer 'sgd(lr=0.1)' --optimizer adam --minutes 2 --seeds 3
 
     Exit codes:
@@ -103,7 +115,7 @@ def new(
       2    invalid input, missing options without a terminal, or the file exists
       130  stopped with Ctrl-C or Ctrl-D; nothing is written
     """
-    given = Given(file, model, data, tuple(optimizer or ()), minutes, seeds, target)
+    given = Given(file, model, data, tuple(optimizer or ()), minutes, seeds, target, task)
     from optbench.catalog.data_root import data_root
 
     print(make(given, data_root(root), asks=sys.stdin.isatty()))
@@ -120,23 +132,36 @@ class Given:
     minutes: float | None
     seeds: int | None
     target: float | None
+    task: str | None = None
 
 
 def make(given: Given, root: Path, *, asks: bool) -> str:
     """Write the suite and return a summary. Raises `OptbenchError` for invalid answers."""
     from optbench.catalog import starter
-    from optbench.catalog.task_defaults import task_metric
+    from optbench.catalog.task_defaults import models_of, task_metric, task_starters
 
     if not asks:
         _refuse_missing(given)
     folder = given.file.parent if given.file else Path()
     if given.file:
         _refuse_existing(given.file)
+    task = _task(given, asks, folder)
+    usual_names = task_starters().get(task, {"model": "", "data": ""})
+    choices = ", ".join(models_of(task)) if asks else ""
     model = _answer(
-        given.model, asks, "Model", "small_cnn", lambda text: answer_parsing.component("models", text, folder)
+        given.model,
+        asks,
+        "Model",
+        usual_names["model"],
+        lambda text: answer_parsing.component("models", text, folder),
+        choices,
     )
     data, info = _answer(
-        given.data, asks, "Data", "digits", lambda text: answer_parsing.dataset(text, model, folder, root)
+        given.data,
+        asks,
+        "Data",
+        usual_names["data"],
+        lambda text: answer_parsing.dataset(text, model, folder, root, task),
     )
     file = given.file or Path(f"{re.sub(r'[^A-Za-z0-9_-]+', '_', Path(data.name).stem)}.yaml")
     if not given.file:
@@ -186,8 +211,31 @@ def make(given: Given, root: Path, *, asks: bool) -> str:
     )
 
 
-def _answer(told: str | None, asks: bool, question: str, default: str, read: Callable[[str], T]) -> T:
-    """Return the value of an option, or ask until the answer is valid."""
+def _task(given: Given, asks: bool, folder: Path) -> str:
+    """Return the task of the option, of the data or of the answer; the data's are checked when they are read."""
+    from optbench.catalog.task_defaults import model_tasks, task_starters
+
+    offered = task_starters()
+    if given.task is None and given.data is not None:
+        return answer_parsing.task_of_data(given.data, folder)
+    default = "classification"
+    if given.model is not None:
+        with suppress(OptbenchError):  # reported with --model
+            default = model_tasks(parse_call(given.model, "")[0], folder)[0]
+    return _answer(
+        given.task,
+        asks,
+        "Task",
+        default if default in offered else "classification",
+        lambda text: answer_parsing.task(text, offered),
+        ", ".join(offered),
+    )
+
+
+def _answer(
+    told: str | None, asks: bool, question: str, default: str, read: Callable[[str], T], choices: str = ""
+) -> T:
+    """Return the value of an option, or ask until the answer is valid; `choices` are printed before the question."""
     if told is not None or not asks:
         try:
             return read(told if told is not None else default)
@@ -200,6 +248,8 @@ def _answer(told: str | None, asks: bool, question: str, default: str, read: Cal
                 "--target" if question.startswith("Target ") else place.get(question, f"--{question.lower()}")
             )
             raise OptbenchError(*(Problem(p.message, where) for p in error.problems)) from error
+    if choices:
+        print(fill(f"{question}: {choices}", get_terminal_size().columns, subsequent_indent="  "))
     while True:
         try:
             line = input(f"{question} [{default}]: ").strip()

@@ -104,12 +104,21 @@ OutputFormat = Annotated[
         autocompletion=completion.formats,
     ),
 ]
+ModelTask = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="TASK",
+        help="Task of the model, for example regression. Default: that of the model; classification for models of other packages.",
+        autocompletion=completion.catalog("tasks"),
+    ),
+]
 InputShape = Annotated[
     str | None,
     typer.Option(
         "--shape",
         metavar="C,H,W",
-        help="Shape of one input. Default: 3,224,224 for torchvision models, otherwise 3,32,32.",
+        help="Shape of one input; one number for the context of text. Default: usual for the task; 3,224,224 for torchvision models.",
     ),
 ]
 Classes = Annotated[
@@ -118,6 +127,6 @@ Classes = Annotated[
         "--classes",
         min=1,
         metavar="N",
-        help="Number of classes. Default: 1000 for torchvision models, otherwise 10.",
+        help="Number of classes, tokens or predicted values. Default: usual for the task; 1000 for torchvision models.",
     ),
 ]

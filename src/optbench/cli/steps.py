@@ -28,6 +28,7 @@ class Options:
     implementations: tuple[str, ...]
     rounds: int
     threads: int | None
+    task: str | None
     shape: str | None
     classes: int | None
     device: str
@@ -47,7 +48,7 @@ def measure_steps(model: str, options: Options) -> int:
 
     check_format(options.format)
     rows = {typed: typed for typed in options.optimizers} or COMMON
-    named = named_trials(model, rows, shape=options.shape, classes=options.classes)
+    named = named_trials(model, rows, task=options.task, shape=options.shape, classes=options.classes)
     if options.save is not None:
         refuse_file_name(options.save)
         make_folder(options.save)

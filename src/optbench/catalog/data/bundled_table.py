@@ -11,7 +11,7 @@ from optbench.errors import OptbenchError
 
 TASK = "classification"
 #: where `optbench new` begins
-STARTER = {"target": 0.95, "batch_size": 32, "most_epochs": 50}
+STARTER = {"target": {"classification": 0.95, "regression": 0.78}, "batch_size": 32, "most_epochs": 50}
 
 Name = Literal["breast_cancer", "wine", "iris", "diabetes"]
 _NAMES = ("breast_cancer", "wine", "iris", "diabetes")

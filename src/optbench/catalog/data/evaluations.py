@@ -7,6 +7,7 @@ from pathlib import Path
 from optbench.catalog.types import DataInfo, Split, Splits
 
 TASK = "minimisation"
+STARTER = {"target": 0.1, "batch_size": 1, "most_epochs": 1}
 RANGES = {"dimension": (1, 1_000_000), "evaluations": (1, None)}
 
 

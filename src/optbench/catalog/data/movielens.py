@@ -12,7 +12,7 @@ from optbench.errors import OptbenchError
 
 TASK = "recommendation"
 #: where `optbench new` begins
-STARTER = {"target": 0.92, "batch_size": 256, "most_epochs": 10}
+STARTER = {"target": {"recommendation": 0.92}, "batch_size": 256, "most_epochs": 10}
 
 _SEPARATORS = {".dat": "::", ".data": "\t"}  # of older releases, without a header
 _COLUMNS = ("userId", "movieId", "rating", "timestamp")

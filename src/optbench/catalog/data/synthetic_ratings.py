@@ -17,7 +17,7 @@ RANGES = {
     "noise": (0, None),
 }
 #: where `optbench new` begins
-STARTER = {"target": 0.75, "batch_size": 256, "most_epochs": 10}
+STARTER = {"target": {"recommendation": 0.75}, "batch_size": 256, "most_epochs": 10}
 
 
 def describe(

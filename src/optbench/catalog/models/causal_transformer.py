@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from optbench.catalog.models.gpt import Block
 
+TASKS = ("forecasting",)
+
 
 class CausalTransformer(nn.Module):
     """Linear embedding of each step, learned positions, blocks, a norm, and the forecast of the last position."""

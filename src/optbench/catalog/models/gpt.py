@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+TASKS = ("language",)
+
 
 class Block(nn.Module):
     """Causal self-attention, then an MLP of four times the width, each normalised before and added to its input."""

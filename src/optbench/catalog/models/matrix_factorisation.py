@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+TASKS = ("recommendation",)
+
 
 class MatrixFactorisation(nn.Module):
     """Mean rating, a bias per user and item, and the product of their factors."""

@@ -9,6 +9,8 @@ from typing import Literal
 
 from torch import nn
 
+TASKS = ("classification", "regression")
+
 #: many of them are trained as one program, several times as fast
 STACKABLE = True
 

@@ -6,6 +6,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+TASKS = ("forecasting",)
+
 _CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "tanh": nn.RNN}
 
 

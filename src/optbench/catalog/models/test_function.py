@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+TASKS = ("minimisation",)
+
 Function = Callable[[Tensor], Tensor]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+TASKS = ("ranking",)
+
 
 class TwoTower(nn.Module):
     """User embedding through a small network, times all item embeddings."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+TASKS = ("autoencoding",)
+
 
 class VAE(nn.Module):
     """Encoder to the mean and logarithmic variance of a normal code; decoder to logits of the pixels."""

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 LOSS = "negative_elbo"
 METRICS = ("elbo",)
+EXAMPLE = {"shape": (784,)}
+STARTER = {"model": "vae", "data": "pixels"}
 _PARTS = ("reconstruction", "mean", "log_variance")
 
 

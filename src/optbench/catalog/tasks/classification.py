@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 LOSS = "cross_entropy"
 METRICS = ("accuracy",)
+EXAMPLE = {"shape": (3, 32, 32), "classes": 10}
+STARTER = {"model": "small_cnn", "data": "digits"}
 
 
 def facts(info: DataInfo) -> Mapping[str, Any]:

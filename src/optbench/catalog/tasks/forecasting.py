@@ -15,6 +15,8 @@ __all__ = ["LOSS", "METRICS", "example", "facts", "limits", "outputs_problem", "
 
 LOSS = "mse"
 METRICS = ("mae", "rmse")
+EXAMPLE = {"shape": (48, 3), "classes": 12}
+STARTER = {"model": "recurrent", "data": "mackey_glass"}
 
 
 def facts(info: DataInfo) -> Mapping[str, Any]:

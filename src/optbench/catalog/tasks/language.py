@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 LOSS = "token_cross_entropy"
 METRICS = ("bits_per_token", "perplexity")
+EXAMPLE = {"shape": (128,), "classes": 256}
+STARTER = {"model": "gpt", "data": "text"}
 IGNORED = -100  # target of a position that does not count, as in torch.nn.CrossEntropyLoss
 
 

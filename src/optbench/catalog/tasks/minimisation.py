@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 LOSS = "first_output"
 METRICS = ("distance", "function_value")
+EXAMPLE = {"shape": (2,)}
+STARTER = {"model": "test_function", "data": "evaluations"}
 
 
 def facts(info: DataInfo) -> Mapping[str, Any]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 LOSS = "cross_entropy"
 METRICS = ("ndcg_at_10", "hit_rate_at_10")
+EXAMPLE = {"facts": {"num_users": 671, "num_items": 9066, "mean_rating": 3.5}}
+STARTER = {"model": "two_tower", "data": "synthetic_ratings(task='ranking')"}
 
 
 def facts(info: DataInfo) -> Mapping[str, Any]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 LOSS = "mse"
 METRICS = ("rmse",)
+EXAMPLE = {"facts": {"num_users": 671, "num_items": 9066, "mean_rating": 3.5}}
+STARTER = {"model": "matrix_factorisation", "data": "synthetic_ratings"}
 
 
 def facts(info: DataInfo) -> Mapping[str, Any]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 LOSS = "mse"
 METRICS = ("rmse",)
+EXAMPLE = {"shape": (26,), "classes": 1}
+STARTER = {"model": "mlp", "data": "bundled_table(table='diabetes', task='regression')"}
 
 
 def facts(info: DataInfo) -> Mapping[str, Any]:

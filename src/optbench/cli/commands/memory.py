@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from optbench.cli import completion
-from optbench.cli.options import Classes, Data, InputShape, Set, TextFormat
+from optbench.cli.options import Classes, Data, InputShape, ModelTask, Set, TextFormat
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -54,6 +54,7 @@ def memory(
             "--batch-size", min=1, metavar="N", help="Batch size. Default: the suite's, or 32 for a model."
         ),
     ] = None,
+    task: ModelTask = None,
     shape: InputShape = None,
     classes: Classes = None,
     precision: Annotated[
@@ -92,6 +93,7 @@ def memory(
       optbench memory resnet20
       optbench memory torchvision.models.resnet50 --batch-size 256 --precision bf16
       optbench memory 'mlp(hidden=[512])' --shape 1,28,28 --optimizer adamw --optimizer 'sgd(momentum=0.9)'
+      optbench memory 'gpt(depth=12, heads=12, dim=768)' --shape 1024 --classes 50257 --batch-size 8 --precision bf16
       optbench memory digits --format csv
 
     Exit codes:
@@ -105,6 +107,7 @@ def memory(
     options = Options(
         optimizers=tuple(optimizer or ()),
         batch_size=batch_size,
+        task=task,
         shape=shape,
         classes=classes,
         precision=precision.value if precision else None,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from optbench.cli import completion
-from optbench.cli.options import Classes, Data, Device, InputShape, TextFormat
+from optbench.cli.options import Classes, Data, Device, InputShape, ModelTask, TextFormat
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -59,6 +59,7 @@ def steps(
     threads: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="CPU threads. Default: torch's choice.")
     ] = None,
+    task: ModelTask = None,
     shape: InputShape = None,
     classes: Classes = None,
     device: Device = "auto",
@@ -77,6 +78,7 @@ def steps(
     Examples:
       optbench steps
       optbench steps resnet20 --optimizer adam --optimizer rmsprop --threads 1
+      optbench steps 'gpt(depth=6, dim=384)' --classes 50257 --optimizer adamw
       optbench steps --implementation fused --implementation compiled --save steps
 
     Exit codes:
@@ -92,6 +94,7 @@ def steps(
         tuple(name.value for name in implementation or ()),
         rounds,
         threads,
+        task,
         shape,
         classes,
         device,
