@@ -139,16 +139,21 @@ def print_report(report: Report, results: Results | None = None, *, chart: bool 
     console = standard_output()
     charts: list[list[Line]] = []
     if results is not None and (console.is_terminal if chart is None else chart):
-        from optbench.report.curve_charts import curve_charts
+        from optbench.report.chart import charts as charts_of
+        from optbench.report.figures import terminal_drawings
 
         width, height = console.width, console.height if console.is_terminal else 24
-        charts = curve_charts(
-            results,
-            min(width, 120),
-            max(8, min(16, height - 14)),
-            unicode=console.encoding.lower().replace("-", "") == "utf8",
-            dark=os.environ.get("COLORFGBG", "").rpartition(";")[2] not in ("7", "15"),
-        )
+        drawn = terminal_drawings(results, report.table)
+        charts = [
+            charts_of(
+                [drawing for drawing in drawn if drawing.suite == suite.name],
+                min(width, 120),
+                max(8, min(16, height - 14)),
+                unicode=console.encoding.lower().replace("-", "") == "utf8",
+                dark=os.environ.get("COLORFGBG", "").rpartition(";")[2] not in ("7", "15"),
+            )
+            for suite in results.suites
+        ]
     show(report, console, charts)
 
 

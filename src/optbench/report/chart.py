@@ -1,118 +1,170 @@
-"""Charts of curves for a terminal: braille dots with one marker per entry, or plain ASCII.
+"""Figures of lines in a terminal: braille dots with a marker per entry, or plain ASCII.
 
-Markers distinguish entries without colour. Only positions on the grid are computed here.
+The figures are described once (`optbench.report.plots`); this module draws their lines, dotted rules and markers without bands.
+Markers distinguish entries without colour.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 
 from rich.cells import cell_len, set_cell_size
 
+from optbench.report.figures import Drawing
+from optbench.report.plots import UNITS, Axis, Entry, Panel, Plot, Points, Rule, seeds_text
+from optbench.report.plots import Line as Curve
 from optbench.report.text import number, seconds
 
-#: text and its colour ("" for none), one after another
+#: text and its colour or style ("" for none), one after another
 Line = list[tuple[str, str]]
 
 _BRAILLE = 0x2800
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # by row and column of a cell
 _ASCII_MARKS = "ox+*#@%&$=abcdefghijklmnpqrstuvwyz"
-_MARKS_A_CURVE = 4
+_MARKS_PER_CURVE = 4
+_MAX_ENTRIES = 8
+_MAX_CHARTS = 4
+_TIMES = ("seconds", "epoch", "step")  # the first of these that all entries have
 
 
-@dataclass(frozen=True)
-class Series:
-    """One entry's points in order of `x`, with symbol and colour (`#rrggbb` or "")."""
-
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
-    symbol: str
-    colour: str = ""
-
-
-@dataclass(frozen=True)
-class Axes:
-    """Labels, target and range of the axes. Values below `low` or above `high` are drawn at the edge."""
-
-    x: str
-    y: str
-    target: float | None = None
-    low: float = -math.inf
-    high: float = math.inf
-    scale: float = 1.0  # values are shown times this: 100 for percent
-
-
-def chart(
-    series: Sequence[Series], axes: Axes, width: int, height: int, *, unicode: bool = True
+def charts(
+    drawings: Sequence[Drawing], width: int, height: int, *, unicode: bool = True, dark: bool = True
 ) -> list[Line]:
-    """Return `height` lines of curves, the axis, and the legend; [] if no curve has two points or there is no room."""
-    drawn = [each for each in series if len(each.x) > 1]
-    if not drawn or width < 30 or height < 4:
+    """Return the lines of the charts of one suite's figures, with headings and captions; [] if there is nothing to draw."""
+    lines: list[Line] = []
+    for drawing in drawings[:_MAX_CHARTS]:
+        if of_figure := chart(drawing.plot, width, height, unicode=unicode, dark=dark):
+            heading: list[Line] = [[(drawing.heading, "bold")]] if drawing.heading else []
+            lines += [[], *heading, *of_figure]
+    if len(drawings) > _MAX_CHARTS:
+        lines.append([(f"Charts show the first {_MAX_CHARTS} of {len(drawings)} figures.", "dim")])
+    return lines
+
+
+def chart(plot: Plot, width: int, height: int, *, unicode: bool = True, dark: bool = True) -> list[Line]:
+    """Return the lines of one figure: title, `height` rows, axis, legend and caption.
+
+    Returns [] if no line has two points or the size is below 30 x 4.
+    """
+    panel = _panel(plot)
+    known = {mark.entry: mark for mark in panel.marks if isinstance(mark, Curve) and len(mark.x) > 1}
+    if not known or width < 30 or height < 4:
         return []
-    marks = [each.symbol if unicode else _ASCII_MARKS[i % len(_ASCII_MARKS)] for i, each in enumerate(drawn)]
-    low, high = _range(drawn, axes)
-    labels = {
-        row: _label(high + (low - high) * row / (height - 1), axes, high - low) for row in _ticks(height)
+    shown = _shown(known, panel.y)
+    styles = {place: plot.entries[place].style for place in shown}
+    colours = {place: style.dark if dark else style.light for place, style in styles.items()}
+    symbols = {
+        place: style.symbol if unicode else _ASCII_MARKS[at % len(_ASCII_MARKS)]
+        for at, (place, style) in enumerate(styles.items())
     }
+    values = [value for curve in shown.values() for value in curve.y]
+    x = _Scale.of(panel.x, [value for curve in shown.values() for value in curve.x])
+    y = _Scale.of(panel.y, values)
+    ticks = sorted({0, (height - 1) // 2, height - 1})
+    labels = {row: _label(y.value(1 - row / (height - 1)), panel.y.format, y) for row in ticks}
     margin = max(map(len, labels.values())) + 1
-    grid = _Grid(width - margin - 1, height, max(max(each.x) for each in drawn), low, high, unicode=unicode)
-    if axes.target is not None and low <= axes.target <= high:
-        grid.rule(axes.target)
-    for each in drawn:
-        grid.curve(each)
-    for place, (each, mark) in enumerate(zip(drawn, marks, strict=True)):
-        grid.marks(each, mark, (place + 0.5) / len(drawn))
+    grid = _Grid(width - margin - 1, height, unicode=unicode)
+    targets = [y.share(mark.y) for mark in panel.marks if isinstance(mark, Rule)]
+    targets = [share for share in targets if 0 <= share <= 1]
+    for share in targets:
+        grid.rule(share)
+    paths = {
+        place: [
+            (_limited(x.share(a)), _limited(y.share(b)))
+            for a, b in zip(curve.x, curve.y, strict=True)
+            if not math.isnan(b)
+        ]
+        for place, curve in shown.items()
+    }
+    for place, path in paths.items():
+        grid.curve(path, colours[place])
+    for at, (place, path) in enumerate(paths.items()):
+        grid.marks(path, symbols[place], colours[place], (at + 0.5) / len(paths))
+    lost = False
+    for mark in panel.marks:
+        if isinstance(mark, Points) and mark.marker == "x" and mark.entry in shown:
+            grid.mark(_limited(x.share(mark.x[0])), _limited(y.share(mark.y[0])), "x", colours[mark.entry])
+            lost = True
+    title = " ".join([panel.y.label, UNITS[panel.y.format][1]]).strip()
+    title += f" ({'╌' if unicode else '.'} target)" if targets else ""
     bar, corner, dash = ("│", "└", "─") if unicode else ("|", "+", "-")
-    title = f"{axes.y}" + (f" ({'╌' if unicode else '.'} target)" if grid.has_rule else "")
     lines: list[Line] = [[(set_cell_size(title, min(width, cell_len(title))), "bold")]]
     for row, content in enumerate(grid.rows()):
         lines.append([(f"{labels.get(row, ''):>{margin - 1}} {bar}", "dim"), *content])
     lines.append([(" " * margin + corner + dash * (width - margin - 1), "dim")])
-    end = f"{_time(grid.most)} {axes.x}"
-    lines.append([(" " * (margin + 1) + "0" + end.rjust(width - margin - 2), "dim")])
-    return lines + list(_legend(drawn, marks, width))
+    first, last = _time(x.low), f"{_time(x.high)} {panel.x.label}"
+    lines.append([(" " * (margin + 1) + first + last.rjust(width - margin - 1 - len(first)), "dim")])
+    lines += _legend([(plot.entries[place], symbols[place], colours[place]) for place in shown], width)
+    cut = any(not 0 <= y.share(value) <= 1 for value in values if not math.isnan(value))
+    lines.append([(_caption(plot, panel, len(known), shown, cut=cut, lost=lost), "dim")])
+    return lines
+
+
+class _Scale:
+    """A range of an axis, and positions on it: 0 at its start, 1 at its end."""
+
+    def __init__(self, low: float, high: float, *, log: bool) -> None:
+        self.low, self.high, self.log = low, high, log
+
+    @classmethod
+    def of(cls, axis: Axis, values: Sequence[float]) -> _Scale:
+        known = [value for value in values if math.isfinite(value)] or [0.0]
+        low = axis.low if axis.low is not None else min(known)
+        high = axis.high if axis.high is not None else max(known)
+        if not high > low:
+            low, high = low - 0.5 * (abs(low) or 1), low + 0.5 * (abs(low) or 1)
+        return cls(low, high, log=axis.log and low > 0)
+
+    def share(self, value: float) -> float:
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low) if value > 0 else -math.inf
+        return (value - self.low) / (self.high - self.low)
+
+    def value(self, share: float) -> float:
+        if self.log:
+            return self.low * (self.high / self.low) ** share
+        return self.low + share * (self.high - self.low)
+
+
+def _limited(share: float) -> float:
+    return min(max(share, 0.0), 1.0)
 
 
 class _Grid:
-    """Cells of a chart with their dots, character and colour."""
+    """Cells of a chart with their dots, character and colour. Positions are shares of the width, and of the height from below."""
 
-    def __init__(
-        self, columns: int, rows: int, most: float, low: float, high: float, *, unicode: bool
-    ) -> None:
-        self.columns, self.height, self.most = columns, rows, most or 1.0
-        self.low, self.high, self.unicode = low, high, unicode
-        self.has_rule = False
+    def __init__(self, columns: int, rows: int, *, unicode: bool) -> None:
+        self.columns, self.height, self.unicode = columns, rows, unicode
         self._dots: dict[tuple[int, int], int] = {}
         self._cells: dict[tuple[int, int], tuple[str, str]] = {}
 
-    def curve(self, series: Series) -> None:
+    def curve(self, path: Sequence[tuple[float, float]], colour: str) -> None:
         """Draw straight lines between the points."""
         wide, tall = (2, 4) if self.unicode else (1, 1)
-        first, last = (self._across(x, wide) for x in (series.x[0], series.x[-1]))
+        columns = self.columns * wide
         before: int | None = None
-        for at in range(first, last + 1):
-            down = self._down(_between(series, self.most * at / (self.columns * wide - 1)), tall)
+        for at in range(_place(path[0][0], columns), _place(path[-1][0], columns) + 1):
+            down = _place(1 - _between(path, at / (columns - 1)), self.height * tall)
             near = before if before is not None else down
             for dot in range(min(near, down), max(near, down) + 1):
-                self._put(at, dot, series.colour)
+                self._put(at, dot, colour)
             before = down
 
-    def marks(self, series: Series, mark: str, offset: float) -> None:
-        """A few along the curve, at other places for each entry, so that they don't hide one another."""
-        first, last = self._across(series.x[0], 1), self._across(series.x[-1], 1)
-        for share in ((place + offset) / _MARKS_A_CURVE for place in range(_MARKS_A_CURVE)):
-            column = first + round(share * (last - first))
-            row = self._down(_between(series, self.most * column / max(1, self.columns - 1)), 1)
-            self._cells[row, column] = (mark, series.colour)
+    def marks(self, path: Sequence[tuple[float, float]], mark: str, colour: str, offset: float) -> None:
+        """Put a few marks on the curve, at other places for each entry, so that they don't hide one another."""
+        first, last = path[0][0], path[-1][0]
+        for share in ((place + offset) / _MARKS_PER_CURVE for place in range(_MARKS_PER_CURVE)):
+            at = first + share * (last - first)
+            self.mark(at, _between(path, at), mark, colour)
 
-    def rule(self, value: float) -> None:
-        row = self._down(value, 1)
-        self.has_rule = True
+    def mark(self, across: float, up: float, mark: str, colour: str) -> None:
+        self._cells[_place(1 - up, self.height), _place(across, self.columns)] = (mark, colour)
+
+    def rule(self, up: float) -> None:
         for column in range(self.columns):
-            self._cells[row, column] = ("╌" if self.unicode else ".", "dim")
+            self._cells[_place(1 - up, self.height), column] = ("╌" if self.unicode else ".", "dim")
 
     def rows(self) -> Iterator[Line]:
         for row in range(self.height):
@@ -133,42 +185,43 @@ class _Grid:
         self._dots[cell] = self._dots.get(cell, 0) | _DOTS[down % 4][across % 2]
         self._cells[cell] = (chr(_BRAILLE + self._dots[cell]), colour)
 
-    def _across(self, x: float, wide: int) -> int:
-        return round(x / self.most * (self.columns * wide - 1))
 
-    def _down(self, y: float, tall: int) -> int:
-        share = (self.high - min(max(y, self.low), self.high)) / (self.high - self.low)
-        return round(share * (self.height * tall - 1))
+def _place(share: float, count: int) -> int:
+    return round(share * (count - 1))
 
 
-def _between(series: Series, x: float) -> float:
-    """Return the value at `x` by linear interpolation; outside of the range the first or last value."""
-    xs, ys = series.x, series.y
-    after = next((index for index, value in enumerate(xs) if value >= x), len(xs) - 1)
-    if after == 0 or x >= xs[-1]:
-        return ys[0] if after == 0 else ys[-1]
-    span = xs[after] - xs[after - 1]
-    share = (x - xs[after - 1]) / span if span > 0 else 1.0
-    return ys[after - 1] + share * (ys[after] - ys[after - 1])
+def _between(path: Sequence[tuple[float, float]], x: float) -> float:
+    """Return the height at `x` by linear interpolation; outside of the range the first or last value."""
+    for (before, low), (after, high) in pairwise(path):
+        if x <= after:
+            share = (x - before) / (after - before) if after > before else 1.0
+            return low + max(0.0, share) * (high - low)
+    return path[-1][1]
 
 
-def _range(drawn: Sequence[Series], axes: Axes) -> tuple[float, float]:
-    values = [value for each in drawn for value in each.y]
-    low, high = max(min(values), axes.low), min(max(values), axes.high)
-    if axes.target is not None and low - 0.5 * (high - low) <= axes.target <= high + 0.5 * (high - low):
-        low, high = min(low, axes.target), max(high, axes.target)
-    return (low, high) if high > low else (low - 0.5 * (abs(low) or 1), low + 0.5 * (abs(low) or 1))
+def _panel(plot: Plot) -> Panel:
+    """Return the panel against seconds if it has all entries, otherwise epochs, otherwise steps; the first without time."""
+
+    def lines(panel: Panel) -> int:
+        return sum(isinstance(mark, Curve) and len(mark.x) > 1 for mark in panel.marks)
+
+    most = max(map(lines, plot.panels))
+    by_time = {panel.time: panel for panel in plot.panels if lines(panel) == most}
+    return next((by_time[time] for time in _TIMES if time in by_time), plot.panels[0])
 
 
-def _ticks(height: int) -> list[int]:
-    return sorted({0, (height - 1) // 2, height - 1})
+def _shown(known: dict[int, Curve], axis: Axis) -> dict[int, Curve]:
+    """Return at most `_MAX_ENTRIES` lines in the order of the entries: those with the best last values."""
+    best = sorted(known, key=lambda place: known[place].y[-1], reverse=axis.higher_is_better)
+    kept = set(best[:_MAX_ENTRIES])
+    return {place: curve for place, curve in known.items() if place in kept}
 
 
-def _label(value: float, axes: Axes, span: float) -> str:
-    if axes.scale != 1.0:
-        return (
-            f"{axes.scale * value:.{0 if axes.scale * span >= 20 else 1 if axes.scale * span >= 1 else 2}f}"
-        )
+def _label(value: float, format: str, scale: _Scale) -> str:
+    factor = UNITS[format][0]
+    if factor != 1.0:
+        span = factor * (scale.high - scale.low)
+        return f"{factor * value:.{0 if span >= 20 else 1 if span >= 1 else 2}f}"
     return number(value, 3)
 
 
@@ -176,20 +229,39 @@ def _time(value: float) -> str:
     return f"{value:g}" if value == round(value) else seconds(value)
 
 
-def _legend(drawn: Sequence[Series], marks: Sequence[str], width: int) -> Iterator[Line]:
+def _legend(shown: Sequence[tuple[Entry, str, str]], width: int) -> Iterator[Line]:
     """Yield the lines of the legend with as many entries as fit; long names are cut."""
     most = max(8, min(60, width // 2 - 4))
     line: Line = []
     used = 0
-    for each, mark in zip(drawn, marks, strict=True):
-        name = (
-            each.name if cell_len(each.name) <= most else set_cell_size(each.name, most - 2).rstrip() + ".."
-        )
+    for entry, mark, colour in shown:
+        name = entry.name
+        if cell_len(name) > most:
+            name = set_cell_size(name, most - 2).rstrip() + ".."
         text = f"{mark} {name}"
         if line and used + cell_len(text) + 3 > width:
             yield line
             line, used = [], 0
-        line += [("   " if line else "", ""), (text, each.colour)]
+        line += [("   " if line else "", ""), (text, colour)]
         used += cell_len(text) + 3
     if line:
         yield line
+
+
+def _caption(
+    plot: Plot, panel: Panel, entries: int, shown: dict[int, Curve], *, cut: bool, lost: bool
+) -> str:
+    counts = [max(curve.counts) for curve in shown.values() if curve.counts]
+    if counts and max(counts) == 1:
+        parts = ["One seed per entry"]
+    elif counts:
+        parts = [f"Lines: median of {seeds_text(counts)}, without bands"]
+    else:
+        parts = ["Without bands"]
+    if len(shown) < entries:
+        best = "highest" if panel.y.higher_is_better else "lowest"
+        parts.append(f"the {len(shown)} of {entries} entries with the {best} final values")
+    if cut:
+        parts.append("values outside of the axis are drawn at its edge")
+    text = "; ".join(parts) + "."
+    return text + (" " + next((note for note in plot.notes if note.startswith("x: ")), "") if lost else "")

@@ -1,7 +1,7 @@
 """Description of a figure, independent of how it is drawn: panels with axes, rows and marks.
 
-`report/paper/` draws it with matplotlib as SVG, PNG and PDF, and `report/page/plots.js` on the HTML page. Numbers are plain floats;
-NaN is unknown. The description determines the picture completely.
+`report/paper/` draws it with matplotlib as SVG, PNG and PDF, `report/page/plots.js` on the HTML page, and `report/chart.py` in a
+terminal. Numbers are plain floats; NaN is unknown. The description determines the picture completely.
 """
 
 from __future__ import annotations
@@ -30,13 +30,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class Axis:
-    """`low` and `high` limit the range that is shown at first; values may lie outside of it. None: all values."""
+    """`low` and `high` limit the range that is shown at first; values may lie outside of it. None: all values.
+
+    `higher_is_better`: which entries a terminal shows if there are too many.
+    """
 
     label: str
     format: str = "number"  # a key of `UNITS`
     low: float | None = None
     high: float | None = None
     log: bool = False
+    higher_is_better: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,7 +167,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure. `notes`: sentences. With more than `FEW` entries bands are omitted."""
+    """A figure. With more than `FEW` entries bands are omitted.
+
+    `notes`: sentences; one that explains a mark starts with it, as in `x: ...`.
+    """
 
     place: str  # workload or suite, before the title where a figure stands alone
     title: str  # without the place

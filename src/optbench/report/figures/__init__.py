@@ -1,6 +1,7 @@
 """Figures. A figure is a file here with `drawings(material) -> Iterator[Drawing]`; nothing is yielded without data.
 
-It returns descriptions (`optbench.report.plots`) and does not draw: the files and the page are drawn from the same description.
+It returns descriptions (`optbench.report.plots`) and does not draw: the files, the page and the charts in a terminal are drawn
+from the same description. Figures of lines with `IN_TERMINAL = True` appear below the tables in a terminal.
 `written` draws the files that have changed, as SVG, PNG and PDF. The same results give the same bytes.
 """
 
@@ -70,6 +71,21 @@ def drawings(results: Results, table: pd.DataFrame, verdicts: pd.DataFrame | Non
                 unique += "-2"
             found[unique.lower()] = replace(drawing, name=unique)
     return tuple(found.values())
+
+
+def terminal_drawings(results: Results, table: pd.DataFrame) -> tuple[Drawing, ...]:
+    """Return the figures that are drawn in a terminal, the main one where several share a place; arguments as of `drawings`."""
+    from optbench.report.figures._groups import Material
+
+    material = Material(results, table, None)
+    modules = (import_module(f"optbench.report.figures.{name}") for name in known_figures())
+    found = [
+        drawing
+        for module in modules
+        if getattr(module, "IN_TERMINAL", False)
+        for drawing in module.drawings(material)
+    ]
+    return tuple(drawing for drawing in found if drawing.is_main or not drawing.in_menu)
 
 
 def file_drawings(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
+from optbench.analysis.rows import higher_is_better
 from optbench.report.figures import Drawing
 from optbench.report.figures._groups import Group, Material, file_stem, some
 from optbench.report.figures._lines import XRange, band_note, curve_panels, times_of, y_axis
@@ -16,6 +18,7 @@ from optbench.report.plots import FEW, TIMES, UNITS, Mark, Plot, Points, Rule, f
 from optbench.report.text import clean
 from optbench.suite.types import Target
 
+IN_TERMINAL = True
 _APART = 0.03  # of the axis, between marks of one lane
 
 
@@ -60,6 +63,8 @@ def _drawing(
     passages = passages[passages["config_id"].isin(places)]
     label = clean(f"{split} {metric}")
     axis, cuts = y_axis(curves, label, format, [level for _, level in targets])
+    higher = higher_is_better(group.suite, group.rows[0].trial.workload, metric)
+    axis = replace(axis, higher_is_better=higher)
     factor, unit = UNITS[format]
     rules = [Rule(level, f"target {factor * level:g}{unit and ' ' + unit}") for _, level in targets]
 

@@ -9,6 +9,8 @@ from optbench.report.figures import Drawing
 from optbench.report.figures._groups import Material, file_stem
 from optbench.report.plots import Axis, Line, Panel, Plot, format_of
 
+IN_TERMINAL = True
+
 
 def drawings(material: Material) -> Iterator[Drawing]:
     by_entry: dict[tuple[str, str, str], list[Study]] = {}
@@ -32,7 +34,8 @@ def drawings(material: Material) -> Iterator[Drawing]:
             )
         most = max(study.budget for study in of_workload)
         x = Axis("tuning trials", "number", 1.0, float(most), log=most > 10)
-        y = Axis(f"expected best validation {metric}", format_of(metric))
+        label = f"expected best validation {metric}"
+        y = Axis(label, format_of(metric), higher_is_better=of_workload[0].higher)
         notes = (
             "Expected best metric of the first trials in random order (Tang et al. 2020). Band: 95\u00a0%, over resampled trials.",
         )
