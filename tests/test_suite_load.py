@@ -208,6 +208,11 @@ def test_seeds_that_cannot_be_are_refused(tmp_path: Path, text: str) -> None:
     assert len(mistakes(tmp_path, in_workload("batch_size: 8") + f"seeds: {text}\n")) == 1
 
 
+def test_a_target_without_a_metric_means_the_first_metric(tmp_path: Path) -> None:
+    loaded = loaded_from(tmp_path, in_workload("metrics: [loss, accuracy]\n  target: {at_most: 0.1}"))
+    assert [target.metric for target in loaded.suite.workloads["digits"].target] == ["loss"]
+
+
 def test_targets_metrics_are_measured_too(tmp_path: Path) -> None:
     loaded = loaded_from(tmp_path, in_workload("target: [{metric: loss, at_most: 0.1}, {at_least: 0.5}]"))
     assert loaded.suite.workloads["digits"].metrics == ("accuracy", "loss")

@@ -16,7 +16,7 @@ from optbench.suite.types import Component
 
 
 def complete(workload: dict[str, Any], folder: Path) -> None:
-    """Add loss, metrics and the metric of targets to a workload as written, unless its task is classification.
+    """Add loss and metrics to a workload as written, unless its task is classification.
 
     What cannot be resolved is left for the check of the suite to report.
     """
@@ -33,13 +33,8 @@ def complete(workload: dict[str, Any], folder: Path) -> None:
     loss, metrics = stated
     if loss:
         workload.setdefault("loss", loss)
-    if not metrics:
-        return
-    workload.setdefault("metrics", list(metrics))
-    targets = workload.get("target")
-    for target in targets if isinstance(targets, list) else [targets]:
-        if isinstance(target, dict):
-            target.setdefault("metric", metrics[0])
+    if metrics:
+        workload.setdefault("metrics", list(metrics))
 
 
 def _of_data(workload: dict[str, Any], folder: Path) -> tuple[str, tuple[str, ...]] | None:

@@ -158,7 +158,7 @@ class Target(Strict):
     """A value of a metric. Time to target is the first evaluation at which the metric is at least (or at most) this value."""
 
     metric: str = Field(default="accuracy", min_length=1)
-    """Name of the metric."""
+    """Name of the metric. Default: the first of the workload's `metrics`."""
     at_least: Number | None = None
     """Minimum value, for metrics where higher is better. Fractions, not percent: 0.97."""
     at_most: Number | None = None
@@ -243,7 +243,10 @@ class Workload(Strict):
         raw = {**raw, **{key: as_list(raw[key]) for key in ("target", "metrics", "study") if key in raw}}
         targets, own = raw.get("target"), raw.get("own_metrics")
         metrics = raw.get("metrics", ["accuracy"])
-        wanted = [t.get("metric", "accuracy") for t in targets or () if isinstance(t, dict)]
+        if isinstance(targets, list) and isinstance(metrics, list) and metrics:
+            targets = [{"metric": metrics[0], **t} if isinstance(t, dict) else t for t in targets]
+            raw["target"] = targets
+        wanted = [t["metric"] for t in targets or () if isinstance(t, dict) and "metric" in t]
         wanted += list(own) if isinstance(own, dict) else []
         if wanted and isinstance(metrics, list) and metrics:
             raw["metrics"] = [*metrics, *(m for m in dict.fromkeys(map(str, wanted)) if m not in metrics)]
