@@ -124,7 +124,7 @@ class _Scale:
 
     def value(self, share: float) -> float:
         if self.log:
-            return self.low * (self.high / self.low) ** share
+            return math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
         return self.low + share * (self.high - self.low)
 
 
