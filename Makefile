@@ -50,12 +50,13 @@ format: $(VENV)/.dev  ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-results: $(VENV)/.installed  ## Rerun all committed results (half an hour; needs an idle machine and no uncommitted changes)
+results: $(VENV)/.installed  ## Rerun all committed results (about 45 minutes; needs an idle machine and no uncommitted changes)
 	@git diff --quiet HEAD -- . ':!results' || { echo "Commit or stash your changes first: committed results come from one revision."; exit 1; }
 	$(BIN)/optbench run digits --seeds 5 --fresh
 	$(BIN)/optbench run fashion_mnist --fresh
 	$(BIN)/optbench run gradient_descent changing_objective which_batch_size which_initialisation \
-		with_or_without_checkpointing with_or_without_clipping --threads 1 --fresh
+		with_or_without_checkpointing with_or_without_clipping language tabular recommendation sparse_recommendation \
+		time_series test_functions autoencoder tuned --threads 1 --fresh
 
 bench: $(VENV)/.dev  ## Benchmark optbench against plain training loops and write results/bench/ (an hour; needs an idle machine)
 	$(BIN)/python -m benchmarks
