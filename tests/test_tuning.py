@@ -23,7 +23,9 @@ from optbench.store import Results, read
 from optbench.suite.dump import dump_text
 from optbench.suite.load import load
 from optbench.suite.plan import plan
-from optbench.suite.tuning import TUNING_SEED, unit_points
+from optbench.suite.samplers import unit_points
+from optbench.suite.spaces import positions
+from optbench.suite.tuning import TUNING_SEED
 from optbench.suite.types import Trial
 from results_builder import curve, diverged, write_trials
 
@@ -71,7 +73,17 @@ def _results(folder: Path, events: Callable[[Trial], list[Event]], text: str = S
         ("{choice: [0.9, 0.95]}", "{choice: [0.9, 0.9]}", r"betas: expected distinct choices"),
         ("trials: 4", "trials: 1", r"tuning.trials: expected a whole number of at least 2"),
         ("trials: 4", "trials: 4, budget: 3 seconds", r"budget: expected epochs or steps; found seconds"),
-        ("trials: 4", "trials: 4, sampler: tpe", r"expected one of quasi_random, random; found 'tpe'"),
+        (
+            "trials: 4",
+            "trials: 4, sampler: bo",
+            r"expected one of quasi_random, random, grid, tpe, gp; found 'bo'",
+        ),
+        (
+            "trials: 4",
+            "sampler: random",
+            r"expected the number of 'trials', as in \{trials: 20, sampler: random\}",
+        ),
+        ("{log: [1e-3, 1]}", "{log: [1e-3, 1], points: 1}", r"lr: expected 2 to 10000 points; found 1"),
     ],
 )
 def test_invalid_spaces_are_reported_with_their_place(
@@ -167,6 +179,163 @@ def test_a_study_of_repeated_points_completes_and_counts_every_trial(tmp_path: P
     assert set(frame["trials"]) == set(frame["complete"]) == {9}
     assert frame.loc["SGD", "best"] == {"lr": 0.1}
     assert len(frame.loc["SGD", "expected_best"]) == 9
+
+
+# --- conditional spaces
+
+NESTED = """\
+workload: {model: {name: mlp, hidden: [8]}, data: digits, batch_size: 64, budget: 2 epochs}
+tuning: {trials: 12}
+optimizers:
+  SGD: {use: sgd, lr: {log: [1e-3, 1]}, momentum: {choice: [0, {one_minus_log: [0.01, 0.5]}]}, nesterov: false, weight_decay: 1e-4}
+"""
+
+
+def test_a_choice_may_contain_spaces_which_only_its_trials_use(tmp_path: Path) -> None:
+    loaded = _write(tmp_path, NESTED)
+    points = [trial.point for trial in plan(loaded) if trial.study is not None]
+    momenta = [point["momentum"] for point in points]
+    assert 0 in momenta
+    others = [momentum for momentum in momenta if momentum != 0]
+    assert len(set(others)) == len(others) >= 4
+    assert all(0.5 <= momentum <= 0.99 for momentum in others)
+    assert problems(loaded, tmp_path) == []
+    plain = _write(tmp_path, NESTED.replace("{one_minus_log: [0.01, 0.5]}", "0.9"))
+    rates = [trial.point["lr"] for trial in plan(plain) if trial.study is not None]
+    assert rates == [point["lr"] for point in points]  # spaces before the choice keep their points
+
+
+def test_the_edge_of_a_space_in_a_choice_is_found_only_if_it_is_used() -> None:
+    written = {"choice": [0, {"one_minus_log": [0.01, 0.5]}]}
+    assert [space.kind for space, _ in positions(0, written)] == ["choice"]
+    [_, (space, position)] = positions(0.5, written)
+    assert (space.kind, position) == ("one_minus_log", pytest.approx(1))
+
+
+def test_every_option_of_a_choice_is_checked(tmp_path: Path) -> None:
+    text = NESTED.replace(
+        "use: sgd,",
+        "use: lookahead.py:Lookahead, base: {choice: [{use: sgd, lr: 0.1}, {use: adam, lrr: {log: [1e-4, 1]}}]},",
+    )
+    text = text.replace("momentum: {choice: [0, {one_minus_log: [0.01, 0.5]}]}, nesterov: false, ", "")
+    (tmp_path / "lookahead.py").write_text(
+        "import torch\n\n\nclass Lookahead(torch.optim.Optimizer):\n"
+        "    def __init__(self, params, base, lr, weight_decay):\n        super().__init__(params, {})\n\n"
+        "    def step(self):\n        pass\n"
+    )
+    loaded = _write(tmp_path, text)
+    assert any("lrr" in problem.message for problem in problems(loaded, tmp_path))
+    bases = [trial.point["base"] for trial in plan(loaded) if trial.study is not None]
+    assert {base["use"] for base in bases} == {"sgd", "adam"}
+
+
+# --- samplers
+
+GRID = """\
+workload: {model: {name: mlp, hidden: [8]}, data: digits, batch_size: 64, budget: 2 epochs}
+tuning: {sampler: grid}
+optimizers:
+  SGD: {use: sgd, lr: {log: [1e-3, 1], points: 4}, momentum: {choice: [0, {uniform: [0.8, 0.9], points: 2}]}}
+  Adam: {use: adam, lr: {log: [1e-4, 1e-2], points: 3}}
+"""
+
+
+def test_a_grid_has_every_combination_once_and_a_smaller_number_is_a_part_of_it(tmp_path: Path) -> None:
+    trials = [trial for trial in plan(_write(tmp_path, GRID)) if trial.study is not None]
+    points = [(t.point["lr"], t.point["momentum"]) for t in trials if t.label == "SGD"]
+    assert sorted(points) == sorted(itertools.product([0.001, 0.01, 0.1, 1], [0, 0.8, 0.9]))
+    assert sorted(t.point["lr"] for t in trials if t.label == "Adam") == [0.0001, 0.001, 0.01]
+    part = plan(_write(tmp_path, GRID.replace("sampler: grid", "sampler: grid, trials: 5")))
+    of_sgd = [(t.point["lr"], t.point["momentum"]) for t in part if t.label == "SGD"]
+    assert of_sgd == points[:5]
+
+
+def test_a_grid_of_continuous_spaces_is_refused(tmp_path: Path) -> None:
+    loaded = _write(tmp_path, GRID.replace("[1e-4, 1e-2], points: 3", "[1e-4, 1e-2]"))
+    [problem] = problems(loaded, tmp_path)
+    assert problem.where == "optimizers.Adam"
+    assert (
+        "lr: a grid needs the number of points of each space, as in {log: [1e-4, 1], points: 5}"
+        in problem.message
+    )
+
+
+def test_entries_with_different_grids_are_marked(tmp_path: Path) -> None:
+    results = _results(tmp_path, _by_rate, GRID)
+    assert tuning_frame(results)["complete"].tolist() == [12, 3]
+    text = report.render(results, format="markdown")
+    assert "the entries have different numbers of tuning trials" in text
+    assert "the best of all tuning trials per optimizer" in text
+
+
+ADAPTIVE = SUITE.replace("trials: 4", "trials: 16, sampler: tpe")
+
+
+def _distance(trial: Trial) -> float:
+    return abs(float(np.log10(trial.point["lr"])) + 1.5)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_an_adaptive_sampler_approaches_the_optimum(sampler: str, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    text = SUITE.replace("trials: 4", f"trials: 20, sampler: {sampler}")
+    trials = [
+        t for t in plan(_write(tmp_path, text), score=_distance) if t.label == "SGD" and t.study is not None
+    ]
+    assert len(trials) == 20
+    distances = [_distance(trial) for trial in trials]
+    assert np.mean(distances[10:]) < 0.6 * np.mean(distances[:10])
+    even = [t for t in plan(_write(tmp_path, SUITE.replace("trials: 4", "trials: 10"))) if t.label == "SGD"]
+    assert [t.id for t in trials[:10]] == [t.id for t in even if t.study is not None]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_a_stopped_adaptive_study_continues_with_the_same_points(sampler: str, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    loaded = _write(tmp_path, SUITE.replace("trials: 4", f"trials: 14, sampler: {sampler}"))
+    whole = [t.id for t in plan(loaded, score=_distance) if t.study is not None]
+    ended: set[str] = set()
+
+    def stored(trial: Trial) -> float | None:
+        return _distance(trial) if trial.id in ended else None
+
+    random = np.random.RandomState(0)
+    for _ in range(40):  # each run ends some of the trials that it plans
+        planned = [t for t in plan(loaded, score=stored) if t.study is not None]
+        assert [t.id for t in planned] == [
+            identity for identity in whole if identity in {t.id for t in planned}
+        ]
+        open_trials = [t.id for t in planned if t.id not in ended]
+        if not open_trials:
+            break
+        ended |= set(open_trials[: random.randint(1, 4)])
+    assert ended == set(whole)
+
+
+def test_diverged_trials_are_avoided_by_an_adaptive_sampler(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    loaded = _write(tmp_path, ADAPTIVE.replace("trials: 16", "trials: 25"))
+    trials = plan(loaded, score=lambda t: np.inf if t.point["lr"] > 0.03 else _distance(t))
+    rates = [t.point["lr"] for t in trials if t.label == "SGD" and t.study is not None]
+    assert sum(rate > 0.03 for rate in rates[10:]) <= 4
+    assert sum(rate > 0.03 for rate in rates[:10]) >= 4
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_an_adaptive_sampler_accepts_conditional_and_discrete_spaces(sampler: str, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    text = NESTED.replace("trials: 12", f"trials: 13, sampler: {sampler}").replace(
+        "nesterov: false", "dampening: {choice: [0, 0.1]}"
+    )
+    trials = [t for t in plan(_write(tmp_path, text), score=_distance) if t.study is not None]
+    assert len(trials) == 13
+    assert {trial.point["dampening"] for trial in trials} == {0, 0.1}
+
+
+def test_a_missing_extra_is_reported_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None)
+    found = [p for p in problems(_write(tmp_path, ADAPTIVE), tmp_path) if p.where == "tuning.sampler"]
+    assert [p.message for p in found] == ["the sampler 'tpe' requires Optuna: pip install 'optbench[tune]'"]
 
 
 # --- repeated studies
@@ -378,6 +547,19 @@ def test_a_run_tunes_then_trains_and_a_larger_budget_continues_it(tmp_path: Path
     after = _first_attempts(tmp_path)
     assert before <= after
     assert len([name for name in after - before if f"seed{TUNING_SEED}" in name]) == 2 * 2
+
+
+def test_a_run_with_an_adaptive_sampler_proposes_until_its_budget_and_continues(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    study = optbench.run(_quick(tuning={"trials": 12, "sampler": "tpe"}), results=tmp_path)
+    frame = study.tuning().set_index("optimizer")
+    assert set(frame["complete"]) == set(frame["trials"]) == {12}
+    assert frame.loc["SGD", "best"] == frame.loc["Again", "best"]  # equal spaces and results, equal points
+    before = _first_attempts(tmp_path)
+    assert len(before) == 2 * 12 + 2 * 2
+    more = optbench.run(_quick(tuning={"trials": 13, "sampler": "tpe"}), results=tmp_path)
+    assert set(more.tuning()["complete"]) == {13}
+    assert before <= _first_attempts(tmp_path)
 
 
 def test_a_run_with_repeated_studies_trains_every_seed_once(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from optbench.analysis.rows import TableRow, higher_is_better, table_rows, tunin
 from optbench.analysis.sensitivity import expected_best
 from optbench.analysis.table import worst_value
 from optbench.store import Results, SuiteResults, TrialLog
-from optbench.suite.tuning import Point, Space, Tuning, spaces_of, unit_points
+from optbench.suite.spaces import Point, Space, positions, spaces_of, tuned_arguments
+from optbench.suite.tuning import Tuning
 from optbench.suite.types import Optimizer
 
 COLUMNS = (
@@ -66,7 +67,14 @@ class Study:
     @property
     def is_complete(self) -> bool:
         """Whether every planned trial has ended and none failed through the infrastructure."""
-        return bool(np.isfinite(self.scores).all())
+        return len(self.scores) >= self.planned and bool(np.isfinite(self.scores).all())
+
+    @property
+    def planned(self) -> int:
+        """Number of trials of the study, including those that an adaptive sampler has not proposed yet."""
+        if self.tuning.is_adaptive and self.tuning.trials is not None:
+            return self.tuning.trials
+        return len(self.rows)
 
     @property
     def best(self) -> int | None:
@@ -78,7 +86,7 @@ class Study:
     @property
     def budget(self) -> int:
         """Number of trials of one study."""
-        return min(len(self.scores), self.tuning.trials)
+        return len(self.scores) // len({row.trial.study for row in self.rows})
 
     @property
     def spaces(self) -> dict[str, tuple[Space, ...]]:
@@ -139,6 +147,17 @@ def _last(log: TrialLog, metric: str, worst: float = math.nan) -> float:
     return value if math.isfinite(value) else worst
 
 
+def score_of(log: TrialLog | None, metric: str, *, higher: bool) -> float | None:
+    """Return the score of a tuning trial for a sampler: the last validation metric, the lower the better, infinite for the worst outcome.
+
+    None if the trial has not ended.
+    """
+    if log is None or not counts(log):
+        return None
+    value = math.nan if is_worst(log) else _last(log, metric)
+    return math.inf if math.isnan(value) else -value if higher else value
+
+
 def tuning_frame(results: Results) -> pd.DataFrame:
     """Return one row per study, in the order of the suite.
 
@@ -163,7 +182,7 @@ def _record(study: Study, timed: list[TableRow]) -> dict[str, Any]:
         "study": study.number + 1,
         "metric": study.metric,
         "higher_is_better": study.higher,
-        "trials": len(study.rows),
+        "trials": study.planned,
         "complete": int(np.isfinite(study.scores).sum()),
         "dimensions": sum(map(len, study.spaces.values())),
         "best": {},
@@ -240,13 +259,10 @@ def expected_band(study: Study) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
 def _edges(study: Study) -> Iterator[str]:
     """Yield the hyperparameters whose selected value is within 5 % of an end of its space, with the end."""
     assert study.best is not None
-    units = iter(
-        unit_points(study.tuning.sampler, study.tuning.seed, len(study.rows), study.number)[study.best]
-    )
-    for name, spaces in study.spaces.items():
-        for space in spaces:
-            unit = next(units)
-            if space.kind == "choice" or _EDGE <= unit <= 1 - _EDGE:
+    point = study.rows[study.best].trial.point
+    for name, written in tuned_arguments([rule.arguments for rule in study.entry.rules]).items():
+        for space, position in positions(point[name], written):
+            if space.kind == "choice" or _EDGE <= position <= 1 - _EDGE:
                 continue
-            low = unit < _EDGE
+            low = position < _EDGE
             yield f"{'lower' if low else 'upper'} end of {name} ({space.values[0 if low else 1]:g})"

@@ -22,7 +22,7 @@ from optbench.catalog.types import DataInfo
 from optbench.errors import Problem, nearest
 from optbench.suite import load
 from optbench.suite.load import Loaded
-from optbench.suite.plan import representative
+from optbench.suite.plan import representatives
 from optbench.suite.yaml_source import Source
 
 
@@ -57,8 +57,8 @@ def problems(loaded: Loaded, data_root: Path, *, build_models: bool = False) -> 
 
 def _problems(loaded: Loaded, data_root: Path, *, build_models: bool) -> list[Problem]:
     """Of one combination of a suite's axes."""
-    written = loaded.suite
-    loaded = representative(loaded)
+    written, variants = loaded.suite, representatives(loaded)
+    loaded = variants[0]
     suite, folder = loaded.suite, loaded.folder
     found: list[Finding] = list(tuning_findings(written))
     infos: dict[str, DataInfo | None] = {}
@@ -79,7 +79,8 @@ def _problems(loaded: Loaded, data_root: Path, *, build_models: bool) -> list[Pr
         found.append(
             (("baseline",), f"no entry '{suite.baseline}'; {nearest(suite.baseline, suite.optimizers)}")
         )
-    for label in suite.optimizers:
-        found += entry_findings(suite, label, folder, infos)
+    for variant in variants:
+        for label in suite.optimizers:
+            found += entry_findings(variant.suite, label, folder, infos)
     found += question_findings(suite, folder)
     return [loaded.problem_at(path, message) for path, message in dict.fromkeys(found)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from optbench.plurals import counted
 from optbench.suite.load import Loaded
 from optbench.suite.plan import at_its_rates, horizons_of
 from optbench.suite.quantities import unknown_quantity
+from optbench.suite.samplers import check_grid
 from optbench.suite.statements import Candidate, problem_of
 from optbench.suite.sweep import own_point, points
 from optbench.suite.tuning import TUNING_SEED
@@ -112,6 +114,7 @@ def tuning_findings(suite: Suite) -> Iterator[Finding]:
         numbers = f"{suite.tuning.studies} studies and {counted(len(suite.seeds), 'seed')}"
         message = f"expected at most as many studies as seeds: each trains its settings on its own seeds; found {numbers}"
         yield ("tuning", "studies"), message
+    yield from _sampler(suite, tuned)
     metric = suite.tuning.metric
     for name, workload in suite.workloads.items():
         if metric is not None and metric not in (*workload.metrics, "loss"):
@@ -127,6 +130,18 @@ def tuning_findings(suite: Suite) -> Iterator[Finding]:
             ("optimizers", label),
             "horizons are not available for entries with search spaces: set 'horizons: []'",
         )
+
+
+def _sampler(suite: Suite, tuned: list[str]) -> Iterator[Finding]:
+    assert suite.tuning is not None
+    if suite.tuning.is_adaptive and importlib.util.find_spec("optuna") is None:
+        message = f"the sampler '{suite.tuning.sampler}' requires Optuna: pip install 'optbench[tune]'"
+        yield ("tuning", "sampler"), message
+    for label in tuned if suite.tuning.sampler == "grid" else ():
+        try:
+            check_grid([rule.arguments for rule in suite.optimizers[label].rules])
+        except ValueError as error:
+            yield ("optimizers", label), str(error)
 
 
 def _horizons(suite: Suite) -> Iterator[Finding]:

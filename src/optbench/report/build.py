@@ -152,7 +152,8 @@ def _tuned(suite: SuiteResults) -> str:
         return ""
     entries = {label: Optimizer.model_validate(entry) for label, entry in resolved["optimizers"].items()}
     fixed = [clean(label) for label, entry in entries.items() if not entry.is_tuned]
-    text = f"Hyperparameters: the best of {tuning['trials']} tuning trials per optimizer by validation, trained on fresh seeds"
+    trials = "all" if tuning["trials"] is None else tuning["trials"]
+    text = f"Hyperparameters: the best of {trials} tuning trials per optimizer by validation, trained on fresh seeds"
     studies, seeds = tuning.get("studies", 1), len(resolved["seeds"])
     if studies > 1:
         text += f"; in each of {studies} studies with different points, whose settings the seeds use in turn"

@@ -128,12 +128,14 @@ def _plan(loaded: Loaded, folder: SuiteFolder, stored: StoredSuite, data: str | 
     def identified(trials: Sequence[Trial]) -> tuple[Trial, ...]:
         return identified_by_data(trials, data_root(data))
 
-    planned = identified(plan(loaded, None, why_plain))
     if loaded.suite.tuning is not None and any(folder.trials.glob("*.jsonl")):
+        score = _scores(loaded, stored, identified)
+        planned = identified(plan(loaded, None, why_plain, score=score))
         winners = _winners(loaded, stored, planned)
-        planned = identified(plan(loaded, None, why_plain, winners))
+        planned = identified(plan(loaded, None, why_plain, winners, score))
     else:
-        winners = {}
+        planned = identified(plan(loaded, None, why_plain))
+        winners, score = {}, None
     if not loaded.suite.sensitivity or not any(folder.trials.glob("*.jsonl")):
         return planned
     from optbench.analysis.sensitivity import extension
@@ -143,7 +145,7 @@ def _plan(loaded: Loaded, folder: SuiteFolder, stored: StoredSuite, data: str | 
     [suite] = stored.read().suites
     extended: Extensions | None = {}
     while extended is not None:
-        planned = identified(plan(loaded, extended, why_plain, winners))
+        planned = identified(plan(loaded, extended, why_plain, winners, score))
         known = replace(
             suite,
             plan=make_plan(
@@ -156,6 +158,34 @@ def _plan(loaded: Loaded, folder: SuiteFolder, stored: StoredSuite, data: str | 
         )
         extended = extension(Results((known,)), extended)
     return planned
+
+
+def _scores(
+    loaded: Loaded, stored: StoredSuite, identified: Callable[[Sequence[Trial]], tuple[Trial, ...]]
+) -> Callable[[Trial], float | None]:
+    """Return the function that gives the stored result of a tuning trial to a sampler."""
+    from optbench.analysis.rows import higher_is_better
+    from optbench.analysis.tuning import score_of
+    from optbench.store import make_plan
+
+    [suite] = stored.read().suites
+    suite = replace(
+        suite, plan=make_plan(loaded.name, loaded.suite, (), higher_is_better=metric_directions(loaded))
+    )
+    logs = {log.config_id: log for log in suite.logs if log.trial.get("study") is not None}
+    data: dict[str, dict[str, str]] = {}  # what identifies the data, by workload
+
+    def score(trial: Trial) -> float | None:
+        if trial.workload_name not in data:
+            [one] = identified((trial,))
+            data[trial.workload_name] = {key: one.sources[key] for key in one.sources.keys() - trial.sources}
+        stored_as = trial.model_copy(update={"sources": {**trial.sources, **data[trial.workload_name]}})
+        assert loaded.suite.tuning is not None
+        metric = loaded.suite.tuning.metric or trial.workload.metrics[0]
+        higher = higher_is_better(suite, trial.workload, metric)
+        return score_of(logs.get(stored_as.config_id), metric, higher=higher)
+
+    return score
 
 
 def _winners(loaded: Loaded, stored: StoredSuite, planned: Sequence[Trial]) -> Winners:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from optbench.executor.api import Executor, Settings, Slot, StopRequest
     from optbench.executor.dispatch import Dispatcher, Summary
     from optbench.store import Results
+    from optbench.suite.types import Trial
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,19 @@ def run_job(job: Job, options: RunOptions, stop: StopRequest, observer: Observer
             new = [trial for trial in job.planned if trial.id not in planned]
             if not new:
                 break
-            observer.message(
-                "Tuning is complete: training the selected settings on the seeds of the suite"
-                if any(not trial.point for trial in new)
-                else "The best point of a sweep is at the edge of its grid: extending the grid for all entries"
-            )
+            observer.message(_reason(new))
         if not shared:
             rerun_disturbed(job, options, dispatcher, observer, summary)
     return JobEnd(summary, job.stored.read())
+
+
+def _reason(new: Sequence[Trial]) -> str:
+    """Return why results led to new trials."""
+    if any(not trial.point for trial in new):
+        return "Tuning is complete: training the selected settings on the seeds of the suite"
+    if any(trial.study is not None for trial in new):
+        return "Results of the earlier tuning trials determine the next points"
+    return "The best point of a sweep is at the edge of its grid: extending the grid for all entries"
 
 
 @contextmanager

@@ -15,9 +15,11 @@ from optbench.suite.axes import cell_name
 from optbench.suite.load import Loaded
 from optbench.suite.nested import names_in
 from optbench.suite.reference import file_and_name
+from optbench.suite.samplers import Units, proposal
 from optbench.suite.scaling import is_scaled, scaled_rate
+from optbench.suite.spaces import Point, Space, point_at, spaces_of
 from optbench.suite.sweep import Extensions, is_own, own_point, points
-from optbench.suite.tuning import MAX_DIMENSIONS, Point, trial_seed, unit_points
+from optbench.suite.tuning import trial_seed
 from optbench.suite.types import Duration, Optimizer, Suite, Trial, Workload
 
 MAX_SWEPT = 100_000
@@ -26,6 +28,8 @@ MAX_SWEPT = 100_000
 Winners = Mapping[tuple[str, str, int], Point]
 #: (a cell, the name of its workload) -> reason why its sweep is not stacked, "" if it is
 WhyPlain = Callable[[Loaded, str], str]
+#: (a tuning trial) -> its score, the lower the better; infinite for the worst outcome, None if it has not ended
+Score = Callable[[Trial], float | None]
 
 
 def plan(
@@ -33,11 +37,13 @@ def plan(
     extended: Extensions | None = None,
     why_plain: WhyPlain | None = None,
     winners: Winners | None = None,
+    score: Score | None = None,
 ) -> tuple[Trial, ...]:
     """Return all trials: by seed, then by workload, with the entries in alternating order (A B C C B A); sweeps are last.
 
     Entries with search spaces have their tuning trials; their other trials are planned with the settings in `winners`: with several
-    studies, seed i of the suite has the settings of study i modulo the number of studies.
+    studies, seed i of the suite has the settings of study i modulo the number of studies. `score` returns the results of tuning trials,
+    from which adaptive samplers derive the next one; without it, only the trials that do not depend on results are planned.
 
     The order balances the effect of a machine whose speed drifts over all entries. `extended` contains the extensions of the
     grids; `why_plain` determines which sweeps are stacked (none by default). Raises `OptbenchError` if a referenced file cannot
@@ -55,9 +61,10 @@ def plan(
             tuning = cell.loaded.suite.tuning
             studies = tuning.studies if tuning is not None else 1
             if tuning is not None:
-                stacked = why_plain is not None and not why_plain(representative(cell.loaded), name)
-                of_study = _tuned(cell.loaded, name, hashes, stacked=stacked)
-                tuned += [_unhashed(trial, **own) for trial in of_study]
+                stacked = why_plain is not None and not any(
+                    why_plain(one, name) for one in representatives(cell.loaded)
+                )
+                tuned += _tuned(cell.loaded, name, hashes, own, score or (lambda _: None), stacked=stacked)
             rows[unique] = [
                 [
                     _unhashed(row, **own, selected_by=study if row.label in tuned_labels else None)
@@ -74,14 +81,34 @@ def plan(
     return (*_in_order(rows, loaded.suite.seeds), *_in_order(swept, loaded.suite.seeds), *tuned)
 
 
-def representative(loaded: Loaded) -> Loaded:
-    """Return the suite with the middle of every search space in its place, for checks of everything else."""
+def representatives(loaded: Loaded) -> tuple[Loaded, ...]:
+    """Return suites with a value of every search space in its place, for checks of everything else.
+
+    Continuous spaces have their middle; together the suites have every option of every choice.
+    """
     suite = loaded.suite
     if not any(entry.is_tuned for entry in suite.optimizers.values()):
-        return loaded
-    middle = [0.5] * MAX_DIMENSIONS
-    entries = {label: entry.with_point(entry.at(middle)[1]) for label, entry in suite.optimizers.items()}
-    return replace(loaded, suite=suite.model_copy(update={"optimizers": entries}))
+        return (loaded,)
+    choices = [
+        len(space.values)
+        for entry in suite.optimizers.values()
+        for spaces in spaces_of([rule.arguments for rule in entry.rules]).values()
+        for space in spaces
+        if space.kind == "choice"
+    ]
+    found = []
+    for option in range(max(choices, default=1)):
+
+        def choose(_: int, space: Space, option: int = option) -> float:
+            last = len(space.values) - 1
+            return (min(option, last) + 0.5) / (last + 1) if space.kind == "choice" else 0.5
+
+        entries = {
+            label: entry.with_point(point_at([rule.arguments for rule in entry.rules], choose))
+            for label, entry in suite.optimizers.items()
+        }
+        found.append(replace(loaded, suite=suite.model_copy(update={"optimizers": entries})))
+    return tuple(found)
 
 
 def _with_winners(loaded: Loaded, workload_name: str, winners: Winners, study: int) -> Loaded:
@@ -97,30 +124,76 @@ def _with_winners(loaded: Loaded, workload_name: str, winners: Winners, study: i
     return replace(loaded, suite=suite.model_copy(update={"optimizers": entries}))
 
 
-def _tuned(loaded: Loaded, workload_name: str, hashes: _Hashes, *, stacked: bool) -> list[Trial]:
+def _tuned(
+    loaded: Loaded,
+    workload_name: str,
+    hashes: _Hashes,
+    names: Mapping[str, Any],
+    score: Score,
+    *,
+    stacked: bool,
+) -> list[Trial]:
     """Return the tuning trials of all entries with search spaces, point by point: a study that is stopped has tried all entries."""
-    suite, tuning = loaded.suite, loaded.suite.tuning
+    tuning = loaded.suite.tuning
     assert tuning is not None
+    engine: Literal["plain", "stacked"] = "stacked" if stacked else "plain"
+    open_studies = [
+        _OpenStudy(loaded, workload_name, label, study, hashes, {**names, "engine": engine})
+        for study in range(tuning.studies)
+        for label, entry in loaded.suite.optimizers.items()
+        if entry.is_tuned
+    ]
     found = []
-    engine = "stacked" if stacked else "plain"
-    by_study = [unit_points(tuning.sampler, tuning.seed, tuning.trials, n) for n in range(tuning.studies)]
-    drawn: dict[tuple[int, str, str], int] = {}  # how often a study had a point
-    for number in range(tuning.trials):
-        for study, units in enumerate(by_study):
-            for label, entry in suite.optimizers.items():
-                if not entry.is_tuned:
-                    continue
-                bare, point = entry.at(units[number])
-                key = (study, label, json.dumps(point, sort_keys=True, default=repr))
-                repeat = drawn[key] = drawn.get(key, -1) + 1
-                entries = {**suite.optimizers, label: bare}
-                own = replace(loaded, suite=suite.model_copy(update={"optimizers": entries}))
-                row = _row(own, workload_name, label, hashes, tuning.budget)
-                seed = trial_seed(study, repeat)
-                found.append(
-                    _unhashed(row, point=point, study=study, repeat=repeat, seed=seed, engine=engine)
-                )
+    while open_studies:
+        following = [(study, study.next_trial(score)) for study in open_studies]
+        open_studies = [study for study, trial in following if trial is not None]
+        found += [trial for _, trial in following if trial is not None]
     return found
+
+
+class _OpenStudy:
+    """A tuning study of one entry, as far as it is planned."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        workload_name: str,
+        label: str,
+        number: int,
+        hashes: _Hashes,
+        common: Mapping[str, Any],
+    ) -> None:
+        assert loaded.suite.tuning is not None
+        self._loaded, self._workload_name, self._label, self._hashes = loaded, workload_name, label, hashes
+        self._tuning, self._entry = loaded.suite.tuning, loaded.suite.optimizers[label]
+        self._number, self._common = number, {**common, "study": number}
+        self._scores: list[tuple[Units, float | None]] = []
+        self._drawn: dict[str, int] = {}  # how often a point was drawn
+
+    def next_trial(self, score: Score) -> Trial | None:
+        """Plan the next trial. Return None if the study has no further trial, or none before others have ended."""
+        arguments = [rule.arguments for rule in self._entry.rules]
+        tuning = self._tuning
+        try:
+            units = proposal(tuning, arguments, self._number, len(self._scores), self._scores)
+        except ValueError as error:
+            raise OptbenchError(self._loaded.problem_at(("optimizers", self._label), str(error))) from None
+        if units is None:
+            return None
+        bare, point = self._entry.at(units)
+        key = json.dumps(point, sort_keys=True, default=repr)
+        repeat = self._drawn[key] = self._drawn.get(key, -1) + 1
+        suite = self._loaded.suite
+        own = suite.model_copy(update={"optimizers": {**suite.optimizers, self._label: bare}})
+        row = _row(
+            replace(self._loaded, suite=own), self._workload_name, self._label, self._hashes, tuning.budget
+        )
+        filled = merged(suite, self._entry.with_point(point))
+        used = self._hashes.of(self._workload_name, row.workload, self._label, filled)
+        seed = trial_seed(self._number, repeat)
+        trial = _unhashed(row, **self._common, point=point, repeat=repeat, seed=seed, sources=used)
+        self._scores.append((units, score(trial) if tuning.is_adaptive else None))
+        return trial
 
 
 def horizons_of(suite: Suite, entry: Optimizer) -> tuple[Duration, ...]:

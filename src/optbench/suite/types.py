@@ -31,7 +31,8 @@ from optbench.suite.parts import (
 )
 from optbench.suite.published import Published
 from optbench.suite.quoting import shown
-from optbench.suite.tuning import Point, Tuning, has_space, point_at, spaces_of
+from optbench.suite.spaces import Point, has_space, point_at, spaces_of
+from optbench.suite.tuning import Tuning
 
 __all__ = [
     "Augment",
@@ -182,7 +183,7 @@ class Optimizer(Strict):
 
     def at(self, units: Sequence[float]) -> tuple[Self, Point]:
         """Return the entry without its search spaces, and their values at a point of the unit cube."""
-        point = point_at([rule.arguments for rule in self.rules], units)
+        point = point_at([rule.arguments for rule in self.rules], lambda number, _: units[number])
         rules = tuple(
             rule.model_copy(
                 update={"arguments": {k: v for k, v in rule.arguments.items() if not has_space(v)}}

@@ -37,8 +37,12 @@ def show_plan(loaded: Loaded, wanted: Sequence[Trial], folder: SuiteFolder) -> N
             kind = "tuning" if first.study is not None else "sweep"
             studies = len({trial.study for trial in trials})
             kind = f"{studies} tuning studies" if studies > 1 else kind
+            size = counted(points, "point")
+            tuning = loaded.suite.tuning
+            if first.study is not None and tuning is not None and tuning.is_adaptive and tuning.trials:
+                size = f"{points} of {tuning.trials * tuning.studies} points (results determine the others)"
             line = (
-                f"  {workload} | {label}: {kind} of {', '.join(first.point)}, {counted(points, 'point')}, {budget}{_engine(first)}; "
+                f"  {workload} | {label}: {kind} of {', '.join(first.point)}, {size}, {budget}{_engine(first)}; "
                 f"{finished} of {len(trials)} done"
             )
             print(wrapped(line, indent=4))
