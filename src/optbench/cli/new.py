@@ -85,7 +85,7 @@ def new(
         float | None,
         typer.Option(
             "--target",
-            metavar="VALUE",
+            metavar="NUMBER",
             help="Target of the first metric of the task; an accuracy is a fraction, for example 0.97. Default: usual for the data.",
         ),
     ] = None,
