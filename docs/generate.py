@@ -211,9 +211,8 @@ def each_command() -> Iterator[tuple[tuple[str, ...], Any, Any]]:
         )
         if words:
             yield words, command, context
-        for name, inner in getattr(command, "commands", {}).items():
-            if not inner.hidden:
-                yield from walk(inner, (*words, name), context)
+        for name in getattr(command, "commands", ()):
+            yield from walk(command.get_command(context, name), (*words, name), context)
 
     yield from walk(get_command(app), (), None)
 

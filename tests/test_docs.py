@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 import shlex
@@ -20,7 +21,7 @@ from jsonschema import Draft202012Validator
 from typer.main import get_command
 
 from optbench.catalog.check import examine
-from optbench.cli.app import SECTIONS, app
+from optbench.cli.app import app
 from optbench.cli.layout import examples, summary
 from optbench.suite.schema import json_schema
 
@@ -124,10 +125,24 @@ def test_cheap_examples_run(line: str) -> None:
     assert generate.output(line).strip()
 
 
-def test_every_command_module_is_under_a_heading() -> None:
-    registered = [module for modules in SECTIONS.values() for module in modules]
-    assert len(registered) == len(set(registered))
-    assert {words[0] for words, _ in all_commands()} >= {"new", "check", "run", "report", "list", "import"}
+def test_every_file_of_a_command_is_listed_with_its_docstring() -> None:
+    listed = root().commands
+    files = (ROOT / "src" / "optbench" / "cli" / "commands").glob("[!_]*.py")
+    modules = [importlib.import_module(f"optbench.cli.commands.{file.stem}") for file in files]
+    assert {module.__name__.rpartition(".")[2].removesuffix("_") for module in modules} == set(listed)
+    assert {module.__doc__ for module in modules} == {command.help for command in listed.values()}
+    places = [module.PLACE for module in modules]
+    assert len(places) == len(set(places))
+
+
+def test_the_list_of_commands_imports_none_of_them() -> None:
+    code = (
+        "import sys; from optbench.cli.app import app; app(['--help'], standalone_mode=False)\n"
+        "sys.exit(any(name.startswith('optbench.cli.commands') for name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Check suites and report all errors at once" in done.stdout
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

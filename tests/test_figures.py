@@ -14,7 +14,7 @@ import pytest
 import algoperf_builder as algoperf
 from optbench.analysis.published import verdicts_frame
 from optbench.analysis.table import comparison
-from optbench.cli.show import report as report_command
+from optbench.cli.commands.report import write_report as report_command
 from optbench.importing.algoperf import import_algoperf
 from optbench.report import figures, plots, save, save_everything
 from optbench.report.colours import style

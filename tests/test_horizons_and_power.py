@@ -168,7 +168,7 @@ def test_one_seed_has_no_spread_to_plan_by(tmp_path: Path) -> None:
 
 
 def test_plan_detect_prints_the_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from optbench.cli.run import show_plans
+    from optbench.cli.commands.plan import show_plans
     from optbench.runner.options import RunOptions
 
     suite = a_suite(seeds=3)

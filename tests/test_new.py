@@ -16,7 +16,8 @@ from optbench.catalog.check import examine
 from optbench.catalog.data_root import data_root
 from optbench.catalog.starter import budget, scalar
 from optbench.catalog.task_defaults import complete, defaults, models_of, task_starters
-from optbench.cli import answer_parsing, new
+from optbench.cli import answer_parsing
+from optbench.cli.commands import new
 from optbench.errors import OptbenchError
 from optbench.suite.load import load
 

@@ -329,7 +329,7 @@ def test_every_format_sets_measured_beside_published(tmp_path: Path) -> None:
 
 
 def test_memory_is_judged_without_training_by_real_steps(tmp_path: Path, capsys: Any) -> None:
-    from optbench.cli.verdicts import verdicts as judge
+    from optbench.cli.commands.verdicts import print_verdicts as judge
 
     (tmp_path / "s.yaml").write_text(
         """\

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from optbench.cli.run import show_plans
+from optbench.cli.commands.plan import show_plans
 from optbench.cli.run_summary import show_end
 from optbench.errors import OptbenchError
 from optbench.executor.dispatch import Summary

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from optbench.cli import watch as command
+from optbench.cli.commands import watch as command
+from optbench.cli.commands.watch import _state, _Watcher, follow_run
 from optbench.cli.live.follow import Follower, new_events
-from optbench.cli.watch import _state, _Watcher, watch
 from optbench.store import SuiteFolder
 from optbench.store.holder import holder
 from results_builder import a_suite, curve, diverged, evaluated, finished, started, write
@@ -169,7 +169,7 @@ def test_a_finished_run_is_shown_and_left(tmp_path: Path, capsys: pytest.Capture
     suite = a_suite(seeds=1)
     write(tmp_path, suite, {("SGD", 0): curve([0.5, 0.95]), ("Adam", 0): curve([0.5, 0.6])})
     with unchanged(tmp_path):
-        assert watch(tmp_path, 0.01) == 0
+        assert follow_run(tmp_path, 0.01) == 0
     said = capsys.readouterr()
     assert "SGD" in said.out
     assert "All trials are complete" in said.err
@@ -187,7 +187,7 @@ def test_a_run_that_ends_early_says_how_to_go_on(
         (folder.path / "run.lock").write_text("")  # stopped by its Ctrl-C
 
     monkeypatch.setattr(time, "sleep", pause)
-    assert watch(folder.path, 0.01) == 0
+    assert follow_run(folder.path, 0.01) == 0
     assert "5 unfinished trials. To resume: optbench run digits" in capsys.readouterr().err
 
 
@@ -201,7 +201,7 @@ def test_ctrl_c_ends_the_watching_alone(
 
     monkeypatch.setattr(command.time, "sleep", pause)
     with folder.lock(), unchanged(tmp_path):
-        assert watch(folder.path, 0.01) == 130
+        assert follow_run(folder.path, 0.01) == 130
     assert "The run is not affected" in capsys.readouterr().err
 
 

@@ -1,45 +1,80 @@
-"""Registers all commands, in the order of `optbench --help`. Each command is a module with its own `app`.
+"""The command group. A command is a file in `commands/`, imported only when the command is used.
 
-These modules are imported at every start, so heavy imports are deferred to where they are used. Commands that need many of them
-have their options in `commands/`.
+A command's name is that of its file, without a trailing underscore. The file has a docstring, which is its manual page, a constant
+`PLACE` (its heading in `optbench --help` and its position there), and a function of the same name as the file, or a Typer `app` of several
+commands.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+import ast
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
-from optbench.cli import compare, export, importing, listing, merge, new, verify
-from optbench.cli.commands import (
-    check,
-    doctor,
-    memory,
-    plan,
-    records,
-    report,
-    run,
-    schema,
-    steps,
-    verdicts,
-    watch,
-    work,
-)
 from optbench.cli.layout import Command, Group
 from optbench.version import __version__
 
-#: headings of `optbench --help`, with the modules of their commands
-SECTIONS = {
-    "Compare optimizers": (new, check, plan, run, work, watch),
-    "Read results": (report, records, compare, verdicts),
-    "Import and share": (merge, export, importing),
-    "Look up": (listing, memory, steps, schema),
-    "Check the installation": (doctor, verify),
-}
+#: headings of `optbench --help`, in this order
+HEADINGS = (
+    "Compare optimizers",
+    "Read results",
+    "Import and share",
+    "Look up",
+    "Check the installation",
+)
+_FOLDER = Path(__file__).parent / "commands"
+
+
+class LazyGroup(Group):
+    """The commands of `commands/`. `commands` has their names, headings and manual pages, read without importing their files."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = _listed()
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        listed = self.commands.get(cmd_name)
+        return _load(listed) if listed is not None else None
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        return Group(commands=dict(self.commands), params=self.params).shell_complete(ctx, incomplete)
+
+
+def _listed() -> dict[str, Any]:
+    """Return every command without its parameters, by name, in the order of `optbench --help`."""
+    listed = []
+    for file in _FOLDER.glob("[!_]*.py"):
+        text = file.read_text(encoding="utf-8")
+        [place] = [line for line in text.splitlines() if line.startswith("PLACE = ")]
+        heading, position = ast.literal_eval(place.removeprefix("PLACE = "))
+        manual = text.split('"""', 2)[1]
+        command = Command(file.stem.removesuffix("_"), help=manual, rich_help_panel=heading)
+        listed.append((HEADINGS.index(heading), position, command))
+    return {str(command.name): command for _, _, command in sorted(listed, key=lambda each: each[:2])}
+
+
+def _load(listed: Any) -> Any:
+    """Import the file of a command. Return the command with its parameters."""
+    name = listed.name
+    stem = name if (_FOLDER / f"{name}.py").exists() else f"{name}_"
+    module = import_module(f"optbench.cli.commands.{stem}")
+    several = getattr(module, "app", None)
+    commands = several or typer.Typer(add_completion=False, rich_markup_mode=None)
+    if several is None:
+        commands.command(name, help=module.__doc__, cls=Command)(getattr(module, stem))
+    command = get_command(commands)
+    command.name, command.help = name, listed.help
+    command.rich_help_panel = listed.rich_help_panel  # type: ignore[attr-defined]
+    return command
+
 
 app = typer.Typer(
     name="optbench",
-    cls=Group,
+    cls=LazyGroup,
     help="""Which optimizer, on this workload, and how sure are we? Compare optimizers from one YAML file.
 
     Examples:
@@ -62,16 +97,3 @@ def _version(
     if version:
         print(f"optbench {__version__}")
         raise typer.Exit
-
-
-def _register(heading: str, added: typer.Typer) -> None:
-    for command in added.registered_commands:
-        command.cls = Command
-        if not isinstance(added.info.name, str):  # else its commands have a page of their own
-            command.rich_help_panel = heading
-    app.add_typer(added, cls=Group, rich_help_panel=heading)
-
-
-for _heading, _modules in SECTIONS.items():
-    for _module in _modules:
-        _register(_heading, _module.app)

@@ -21,7 +21,7 @@ def show_seeds_needed(loaded: Loaded, folder: SuiteFolder, delta: float) -> None
 
     from optbench.analysis.power import seeds_frame
     from optbench.catalog.directions import directions
-    from optbench.cli.show import print_report
+    from optbench.cli.printing import print_report
     from optbench.report.detect import detect_report
     from optbench.suite.plan import plan
 

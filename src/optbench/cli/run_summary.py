@@ -36,7 +36,7 @@ def show_end(job: Job, options: RunOptions, end: JobEnd, *, table: bool) -> bool
 
 def _print_table(results: Results) -> Exception | None:
     """Print the table. Return the error if standard output is full or closed: the files are written all the same."""
-    from optbench.cli.show import print_tables
+    from optbench.cli.printing import print_tables
 
     try:
         if any(log.evaluations or log.is_complete for log in results.suites[0].logs):

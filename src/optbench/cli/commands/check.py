@@ -1,31 +1,27 @@
-"""`optbench check`: validate suites without running them."""
+"""Check suites and report all errors at once, with file and line.
+
+Nothing is run, and neither torch nor a data set is loaded. For an unknown name the nearest valid name is shown.
+
+Examples:
+  optbench check digits
+  optbench check suites/digits.yaml suites/smoke.yaml
+  optbench check digits --set optimizers.Adam.lr=0.01
+
+Exit codes:
+  0  all suites are valid
+  2  at least one suite has an error
+"""
 
 from __future__ import annotations
-
-import typer
 
 from optbench.cli.options import Data, Seeds, Set, Suites
 from optbench.console import wrapped
 from optbench.plurals import counted
 
-app = typer.Typer(rich_markup_mode=None)
+PLACE = "Compare optimizers", 2
 
 
-@app.command()
 def check(suites: Suites, sets: Set = None, seeds: Seeds = None, data: Data = None) -> None:
-    """Check suites and report all errors at once, with file and line.
-
-    Nothing is run, and neither torch nor a data set is loaded. For an unknown name the nearest valid name is shown.
-
-    Examples:
-      optbench check digits
-      optbench check suites/digits.yaml suites/smoke.yaml
-      optbench check digits --set optimizers.Adam.lr=0.01
-
-    Exit codes:
-      0  all suites are valid
-      2  at least one suite has an error
-    """
     from optbench.runner.job import check_suites
 
     for loaded in check_suites(suites, tuple(sets or ()), seeds, data):

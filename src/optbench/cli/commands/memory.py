@@ -1,16 +1,45 @@
-"""`optbench memory`: estimate the memory that training needs, without training."""
+"""Estimate the memory needed to train a model, without training it.
+
+Reports parameters, gradients, activations and optimizer state for several optimizers. No GPU is needed.
+
+Examples:
+  optbench memory resnet20
+  optbench memory torchvision.models.resnet50 --batch-size 256 --precision bf16
+  optbench memory 'mlp(hidden=[512])' --shape 1,28,28 --optimizer adamw --optimizer 'sgd(momentum=0.9)'
+  optbench memory 'gpt(depth=12, heads=12, dim=768)' --shape 1024 --classes 50257 --batch-size 8 --precision bf16
+  optbench memory digits --format csv
+
+Exit codes:
+  0  estimated for all optimizers
+  1  at least one optimizer cannot train this model
+  2  bad input
+"""
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from optbench.catalog.types import DataInfo
 from optbench.cli import completion
+from optbench.cli.named_trials import named_trials, parse_shape
 from optbench.cli.options import Classes, Data, InputShape, ModelTask, Set, TextFormat
+from optbench.errors import OptbenchError, Problem
+from optbench.suite.types import Trial, Workload
 
-app = typer.Typer(rich_markup_mode=None)
+if TYPE_CHECKING:
+    from optbench.forecasts import Forecast
+    from optbench.report.document import Report
+    from optbench.suite.load import Loaded
+
+PLACE = "Look up", 2
 
 
 class ForecastPrecision(StrEnum):
@@ -29,7 +58,6 @@ class StepImplementation(StrEnum):
     fused = "fused"
 
 
-@app.command()
 def memory(
     model: Annotated[
         str,
@@ -85,25 +113,6 @@ def memory(
         typer.Option("--check", help="Compare the estimate with the measured peak. Needs an NVIDIA GPU."),
     ] = False,
 ) -> None:
-    """Estimate the memory needed to train a model, without training it.
-
-    Reports parameters, gradients, activations and optimizer state for several optimizers. No GPU is needed.
-
-    Examples:
-      optbench memory resnet20
-      optbench memory torchvision.models.resnet50 --batch-size 256 --precision bf16
-      optbench memory 'mlp(hidden=[512])' --shape 1,28,28 --optimizer adamw --optimizer 'sgd(momentum=0.9)'
-      optbench memory 'gpt(depth=12, heads=12, dim=768)' --shape 1024 --classes 50257 --batch-size 8 --precision bf16
-      optbench memory digits --format csv
-
-    Exit codes:
-      0  estimated for all optimizers
-      1  at least one optimizer cannot train this model
-      2  bad input
-    """
-    from optbench.cli.memory import Options
-    from optbench.cli.memory import memory as forecast
-
     options = Options(
         optimizers=tuple(optimizer or ()),
         batch_size=batch_size,
@@ -118,4 +127,207 @@ def memory(
         format=format,
         check=check,
     )
-    raise typer.Exit(forecast(model, options))
+    raise typer.Exit(print_forecasts(model, options))
+
+
+#: label -> value of `--optimizer`
+COMMON = {
+    "SGD": "sgd",
+    "SGD + momentum": "sgd(momentum=0.9)",
+    "Adam": "adam",
+    "AdamW": "adamw",
+    "AdamW amsgrad": "adamw(amsgrad=True)",
+    "NAdam": "nadam",
+    "RMSprop": "rmsprop",
+    "RMSprop centered + momentum": "rmsprop(centered=True, momentum=0.9)",
+    "Adagrad": "adagrad",
+    "Adafactor": "adafactor",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Values of the command-line options; None if not given."""
+
+    optimizers: tuple[str, ...] = ()
+    batch_size: int | None = None
+    task: str | None = None
+    shape: str | None = None
+    classes: int | None = None
+    precision: str | None = None
+    implementation: str | None = None
+    overrides: tuple[str, ...] = ()
+    data: str | None = None
+    steps: int = 3
+    format: str = "terminal"
+    check: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One workload with its rows."""
+
+    heading: str
+    trials: tuple[Trial, ...]
+    info: DataInfo
+
+
+def print_forecasts(model: str, options: Options) -> int:
+    """Print the table. Returns the exit code: 1 if an optimizer can't step on the model."""
+    from optbench.cli.printing import print_report
+    from optbench.report import check_format, render_report
+
+    check_format(options.format)
+    # Before anything imports torch: its profiler would remark on memory that it did not see allocated.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    jobs = _of_suite(model, options) if _is_suite(model) else [_of_model(model, options)]
+    rows = [_forecasts(job, options) for job in jobs]
+    report = _report(model, jobs, rows)
+    if options.format == "terminal":
+        print_report(report)
+    else:
+        sys.stdout.write(render_report(report, options.format))
+    return int(any(row.optimizer.problem for forecasts in rows for row in forecasts))
+
+
+def _is_suite(text: str) -> bool:
+    from optbench.catalog.lookup import items
+    from optbench.suite.find import shipped
+
+    return text.endswith((".yaml", ".yml")) or (text in shipped() and text not in items("models"))
+
+
+def _of_model(text: str, options: Options) -> Job:
+    named = named_trials(
+        text,
+        {typed: typed for typed in options.optimizers} or COMMON,
+        overrides=options.overrides,
+        task=options.task,
+        shape=options.shape,
+        classes=options.classes,
+        batch_size=options.batch_size or 32,
+        precision=options.precision or "fp32",
+        implementation=options.implementation or "default",
+        hint=" (or a suite file, or the name of a shipped suite)",
+    )
+    return Job("", named.trials, named.info)
+
+
+def _of_suite(text: str, options: Options) -> list[Job]:
+    from optbench.catalog.data_root import data_root
+    from optbench.catalog.task_defaults import complete
+    from optbench.suite.find import find
+    from optbench.suite.load import load
+    from optbench.suite.plan import plan
+
+    for option, value, what in (
+        ("--optimizer", options.optimizers, "optimizers"),
+        ("--task", options.task, "task"),
+    ):
+        if value:
+            raise OptbenchError(Problem(f"not allowed with a suite, which defines its own {what}", option))
+    loaded = load(find(text), options.overrides, seeds=1, complete=complete)
+    root = data_root(options.data)
+    _refuse_problems(loaded, root, data_needed=not (options.shape and options.classes))
+    changed: dict[str, Any] = {
+        "precision": options.precision or loaded.suite.precision,
+        "implementation": options.implementation or loaded.suite.implementation,
+    }
+    trials = [trial.model_copy(update=changed) for trial in plan(loaded)]
+    if options.batch_size:
+        trials = [_with_batch(trial, options.batch_size) for trial in trials]
+    jobs = []
+    firsts = {trial.workload_name: trial.workload for trial in reversed(trials)}
+    for name, workload in firsts.items():
+        info = _data_facts(workload, loaded, root, options)
+        trials = [_counted(trial, workload, loaded, root) for trial in trials]
+        heading = name if len(firsts) > 1 else ""
+        jobs.append(Job(heading, tuple(t for t in trials if t.workload_name == name), info))
+    return jobs
+
+
+def _refuse_problems(loaded: Loaded, root: Path, *, data_needed: bool) -> None:
+    from optbench.catalog.check import problems
+
+    found = problems(loaded, root)
+    of_data = [problem for problem in found if ".data" in problem.where]
+    if not data_needed:
+        found = [problem for problem in found if problem not in of_data]
+    elif of_data:
+        found.append(Problem("to estimate without the data set, pass both --shape and --classes"))
+    if found:
+        raise OptbenchError(*found)
+
+
+def _data_facts(workload: Workload, loaded: Loaded, root: Path, options: Options) -> DataInfo:
+    """Return the description of the workload's data, with `--shape` and `--classes` in place of its own."""
+    from optbench.catalog.check_workload import data_findings
+    from optbench.catalog.data_sets import task_of
+    from optbench.catalog.task_defaults import example_info
+
+    shape, classes = parse_shape(options.shape), options.classes
+    if shape is not None and classes is not None:
+        return example_info(task_of(workload.data, loaded.folder), 0, shape, classes)
+    _, info = data_findings(workload.data, loaded.folder, root, ())
+    if info is None:
+        raise OptbenchError(
+            Problem(
+                f"the data set '{workload.data.name}' does not declare its shape and classes; pass both",
+                "--shape and --classes",
+            )
+        )
+    return replace(info, shape=shape or info.shape, classes=classes or info.classes)
+
+
+def _counted(trial: Trial, workload: Workload, loaded: Loaded, root: Path) -> Trial:
+    """With a full batch as a number of samples."""
+    if trial.batch_size != "full" or trial.workload.data != workload.data:
+        return trial
+    from optbench.catalog.check_workload import data_findings
+
+    _, info = data_findings(workload.data, loaded.folder, root, ())
+    if info is None:
+        message = (
+            f"the data set '{workload.data.name}' does not declare its number of samples, which a full batch "
+            "requires; pass the number"
+        )
+        raise OptbenchError(Problem(message, "--batch-size"))
+    return _with_batch(trial, info.train)
+
+
+def _with_batch(trial: Trial, batch_size: int) -> Trial:
+    return trial.model_copy(
+        update={
+            "workload": trial.workload.model_copy(update={"batch_size": batch_size}),
+            "entry": trial.entry.model_copy(update={"batch_size": None}),
+        }
+    )
+
+
+def _forecasts(job: Job, options: Options) -> list[Forecast]:
+    from optbench.engine.memory_forecast import forecast, gpu
+
+    device = gpu() if options.check else None
+    if options.check and device is None:
+        raise OptbenchError(Problem("requires an NVIDIA GPU; none was found", "--check"))
+    rows = forecast(job.trials, job.info, options.steps)
+    if device is not None:
+        from optbench.engine.memory_forecast_check import with_measured
+
+        rows = with_measured(rows, job.trials, job.info, device)
+    return rows
+
+
+def _report(model: str, jobs: Sequence[Job], rows: Sequence[Sequence[Forecast]]) -> Report:
+    from optbench.report.memory import memory_block, memory_report
+
+    blocks = []
+    for job, forecasts in zip(jobs, rows, strict=True):
+        info = job.info
+        size = f" x {'x'.join(map(str, info.shape))}" if info.shape else ""
+        classes = f", {info.classes} classes" if info.task == "classification" else f", task {info.task}"
+        name = job.trials[0].workload.model.name
+        batches = " or ".join(str(size) for size in dict.fromkeys(row.batch_size for row in forecasts))
+        facts = f"{name}, batch of {batches}{size}{classes}, {forecasts[0].precision}"
+        blocks.append(memory_block(job.heading, facts, forecasts))
+    return memory_report(f"Memory of training {model}", blocks)

@@ -1,19 +1,32 @@
-"""`optbench plan`: list the trials of a suite without running them."""
+"""List the trials of a suite and estimate the remaining time.
+
+Same as `run --dry-run`. The estimate uses the times of finished trials.
+
+Examples:
+  optbench plan digits
+  optbench plan suites/digits.yaml --seeds 10
+  optbench plan digits --detect 0.5%
+
+Exit codes:
+  0  the suite is valid
+  2  bad input
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from optbench.cli.options import Data, Only, ResultsRoot, Seeds, Set, Suites
+from optbench.runner.job import Job, check_distinct_folders, check_suites, create_job
 from optbench.runner.options import RunOptions
 
-app = typer.Typer(rich_markup_mode=None)
+PLACE = "Compare optimizers", 3
 
 
-@app.command()
 def plan(
     suites: Suites,
     sets: Set = None,
@@ -30,20 +43,42 @@ def plan(
         ),
     ] = None,
 ) -> None:
-    """List the trials of a suite and estimate the remaining time.
-
-    Same as `run --dry-run`. The estimate uses the times of finished trials.
-
-    Examples:
-      optbench plan digits
-      optbench plan suites/digits.yaml --seeds 10
-      optbench plan digits --detect 0.5%
-
-    Exit codes:
-      0  the suite is valid
-      2  bad input
-    """
-    from optbench.cli.run import show_plans
-
     options = RunOptions(tuple(sets or ()), tuple(only or ()), seeds, results, data=data)
     raise typer.Exit(show_plans(suites, options, detect))
+
+
+def show_plans(suites: Sequence[str], options: RunOptions, detect: str | None = None) -> int:
+    """Show what `run` would do. `detect` is a difference for which to compute the number of seeds. Return the exit code."""
+    from optbench.cli.detect import check_unit, difference, show_seeds_needed
+    from optbench.cli.live.plan import show_plan
+
+    delta = difference(detect) if detect is not None else None
+    _check_device(options.device)
+    jobs = planned_jobs(suites, options)
+    if detect is not None:
+        check_unit(detect, (trial.workload.metrics[0] for job in jobs for trial in job.wanted))
+    for job in jobs:
+        show_plan(job.loaded, job.wanted, job.folder)
+        if options.executor == "slurm":
+            from optbench.runner import slurm
+
+            print(f"\n{slurm.script(job.folder, job.loaded.name, options.workers, options.sbatch)}", end="")
+        if delta is not None:
+            show_seeds_needed(job.loaded, job.folder, delta)
+    return 0
+
+
+def planned_jobs(suites: Sequence[str], options: RunOptions) -> list[Job]:
+    """Return the checked suites with what there is to run. Raises `OptbenchError`."""
+    loaded = check_suites(suites, options.overrides, options.seeds, options.data)
+    jobs = [create_job(one, options) for one in loaded]
+    check_distinct_folders(jobs)
+    return jobs
+
+
+def _check_device(device: str) -> None:
+    """Raise `OptbenchError` for a missing device, as a run would. Loads torch only if the device may be missing."""
+    if device not in ("auto", "cpu"):
+        from optbench.engine.devices import pick_all
+
+        pick_all(device)

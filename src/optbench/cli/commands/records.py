@@ -1,7 +1,22 @@
-"""`optbench records`: print all evaluations as one table."""
+"""Print every evaluation of every trial as one table.
+
+For pandas, R or a spreadsheet: one row per evaluation, one column per quantity, with the unit in the column name. A trial
+that ended before its first evaluation has one row with step 0 and its status.
+
+Examples:
+  optbench records results/digits --output digits.csv
+  optbench records results/digits --format json
+  optbench records results/digits --survival
+
+Exit codes:
+  0  written
+  2  bad input
+"""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +24,10 @@ from typing import Annotated
 import typer
 
 from optbench.cli.options import AllSeeds, Output, ResultPaths
+from optbench.cli.printing import write
+from optbench.store import read
 
-app = typer.Typer(rich_markup_mode=None)
+PLACE = "Read results", 2
 
 
 class TableFormat(StrEnum):
@@ -20,7 +37,6 @@ class TableFormat(StrEnum):
     json = "json"
 
 
-@app.command()
 def records(
     paths: ResultPaths = None,
     format: Annotated[
@@ -41,21 +57,27 @@ def records(
     ] = False,
     all_seeds: AllSeeds = False,
 ) -> None:
-    """Print every evaluation of every trial as one table.
-
-    For pandas, R or a spreadsheet: one row per evaluation, one column per quantity, with the unit in the column name. A trial
-    that ended before its first evaluation has one row with step 0 and its status.
-
-    Examples:
-      optbench records results/digits --output digits.csv
-      optbench records results/digits --format json
-      optbench records results/digits --survival
-
-    Exit codes:
-      0  written
-      2  bad input
-    """
-    from optbench.cli import show
-
     name = format.value if format else None
-    show.records(paths or [Path("results")], name, output, survival=survival, all_seeds=all_seeds)
+    write_records(paths or [Path("results")], name, output, survival=survival, all_seeds=all_seeds)
+
+
+def write_records(
+    paths: Sequence[Path],
+    format: str | None,
+    output: Path | None,
+    *,
+    survival: bool = False,
+    all_seeds: bool = False,
+) -> None:
+    """Write the records, and report seeds that are not among them on standard error."""
+    from optbench.analysis.rows import seeds_not_shown_text
+    from optbench.report import chosen_format
+    from optbench.report.records import FORMATS
+    from optbench.report.records import records as render
+
+    format = chosen_format(format, output, FORMATS)
+    results = read(paths, all_seeds=all_seeds)
+    for suite in results.suites:
+        if further := seeds_not_shown_text(suite):
+            print(f"note: {suite.path}: {further}", file=sys.stderr)
+    write(render(results, format, survival=survival), output)

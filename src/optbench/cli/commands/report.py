@@ -1,18 +1,41 @@
-"""`optbench report`: print or write the comparison tables of results."""
+"""Print the comparison tables of results, or write them.
+
+Needs no torch and no GPU.
+
+Examples:
+  optbench report
+  optbench report results/digits --format markdown
+  optbench report results/digits --output table.csv
+  optbench report results/digits --save paper
+  optbench report results/digits --format latex --table "target" --columns optimizer,final,seeds --no-captions
+
+Exit codes:
+  0  written
+  2  bad input: no results found, or an unknown format
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from optbench.cli.printing import print_report, refuse_file_name, write
+from optbench.errors import OptbenchError, Problem
+from optbench.store import Results, read
+
+if TYPE_CHECKING:
+    from optbench.report.document import Report
+
 from optbench.cli.options import AllSeeds, Output, OutputFormat, ResultPaths
 
-app = typer.Typer(rich_markup_mode=None)
+PLACE = "Read results", 1
 
 
-@app.command()
 def report(
     paths: ResultPaths = None,
     format: OutputFormat = None,
@@ -58,23 +81,112 @@ def report(
     ] = True,
     all_seeds: AllSeeds = False,
 ) -> None:
-    """Print the comparison tables of results, or write them.
-
-    Needs no torch and no GPU.
-
-    Examples:
-      optbench report
-      optbench report results/digits --format markdown
-      optbench report results/digits --output table.csv
-      optbench report results/digits --save paper
-      optbench report results/digits --format latex --table "target" --columns optimizer,final,seeds --no-captions
-
-    Exit codes:
-      0  written
-      2  bad input: no results found, or an unknown format
-    """
-    from optbench.cli import show
-
     titles = tuple(filter(None, (title.strip() for title in (columns or "").split(","))))
-    selection = show.Selection(leaderboard, tuple(tables or ()), titles, captions, chart, all_seeds)
-    show.report(paths or [Path("results")], format, output, save, selection)
+    selection = Selection(leaderboard, tuple(tables or ()), titles, captions, chart, all_seeds)
+    write_report(paths or [Path("results")], format, output, save, selection)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of a report is shown: `tables` by caption and `columns` by title; all if empty."""
+
+    leaderboard: bool = False
+    tables: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    captions: bool = True
+    chart: bool | None = None
+    all_seeds: bool = False
+
+    @property
+    def is_part(self) -> bool:
+        return bool(self.tables or self.columns)
+
+
+def write_report(
+    paths: Sequence[Path],
+    format: str | None,
+    output: Path | None,
+    save: Path | None,
+    selection: Selection = Selection(),
+) -> None:
+    """Write one format to standard output or a file, or every format into a folder; or only the leaderboard, in one format.
+
+    An `output` that is a folder, ends in a slash, or has no ending (without a `format`) is a folder for everything, as `save`.
+    """
+    from optbench import report as reports
+
+    if save is None and output is not None and format is None and _names_folder(output):
+        output, save = None, output
+    if save is not None:
+        _save(paths, save, selection)
+        return
+    format = reports.chosen_format(format, output)
+    _refuse_parts(format, selection)
+    results = read(paths, all_seeds=selection.all_seeds)
+    shown = _built(results, selection)
+    if format == "terminal" and output is None:
+        whole = not (selection.leaderboard or selection.is_part)
+        print_report(shown, results if whole else None, chart=selection.chart)
+    else:
+        write(reports.render_report(shown, format), output)
+
+
+def _save(paths: Sequence[Path], folder: Path, selection: Selection) -> None:
+    from optbench import report as reports
+
+    given = [
+        (selection.leaderboard, "--leaderboard"),
+        (bool(selection.tables), "--table"),
+        (bool(selection.columns), "--columns"),
+    ]
+    if wrong := [
+        Problem("cannot be combined with --save; use --format and --output", name) for on, name in given if on
+    ]:
+        raise OptbenchError(*wrong)
+    refuse_file_name(folder)
+    results = read(paths, all_seeds=selection.all_seeds)
+    if selection.captions:
+        files = reports.save_everything(results, folder)
+    else:
+        files = reports.save(results, folder, reports.saved_formats(), figures=True, captions=False)
+    for path in files:
+        print(path)
+
+
+def _refuse_parts(format: str, selection: Selection) -> None:
+    """Raise `OptbenchError` for options that the format does not have."""
+    from optbench.report.selection import SHOWING_TABLES
+
+    problems = []
+    if selection.is_part and format not in SHOWING_TABLES:
+        option = "--table" if selection.tables else "--columns"
+        problems.append(
+            Problem(f"requires one of the formats {', '.join(SHOWING_TABLES)}; found {format}", option)
+        )
+    if not selection.captions and format != "latex":
+        problems.append(
+            Problem(f"requires the format latex, or --save; found the format {format}", "--no-captions")
+        )
+    if problems:
+        raise OptbenchError(*problems)
+
+
+def _built(results: Results, selection: Selection) -> Report:
+    from optbench.report.selection import selected
+
+    if selection.leaderboard:
+        from optbench.report.leaderboard import build_leaderboard as build
+    else:
+        from optbench.report.build import build
+    shown = replace(build(results), captions=selection.captions)
+    return selected(shown, selection.tables, selection.columns) if selection.is_part else shown
+
+
+def _names_folder(output: Path) -> bool:
+    """Return whether the path is a folder. `Path` drops a trailing slash, so a new path without a suffix is a folder."""
+    try:
+        return output.is_dir() or (output.suffix == "" and not os.path.lexists(output))
+    except OSError as error:
+        from optbench.store.files import explained
+
+        raise explained(error, output) from error

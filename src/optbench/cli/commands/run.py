@@ -1,19 +1,49 @@
-"""`optbench run`: run the trials of suites, or resume them."""
+"""Run the trials of suites, or resume them, and print the table.
+
+Running the same command again resumes: finished trials are skipped, unfinished ones continue from their checkpoint.
+Ctrl-C writes a checkpoint and shows the command to resume. Timed CPU trials that were slowed down by other programs
+are rerun after the others. The first undisturbed attempt counts; the report lists all attempts.
+
+Examples:
+  optbench run digits
+  optbench run my_suite.yaml --seeds 5 --device cuda
+  optbench run digits --only Adam --set workload.budget.epochs=5
+  optbench run suites/digits.yaml --results /tmp/results --dry-run
+  optbench run digits --executor slurm --workers 64%8 --sbatch=--time=2:00:00
+
+Exit codes:
+  0    all trials ran (a diverged trial is a result, not an error)
+  1    at least one trial failed or ran out of memory
+  2    invalid input, or no disk space left
+  130  stopped with Ctrl-C (143: by a scheduler)
+"""
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from optbench.cli import completion
+from optbench.cli.commands.plan import planned_jobs, show_plans
 from optbench.cli.options import Data, Only, ResultsRoot, Seeds, Set, Suites
+from optbench.cli.signals import say, undisturbed
 from optbench.errors import OptbenchError, Problem
+from optbench.runner.job import Job
+from optbench.runner.observer import Listener
 from optbench.runner.options import DEFAULT_RERUNS, RunOptions
+from optbench.suite.types import Trial
 
-app = typer.Typer(rich_markup_mode=None)
+if TYPE_CHECKING:
+    from optbench.executor.api import StopRequest
+
+PLACE = "Compare optimizers", 4
 
 
 class Executor(StrEnum):
@@ -31,7 +61,6 @@ class Allocator(StrEnum):
     default = "default"
 
 
-@app.command()
 def run(
     suites: Suites,
     sets: Set = None,
@@ -149,27 +178,6 @@ def run(
         bool, typer.Option("--json", help="Print events as JSON, one per line, instead of the table.")
     ] = False,
 ) -> None:
-    """Run the trials of suites, or resume them, and print the table.
-
-    Running the same command again resumes: finished trials are skipped, unfinished ones continue from their checkpoint.
-    Ctrl-C writes a checkpoint and shows the command to resume. Timed CPU trials that were slowed down by other programs
-    are rerun after the others. The first undisturbed attempt counts; the report lists all attempts.
-
-    Examples:
-      optbench run digits
-      optbench run my_suite.yaml --seeds 5 --device cuda
-      optbench run digits --only Adam --set workload.budget.epochs=5
-      optbench run suites/digits.yaml --results /tmp/results --dry-run
-      optbench run digits --executor slurm --workers 64%8 --sbatch=--time=2:00:00
-
-    Exit codes:
-      0    all trials ran (a diverged trial is a result, not an error)
-      1    at least one trial failed or ran out of memory
-      2    invalid input, or no disk space left
-      130  stopped with Ctrl-C (143: by a scheduler)
-    """
-    from optbench.cli.run import command_line, run_suites, show_plans
-
     if jobs is not None and slots is not None:
         raise OptbenchError(Problem("use either --jobs or --slots, not both", where="--slots"))
     options = RunOptions(
@@ -196,3 +204,66 @@ def run(
     if dry_run:
         raise typer.Exit(show_plans(suites, options))
     raise typer.Exit(run_suites(suites, options, as_json=json))
+
+
+def run_suites(suites: Sequence[str], options: RunOptions, *, as_json: bool = False) -> int:
+    """Run all suites and show the results. Return the exit code. Nothing runs unless all suites are valid."""
+    from optbench.cli.run_summary import show_end
+    from optbench.cli.signals import stop_requests
+    from optbench.cli.streams import accept_closed_output
+    from optbench.runner.suite_run import run_job
+
+    accept_closed_output()
+    jobs = planned_jobs(suites, options)
+    failed = False
+    with stop_requests() as stop:
+        try:
+            for job in jobs:
+                end = run_job(job, options, stop, TerminalObserver(as_json))
+                failed = show_end(job, options, end, table=not as_json) or failed
+                if stop.asked:
+                    break
+        except KeyboardInterrupt:
+            say(f"Stopped immediately. Saved results are intact. To resume: {options.command}")
+    if stop.signal is not None:
+        return 128 + stop.signal
+    return 1 if failed else 0
+
+
+def command_line() -> str:
+    """Return the command as typed."""
+    return shlex.join(["optbench", *sys.argv[1:]])
+
+
+class TerminalObserver:
+    """Shows a run on standard error, or with `as_json` each event on standard output."""
+
+    def __init__(self, as_json: bool = False) -> None:
+        self._as_json = as_json
+
+    def message(self, text: str) -> None:
+        say(text)
+
+    @contextmanager
+    def round(
+        self,
+        job: Job,
+        pending: Sequence[Trial],
+        environment: Mapping[str, Any],
+        *,
+        parallel: int,
+        stop: StopRequest,
+    ) -> Iterator[Listener]:
+        from optbench.cli.live.display import display
+
+        with display(
+            job.loaded,
+            job.wanted,
+            pending,
+            dict(environment),
+            job.folder,
+            stop=stop,
+            at_once=parallel,
+            as_json=self._as_json,
+        ) as listen:
+            yield listen if self._as_json else undisturbed(listen)

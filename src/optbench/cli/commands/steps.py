@@ -1,7 +1,26 @@
-"""`optbench steps`: measure the time of `step()` for each optimizer on this machine."""
+"""Measure the time of `step()` and compare it with its memory traffic.
+
+Each optimizer is measured on the model's parameters with each available implementation, in interleaved rounds. The
+floor is the time of one pass over memory that moves as many bytes as the update reads and writes.
+
+Examples:
+  optbench steps
+  optbench steps resnet20 --optimizer adam --optimizer rmsprop --threads 1
+  optbench steps 'gpt(depth=6, dim=384)' --classes 50257 --optimizer adamw
+  optbench steps --implementation fused --implementation compiled --save steps
+
+Exit codes:
+  0    all optimizers were measured
+  1    at least one optimizer could not be measured; its rows say why
+  2    bad input
+  130  stopped with Ctrl-C
+"""
 
 from __future__ import annotations
 
+import os
+import sys
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +30,7 @@ import typer
 from optbench.cli import completion
 from optbench.cli.options import Classes, Data, Device, InputShape, ModelTask, TextFormat
 
-app = typer.Typer(rich_markup_mode=None)
+PLACE = "Look up", 3
 
 
 class MeasuredImplementation(StrEnum):
@@ -23,7 +42,6 @@ class MeasuredImplementation(StrEnum):
     compiled = "compiled"
 
 
-@app.command()
 def steps(
     model: Annotated[
         str,
@@ -70,25 +88,6 @@ def steps(
         typer.Option("--save", metavar="DIR", help="Also write the tables and a figure to this folder."),
     ] = None,
 ) -> None:
-    """Measure the time of `step()` and compare it with its memory traffic.
-
-    Each optimizer is measured on the model's parameters with each available implementation, in interleaved rounds. The
-    floor is the time of one pass over memory that moves as many bytes as the update reads and writes.
-
-    Examples:
-      optbench steps
-      optbench steps resnet20 --optimizer adam --optimizer rmsprop --threads 1
-      optbench steps 'gpt(depth=6, dim=384)' --classes 50257 --optimizer adamw
-      optbench steps --implementation fused --implementation compiled --save steps
-
-    Exit codes:
-      0    all optimizers were measured
-      1    at least one optimizer could not be measured; its rows say why
-      2    bad input
-      130  stopped with Ctrl-C
-    """
-    from optbench.cli.steps import Options, measure_steps
-
     options = Options(
         tuple(optimizer or ()),
         tuple(name.value for name in implementation or ()),
@@ -103,3 +102,97 @@ def steps(
         save,
     )
     raise typer.Exit(measure_steps(model, options))
+
+
+#: label -> value of `--optimizer`
+COMMON = {
+    "SGD": "sgd",
+    "SGD + momentum": "sgd(momentum=0.9)",
+    "Nesterov + decay": "sgd(momentum=0.9, nesterov=True, weight_decay=5e-4)",
+    "Adam": "adam",
+    "AdamW": "adamw",
+    "Adagrad": "adagrad",
+    "RMSprop": "rmsprop",
+}
+_SUFFIXES = {"markdown": ".md", "csv": ".csv", "json": ".json"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Values of the command-line options; None or () if not given."""
+
+    optimizers: tuple[str, ...]
+    implementations: tuple[str, ...]
+    rounds: int
+    threads: int | None
+    task: str | None
+    shape: str | None
+    classes: int | None
+    device: str
+    data: str | None
+    format: str
+    save: Path | None
+
+
+def measure_steps(model: str, options: Options) -> int:
+    """Print the table on standard output, progress on standard error. Returns the exit code: 1 if nothing could be measured of
+    some optimizer. Raises `OptbenchError`."""
+    from optbench.catalog.data_root import data_root
+    from optbench.cli.named_trials import named_trials
+    from optbench.cli.printing import print_report, refuse_file_name
+    from optbench.report import check_format, render_report
+    from optbench.store.files import make_folder, write_whole
+
+    check_format(options.format)
+    rows = {typed: typed for typed in options.optimizers} or COMMON
+    named = named_trials(model, rows, task=options.task, shape=options.shape, classes=options.classes)
+    if options.save is not None:
+        refuse_file_name(options.save)
+        make_folder(options.save)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    import torch
+
+    from optbench.engine.allocator import tune
+    from optbench.engine.compile_warmup import keep_compiled
+    from optbench.engine.devices import pick
+    from optbench.engine.step_times import IMPLEMENTATIONS, step_times
+    from optbench.report.steps import save_figure, steps_report
+
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    device = pick(options.device)
+    if os.environ.get("OPTBENCH_ALLOCATOR") != "default":
+        tune(device.type)
+    keep_compiled(data_root(options.data))
+    asked = tuple(dict.fromkeys(options.implementations)) or IMPLEMENTATIONS
+    try:
+        times = step_times(
+            named.trials,
+            asked,
+            named.info,
+            device,
+            options.rounds,
+            on_progress=_show_progress,
+        )
+    finally:
+        _show_progress("", 0, 0)
+    times = replace(times, model=model)  # with its arguments, as typed
+    report = steps_report(times)
+    if options.format == "terminal":
+        print_report(report)
+    else:
+        sys.stdout.write(render_report(report, options.format))
+    if options.save is not None:
+        for name, suffix in _SUFFIXES.items():
+            write_whole(options.save / f"steps{suffix}", render_report(report, name))
+        save_figure(times, options.save)
+    measured = {row.label for row in times.rows if not row.problem}
+    return int(any(row.label not in measured for row in times.rows))
+
+
+def _show_progress(text: str, done: int, of: int) -> None:
+    """One line that is written over, on a terminal only; an empty text clears it."""
+    if sys.stderr.isatty():
+        counted = f"[{done + 1}/{of}] {text}" if text else ""
+        sys.stderr.write(f"\r\033[K{counted[:78]}")
+        sys.stderr.flush()

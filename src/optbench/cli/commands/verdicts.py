@@ -1,19 +1,39 @@
-"""`optbench verdicts`: compare published values with measured ones."""
+"""Compare a suite's published values with measured ones.
+
+Where no trial has measured the optimizer state, it is measured now by a few steps on the model. Nothing is trained.
+
+Examples:
+  optbench verdicts resnet50
+  optbench verdicts gradient_descent --results results
+  optbench verdicts resnet50 --format markdown
+
+Exit codes:
+  0  each row has a verdict
+  2  bad input, or no published rows
+"""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from optbench.cli import completion
 from optbench.cli.options import AllSeeds, Data, ResultsRoot, Set, TextFormat
+from optbench.errors import OptbenchError, Problem
+from optbench.store import Results, SuiteFolder, SuiteResults, make_plan, read
 
-app = typer.Typer(rich_markup_mode=None)
+if TYPE_CHECKING:
+    from optbench.suite.load import Loaded
+    from optbench.suite.types import Trial
+
+PLACE = "Read results", 4
 
 
-@app.command()
 def verdicts(
     suite: Annotated[
         str,
@@ -29,19 +49,88 @@ def verdicts(
     format: TextFormat = "terminal",
     all_seeds: AllSeeds = False,
 ) -> None:
-    """Compare a suite's published values with measured ones.
+    print_verdicts(suite, tuple(sets or ()), results, data, format, all_seeds=all_seeds)
 
-    Where no trial has measured the optimizer state, it is measured now by a few steps on the model. Nothing is trained.
 
-    Examples:
-      optbench verdicts resnet50
-      optbench verdicts gradient_descent --results results
-      optbench verdicts resnet50 --format markdown
+def print_verdicts(
+    suite: str,
+    overrides: Sequence[str],
+    results: Path,
+    data: str | None,
+    format: str,
+    *,
+    all_seeds: bool = False,
+) -> None:
+    """Print the verdicts by what the suite file says now; `results` may hold measurements or not."""
+    from optbench.analysis.published import verdicts_frame
+    from optbench.analysis.rows import seeds_not_shown_text
+    from optbench.cli.printing import print_report
+    from optbench.report import check_format, render_report
+    from optbench.report.published import published_report
+    from optbench.runner.job import check_suites
+    from optbench.suite.plan import plan
 
-    Exit codes:
-      0  each row has a verdict
-      2  bad input, or no published rows
-    """
-    from optbench.cli.verdicts import verdicts as judge
+    check_format(format)
+    [loaded] = check_suites([suite], overrides, None, data)
+    if not loaded.suite.published:
+        raise OptbenchError(Problem("the suite has no 'published' rows", file=str(loaded.path)))
+    trials = plan(loaded)
+    measured = _measured(loaded, trials, results, all_seeds=all_seeds)
+    if further := seeds_not_shown_text(measured):
+        print(f"note: {measured.path}: {further}", file=sys.stderr)
+    multiples = _state_multiples(loaded, trials, measured, data)
+    frame = verdicts_frame(Results((measured,)), multiples)
+    report = published_report(f"{loaded.suite.title or loaded.name}: published rows", frame)
+    if format == "terminal":
+        print_report(report)
+    else:
+        sys.stdout.write(render_report(report, format))
 
-    judge(suite, tuple(sets or ()), results, data, format, all_seeds=all_seeds)
+
+def _measured(loaded: Loaded, trials: Sequence[Trial], results: Path, *, all_seeds: bool) -> SuiteResults:
+    """Return what is stored of the suite, by the present plan of the file, with the seeds of the last run."""
+    folder = SuiteFolder.of(results, loaded.name)
+    plan = make_plan(loaded.name, loaded.suite, trials)
+    if not any(folder.trials.glob("*.jsonl")):
+        return SuiteResults(loaded.name, folder.path, plan, ())
+    [stored] = read([folder.path], all_seeds=all_seeds).suites
+    seeds = stored.plan.seeds if stored.plan is not None else plan.seeds
+    return replace(stored, plan=replace(plan, seeds=seeds))
+
+
+def _state_multiples(
+    loaded: Loaded, trials: Sequence[Trial], measured: SuiteResults, data: str | None
+) -> dict[tuple[str, str], float]:
+    """By workload and label, for entries of which something is published and no trial has told."""
+    from optbench.catalog.data_root import data_root
+    from optbench.catalog.data_sets import describe_data
+
+    asked = {row.optimizer for row in loaded.suite.published if row.values.memory_overhead is not None}
+    asked |= {
+        claim.over
+        for row in loaded.suite.published
+        for claim in row.values.given.values()
+        if claim.over is not None
+    }
+    told = {
+        (log.trial["workload_name"], log.trial["label"])
+        for log in measured.logs
+        if log.finished is not None and log.finished.state_bytes is not None
+    }
+    wanted = {
+        (trial.workload_name, trial.label): trial
+        for trial in reversed(trials)
+        if trial.label in asked and not trial.point and (trial.workload_name, trial.label) not in told
+    }
+    if not wanted:
+        return {}
+    from optbench.engine.state_multiples import state_multiples
+
+    found: dict[tuple[str, str], float] = {}
+    for name in dict.fromkeys(name for name, _ in wanted):
+        own = {key: trial for key, trial in wanted.items() if key[0] == name}
+        workload = next(iter(own.values())).workload
+        info = describe_data(workload.data, data_root(data), loaded.folder)
+        if info is not None:
+            found |= zip(own, state_multiples(list(own.values()), info), strict=True)
+    return found

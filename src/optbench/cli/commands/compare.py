@@ -1,4 +1,25 @@
-"""`optbench compare`: compare two sets of results per entry, with gates for continuous integration."""
+"""Compare two sets of results per entry, with intervals.
+
+For example two versions of torch, two machines, or before and after a change. Reports AFTER minus BEFORE for each suite,
+workload, horizon, target and optimizer in both, the differences in suite and environment, and entries in only one of them.
+The comparison is paired by seed where both ran the same seeds from the same weights, otherwise the groups are independent
+(Welch's test). With fewer than 5 seeds it is preliminary.
+
+A gate fails if the nearer bound of the 95 % interval (Holm-adjusted over the entries) exceeds the threshold. If only the
+estimate exceeds it, the gate is inconclusive: a warning, or a failure with --strict. A gate that cannot be evaluated fails:
+no common entry, no values, one seed, trials of AFTER that have not run, seeds that diverged or failed only in AFTER, or
+identical records on both sides. Sizes that are equal for all seeds need no interval.
+
+Examples:
+  optbench compare results-torch-2.11 results-torch-2.12
+  optbench compare baseline/digits results/digits --fail-if-slower 5% --fail-if-worse 0.5%
+  optbench compare baseline results --fail-if-more-memory 2% --strict --output changes.md
+
+Exit codes:
+  0  compared, and all gates passed
+  1  a gate failed or could not be evaluated
+  2  bad input
+"""
 
 from __future__ import annotations
 
@@ -16,7 +37,7 @@ if TYPE_CHECKING:
     from optbench.analysis.gates import Gate, Judgement
     from optbench.store import Results
 
-app = typer.Typer(rich_markup_mode=None)
+PLACE = "Read results", 3
 
 
 @dataclass(frozen=True)
@@ -32,7 +53,6 @@ class Options:
     all_seeds: bool = False
 
 
-@app.command()
 def compare(
     before: Annotated[
         Path, typer.Argument(metavar="BEFORE", help="Results folder, or a folder that contains results.")
@@ -67,28 +87,6 @@ def compare(
     strict: Annotated[bool, typer.Option("--strict", help="Also fail on inconclusive gates.")] = False,
     all_seeds: AllSeeds = False,
 ) -> None:
-    """Compare two sets of results per entry, with intervals.
-
-    For example two versions of torch, two machines, or before and after a change. Reports AFTER minus BEFORE for each suite,
-    workload, horizon, target and optimizer in both, the differences in suite and environment, and entries in only one of them.
-    The comparison is paired by seed where both ran the same seeds from the same weights, otherwise the groups are independent
-    (Welch's test). With fewer than 5 seeds it is preliminary.
-
-    A gate fails if the nearer bound of the 95 % interval (Holm-adjusted over the entries) exceeds the threshold. If only the
-    estimate exceeds it, the gate is inconclusive: a warning, or a failure with --strict. A gate that cannot be evaluated fails:
-    no common entry, no values, one seed, trials of AFTER that have not run, seeds that diverged or failed only in AFTER, or
-    identical records on both sides. Sizes that are equal for all seeds need no interval.
-
-    Examples:
-      optbench compare results-torch-2.11 results-torch-2.12
-      optbench compare baseline/digits results/digits --fail-if-slower 5% --fail-if-worse 0.5%
-      optbench compare baseline results --fail-if-more-memory 2% --strict --output changes.md
-
-    Exit codes:
-      0  compared, and all gates passed
-      1  a gate failed or could not be evaluated
-      2  bad input
-    """
     raise typer.Exit(
         run(before, after, Options(format, output, slower, worse, more_memory, strict, all_seeds))
     )
@@ -105,7 +103,7 @@ def run(before: Path, after: Path, options: Options) -> int:
     from optbench.analysis.gates import fails, judge
     from optbench.analysis.matching import match
     from optbench.analysis.settings import differences, one_sided_frame
-    from optbench.cli import show
+    from optbench.cli import printing
     from optbench.report.changes import changes_report
 
     matched = match(first, second)
@@ -114,9 +112,9 @@ def run(before: Path, after: Path, options: Options) -> int:
     judgements = [judgement for gate in gates for judgement in judge(items, gate, difference)]
     report = changes_report(matched, items, judgements, (str(before), str(after)))
     if format == "terminal" and options.output is None:
-        show.print_report(report)
+        printing.print_report(report)
     else:
-        show.write(reports.render_report(report, format), options.output)
+        printing.write(reports.render_report(report, format), options.output)
     _print_failed_gates(judgements)
     return int(fails(judgements, strict=options.strict))
 

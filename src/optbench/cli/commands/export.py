@@ -1,4 +1,18 @@
-"""`optbench export`: write results in the file format of another tool."""
+"""Write results as files for TensorBoard, Weights & Biases or MLflow.
+
+Each trial becomes a run with its settings, evaluations, final metrics and status. Nothing is uploaded. Exporting again adds
+new trials, replaces runs of changed trials, and leaves other runs unchanged. Each tool needs an extra, for example
+pip install 'optbench[tensorboard]'.
+
+Examples:
+  optbench export tensorboard results/digits
+  optbench export wandb results --output shared
+  optbench export mlflow results
+
+Exit codes:
+  0  written
+  2  bad input, or the tool's library is not installed
+"""
 
 from __future__ import annotations
 
@@ -11,7 +25,7 @@ from optbench.cli.options import ResultPaths
 from optbench.console import wrapped
 from optbench.plurals import counted
 
-app = typer.Typer(rich_markup_mode=None)
+PLACE = "Import and share", 2
 
 
 def _tools() -> list[str]:
@@ -20,7 +34,6 @@ def _tools() -> list[str]:
     return list(known_tools())
 
 
-@app.command()
 def export(
     tool: Annotated[
         str,
@@ -32,21 +45,6 @@ def export(
         typer.Option("--output", metavar="DIR", help="Folder to write to. Default: exported/TOOL."),
     ] = None,
 ) -> None:
-    """Write results as files for TensorBoard, Weights & Biases or MLflow.
-
-    Each trial becomes a run with its settings, evaluations, final metrics and status. Nothing is uploaded. Exporting again adds
-    new trials, replaces runs of changed trials, and leaves other runs unchanged. Each tool needs an extra, for example
-    pip install 'optbench[tensorboard]'.
-
-    Examples:
-      optbench export tensorboard results/digits
-      optbench export wandb results --output shared
-      optbench export mlflow results
-
-    Exit codes:
-      0  written
-      2  bad input, or the tool's library is not installed
-    """
     from optbench.exporting import exporter
     from optbench.store import read
 

@@ -1,4 +1,20 @@
-"""`optbench new`: write a first suite, from answers or options."""
+"""Write a first suite, from questions or options.
+
+In a terminal, it asks for values that no option gives, the task first. The budget is computed from the total time: training
+steps of the model are timed for about one second, and the steps that fit into 70 % of the time are divided among the trials. The
+rest is for start-up and evaluation. If the model cannot be timed, 0.02 s per step is assumed, and the file states this.
+
+Examples:
+  optbench new
+  optbench new first.yaml --model small_cnn --data digits --optimizer sgd --optimizer adamw
+  optbench new --model gpt --data text --optimizer adamw --optimizer 'sgd(lr=0.2)'
+  optbench new --model 'mlp(hidden=[64])' --data digits --optimizer 'sgd(lr=0.1)' --optimizer adam --minutes 2 --seeds 3
+
+Exit codes:
+  0    written, and `optbench check` passes
+  2    invalid input, missing options without a terminal, or the file exists
+  130  stopped with Ctrl-C or Ctrl-D; nothing is written
+"""
 
 from __future__ import annotations
 
@@ -24,12 +40,11 @@ if TYPE_CHECKING:
     from optbench.catalog.types import DataInfo
     from optbench.suite.types import Component
 
-app = typer.Typer(rich_markup_mode=None)
+PLACE = "Compare optimizers", 1
 
 T = TypeVar("T")
 
 
-@app.command()
 def new(
     file: Annotated[
         Path | None,
@@ -98,23 +113,6 @@ def new(
         ),
     ] = None,
 ) -> None:
-    """Write a first suite, from questions or options.
-
-    In a terminal, it asks for values that no option gives, the task first. The budget is computed from the total time: training
-    steps of the model are timed for about one second, and the steps that fit into 70 % of the time are divided among the trials. The
-    rest is for start-up and evaluation. If the model cannot be timed, 0.02 s per step is assumed, and the file states this.
-
-    Examples:
-      optbench new
-      optbench new first.yaml --model small_cnn --data digits --optimizer sgd --optimizer adamw
-      optbench new --model gpt --data text --optimizer adamw --optimizer 'sgd(lr=0.2)'
-      optbench new --model 'mlp(hidden=[64])' --data digits --optimizer 'sgd(lr=0.1)' --optimizer adam --minutes 2 --seeds 3
-
-    Exit codes:
-      0    written, and `optbench check` passes
-      2    invalid input, missing options without a terminal, or the file exists
-      130  stopped with Ctrl-C or Ctrl-D; nothing is written
-    """
     given = Given(file, model, data, tuple(optimizer or ()), minutes, seeds, target, task)
     from optbench.catalog.data_root import data_root
 

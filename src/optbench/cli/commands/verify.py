@@ -1,4 +1,23 @@
-"""`optbench verify`: check torch's optimizers against reference implementations, and plug-ins for conformance."""
+"""Check torch's optimizers against reference implementations, or a plug-in.
+
+Without an argument, each optimizer of the installed torch is compared with an implementation of its published equations. With
+an argument, this optimizer is tested for what a training loop needs: checkpoints, changed learning rates, missing gradients,
+closures and more. Without --closure and --create-graph, a short test determines whether it needs them. With --all, the same
+checks are run on every class that `optbench list optimizers` shows for a package, each in its own process.
+
+Examples:
+  optbench verify
+  optbench verify my_opt.py:MyOpt --set lr=0.1
+  optbench verify my_opt.py:MyAdam --as adam
+  optbench verify sam.py:SAM --set base_optimizer=torch.optim.SGD --set lr=0.1
+  optbench verify torch.optim.SGD --set lr=0.1 --as sgd
+  optbench verify --all pytorch_optimizer --format markdown
+
+Exit codes:
+  0  all within tolerance, and all checks passed
+  1  a deviation, or a failed check
+  2  bad input
+"""
 
 from __future__ import annotations
 
@@ -22,7 +41,7 @@ if TYPE_CHECKING:
     from optbench.verify.installed import Checked
     from optbench.verify.toy_problem import Plugin
 
-app = typer.Typer(rich_markup_mode=None)
+PLACE = "Check the installation", 2
 
 
 @dataclass(frozen=True)
@@ -37,7 +56,6 @@ class Options:
     create_graph: bool = False
 
 
-@app.command()
 def verify(
     optimizer: Annotated[
         str | None,
@@ -86,26 +104,6 @@ def verify(
     ] = "table",
     device: Device = "auto",
 ) -> None:
-    """Check torch's optimizers against reference implementations, or a plug-in.
-
-    Without an argument, each optimizer of the installed torch is compared with an implementation of its published equations. With
-    an argument, this optimizer is tested for what a training loop needs: checkpoints, changed learning rates, missing gradients,
-    closures and more. Without --closure and --create-graph, a short test determines whether it needs them. With --all, the same
-    checks are run on every class that `optbench list optimizers` shows for a package, each in its own process.
-
-    Examples:
-      optbench verify
-      optbench verify my_opt.py:MyOpt --set lr=0.1
-      optbench verify my_opt.py:MyAdam --as adam
-      optbench verify sam.py:SAM --set base_optimizer=torch.optim.SGD --set lr=0.1
-      optbench verify torch.optim.SGD --set lr=0.1 --as sgd
-      optbench verify --all pytorch_optimizer --format markdown
-
-    Exit codes:
-      0  all within tolerance, and all checks passed
-      1  a deviation, or a failed check
-      2  bad input
-    """
     options = Options(tuple(sets or ()), equation, tuple(allow or ()), device, closure, create_graph)
     if every:
         raise typer.Exit(verify_packages(optimizer or "", format_, options))

@@ -1,4 +1,19 @@
-"""`optbench merge`: merge results of the same suite from several machines."""
+"""Merge results of the same suite from several machines.
+
+Each machine can run some of the seeds (`--set seeds=[5,6]`) or optimizers (`--only LABEL`). The report of the merged folder
+is that of a single run. The destination changes only after everything was checked and copied. Errors: the resolved suites
+differ in more than their seeds, configurations, devices or versions differ (see --allow-mixed), a file is damaged or cut off,
+a run is using a folder, or a trial has different records in two folders. Identical files count once. Records are never
+overwritten. If a merge is killed while it moves files, the same command finishes it.
+
+Examples:
+  optbench merge machine-a/results machine-b/results --into results
+  optbench merge a/digits b/digits c/digits --into all --dry-run
+
+Exit codes:
+  0  merged, or nothing to merge
+  2  an error: the destination is unchanged
+"""
 
 from __future__ import annotations
 
@@ -10,10 +25,9 @@ import typer
 from optbench.console import wrapped
 from optbench.plurals import counted
 
-app = typer.Typer(rich_markup_mode=None)
+PLACE = "Import and share", 1
 
 
-@app.command()
 def merge(
     paths: Annotated[
         list[Path],
@@ -34,22 +48,6 @@ def merge(
         bool, typer.Option("--dry-run", help="Check everything and show what would be copied.")
     ] = False,
 ) -> None:
-    """Merge results of the same suite from several machines.
-
-    Each machine can run some of the seeds (`--set seeds=[5,6]`) or optimizers (`--only LABEL`). The report of the merged folder
-    is that of a single run. The destination changes only after everything was checked and copied. Errors: the resolved suites
-    differ in more than their seeds, configurations, devices or versions differ (see --allow-mixed), a file is damaged or cut off,
-    a run is using a folder, or a trial has different records in two folders. Identical files count once. Records are never
-    overwritten. If a merge is killed while it moves files, the same command finishes it.
-
-    Examples:
-      optbench merge machine-a/results machine-b/results --into results
-      optbench merge a/digits b/digits c/digits --into all --dry-run
-
-    Exit codes:
-      0  merged, or nothing to merge
-      2  an error: the destination is unchanged
-    """
     from optbench.store.merge import apply_merge, plan_merge
 
     merges = plan_merge(paths, into, allow_mixed=allow_mixed)

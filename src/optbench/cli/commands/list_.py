@@ -1,4 +1,18 @@
-"""`optbench list`: list the names that a suite can use, with their arguments."""
+"""List the names that a suite can use, with their arguments.
+
+Arguments are shown in the syntax of a suite, with their defaults. A suite can also use import paths
+(torchvision.models.resnet50) and files (my_model.py:Net). `optimizers` also lists the classes of installed packages, such as
+pytorch_optimizer.Lion, read from their source without importing them.
+
+Examples:
+  optbench list models
+  optbench list optimizers
+  optbench list suites
+
+Exit codes:
+  0  printed
+  2  unknown kind
+"""
 
 from __future__ import annotations
 
@@ -16,14 +30,13 @@ from optbench.errors import OptbenchError, Problem, nearest
 if TYPE_CHECKING:
     from optbench.catalog.signatures import Parameter
 
-app = typer.Typer(rich_markup_mode=None)
+PLACE = "Look up", 1
 
 KINDS = ("models", "data", "optimizers", "schedules", "metrics", "losses", "initialisations", "suites")
 #: of torch's optimizers: how a step is computed, which is the suite's `implementation`, or for other uses than training
 _UNSHOWN = {"foreach", "fused", "capturable", "differentiable", "maximize"}
 
 
-@app.command("list")
 def list_(
     kind: Annotated[
         str,
@@ -32,21 +45,6 @@ def list_(
         ),
     ],
 ) -> None:
-    """List the names that a suite can use, with their arguments.
-
-    Arguments are shown in the syntax of a suite, with their defaults. A suite can also use import paths
-    (torchvision.models.resnet50) and files (my_model.py:Net). `optimizers` also lists the classes of installed packages, such as
-    pytorch_optimizer.Lion, read from their source without importing them.
-
-    Examples:
-      optbench list models
-      optbench list optimizers
-      optbench list suites
-
-    Exit codes:
-      0  printed
-      2  unknown kind
-    """
     if kind not in KINDS:
         raise OptbenchError(Problem(f"unknown kind '{kind}'; {nearest(kind, KINDS)}", "KIND"))
     width = min(shutil.get_terminal_size((100, 24)).columns, 120)

@@ -1,4 +1,12 @@
-"""`optbench import`: import logs of other tools as results."""
+"""Import logs of other tools as results.
+
+Importing the same logs again changes nothing. Logs that have changed replace the imported trials.
+
+Examples:
+  optbench import csv log.csv --target 'accuracy>=0.97'
+  optbench import tensorboard runs --runs '{optimizer}/{seed}'
+  optbench import csv --help
+"""
 
 from __future__ import annotations
 
@@ -7,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from optbench.cli.layout import Command, Group
 from optbench.console import wrapped
 from optbench.importing.readers import known_readers
 from optbench.plurals import counted
@@ -14,21 +23,17 @@ from optbench.plurals import counted
 if TYPE_CHECKING:
     from optbench.importing.write import Written
 
+PLACE = "Import and share", 3
+
 _EXIT_CODES = """Exit codes:
   0  imported
   2  bad input: a column is missing, or a value cannot be read"""
 
 app = typer.Typer(
-    name="import",
-    help="""Import logs of other tools as results.
-
-    Importing the same logs again changes nothing. Logs that have changed replace the imported trials.
-
-    Examples:
-      optbench import csv log.csv --target 'accuracy>=0.97'
-      optbench import tensorboard runs --runs '{optimizer}/{seed}'
-      optbench import csv --help""",
+    cls=Group,
+    help=__doc__,
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode=None,
 )
 
@@ -37,7 +42,7 @@ Results = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=Command)
 def algoperf(
     logs: Annotated[
         Path,
@@ -153,4 +158,4 @@ def _print_import(written: Written, findings: tuple[str, ...]) -> None:
 
 
 for _kind, _manual in known_readers().items():
-    app.command(name=_kind, help=f"{_manual}\n\n{_EXIT_CODES}")(_import_logs)
+    app.command(name=_kind, cls=Command, help=f"{_manual}\n\n{_EXIT_CODES}")(_import_logs)
