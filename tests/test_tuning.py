@@ -17,6 +17,7 @@ from optbench.analysis.tuning import expected_band, expected_curve, studies, tun
 from optbench.catalog.check import problems
 from optbench.errors import OptbenchError
 from optbench.events import Evaluated, Event, Finished
+from optbench.executor.stack_partition import split_into_stacks
 from optbench.report.figures import drawings
 from optbench.report.plots import Line
 from optbench.store import Results, read
@@ -338,6 +339,108 @@ def test_a_missing_extra_is_reported_with_its_name(tmp_path: Path, monkeypatch: 
     assert [p.message for p in found] == ["the sampler 'tpe' requires Optuna: pip install 'optbench[tune]'"]
 
 
+# --- pruning
+
+PRUNED = SUITE.replace("trials: 4", "trials: 8, prune: {rung: 1/4, keep: 1/2}").replace(
+    "2 epochs", "8 epochs"
+)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("rung: 2", r"prune.rung: expected a fraction between 0 and 1, as in 1/4; found 2"),
+        ("rung: 1/0", r"prune.rung: expected a fraction between 0 and 1"),
+        ("rung: 1/4, keep: 1/2}, sampler: {x: 1", r"sampler: expected"),
+    ],
+)
+def test_invalid_rungs_are_reported(wrong: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(OptbenchError, match=message):
+        _write(tmp_path, PRUNED.replace("rung: 1/4", wrong))
+
+
+def test_pruning_needs_a_sampler_that_ignores_results(tmp_path: Path) -> None:
+    with pytest.raises(
+        OptbenchError, match="expected 'prune' with a sampler that ignores results; found tpe"
+    ):
+        _write(tmp_path, PRUNED.replace("trials: 8", "trials: 8, sampler: tpe"))
+
+
+def test_all_points_train_to_the_rung_and_the_best_for_the_whole_budget(tmp_path: Path) -> None:
+    loaded = _write(tmp_path, PRUNED)
+    first = [t for t in plan(loaded) if t.study is not None]
+    assert {str(t.workload.budget) for t in first} == {"2 epochs"}
+    assert {str(t.entry.horizon) for t in first} == {"8 epochs"}  # the schedule is that of the whole budget
+    assert len(first) == 2 * 8
+    trials = [t for t in plan(loaded, score=_distance) if t.study is not None]
+    assert trials[:16] == first
+    whole = [t for t in trials if t.rung is None]
+    assert {str(t.workload.budget) for t in whole} == {"8 epochs"}
+    for label in ("SGD", "Adam"):
+        ranked = sorted((t for t in first if t.label == label), key=_distance)
+        kept = [t.point for t in whole if t.label == label]
+        assert sorted(map(str, kept)) == sorted(str(t.point) for t in ranked[:4])
+    unpruned = {t.id for t in plan(_write(tmp_path, PRUNED.replace(", prune: {rung: 1/4, keep: 1/2}", "")))}
+    assert {t.id for t in whole} <= unpruned
+
+
+def test_trials_of_different_lengths_are_never_in_one_stack(tmp_path: Path) -> None:
+    """The budget of a stack is that of its first trial: tuning trials, rungs and sweeps differ in theirs."""
+    trials = [t for t in plan(_write(tmp_path, PRUNED), None, lambda *_: "", score=_distance) if t.point]
+    assert {t.engine for t in trials} == {"stacked"}
+    stacks = split_into_stacks(trials, 1)
+    assert sorted(len(stack) for stack in stacks) == [8, 16]
+    assert all(len({str(trial.workload.budget) for trial in stack}) == 1 for stack in stacks)
+
+
+def test_trials_that_diverged_before_the_rung_are_not_continued(tmp_path: Path) -> None:
+    loaded = _write(tmp_path, PRUNED)
+    trials = plan(loaded, score=lambda t: np.inf if t.point["lr"] > 0.002 else _distance(t))
+    whole = [t for t in trials if t.study is not None and t.rung is None and t.label == "SGD"]
+    assert all(t.point["lr"] <= 0.002 for t in whole)
+    assert len(whole) <= 2
+
+
+def test_the_selected_trial_is_a_whole_one_and_costs_are_those_that_were_trained(tmp_path: Path) -> None:
+    """The worst settings look best at the rung of neither entry; a pruned trial is never selected."""
+
+    def events(trial: Trial) -> list[Event]:
+        rate = trial.point.get("lr") or trial.entry.rules[0].arguments["lr"]
+        good = 0.9 - 0.1 * abs(np.log10(rate) + 1)
+        epochs = 2 if trial.rung is not None else 8
+        return curve([good + (0.3 if trial.rung is not None else 0)] * epochs)
+
+    loaded = _write(tmp_path, PRUNED)
+    stored: dict[str, list[Event]] = {}
+
+    def score(trial: Trial) -> float | None:
+        return -stored[trial.id][-1].final["last"]["accuracy"] if trial.id in stored else None  # type: ignore[union-attr]
+
+    for _ in range(3):
+        known = winners(read([tmp_path / "r"])) if stored else {}
+        trials = plan(loaded, score=score, winners=known)
+        stored = {t.id: events(t) for t in trials}
+        write_trials(tmp_path / "r", loaded.suite, trials, stored, name="s")
+    frame = tuning_frame(read([tmp_path / "r"])).set_index("optimizer")
+    assert set(frame["trials"]) == set(frame["complete"]) == {8}
+    assert set(frame["pruned"]) == {4}
+    assert set(frame["tuning_steps"]) == {10 * (8 * 2 + 4 * 8)}
+    assert set(frame["fresh_n"]) == {5}
+    rates = [t.point["lr"] for t in plan(loaded) if t.label == "SGD" and t.study is not None]
+    assert frame.loc["SGD", "best"] == {"lr": min(rates, key=lambda rate: abs(np.log10(rate) + 1))}
+    assert frame.loc["SGD", "tuned"] < 0.95
+    text = report.render(read([tmp_path / "r"]), format="markdown")
+    assert "8, 4 pruned" in text
+
+
+def test_nothing_is_selected_before_pruned_trials_are_known(tmp_path: Path) -> None:
+    loaded = _write(tmp_path, PRUNED)
+    trials = plan(loaded)
+    write_trials(tmp_path / "r", loaded.suite, trials, {t.id: _by_rate(t) for t in trials}, name="s")
+    assert winners(read([tmp_path / "r"])) == {}
+    assert set(tuning_frame(read([tmp_path / "r"]))["complete"]) == {0}
+
+
 # --- repeated studies
 
 
@@ -560,6 +663,16 @@ def test_a_run_with_an_adaptive_sampler_proposes_until_its_budget_and_continues(
     more = optbench.run(_quick(tuning={"trials": 13, "sampler": "tpe"}), results=tmp_path)
     assert set(more.tuning()["complete"]) == {13}
     assert before <= _first_attempts(tmp_path)
+
+
+def test_a_run_prunes_and_then_trains_the_best_for_the_whole_budget(tmp_path: Path) -> None:
+    tuning = {"trials": 4, "prune": {"rung": "1/2", "keep": "1/4"}, "budget": {"epochs": 2}}
+    study = optbench.run(_quick(tuning=tuning), results=tmp_path)
+    frame = study.tuning()
+    assert set(frame["complete"]) == {4}
+    assert set(frame["tuning_epochs"]) == {4 * 1 + 1 * 2}
+    assert set(frame["pruned"]) == {3}
+    assert set(study.table()["trials"]) == {2}
 
 
 def test_a_run_with_repeated_studies_trains_every_seed_once(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ COLUMNS = (
         "complete",
         "dimensions",
     ),
-    *("best", "best_trial", "tuned", "fresh", "fresh_n", "optimism", "edge", "diverged"),
+    *("best", "best_trial", "tuned", "fresh", "fresh_n", "optimism", "edge", "diverged", "pruned"),
     *("tuning_steps", "tuning_epochs", "tuning_seconds", "expected_best"),
 )
 _RESAMPLES = 200
@@ -50,6 +51,10 @@ class Study:
     metric: str
     higher: bool
     scores: npt.NDArray[np.float64]
+    pruned: frozenset[int] = (
+        frozenset()
+    )  # positions of the trials that were not continued; their score is the worst
+    rungs: tuple[TableRow, ...] = ()  # with pruning: the shorter trials of those that were continued
 
     @property
     def workload(self) -> str:
@@ -79,9 +84,11 @@ class Study:
     @property
     def best(self) -> int | None:
         """Position of the selected trial, the first of equal ones; None while trials are missing or if none trained."""
-        if not self.is_complete or all(is_worst(log) for row in self.rows for log in row.logs):
+        whole = [number for number in range(len(self.rows)) if number not in self.pruned]
+        if not self.is_complete or all(is_worst(log) for number in whole for log in self.rows[number].logs):
             return None
-        return int(self.scores.argmax() if self.higher else self.scores.argmin())
+        sign = -1 if self.higher else 1
+        return min(whole, key=lambda number: (sign * self.scores[number], number))
 
     @property
     def budget(self) -> int:
@@ -127,9 +134,37 @@ def _of_suite(suite: SuiteResults) -> Iterator[Study]:
             for row in of_study
         ]
         worst = worst_value(others, metric, higher=higher)
-        scores = np.array([_score(row, metric, worst) for row in rows])
         entry = Optimizer.model_validate(resolved["optimizers"][label])
-        yield Study(suite, tuple(rows), tuning, entry, metric, higher, scores)
+        points, pruned, rungs = _pruned(rows)
+        scores = np.array(
+            [worst if n in pruned else _score(row, metric, worst) for n, row in enumerate(points)]
+        )
+        if rungs is None:  # the trials to continue are not known
+            scores, rungs = np.full(len(points), math.nan), ()
+        yield Study(suite, points, tuning, entry, metric, higher, scores, pruned, rungs)
+
+
+def _pruned(
+    rows: Sequence[TableRow],
+) -> tuple[tuple[TableRow, ...], frozenset[int], tuple[TableRow, ...] | None]:
+    """Return the longest trial of each point of a study, the positions of pruned ones, and the shorter trials of the others.
+
+    The shorter trials are None as long as it is not known which points are continued.
+    """
+    at_rung = [row for row in rows if row.trial.rung is not None]
+    if not at_rung:
+        return tuple(rows), frozenset(), ()
+    whole = {_point_key(row): row for row in rows if row.trial.rung is None}
+    points = tuple(whole.get(_point_key(row), row) for row in at_rung)
+    pruned = frozenset(number for number, row in enumerate(points) if row.trial.rung is not None)
+    ended = all(any(is_worst(log) for log in row.logs) for row in at_rung)
+    if not whole and not ended:
+        return points, frozenset(), None
+    return points, pruned, tuple(row for number, row in enumerate(at_rung) if number not in pruned)
+
+
+def _point_key(row: TableRow) -> str:
+    return f"{row.trial.repeat} {json.dumps(row.trial.point, sort_keys=True)}"
 
 
 def _score(row: TableRow, metric: str, worst: float) -> float:
@@ -165,7 +200,8 @@ def tuning_frame(results: Results) -> pd.DataFrame:
     higher_is_better; trials (planned), complete (ended), dimensions
     (search spaces); best (selected settings), best_trial (its number, from 1); tuned (its validation metric while tuning), fresh (mean
     validation metric of the same settings on the seeds of the suite), fresh_n (seeds), optimism (by how much tuned is better than
-    fresh); edge (selected values within 5 % of an end of their space); diverged (trials with the worst outcome); tuning_steps,
+    fresh); edge (selected values within 5 % of an end of their space); diverged (trials with the worst outcome); pruned (trials that
+    were not continued); tuning_steps,
     tuning_epochs and tuning_seconds (spent by all tuning trials); expected_best (a list: the expected best after 1, 2, ... trials in
     random order, by the estimator of Tang et al. 2020).
     """
@@ -174,7 +210,8 @@ def tuning_frame(results: Results) -> pd.DataFrame:
 
 
 def _record(study: Study, timed: list[TableRow]) -> dict[str, Any]:
-    logs = [log for row in study.rows for log in row.logs if counts(log)]
+    points = [log for row in study.rows for log in row.logs if counts(log)]
+    logs = points + [log for row in study.rungs for log in row.logs if counts(log)]
     record: dict[str, Any] = {
         "suite": study.suite.name,
         "workload": study.workload,
@@ -192,7 +229,8 @@ def _record(study: Study, timed: list[TableRow]) -> dict[str, Any]:
         "fresh_n": 0,
         "optimism": math.nan,
         "edge": "",
-        "diverged": sum(is_worst(log) for log in logs),
+        "diverged": sum(is_worst(log) for log in points),
+        "pruned": len(study.pruned),
         "tuning_steps": sum(log.finished.step for log in logs if log.finished),
         "tuning_epochs": sum(
             log.finished.step / log.started.steps_per_epoch for log in logs if log.finished and log.started
@@ -236,7 +274,9 @@ def pooled(repeated: Sequence[Study]) -> Study:
 
 
 def expected_curve(study: Study) -> npt.NDArray[np.float64]:
-    """Return the expected best score after 1, 2, ... trials in random order."""
+    """Return the expected best score after 1, 2, ... trials in random order; empty with pruning, where trials depend on each other."""
+    if study.tuning.prune is not None:
+        return np.array([])
     sign = 1.0 if study.higher else -1.0
     return np.array([sign * expected_best(sign * study.scores, k) for k in range(1, study.budget + 1)])
 

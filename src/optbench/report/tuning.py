@@ -69,7 +69,8 @@ def _block(table: pd.DataFrame, workload: str) -> Block:
 
 def _trials(row: Mapping[Any, Any]) -> str:
     missing = row["trials"] - row["complete"]
-    return str(row["trials"]) if not missing else f"{row['complete']} of {row['trials']}"
+    text = str(row["trials"]) if not missing else f"{row['complete']} of {row['trials']}"
+    return f"{text}, {row['pruned']} pruned" if row["pruned"] else text
 
 
 def _settings(point: Mapping[str, Any]) -> str:
@@ -90,6 +91,11 @@ def _notes(table: pd.DataFrame) -> Iterator[str]:
         "Selected: the best trial by the validation metric at the end of training; the test split is never used. Tuned: its metric, with "
         "the seed of tuning. Fresh: the mean over the seeds of the suite, which tuning did not use. Optimism: by how much tuned is better."
     )
+    if table["pruned"].any():
+        yield (
+            "Pruned: trials that were not continued, since others were better after a part of the budget. Epochs and seconds are those "
+            "that were trained, including the first part of the trials that were continued, which start again."
+        )
     if any(map(len, table["expected_best"])):
         yield "Expected best: after so many of the trials in random order, by the unbiased estimator of Tang et al. 2020 (2004.13705)."
 

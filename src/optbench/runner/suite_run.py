@@ -79,7 +79,7 @@ def _reason(new: Sequence[Trial]) -> str:
     if any(not trial.point for trial in new):
         return "Tuning is complete: training the selected settings on the seeds of the suite"
     if any(trial.study is not None for trial in new):
-        return "Results of the earlier tuning trials determine the next points"
+        return "Results of the earlier tuning trials determine the next ones"
     return "The best point of a sweep is at the edge of its grid: extending the grid for all entries"
 
 

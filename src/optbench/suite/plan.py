@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -19,7 +20,7 @@ from optbench.suite.samplers import Units, proposal
 from optbench.suite.scaling import is_scaled, scaled_rate
 from optbench.suite.spaces import Point, Space, point_at, spaces_of
 from optbench.suite.sweep import Extensions, is_own, own_point, points
-from optbench.suite.tuning import trial_seed
+from optbench.suite.tuning import part_of, trial_seed
 from optbench.suite.types import Duration, Optimizer, Suite, Trial, Workload
 
 MAX_SWEPT = 100_000
@@ -143,12 +144,12 @@ def _tuned(
         for label, entry in loaded.suite.optimizers.items()
         if entry.is_tuned
     ]
-    found = []
+    found, studies = [], open_studies
     while open_studies:
         following = [(study, study.next_trial(score)) for study in open_studies]
         open_studies = [study for study, trial in following if trial is not None]
         found += [trial for _, trial in following if trial is not None]
-    return found
+    return found + [trial for study in studies for trial in study.kept_trials(score)]
 
 
 class _OpenStudy:
@@ -168,6 +169,7 @@ class _OpenStudy:
         self._tuning, self._entry = loaded.suite.tuning, loaded.suite.optimizers[label]
         self._number, self._common = number, {**common, "study": number}
         self._scores: list[tuple[Units, float | None]] = []
+        self._trials: list[Trial] = []
         self._drawn: dict[str, int] = {}  # how often a point was drawn
 
     def next_trial(self, score: Score) -> Trial | None:
@@ -180,20 +182,39 @@ class _OpenStudy:
             raise OptbenchError(self._loaded.problem_at(("optimizers", self._label), str(error))) from None
         if units is None:
             return None
-        bare, point = self._entry.at(units)
+        point = self._entry.point(units)
         key = json.dumps(point, sort_keys=True, default=repr)
         repeat = self._drawn[key] = self._drawn.get(key, -1) + 1
-        suite = self._loaded.suite
+        trial = self._trial(point, repeat, tuning.prune.rung if tuning.prune is not None else None)
+        self._scores.append((units, score(trial) if tuning.is_adaptive else None))
+        self._trials.append(trial)
+        return trial
+
+    def kept_trials(self, score: Score) -> list[Trial]:
+        """Return the whole trials of the points that are not pruned; empty before all trials have reached the rung."""
+        prune = self._tuning.prune
+        scores = [score(trial) for trial in self._trials] if prune is not None else []
+        if prune is None or None in scores:
+            return []
+        ranked = sorted(range(len(scores)), key=lambda number: (scores[number], number))
+        kept = sorted(number for number in ranked[: prune.kept(len(scores))] if scores[number] != math.inf)
+        return [self._trial(self._trials[number].point, self._trials[number].repeat) for number in kept]
+
+    def _trial(self, point: Point, repeat: int, rung: float | None = None) -> Trial:
+        suite, tuning = self._loaded.suite, self._tuning
+        bare = self._entry.without_spaces()
+        budget = tuning.budget or suite.workloads[self._workload_name].budget
+        length = tuning.budget
+        if rung is not None:
+            length = part_of(budget, rung)
+            bare = bare if bare.horizon is not None else bare.model_copy(update={"horizon": budget})
         own = suite.model_copy(update={"optimizers": {**suite.optimizers, self._label: bare}})
-        row = _row(
-            replace(self._loaded, suite=own), self._workload_name, self._label, self._hashes, tuning.budget
-        )
+        row = _row(replace(self._loaded, suite=own), self._workload_name, self._label, self._hashes, length)
         filled = merged(suite, self._entry.with_point(point))
         used = self._hashes.of(self._workload_name, row.workload, self._label, filled)
         seed = trial_seed(self._number, repeat)
-        trial = _unhashed(row, **self._common, point=point, repeat=repeat, seed=seed, sources=used)
-        self._scores.append((units, score(trial) if tuning.is_adaptive else None))
-        return trial
+        changes = {"point": point, "repeat": repeat, "rung": rung, "seed": seed, "sources": used}
+        return _unhashed(row, **self._common, **changes)
 
 
 def horizons_of(suite: Suite, entry: Optimizer) -> tuple[Duration, ...]:

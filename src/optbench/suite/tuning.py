@@ -2,17 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from fractions import Fraction
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 
 from optbench.suite.amounts import Duration, Strict, Whole
+from optbench.suite.quoting import shown
 
 #: minimum of the seeds of tuning trials; the seeds of a suite with tuning are below it
 TUNING_SEED = 2**31
 MAX_STUDIES = 100
 
 Sampler = Literal["quasi_random", "random", "grid", "tpe", "gp"]
+
+
+def _share(value: Any) -> float:
+    try:
+        number = float(Fraction(value) if isinstance(value, str) else value)
+    except (ValueError, TypeError, ZeroDivisionError):
+        number = math.nan
+    if isinstance(value, bool) or not 0 < number < 1:
+        raise ValueError(f"expected a fraction between 0 and 1, as in 1/4; found {shown(value)}")
+    return number
+
+
+#: a fraction between 0 and 1, such as 1/4 or 0.25
+Share = Annotated[
+    float,
+    PlainValidator(_share),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+                {"type": "string", "pattern": "^[0-9]+/[0-9]+$"},
+            ]
+        }
+    ),
+]
+
+
+class Prune(Strict):
+    """Successive halving: trials that are worse than others after a part of their budget are not continued."""
+
+    rung: Share
+    """Part of the budget after which trials are compared, with the schedule of the whole budget."""
+    keep: Share
+    """Part of the trials of a study that train for the whole budget, rounded up."""
+
+    def kept(self, trials: int) -> int:
+        """Return the number of trials that train for the whole budget."""
+        return math.ceil(self.keep * trials - 1e-9)
 
 
 class Tuning(Strict):
@@ -32,6 +73,8 @@ class Tuning(Strict):
     """Training length of a tuning trial. Default: the budget of the workload."""
     metric: str | None = Field(default=None, min_length=1)
     """Metric by which the best trial is selected, on the validation split at the end of training. Default: the first metric."""
+    prune: Prune | None = None
+    """Successive halving: all trials train for a part of the budget, and only the best of them for the whole budget."""
     seed: Whole = Field(default=0, ge=0, lt=2**32)
     """Seed of the points."""
 
@@ -45,6 +88,8 @@ class Tuning(Strict):
             raise ValueError(
                 f"expected the number of 'trials', as in {{trials: 20, sampler: {self.sampler}}}"
             )
+        if self.prune is not None and self.is_adaptive:
+            raise ValueError(f"expected 'prune' with a sampler that ignores results; found {self.sampler}")
         return self
 
     @property
@@ -56,3 +101,10 @@ class Tuning(Strict):
 def trial_seed(study: int, repeat: int) -> int:
     """Return the training seed of a tuning trial, from `TUNING_SEED` on. `repeat`: how often its study had this point before."""
     return TUNING_SEED + repeat * MAX_STUDIES + study
+
+
+def part_of(budget: Duration, share: float) -> Duration:
+    """Return a part of a training length, at least one step."""
+    if budget.unit == "steps":
+        return Duration(value=max(1, round(budget.value * share)), unit="steps")
+    return Duration(value=float(f"{budget.value * share:.12g}"), unit=budget.unit)

@@ -181,16 +181,19 @@ class Optimizer(Strict):
         """Whether some argument is a search space."""
         return any(has_space(value) for rule in self.rules for value in rule.arguments.values())
 
-    def at(self, units: Sequence[float]) -> tuple[Self, Point]:
-        """Return the entry without its search spaces, and their values at a point of the unit cube."""
-        point = point_at([rule.arguments for rule in self.rules], lambda number, _: units[number])
+    def point(self, units: Sequence[float]) -> Point:
+        """Return the values of the search spaces at a point of the unit cube."""
+        return point_at([rule.arguments for rule in self.rules], lambda number, _: units[number])
+
+    def without_spaces(self) -> Self:
+        """Return the entry without the arguments that contain search spaces."""
         rules = tuple(
             rule.model_copy(
                 update={"arguments": {k: v for k, v in rule.arguments.items() if not has_space(v)}}
             )
             for rule in self.rules
         )
-        return self.model_copy(update={"rules": rules}), point
+        return self.model_copy(update={"rules": rules})
 
     def with_point(self, point: Point) -> Self:
         """Return the entry with these values in place of its search spaces."""
@@ -354,6 +357,9 @@ class Trial(Strict):
     """Number of the tuning study that the trial belongs to; None outside of tuning."""
     repeat: int = 0
     """Number of earlier trials of the study at the same point: a point that is drawn again is trained again, with another seed."""
+    rung: float | None = None
+    """Part of the tuning budget that the trial trains for, to be compared for pruning; None for a whole trial. Not part of the id: the
+    budget is."""
     selected_by: int | None = None
     """Number of the tuning study that selected the settings; None without tuning. Not part of the trial's id."""
     engine: Literal["plain", "stacked"] = "plain"

@@ -15,7 +15,7 @@ IN_TERMINAL = True
 def drawings(material: Material) -> Iterator[Drawing]:
     by_entry: dict[tuple[str, str, str], list[Study]] = {}
     for study in studies(material.results):
-        if study.best is not None:
+        if study.best is not None and study.tuning.prune is None:
             by_entry.setdefault((study.suite.name, study.workload, study.label), []).append(study)
     by_workload: dict[tuple[str, str], list[Study]] = {}
     for (suite, workload, _), repeated in by_entry.items():
