@@ -202,7 +202,7 @@ class Board:
                 return [
                     (
                         "checkpoint",
-                        f"{row.name}{point_of(course.trial)} seed {course.trial.seed}: {event.note}",
+                        f"{row.name}{setting_of(course.trial)}: {event.note}",
                     )
                 ]
         elif isinstance(event, Evaluated):
@@ -222,7 +222,7 @@ class Board:
         if targets and not course.hit and all(met):
             course.hit = True
             row.reached += 1
-        return evaluation_warnings(f"{row.name} seed {course.trial.seed}", event)
+        return evaluation_warnings(f"{row.name}{setting_of(course.trial)}", event)
 
     def _end(self, row: Row, course: Course, event: Finished) -> Iterable[tuple[str, str]]:
         trial = course.trial
@@ -236,7 +236,7 @@ class Board:
             row.ended[event.status] += 1
             if event.status == "completed":
                 self.known.add(trial, seconds_of(event))
-        name = f"{row.name}{point_of(trial)} seed {trial.seed}"
+        name = f"{row.name}{setting_of(trial)}"
         return [
             *end_warnings(name, event, course.step / course.steps_per_epoch),
             *disturbance(self.calibration, name, trial, course.environment, event),
@@ -247,12 +247,13 @@ def key_of(trial: Trial) -> Key:
     return trial.workload_name, trial.label, str(trial.workload.budget), bool(trial.point)
 
 
-def point_of(trial: Trial) -> str:
-    """Return the hyperparameter values of a sweep trial as text."""
-    return "".join(
+def setting_of(trial: Trial) -> str:
+    """Return the hyperparameter values and the seed of a trial as text. The seed of a tuning trial is the study's, not the suite's."""
+    values = "".join(
         f" {name}={value:g}" if isinstance(value, (int, float)) else f" {name}={value}"
         for name, value in trial.point.items()
     )
+    return values if trial.study is not None else f"{values} seed {trial.seed}"
 
 
 def _names(wanted: Sequence[Trial]) -> list[str]:
@@ -263,7 +264,7 @@ def _names(wanted: Sequence[Trial]) -> list[str]:
     for trial in wanted:
         name = f"{trial.workload_name} | {trial.label}" if several else trial.label
         if trial.point:
-            name += " (sweep)"
+            name += " (tuning)" if trial.study is not None else " (sweep)"
         elif budgets[trial.workload_name] > 1:
             name += f" ({trial.workload.budget})"
         names.append(name)

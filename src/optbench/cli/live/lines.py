@@ -9,7 +9,7 @@ from typing import TextIO
 
 from msgspec import structs
 
-from optbench.cli.live.board import Board, key_of, point_of
+from optbench.cli.live.board import Board, key_of, setting_of
 from optbench.cli.live.times import duration
 from optbench.events import Evaluated, Event, Finished
 from optbench.report.text import clean
@@ -31,7 +31,7 @@ class Lines:
     def tell(self, trial: Trial, event: Event, troubles: list[str]) -> None:
         """The same for an event that the board has taken already."""
         row = self.board.rows[key_of(trial)]
-        name = f"{row.name}{point_of(trial)} seed {trial.seed}"
+        name = f"{row.name}{setting_of(trial)}"
         if isinstance(event, Finished):
             reason = (
                 f" ({event.reason})"

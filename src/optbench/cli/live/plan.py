@@ -79,11 +79,15 @@ def _not_stacked(loaded: Loaded, wanted: Sequence[Trial]) -> dict[str, str]:
 
 
 def count(trials: Sequence[Trial]) -> str:
-    """As in "12 trials (4 optimizers x 3 seeds)"."""
-    swept = sum(bool(trial.point) for trial in trials)
-    if 0 < swept < len(trials):
-        timed = [trial for trial in trials if not trial.point]
-        return f"{count(timed)} and {swept} sweep trial{'s' * (swept != 1)}"
+    """Return for example "12 trials (4 optimizers x 3 seeds) and 40 tuning trials"."""
+    tuning = [trial for trial in trials if trial.study is not None]
+    swept = sum(bool(trial.point) for trial in trials) - len(tuning)
+    timed = [trial for trial in trials if not trial.point]
+    others = [
+        f"{n} {word} trial{'s' * (n != 1)}" for n, word in ((len(tuning), "tuning"), (swept, "sweep")) if n
+    ]
+    if others and (timed or tuning):
+        return " and ".join([count(timed), *others] if timed else others)
     cells = [len({getattr(trial, name) for trial in trials}) for name in ("workload_name", "label", "seed")]
     words = [
         f"{n} {word}{'s' * (n != 1)}"
