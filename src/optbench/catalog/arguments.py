@@ -85,7 +85,7 @@ def unfit(
 
 
 def _passed(family: str, signature: Signature) -> set[str]:
-    """Names of a schedule's parameters that the engine passes: the optimizer, or the step and the number of steps."""
+    """Return the names of a schedule's parameters that the engine passes: the optimizer, or the step and the number of steps."""
     if family != "schedules":
         return set()
     named = [p.name for p in signature.parameters if schedulers.names_optimizer(p.name, p.annotation)]
@@ -115,7 +115,7 @@ def mismatch(parameter: Parameter, value: Any) -> str:
 
 
 def _names(node: ast.expr) -> tuple[set[str], set[str]]:
-    """The type names of an annotation: `float | tuple[int, str]` -> {"float", "tuple"} and {"int", "str"} inside."""
+    """Return the type names of an annotation: `float | tuple[int, str]` -> {"float", "tuple"} and {"int", "str"} inside."""
     if isinstance(node, ast.Constant):
         return ({"None"} if node.value is None else set()), set()
     if isinstance(node, ast.BinOp):

@@ -56,7 +56,7 @@ def problems(loaded: Loaded, data_root: Path, *, build_models: bool = False) -> 
 
 
 def _problems(loaded: Loaded, data_root: Path, *, build_models: bool) -> list[Problem]:
-    """Of one combination of a suite's axes."""
+    """Yield the problems of one combination of the suite's axes."""
     written, variants = loaded.suite, representatives(loaded)
     loaded = variants[0]
     suite, folder = loaded.suite, loaded.folder

@@ -1,4 +1,4 @@
-"""Whether an optimizer's `step` needs a closure, read from its source: nothing is imported."""
+"""Determine from the source whether an optimizer's `step` requires a closure, without importing it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from optbench.catalog.lookup import Target
 from optbench.catalog.signatures import method_of, parameters_of
 from optbench.catalog.sources import Function
 
-#: the methods of classes that evaluate the gradient twice per step, as https://github.com/davda54/sam has them
+#: methods of classes that evaluate the gradient twice per step, as in https://github.com/davda54/sam
 PASSES = ("first_step", "second_step")
-#: what libraries call the first parameter of `step`, where it may be left out
+#: names of the first, optional parameter of `step` in libraries
 CLOSURE_NAMES = ("closure", "closure_fn", "loss_closure", "loss_fn", "loss_func")
 
 
@@ -21,7 +21,7 @@ LOSS_ONLY_CLIP = "the optimizer calls backward() itself, so its gradients cannot
 
 
 def requires_closure(target: Target) -> bool:
-    """Whether the class's `step` cannot be called without a closure. False where the source does not show it."""
+    """Return whether `step` of the class cannot be called without a closure; False if the source does not show it."""
     return _requires_closure(target, sources.changed(target.file))
 
 
@@ -43,7 +43,7 @@ def _requires_closure(target: Target, changed: int) -> bool:
 
 
 def rejects_none(step: Function, name: str) -> bool:
-    """Whether the function raises if its argument `name` is None: it says so, or calls it without a condition."""
+    """Return whether the function raises if its argument `name` is None, explicitly or by calling it unconditionally."""
     tested = any(
         isinstance(node, (ast.If, ast.IfExp, ast.BoolOp)) and _mentions(_test(node), name)
         for node in ast.walk(step)
@@ -61,7 +61,7 @@ def _test(node: ast.If | ast.IfExp | ast.BoolOp) -> ast.expr:
 
 
 def _unconditional(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements that every call comes to, unless one before it returns."""
+    """Yield the statements that every call executes, unless an earlier one returns."""
     for statement in body:
         yield statement
         if isinstance(statement, ast.With):
@@ -69,7 +69,7 @@ def _unconditional(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _is_there(test: ast.expr, name: str) -> bool:
-    """`closure`, `closure is not None` or `callable(closure)`."""
+    """Return whether the condition is `closure`, `closure is not None` or `callable(closure)`."""
     return ast.unparse(test) in (name, f"{name} is not None", f"callable({name})")
 
 

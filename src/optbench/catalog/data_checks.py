@@ -102,7 +102,7 @@ def _form_problems(title: str, split: Split) -> Iterator[str]:
 
 
 def _info_problems(splits: Splits) -> Iterator[str]:
-    """What differs from the description. Training images may be larger, for random resized crops."""
+    """Return differences from the description. Training images may be larger, for random resized crops."""
     info = splits.info
     for title, part, samples in (
         ("training", splits.train, info.train),
@@ -166,7 +166,7 @@ def _class_notes(splits: Splits) -> Iterator[str]:
 
 
 def _plain_notes(parts: dict[str, Split]) -> Iterator[str]:
-    """Pictures of one colour, as those of a value range that was lost."""
+    """Report pictures of one colour, which suggest a wrong value range."""
     if _are_large(parts):
         return
     for title, part in parts.items():
@@ -185,7 +185,7 @@ def _plain_notes(parts: dict[str, Split]) -> Iterator[str]:
 
 
 def _duplicate_notes(parts: dict[str, Split]) -> Iterator[str]:
-    """Inputs that occur in two splits, compared by their hashes."""
+    """Report inputs that occur in two splits, compared by their hashes."""
     if any(part.digests is None for part in parts.values()):
         if _are_large(parts):
             return
@@ -199,7 +199,7 @@ def _duplicate_notes(parts: dict[str, Split]) -> Iterator[str]:
 
 
 def _checksum(parts: dict[str, Split]) -> str:
-    """Eight hexadecimal digits over all samples and labels, in their order; empty where the inputs are too large to be read."""
+    """Return eight hexadecimal digits of a hash of all samples and labels in order; "" if the inputs are too large to read."""
     if _are_large(parts) and any(part.digests is None for part in parts.values()):
         return ""
     pairs = [(part.array if part.digests is None else part.digests, part.labels) for part in parts.values()]
@@ -224,14 +224,14 @@ def _are_large(parts: dict[str, Split]) -> bool:
 
 
 def _digests(inputs: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Python's own hash of each row's bytes: 25 ms for the 55 MB of Fashion-MNIST."""
+    """Return Python's hash of the bytes of each row: 25 ms for the 55 MB of Fashion-MNIST."""
     import numpy as np
 
     return np.fromiter((hash(row.tobytes()) for row in inputs), np.int64, len(inputs))
 
 
 def _in_both(split: Split, other: Split) -> tuple[int, int]:
-    """How many samples of `split` are in `other`, and how many of these have another label there."""
+    """Return how many samples of `split` are in `other`, and how many of these have another label there."""
     import numpy as np
 
     if not len(split.labels) or not len(other.labels):
@@ -251,7 +251,7 @@ def _described(values: Any) -> str:
 
 
 def _rows(rows: Any) -> str:
-    """`row 7`, or `rows 7, 9 and 3 more`."""
+    """Return `row 7`, or `rows 7, 9 and 3 more`."""
     text = ", ".join(str(row) for row in rows[:_NAMED])
     more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
     return f"row{'s' if len(rows) > 1 else ''} {text}{more}"

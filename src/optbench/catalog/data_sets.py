@@ -1,4 +1,4 @@
-"""A suite's data set, whoever wrote it: described, and loaded as checked `Splits`."""
+"""Describe and load the data set of a suite, from the catalog or a file, as checked `Splits`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from optbench.suite.types import Component, Trial
 
 
 def describe_data(component: Component, root: Path, folder: str | Path = ".") -> DataInfo:
-    """Sizes, shape and classes. An own data set without `describe` is loaded to know them."""
+    """Return sizes, shape and classes. An own data set without `describe` is loaded for this."""
     found = lookup.load(lookup.resolve("data", component.name, folder))
     if not hasattr(found, "describe"):
         return load_data(component, root, folder).info
@@ -29,7 +29,7 @@ def describe_data(component: Component, root: Path, folder: str | Path = ".") ->
 
 
 def identified_by_data(trials: Sequence[Trial], root: Path) -> tuple[Trial, ...]:
-    """The trials, with the fingerprints of data that may change under the same name (a folder of pictures) among their sources."""
+    """Return the trials; their sources include the fingerprint of data that may change under the same name, such as an image folder."""
     known: dict[str, str] = {}
     keys: dict[int, str] = {}  # by object: the trials of a row share theirs
     made = []
@@ -51,7 +51,7 @@ def identified_by_data(trials: Sequence[Trial], root: Path) -> tuple[Trial, ...]
 def load_data(component: Component, root: Path, folder: str | Path = ".") -> Splits:
     """Return the samples, checked; `folder` is the suite's.
 
-    Raises OptbenchError for what is missing, cannot be read, or is not as `optbench.catalog.data` says.
+    Raises `OptbenchError` for missing or unreadable data, and for data that violate the contract in `optbench.catalog.data`.
     """
     target = lookup.resolve("data", component.name, folder)
     found = lookup.load(target)
@@ -73,7 +73,7 @@ def load_data(component: Component, root: Path, folder: str | Path = ".") -> Spl
 
 
 def _called(component: Component, function: Callable[..., Any], root: Path, folder: str | Path) -> Any:
-    """`path`, if relative, starts from the suite if it exists there, else from the data root."""
+    """Call the function. A relative `path` is resolved beside the suite if it exists there, else below the data root."""
     arguments = dict(component.arguments)
     path = arguments.get("path")
     if not isinstance(path, str) or Path(path).expanduser().is_absolute():

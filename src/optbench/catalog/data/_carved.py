@@ -1,4 +1,4 @@
-"""For data sets that come with a training and a test part: the splits, once both are arrays."""
+"""Splits of data sets that have a training and a test part."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:  # a suite is checked without it
 
 
 def described(info: DataInfo, validation: float) -> DataInfo:
-    """`info` with `validation` of its training samples taken out of them. Raises OptbenchError for no fraction."""
+    """Return `info` with the fraction `validation` of its training samples as validation split.
+
+    Raises `OptbenchError` for an invalid fraction.
+    """
     try:
         taken = carved_size(info.train, validation)
     except OptbenchError as error:
@@ -26,7 +29,7 @@ def described(info: DataInfo, validation: float) -> DataInfo:
 
 
 def splits(train: Arrays, test: Arrays, info: DataInfo, validation: float) -> Splits:
-    """`info` is the described one. Inputs are uint8 (n, channels, height, width)."""
+    """Return the splits of uint8 inputs (n, channels, height, width). `info` is the description."""
     import numpy as np
 
     inputs, labels = train[0], train[1].astype(np.int64)

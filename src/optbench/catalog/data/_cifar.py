@@ -1,4 +1,4 @@
-"""What CIFAR-10 and CIFAR-100 share; both are read and checked by torchvision's classes."""
+"""Shared code of CIFAR-10 and CIFAR-100; torchvision's classes read and check them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def describe(root: Path, folder: str, classes: int, validation: float) -> DataIn
 
 
 def load(root: Path, kind: str, validation: float) -> Splits:
-    """`kind` names torchvision's class. Downloads what is not there."""
+    """Return the samples. `kind` is the name of torchvision's class. Downloads missing files."""
     import numpy as np
     import torchvision.datasets
 

@@ -1,4 +1,4 @@
-"""Pictures decoded once, on all cores, into a memory-mapped cache that later runs reuse."""
+"""Decode pictures once, on all cores, into a memory-mapped cache for later runs."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ class Pictures:
 
 
 def pictures(root: Path, files: Sequence[Path], geometry: Geometry) -> Pictures:
-    """Every file decoded, from `<root>/cache/` if files (by path, size and time) and geometry are as they were.
+    """Return the decoded files, from `<root>/cache/` if the files (path, size, time) and the geometry are unchanged.
 
-    The cache is written aside and put in place at once, so two writers do no harm. Where it cannot be written, the
-    pictures are decoded into memory, with a warning. Raises OptbenchError that names the pictures which are corrupt.
+    The cache is written to a temporary name and renamed, so concurrent writers are safe. If it cannot be written, the
+    pictures are decoded into memory, with a warning. Raises `OptbenchError` with the names of corrupt pictures.
     """
     import numpy as np
 
@@ -98,16 +98,16 @@ def pictures(root: Path, files: Sequence[Path], geometry: Geometry) -> Pictures:
 
 
 def picture(path: Path, geometry: Geometry) -> Pixels:
-    """Return one file as uint8 (channels, size, size), as torchvision's Resize and CenterCrop give it.
+    """Return one file as uint8 (channels, size, size), equal to torchvision's Resize and CenterCrop.
 
-    The picture is turned as its EXIF orientation says. Transparent parts become white, 16-bit greys keep their upper 8 bits.
+    The EXIF orientation is applied. Transparent pixels become white, 16-bit greys keep their upper 8 bits.
     Raises OSError, ValueError, SyntaxError or PIL's DecompressionBombError for what cannot be decoded.
     """
     return _fitted(_opened(path, geometry.channels), geometry)
 
 
 def _opened(path: Path, channels: int) -> Image.Image:
-    """The picture in its own size, in mode L or RGB."""
+    """Return the picture in its original size, in mode L or RGB."""
     import numpy as np
     from PIL import Image, ImageOps
 
@@ -143,7 +143,7 @@ def _fitted(image: Image.Image, geometry: Geometry) -> Pixels:
 
 
 def _digest(image: Image.Image) -> int:
-    """64 bits of a hash of size and pixels."""
+    """Return 64 bits of a hash of size and pixels."""
     digest = hashlib.blake2b(repr(image.size).encode(), digest_size=8)
     digest.update(image.tobytes())
     return int.from_bytes(digest.digest(), "little", signed=True)
@@ -158,7 +158,7 @@ def _key(files: Sequence[Path], geometry: Geometry) -> str:
 
 
 def _read(place: Path, samples: int) -> Pictures | None:
-    """None if nothing whole is there."""
+    """Return the cache, None if it is missing or incomplete."""
     import numpy as np
 
     try:

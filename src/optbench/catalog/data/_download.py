@@ -1,4 +1,4 @@
-"""Downloads that leave nothing half done, and an error that helps a machine without a network."""
+"""Downloads without partial files, and an error that states what to copy where on a machine without network."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _LARGEST_BYTES = 4_000_000_000  # of an archive; a larger one is not read, not e
 
 
 def fetch(root: Path, archives: Mapping[str, str], download: Callable[[Path], None]) -> None:
-    """Run `download(folder)` aside and move what it made into `root`; safe with two writers.
+    """Run `download(folder)` in a temporary folder and move the result into `root`. Safe with concurrent writers.
 
     `archives` maps each file, relative to `root`, to its MD5: those already in `root` with that MD5 are used, the others are
-    downloaded (torchvision shows the progress and compares checksums). Nothing else is unpacked, and of what is unpacked only
-    regular files and folders inside the target. Raises OptbenchError that names each file, the place where it belongs and its MD5.
+    downloaded (torchvision shows the progress and compares checksums). No other archive is unpacked, and only regular
+    files and folders inside the target. Raises `OptbenchError` with each file, its destination and its MD5.
     """
     found = {name: _md5(root / name) for name in archives if (root / name).is_file()}
     present = [name for name in found if found[name] == archives[name]]
@@ -62,14 +62,14 @@ def fetch(root: Path, archives: Mapping[str, str], download: Callable[[Path], No
 
 
 def _state(found: str | None, md5: str) -> str:
-    """What is known of a file that is there; `found` is its MD5."""
+    """Return a description of an existing file; `found` is its MD5."""
     if found is None:
         return ""
     return "; it is there" if found == md5 else f"; the one that is there has {found}"
 
 
 def _md5(path: Path) -> str:
-    """The MD5 of a file, or why it has none."""
+    """Return the MD5 of a file, or the reason why it cannot be read."""
     try:
         if path.stat().st_size > _LARGEST_BYTES:
             return f"more than {_LARGEST_BYTES:,} bytes"
@@ -81,7 +81,7 @@ def _md5(path: Path) -> str:
 
 @contextmanager
 def _safe_extraction() -> Iterator[None]:
-    """Let tarfile refuse links and paths out of the target, and devices; not its default before Python 3.14."""
+    """Make tarfile reject links and paths outside of the target, and devices; not the default before Python 3.14."""
     before = vars(tarfile.TarFile)["extraction_filter"]
     tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
     try:
@@ -91,7 +91,7 @@ def _safe_extraction() -> Iterator[None]:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Folders are merged and files replaced, each at once; links point at what is in place already."""
+    """Merge folders and replace files, each atomically. Links refer to files that were moved before."""
     for path in sorted(source.iterdir()):
         place = target / path.name
         if path.is_symlink():

@@ -17,8 +17,8 @@ _NAMED = 10  # offending files or folders that an error lists
 class Lister:
     """Lists class folders one after another, in all splits of a tree.
 
-    A link to a folder or picture that its class folder has already is skipped and counted in `repeated`. A link to one that
-    another class folder has, in any split, is an error: the same picture would have two labels or be in two splits.
+    A link to a folder or picture that is already in its class folder is skipped and counted in `repeated`. A link to one in
+    another class folder, of any split, is an error: the same picture would have two labels or be in two splits.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Lister:
         return [path for path, _ in found if path not in doubled]
 
     def raise_problems(self) -> None:
-        """Raise OptbenchError for all problems found; call it when every class folder is listed."""
+        """Raise `OptbenchError` for all problems; to be called after the last class folder."""
         for real, (path, owner) in self._links.items():
             if self._owner_of(real) not in (None, owner):
                 self._refuse(path, Path(real))

@@ -1,6 +1,6 @@
 """Disjoint, stratified, deterministic splits, and the statistics that normalise images.
 
-`numpy.random.RandomState` is used because its stream is frozen: a seed gives the same split in every numpy.
+`numpy.random.RandomState` is used because its stream is frozen: a seed gives the same split in every version of NumPy.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _IN_CACHE = 1 << 16  # numbers that are summed up at a time
 
 
 def carved_size(samples: int, fraction: float) -> int:
-    """How many of `samples` the function `carve` takes out: known without labels. Only a fraction of 0 takes none.
+    """Return how many of `samples` the function `carve` selects; it does not depend on the labels, and is 0 only for a fraction of 0.
 
     Raises OptbenchError unless 0 <= fraction < 1.
     """
@@ -30,9 +30,9 @@ def carved_size(samples: int, fraction: float) -> int:
 
 
 def carve(labels: Labels, fraction: float, seed: int = 0) -> tuple[Labels, Labels]:
-    """Indices (kept, carved), both ascending: `round(n * fraction)` samples, classes in proportion.
+    """Return indices (kept, carved), both ascending: `round(n * fraction)` are carved, in proportion to the classes.
 
-    Whole samples are shared out by largest remainder, so every class is within one sample of its share.
+    Samples are allotted by largest remainder, so every class is within one sample of its share.
     """
     import numpy as np
 
@@ -51,10 +51,10 @@ def carve(labels: Labels, fraction: float, seed: int = 0) -> tuple[Labels, Label
 
 
 def channel_statistics(images: npt.NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel, in 0..255. `images`: uint8 (n, channels, height, width).
+    """Return mean and standard deviation of each channel, in 0..255. `images`: uint8 (n, channels, height, width).
 
-    From sums of whole numbers, exact in float64, so the values do not depend on the order of summation. Constant channels get
-    std 1.
+    Computed from sums of integers, exact in float64, so the values do not depend on the order of summation. Constant channels
+    have std 1.
     """
     import numpy as np
 

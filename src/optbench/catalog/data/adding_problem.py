@@ -8,7 +8,7 @@ from optbench.catalog.types import DataInfo, Split, Splits
 
 TASK = "forecasting"
 RANGES = {"length": (2, None), "samples": (100, None)}
-#: where `optbench new` begins
+#: defaults of `optbench new`
 STARTER = {"target": 0.1, "batch_size": 64, "most_epochs": 20}
 
 

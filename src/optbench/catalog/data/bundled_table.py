@@ -10,7 +10,7 @@ from optbench.catalog.types import DataInfo, Splits
 from optbench.errors import OptbenchError
 
 TASK = "classification"
-#: where `optbench new` begins
+#: defaults of `optbench new`
 STARTER = {"target": {"classification": 0.95, "regression": 0.78}, "batch_size": 32, "most_epochs": 50}
 
 Name = Literal["breast_cancer", "wine", "iris", "diabetes"]

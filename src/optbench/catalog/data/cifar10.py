@@ -7,7 +7,7 @@ from pathlib import Path
 from optbench.catalog.data import _cifar
 from optbench.catalog.types import DataInfo, Splits
 
-#: where `optbench new` begins
+#: defaults of `optbench new`
 STARTER = {"target": 0.9, "batch_size": 128, "most_epochs": 100, "augment": {"crop": 4, "flip": True}}
 
 

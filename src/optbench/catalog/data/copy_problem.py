@@ -8,7 +8,7 @@ from optbench.catalog.types import DataInfo, Split, Splits
 
 TASK = "language"
 RANGES = {"symbols": (2, 250), "length": (1, None), "delay": (1, None), "samples": (100, None)}
-#: where `optbench new` begins
+#: defaults of `optbench new`
 STARTER = {"target": 0.5, "batch_size": 64, "most_epochs": 20}
 
 

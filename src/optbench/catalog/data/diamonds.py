@@ -9,7 +9,7 @@ from optbench.catalog.data._tables import sizes, splits
 from optbench.catalog.types import DataInfo, Splits
 
 TASK = "regression"
-#: where `optbench new` begins
+#: defaults of `optbench new`
 STARTER = {"target": 0.13, "batch_size": 128, "most_epochs": 10}
 
 _FEATURES = 26

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from optbench.catalog.types import DataInfo, Split, Splits
 
-#: where `optbench new` begins
+#: defaults of `optbench new`
 STARTER = {"target": 0.97, "batch_size": 64, "most_epochs": 30}
 
 _SAMPLES = 1797

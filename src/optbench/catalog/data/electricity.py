@@ -10,7 +10,7 @@ from optbench.catalog.types import DataInfo, Splits
 
 TASK = "forecasting"
 RANGES = {"window": (1, None), "horizon": (1, None)}
-#: where `optbench new` begins
+#: defaults of `optbench new`
 STARTER = {"target": 0.3, "batch_size": 64, "most_epochs": 5}
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-#: where `optbench new` begins
+#: defaults of `optbench new`
 STARTER = {"target": 0.85, "batch_size": 128, "most_epochs": 20}
 
 _SYSTEM = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
@@ -44,7 +44,7 @@ _FILES = {
 
 
 def describe(root: Path, *, validation: float = 0.1) -> DataInfo:
-    """54,000 training, 6,000 validation and 10,000 test samples by default; touches no network.
+    """54,000 training, 6,000 validation and 10,000 test samples by default. Does not use the network.
 
     `validation` is the fraction of the 60,000 training samples that is kept for validation.
     """
@@ -56,7 +56,7 @@ def describe(root: Path, *, validation: float = 0.1) -> DataInfo:
 
 
 def load(root: Path, *, validation: float = 0.1) -> Splits:
-    """From `root` (torchvision's layout), else the system's copy, else downloaded. arXiv:1708.07747."""
+    """Read from `root` (torchvision's layout), else from the system's copy, else download. arXiv:1708.07747."""
     import numpy as np
 
     from optbench.catalog.data._carved import splits
@@ -73,7 +73,7 @@ def load(root: Path, *, validation: float = 0.1) -> Splits:
 
 
 def _folder(root: Path) -> Path | None:
-    """The first folder that has all four files, packed or not."""
+    """Return the first folder that has all four files, packed or not."""
     for folder in (root / "FashionMNIST" / "raw", _SYSTEM):
         if all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in _FILES):
             return folder
@@ -87,9 +87,9 @@ def _download(folder: Path) -> None:
 
 
 def _read(path: Path, root: Path) -> npt.NDArray[np.uint8]:
-    """Return an idx file of bytes: two zeros, the type 8, the number of dimensions, their sizes big-endian, then the data.
+    """Read an idx file of bytes: two zeros, the type 8, the number of dimensions, their sizes (big-endian), the data.
 
-    Torchvision's reader takes no packed file, and its import takes a second per trial. A packed file is checked and kept unpacked
+    Torchvision cannot read packed files, and its import costs a second per trial. A packed file is checked and stored unpacked
     below the data root, where the next trial reads it as a memory map.
     """
     import zlib
@@ -121,7 +121,7 @@ def _mapped(path: Path, size: int) -> Any:
 
 
 def _unpacked(path: Path, size: int, md5: str) -> bytes:
-    """Return the content, of `size` bytes: no more is unpacked than that. Raises ValueError if it is another one."""
+    """Return the content; at most `size` bytes are unpacked. Raises `ValueError` if size or MD5 differ."""
     import gzip
     import hashlib
 
@@ -137,7 +137,7 @@ def _unpacked(path: Path, size: int, md5: str) -> bytes:
 
 
 def _keep(content: bytes, path: Path) -> None:
-    """Whole or not at all, whoever else writes it; a data root that can't be written goes without."""
+    """Write the file atomically; skip it if the data root is not writable."""
     aside = path.with_name(f"{path.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
         try:

@@ -1,4 +1,4 @@
-"""Any tree of pictures: train/<class>/*.jpg, with val/<class>/*.jpg as the test split (a local ImageNet, for example)."""
+"""Image folder: train/<class>/*.jpg, with val/<class>/*.jpg as the test split, for example a local ImageNet."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def describe(
     validation: float = 0.1,
     test: float = 0.1,
 ) -> DataInfo:
-    """Counts files and opens none. Raises OptbenchError for a folder that is missing, empty or not as described here.
+    """Count the files without opening them. Raises `OptbenchError` for a folder that is missing, empty or has another layout.
 
     - `path`: the folder with `train/` in it; relative to the data root (in a suite: also to the suite), absolute or `~`.
     - `size`: pixels of a side. The shorter side is resized to `resize` (default `size`), the centre is cut out.
     - `train_size`: pixels of a side at which training pictures are stored (default: as the others); larger than `size`
       with the augmentation `random_resized_crop`.
     - `channels`: 3 (RGB) or 1 (grey).
-    - `classes`: the first so many class folders in alphabetical order, or a list of names; default all.
-    - `images_per_class`: at most so many pictures of each class under `train/`.
-    - `validation`: fraction taken out of the training pictures, stratified. `val/` is the test split, unless there is a
-      `test/` with class folders too: then each is what it says. With neither, `test` is the fraction taken out as well.
+    - `classes`: number of class folders, in alphabetical order, or a list of names; default all.
+    - `images_per_class`: maximum number of pictures of each class in `train/`.
+    - `validation`: fraction of the training pictures for validation, stratified. `val/` is the test split, unless there is a
+      `test/` with class folders as well. Without both, `test` is the fraction of the training pictures for the test split.
     """
     from optbench.catalog.data import _tree
 
@@ -56,9 +56,9 @@ def load(
     validation: float = 0.1,
     test: float = 0.1,
 ) -> Splits:
-    """The pictures, decoded once into `<root>/cache/`; arguments as in `describe`.
+    """Return the pictures, decoded once into `<root>/cache/`; arguments as for `describe`.
 
-    Every picture is used or named in an OptbenchError: a corrupt one is never dropped in silence.
+    Every picture is used or named in an `OptbenchError`: corrupt pictures are never dropped silently.
     """
     from optbench.catalog.data import _tree
 

@@ -1,4 +1,4 @@
-"""ImageNet-1k: 1.28 million pictures of 1,000 classes (Russakovsky et al. 2015), from your own copy in class folders."""
+"""ImageNet-1k: 1.28 million pictures of 1,000 classes (Russakovsky et al. 2015), from a local copy in class folders."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from optbench.catalog.types import DataInfo, Splits
 from optbench.errors import OptbenchError
 
-#: where `optbench new` begins
+#: defaults of `optbench new`
 STARTER = {"target": 0.75, "batch_size": 256, "most_epochs": 90, "augment": {"flip": True}}
 
 _FOLDER = "imagenet"
@@ -21,11 +21,11 @@ def describe(
     train_size: int = 256,
     validation: float = 0.02,
 ) -> DataInfo:
-    """1,281,167 training and 50,000 test pictures; the sizes are known also where the pictures are not.
+    """Describe 1,281,167 training and 50,000 test pictures, also if they are not on this machine.
 
     - `size`: pixels of a side. The shorter side is resized to `resize`, the centre is cut out.
-    - `train_size`: at which training pictures are stored, for random resized crops: shorter side resized, centre cut
-      out. Crops therefore never reach the ends of a picture's longer side, which the usual recipe does allow.
+    - `train_size`: pixels of a side at which training pictures are stored, for random resized crops: shorter side resized, centre
+      cropped. Crops therefore never contain the ends of a picture's longer side, unlike in the usual recipe.
     - `validation`: fraction of the training pictures that is kept for validation; ImageNet's own validation set, whose
       labels are public, is the test split.
     """
@@ -46,7 +46,7 @@ def load(
     train_size: int = 256,
     validation: float = 0.02,
 ) -> Splits:
-    """Decoded once into `<root>/cache/` (280 GB at the defaults), from `<root>/imagenet/{train,val}/<class>/*.JPEG`."""
+    """Return the pictures of `<root>/imagenet/{train,val}/<class>/*.JPEG`, decoded once into `<root>/cache/` (280 GB by default)."""
     from optbench.catalog.data import _tree
 
     folder = root / _FOLDER

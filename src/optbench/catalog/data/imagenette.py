@@ -1,4 +1,4 @@
-"""Imagenette: 13,394 colour pictures of 10 easily told classes of ImageNet (Howard 2019)."""
+"""Imagenette: 13,394 colour pictures of 10 easy classes of ImageNet (Howard 2019)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 from optbench.catalog.types import DataInfo, Splits
 from optbench.errors import OptbenchError
 
-#: where `optbench new` begins
+#: defaults of `optbench new`
 STARTER = {"target": 0.75, "batch_size": 64, "most_epochs": 60, "augment": {"flip": True}}
 
 _ARCHIVES = {"160": "imagenette2-160", "320": "imagenette2-320", "full": "imagenette2"}
@@ -23,7 +23,7 @@ def describe(
     train_pixels: int | None = None,
     validation: float = 0.1,
 ) -> DataInfo:
-    """8,522 training, 947 validation and 3,925 test pictures by default; touches no network.
+    """8,522 training, 947 validation and 3,925 test pictures by default. Does not use the network.
 
     - `size`: the edition: shorter sides of 160 or 320 pixels, or full.
     - `pixels`: of a side. The shorter side is resized to `resize` (default `pixels`), the centre is cut out.
@@ -49,7 +49,7 @@ def load(
     train_pixels: int | None = None,
     validation: float = 0.1,
 ) -> Splits:
-    """From `root` (torchvision's layout), else downloaded; decoded once. https://github.com/fastai/imagenette"""
+    """Read from `root` (torchvision's layout), else download; decoded once. https://github.com/fastai/imagenette"""
     from optbench.catalog.data import _tree
 
     info = describe(

@@ -9,7 +9,7 @@ from optbench.catalog.types import DataInfo, Splits
 
 TASK = "forecasting"
 RANGES = {"window": (1, None), "horizon": (1, None), "length": (100, None), "delay": (1, 1000)}
-#: where `optbench new` begins
+#: defaults of `optbench new`
 STARTER = {"target": 0.1, "batch_size": 64, "most_epochs": 10}
 
 _SUBSTEPS, _DISCARDED = 10, 200

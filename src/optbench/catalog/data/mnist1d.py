@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 RANGES = {"train": (10, None), "test": (10, None)}
-#: where `optbench new` begins
+#: defaults of `optbench new`
 STARTER = {"target": 0.55, "batch_size": 64, "most_epochs": 50}
 
 _LENGTH = 40

@@ -11,7 +11,7 @@ from optbench.catalog.types import DataInfo, Splits
 from optbench.errors import OptbenchError
 
 TASK = "recommendation"
-#: where `optbench new` begins
+#: defaults of `optbench new`
 STARTER = {"target": {"recommendation": 0.92}, "batch_size": 256, "most_epochs": 10}
 
 _SEPARATORS = {".dat": "::", ".data": "\t"}  # of older releases, without a header

@@ -10,14 +10,14 @@ from optbench.catalog.types import DataInfo, Split, Splits
 from optbench.errors import OptbenchError
 
 TASK = "autoencoding"
-#: where `optbench new` begins
+#: defaults of `optbench new`
 STARTER = {"target": -25, "batch_size": 64, "most_epochs": 20}
 
 _SOURCES = ("digits", "fashion_mnist")
 
 
 def describe(root: Path, *, pictures: Literal["digits", "fashion_mnist"] = "digits") -> DataInfo:
-    """`pictures`: the data set that they are taken from."""
+    """`pictures`: the image data set."""
     import math
 
     info = _module(pictures).describe(root)

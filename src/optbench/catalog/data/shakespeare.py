@@ -13,7 +13,7 @@ from optbench.errors import OptbenchError
 
 TASK = "language"
 RANGES = {"context": (1, None), "characters": (1, None)}
-#: where `optbench new` begins
+#: defaults of `optbench new`
 STARTER = {"target": 3.4, "batch_size": 32, "most_epochs": 5}
 
 

@@ -1,13 +1,13 @@
-"""Images or vectors of any shape, size and difficulty, labelled by a fixed random teacher: no download.
+"""Synthetic images or vectors of any shape, size and difficulty, labelled by a fixed random teacher; no download.
 
 Each sample has up to 8 hidden numbers. The picture (or vector) is the sum of a random pattern for each of
-them, plus noise; the label is the teacher's choice from the hidden numbers alone. `difficulty` (0..1) mixes
-the teacher from linear to a sum of absolute values, which no linear model can follow, and raises the noise.
-`label_noise` replaces that share of the labels, in every split, by uniformly random classes: no model then
-exceeds an expected accuracy of 1 - label_noise + label_noise / classes. Patterns of images are smooth and
-mirror-symmetric, so a flip keeps the label and a small shift nearly does.
+them, plus noise; the label is a function (the teacher) of the hidden numbers. `difficulty` (0..1) changes
+the teacher from linear to a sum of absolute values, which linear models cannot represent, and increases the noise.
+`label_noise` replaces this fraction of the labels, in every split, by uniformly random classes: the expected
+accuracy is then at most 1 - label_noise + label_noise / classes. Patterns of images are smooth and
+mirror-symmetric: the label does not change with a flip, and rarely with a small shift.
 
-Every sum is of whole numbers below 2^53, exact in any order: the same arguments give the same bytes anywhere.
+All sums are of integers below 2^53, exact in any order: the same arguments give the same bytes on every machine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-#: where `optbench new` begins
+#: defaults of `optbench new`
 STARTER = {"target": 0.5, "batch_size": 64, "most_epochs": 30}
 
 _HIDDEN = 8
@@ -44,9 +44,9 @@ def describe(
     label_noise: float = 0.0,
     seed: int = 0,
 ) -> DataInfo:
-    """Sizes as asked. `shape` is [channels, height, width] or [features]. `root` is not used.
+    """Describe the requested sizes. `shape` is [channels, height, width] or [features]. `root` is not used.
 
-    Raises OptbenchError for a shape or a number that makes no sense.
+    Raises `OptbenchError` for an invalid shape or number.
     """
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     problems = []
@@ -79,7 +79,7 @@ def load(
     label_noise: float = 0.0,
     seed: int = 0,
 ) -> Splits:
-    """The samples; each split has a random stream of its own, and the teacher another."""
+    """Return the samples. Each split and the teacher have separate random streams."""
     from optbench.catalog.data._split import channel_statistics
 
     info = describe(
@@ -110,7 +110,7 @@ def load(
 
 
 def _patterns(random: np.random.RandomState, hidden: int, shape: tuple[int, ...]) -> Floats:
-    """Whole numbers in -16..16, one pattern a row: vectors plain, images in 4x4 mirror-symmetric tiles."""
+    """Return integers in -16..16, one pattern per row; patterns of images consist of 4x4 mirror-symmetric tiles."""
     import numpy as np
 
     if len(shape) == 1:
@@ -123,7 +123,7 @@ def _patterns(random: np.random.RandomState, hidden: int, shape: tuple[int, ...]
 
 
 def _teacher(random: np.random.RandomState, hidden: int, classes: int, bent: int) -> Any:
-    """A function from codes (n, hidden) to labels (n,); `bent` / 64 of a score is sums of absolute values."""
+    """Return a function from codes (n, hidden) to labels (n,). `bent` / 64 of a score are sums of absolute values."""
     import numpy as np
 
     inner = random.randint(-8, 9, (hidden, 2 * hidden)).astype(np.float64)
@@ -163,10 +163,10 @@ def _render(
     shape: tuple[int, ...],
     difficulty: float,
 ) -> Any:
-    """uint8 (n, channels, height, width) around 128, or float32 (n, features) around 0.
+    """Return uint8 (n, channels, height, width) around 128, or float32 (n, features) around 0.
 
-    The signal spreads by about 32 (vectors: 1). The noise grows with the number of pixels, since a model averages
-    over them: the hidden numbers are about equally visible in small and in large pictures.
+    The signal has a standard deviation of about 32 (vectors: 1). The noise increases with the number of pixels, since a model
+    averages over them: small and large pictures are about equally difficult.
     """
     import numpy as np
 

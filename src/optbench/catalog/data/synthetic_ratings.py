@@ -16,7 +16,7 @@ RANGES = {
     "rank": (1, None),
     "noise": (0, None),
 }
-#: where `optbench new` begins
+#: defaults of `optbench new`
 STARTER = {"target": {"recommendation": 0.75}, "batch_size": 256, "most_epochs": 10}
 
 

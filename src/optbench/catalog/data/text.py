@@ -14,7 +14,7 @@ from optbench.errors import OptbenchError
 
 TASK = "language"
 RANGES = {"context": (1, None), "characters": (1, None)}
-#: where `optbench new` begins
+#: defaults of `optbench new`
 STARTER = {"target": 3.0, "batch_size": 32, "most_epochs": 5}
 
 _STANDARD_LIBRARY_BYTES = 1_000_000

@@ -1,4 +1,4 @@
-"""Initial weights: `fill(weight, *, ...)`, in place, for the weights of linear and convolution layers; their biases become 0.
+"""Initialisations: `fill(weight, *, ...)` sets the weights of linear and convolution layers in place; their biases become 0.
 
-The other parameters (norms, embeddings, tokens) stay as the model made them. Draws come from torch's global generator.
+Other parameters (norms, embeddings, tokens) keep the model's initialisation. Random numbers are from torch's global generator.
 """

@@ -1,4 +1,4 @@
-"""The model's own initialisation, whatever it is."""
+"""The model's own initialisation."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from torch import Tensor
 
 
 def fill(weight: Tensor) -> None:
-    """Leaves everything as it is, biases too."""
+    """Leave all weights and biases unchanged."""

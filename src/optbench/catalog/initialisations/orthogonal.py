@@ -6,5 +6,5 @@ from torch import Tensor, nn
 
 
 def fill(weight: Tensor, *, gain: float = 1.0) -> None:
-    """A convolution's kernel counts as a matrix of a row an output channel."""
+    """A convolution kernel is treated as a matrix with one row per output channel."""
     nn.init.orthogonal_(weight, gain)

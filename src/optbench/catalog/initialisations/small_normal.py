@@ -1,4 +1,4 @@
-"""Small normal: the same small spread in every layer, as was usual before Xavier (Krizhevsky et al. 2012 took 0.01)."""
+"""Small normal: the same small standard deviation in every layer, usual before Xavier (0.01 in Krizhevsky et al. 2012)."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ RANGES = {"std": (0, None)}
 
 
 def fill(weight: Tensor, *, std: float = 0.01) -> None:
-    """Normal with standard deviation `std`, whatever the layer's size."""
+    """Normal with standard deviation `std` for every layer size."""
     nn.init.normal_(weight, 0.0, std)

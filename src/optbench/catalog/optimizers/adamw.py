@@ -7,5 +7,5 @@ default is 0.01, not 0.
 """
 
 USE = "torch.optim.AdamW"
-#: where `optbench new` begins
+#: defaults of `optbench new`
 STARTER = {"lr": 1e-3, "weight_decay": 0.05}

@@ -7,7 +7,7 @@ the other parameters to another optimizer by a list of rules.
 """
 
 USE = "torch.optim.Muon"
-#: where `optbench new` begins
+#: defaults of `optbench new`
 STARTER = {
     "use": [
         {"parameters": "matrices", "use": "torch.optim.Muon", "lr": 0.02},

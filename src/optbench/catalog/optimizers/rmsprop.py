@@ -6,5 +6,5 @@ Weight decay is L2: `weight_decay` x weights is added to the gradient, before an
 """
 
 USE = "torch.optim.RMSprop"
-#: where `optbench new` begins
+#: defaults of `optbench new`
 STARTER = {"lr": 1e-3}

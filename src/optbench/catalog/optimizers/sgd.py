@@ -6,5 +6,5 @@ Weight decay is L2: `weight_decay` x weights is added to the gradient, and so in
 """
 
 USE = "torch.optim.SGD"
-#: where `optbench new` begins
+#: defaults of `optbench new`
 STARTER = {"lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4}
