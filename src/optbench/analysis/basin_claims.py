@@ -1,4 +1,4 @@
-"""Claims about sensitivity, read as: the narrower the basin of the learning rate, the more sensitive."""
+"""Claims about sensitivity, measured as the width of the learning rate's basin: narrower is more sensitive."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def measured_width(sweep: Sweep | None) -> Measured:
 def by_width(rungs: Mapping[str, int], label: str, sweeps: Mapping[str, Sweep]) -> Verdict:
     """Judge rungs of sensitivity (greater is more sensitive), by label, for the entry `label`.
 
-    A basin that runs over an end of the grid is at least as wide as measured: it never shows that an entry is more sensitive.
+    A basin that extends beyond the grid is at least as wide as measured: it never shows that an entry is more sensitive.
     """
     if label not in sweeps:
         return Verdict("not tested here", "the suite has no sensitivity sweep")

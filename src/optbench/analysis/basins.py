@@ -28,9 +28,9 @@ class Curve:
 
 @dataclass(frozen=True)
 class Width:
-    """Decades over seeds. Neither end leaves the grid; `high` is infinite where the basin is open, as the grid ends first.
+    """Width in decades over seeds, within the grid. `high` is infinite if the basin extends beyond the grid.
 
-    Of a dense grid: the mean with its 95 % t interval (NaN for one seed). Of a sparse one: a bracket, and no mean.
+    Dense grids: mean with 95 % t interval (NaN for one seed). Sparse grids: a bracket without a mean.
     """
 
     mean: float = math.nan
@@ -40,7 +40,7 @@ class Width:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The interval or bracket; of a single seed its width."""
+        """Return the interval or bracket; for a single seed its width."""
         if not math.isnan(self.low):
             return self.low, self.high
         return self.mean, math.inf if self.is_open else self.mean
@@ -68,7 +68,7 @@ def width_over_seeds(curves: Sequence[Curve]) -> Width:
 
 
 def basin_width(positions: Array, scores: Array, margin: float) -> float:
-    """Decades around the best point over which the score stays within `margin` of it, interpolated between points.
+    """Return the width in decades of the range around the best point with scores within `margin` of it, interpolated between points.
 
     `positions` are log10 of the hyperparameter, ascending. Clipped at the grid's ends. (The width of
     {lr: score >= best - margin}, of the part that holds the best point.)
@@ -78,7 +78,7 @@ def basin_width(positions: Array, scores: Array, margin: float) -> float:
 
 
 def basin_ends(positions: Array, scores: Array, margin: float) -> tuple[float, float]:
-    """Where that basin begins and ends, in `positions`."""
+    """Return the ends of that basin, in units of `positions`."""
     best = int(np.argmax(scores))
     floor = scores[best] - margin
     ends = []
@@ -97,7 +97,7 @@ def basin_ends(positions: Array, scores: Array, margin: float) -> tuple[float, f
 def basin_bracket(positions: Array, scores: Array, margin: float) -> tuple[float, float, bool]:
     """Return the bracket that a sparse grid gives: the basin spans at least its points within the margin, and ends before the next ones.
 
-    The third is whether it runs over an end of the grid, so that there is no upper bound.
+    The third value is whether it extends beyond the grid, so that there is no upper bound.
     """
     best = int(np.argmax(scores))
     inside = scores >= scores[best] - margin

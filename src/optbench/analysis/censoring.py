@@ -1,7 +1,7 @@
-"""Time to target where some trials never got there: Kaplan-Meier, its median with an interval, the restricted mean.
+"""Time to target if some trials never reach it: Kaplan-Meier curve, its median with an interval, restricted mean.
 
 Kaplan and Meier, Journal of the American Statistical Association 53 (1958). A trial that did not reach the target is
-censored at its budget: never dropped, never averaged as if it had arrived.
+censored at its budget: never dropped, never averaged as if it had reached the target.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _EXCHANGES = 10_000
 
 @dataclass(frozen=True)
 class MedianInterval:
-    """`high` is infinite where the budget ended first; both are NaN, with the reason, where there is none."""
+    """An interval. `high` is infinite if the budget ended first; both are NaN, with the reason, if there is no interval."""
 
     low: float
     high: float
@@ -44,7 +44,7 @@ def kaplan_meier(times: Sequence[float], reached: Sequence[bool], level: float =
     """Share of trials that have not reached the target after each time. Columns: time, at_risk, events, survival, low, high.
 
     The pointwise band is Greenwood's on the scale of log(-log S), which stays within 0 and 1 (Kalbfleisch and Prentice, The
-    Statistical Analysis of Failure Time Data, 1980); there is none where all or none have arrived.
+    Statistical Analysis of Failure Time Data, 1980); it is missing where all or none have reached the target.
     """
     moments, at_risk, events, survival = _curve(times, reached)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -61,7 +61,7 @@ def kaplan_meier(times: Sequence[float], reached: Sequence[bool], level: float =
 def _curve(
     times: Sequence[float], reached: Sequence[bool]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """The curve without its band: moments, at risk, events, survival."""
+    """Return the curve without its band: times, at risk, events, survival."""
     observed = np.asarray(times, dtype=float)
     event = np.asarray(reached, dtype=bool)
     moments, places = np.unique(observed, return_inverse=True)
@@ -104,10 +104,10 @@ def restricted_difference(
     reached_b: Sequence[bool],
     tau: float,
 ) -> RestrictedDifference:
-    """Restricted mean of a minus that of b, with the p of exchanging trials between the two.
+    """Return the restricted mean of a minus that of b, with the p of a permutation test.
 
-    Exact for up to 10,000 exchanges (five trials a side make 252), else by as many drawn at random, always the same ones. The
-    test holds at any n, where the bootstrap does not (Horiguchi and Uno, Statistics in Medicine 39, 2020).
+    Exact for up to 10,000 permutations (252 for five trials per side), otherwise 10,000 random ones with a fixed seed. The
+    test is valid at any n, unlike the bootstrap (Horiguchi and Uno, Statistics in Medicine 39, 2020).
     """
     times = np.concatenate([np.asarray(times_a, dtype=float), np.asarray(times_b, dtype=float)])
     there = np.concatenate([np.asarray(reached_a, dtype=bool), np.asarray(reached_b, dtype=bool)])
@@ -127,7 +127,7 @@ def restricted_difference(
 
 @lru_cache(maxsize=2)
 def _exchanges(n: int, size: int) -> npt.NDArray[np.float32]:
-    """1 where a trial counts as the first side's, else 0, a row an exchange; the first row is how it was."""
+    """Return one row per permutation: 1 for trials of the first side, otherwise 0. The first row is the observed assignment."""
     if math.comb(n, size) <= _EXCHANGES:
         chosen = np.array(list(itertools.combinations(range(n), size)))
         sides = np.zeros((len(chosen), n), dtype=np.float32)
@@ -146,7 +146,7 @@ def _exchanges(n: int, size: int) -> npt.NDArray[np.float32]:
 def _mean_differences(
     times: npt.NDArray[np.float64], there: npt.NDArray[np.bool_], sides: npt.NDArray[np.float32], tau: float
 ) -> npt.NDArray[np.float64]:
-    """As `_differences`, where nothing is censored before `tau`: the area under each curve is then the mean of the times."""
+    """Return the same as `_differences` without censoring before `tau`: the area under each curve is the mean of the times."""
     within = np.minimum(times, tau)
     first = sides.astype(np.float64) @ within
     size = float(sides[0].sum())
@@ -157,7 +157,7 @@ def _mean_differences(
 def _differences(
     times: npt.NDArray[np.float64], there: npt.NDArray[np.bool_], sides: npt.NDArray[np.float32], tau: float
 ) -> npt.NDArray[np.float64]:
-    """Restricted mean of the first side's trials minus that of the others, one a row of `sides`."""
+    """Return the restricted mean of the first side minus that of the other, one per row of `sides`."""
     moments = np.unique(times[there & (times < tau)])
     steps = np.diff(np.concatenate([[0.0], moments, [tau]]))
     at_risk = times[:, None] >= moments
@@ -176,11 +176,11 @@ def _differences(
 def median_interval(
     low: Sequence[float], high: Sequence[float], reached: Sequence[bool], level: float = 0.95
 ) -> MedianInterval:
-    """Distribution-free interval for the median passage time, from order statistics (binomial).
+    """Return a distribution-free interval for the median passage time, from order statistics (binomial).
 
-    `low` and `high` bracket each trial's passage, which was seen at `high` and not yet at `low`; the interval covers
-    the brackets. A censored trial's passage lies anywhere after its `low`. The least n that allows 95 % is 6, where it
-    is the whole range (level 96.9 %).
+    `low` and `high` bracket the passage of each trial: the last evaluation before it, and the first after it; the interval covers
+    the brackets. The passage of a censored trial is after its `low`. The minimum n for 95 % is 6, where it is the whole
+    range (level 96.9 %).
     """
     n = len(low)
     rank = _rank(n, level)
@@ -191,7 +191,7 @@ def median_interval(
 
 
 def _rank(n: int, level: float) -> int:
-    """Largest k for which the k-th least and k-th greatest of n values hold the median with that probability."""
+    """Return the largest k for which the k-th smallest and k-th largest of n values contain the median with that probability."""
     rank = 0
     while 2 * (rank + 1) <= n and 1 - 2 * bdtr(rank, n, 0.5) >= level:
         rank += 1

@@ -25,12 +25,12 @@ _Times = tuple[pd.DataFrame, pd.DataFrame]  # passages of a suite, before and af
 
 @dataclass(frozen=True)
 class Change:
-    """One quantity of one entry, after against before.
+    """One quantity of one entry, after compared with before.
 
     `change`, `low`, `high`: a difference, or a ratio minus 1 (0.05: 5 % more), with the 95 % interval. `method` is paired,
-    welch, exact (sizes that all seeds agree on), permutation (of restricted means, where seeds did not arrive), or "" if nothing
-    compares. `p_holm` is adjusted over the entries of the same quantity and target. `word` is empty unless
-    `told_apart`: the adjusted p is below 0.05, the interval (where there is one) leaves zero out, and no evaluation grid hides it.
+    welch, exact (sizes that are equal for all seeds), permutation (of restricted means, if seeds did not reach the target), or "" if
+    nothing can be compared. `p_holm` is adjusted over the entries of the same quantity and target. `word` is empty unless
+    `told_apart`: the adjusted p is below 0.05, the interval, if any, excludes zero, and the change is larger than an evaluation interval.
     """
 
     suite: str
@@ -60,7 +60,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Compared:
-    """A change with what a gate judges by: `evidence` is over the trials that ended well on both sides."""
+    """A change with the evidence for gates, over the trials that ended without failure on both sides."""
 
     change: Change
     evidence: Contrast
@@ -69,7 +69,7 @@ class Compared:
 
 
 def compared(matched: Matched) -> list[Compared]:
-    """Every quantity of every entry that is on both sides, in the order of the first."""
+    """Return all quantities of the entries that are on both sides, in the order of the first side."""
     found: list[Compared] = []
     for pair in matched.suites:
         times = passages_frame(Results((pair.before,))), passages_frame(Results((pair.after,)))
@@ -127,14 +127,14 @@ def _measured(entry: EntryPair, quantity: Quantity, paired: bool) -> Compared:
 
 
 def _final(pair: SuitePair, entry: EntryPair, paired: bool) -> Compared:
-    """Seeds that ended as the worst outcome on both sides tell nothing of a change; others forbid an interval."""
+    """Compare final metrics. Seeds with the worst outcome on both sides are excluded; on one side, they prevent an interval."""
     workload = entry.before.trial.workload
     metric = workload.metrics[0]
     if metric not in entry.after.trial.workload.metrics:
         metric = next((name for name in workload.metrics if name in entry.after.trial.workload.metrics), "")
     higher = bool(metric) and higher_is_better(pair.after, workload, metric)
     sides = (entry.before, entry.after)
-    # one value for both sides: the worst seen by either
+    # one value for both sides: the worst value of either
     worst = max((worst_value([row], metric, higher=higher) for row in sides), default=math.nan)
     values = [_finals(row, metric, higher=higher) for row in sides]
     bad = [worst_seeds(row) for row in sides]
@@ -191,7 +191,7 @@ def change_of(
     metric: str = "",
     target: str = "",
 ) -> Change:
-    """The change as people read it: ratios minus 1. Not adjusted, no word yet."""
+    """Return the change, as ratio minus 1 for ratios; without adjustment and word."""
     fewest = min(found.n_before, found.n_after)
     return Change(
         suite=entry.suite,

@@ -23,10 +23,10 @@ COLUMNS = ["a", "b", "n", "difference", "low", "high", "p", "p_holm", "sign_flip
 def all_pairs(
     values: pd.DataFrame, test: Literal["paired_t", "sign_flip"] = "paired_t", resolution: float = 0.0
 ) -> pd.DataFrame:
-    """Every pair of columns of `values` (a row a seed, a column an entry, NaN where missing), over common seeds.
+    """Compare all pairs of columns of `values` (one row per seed, one column per entry, NaN if missing) over common seeds.
 
-    One row a pair, columns a, b, n (common seeds), difference (mean of a - b) with the t interval low to high, p of
-    the test, p_holm (adjusted over all pairs) and sign_flip_p. Fewer than 2 common seeds (6 for the sign-flip test) give
+    One row per pair, columns a, b, n (common seeds), difference (mean of a - b) with the t interval low to high, p of
+    the test, p_holm (adjusted over all pairs) and sign_flip_p. Fewer than 2 common seeds (6 for the sign-flip test) have
     no p. A difference smaller than `resolution` is never significant: the evaluation grid does not show it.
     """
     columns = _columns(values)
@@ -49,7 +49,7 @@ def against(pairs: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 
 def top_group(pairs: pd.DataFrame, *, higher_is_better: bool) -> dict[str, bool | None]:
-    """By entry: True if not significantly worse than any other, False if so, None if nothing could be compared."""
+    """Return by entry: True if not significantly worse than any other, False if it is, None if nothing could be compared."""
     compared = pairs[pairs["p_holm"].notna()]
     group: dict[str, bool | None] = dict.fromkeys([*pairs["a"], *pairs["b"]])
     group |= dict.fromkeys([*compared["a"], *compared["b"]], True)
@@ -60,7 +60,7 @@ def top_group(pairs: pd.DataFrame, *, higher_is_better: bool) -> dict[str, bool 
 
 
 def _columns(values: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
-    """As plain arrays: there are thousands of pairs."""
+    """Return plain arrays, since there may be thousands of pairs."""
     return {name: values[name].to_numpy(dtype=float) for name in values.columns}
 
 

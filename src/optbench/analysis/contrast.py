@@ -1,4 +1,4 @@
-"""One quantity before and after: a difference or a ratio with its interval, and the evidence that it is past a threshold."""
+"""One quantity before and after: a difference or a ratio with its interval, and the evidence that it exceeds a threshold."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Contrast:
-    """After minus before: of the values, or of their natural logs where it is of a ratio. What is not known is NaN.
+    """After minus before: of the values, or of their natural logarithms for a ratio. Unknown values are NaN.
 
-    `before` and `after` are means over what was compared (geometric for ratios). `error` is the standard error of
-    `change`, with `freedom` degrees of freedom; an error of 0 means that nothing varied.
+    `before` and `after` are means over the compared values (geometric for ratios). `error` is the standard error of
+    `change`, with `freedom` degrees of freedom; an error of 0 means that all values were equal.
     """
 
     method: Method
@@ -42,9 +42,9 @@ class Contrast:
         return not math.isnan(self.low)
 
     def evidence_above(self, threshold: float, sign: int = 1) -> float:
-        """One-sided p of `sign * change` being at most `threshold`; NaN without an interval.
+        """Return the one-sided p of `sign * change` <= `threshold`; NaN without an interval.
 
-        Where nothing varies a t test would be certain of anything: p is then that of the exact permutation test.
+        If no value varies, a t test is not valid: p is then that of the exact permutation test.
         """
         if not self.has_interval:
             return math.nan
@@ -64,9 +64,9 @@ class Contrast:
 def contrast(
     before: Mapping[int, float], after: Mapping[int, float], *, paired: bool, ratio: bool
 ) -> Contrast:
-    """Values by seed. Paired over common seeds, else Welch's t (Biometrika 34, 1947); NaN values are left out.
+    """Compare values by seed: paired over common seeds, else Welch's t (Biometrika 34, 1947); NaN values are excluded.
 
-    Ratios are taken on logs: their interval is that of the ratio of geometric means; values must be above 0.
+    Ratios are computed from logarithms: the interval is that of the ratio of geometric means; values must be above 0.
     """
     first, second = _known(before, ratio), _known(after, ratio)
     if paired:
@@ -76,7 +76,7 @@ def contrast(
 
 
 def size_contrast(before: Mapping[int, float], after: Mapping[int, float], *, paired: bool) -> Contrast:
-    """The ratio of two sizes in bytes: exact, from one seed on, where all seeds of a side agree; else as any ratio."""
+    """Return the ratio of two sizes in bytes: exact, also for one seed, if all seeds of a side agree; otherwise as any ratio."""
     first, second = _known(before, False), _known(after, False)
     if not first or not second:
         return Contrast("", len(first), len(second))

@@ -21,12 +21,12 @@ COLUMNS = (
     *("clipped", "exploded_steps", "vanished_steps", "data_wait", "cpu_utilisation", "gpu_utilisation"),
     *("gpu_power_watts", "gpu_clock_mhz", "best_use"),
 )
-#: how near to the least of a workload counts as least
+#: relative distance to the minimum of a workload that counts as minimum
 NEAR = 1.25
-#: share of updates whose loss may rise in what is called a steady descent
+#: maximum share of updates with increasing loss in a steady descent
 STEADY = 0.05
 
-#: what earns a best use, in words for below a table
+#: rules of best uses, as notes below a table
 RULES = (
     f"Best use is derived by rules. Quick results, few epochs, little memory: at most {NEAR:g}x the minimum (seconds, epochs, memory) of "
     f"all entries that reached the target. Steady descent: the loss rises in at most {STEADY:.0%} of the updates. Single samples: "
@@ -38,9 +38,9 @@ def costs_frame(results: Results, table: pd.DataFrame | None = None) -> pd.DataF
     """Return one row per row of the timed table. Values are means over trials; NaN where no trial recorded a value.
 
     activation_bytes: kept for the backward pass of one batch; training_bytes: those, parameters, gradients and optimizer state;
-    peak_memory_bytes: the allocator's (CUDA), the greatest; process_memory_bytes: of the whole process, the greatest sampled;
+    peak_memory_bytes: maximum of the allocator (CUDA); process_memory_bytes: maximum of the samples of the whole process;
     seconds (of trials never interrupted) and FLOPs (of forward and backward passes, all calls of a closure included) per update
-    and per epoch; loss_rises: share of updates whose batch had a greater loss than the one before; gradient noise scale in
+    and per epoch; loss_rises: share of updates whose batch had a larger loss than the batch before; gradient noise scale in
     samples at the first and the last weights (McCandlish et al. 2018); clipped: share of steps; exploded_steps, vanished_steps:
     sums over trials; data_wait: share of training seconds; utilisations, power and clock: means of samples.
     epochs_to_target, steps_to_target: as in the comparison, of the first target. best_use: by `RULES`; "" if no rule applies
@@ -116,7 +116,7 @@ def per_trial(column: str, rows: Iterable[TableRow]) -> pd.DataFrame:
 
 
 _MEANS = ("cpu_utilisation", "gpu_utilisation", "gpu_power_watts", "gpu_clock_mhz")
-#: a number of a trial; None where it is not known
+#: a number of a trial; None if unknown
 Fact = Callable[[TrialLog], Any]
 
 
@@ -202,7 +202,7 @@ def _first_target(own: pd.DataFrame) -> pd.DataFrame:
 
 
 def _best_uses(costs: pd.DataFrame, told: pd.DataFrame) -> list[str]:
-    """Of one workload's rows, in their order."""
+    """Return the best uses of the rows of one workload, in their order."""
     if not told["target"].iloc[0]:
         return [""] * len(costs)
     arrived = told["epochs_to_target"].notna()

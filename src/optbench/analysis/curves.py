@@ -19,11 +19,11 @@ from optbench.store.evaluations import Evaluations
 
 Array = npt.NDArray[np.float64]
 
-#: from so many seeds on a band is of quantiles; below, nothing is seen outside of a tenth of the seeds but their range
+#: minimum number of seeds for bands of quantiles; with fewer seeds, the range is shown
 QUANTILE_SEEDS = 10
 QUANTILES = (0.1, 0.9)
 
-#: told at an evaluation beside the metrics, with the split that they are of
+#: values recorded at evaluations besides the metrics, with their split
 SERIES = {
     "train_loss": "train",
     "learning_rate": "",
@@ -38,14 +38,14 @@ def curves_frame(results: Results) -> pd.DataFrame:
 
     Columns: suite, workload, horizon, optimizer, config_id; metric, split (a metric of a split; or train_loss of train;
     learning_rate, gradient_norm and the like, whose split is ""); step, epoch, train_seconds (the median of the seeds
-    there whose clock ran through; NaN if none did), gradient_evaluations (likewise; NaN in workloads in which every entry used one
-    per step); median, low, high; band ("range": least to greatest, under 10 seeds;
-    "10-90 %": quantiles; "": one seed, whose low and high are NaN); n (seeds that tell the series there), seeds (that tell
-    it anywhere), worst (of those, how many ended in the worst outcome), lost (of these, how many have ended before this step:
-    they have left the curve).
+    there that were not interrupted; NaN if there is none), gradient_evaluations (likewise; NaN in workloads in which every entry used one
+    per step); median, low, high; band ("range": minimum to maximum, below 10 seeds;
+    "10-90 %": quantiles; "": one seed, whose low and high are NaN); n (seeds with a value at this step), seeds (with a value at
+    any step), worst (number of these that ended in the worst outcome), lost (number of these that ended before this step
+    and are missing from the curve).
 
-    A seed counts up to its last finite value. Where seeds were evaluated at different steps, each is interpolated
-    linearly between its own evaluations, and never beyond them.
+    A seed counts up to its last finite value. If seeds were evaluated at different steps, each is interpolated linearly
+    between its own evaluations, and not extrapolated.
     """
     pieces: list[_Piece] = []
     shown = workloads_shown(results)
@@ -94,12 +94,12 @@ def seed_curves_frame(results: Results) -> pd.DataFrame:
     return _table(pieces, (*KEYS, "seed", "trial_id", "status", "metric", "split", *values))
 
 
-#: what all rows of a curve share, and its columns
+#: values that all rows of a curve share, and its columns
 _Piece = tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]
 
 
 def _table(pieces: list[_Piece], columns: tuple[str, ...]) -> pd.DataFrame:
-    """All at once: a thousand small frames would take a second."""
+    """Build the frame at once: a thousand small frames would take a second."""
     if not pieces:
         return pd.DataFrame(columns=list(columns))
     lengths = [len(content["step"]) for _, content in pieces]
@@ -131,7 +131,7 @@ def _names(row: TableRow) -> dict[str, Any]:
 
 
 def _curves(log: TrialLog, *, gradients: bool) -> Iterator[_Curve]:
-    """`gradients`: whether their counts are wanted."""
+    """Yield the curves. `gradients`: with counts of gradient evaluations."""
     if not log.evaluations:
         return
     clocks = np.array(
@@ -151,7 +151,7 @@ def _curves(log: TrialLog, *, gradients: bool) -> Iterator[_Curve]:
 
 
 def _series(events: Evaluations) -> dict[tuple[str, str], Array]:
-    """By metric and split; NaN where an evaluation does not tell it."""
+    """Return the series by metric and split; NaN where an evaluation has no value."""
     found = {(m, s): events.metric(s, m) for s, names in events.metrics().items() for m in names}
     for name, split in SERIES.items():
         found[name, split] = [math.nan if value is None else value for value in events.column(name)]
@@ -187,7 +187,7 @@ def _over_seeds(curves: list[_Curve]) -> dict[str, npt.NDArray[Any]]:
 
 
 def _grid(curves: list[_Curve]) -> Array:
-    """The steps of all; where they differ, as many of them, evenly, as the longest curve has."""
+    """Return the common steps; if they differ between seeds, evenly spaced ones, as many as the longest curve has."""
     steps: Array = np.unique(np.concatenate([curve.step for curve in curves]))
     longest = max(len(curve.step) for curve in curves)
     if len(steps) == longest:
@@ -198,7 +198,7 @@ def _grid(curves: list[_Curve]) -> Array:
 
 
 def _on(grid: Array, steps: Array, values: Array) -> Array:
-    """NaN outside of the seed's own evaluations."""
+    """Interpolate on the grid; NaN outside of the seed's own evaluations."""
     found: Array = np.interp(grid, steps, values, left=math.nan, right=math.nan)
     return found
 
@@ -216,9 +216,9 @@ def _median(values: Array) -> Array:
 
 
 def _quantiles(values: Array, levels: tuple[float, ...]) -> Array:
-    """Over the first axis, of what is known, between neighbours linearly (Hyndman and Fan's type 7); NaN where nothing is.
+    """Return quantiles over the first axis, ignoring NaN, with linear interpolation (Hyndman and Fan's type 7).
 
-    `numpy.nanquantile` says the same, but goes column by column: a hundred times slower here.
+    Equal to `numpy.nanquantile`, which processes columns one by one and is a hundred times slower here.
     """
     ordered = np.sort(values, axis=0)  # NaN last
     last = np.maximum(np.isfinite(values).sum(axis=0) - 1, 0)

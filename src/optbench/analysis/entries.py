@@ -1,4 +1,4 @@
-"""What a row is called where no table's columns say the rest: its label, and whatever else sets it apart."""
+"""Names of rows outside of tables: the label, and the settings that distinguish it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from optbench.suite.axes import short
 
 
 def entry_names(suite: SuiteResults) -> dict[str, str]:
-    """By config_id, in the order of the suite's rows: the label, with the horizon where a label has several in one workload.
+    """Return the names by config_id, in the order of the suite's rows: the label, with the horizon if a label has several in one workload.
 
-    Where a suite has axes and one entry, its combinations are what is compared: the name is then their values, as in
+    If a suite has axes and one entry, its combinations are compared: the name contains their values, as in
     "batch_size=32".
     """
     rows = table_rows(Results((suite,)))
@@ -31,6 +31,6 @@ def entry_names(suite: SuiteResults) -> dict[str, str]:
 
 
 def cells_compared(rows: list[TableRow]) -> bool:
-    """Whether the combinations of axes, each with a single row, are what a suite compares."""
+    """Return whether a suite compares the combinations of its axes, each with a single row."""
     workloads = Counter(row.trial.workload_name for row in rows)
     return len(rows) > 1 and bool(rows[0].trial.axes) and set(workloads.values()) == {1}

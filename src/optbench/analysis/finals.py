@@ -1,4 +1,4 @@
-"""The final metric of every seed, as the comparison's means are made of them."""
+"""The final metric of each seed, from which the means of the comparison are computed."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from optbench.catalog import optimizer_packages, sources
 from optbench.errors import OptbenchError, Problem, nearest
 from optbench.suite.reference import file_and_name
 
-#: family -> (noun for an item, the function that its module provides; empty if the item itself is called)
+#: family -> (noun for an item, the function of its module; "" if the item itself is called)
 FAMILIES = {
     "models": ("model", "build"),
     "data": ("data set", "load"),
@@ -54,7 +54,7 @@ class Target:
 
 
 def names(family: str) -> dict[str, str]:
-    """Every short name of a family with its one-line description, in alphabetical order."""
+    """Return all short names of a family with their one-line descriptions, in alphabetical order."""
     described = {name: _summary(path) for name, path in items(family).items()}
     for name, point in _points(family).items():
         described[name] = f"from {point.value}"
@@ -62,7 +62,7 @@ def names(family: str) -> dict[str, str]:
 
 
 def items(family: str) -> dict[str, Path]:
-    """Name -> file of the family's catalog items."""
+    """Return the files of the family's catalog items by name."""
     folder = Path(__file__).parent / family
     return dict(_items(folder, folder.stat().st_mtime_ns))
 
@@ -118,7 +118,7 @@ def _summary(path: Path) -> str:
 
 @cache
 def _points(family: str) -> dict[str, EntryPoint]:
-    """Items of other packages. Raises `OptbenchError` if one name has two meanings."""
+    """Return the items of other packages. Raises `OptbenchError` if a name is ambiguous."""
     known = {name: f"the catalog's {path.name}" for name, path in items(family).items()}
     points = {}
     for point in installed().select(group=f"optbench.{family}"):
@@ -134,7 +134,7 @@ def _points(family: str) -> dict[str, EntryPoint]:
 
 @cache
 def installed() -> Any:  # of a type of its own until Python 3.12
-    """Entry points of all packages: read once, whatever the number of families that are asked for."""
+    """Return the entry points of all packages, read once."""
     return entry_points()
 
 
@@ -172,7 +172,7 @@ def _import(target: Target) -> ModuleType:
 
 
 def _load_file(path: Path) -> ModuleType:
-    """Import a file under a name of its own, so that no other module is shadowed and a changed file is a new module."""
+    """Import a file under a unique name, so that no other module is shadowed and a changed file is a new module."""
     try:
         digest = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:12]
     except OSError as error:
@@ -200,14 +200,14 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def raised(target: Target, error: BaseException, action: str) -> Problem:
-    """The problem for an exception that a target's code raised; `action` says in which call. Names the line in its file."""
+    """Return the problem for an exception raised by a target's code in the call `action`, with the line in its file."""
     line = _line(error, target.file) if target.file else None
     file = str(target.file) if line is not None else ""
     return Problem(f"{action} raises {_said(error)}", file=file, line=line)
 
 
 def _line(error: BaseException, path: Path) -> int | None:
-    """The line of the user's file that failed, however deep the failure was."""
+    """Return the line of the user's file in the traceback."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return error.lineno
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]

@@ -25,7 +25,7 @@ _TOLERANCE = 1e-6
 
 
 class Accumulator(Protocol):
-    """A metric that is no mean over samples, such as the area under a curve."""
+    """A metric that is not a mean over samples, such as the area under a curve."""
 
     def update(self, outputs: Any, targets: Any, loss: Any) -> None:
         """Add a batch."""
@@ -118,7 +118,7 @@ def metric_facts(target: Target) -> dict[str, Any]:
 
 
 def metric_problems(use: str, folder: Path, info: DataInfo | None) -> Iterator[Problem]:
-    """Find what a run would fail on. A metric outside the catalog is imported and called on a batch of 8 samples.
+    """Yield errors that a run would raise. A metric outside the catalog is imported and called on a batch of 8 samples.
 
     `info` describes the data set; without it, the batch has 10 classes. Metrics of other tasks than classification are imported only.
     """
@@ -156,7 +156,7 @@ def _wrong_facts(use: str, facts: dict[str, Any]) -> str:
 
 
 def _tried(metric: Metric, classes: int) -> str:
-    """Call the metric on a batch and on its two parts, whose sums must add up; "" if all is well."""
+    """Call the metric on a batch and on its two parts, whose sums must add up. Return the error message, "" if none."""
     import torch
     from torch.nn.functional import cross_entropy
 

@@ -1,4 +1,4 @@
-"""Arguments with which an optimizer class of a package can be built: those that it requires, with plain values."""
+"""Values for the required arguments of an optimizer class."""
 
 from __future__ import annotations
 

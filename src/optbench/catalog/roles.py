@@ -21,7 +21,7 @@ _LATER: dict[str, Role] = {
     **dict.fromkeys(("params", "parameters"), "parameters"),
     **dict.fromkeys(("named_parameters", "named_params"), "named_parameters"),
 }
-#: required parameters that are facts of the training, which the engine passes unless the entry sets them
+#: required parameters whose values the training determines; the engine passes them unless the entry sets them
 COUNTS: dict[str, Count] = {
     **dict.fromkeys(
         ("num_iterations", "total_iterations", "total_iters", "max_iters", "iterations"), "steps"
@@ -40,7 +40,7 @@ GIVEN: tuple[Role, ...] = ("parameters", "named_parameters", "model")
 
 
 def roles(signature: Signature) -> dict[str, Role]:
-    """By parameter name. The first parameter takes what is trained, unless its name says something else."""
+    """Return the roles by parameter name. The first parameter receives the model's parameters, unless its name has another role."""
     found: dict[str, Role] = {}
     for position, parameter in enumerate(signature.parameters):
         name = parameter.name.lower()
@@ -61,14 +61,14 @@ def roles(signature: Signature) -> dict[str, Role]:
 
 
 def inner_optimizer(role: Role, value: Any) -> Nested | None:
-    """The optimizer that an argument names: `{use: torch.optim.SGD}`, or its name alone where the role asks for one."""
+    """Return the optimizer that an argument refers to: `{use: torch.optim.SGD}`, or its name if the role requires an optimizer."""
     if role in ("optimizer", "optimizer_class") and isinstance(value, str):
         return Nested(value, {})
     return nested(value)
 
 
 def _is_optimizer(name: str) -> bool:
-    """`base_optimizer`, but not `optim_groups`."""
+    """Return whether a name refers to an optimizer: `base_optimizer`, but not `optim_groups`."""
     return "optim" in name and "param" not in name and "group" not in name
 
 
@@ -83,7 +83,7 @@ def _may_be_class(parameter: Parameter) -> bool:
 
 
 def _is_instance(parameter: Parameter) -> bool:
-    """An annotation says so, and the constructor does not call it: some annotate classes as instances."""
+    """Return whether the annotation is an optimizer instance and the constructor does not call it: some annotate classes as instances."""
     names = _names(parameter)
     return bool(names & _INSTANCES) and not names & _CLASSES and not parameter.is_called
 

@@ -1,6 +1,6 @@
-"""Schedules that are no catalog items: functions of (step, steps), and torch's schedulers with what builds them.
+"""Schedules outside of the catalog: functions of (step, steps), torch's schedulers, and functions that build these.
 
-Both `check` and the engine build schedulers here, so that what passes the check also runs.
+Both `check` and the engine build schedulers here, so that a schedule that passes the check also runs.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 Kind = Literal["multiplier", "scheduler"]
 
 EXPECTED = "expected a function of (step, steps), a subclass of torch's LRScheduler, or a function of (optimizer, ...) that returns one"
-#: arguments that follow the horizon unless the suite gives them, in torch and in common factories
+#: arguments that are derived from the horizon unless the suite sets them, in torch and in common factories
 LENGTHS = frozenset(
     {"T_max", "total_steps", "total_iters", "num_training_steps", "num_train_steps", "training_steps"}
     | {"max_steps", "max_iters", "num_steps", "total"}
 )
 #: the same, of schedules that are stepped once per epoch
 EPOCHS = frozenset({"max_epochs", "total_epochs", "num_epochs"})
-#: 0 unless given: a suite's `warmup` comes before the schedule
+#: 0 by default: a suite's `warmup` precedes the schedule
 WARMUPS = frozenset({"num_warmup_steps", "warmup_steps", "num_warmup"})
-#: what a suite can leave out of a scheduler's or factory's arguments
+#: arguments of a scheduler or factory that a suite can omit
 SUPPLIED = LENGTHS | EPOCHS | WARMUPS | {"max_lr"}
-#: what only Python can write, with what to do instead
+#: arguments that cannot be written in YAML, with the alternative
 _UNWRITABLE = {
     "lr_lambda": "takes a function, which a suite cannot hold: expected your own function of (step, steps), as in 'my_schedule.py:decay'",
     "schedulers": "takes other schedulers, which a suite cannot hold: expected your own function of (optimizer, total_steps) that "
@@ -38,9 +38,9 @@ _UNWRITABLE = {
 
 
 def kind_of(item: Any, name: str) -> Kind:
-    """Whether a loaded item multiplies the learning rate itself, or is (or returns) a torch scheduler.
+    """Return whether a loaded item multiplies the learning rate itself, or is (or returns) a torch scheduler.
 
-    Raises OptbenchError for what is neither, or for a scheduler that no suite can describe.
+    Raises `OptbenchError` for other objects, and for schedulers that a suite cannot describe.
     """
     from torch.optim.lr_scheduler import LRScheduler
 
@@ -61,16 +61,16 @@ def kind_of(item: Any, name: str) -> Kind:
 
 
 def names_optimizer(name: str, annotation: str) -> bool:
-    """Whether a parameter is an optimizer, by its name or annotation."""
+    """Return whether a parameter is an optimizer, by its name or annotation."""
     return name in ("optimizer", "optim", "opt") or "Optimizer" in annotation
 
 
 def build(
     item: Any, name: str, arguments: Mapping[str, Any], optimizer: Optimizer, turns: int | None, per: str
 ) -> LRScheduler:
-    """Return the scheduler of `optimizer`; `turns` is how often it will be stepped, None if that is not known.
+    """Return the scheduler of `optimizer`; `turns` is the number of its steps, None if unknown.
 
-    Lengths follow `turns` unless `arguments` has them. Raises OptbenchError for arguments that the scheduler refuses.
+    Lengths are derived from `turns` unless `arguments` has them. Raises `OptbenchError` for arguments that the scheduler rejects.
     """
     from torch.optim.lr_scheduler import LRScheduler
 
@@ -99,21 +99,21 @@ def _offered(
 
 
 def _optimizer_parameter(item: Any) -> str:
-    """The name of the parameter that takes the optimizer: a class's first one if none is named so, else empty."""
+    """Return the name of the parameter for the optimizer: of a class its first one if none has such a name, otherwise ""."""
     named = parameters(item)
     found = (name for name, each in named.items() if names_optimizer(name, str(each.annotation)))
     return next(found, next(iter(named), "") if inspect.isclass(item) else "")
 
 
 def watches_loss(scheduler: Any) -> bool:
-    """Whether a scheduler's `step` takes the validation loss."""
+    """Return whether a scheduler's `step` takes the validation loss."""
     from torch.optim.lr_scheduler import ReduceLROnPlateau
 
     return isinstance(scheduler, ReduceLROnPlateau)
 
 
 def parameters(item: Any) -> Mapping[str, inspect.Parameter]:
-    """The parameters of a callable; empty if they are not known."""
+    """Return the parameters of a callable; empty if unknown."""
     try:
         return inspect.signature(item).parameters
     except (TypeError, ValueError):

@@ -21,7 +21,7 @@ _MAX_DEPTH = 8
 
 @dataclass(frozen=True)
 class Parameter:
-    """A named parameter. `default` is `UNKNOWN` where it is computed, and means nothing if `required`."""
+    """A named parameter. `default` is `UNKNOWN` if it is computed, and has no meaning if `required`."""
 
     name: str
     required: bool
@@ -33,7 +33,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Signature:
-    """Named parameters in order, `self` and `cls` left out. `accepts_any`: unnamed ones go somewhere unknown."""
+    """Named parameters in order, without `self` and `cls`. `accepts_any`: other names are passed on to unknown code."""
 
     parameters: tuple[Parameter, ...]
     accepts_any: bool = False
@@ -52,15 +52,15 @@ class Signature:
 def signature(target: Target) -> Signature:
     """Return the signature of the class or function, or of the function that its module provides.
 
-    `**kwargs` that are passed on are followed (`resnet50(**kwargs)` takes what `ResNet` takes). Raises `OptbenchError` if
-    there is no such name, or if the module had to be imported and failed.
+    `**kwargs` that are passed on are followed (`resnet50(**kwargs)` takes the arguments of `ResNet`). Raises `OptbenchError` if
+    the name does not exist, or if the module had to be imported and its import failed.
     """
     return _signature(target, sources.changed(target.file))
 
 
 @lru_cache(maxsize=1024)
 def _signature(target: Target, changed: int) -> Signature:
-    """Read once, however many combinations of a suite's axes ask."""
+    """Return the signature; cached, since all combinations of a suite's axes request it."""
     name = target.attribute or FAMILIES[target.family][1]
     found = None
     if target.file is not None and name and "." not in name:
@@ -79,7 +79,7 @@ def _no_such_name(target: Target, name: str, public: list[str]) -> str:
 
 
 def _offered(found: Definition, family: str) -> Signature | None:
-    """Of a class that offers the family's function as a method (`load` of a data set), that function's signature."""
+    """Return the signature of the family's function if a class provides it as a method (`load` of a data set)."""
     name = FAMILIES[family][1]
     method = method_of(found, name) if name else None
     if method is None:
@@ -89,7 +89,7 @@ def _offered(found: Definition, family: str) -> Signature | None:
 
 
 def _of(found: Definition, depth: int) -> Signature | None:
-    """None where the source alone doesn't tell (generated constructors, bases out of sight)."""
+    """Return the signature; None if the source is not sufficient (generated constructors, unknown base classes)."""
     if isinstance(found.node, ast.ClassDef):
         method = method_of(found, "__init__")
         if method is None:
@@ -137,7 +137,7 @@ def _literal(node: ast.expr) -> Any:
 
 
 def method_of(found: Definition, name: str, depth: int = 0) -> tuple[Definition, Function] | None:
-    """A method with the class that defines it, the class itself first and then its bases from left to right."""
+    """Return a method with the class that defines it: the class itself, else its bases from left to right."""
     if not isinstance(found.node, ast.ClassDef) or depth > _MAX_DEPTH:
         return None
     own = [
@@ -163,7 +163,7 @@ def method_of(found: Definition, name: str, depth: int = 0) -> tuple[Definition,
 def _forwarded(
     owner: Definition, function: Function, found: Definition, depth: int
 ) -> tuple[list[Parameter], bool]:
-    """The parameters that `**kwargs` end up in, and whether some may go where we can't see."""
+    """Return the parameters that receive `**kwargs`, and whether some are passed on to unknown code."""
     rest = function.args.kwarg
     if rest is None:
         return [], False
@@ -183,7 +183,7 @@ def _forwarded(
 
 
 def _taken_from(function: Function, rest: str) -> Iterator[str]:
-    """Names that the body takes out by itself: `kwargs.pop("image_size", 224)`."""
+    """Return names that the body reads from `**kwargs`: `kwargs.pop("image_size", 224)`."""
     for node in ast.walk(function):
         if (
             isinstance(node, ast.Call)

@@ -35,7 +35,7 @@ def changed(path: Path | None) -> int:
 
 
 def parse(path: Path) -> ast.Module:
-    """The syntax tree of a file; an empty one if it can't be read or parsed (importing it will say why)."""
+    """Return the syntax tree of a file; an empty one if it cannot be read or parsed (its import will report the error)."""
     try:
         return _parse(path, path.stat().st_mtime_ns)
     except (OSError, SyntaxError, ValueError, RecursionError):
@@ -48,12 +48,12 @@ def _parse(path: Path, changed: int) -> ast.Module:
 
 
 def constants(path: Path) -> dict[str, Any]:
-    """Module-level `NAME = literal` and `A, B = literal, literal` assignments."""
+    """Return module-level assignments `NAME = literal` and `A, B = literal, literal`."""
     return literals(parse(path).body)
 
 
 def literals(body: Sequence[ast.stmt]) -> dict[str, Any]:
-    """The same of any statements, as of a class."""
+    """Return such assignments among any statements, for example of a class."""
     found: dict[str, Any] = {}
     for node in body:
         if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:
@@ -72,9 +72,9 @@ def literals(body: Sequence[ast.stmt]) -> dict[str, Any]:
 
 
 def locate(dotted: str) -> tuple[str, str, Path | None]:
-    """`torch.optim.SGD` -> ("torch.optim", "SGD", its file): the longest part that is a module, found on disk.
+    """Return module, remaining name and file: `torch.optim.SGD` -> ("torch.optim", "SGD", file). The longest prefix that is a module.
 
-    The file is None for modules without source; the module is empty if nothing of that name is installed.
+    The file is None for modules without source; the module is "" if it is not installed.
     """
     parts = dotted.split(".")
     if not all(part.isidentifier() for part in parts):
@@ -96,7 +96,7 @@ def locate(dotted: str) -> tuple[str, str, Path | None]:
 
 @lru_cache(maxsize=64)
 def _spec(name: str, _path: tuple[str, ...]) -> ModuleSpec | None:
-    """Where a top-level module lies, on the path as it is."""
+    """Return the location of a top-level module on the current path."""
     try:
         return importlib.util.find_spec(name)
     except (ImportError, ValueError):
@@ -114,7 +114,7 @@ def _inside(folder: Path, part: str) -> tuple[Path | None, list[Path]] | None:
 
 
 def define(module: str, file: Path, name: str, hops: int = 0) -> Definition | None:
-    """The class or function that `name` is in a file, through `from x import y` in other files. None if unclear."""
+    """Return the class or function `name` of a file, following `from x import y` to other files; None if unclear."""
     if hops > _MAX_HOPS:
         return None
     found: Definition | None = None
@@ -139,7 +139,7 @@ def define(module: str, file: Path, name: str, hops: int = 0) -> Definition | No
 
 
 def define_dotted(dotted: str, hops: int = 0) -> Definition | None:
-    """The same for an absolute dotted path."""
+    """Return the definition at an absolute dotted path; None if unclear."""
     module, attribute, file = locate(dotted)
     if file is None or not attribute or "." in attribute:
         return None
@@ -147,7 +147,7 @@ def define_dotted(dotted: str, hops: int = 0) -> Definition | None:
 
 
 def follow(expression: ast.expr, module: str, file: Path, hops: int = 0) -> Definition | None:
-    """What an expression like `SGD` or `torch.optim.SGD` means in a file."""
+    """Return the definition that an expression such as `SGD` or `torch.optim.SGD` refers to in a file."""
     parts: list[str] = []
     while isinstance(expression, ast.Attribute):
         parts.insert(0, expression.attr)
@@ -161,7 +161,7 @@ def follow(expression: ast.expr, module: str, file: Path, hops: int = 0) -> Defi
 
 
 def public_names(file: Path) -> list[str] | None:
-    """What a module defines or imports by name; None if that can't be told without running it."""
+    """Return the names that a module defines or imports; None if this cannot be determined without running it."""
     names: set[str] = set()
     for node in statements(parse(file)):
         if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -179,7 +179,7 @@ def public_names(file: Path) -> list[str] | None:
 
 
 def statements(tree: ast.Module | ast.stmt) -> Iterator[ast.stmt]:
-    """Module-level statements, also those inside `if`, `try` and `with`."""
+    """Yield module-level statements, including those inside `if`, `try` and `with`."""
     for child in ast.iter_child_nodes(tree):
         if isinstance(child, (ast.If, ast.Try, ast.With)):
             yield from statements(child)
@@ -190,15 +190,16 @@ def statements(tree: ast.Module | ast.stmt) -> Iterator[ast.stmt]:
 
 
 def _assigns(node: ast.Assign, name: str) -> bool:
-    """`Name = Other`: a second name for something."""
+    """Return whether a statement is `Name = Other`, an alias."""
     return isinstance(node.value, (ast.Name, ast.Attribute)) and any(
         isinstance(target, ast.Name) and target.id == name for target in node.targets
     )
 
 
 def _naming(file: Path, name: str) -> list[ast.stmt]:
-    """The module-level statements that may say what `name` is. Only those parts of a file that mention it are parsed: most of a
-    library's file is about something else, and parsing takes most of the time of a check."""
+    """Return the module-level statements that may define `name`.
+
+    Only the parts of a file that contain the name are parsed, since parsing takes most of the time of a check."""
     mention = re.compile(rf"\b{re.escape(name)}\b|import \*")
     found: list[ast.stmt] = []
     try:
@@ -212,8 +213,9 @@ def _naming(file: Path, name: str) -> list[ast.stmt]:
 
 @lru_cache(maxsize=256)
 def _parts(file: Path, changed: int) -> tuple[tuple[int, str], ...]:
-    """A file cut where top-level statements begin, each part with the number of lines before it. A cut within a text over several
-    lines is none: its quotes would not be closed."""
+    """Split a file at the starts of top-level statements; each part has the number of lines before it.
+
+    A multi-line string is not split: its quotes would not be closed."""
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
     starts = list(_starts(lines))
     parts: list[tuple[int, str]] = []
@@ -227,14 +229,14 @@ def _parts(file: Path, changed: int) -> tuple[tuple[int, str], ...]:
     return tuple(parts)
 
 
-#: a line that begins a statement of a module, or goes on with none that could stand alone
+#: a line that starts a statement of a module, and is not the continuation of one
 _BEGINS = re.compile(
     r"(?:@|(?:class|def|async|from|import|if|try|with|for|while)\b|(?!(?:else|finally|except)\b)\w+ *[=:])"
 )
 
 
 def _starts(lines: list[str]) -> Iterator[int]:
-    """A decorated definition begins with its first decorator."""
+    """Return the lines where statements start; a decorated definition starts at its first decorator."""
     decorated = False
     for number, line in enumerate(lines):
         if _BEGINS.match(line):
@@ -248,7 +250,7 @@ def _is_overload(node: ast.ClassDef | Function) -> bool:
 
 
 def absolute(node: ast.ImportFrom, module: str, file: Path) -> str:
-    """The module that `from ..x import y` means; empty for a relative import outside any package."""
+    """Return the module of `from ..x import y`; "" for a relative import outside of a package."""
     if node.level == 0:
         return node.module or ""
     parts = module.split(".") if module else []
@@ -260,7 +262,7 @@ def absolute(node: ast.ImportFrom, module: str, file: Path) -> str:
 
 
 def _imported(name: str, module: str, file: Path) -> str:
-    """The dotted path that a name was imported as, in a file."""
+    """Return the dotted path from which a file imports a name."""
     for node in _naming(file, name):
         if isinstance(node, ast.Import):
             for alias in node.names:

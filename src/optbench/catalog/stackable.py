@@ -1,8 +1,8 @@
-"""Which sweeps the stacked engine may train: a static rule, read from sources, so that a plan is the same wherever it is made.
+"""Rule for sweeps that the stacked engine may train; static, so that a plan is the same on every machine.
 
-It is chosen for models that say of themselves `STACKABLE = True` (a literal at the top of the model's file): small enough to keep no
-device busy alone, without buffers (batch norm) and without randomness in the forward pass (dropout). One sweep is of one engine: where
-one entry can't be stacked, none of that workload is.
+It is used for models whose file has the literal `STACKABLE = True`: too small to keep a device busy, without buffers (batch norm)
+and without randomness in the forward pass (dropout). A sweep uses one engine: if one entry cannot be stacked, no entry of that
+workload is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from optbench.suite.plan import at_its_rates, merged
 from optbench.suite.sweep import own_point
 from optbench.suite.types import Optimizer, Workload
 
-#: settings of a workload that a stack has; any other, if it is set, is trained by the plain engine
+#: settings of a workload that stacks support; with any other, the plain engine is used
 _SUPPORTED = {
     "model",
     "data",
@@ -41,7 +41,7 @@ _OWN_LOOP = ("LBFGS", "SparseAdam")  # of torch.optim: a closure, sparse gradien
 
 
 def why_plain(loaded: Loaded, workload_name: str) -> str:
-    """Why the sweep of this workload is trained one trial a process; "" if it is stacked."""
+    """Return why the sweep of this workload uses one process per trial; "" if it is stacked."""
     suite, folder = loaded.suite, str(loaded.folder)
     workload = suite.workloads[workload_name]
     if suite.engine == "plain":
@@ -100,7 +100,7 @@ def _of_entry(entry: Optimizer, folder: str) -> str:
 
 
 def _without_centre(loaded: Loaded, entry: Optimizer) -> str:
-    """The entry itself is run in the stack too, so that the curve is of one engine: its own values must be written."""
+    """Return why the entry itself cannot be part of the stack: it must set the values that are swept."""
     own = own_point(loaded.suite.sensitivity, entry)
     for name in loaded.suite.sensitivity:
         values = [value for key, value in own.items() if key.split(".")[-1] == name or key == name]
@@ -110,7 +110,7 @@ def _without_centre(loaded: Loaded, entry: Optimizer) -> str:
 
 
 def _steps_alone(use: str, folder: str) -> bool:
-    """Whether a step needs nothing but gradients: torch's own, or a direct subclass of `Optimizer` without modes of its own."""
+    """Return whether a step needs gradients only: torch's classes, and direct subclasses of `Optimizer` without modes."""
     try:
         target = lookup.resolve("optimizers", use, folder)
     except OptbenchError:

@@ -17,9 +17,9 @@ from optbench.errors import OptbenchError
 from optbench.suite.types import Component
 from optbench.suite.yaml_source import resolves_to_text
 
-#: share of the time asked for that is planned as training steps; the rest is for starts, evaluations and a busy machine
+#: share of the requested time for training steps; the rest is for start-up, evaluation and other load
 TRAINING_SHARE = 0.7
-#: of a step, where none could be timed
+#: seconds per step if it could not be timed
 ASSUMED_STEP_SECONDS = 0.02
 _LEAST_STEPS = 20
 _GENERIC = {"batch_size": 64, "most_epochs": 50}
@@ -29,7 +29,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./+-][A-Za-z0-9_./+: -]*(?<!:)(?<! )")
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a trial trains: whole epochs or half ones; steps where an epoch takes too long."""
+    """Training length of a trial: whole or half epochs; steps if an epoch takes too long."""
 
     steps: int
     text: str
@@ -56,7 +56,7 @@ def starter_of(data: Component, folder: Path) -> dict[str, Any]:
 
 
 def entry(name: str, arguments: Mapping[str, Any], folder: Path) -> tuple[str, dict[str, Any]]:
-    """Label and entry of an optimizer; its learning rate is always written, since it is the first thing to change."""
+    """Return label and entry of an optimizer. The learning rate is always written, since it is changed first."""
     target = lookup.resolve("optimizers", name, folder)
     use = name if target.kind == "file" else f"{target.module}.{target.attribute}"
     settings: dict[str, Any] = {}
@@ -81,7 +81,7 @@ def entry(name: str, arguments: Mapping[str, Any], folder: Path) -> tuple[str, d
 def budget(
     minutes: float, trials: int, step_seconds: float, steps_an_epoch: int, most_epochs: float
 ) -> Budget:
-    """`TRAINING_SHARE` of the time over all trials; never more epochs than usual, never fewer than 20 steps."""
+    """Divide `TRAINING_SHARE` of the time among all trials; at most the usual epochs, at least 20 steps."""
     steps = minutes * 60 * TRAINING_SHARE / (trials * step_seconds)
     epochs = steps / steps_an_epoch
     if epochs >= most_epochs:
@@ -113,7 +113,7 @@ def compose(
     starter: Mapping[str, Any],
     file: str,
 ) -> str:
-    """The suite as YAML, with comments for whoever reads one for the first time."""
+    """Return the suite as YAML, with comments for new users."""
     batch = batch_size(starter, info)
     is_image = len(info.shape) == 3
     question = f"Which optimizer for {model.name} on {data.name}?"
@@ -161,7 +161,7 @@ def compose(
 
 
 def batch_size(starter: Mapping[str, Any], info: DataInfo) -> int:
-    """The usual one; less for small data, so that an epoch has at least 8 steps."""
+    """Return the usual batch size; smaller for small data, so that an epoch has at least 8 steps."""
     return max(1, min(int(starter["batch_size"]), info.train // 8 or 1))
 
 
@@ -170,7 +170,7 @@ def named(component: Component) -> dict[str, Any]:
 
 
 def flow(value: Any) -> str:
-    """As YAML writes it in one line."""
+    """Return a value as YAML in one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{scalar(str(key))}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
@@ -179,7 +179,7 @@ def flow(value: Any) -> str:
 
 
 def scalar(value: Any) -> str:
-    """Quoted only where it would otherwise be read as something else."""
+    """Return a scalar as YAML, quoted only if necessary."""
     import json
 
     if value is None or isinstance(value, bool):

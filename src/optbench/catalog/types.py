@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # a suite is checked without it
 
 @dataclass(frozen=True)
 class DataInfo:
-    """Facts that are known without reading the samples."""
+    """Description that is available without reading the samples."""
 
     train: int
     validation: int

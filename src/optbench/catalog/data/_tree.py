@@ -1,4 +1,4 @@
-"""Trees of class folders: which picture belongs to which split, known from the names alone."""
+"""Trees of class folders: the split and label of each picture, from file names only."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Files:
 class Tree:
     """The files of each split.
 
-    `others` counts files that are no pictures by their extension, `repeated` links to what the same class has already.
+    `others` counts files without an image extension, `repeated` counts links to pictures that their class already has.
     """
 
     train: Files
@@ -55,12 +55,12 @@ def tree(
     validation: float = 0.1,
     test: float = 0.1,
 ) -> Tree:
-    """`folder/train/<class>/...`, and `folder/val/<class>/...` as the test split; validation comes out of train.
+    """Return the files of `folder/train/<class>/...`, and of `folder/val/<class>/...` as the test split; validation is carved from train.
 
-    With class folders in both `val/` and `test/` each is what it says. With neither, `test` of the training pictures
-    are kept for testing. Classes are numbered in alphabetical order; `classes` takes the first so many, or those named.
+    If both `val/` and `test/` have class folders, they are the validation and the test split. If neither has, the fraction `test` of
+    the training pictures is the test split. Classes are numbered in alphabetical order; `classes` is their number, or a list of names.
     `images_per_class` limits the pictures under `train/`, chosen evenly at random but always the same. Hidden files are
-    ignored. Raises OptbenchError for what is missing, empty or not the same in all splits.
+    ignored. Raises `OptbenchError` for classes that are missing, empty, or different between splits.
     """
     if not (folder / "train").is_dir():
         raise OptbenchError(_no_tree(folder))
@@ -100,7 +100,7 @@ def described(found: Tree, shape: tuple[int, int, int], folder: Path) -> DataInf
 
 
 def _fingerprint(found: Tree, folder: Path) -> str:
-    """Of every picture's name and size, so that added, removed and replaced pictures make other trials, a copy none."""
+    """Return a hash of the names and sizes of all pictures: added, removed or replaced pictures change it, copying the folder does not."""
     digest = hashlib.sha256()
     for path in sorted({*found.train.paths, *found.validation.paths, *found.test.paths}):
         digest.update(
@@ -110,7 +110,7 @@ def _fingerprint(found: Tree, folder: Path) -> str:
 
 
 def decoded(found: Tree, info: DataInfo, root: Path, training: Geometry, evaluation: Geometry) -> Splits:
-    """Training pictures may be stored larger than `info.shape`, for random resized crops."""
+    """Return the decoded splits. Training pictures may be larger than `info.shape`, for random resized crops."""
     made = []
     problems: list[Problem] = []
     parts = ((found.train, training), (found.validation, evaluation), (found.test, evaluation))
@@ -140,7 +140,7 @@ def geometries(
     channels: int = 3,
     names: tuple[str, str] = ("size", "train_size"),
 ) -> tuple[Geometry, Geometry]:
-    """For training and for evaluation. Raises OptbenchError, with the arguments' `names`, for what does not fit."""
+    """Return the geometry of training and of evaluation. Raises `OptbenchError`, with the arguments' `names`, for invalid sizes."""
     problems = []
     if size < 1:
         problems.append(f"{names[0]}: expected at least 1 pixel; found {size}")
@@ -216,7 +216,7 @@ def _check_same(
 
 
 def _listed(place: Path, chosen: tuple[str, ...], lister: Lister) -> Files:
-    """All pictures of the chosen classes. Raises OptbenchError for classes without any."""
+    """Return all pictures of the selected classes. Raises `OptbenchError` for classes without pictures."""
     import numpy as np
 
     paths: list[Path] = []
@@ -237,7 +237,7 @@ def _listed(place: Path, chosen: tuple[str, ...], lister: Lister) -> Files:
 
 
 def _repeated(found: Tree) -> str:
-    """What was skipped, empty if nothing was."""
+    """Return a note about skipped links; "" if there were none."""
     if found.repeated == 1:
         return "1 link ignored: its class has the picture or folder already"
     return f"{found.repeated} links ignored: their class has the pictures already" if found.repeated else ""

@@ -13,7 +13,7 @@ _SAMPLES = 1797
 
 
 def describe(root: Path) -> DataInfo:
-    """60 % training, 20 % validation, 20 % test. `root` is not used."""
+    """Describe 60 % training, 20 % validation and 20 % test samples. `root` is not used."""
     from optbench.catalog.data._split import carved_size
 
     fifth = carved_size(_SAMPLES, 0.2)
@@ -21,7 +21,7 @@ def describe(root: Path) -> DataInfo:
 
 
 def load(root: Path) -> Splits:
-    """The splits, stratified by class and always the same; intensities 0..16 become 0..255.
+    """Return the splits, stratified by class and fixed; intensities 0..16 become 0..255.
 
     Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning
     Repository, 1998 (its test part).

@@ -11,7 +11,7 @@ RANGES = {"label_smoothing": (0, 1)}
 
 
 def build(*, label_smoothing: float = 0.0) -> nn.Module:
-    """Takes outputs (n, classes) and labels (n,). `label_smoothing` is a fraction from 0 to 1."""
+    """Return a function of outputs (n, classes) and labels (n,). `label_smoothing` is a fraction from 0 to 1."""
     from torch import nn
 
     return nn.CrossEntropyLoss(label_smoothing=label_smoothing)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def build() -> Callable[[Tensor, Tensor], Tensor]:
-    """Takes outputs (n, 3); targets are not used."""
+    """Return a function of outputs (n, 3); targets are not used."""
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         return outputs[:, 0].mean()

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def build() -> nn.Module:
-    """Takes outputs and targets of one shape."""
+    """Return a function of outputs and targets of equal shape."""
     from torch import nn
 
     return nn.MSELoss()

@@ -12,7 +12,10 @@ RANGES = {"beta": (0, None)}
 
 
 def build(*, beta: float = 1.0) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
-    """Takes {reconstruction (logits), mean, log_variance} and pixels from 0 to 1. `beta` weighs the divergence (beta-VAE)."""
+    """Return a function of {reconstruction (logits), mean, log_variance} and pixels from 0 to 1.
+
+    `beta` weighs the divergence (beta-VAE).
+    """
     from torch.nn.functional import binary_cross_entropy_with_logits
 
     def loss(outputs: Mapping[str, Tensor], targets: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ RANGES = {"label_smoothing": (0, 1)}
 
 
 def build(*, label_smoothing: float = 0.0) -> Callable[[Tensor, Tensor], Tensor]:
-    """Takes outputs (n, context, vocabulary) and targets (n, context). `label_smoothing` is a fraction from 0 to 1."""
+    """Return a function of outputs (n, context, vocabulary) and targets (n, context). `label_smoothing` is a fraction from 0 to 1."""
     from torch.nn.functional import cross_entropy
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: `multiplier(step, steps, *, ...) -> float` for `step` in 0..steps-1, after warmup is taken off.
+"""Learning-rate schedules: `multiplier(step, steps, *, ...) -> float` for `step` in 0..steps-1, without the warmup.
 
-One that has a parameter `observed` is given the validation losses of the evaluations so far.
+A parameter `observed` receives the validation losses of all earlier evaluations.
 """

@@ -1,8 +1,8 @@
-"""Constant: the learning rate as given, at every step."""
+"""Constant: the same learning rate at every step."""
 
 from __future__ import annotations
 
 
 def multiplier(step: int, steps: int) -> float:
-    """1 at every step."""
+    """Return 1."""
     return 1.0

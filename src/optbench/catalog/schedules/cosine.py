@@ -8,5 +8,5 @@ RANGES = {"final": (0, 1)}
 
 
 def multiplier(step: int, steps: int, *, final: float = 0.0) -> float:
-    """Falls from 1 at the first step to `final` (a fraction of the peak) just after the last, along half a cosine."""
+    """Decrease from 1 at the first step to `final` (a fraction of the peak) after the last, along half a cosine."""
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * step / steps))

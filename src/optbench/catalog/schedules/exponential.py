@@ -6,5 +6,5 @@ RANGES = {"final": (1e-12, 1)}
 
 
 def multiplier(step: int, steps: int, *, final: float = 0.01) -> float:
-    """Falls geometrically from 1 at the first step to `final` (a fraction of the peak, above 0) just after the last."""
+    """Decrease geometrically from 1 at the first step to `final` (a fraction of the peak, above 0) after the last."""
     return float(final ** (step / steps))

@@ -1,4 +1,4 @@
-"""One cycle: a cosine rise to the peak, then a cosine fall far below the start (Smith and Topin 2018, https://arxiv.org/abs/1708.07120)."""
+"""One cycle: a cosine increase to the peak, then a cosine decrease far below the start (Smith and Topin 2018, https://arxiv.org/abs/1708.07120)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ RANGES = {"rise": (0, 1), "start": (0, 1), "final": (0, 1)}
 def multiplier(
     step: int, steps: int, *, rise: float = 0.3, start: float = 0.04, final: float = 4e-6
 ) -> float:
-    """Rises from `start` to 1 over the first `rise` of the horizon, then falls to `final`; all are fractions.
+    """Increase from `start` to 1 over the first `rise` of the horizon, then decrease to `final`; all are fractions.
 
     `final` is reached just after the last step; torch's class peaks and ends one step earlier. The defaults are those of
-    `torch.optim.lr_scheduler.OneCycleLR` (div_factor 25, final_div_factor 1e4). Momentum is left alone.
+    `torch.optim.lr_scheduler.OneCycleLR` (div_factor 25, final_div_factor 1e4). Momentum is not changed.
     """
     peak = rise * steps
     if step < peak:

@@ -1,4 +1,4 @@
-"""Reduce on plateau: multiply the rate by a factor when the validation loss has stopped falling, as torch's ReduceLROnPlateau."""
+"""Reduce on plateau: multiply the learning rate by a factor when the validation loss stops decreasing, as torch's ReduceLROnPlateau."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ def multiplier(
     cooldown: int = 0,
     final: float = 0.0,
 ) -> float:
-    """`factor` to the power of how often `observed`, the validation losses so far, stayed for more than `patience`
-    evaluations without falling below (1 - `threshold`) x the best; never below `final`, a fraction of the peak.
+    """Return `factor` to the power of the number of plateaus, but at least `final`, a fraction of the peak.
 
-    After a reduction `cooldown` evaluations are not counted. The rule of `torch.optim.lr_scheduler.ReduceLROnPlateau`
-    (mode min, relative threshold); a loss that is not a number is no improvement.
+    A plateau is more than `patience` evaluations of `observed`, the validation losses, without a value below
+    (1 - `threshold`) x the best.
+
+    After a reduction, `cooldown` evaluations are not counted. This is the rule of `torch.optim.lr_scheduler.ReduceLROnPlateau`
+    (mode min, relative threshold); a loss that is NaN is no improvement.
     """
     best, bad, resting, value = math.inf, 0, 0, 1.0
     for loss in observed:
