@@ -12,12 +12,13 @@ import pytest
 from msgspec.structs import replace
 
 from optbench import report
+from optbench.analysis.statement_rows import WORST_METRICS
 from optbench.analysis.statements import statements_frame
 from optbench.analysis.trial_quantities import QUANTITIES as COMPUTED
 from optbench.analysis.trial_quantities import TIMES
 from optbench.catalog.check import problems
 from optbench.errors import OptbenchError
-from optbench.events import Event, Finished, Started
+from optbench.events import Evaluated, Event, Finished, Started
 from optbench.store import read
 from optbench.suite.dump import dump_text
 from optbench.suite.load import load
@@ -72,7 +73,7 @@ def _with(events: list[Event], **changes: Any) -> list[Event]:
 
 
 def test_every_quantity_that_a_suite_can_name_is_computed() -> None:
-    assert set(QUANTITIES) == {*COMPUTED, *TIMES, "final_metric", "reached"}
+    assert set(QUANTITIES) == {*COMPUTED, *TIMES, *WORST_METRICS, "reached"}
 
 
 def test_a_share_of_diverged_trials_is_compared_by_fishers_test(tmp_path: Path) -> None:
@@ -194,6 +195,144 @@ def test_a_point_of_a_sweep_is_selected_by_its_hyperparameter(tmp_path: Path) ->
     )
 
 
+def test_best_selects_by_validation_and_the_verdict_states_what_it_selected(tmp_path: Path) -> None:
+    """At batch size 32 the validation accuracy is the best, and the final metric is 0.8."""
+    test = "{quantity: final_metric, of: {optimizer: SGD, clip: null, batch_size: {best: all}}, equals: 0.8, margin: 0.01}"
+
+    def events(trial: Trial) -> list[Event]:
+        return curve([0.5 + _size(trial) / 100], final=0.8 if _size(trial) == 32 else 0.95)
+
+    row = _judged(tmp_path, test, events)
+    assert row["verdict"] == "reproduced"
+    assert row["reason"] == "selected by validation: batch_size=32 (the largest value tried)"
+    assert "batch_size=best" in row["trials"]
+
+
+def test_best_of_a_list_selects_among_its_values_only(tmp_path: Path) -> None:
+    test = (
+        "{quantity: final_metric, of: {optimizer: SGD, clip: null, batch_size: {best: [8, 16]}}, "
+        "above: {batch_size: 32}}"
+    )
+    row = _judged(tmp_path, test, lambda trial: curve([0.5 + (_size(trial) % 32) / 100 + trial.seed / 1000]))
+    assert (row["verdict"], row["reason"]) == ("reproduced", "selected by validation: batch_size=16")
+
+
+@pytest.mark.parametrize(("bound", "verdict"), [(0.15, "reproduced"), (0.25, "contradicted")])
+def test_the_largest_difference_has_simultaneous_intervals(
+    tmp_path: Path, bound: float, verdict: str
+) -> None:
+    """Means 0.5, 0.6 and 0.7 at the three batch sizes."""
+    test = f"{{quantity: final_metric, of: {{optimizer: SGD, clip: null}}, range_over: batch_size, at_least: {bound}}}"
+
+    def events(trial: Trial) -> list[Event]:
+        return curve(
+            [0.4 + {8: 0.1, 16: 0.2, 32: 0.3}[_size(trial)] + 0.001 * ((trial.seed * _size(trial)) % 5)]
+        )
+
+    row = _judged(tmp_path, test, events)
+    assert row["verdict"] == verdict
+    assert row["measured"] == pytest.approx(0.2, abs=0.01)
+    assert row["measured_low"] < row["measured"] < row["measured_high"]
+    assert "between 8 and 32" in row["reason"]
+
+
+def test_the_largest_value_at_which_trials_reach_the_target_is_compared_as_a_ratio(tmp_path: Path) -> None:
+    """With clipping at every batch size, without only at 8."""
+    test = (
+        "{quantity: reached, largest_over: batch_size, of: {optimizer: SGD, clip: {norm: 1}}, divided_by: {clip: null}, "
+        "at_least: 2}"
+    )
+
+    def events(trial: Trial) -> list[Event]:
+        return reaching(3 if trial.axes["clip"] or _size(trial) == 8 else 11)
+
+    row = _judged(tmp_path, test, events)
+    assert (row["verdict"], row["measured"]) == ("reproduced", pytest.approx(4))
+
+
+def test_without_any_value_that_reaches_the_target_there_is_no_interval(tmp_path: Path) -> None:
+    test = "{quantity: reached, largest_over: batch_size, of: {optimizer: SGD, clip: null}, at_least: 2}"
+    row = _judged(tmp_path, test, lambda trial: reaching(11 if trial.seed == 0 else 3))
+    assert (row["verdict"], row["reason"]) == (
+        "inconclusive",
+        "in 1 series of trials no value has the quantity",
+    )
+
+
+def _of_workloads(tmp_path: Path, test: str, times: dict[str, tuple[int, int]]) -> pd.Series[Any]:
+    """`times`: epochs to the target of SGD and Adam by workload; 11 is never."""
+    names = "".join(f"  {name}: *one\n" for name in list(times)[1:])
+    workload = "{model: {name: mlp, hidden: [8]}, data: digits, batch_size: 8, budget: 10 epochs, target: {at_least: 0.9}}"
+    suite = f"workloads:\n  {next(iter(times))}: &one {workload}\n{names}" + SUITE.partition("\n")[2].replace(
+        "axes: {workload.batch_size: [8, 16, 32], clip: [null, {norm: 1}]}\n", ""
+    )
+    return _judged(
+        tmp_path,
+        test,
+        lambda trial: reaching(times[trial.workload_name][trial.label != "SGD"]),
+        suite=suite,
+        seeds=1,
+    )
+
+
+def test_one_verdict_over_all_workloads_has_the_interval_of_their_mean(tmp_path: Path) -> None:
+    test = "{quantity: epochs_to_target, of: SGD, divided_by: {optimizer: Adam}, at_most: 0.6, across: workloads}"
+    row = _of_workloads(tmp_path, test, {"a": (1, 2), "b": (2, 4), "c": (3, 6), "d": (4, 8), "e": (5, 10)})
+    assert (row["verdict"], row["n"], row["workload"]) == ("reproduced", 5, "5 workloads")
+    assert row["measured"] == pytest.approx(0.5)
+
+
+def test_a_budget_replaces_the_time_of_the_slower_side_only(tmp_path: Path) -> None:
+    test = "{quantity: epochs_to_target, of: SGD, divided_by: {optimizer: Adam}, at_most: 0.6, across: workloads}"
+    rest = dict.fromkeys("abcd", (1, 2))
+    assert _of_workloads(tmp_path, test, {**rest, "e": (5, 11)})["verdict"] == "reproduced"
+    row = _of_workloads(tmp_path, test, {**rest, "e": (11, 5)})
+    assert (row["verdict"], row["reason"]) == ("inconclusive", "no value for e")
+
+
+@pytest.mark.parametrize(
+    ("key", "verdict", "measured"),
+    [("at_least: 0.8", "reproduced", 1.0), ("threshold: 3, at_least: 0.9", "inconclusive", 1.0)],
+)
+def test_a_quantity_predicts_an_outcome(tmp_path: Path, key: str, verdict: str, measured: float) -> None:
+    """Trials with a large norm in the first interval do not reach the target; six of them are above 3."""
+    test = (
+        f"{{quantity: gradient_norm_first, of: {{optimizer: SGD, clip: null}}, predicts: not_reached, {key}}}"
+    )
+
+    def events(trial: Trial) -> list[Event]:
+        size = _size(trial)
+        told = reaching(11 if size == 32 else 3)
+        return [
+            replace(event, gradient_norm_max=size / 8 + trial.seed / 100)
+            if isinstance(event, Evaluated)
+            else event
+            for event in told
+        ]
+
+    row = _judged(tmp_path, test, events)
+    assert (row["verdict"], row["measured"]) == (verdict, pytest.approx(measured))
+    assert row["n"] == (6 if "threshold" in key else 18)
+
+
+def test_a_prediction_without_both_outcomes_is_inconclusive(tmp_path: Path) -> None:
+    test = "{quantity: state_multiple, of: {optimizer: SGD, clip: null}, predicts: diverged, at_least: 0.8}"
+    row = _judged(tmp_path, test, lambda trial: reaching(3))
+    assert (row["verdict"], row["reason"]) == ("inconclusive", "all trials have the same outcome")
+
+
+def test_diverged_trials_count_as_the_worst_validation_metric(tmp_path: Path) -> None:
+    test = "{quantity: validation_metric, of: {optimizer: SGD, batch_size: 8, clip: null}, below: {clip: {norm: 1}}}"
+    row = _judged(tmp_path, test, lambda trial: diverged() if trial.axes["clip"] is None else curve([0.9]))
+    assert (row["verdict"], row["measured"]) == ("inconclusive", pytest.approx(-0.9))
+    assert row["reason"] == "no interval: some trials diverged or failed"
+
+
+def test_the_mean_of_a_metric_over_evaluations_is_a_quantity(tmp_path: Path) -> None:
+    test = "{quantity: mean_validation.accuracy, of: {optimizer: SGD, batch_size: 8, clip: null}, equals: 0.6, margin: 0.001}"
+    assert _judged(tmp_path, test, lambda trial: curve([0.4, 0.6, 0.8]))["verdict"] == "reproduced"
+
+
 def test_a_report_shows_statements_with_condition_result_and_verdict(tmp_path: Path) -> None:
     test = "{quantity: diverged, of: {optimizer: SGD, batch_size: 8, clip: null}, above: {clip: {norm: 1}}, when: at 0.1}"
     _judged(tmp_path, test, lambda trial: diverged() if trial.axes["clip"] is None else curve([0.95]))
@@ -230,6 +369,20 @@ def test_statements_survive_being_written_out(tmp_path: Path) -> None:
             r"'at_least' is a bound without a margin: remove 'margin'",
         ),
         ("{quantity: diverged, above: SGD, divided_by: Adam}", r"'divided_by' is compared with a number"),
+        (
+            "{quantity: diverged, above: SGD, range_over: optimizer}",
+            r"'range_over' is compared with a number",
+        ),
+        (
+            "{quantity: diverged, at_least: 1, range_over: optimizer, divided_by: Adam}",
+            r"expected only one of range_over and divided_by",
+        ),
+        (
+            "{quantity: diverged, at_least: 1, largest_over: lr}",
+            r"'largest_over' requires a quantity of reached, ",
+        ),
+        ("{quantity: diverged, at_least: 1, threshold: 1}", r"'threshold' requires 'predicts'"),
+        ("{quantity: diverged, at_least: 1, across: seeds}", r"across"),
         ("{quantity: diverged, abov: SGD}", r"unknown key 'abov'; did you mean 'above'\?"),
     ],
 )
@@ -263,6 +416,26 @@ def test_invalid_tests_are_reported_with_their_place(tmp_path: Path, test: str, 
         (
             "{quantity: diverged, of: {optimizer: SGD, clip: null}, slope_over: lr, equals: 1, margin: 1}",
             r"no axis 'lr'",
+        ),
+        (
+            "{quantity: diverged, of: {optimizer: SGD, clip: null, batch_size: {best: 8}}, at_most: 1}",
+            r"batch_size: expected \{best: all\} or \{best: \[value, \.\.\.\]\}; found",
+        ),
+        (
+            "{quantity: diverged, of: {optimizer: SGD, clip: null, batch_size: {best: [8, 9]}}, at_most: 1}",
+            r"no trials with batch_size = 9; expected one of 8, 16, 32",
+        ),
+        (
+            "{quantity: diverged, of: {optimizer: SGD, clip: null, batch_siz: {best: all}}, at_most: 1}",
+            r"no axis or swept hyperparameter 'batch_siz'; did you mean 'batch_size'\?",
+        ),
+        (
+            "{quantity: diverged, of: {optimizer: SGD}, range_over: workload, at_most: 1}",
+            r"of: expected at least two values of 'workload'; found 1",
+        ),
+        (
+            "{quantity: gradient_norm_first, of: {optimizer: Sgd}, predicts: diverged, at_least: 1}",
+            r"of: no trials with optimizer = 'Sgd'",
         ),
     ],
 )

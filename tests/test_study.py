@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import threading
 from pathlib import Path
 from statistics import median
@@ -14,9 +15,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from optbench.engine.gradient_monitor import GradientMonitor
-from optbench.engine.gradient_noise import gradient_noise_scale
+from optbench.engine.gradient_noise import gradient_noise
 from optbench.engine.resources import Monitor
-from optbench.engine.session import prepare
+from optbench.engine.session import Session, prepare
 from optbench.events import Evaluated, Event
 from optbench.store.records import event_line, to_event
 from trials import CPU, evaluations, finished, run, started, trials, untimed
@@ -112,20 +113,40 @@ def test_activation_checkpointing_saves_activations(tmp_path: Path) -> None:
     assert less < 0.5 * plain
 
 
-def test_the_noise_scale_is_that_of_single_samples_gradients(tmp_path: Path) -> None:
-    data = {"name": "synthetic", "shape": [12], "classes": 3, "train": 512, "validation": 8, "test": 8}
-    session = prepare(trials(tmp_path, workload={"data": data})[0], CPU, tmp_path)
-    found = gradient_noise_scale(session)
+def _sample_gradients(session: Session) -> torch.Tensor:
+    """Return the gradient of each training sample, (samples, parameters)."""
     gradients = []
     for inputs, labels in session.batches("train"):
         for one, label in zip(inputs.split(1), labels.split(1), strict=True):
             session.model.zero_grad()
             cross_entropy(session.model(one), label).backward()
             gradients.append(torch.cat([p.grad.flatten() for p in session.parameters if p.grad is not None]))
-    each = torch.stack(gradients).double()
-    variance = each.var(0).sum()
-    square = (each.mean(0) ** 2).sum()
-    assert found == pytest.approx(float(variance / square), rel=0.15)
+    return torch.stack(gradients).double()
+
+
+def test_the_noise_scale_is_that_of_single_samples_gradients(tmp_path: Path) -> None:
+    data = {"name": "synthetic", "shape": [12], "classes": 3, "train": 512, "validation": 8, "test": 8}
+    session = prepare(trials(tmp_path, workload={"data": data})[0], CPU, tmp_path)
+    found = gradient_noise(session).scale
+    each = _sample_gradients(session)
+    assert found == pytest.approx(float(each.var(0).sum() / (each.mean(0) ** 2).sum()), rel=0.15)
+
+
+@pytest.mark.parametrize("batch_size", [16, 64])
+def test_the_variance_of_a_batch_is_that_of_a_sample_over_its_size(tmp_path: Path, batch_size: int) -> None:
+    data = {"name": "synthetic", "shape": [12], "classes": 3, "train": 2048, "validation": 8, "test": 8}
+    workload = {"data": data, "batch_size": batch_size}
+    session = prepare(trials(tmp_path, workload=workload)[0], CPU, tmp_path)
+    before = [p.grad for p in session.parameters]
+    found = gradient_noise(session).variance
+    assert all(p.grad is old for p, old in zip(session.parameters, before, strict=True))
+    expected = float(_sample_gradients(session).var(0).sum()) / batch_size
+    assert found == pytest.approx(expected, rel=0.3)
+
+
+def test_one_batch_per_epoch_has_no_variance(tmp_path: Path) -> None:
+    session = prepare(trials(tmp_path, workload={"batch_size": "full"})[0], CPU, tmp_path)
+    assert math.isnan(gradient_noise(session).variance)
 
 
 def test_noise_is_told_at_start_and_end(tmp_path: Path) -> None:
@@ -133,6 +154,20 @@ def test_noise_is_told_at_start_and_end(tmp_path: Path) -> None:
     assert started(told).gradient_noise is not None
     assert finished(told).gradient_noise is not None
     assert started(told).gradient_noise != finished(told).gradient_noise
+    assert started(told).gradient_variance is not None
+    assert finished(told).gradient_variance is not None
+
+
+def test_the_largest_row_of_embedding_tables_is_recorded(tmp_path: Path) -> None:
+    data = {"name": "synthetic_ratings", "users": 20, "items": 30, "ratings": 300}
+    workload = {"model": {"name": "matrix_factorisation", "factors": 4}, "data": data, "batch_size": 16}
+    target = {"metric": "rmse", "at_most": 0.1}
+    told = finished(
+        events(tmp_path, workload={**workload, "loss": "mse", "metrics": ["rmse"], "target": target})
+    )
+    assert told.embedding_norm_max is not None
+    assert 0 < told.embedding_norm_max < math.inf
+    assert finished(events(tmp_path)).embedding_norm_max is None
 
 
 def test_gradient_evaluations_are_steps_or_calls_of_the_closure(tmp_path: Path) -> None:

@@ -55,6 +55,9 @@ class Started(_Event, frozen=True):
     step_flops: Integer | None = None  # of both passes over one batch; with `study: costs`
     memory_format: str = ""  # as run: contiguous or channels_last
     gradient_noise: Number | None = None  # noise scale in samples at the initial weights; with `study: noise`
+    gradient_variance: Number | None = (
+        None  # of a batch at the initial weights, over components; with `study: noise`
+    )
     data_checksum: str = ""  # over all samples of the data set: equal for all trials of a workload
     data_notes: str = ""  # of the data set: duplicates across splits, for example; one sentence per line
 
@@ -129,6 +132,10 @@ class Finished(_Event, frozen=True):
         None  # forward and backward passes: more than steps where steps call a closure
     )
     gradient_noise: Number | None = None  # noise scale in samples at the last weights; with `study: noise`
+    gradient_variance: Number | None = (
+        None  # of a batch at the last weights, over components; with `study: noise`
+    )
+    embedding_norm_max: Number | None = None  # largest norm of a row of embedding tables at the last weights
     data_wait_seconds: Number | None = (
         None  # part of the training clock in which steps waited for data from the host
     )

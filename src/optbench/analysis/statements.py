@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, fisher_exact
+from scipy.stats import binomtest, fisher_exact, mannwhitneyu
 
 from optbench.analysis import verdicts
 from optbench.analysis.compare import ALPHA, FEW_SEEDS
-from optbench.analysis.frames import counts, is_worst, passages_frame
+from optbench.analysis.frames import counts
 from optbench.analysis.intervals import paired_difference, t_interval
-from optbench.analysis.rows import TableRow, all_rows, higher_is_better
+from optbench.analysis.rows import TableRow
 from optbench.analysis.scope import elsewhere, on_proxy, scope_text
-from optbench.analysis.table import final_values
+from optbench.analysis.statement_rows import WORST_METRICS, StatementRows, failed_rows, workload_of
 from optbench.analysis.time_claims import earlier, measured_time
-from optbench.analysis.trial_quantities import QUANTITIES, TIMES, TrialQuantity, metric_of
+from optbench.analysis.trial_quantities import TIMES, TrialQuantity, quantity_of
 from optbench.analysis.verdicts import Measured, Verdict
 from optbench.plurals import counted
-from optbench.store import Results, SuiteResults
-from optbench.suite.axes import cell_name
-from optbench.suite.grids import Grid
+from optbench.store import Results
 from optbench.suite.published import Published
-from optbench.suite.statements import Candidate, ClaimTest, Selection, matching, problem_of, selection_text
-from optbench.suite.sweep import own_point
+from optbench.suite.quoting import as_text
+from optbench.suite.statements import ClaimTest, Selection, selection_text
+
+Judged = tuple[Measured, Verdict]
 
 COLUMNS = (
     *(
@@ -55,31 +56,6 @@ COLUMNS = (
         "reason",
     ),
 )
-_REACHED = TrialQuantity(lambda log: None, share=True)
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The rows of trials of one suite that a selection can match, and their times to target."""
-
-    suite: SuiteResults
-    rows: list[TableRow]
-    candidates: list[Candidate]
-    passages: pd.DataFrame
-
-    def one(self, selection: Selection) -> TableRow:
-        """Return the selected row. Raises `LookupError` with the reason if there is not exactly one."""
-        if problem := problem_of(selection, self.candidates):
-            raise LookupError(problem)
-        return self.rows[matching(selection, self.candidates)[0]]
-
-    def by_value(self, selection: Selection, path: str) -> dict[float, TableRow]:
-        """Return the selected rows by the value of an axis, in increasing order. Raises `LookupError` if it has no two numbers."""
-        names = [each.names for each in self.candidates if path in each.names]
-        values = {each[path] for each in names if isinstance(each[path], (int, float)) and each[path] > 0}
-        if len(values) < 2:
-            raise LookupError(f"'{path}' has no two positive numbers")
-        return {float(value): self.one({**selection, path: value}) for value in sorted(values)}
 
 
 def statements_frame(results: Results) -> pd.DataFrame:
@@ -94,45 +70,22 @@ def statements_frame(results: Results) -> pd.DataFrame:
         published = suite.plan.resolved.get("published", []) if suite.plan is not None else []
         statements = [row for row in map(Published.model_validate, published) if row.tests]
         if statements:
-            known = _rows_of(suite)
+            known = StatementRows.of(suite)
             records += [record for row in statements for record in _records(row, known)]
     return pd.DataFrame(records, columns=list(COLUMNS))
 
 
-def workload_of(row: TableRow) -> str:
-    """Return the name of a row's workload in the suite, without the values of axes."""
-    return row.trial.workload_name.removesuffix(cell_name("", row.trial.axes)) or row.trial.workload_name
-
-
-def _rows_of(suite: SuiteResults) -> _Rows:
-    rows = all_rows(Results((suite,)))
-    written = (suite.plan.resolved.get("sensitivity") or {}) if suite.plan is not None else {}
-    swept = {name: Grid.model_validate(grid) for name, grid in written.items()}
-    candidates = [
-        Candidate.of(
-            row.trial.label,
-            workload_of(row),
-            row.horizon,
-            row.trial.axes,
-            row.trial.point,
-            own_point(swept, row.trial.entry),
-        )
-        for row in rows
-    ]
-    return _Rows(suite, rows, candidates, passages_frame(Results((suite,))))
-
-
-def _records(row: Published, known: _Rows) -> Iterator[dict[str, Any]]:
+def _records(row: Published, known: StatementRows) -> Iterator[dict[str, Any]]:
     for test in row.tests:
         names = (
             [test.of["workload"]]
             if "workload" in test.of
             else list(dict.fromkeys(map(workload_of, known.rows)))
         )
-        for workload in names:
-            selection = {"workload": workload, **test.of}
-            first, measured, verdict = _tested(row, test, selection, known)
-            here = first.trial.workload if first is not None else None
+        for workload in [counted(len(names), "workload")] if test.across else names:
+            selections = [{"workload": name, **test.of} for name in (names if test.across else [workload])]
+            first, measured, verdict = _tested(row, test, selections, known)
+            here = first.trial.workload if first is not None and not test.across else None
             yield {
                 "suite": known.suite.name,
                 "workload": workload,
@@ -159,10 +112,20 @@ def _records(row: Published, known: _Rows) -> Iterator[dict[str, Any]]:
 
 def _measurement(test: ClaimTest) -> str:
     if test.slope_over is not None:
-        return f"slope over {test.slope_over.rpartition('.')[2]}"
+        return f"slope over {_last(test.slope_over)}"
+    if test.range_over is not None:
+        return f"largest difference between values of {_last(test.range_over)}"
+    if test.predicts is not None:
+        kind = "AUROC" if test.threshold is None else f"share above {test.threshold:g}"
+        return f"{kind} for {test.predicts.replace('_', ' ')}"
+    largest = "" if test.largest_over is None else f", largest {_last(test.largest_over)}"
     if test.divided_by is not None:
-        return "ratio"
-    return "value" if test.other is None else "difference"
+        return f"ratio{largest}"
+    return ("value" if test.other is None else "difference") + largest
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2]
 
 
 def _trials_text(test: ClaimTest) -> str:
@@ -171,28 +134,47 @@ def _trials_text(test: ClaimTest) -> str:
 
 
 def _tested(
-    statement: Published, test: ClaimTest, selection: Selection, known: _Rows
+    statement: Published, test: ClaimTest, selections: list[Selection], known: StatementRows
 ) -> tuple[TableRow | None, Measured, Verdict]:
-    """Return a row that was measured (None if there is none), the measured value and the verdict."""
+    """Return a row that was measured (None if there is none), the measured value and the verdict. One selection per workload."""
+    notes: list[str] = []
+
+    def one(selection: Selection) -> TableRow:
+        row, note = known.one(selection)
+        notes.extend([note] if note and note not in notes else [])
+        return row
+
     try:
-        if test.slope_over is not None:
-            by_value = known.by_value(selection, test.slope_over)
-            row, judged = next(iter(by_value.values())), _judged_slope(by_value, test, known)
+        selection = selections[0]
+        if test.predicts is not None:
+            rows = known.every(selection)
+            row, judged = rows[0], _judged_prediction(rows, test)
+        elif test.slope_over is not None or test.range_over is not None:
+            by_value = known.by_value(selection, test.slope_over or test.range_over or "")
+            row = next(iter(by_value.values()))
+            judged = (_judged_slope if test.slope_over is not None else _judged_range)(by_value, test, known)
+        elif test.largest_over is not None:
+            row, judged = _judged_largest(selection, test, known)
         else:
-            row = known.one(selection)
-            other = None if test.other is None else known.one({**selection, **test.other})
-            judged = _judged(row, other, test, known)
+            pairs = [
+                (one(each), None if test.other is None else one({**each, **test.other}))
+                for each in selections
+            ]
+            row = pairs[0][0]
+            judged = _judged_across(pairs, test, known) if test.across else _judged(*pairs[0], test, known)
     except LookupError as error:
         return None, Measured(), Verdict("not tested here", str(error.args[0]))
     measured, verdict = judged
+    if notes and not test.across:
+        verdict = Verdict(verdict.word, "; ".join([*notes, *filter(None, [verdict.reason])]))
     return row, measured, on_proxy(verdict, elsewhere(statement.scope, row, test.quantity))
 
 
-def _judged(row: TableRow, other: TableRow | None, test: ClaimTest, known: _Rows) -> tuple[Measured, Verdict]:
+def _judged(row: TableRow, other: TableRow | None, test: ClaimTest, known: StatementRows) -> Judged:
     if test.quantity in TIMES:
         return _judged_time(row, other, test, known)
     rows = [row] if other is None else [row, other]
-    quantity, values = _values(rows, test.quantity, known)
+    quantity, values = known.values(rows, test.quantity)
     own = values[row.config_id].dropna()
     if other is None:
         measured = _value(quantity, own.tolist())
@@ -202,18 +184,181 @@ def _judged(row: TableRow, other: TableRow | None, test: ClaimTest, known: _Rows
         return _judged_shares(own.tolist(), values[other.config_id].dropna().tolist(), test)
     else:
         measured = _difference(quantity, values[row.config_id], values[other.config_id])
-    if test.quantity == "final_metric" and any(is_worst(log) for each in rows for log in each.logs):
+    is_metric = test.quantity in WORST_METRICS or "." in test.quantity
+    if is_metric and failed_rows(rows):
         measured = Measured(measured.n, measured.value, reason="no interval: some trials diverged or failed")
     return measured, _verdict(test, measured)
 
 
-def _judged_time(
-    row: TableRow, other: TableRow | None, test: ClaimTest, known: _Rows
-) -> tuple[Measured, Verdict]:
+def _judged_across(
+    pairs: list[tuple[TableRow, TableRow | None]], test: ClaimTest, known: StatementRows
+) -> Judged:
+    """Judge the mean over workloads of each workload's mean, difference or ratio, by its t interval."""
+    found: list[float] = []
+    missing: list[str] = []
+    for row, other in pairs:
+        value = _of_workload(row, other, test, known)
+        if math.isfinite(value):
+            found.append(value)
+        else:
+            missing.append(workload_of(row))
+    estimate = t_interval(found)
+    measured = Measured(estimate.n, estimate.mean, estimate.low, estimate.high)
+    if test.divided_by is not None and found:
+        value, low, high = (math.exp(end) for end in (measured.value, measured.low, measured.high))
+        measured = Measured(measured.n, value, low, high)
+    if missing:
+        return measured, Verdict("inconclusive", f"no value for {', '.join(missing)}")
+    if measured.n < FEW_SEEDS:
+        few = f"{counted(measured.n, 'workload')}; a verdict over workloads requires at least {FEW_SEEDS}"
+        return measured, Verdict("inconclusive", few)
+    return measured, _verdict(test, measured)
+
+
+def _of_workload(row: TableRow, other: TableRow | None, test: ClaimTest, known: StatementRows) -> float:
+    """Return the mean of a workload, or its mean difference, or the logarithm of its ratio; NaN if unknown."""
+    if test.quantity in TIMES:
+        return _time_of_workload(row, other, test, known)
+    rows = [row] if other is None else [row, other]
+    _, values = known.values(rows, test.quantity)
+    own = values[row.config_id]
+    if other is None:
+        return float(own.mean())
+    pairs = pd.concat([own, values[other.config_id]], axis=1).dropna()
+    if test.divided_by is None:
+        return float((pairs.iloc[:, 0] - pairs.iloc[:, 1]).mean())
+    positive = len(pairs) > 0 and bool((pairs > 0).all(axis=None))
+    return float(np.log(pairs.iloc[:, 0] / pairs.iloc[:, 1]).mean()) if positive else math.nan
+
+
+def _time_of_workload(row: TableRow, other: TableRow | None, test: ClaimTest, known: StatementRows) -> float:
+    """Return a median time to target, or the difference of two, or the logarithm of their ratio.
+
+    If the slower side of the claim did not reach the target in half of its trials, the end of its budget replaces its time: the
+    advantage of the other side is then understated. If the faster side did not, the value is unknown.
+    """
+    passages = _first_target(row, known)
+    own = measured_time(row, test.quantity, passages).value
+    if other is None:
+        return own
+    theirs = measured_time(other, test.quantity, passages).value
+    unit = test.quantity.removesuffix("_to_target")
+    own_is_slower = test.above is not None or test.at_least is not None
+    if own_is_slower and math.isnan(own):
+        own = float(passages.loc[passages["config_id"] == row.config_id, unit].max())
+    if not own_is_slower and test.same_as is None and math.isnan(theirs):
+        theirs = float(passages.loc[passages["config_id"] == other.config_id, unit].max())
+    if test.divided_by is None:
+        return own - theirs
+    return math.log(own / theirs) if own > 0 and theirs > 0 else math.nan
+
+
+def _first_target(row: TableRow, known: StatementRows) -> pd.DataFrame:
+    """Return the times to the first target of a row's workload."""
+    targets = row.trial.workload.target
+    return known.passages[known.passages["target"] == str(targets[0])] if targets else known.passages[:0]
+
+
+def _judged_prediction(rows: list[TableRow], test: ClaimTest) -> Judged:
+    """Judge how well a quantity predicts an outcome: AUROC with the interval of Hanley and McNeil (1982, Radiology 143), or a share."""
+    assert test.predicts is not None
+    outcome, negated = test.predicts.removeprefix("not_"), test.predicts.startswith("not_")
+    trials = [
+        (quantity_of(test.quantity, row).of_trial(log), quantity_of(outcome, row).of_trial(log))
+        for row in rows
+        for log in row.logs
+        if counts(log)
+    ]
+    known = [
+        (x, bool(y) is not negated)
+        for x, y in trials
+        if x is not None and y is not None and not math.isnan(x)
+    ]
+    reason = f"{counted(len(trials) - len(known), 'trial')} ended before the value was recorded"
+    note = reason if len(known) < len(trials) else ""
+    if test.threshold is not None:
+        warned = [float(y) for x, y in known if x > test.threshold]
+        measured = replace(_share(warned), reason="no trial is above the threshold" if not warned else "")
+    else:
+        measured = _auroc([x for x, y in known if y], [x for x, y in known if not y])
+    verdict = _verdict(test, measured)
+    return measured, Verdict(verdict.word, "; ".join(filter(None, [verdict.reason, note])))
+
+
+def _auroc(positive: list[float], negative: list[float]) -> Measured:
+    if not positive or not negative:
+        return Measured(
+            len(positive) + len(negative),
+            reason="all trials have the same outcome" if positive or negative else "",
+        )
+    m, n = len(positive), len(negative)
+    a = float(mannwhitneyu(positive, negative).statistic) / (m * n)
+    q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
+    variance = (a * (1 - a) + (m - 1) * (q1 - a * a) + (n - 1) * (q2 - a * a)) / (m * n)
+    half = 1.959964 * math.sqrt(max(0.0, variance))
+    return Measured(m + n, a, max(0.0, a - half), min(1.0, a + half))
+
+
+def _judged_range(by_value: dict[Any, TableRow], test: ClaimTest, known: StatementRows) -> Judged:
+    """Judge the largest of all paired mean differences, with Bonferroni's simultaneous intervals.
+
+    The largest difference lies between the largest lower and the largest upper end of the intervals of all absolute differences.
+    """
+    rows = list(by_value.values())
+    if test.quantity in TIMES:
+        raise LookupError("a largest difference of times to target is not available")
+    _, values = known.values(rows, test.quantity)
+    pairs = list(itertools.combinations(by_value.items(), 2))
+    found = []
+    for (a, first), (b, second) in pairs:
+        both = values[[first.config_id, second.config_id]].dropna()
+        columns = (both.iloc[:, 0].tolist(), both.iloc[:, 1].tolist())
+        found.append((paired_difference(*columns, level=1 - 0.05 / len(pairs)), a, b))
+    n = min(each.n for each, _, _ in found)
+    if n == 0:
+        return Measured(), Verdict("not tested here", "not run")
+    largest, a, b = max(found, key=lambda each: abs(each[0].mean))
+    low = max(max(0.0, each.low, -each.high) for each, _, _ in found)
+    high = max(max(abs(each.low), abs(each.high)) for each, _, _ in found)
+    measured = Measured(n, abs(largest.mean), low, high)
+    if failed := failed_rows(rows):
+        measured = Measured(
+            n, abs(largest.mean), reason=f"no interval: {counted(failed, 'trial')} diverged or failed"
+        )
+    verdict = _verdict(test, measured)
+    pair = f"between {as_text(a)} and {as_text(b)}"
+    return measured, Verdict(verdict.word, "; ".join(filter(None, [pair, verdict.reason])))
+
+
+def _judged_largest(selection: Selection, test: ClaimTest, known: StatementRows) -> tuple[TableRow, Judged]:
+    """Judge the largest value of a path at which a trial has the quantity, one value per seed. Return a measured row too."""
+    assert test.largest_over is not None
+    sides = [selection] if test.other is None else [selection, {**selection, **test.other}]
+    found, missed, row = [], 0, None
+    for side in sides:
+        by_value = known.by_value(side, test.largest_over)
+        row = row or next(iter(by_value.values()))
+        _, values = known.values(list(by_value.values()), test.quantity)
+        by_column = {config.config_id: float(value) for value, config in by_value.items()}
+        held = values.dropna().mul(pd.Series(by_column)).where(values.dropna() > 0)
+        missed += int(held.isna().all(axis=1).sum())
+        found.append(held.max(axis=1))
+    assert row is not None
+    plain = TrialQuantity(lambda log: None)
+    if test.other is None:
+        measured = _value(plain, found[0].dropna().tolist())
+    else:
+        measured = (_ratio if test.divided_by is not None else _difference)(plain, *found)
+    if missed:
+        reason = f"in {counted(missed, 'series', 'series')} of trials no value has the quantity"
+        measured = Measured(measured.n, measured.value, reason=reason)
+    return row, (measured, _verdict(test, measured))
+
+
+def _judged_time(row: TableRow, other: TableRow | None, test: ClaimTest, known: StatementRows) -> Judged:
     """Judge a time to target: medians and orders with their censoring; ratios and equality only if every trial reached the target."""
     unit = test.quantity.removesuffix("_to_target")
-    targets = row.trial.workload.target
-    passages = known.passages[known.passages["target"] == str(targets[0])] if targets else known.passages[:0]
+    passages = _first_target(row, known)
     if other is None:
         measured = measured_time(row, test.quantity, passages)
         return measured, _verdict(test, measured)
@@ -234,9 +379,11 @@ def _judged_time(
     return measured, _verdict(test, measured)
 
 
-def _judged_slope(by_value: dict[float, TableRow], test: ClaimTest, known: _Rows) -> tuple[Measured, Verdict]:
+def _judged_slope(by_value: dict[Any, TableRow], test: ClaimTest, known: StatementRows) -> Judged:
     """Judge the least-squares slope of log(quantity) over log(value), one slope per seed."""
-    _, values = _values(list(by_value.values()), test.quantity, known)
+    if not all(isinstance(value, (int, float)) and value > 0 for value in by_value):
+        raise LookupError(f"'{test.slope_over}' has values that are no positive numbers")
+    _, values = known.values(list(by_value.values()), test.quantity)
     values = values[[row.config_id for row in by_value.values()]].dropna()
     positive = values[(values > 0).all(axis=1)]
     slopes = [
@@ -245,32 +392,6 @@ def _judged_slope(by_value: dict[float, TableRow], test: ClaimTest, known: _Rows
     found = t_interval(slopes)
     measured = Measured(found.n, found.mean, found.low, found.high)
     return measured, _verdict(test, measured)
-
-
-def _values(rows: list[TableRow], name: str, known: _Rows) -> tuple[TrialQuantity, pd.DataFrame]:
-    """Return the quantity, and its value per seed (index) and row (columns, by config_id)."""
-    workload = rows[0].trial.workload
-    if name == "final_metric":
-        metric = workload.metrics[0]
-        higher = higher_is_better(known.suite, workload, metric)
-        quantity = TrialQuantity(lambda log: None, within=(-math.inf, math.inf))
-        return quantity, final_values(rows, metric, higher=higher)
-    if name == "reached":
-        own = known.passages[known.passages["config_id"].isin([row.config_id for row in rows])]
-        targets = [str(target) for target in workload.target[:1]]
-        own = own[own["target"].isin(targets)]
-        table = own.pivot(index="seed", columns="config_id", values="reached").astype(float)
-        return _REACHED, table.reindex(columns=[row.config_id for row in rows])
-    quantity = QUANTITIES.get(name) or TrialQuantity(
-        metric_of(name, rows[0].estimand), within=(-math.inf, math.inf)
-    )
-    columns = {
-        row.config_id: pd.Series(
-            {log.trial["seed"]: quantity.of_trial(log) for log in row.logs if counts(log)}, dtype=float
-        )
-        for row in rows
-    }
-    return quantity, pd.DataFrame(columns).replace([math.inf, -math.inf], math.nan)
 
 
 def _value(quantity: TrialQuantity, values: list[float]) -> Measured:
@@ -320,7 +441,7 @@ def _ratio(quantity: TrialQuantity, own: pd.Series[float], other: pd.Series[floa
     return Measured(found.n, math.exp(found.mean), math.exp(found.low), math.exp(found.high))
 
 
-def _judged_shares(own: list[float], other: list[float], test: ClaimTest) -> tuple[Measured, Verdict]:
+def _judged_shares(own: list[float], other: list[float], test: ClaimTest) -> Judged:
     """Judge the difference of two shares of trials: Newcombe's interval (1998, method 10), orders by Fisher's exact test."""
     if not own or not other:
         return Measured(), Verdict("not tested here", "not run")

@@ -175,11 +175,14 @@ def _key(point: dict[str, Any]) -> Key:
 def _scores(row: TableRow, metric: str, worst: float, *, higher: bool) -> pd.Series:
     """Last validation metric by seed (selection never sees the test split), turned so that greater is better."""
     sign = 1.0 if higher else -1.0
-    values = {log.trial["seed"]: sign * _score(log, metric, worst) for log in row.logs if counts(log)}
+    values = {
+        log.trial["seed"]: sign * validation_score(log, metric, worst) for log in row.logs if counts(log)
+    }
     return pd.Series(values, dtype=float)
 
 
-def _score(log: TrialLog, metric: str, worst: float) -> float:
+def validation_score(log: TrialLog, metric: str, worst: float) -> float:
+    """Return the last value of a metric on the validation split; `worst` for a trial that diverged or failed."""
     if is_worst(log) or not log.evaluations:
         return worst
     value = log.evaluations.metric("validation", metric)[-1]

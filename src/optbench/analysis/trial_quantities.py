@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from optbench.analysis.costs import FACTS, Fact
-from optbench.analysis.frames import UNITS, is_worst
+from optbench.analysis.frames import UNITS, first_holding, is_worst
 from optbench.analysis.quantities import seconds_per_epoch
+from optbench.analysis.rows import TableRow
 from optbench.store import TrialLog
 
 
@@ -37,6 +38,21 @@ def _maximum(name: str) -> Fact:
     return of_trial
 
 
+def _first(name: str) -> Fact:
+    return lambda log: log.evaluations.column(name)[0] if log.evaluations else None
+
+
+def _norm_growth(log: TrialLog) -> float | None:
+    """Return the maximum norm of the second interval between evaluations over the median of the first."""
+    if len(log.evaluations) < 2:
+        return None
+    median, maximum = (
+        log.evaluations.column("gradient_norm_median")[0],
+        log.evaluations.column("gradient_norm_max")[1],
+    )
+    return maximum / median if median and maximum is not None else None
+
+
 def _status(*statuses: str) -> Fact:
     return lambda log: float(log.finished.status in statuses) if log.finished else None
 
@@ -57,9 +73,10 @@ def _start(name: str) -> Fact:
     return lambda log: getattr(log.started, name, None)
 
 
-#: by the names of `suite/quantities.py`; the final metric, times to target and the share that reached it depend on further trials
+#: by the names of `suite/quantities.py`; the final and the validation metric, `reached` and times to target depend on the workload
 QUANTITIES: dict[str, TrialQuantity] = {
     "diverged": TrialQuantity(_status("diverged"), share=True),
+    "completed": TrialQuantity(lambda log: float(not is_worst(log)), share=True),
     "failed_to_train": TrialQuantity(lambda log: float(is_worst(log)), share=True),
     "state_multiple": TrialQuantity(_state_multiple, exact=True),
     "state_bytes": TrialQuantity(_end("state_bytes"), exact=True),
@@ -76,6 +93,11 @@ QUANTITIES: dict[str, TrialQuantity] = {
     "exploded_steps": TrialQuantity(_last("exploded_steps")),
     "vanished_steps": TrialQuantity(_last("vanished_steps")),
     "gradient_norm_max": TrialQuantity(_maximum("gradient_norm_max")),
+    "gradient_norm_first": TrialQuantity(_first("gradient_norm_max")),
+    "gradient_norm_growth": TrialQuantity(_norm_growth),
+    "gradient_variance_start": TrialQuantity(_start("gradient_variance")),
+    "gradient_variance_end": TrialQuantity(_end("gradient_variance")),
+    "embedding_norm_max": TrialQuantity(_end("embedding_norm_max")),
     "gradient_noise_start": TrialQuantity(_start("gradient_noise")),
     "gradient_noise_end": TrialQuantity(_end("gradient_noise")),
     "gradient_evaluations": TrialQuantity(_end("gradient_evaluations")),
@@ -85,8 +107,18 @@ QUANTITIES: dict[str, TrialQuantity] = {
 TIMES = tuple(f"{unit}_to_target" for unit in UNITS)
 
 
-def metric_of(name: str, estimand: str) -> Callable[[TrialLog], Any]:
-    """Return the function that reads `validation.NAME` (last evaluation) or `test.NAME` (final) of a trial."""
+def quantity_of(name: str, row: TableRow) -> TrialQuantity:
+    """Return the quantity of this name for the trials of a row; not for times to target and metrics with worst values."""
+    if name == "reached":
+        targets = row.trial.workload.target
+        return TrialQuantity(
+            lambda log: float(first_holding(log, targets[0]) is not None) if targets else None, share=True
+        )
+    return QUANTITIES.get(name) or TrialQuantity(_metric_of(name, row.estimand), within=(-math.inf, math.inf))
+
+
+def _metric_of(name: str, estimand: str) -> Callable[[TrialLog], Any]:
+    """Return the function that reads `validation.NAME` (last evaluation), `mean_validation.NAME` or `test.NAME` (final) of a trial."""
     split, _, metric = name.partition(".")
 
     def of_trial(log: TrialLog) -> float | None:
@@ -94,6 +126,7 @@ def metric_of(name: str, estimand: str) -> Callable[[TrialLog], Any]:
             return log.finished.final.get(estimand, {}).get(metric) if log.finished else None
         if not log.evaluations:
             return None
-        return float(log.evaluations.metric("validation", metric)[-1])
+        values = [float(value) for value in log.evaluations.metric("validation", metric)]
+        return math.fsum(values) / len(values) if split == "mean_validation" else values[-1]
 
     return of_trial

@@ -12,10 +12,10 @@ from optbench.catalog.signatures import signature
 from optbench.errors import OptbenchError, nearest
 from optbench.plurals import counted
 from optbench.suite.load import Loaded
-from optbench.suite.plan import at_its_rates, horizons_of
+from optbench.suite.plan import at_its_rates, horizons_of, representative
 from optbench.suite.quantities import unknown_quantity
 from optbench.suite.samplers import check_grid
-from optbench.suite.statements import Candidate, problem_of
+from optbench.suite.statements import Candidate, problem_of, problem_of_any, problem_over
 from optbench.suite.sweep import own_point, points
 from optbench.suite.tuning import TUNING_SEED
 from optbench.suite.types import Suite
@@ -59,20 +59,17 @@ def statement_findings(loaded: Loaded) -> Iterator[Finding]:
             metrics = tuple(dict.fromkeys(name for w in suite.workloads.values() for name in w.metrics))
             if problem := unknown_quantity(test.quantity, metrics):
                 yield (*path, "quantity"), problem
-            if test.slope_over is not None and not any(test.slope_over in each.names for each in candidates):
-                names = list(dict.fromkeys(name for each in candidates for name in each.names))
-                yield (*path, "slope_over"), f"no axis '{test.slope_over}'; {nearest(test.slope_over, names)}"
-                continue
             workloads = [test.of["workload"]] if "workload" in test.of else list(suite.workloads)
             for key, selection in test.selections.items():
                 for workload in workloads:
                     wanted = {"workload": workload, **test.of, **selection}
-                    if test.slope_over is not None:
-                        known = (each.names for each in candidates)
-                        wanted[test.slope_over] = next(
-                            n[test.slope_over] for n in known if test.slope_over in n
-                        )
-                    if problem := problem_of(wanted, candidates):
+                    if test.predicts is not None:
+                        problem = problem_of_any(wanted, candidates)
+                    elif test.over is not None:
+                        problem = problem_over(wanted, test.over, candidates)
+                    else:
+                        problem = problem_of(wanted, candidates)
+                    if problem:
                         yield (*path, key), problem
                         break
 
@@ -80,7 +77,7 @@ def statement_findings(loaded: Loaded) -> Iterator[Finding]:
 def _candidates(loaded: Loaded) -> list[Candidate]:
     found = []
     for cell in loaded.cells:
-        suite = cell.loaded.suite
+        suite = representative(cell.loaded).suite
         for workload, settings in suite.workloads.items():
             for label, entry in suite.optimizers.items():
                 entry = at_its_rates(entry, entry.batch_size or settings.batch_size)

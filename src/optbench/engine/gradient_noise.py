@@ -1,15 +1,20 @@
-"""Gradient noise scale: the batch size at which the noise of the gradient is as large as the gradient.
+"""Noise of the gradient at fixed weights: the noise scale, and the variance of the gradient of a training batch.
 
-McCandlish et al. 2018, https://arxiv.org/abs/1812.06162, appendix A.1: tr(covariance of one sample's gradient) / |gradient|^2.
+The noise scale is the batch size at which the noise of the gradient is as large as the gradient (McCandlish et al. 2018,
+https://arxiv.org/abs/1812.06162, appendix A.1): tr(covariance of one sample's gradient) / |gradient|^2.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from optbench.engine.batch import Batch
 from optbench.engine.checkpoint import random_state, restore_random_state
 from optbench.engine.gradient_norms import components
 from optbench.engine.session import Session
@@ -18,21 +23,33 @@ SMALL, BATCHES = (
     8,
     256,
 )  # samples per small batch, and number of small batches; together they are the large batch
+#: maximum number of training batches whose gradients are compared
+COMPARED = 64
 
 
-def gradient_noise_scale(session: Session) -> float:
-    """Return the noise scale in samples at the current weights, from the first 2,048 training samples in a fixed order (or all).
+@dataclass(frozen=True)
+class GradientNoise:
+    """`scale` in samples; `variance` is the trace of the covariance of a training batch's gradient. NaN if unknown."""
 
-    Uses the paper's unbiased estimates, from small batches and their mean. If the whole training split is used, its gradient is exact.
-    Otherwise the estimate of the squared gradient may be below 0 where noise dominates; the result is then NaN, as it is for fewer
-    than two small batches. Buffers, gradients and generators are unchanged.
-    """
+    scale: float
+    variance: float
+
+
+def gradient_noise(session: Session) -> GradientNoise:
+    """Measure the noise at the current weights. Buffers, gradients and generators are unchanged."""
+    with _unchanged(session):
+        return GradientNoise(_noise_scale(session), _batch_variance(session))
+
+
+@contextmanager
+def _unchanged(session: Session) -> Iterator[None]:
+    """Restore buffers, gradients and generators after the block, in which the model is in training mode."""
     buffers = [buffer.detach().clone() for buffer in session.model.buffers()]
     gradients_before = [p.grad for p in session.parameters]
     generators = random_state(session.device)
     session.model.train()
     try:
-        small_square, mean, batches = _gradients(session)
+        yield
     finally:
         for parameter, gradient in zip(session.parameters, gradients_before, strict=True):
             parameter.grad = gradient
@@ -40,6 +57,47 @@ def gradient_noise_scale(session: Session) -> float:
             for buffer, before in zip(session.model.buffers(), buffers, strict=True):
                 buffer.copy_(before)
         restore_random_state(generators, session.device)
+
+
+def _batch_variance(session: Session) -> float:
+    """Return the sample variance of the gradient, summed over its components, over the first batches of the first epoch.
+
+    The batches of one epoch have no sample in common; the variance between them is an unbiased estimate of the variance of one sample
+    over the batch size. NaN for fewer than two batches per epoch.
+    """
+    batches = session.training_batches
+    count = min(COMPARED, batches.steps_per_epoch)
+    if count < 2:
+        return math.nan
+    total = [torch.zeros_like(p, dtype=torch.float64) for p in session.parameters]
+    squares = 0.0
+    for step in range(count):
+        gradients = _gradient(session, session.current(batches.batch(step)))
+        squares += float(sum((g.double() ** 2).sum() for g in components(gradients)))
+        for accumulated, gradient in zip(total, gradients, strict=True):
+            accumulated += gradient
+    square_of_mean = float(sum(((t / count) ** 2).sum() for t in total))
+    return max(0.0, squares / count - square_of_mean) * count / (count - 1)
+
+
+def _gradient(session: Session, batch: Batch) -> list[Tensor]:
+    """Return the gradient of the mean loss of a batch, one tensor per parameter."""
+    for parameter in session.parameters:
+        parameter.grad = None
+    with session.precision.autocast(session.device):
+        loss = session.mean_loss(batch)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return [p.grad if p.grad is not None else torch.zeros_like(p) for p in session.parameters]
+
+
+def _noise_scale(session: Session) -> float:
+    """Return the noise scale in samples, from the first 2,048 training samples in a fixed order (or all).
+
+    Uses the paper's unbiased estimates, from small batches and their mean. If the whole training split is used, its gradient is exact.
+    Otherwise the estimate of the squared gradient may be below 0 where noise dominates; the result is then NaN, as it is for fewer
+    than two small batches.
+    """
+    small_square, mean, batches = _gradients(session)
     if batches < 2:
         return math.nan
     large = SMALL * batches
@@ -60,12 +118,7 @@ def _gradients(session: Session) -> tuple[float, list[Tensor], int]:
             small = session.current(batch).part(start, start + SMALL)
             if small.samples < SMALL or len(squares) == BATCHES:
                 continue
-            for parameter in session.parameters:
-                parameter.grad = None
-            with session.precision.autocast(session.device):
-                loss = session.mean_loss(small)
-            loss.backward()  # type: ignore[no-untyped-call]
-            gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in session.parameters]
+            gradients = _gradient(session, small)
             squares.append(float(sum((g.double() ** 2).sum() for g in components(gradients))))
             for accumulated, gradient in zip(total, gradients, strict=True):
                 accumulated += gradient

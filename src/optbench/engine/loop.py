@@ -14,9 +14,10 @@ from optbench.engine import checkpoint as checkpoints
 from optbench.engine import trial_records
 from optbench.engine.clock import Stopwatch, now
 from optbench.engine.compile_warmup import compile_outside_the_clock
+from optbench.engine.embeddings import largest_row_norm
 from optbench.engine.environment import environment
 from optbench.engine.evaluate import evaluation_mode, measure
-from optbench.engine.gradient_noise import gradient_noise_scale
+from optbench.engine.gradient_noise import GradientNoise, gradient_noise
 from optbench.engine.memory import is_out_of_memory, memory_asked_for, peak_of
 from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.progress import Progress
@@ -102,7 +103,8 @@ class _Run:
         self.exact = True  # whether training could resume exactly from a checkpoint taken now
         self.stop_requested_at: float | None = None
         self.monitor = Monitor(device)
-        self.final_noise: float | None = None
+        self.final_noise: GradientNoise | None = None
+        self.embedding_norm_max: float | None = None
         self.state_note = ""
 
     def events(self, data_root: Path) -> Iterator[Event]:
@@ -269,8 +271,8 @@ class _Run:
             return self.finished("stopped", "every target was reached", memory=self._memory())
         return None
 
-    def _noise(self) -> float | None:
-        return gradient_noise_scale(self.session) if "noise" in self.trial.workload.study else None
+    def _noise(self) -> GradientNoise | None:
+        return gradient_noise(self.session) if "noise" in self.trial.workload.study else None
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -298,6 +300,7 @@ class _Run:
         session, progress, final = self.session, self.progress, {}
         progress.note_peak(self.device)
         self.final_noise = self._noise()
+        self.embedding_norm_max = largest_row_norm(session.model)
         with self._evaluating(), evaluation_mode(session):
             final["last"] = measure(session, "test", self._abort_if_stopping)
         memory = self._memory()
@@ -360,7 +363,9 @@ class _Run:
         return replace(
             record,
             gradient_evaluations=self.session.gradient_evaluations,
-            gradient_noise=self.final_noise,
+            gradient_noise=self.final_noise.scale if self.final_noise else None,
+            gradient_variance=self.final_noise.variance if self.final_noise else None,
+            embedding_norm_max=self.embedding_norm_max,
             state_note=self.state_note,
             resume_note=self.checkpoints.problem,
             compile_seconds=self.compile_seconds or None,

@@ -9,6 +9,7 @@ import torch
 
 from optbench.engine.clock import Stopwatch
 from optbench.engine.environment import environment
+from optbench.engine.gradient_noise import GradientNoise
 from optbench.engine.progress import Progress
 from optbench.engine.session import Session
 from optbench.engine.step_statistics import IntervalSummary
@@ -30,8 +31,8 @@ def format_traceback(error: BaseException) -> str:
     return f"Traceback (most recent call last):\n  ...\n{end}"
 
 
-def started(session: Session, device: torch.device, gradient_noise: float | None) -> Started:
-    """Return the record of what is known before the first step. `gradient_noise` is in samples; None if it was not measured."""
+def started(session: Session, device: torch.device, noise: GradientNoise | None) -> Started:
+    """Return the record of what is known before the first step. `noise` is None if it was not measured."""
     info, tensors = session.splits.info, session.parameters
     return Started(
         environment=environment(device, session.trial.folder),
@@ -46,7 +47,8 @@ def started(session: Session, device: torch.device, gradient_noise: float | None
         activation_bytes=session.costs.activation_bytes,
         step_flops=session.costs.flops,
         memory_format=session.memory_format,
-        gradient_noise=gradient_noise,
+        gradient_noise=noise.scale if noise else None,
+        gradient_variance=noise.variance if noise else None,
         data_checksum=session.splits.checksum,
         data_notes="\n".join(session.splits.notes),
     )

@@ -6,13 +6,15 @@ from collections.abc import Iterable
 
 from optbench.errors import nearest
 
-#: prefixes of metrics: the last value on the validation split, and the final value on the test split
-SPLITS = ("validation", "test")
+#: prefixes of metrics: the last value on the validation split, its mean over all evaluations, and the final value on the test split
+SPLITS = ("validation", "mean_validation", "test")
 
 QUANTITIES = {
     "final_metric": "final metric of the table; the worst value for trials that diverged or failed",
+    "validation_metric": "last validation value of the first metric; the worst value for trials that diverged or failed",
     "reached": "share of trials that reached the target",
     "diverged": "share of trials that diverged",
+    "completed": "share of trials that did not diverge, run out of memory or fail in the optimizer",
     "failed_to_train": "share of trials that diverged, ran out of memory or failed in the optimizer",
     "epochs_to_target": "median epochs to the target, with censored trials",
     "steps_to_target": "median steps to the target, with censored trials",
@@ -34,6 +36,11 @@ QUANTITIES = {
     "exploded_steps": "number of steps with an exploding gradient; requires `study: gradients`",
     "vanished_steps": "number of steps with a vanishing gradient; requires `study: gradients`",
     "gradient_norm_max": "maximum gradient norm; requires `study: gradients`",
+    "gradient_norm_first": "maximum gradient norm until the first evaluation; requires `study: gradients`",
+    "gradient_norm_growth": "maximum gradient norm between the first two evaluations over the median before; requires `study: gradients`",
+    "gradient_variance_start": "total variance of the gradient of a batch at the initial weights; requires `study: noise`",
+    "gradient_variance_end": "total variance of the gradient of a batch at the last weights; requires `study: noise`",
+    "embedding_norm_max": "largest norm of a row of the embedding tables at the last weights",
     "gradient_noise_start": "gradient noise scale at the initial weights, in samples; requires `study: noise`",
     "gradient_noise_end": "gradient noise scale at the last weights, in samples; requires `study: noise`",
     "gradient_evaluations": "number of forward and backward passes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,14 @@ _COMPARISONS: tuple[Comparison, ...] = ("equals", "at_least", "at_most", "above"
 #: comparisons with a number, and with other measurements
 BOUNDS, ORDERS = _COMPARISONS[:3], _COMPARISONS[3:]
 
+#: quantities that a trial has or has not
+SHARES = ("reached", "completed")
+
 #: keys of a selection besides the paths of axes and the hyperparameters of a sweep
 PLACES = ("optimizer", "workload", "horizon")
+
+#: key of a value that stands for the best of several: {best: all} or {best: [0.01, 0.1]}
+BEST = "best"
 
 #: values by name: of the optimizer, workload or horizon, an axis, or a swept hyperparameter
 Selection = Annotated[dict[str, Any], WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]})]
@@ -35,11 +42,25 @@ class ClaimTest(Strict):
     metric as `validation.NAME` or `test.NAME`."""
     of: Selection = Field(default={})
     """Trials that are measured: {optimizer: LABEL, workload: NAME, PATH: VALUE}. PATH is the path of an axis, or a swept
-    hyperparameter. A text is the label of an optimizer. Keys that are the same for all trials can be omitted."""
+    hyperparameter. A text is the label of an optimizer. Keys that are the same for all trials can be omitted. VALUE may be
+    {best: all} or {best: [VALUE, ...]}: the value with the best last validation metric, as mean over seeds."""
     divided_by: Selection | None = None
     """Trials whose value, of the same seed, the measured value is divided by."""
     slope_over: str | None = Field(default=None, min_length=1)
     """Path of an axis: the measured value is the slope of log(quantity) over log(value of the axis)."""
+    range_over: str | None = Field(default=None, min_length=1)
+    """`optimizer`, or path of an axis: the measured value is the largest difference between two of its values, with simultaneous intervals
+    of all pairs."""
+    largest_over: str | None = Field(default=None, min_length=1)
+    """Path of an axis, or a swept hyperparameter: the measured value is its largest value at which a trial has the quantity (`reached`,
+    `completed`), one value per seed."""
+    across: Literal["workloads"] | None = None
+    """`workloads`: one verdict over all workloads, whose interval is that of the mean over workloads instead of seeds."""
+    predicts: Literal["diverged", "failed_to_train", "reached", "not_reached"] | None = None
+    """Outcome: the measured value is the probability that a trial with this outcome has a larger quantity than a trial without it (AUROC),
+    over all selected trials."""
+    threshold: Number | None = None
+    """With `predicts`: the measured value is the share of trials with the outcome among those whose quantity is above this number."""
     equals: Number | None = None
     """Claimed value; requires `margin`."""
     at_least: Number | None = None
@@ -72,11 +93,25 @@ class ClaimTest(Strict):
             raise ValueError(f"'{given[0]}' requires a 'margin' above 0, stated before anything runs")
         if given[0] in ("at_least", "at_most") and self.margin is not None:
             raise ValueError(f"'{given[0]}' is a bound without a margin: remove 'margin'")
-        if given[0] in ORDERS and self.divided_by is not None:
-            raise ValueError(f"'divided_by' is compared with a number: expected one of {', '.join(BOUNDS)}")
-        if self.slope_over is not None and (given[0] in ORDERS or self.divided_by is not None):
-            raise ValueError(f"'slope_over' is compared with a number: expected one of {', '.join(BOUNDS)}")
+        self._check_summaries(given[0])
         return self
+
+    def _check_summaries(self, comparison: str) -> None:
+        """Raise `ValueError` for keys that cannot be combined."""
+        bounds = ", ".join(BOUNDS)
+        summaries = [name for name in ("slope_over", "range_over", "predicts") if getattr(self, name)]
+        for name in [*(["divided_by"] if self.divided_by is not None else []), *summaries]:
+            if comparison in ORDERS:
+                raise ValueError(f"'{name}' is compared with a number: expected one of {bounds}")
+        if len(summaries) > 1 or (summaries and (self.divided_by is not None or self.across is not None)):
+            others = [name for name in ("divided_by", "across") if getattr(self, name) is not None]
+            raise ValueError(f"expected only one of {' and '.join([*summaries, *others])}")
+        if self.largest_over is not None and (summaries or self.across is not None):
+            raise ValueError(f"'largest_over' cannot be combined with '{(*summaries, 'across')[0]}'")
+        if self.largest_over is not None and self.quantity not in SHARES:
+            raise ValueError(f"'largest_over' requires a quantity of {', '.join(SHARES)}")
+        if self.threshold is not None and self.predicts is None:
+            raise ValueError("'threshold' requires 'predicts'")
 
     @property
     def comparison(self) -> Comparison:
@@ -94,6 +129,11 @@ class ClaimTest(Strict):
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     @property
+    def over(self) -> str | None:
+        """Path whose values the test compares: the selections do not contain it."""
+        return self.slope_over or self.range_over or self.largest_over
+
+    @property
     def expected(self) -> str:
         """What is claimed, as text: `at least 0.1`, `above clip=norm 1`."""
         value = getattr(self, self.comparison)
@@ -108,11 +148,22 @@ def selection_text(selection: Selection) -> str:
     """Return a selection as text: `Adam, batch_size=32`."""
     parts = [str(selection[name]) for name in PLACES if name in selection]
     parts += [
-        f"{path.rpartition('.')[2]}={as_text(value)}"
+        f"{path.rpartition('.')[2]}={best_text(value) if is_best(value) else as_text(value)}"
         for path, value in selection.items()
         if path not in PLACES
     ]
     return ", ".join(parts) or "all"
+
+
+def is_best(value: Any) -> bool:
+    """Return whether a value of a selection stands for the best of several."""
+    return isinstance(value, Mapping) and list(value) == [BEST]
+
+
+def best_text(value: Mapping[str, Any]) -> str:
+    """Return {best: [0.1, 1]} as text: `best of 0.1, 1`."""
+    of = value[BEST]
+    return "best" if of == "all" else f"best of {', '.join(map(as_text, of))}"
 
 
 @dataclass(frozen=True)
@@ -157,8 +208,46 @@ def matching(selection: Selection, candidates: Sequence[Candidate]) -> list[int]
     return swept or [position for position in found if not candidates[position].point]
 
 
+def values_of(key: str, selection: Selection, candidates: Sequence[Candidate]) -> list[Any]:
+    """Return the values of a key among the candidates with all other values of the selection; numbers in increasing order."""
+    others = {name: value for name, value in selection.items() if name != key and not is_best(value)}
+    found = [
+        each.names[key]
+        for each in candidates
+        if key in each.names
+        and all(name in each.names and each.names[name] == v for name, v in others.items())
+    ]
+    values = list({repr(value): value for value in found}.values())
+    return sorted(values) if all(isinstance(value, (int, float)) for value in values) else values
+
+
+def choices(selection: Selection, candidates: Sequence[Candidate]) -> list[Selection]:
+    """Return the selections that one with `best` chooses from; the selection itself if it has none."""
+    options = {
+        key: values_of(key, selection, candidates) if value[BEST] == "all" else list(value[BEST])
+        for key, value in selection.items()
+        if is_best(value) and isinstance(value[BEST], (list, tuple, str))
+    }
+    return [
+        {**selection, **dict(zip(options, combination, strict=True))}
+        for combination in itertools.product(*options.values())
+    ]
+
+
 def problem_of(selection: Selection, candidates: Sequence[Candidate]) -> str:
-    """Return why a selection does not match exactly one row of trials; "" if it does."""
+    """Return why a selection, or one of those that `best` chooses from, does not match exactly one row of trials; "" if it does."""
+    for key, value in selection.items():
+        if is_best(value) and value[BEST] != "all" and not isinstance(value[BEST], (list, tuple)):
+            return f"{key}: expected {{best: all}} or {{best: [value, ...]}}; found {shown(value)}"
+        if is_best(value) and value[BEST] == "all" and not any(key in each.names for each in candidates):
+            names = list(dict.fromkeys(name for each in candidates for name in each.names))
+            return f"no axis or swept hyperparameter '{key}'; {nearest(key, names)}"
+    return next(
+        filter(None, (_problem_of_one(each, candidates) for each in choices(selection, candidates))), ""
+    )
+
+
+def _problem_of_one(selection: Selection, candidates: Sequence[Candidate]) -> str:
     found = [candidates[position].names for position in matching(selection, candidates)]
     if len(found) == 1:
         return ""
@@ -181,3 +270,28 @@ def problem_of(selection: Selection, candidates: Sequence[Candidate]) -> str:
                 f"no trials with {key} = {shown(value)}; expected one of {', '.join(map(shown, known[:12]))}"
             )
     return "no trials with this combination of values"
+
+
+def problem_of_any(selection: Selection, candidates: Sequence[Candidate]) -> str:
+    """Return why a selection matches no row of trials; "" if it does. Points of sweeps count."""
+    return "" if every_match(selection, candidates) else _problem_of_one(selection, candidates)
+
+
+def every_match(selection: Selection, candidates: Sequence[Candidate]) -> list[int]:
+    """Return the positions of all candidates with every value of the selection, entries and points of sweeps alike."""
+    return [
+        position
+        for position, each in enumerate(candidates)
+        if all(key in each.names and each.names[key] == value for key, value in selection.items())
+    ]
+
+
+def problem_over(selection: Selection, path: str, candidates: Sequence[Candidate]) -> str:
+    """Return why the values of a path cannot be compared for a selection without it; "" if they can."""
+    if not any(path in each.names for each in candidates):
+        names = list(dict.fromkeys(name for each in candidates for name in each.names))
+        return f"no axis '{path}'; {nearest(path, names)}"
+    values = values_of(path, selection, candidates)
+    if len(values) < 2:
+        return f"expected at least two values of '{path}'; found {len(values)}"
+    return next(filter(None, (problem_of({**selection, path: value}, candidates) for value in values)), "")
