@@ -17,10 +17,11 @@ _MANY = 200  # a folder may hold very many files; nobody reads more
 
 
 def suites(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Shipped suites by name, and suite files here and one folder down; for others the shell's own offer is enough."""
-    from optbench.suite.find import shipped
+    """Shipped suites and folders of suites, and suite files here and one folder down; for others the shell's own offer is enough."""
+    from optbench.suite.find import shipped, shipped_folders
 
     names: list[Offer] = [(name, "shipped suite") for name in shipped()]
+    names += [(name, "shipped folder of suites") for name in shipped_folders()]
     files = _paths(incomplete, _is_suite)
     return _matching([*names, *(file for file in files if incomplete or "/" not in file)], incomplete)
 
@@ -135,16 +136,15 @@ def _holds_results(entry: os.DirEntry[str]) -> bool:
 def _suite_data(ctx: typer.Context) -> Iterator[Mapping[str, Any]]:
     """The mappings of the suites that the line names; what can't be read is passed over."""
     from optbench.errors import OptbenchError
-    from optbench.suite.find import find
+    from optbench.suite.find import find_all
     from optbench.suite.yaml_source import read
 
     for name in ctx.args:  # while a value is missing, no argument has its name yet
         try:
-            data = read(find(name)).data
+            found = [read(path).data for path in find_all(name)[1]]
         except OptbenchError:
             continue
-        if isinstance(data, Mapping):
-            yield data
+        yield from (data for data in found if isinstance(data, Mapping))
 
 
 def _leaves(data: Any, path: tuple[str, ...]) -> Iterator[str]:

@@ -9,11 +9,29 @@ import typer
 
 from optbench.cli import completion
 
+
+def named_folders(paths: list[Path] | None) -> list[Path] | None:
+    """Return the paths, with `results/NAME` in place of a NAME without results: results are named like their suites."""
+    from optbench.store.read import suite_folders
+
+    def found(path: Path) -> bool:
+        try:
+            return bool(suite_folders(path))
+        except (OSError, ValueError):
+            return True  # reading it reports why
+
+    def named(path: Path) -> Path:
+        below = Path("results") / path
+        return below if len(path.parts) == 1 and not found(path) and found(below) else path
+
+    return list(map(named, paths)) if paths is not None else None
+
+
 Suites = Annotated[
     list[str],
     typer.Argument(
         metavar="SUITE...",
-        help="A suite file, or the name of a shipped suite.",
+        help="A suite file, a folder of suites, or the name of a shipped suite or folder.",
         autocompletion=completion.suites,
     ),
 ]
@@ -58,7 +76,8 @@ ResultPaths = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="[RESULTS]...",
-        help="Results folders, or a folder that contains them. Default: ./results.",
+        callback=named_folders,
+        help="Results folders, a folder that contains them, or a name below ./results. Default: ./results.",
         autocompletion=completion.results,
     ),
 ]

@@ -31,16 +31,22 @@ class Job:
 def check_suites(
     suites: Sequence[str], overrides: Sequence[str], seeds: int | None, data: str | None
 ) -> list[Loaded]:
-    """Load and check suites. Raises one `OptbenchError` with the problems of all of them."""
+    """Load and check suites, those of a folder one by one. Raises one `OptbenchError` with the problems of all of them."""
     from optbench.catalog.check import examine
     from optbench.catalog.data_root import data_root
-    from optbench.suite.find import find
+    from optbench.suite.find import find_all
 
     problems: list[Problem] = []
-    loaded = []
+    paths: list[Path] = []
     for suite in suites:
         try:
-            one, found = examine(find(suite), overrides, seeds, data_root(data))
+            paths += find_all(suite)[1]
+        except OptbenchError as error:
+            problems += error.problems
+    loaded = []
+    for path in paths:
+        try:
+            one, found = examine(path, overrides, seeds, data_root(data))
         except OptbenchError as error:
             one, found = None, list(error.problems)
         problems += found

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from optbench.errors import OptbenchError, Problem
 from optbench.machine import core_numbers, cores
+from optbench.plurals import counted
 from optbench.runner.environment_check import refuse_to_mix
 from optbench.runner.intermediate_reports import with_intermediate_reports
 from optbench.runner.job import Job, create_job, pending_trials
@@ -18,12 +19,13 @@ from optbench.runner.options import RunOptions
 from optbench.runner.plan_files import already_measured, write_plan
 from optbench.runner.reruns import rerun_disturbed
 from optbench.runner.results_folder import locked_folder
+from optbench.runner.shared_trials import copy_shared_trials
 from optbench.runner.shared_work import refuse_held
 
 if TYPE_CHECKING:
     from optbench.executor.api import Executor, Settings, Slot, StopRequest
     from optbench.executor.dispatch import Dispatcher, Summary
-    from optbench.store import Results
+    from optbench.store import Results, SuiteFolder
     from optbench.suite.types import Trial
 
 
@@ -40,8 +42,14 @@ class JobEnd:
         return self.summary.left + self.summary.ended.get("interrupted", 0)
 
 
-def run_job(job: Job, options: RunOptions, stop: StopRequest, observer: Observer) -> JobEnd:
-    """Run the job's pending trials.
+def run_job(
+    job: Job,
+    options: RunOptions,
+    stop: StopRequest,
+    observer: Observer,
+    earlier: Sequence[SuiteFolder] = (),
+) -> JobEnd:
+    """Run the job's pending trials. Trials that the folders in `earlier` contain are copied from there.
 
     Raises `OptbenchError` if the data, the device or the results folder cannot be used, or if stored trials come from another
     environment. Saved results are intact in each case.
@@ -59,6 +67,10 @@ def run_job(job: Job, options: RunOptions, stop: StopRequest, observer: Observer
             for trial in job.wanted:
                 job.folder.set_aside(trial)
         while True:
+            if copied := copy_shared_trials(job, earlier):
+                observer.message(
+                    f"{counted(copied, 'trial')} copied from suites that ran before: they are the same"
+                )
             if shared:
                 run_on_workers(job, options, stop, observer, summary)
             elif not _run_pending(job, options, dispatcher, observer, summary):

@@ -97,6 +97,14 @@ def trial_name(trial: Trial, attempt: int = 1) -> str:
     return f"{stem}{f'--attempt{attempt}' if attempt > 1 else ''}.jsonl"
 
 
+def _is_complete(path: Path) -> bool:
+    try:
+        with TrialFile.open(path) as file:
+            return file.is_complete
+    except OptbenchError:
+        return False
+
+
 @dataclass(frozen=True)
 class SuiteFolder:
     """Paths and files below `<results>/<suite>/`. The constructor does not access the disk."""
@@ -177,6 +185,20 @@ class SuiteFolder:
             return "same"
         write_whole(path, text, sync=False)
         return "new" if known is None else "replaced"
+
+    def copy_trial(self, trial: Trial, source: SuiteFolder) -> bool:
+        """Copy the records of a trial with the same id, of all attempts, from another folder. Return whether it was complete there."""
+        first = source.trial_path(trial)
+        if not first.is_file() or not _is_complete(first):
+            return False
+        for path in (first, *sorted(source.trials.glob(f"*--{trial.id}--attempt*.jsonl"))):
+            try:
+                head, _, events = read_file(path, source.path).decode("utf-8").partition("\n")
+            except OSError as error:
+                raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
+            header = from_json(head) | {"trial": trial.model_dump(mode="json", exclude={"folder"})}
+            write_whole(self.trials / path.name, to_line(header) + events)
+        return True
 
     def set_aside(self, trial: Trial) -> Path | None:
         """Move the trial's records out of the way, those of all attempts, so that it runs anew, and drop its checkpoint.

@@ -45,7 +45,7 @@ def read(paths: Sequence[Path], *, all_seeds: bool = False) -> Results:
     problems: list[Problem] = []
     for path in paths:
         try:
-            found = _suite_folders(path)
+            found = suite_folders(path)
             if not found:
                 problems.append(Problem(_nothing(path), file=str(path)))
         except (OSError, ValueError) as error:
@@ -122,7 +122,8 @@ def _unique_names(suites: list[SuiteResults]) -> Iterator[SuiteResults]:
         yield replace(suite, name=f"{suite.path.resolve().parent.name}/{suite.name}") if twice else suite
 
 
-def _suite_folders(path: Path) -> list[Path]:
+def suite_folders(path: Path) -> list[Path]:
+    """Return the folders with the results of one suite each: the path itself or those in it; empty if there are none."""
     if _is_suite_folder(path):
         return [path]
     if not path.is_dir():
@@ -137,16 +138,14 @@ def _is_suite_folder(path: Path) -> bool:
 def _nothing(path: Path) -> str:
     expected = "expected a folder written by `optbench run`"
     if not path.exists():
-        hint = (
-            f"; '{path.parent}' has results" if path.parent.is_dir() and _suite_folders(path.parent) else ""
-        )
+        hint = f"; '{path.parent}' has results" if path.parent.is_dir() and suite_folders(path.parent) else ""
         return f"no such folder: {expected}{hint}"
     if path.is_file():
         return f"a file: {expected}"
     for near in (path.parent, path.parent.parent):
         if _is_suite_folder(near):
             return f"no results here: {expected}; did you mean '{near}'?"
-    below = [child for child in sorted(path.iterdir()) if child.is_dir() and _suite_folders(child)]
+    below = [child for child in sorted(path.iterdir()) if child.is_dir() and suite_folders(child)]
     hint = f"; did you mean '{below[0]}'?" if below else ""
     return f"no results here: {expected}{hint}"
 

@@ -1,7 +1,8 @@
-"""Find suites by path, or by the name of a suite shipped with the package."""
+"""Find suites by path, or by the name of a suite or a folder of suites shipped with the package."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from optbench.errors import OptbenchError, nearest
@@ -30,10 +31,42 @@ def find(text: str | Path) -> Path:
     raise OptbenchError(f"no suite '{text}': neither a file nor a shipped suite; {nearest(str(text), known)}")
 
 
+def find_all(text: str | Path) -> tuple[str, list[Path]]:
+    """Return the suites of a folder with the folder's name, or one suite with "".
+
+    A folder is given by its path or as the name of a shipped one (`claims`). Its suites are ordered by name, with numbers in names
+    compared as numbers. Raises `OptbenchError` as `find` does.
+    """
+    for folder in (Path(text).expanduser(), *_shipped_folders(str(text))):
+        try:
+            suites = sorted(folder.glob("*.yaml"), key=_natural) if folder.is_dir() else []
+        except (OSError, ValueError):
+            suites = []
+        if suites and str(text) not in shipped():
+            return folder.resolve().name, suites
+    return "", [find(text)]
+
+
 def shipped() -> dict[str, Path]:
     """Return the paths of the shipped suites by name: in the installed package, or at the top of a checkout."""
+    return {path.stem: path for folder in _shipped() for path in sorted(folder.glob("*.yaml"))}
+
+
+def shipped_folders() -> list[str]:
+    """Return the names of the folders of suites that are shipped."""
+    return sorted({path.parent.name for folder in _shipped() for path in folder.glob("*/*.yaml")})
+
+
+def _shipped_folders(name: str) -> list[Path]:
+    return [folder / name for folder in _shipped()] if re.fullmatch(r"\w+", name) else []
+
+
+def _shipped() -> list[Path]:
     package = Path(__file__).resolve().parents[1]
-    for folder in (package / "suites", package.parents[1] / "suites"):
-        if folder.is_dir():
-            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-    return {}
+    known = (package / "suites", package.parents[1] / "suites")
+    return [folder for folder in known if folder.is_dir()][:1]
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Return a sort key by which P2 precedes P10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.stem)]

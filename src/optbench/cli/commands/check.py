@@ -5,6 +5,7 @@ Nothing is run, and neither torch nor a data set is loaded. For an unknown name 
 Examples:
   optbench check digits
   optbench check suites/digits.yaml suites/smoke.yaml
+  optbench check claims
   optbench check digits --set optimizers.Adam.lr=0.01
 
 Exit codes:

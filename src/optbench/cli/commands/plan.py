@@ -15,6 +15,7 @@ Exit codes:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,7 @@ import typer
 from optbench.cli.options import Data, Only, ResultsRoot, Seeds, Set, Suites
 from optbench.runner.job import Job, check_distinct_folders, check_suites, create_job
 from optbench.runner.options import RunOptions
+from optbench.suite.find import find_all
 
 PLACE = "Compare optimizers", 3
 
@@ -56,8 +58,8 @@ def show_plans(suites: Sequence[str], options: RunOptions, detect: str | None = 
     _check_device(options.device)
     jobs = planned_jobs(suites, options)
     if detect is not None:
-        check_unit(detect, (trial.workload.metrics[0] for job in jobs for trial in job.wanted))
-    for job in jobs:
+        check_unit(detect, (trial.workload.metrics[0] for job, _ in jobs for trial in job.wanted))
+    for job, _ in jobs:
         show_plan(job.loaded, job.wanted, job.folder)
         if options.executor == "slurm":
             from optbench.runner import slurm
@@ -68,11 +70,17 @@ def show_plans(suites: Sequence[str], options: RunOptions, detect: str | None = 
     return 0
 
 
-def planned_jobs(suites: Sequence[str], options: RunOptions) -> list[Job]:
-    """Return the checked suites with what there is to run. Raises `OptbenchError`."""
-    loaded = check_suites(suites, options.overrides, options.seeds, options.data)
-    jobs = [create_job(one, options) for one in loaded]
-    check_distinct_folders(jobs)
+def planned_jobs(suites: Sequence[str], options: RunOptions) -> list[tuple[Job, RunOptions]]:
+    """Return the checked suites with what there is to run, each with its options. Raises `OptbenchError`.
+
+    The results of a folder of suites are in a folder of its name.
+    """
+    loaded = iter(check_suites(suites, options.overrides, options.seeds, options.data))
+    jobs = []
+    for folder, paths in map(find_all, suites):
+        of_suite = replace(options, results=options.results / folder)
+        jobs += [(create_job(next(loaded), of_suite), of_suite) for _ in paths]
+    check_distinct_folders([job for job, _ in jobs])
     return jobs
 
 

@@ -5,6 +5,7 @@ Needs no torch and no GPU.
 Examples:
   optbench report
   optbench report results/digits --format markdown
+  optbench report claims --table Statements
   optbench report results/digits --output table.csv
   optbench report results/digits --save paper
   optbench report results/digits --format latex --table "target" --columns optimizer,final,seeds --no-captions

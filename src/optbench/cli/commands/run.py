@@ -4,8 +4,12 @@ Running the same command again resumes: finished trials are skipped, unfinished 
 Ctrl-C writes a checkpoint and shows the command to resume. Timed CPU trials that were slowed down by other programs
 are rerun after the others. The first undisturbed attempt counts; the report lists all attempts.
 
+A folder of suites (`claims`) runs one suite after the other, with results in a folder of its name. Trials that several
+of the suites have in common run once.
+
 Examples:
   optbench run digits
+  optbench run claims --threads 1
   optbench run my_suite.yaml --seeds 5 --device cuda
   optbench run digits --only Adam --set workload.budget.epochs=5
   optbench run suites/digits.yaml --results /tmp/results --dry-run
@@ -218,9 +222,10 @@ def run_suites(suites: Sequence[str], options: RunOptions, *, as_json: bool = Fa
     failed = False
     with stop_requests() as stop:
         try:
-            for job in jobs:
-                end = run_job(job, options, stop, TerminalObserver(as_json))
-                failed = show_end(job, options, end, table=not as_json) or failed
+            for position, (job, of_job) in enumerate(jobs):
+                earlier = [other.folder for other, _ in jobs[:position]]
+                end = run_job(job, of_job, stop, TerminalObserver(as_json), earlier)
+                failed = show_end(job, of_job, end, table=not as_json) or failed
                 if stop.asked:
                     break
         except KeyboardInterrupt:

@@ -1,0 +1,21 @@
+"""Trials that several suites of one run have in common: they run once, and their records are copied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from optbench.runner.job import Job
+from optbench.store import SuiteFolder
+
+
+def copy_shared_trials(job: Job, earlier: Sequence[SuiteFolder]) -> int:
+    """Copy the complete records of trials that `job` needs and that a suite which ran before it has. Return their number.
+
+    Equal ids mean equal work: the same workload, entry, seed, precision and source files.
+    """
+    copied = 0
+    for trial in job.wanted:
+        if job.folder.trial_path(trial).exists():
+            continue
+        copied += any(job.folder.copy_trial(trial, other) for other in earlier)
+    return copied
