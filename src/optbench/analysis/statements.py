@@ -25,6 +25,7 @@ from optbench.analysis.verdicts import Measured, Verdict
 from optbench.plurals import counted
 from optbench.store import Results
 from optbench.suite.published import Published
+from optbench.suite.quantities import NEEDS
 from optbench.suite.quoting import as_text
 from optbench.suite.statements import ClaimTest, Selection, selection_text
 
@@ -175,6 +176,8 @@ def _judged(row: TableRow, other: TableRow | None, test: ClaimTest, known: State
         return _judged_time(row, other, test, known)
     rows = [row] if other is None else [row, other]
     quantity, values = known.values(rows, test.quantity)
+    if len(values) and values.isna().all(axis=None):
+        raise LookupError(f"not recorded by these trials{NEEDS.get(test.quantity, '')}")
     own = values[row.config_id].dropna()
     if other is None:
         measured = _value(quantity, own.tolist())
@@ -278,7 +281,9 @@ def _judged_prediction(rows: list[TableRow], test: ClaimTest) -> Judged:
     note = reason if len(known) < len(trials) else ""
     if test.threshold is not None:
         warned = [float(y) for x, y in known if x > test.threshold]
-        measured = replace(_share(warned), reason="no trial is above the threshold" if not warned else "")
+        if not warned:
+            return Measured(), Verdict("inconclusive", f"no trial has a value above {test.threshold:g}")
+        measured = _share(warned)
     else:
         measured = _auroc([x for x, y in known if y], [x for x, y in known if not y])
     verdict = _verdict(test, measured)
@@ -349,6 +354,11 @@ def _judged_largest(selection: Selection, test: ClaimTest, known: StatementRows)
         measured = _value(plain, found[0].dropna().tolist())
     else:
         measured = (_ratio if test.divided_by is not None else _difference)(plain, *found)
+    if missed and not measured.n:
+        return row, (
+            Measured(),
+            Verdict("inconclusive", "no trial of one side has the quantity at any value"),
+        )
     if missed:
         reason = f"in {counted(missed, 'series', 'series')} of trials no value has the quantity"
         measured = Measured(measured.n, measured.value, reason=reason)

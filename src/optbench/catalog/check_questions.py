@@ -12,7 +12,7 @@ from optbench.catalog.signatures import signature
 from optbench.errors import OptbenchError, nearest
 from optbench.plurals import counted
 from optbench.suite.load import Loaded
-from optbench.suite.plan import at_its_rates, horizons_of, representative
+from optbench.suite.plan import at_its_rates, horizons_of, representatives
 from optbench.suite.quantities import unknown_quantity
 from optbench.suite.samplers import check_grid
 from optbench.suite.statements import Candidate, problem_of, problem_of_any, problem_over
@@ -77,7 +77,7 @@ def statement_findings(loaded: Loaded) -> Iterator[Finding]:
 def _candidates(loaded: Loaded) -> list[Candidate]:
     found = []
     for cell in loaded.cells:
-        suite = representative(cell.loaded).suite
+        suite = representatives(cell.loaded)[0].suite
         for workload, settings in suite.workloads.items():
             for label, entry in suite.optimizers.items():
                 entry = at_its_rates(entry, entry.batch_size or settings.batch_size)

@@ -47,6 +47,15 @@ QUANTITIES = {
     "data_wait": "share of the training time spent waiting for data",
 }
 
+#: what a quantity needs, where trials may lack it
+NEEDS = {
+    "peak_memory_bytes": ": needs a GPU",
+    "activation_bytes": ": needs `study: costs`",
+    "training_bytes": ": needs `study: costs`",
+    "flops_per_update": ": needs `study: costs`",
+    "gradient_norm_max": ": needs `study: gradients`",
+}
+
 
 def unknown_quantity(name: str, metrics: Iterable[str]) -> str:
     """Return why a suite with these metrics has no quantity of this name; "" if it has."""
