@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from optbench.catalog.check import problems
 from optbench.errors import OptbenchError
+from optbench.suite.dump import dump_text
 from optbench.suite.load import Loaded, load
+from optbench.suite.plan import plan
 
 SUITE = """\
 title: Which?
@@ -241,3 +244,56 @@ def test_loading_imports_neither_torch_nor_pandas() -> None:
     code = "import sys, optbench.suite.load, optbench.suite.plan, optbench.suite.schema, optbench.catalog.check\n"
     code += "assert not {'torch', 'pandas', 'scipy', 'sklearn'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_entries_have_the_settings_of_their_family_and_their_label_as_class(tmp_path: Path) -> None:
+    loaded = loaded_from(
+        tmp_path,
+        """\
+        workload: {model: mlp, data: digits, batch_size: 8, budget: 1 epoch}
+        families:
+          adaptive: {lr: 0.01, schedule: cosine}
+        optimizers:
+          torch.optim.Adam: {family: adaptive}
+          torch.optim.AdamW: {family: adaptive, lr: 0.1, schedule: constant}
+          torch.optim.SGD:
+          Two: {family: adaptive, use: [{parameters: matrices, use: muon, lr: 1}, {parameters: rest, use: adam}]}
+        """,
+    )
+    entries = loaded.suite.optimizers
+    assert [(e.rules[0].use, e.rules[0].arguments) for e in entries.values()] == [
+        ("torch.optim.Adam", {"lr": 0.01}),
+        ("torch.optim.AdamW", {"lr": 0.1}),
+        ("torch.optim.SGD", {}),
+        ("muon", {"lr": 1}),
+    ]
+    names = [entry.schedule.name if entry.schedule else None for entry in entries.values()]
+    assert names == ["cosine", "constant", None, "cosine"]
+    written = tmp_path / "again.yaml"
+    written.write_text(dump_text(loaded.suite))
+    assert load(written).suite == loaded.suite
+
+
+def test_the_name_of_a_family_is_not_part_of_a_trial(tmp_path: Path) -> None:
+    text = "workload: {model: mlp, data: digits, batch_size: 8, budget: 1 epoch}\noptimizers: {A: {use: adam, lr: 1}}\n"
+    first = plan(loaded_from(tmp_path, text))
+    text = text.replace("lr: 1", "family: adaptive").replace(
+        "optim", "families: {adaptive: {lr: 1}}\noptim", 1
+    )
+    assert [t.id for t in plan(loaded_from(tmp_path, text))] == [t.id for t in first]
+
+
+def test_an_unknown_family_is_an_error(tmp_path: Path) -> None:
+    loaded = loaded_from(
+        tmp_path,
+        """\
+        workload: {model: mlp, data: digits, batch_size: 8, budget: 1 epoch}
+        families: {adaptive: {lr: 0.01}}
+        optimizers:
+          torch.optim.Adam: {family: adaptiv}
+        """,
+    )
+    [problem] = problems(loaded, tmp_path)
+    assert str(problem).endswith(
+        "s.yaml:4:22: optimizers.torch.optim.Adam.family: no family 'adaptiv'; did you mean 'adaptive'?"
+    )

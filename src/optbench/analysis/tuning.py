@@ -123,17 +123,18 @@ def _of_suite(suite: SuiteResults) -> Iterator[Study]:
     for row in tuning_rows(Results((suite,))):
         key = (row.trial.workload_name, row.trial.label, row.trial.study or 0)
         by_study.setdefault(key, []).append(row)
+    of_workload: dict[tuple[str, int], list[TableRow]] = {}
+    for (workload_name, _, number), rows in by_study.items():
+        of_workload.setdefault((workload_name, number), []).extend(rows)
+    worst_values: dict[tuple[str, int], float] = {}
     for (workload_name, label, number), rows in by_study.items():
         workload = rows[0].trial.workload
         metric = tuning.metric or workload.metrics[0]
         higher = higher_is_better(suite, workload, metric)
-        others = [
-            row
-            for (name, _, other), of_study in by_study.items()
-            if (name, other) == (workload_name, number)
-            for row in of_study
-        ]
-        worst = worst_value(others, metric, higher=higher)
+        if (workload_name, number) not in worst_values:
+            others = of_workload[workload_name, number]
+            worst_values[workload_name, number] = worst_value(others, metric, higher=higher)
+        worst = worst_values[workload_name, number]
         entry = Optimizer.model_validate(resolved["optimizers"][label])
         points, pruned, rungs = _pruned(rows)
         scores = np.array(

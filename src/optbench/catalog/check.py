@@ -79,6 +79,10 @@ def _problems(loaded: Loaded, data_root: Path, *, build_models: bool) -> list[Pr
         found.append(
             (("baseline",), f"no entry '{suite.baseline}'; {nearest(suite.baseline, suite.optimizers)}")
         )
+    for label, entry in suite.optimizers.items():
+        if entry.family is not None and entry.family not in suite.families:
+            message = f"no family '{entry.family}'; {nearest(entry.family, suite.families)}"
+            found.append((("optimizers", label, "family"), message))
     for variant in variants:
         for label in suite.optimizers:
             found += entry_findings(variant.suite, label, folder, infos)

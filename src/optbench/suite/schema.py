@@ -15,6 +15,7 @@ Schema = dict[str, Any]
 
 _NAME = {"type": "string", "minLength": 1}
 _NULL = {"type": "null"}
+_IMPORT_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$"
 _NUMBER = r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?"
 
 
@@ -39,7 +40,7 @@ def json_schema() -> Schema:
     _exactly_one(shapes["Means"], "at_least", "at_most")
     shapes["Source"] = {"description": shapes["Source"]["description"], "anyOf": [_NAME, shapes["Source"]]}
     shapes["Grid"] = _grid(shapes["Grid"])
-    suite = _suite(raw)
+    suite = _suite(raw, _named(shapes["Optimizer"]))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "optbench suite",
@@ -112,6 +113,15 @@ def _entry(shape: Schema, rule: Schema) -> Schema:
     return {"description": Optimizer.__doc__, "anyOf": [_NAME, one, several]}
 
 
+def _named(entry: Schema) -> Schema:
+    """Return the schema of an entry whose label is an import path: `use` is optional, and null means all defaults."""
+    choices = [{k: v for k, v in choice.items() if k != "required"} for choice in entry["anyOf"][1:2]]
+    return {
+        "description": entry["description"],
+        "anyOf": [entry["anyOf"][0], *choices, *entry["anyOf"][2:], _NULL],
+    }
+
+
 def _grid(shape: Schema) -> Schema:
     """Return the schema of a list of factors, or of a mapping with exactly one of `factors`, `values` and `log`."""
     _exactly_one(shape, "factors", "values", "log")
@@ -119,12 +129,13 @@ def _grid(shape: Schema) -> Schema:
     return {"description": Grid.__doc__, "anyOf": [shape["properties"]["factors"], shape]}
 
 
-def _suite(raw: Schema) -> Schema:
+def _suite(raw: Schema, named: Schema) -> Schema:
     properties = raw["properties"]
     properties["workload"] = {
         "$ref": "#/$defs/Workload",
         "description": "The only workload: short form of 'workloads' with one item, named after its data set.",
     }
+    properties["optimizers"]["patternProperties"] = {_IMPORT_PATH: named}
     seeds = properties["seeds"]
     count = {"type": "integer", "minimum": 1, "maximum": MAX_SEEDS}
     listed = {key: seeds[key] for key in ("type", "items", "minItems")} | {"uniqueItems": True}

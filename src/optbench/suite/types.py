@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -112,6 +112,8 @@ class Optimizer(Strict):
     """
 
     rules: tuple[Rule, ...] = Field(min_length=1)
+    family: Label | None = None
+    """Name of one of the suite's `families`, whose settings this entry has where it sets none."""
     schedule: Schedule | None = None
     """Learning rate schedule of this entry; overrides the suite's. `constant` switches it off."""
     clip: Clip | None = None
@@ -236,7 +238,10 @@ class Suite(Strict):
     workloads: dict[Label, Workload] = Field(min_length=1)
     """Workloads by name. Each has a separate block in every table."""
     optimizers: dict[Label, Optimizer] = Field(min_length=1)
-    """Optimizers to compare, by label."""
+    """Optimizers to compare, by label. An entry without `use` whose label is an import path (`torch.optim.Adam`) is that class."""
+    families: dict[Label, dict[str, Any]] = Field(default={})
+    """Settings shared by the entries of a family, such as the search space of the learning rate, by the name that entries give as
+    `family`."""
     seeds: tuple[Annotated[Whole, Field(ge=0, lt=2**32)], ...] = Field(default=(0, 1, 2), min_length=1)
     """Number of seeds N (seeds 0 to N-1), or a list of seeds."""
     precision: Precision = "auto"
@@ -287,7 +292,9 @@ class Suite(Strict):
         if "workload" in raw and "workloads" not in raw:
             raw["workloads"] = {one_workload_name(raw["workload"]): raw.pop("workload")}
         if isinstance(raw.get("optimizers"), dict):  # null: an entry without `use`
-            raw["optimizers"] = {k: {} if v is None else v for k, v in raw["optimizers"].items()}
+            families = raw.get("families")
+            families = families if isinstance(families, dict) else {}
+            raw["optimizers"] = {k: _completed(k, v, families) for k, v in raw["optimizers"].items()}
         if "no_weight_decay" in raw:
             raw["no_weight_decay"] = as_list(raw["no_weight_decay"])
         return raw
@@ -319,6 +326,20 @@ class Suite(Strict):
         if twice is not None:
             raise ValueError(f"expected distinct seeds; found {twice} twice")
         return seeds
+
+
+def _completed(label: Any, entry: Any, families: Mapping[str, Any]) -> Any:
+    """Return an entry as written with the settings of its family, and with its label as `use` if that is an import path."""
+    entry = {} if entry is None else entry  # null: an entry without `use`
+    if not isinstance(entry, dict) or "rules" in entry:
+        return entry
+    name = entry.get("family")
+    shared = families.get(name) if isinstance(name, str) else None
+    if isinstance(shared, dict):
+        several = isinstance(entry.get("use"), list)  # arguments are those of its rules
+        entry = {k: v for k, v in shared.items() if not several or k in Optimizer.model_fields} | entry
+    is_path = isinstance(label, str) and "." in label and all(map(str.isidentifier, label.split(".")))
+    return {"use": label, **entry} if is_path and "use" not in entry else entry
 
 
 def one_workload_name(workload: Any) -> str:
@@ -386,7 +407,7 @@ class Trial(Strict):
                 "workload": workload,
                 "reads_test": reads_test,
                 "label": self.label,
-                "entry": self.entry.model_dump(mode="json", exclude_defaults=True),
+                "entry": self.entry.model_dump(mode="json", exclude_defaults=True, exclude={"family"}),
                 "point": self.point,
                 "precision": self.precision,
                 "implementation": self.implementation,

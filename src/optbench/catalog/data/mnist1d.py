@@ -59,14 +59,18 @@ def _signals(random: np.random.RandomState, labels: npt.NDArray[Any]) -> npt.NDA
     shapes = (shapes - shapes.mean(1, keepdims=True)) / shapes.std(1, keepdims=True)
     shapes = (shapes - shapes[:, :1]) / 6
     whole, final = np.linspace(0, 1, _PADDED), np.linspace(0, 1, _LENGTH)
-    signals = np.empty((len(labels), _LENGTH), np.float32)
-    for row, label in enumerate(labels):
+    padded_to = {n: np.linspace(0, 1, n) for n in range(_SHORTEST, _PADDED + 1)}
+    shear = np.linspace(-0.5, 0.5, _PADDED)
+    stretched, noise, fine = (np.empty((len(labels), _PADDED)) for _ in range(3))
+    shears = np.empty((len(labels), 1))
+    for row, label in enumerate(labels):  # the order in which random numbers are drawn defines the data
         padded = np.zeros(random.randint(_SHORTEST, _PADDED + 1))
         padded[: shapes.shape[1]] = shapes[label] + 1e-8  # not 0: where the signal is 0, noise replaces it
-        signal = np.interp(whole, np.linspace(0, 1, len(padded)), padded)
-        signal = np.roll(signal * (1 + 0.4 * (random.rand() - 0.5)), random.randint(48))
-        smooth = gaussian_filter1d(0.25 * random.randn(_PADDED), 2)
-        signal = np.where(signal != 0, signal, smooth) + 0.02 * random.randn(_PADDED)
-        signal -= 0.75 * (random.rand() - 0.5) * np.linspace(-0.5, 0.5, _PADDED)
-        signals[row] = np.interp(final, whole, signal)
-    return signals
+        signal = np.interp(whole, padded_to[len(padded)], padded) * (1 + 0.4 * (random.rand() - 0.5))
+        shift = random.randint(48)
+        stretched[row, shift:], stretched[row, :shift] = signal[: _PADDED - shift], signal[_PADDED - shift :]
+        noise[row], fine[row] = random.randn(_PADDED), random.randn(_PADDED)
+        shears[row] = 0.75 * (random.rand() - 0.5)
+    signals = np.where(stretched != 0, stretched, gaussian_filter1d(0.25 * noise, 2)) + 0.02 * fine
+    signals -= shears * shear
+    return np.stack([np.interp(final, whole, signal) for signal in signals]).astype(np.float32)

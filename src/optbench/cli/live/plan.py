@@ -68,10 +68,11 @@ def _not_stacked(loaded: Loaded, wanted: Sequence[Trial]) -> dict[str, str]:
     """Return by workload why its sweep runs with one process per trial."""
     from optbench.catalog.stackable import why_plain
     from optbench.suite.axes import cell_name
+    from optbench.suite.plan import representatives
 
     swept = {trial.workload_name for trial in wanted if trial.point}
     reasons = {
-        cell_name(name, cell.values): why_plain(cell.loaded, name)
+        cell_name(name, cell.values): why_plain(representatives(cell.loaded)[0], name)
         for cell in loaded.cells
         for name in cell.loaded.suite.workloads
     }
