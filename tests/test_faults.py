@@ -293,7 +293,7 @@ def test_what_keeps_a_worker_from_loading_pytorch_is_reported_with_the_limits(
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda number: (300_000_000, resource.RLIM_INFINITY))
     words = "a worker process cannot start: ImportError: no room. .* the memory limit of 300 MB"
-    with pytest.raises(OptbenchError, match=words), worker._startup_errors():
+    with pytest.raises(OptbenchError, match=words), worker.startup_errors():
         raise ImportError("no room\nmore")
 
 

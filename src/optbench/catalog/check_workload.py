@@ -16,7 +16,7 @@ from optbench.catalog.signatures import signature
 from optbench.catalog.task_types import task_module
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError
-from optbench.suite.types import Component, Target, Workload
+from optbench.suite.types import Component, Suite, Target, Workload
 
 
 def data_findings(
@@ -139,6 +139,34 @@ def size_findings(workload: Workload, path: TypedPath, info: DataInfo | None) ->
             yield (*path, "augment", setting), f"requires images; found data of shape {info.shape}"
     if workload.memory_format == "channels_last" and len(info.shape) != 3:
         yield (*path, "memory_format"), f"channels_last requires images; found data of shape {info.shape}"
+
+
+def device_findings(
+    suite: Suite, workload: Workload, path: TypedPath, info: DataInfo | None
+) -> Iterator[Finding]:
+    """Yield settings that require several devices per trial, and settings that several devices do not support."""
+    if workload.devices == 1:
+        if workload.sync_batch_norm:
+            yield (*path, "sync_batch_norm"), "requires `devices` above 1: one device computes whole batches"
+        return
+    here = (*path, "devices")
+    if suite.cuda_graph == "on":
+        yield here, "training on several devices is not captured: expected `cuda_graph: auto` or off"
+    if "noise" in workload.study:
+        yield (*path, "study"), "`noise` is measured on one device: expected `devices: 1`"
+    for label, entry in suite.optimizers.items():
+        written = entry.batch_size or workload.batch_size
+        size = written if written != "full" else info.train if info is not None else None
+        if size is not None and size < workload.devices * workload.accumulate:
+            found = f"'{label}' has a batch of {size}"
+            share = f"{workload.devices} devices x {workload.accumulate} micro-batches"
+            yield here, f"expected at least one sample for each of {share}; {found}"
+        if entry.create_graph or entry.closure == "loss_only":
+            setting = "create_graph" if entry.create_graph else "closure"
+            yield (
+                ("optimizers", label, setting),
+                "its gradients are not averaged over several processes: expected `devices: 1`",
+            )
 
 
 def _target(

@@ -36,7 +36,8 @@ class TrainingBatches:
     `mean` and `std` have one value per channel (0..255) and are empty for vectors. `size` is the height and width of
     the batches; it can differ from that of the stored images only with a random resized crop. `residency`: "device"
     stores the data set (in uint8, padded) on the device; "host" leaves it in memory or in a memory map, and a thread
-    prefetches batches; "auto" uses the device if the data need at most half of its free memory.
+    prefetches batches; "auto" uses the device if the data need at most half of its free memory. `rows` are the positions in each
+    batch that this process computes, None for all; `batch_size` is the size of the whole batch.
     Raises `OptbenchError` if augmentation, batch size and data do not match.
     """
 
@@ -52,9 +53,11 @@ class TrainingBatches:
         memory_format: Literal["contiguous", "channels_last"] = "contiguous",
         residency: Residency = "auto",
         size: tuple[int, int] | None = None,
+        rows: Tensor | None = None,
     ) -> None:
         self.samples = split.samples
         self.batch_size = batch_size
+        self._rows = rows
         self.steps_per_epoch = self.samples // batch_size
         self._images = _are_images(split.inputs)
         self._stored = _height_width(split.inputs)
@@ -79,6 +82,8 @@ class TrainingBatches:
         if epoch != self._epoch:
             self._epoch, self._draws = epoch, self._drawn(epoch)
         draws = self._draws.part(position * self.batch_size, (position + 1) * self.batch_size)
+        if self._rows is not None:
+            draws = draws.at(self._rows)
         if self.residency == "device":
             return self._assembled(draws)
         gathered = each(lambda v: v.to(self._device, non_blocking=True), self._gathered(step))
@@ -115,7 +120,8 @@ class TrainingBatches:
     def _gathered(self, step: int) -> Values:
         if self._ahead is None or self._ahead.next != step:
             self.close()
-            self._ahead = Prefetch(_gatherer(self._inputs, self.batch_size, self._seed, self._device), step)
+            gather = _gatherer(self._inputs, self.batch_size, self._seed, self._device, self._rows)
+            self._ahead = Prefetch(gather, step)
         return self._ahead.get()
 
     def _laid_out(self, inputs: Values) -> Values:
@@ -296,8 +302,11 @@ def _resident(
     return "device" if needed <= free_bytes(device) // 2 else "host"
 
 
-def _gatherer(inputs: Values, batch_size: int, seed: int, device: torch.device) -> Callable[[int], Values]:
+def _gatherer(
+    inputs: Values, batch_size: int, seed: int, device: torch.device, share: Tensor | None = None
+) -> Callable[[int], Values]:
     """Return a function from a step to its samples, unaugmented, on the host; pinned for CUDA, so that copies are asynchronous."""
+    share = None if share is None else share.cpu()
     samples, pinned = length(inputs), device.type == "cuda"
     order, order_epoch = torch.empty(0, dtype=torch.int64), -1
 
@@ -307,6 +316,8 @@ def _gatherer(inputs: Values, batch_size: int, seed: int, device: torch.device) 
         if epoch != order_epoch:
             order, order_epoch = augmenting.draw(seed, epoch, samples, Augment()).order, epoch
         rows = order[position * batch_size : (position + 1) * batch_size]
+        if share is not None:
+            rows = rows[share]
         batch = each(lambda v: v.index_select(0, rows), inputs)
         if not pinned:
             return batch

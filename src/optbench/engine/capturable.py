@@ -30,6 +30,8 @@ def step_obstacle(session: Session) -> str:
     trial, workload = session.trial, session.trial.workload
     if trial.cuda_graph == "off":
         return "the suite sets `cuda_graph: off`"
+    if session.ranks.size > 1:
+        return "the gradients of several devices are averaged during the backward pass"
     if session.optimizers.needs_closure:
         return "its optimizer calls a closure, any number of times per step"
     if session.optimizers.protocol.create_graph:

@@ -38,10 +38,15 @@ def closure_step(session: Session, batch: Batch) -> StepFacts:
     def closure() -> Tensor:
         return evaluate(session, batch, first)
 
+    def closure_within_step() -> Tensor:
+        with session.ranks.other_generators():
+            return session.ranks.sum(closure())
+
     optimizers.zero_grad()
     if optimizers.protocol.gradients_first:
         closure()
-    optimizers.step(closure)
+    with session.ranks.other_generators():
+        optimizers.step(closure_within_step)
     if first.loss is None:  # the optimizer did not call its closure
         closure()
     assert first.loss is not None

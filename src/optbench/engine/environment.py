@@ -21,14 +21,17 @@ command = " ".join(sys.argv)
 """Recorded as the command of the trials of this process."""
 
 
-def environment(device: torch.device, folder: str) -> dict[str, Any]:
-    """Return versions, device, threads, settings, revision of the suite's repository and command. All values are plain JSON."""
+def environment(device: torch.device, folder: str, threads: int | None = None) -> dict[str, Any]:
+    """Return versions, device, threads, settings, revision of the suite's repository and command. All values are plain JSON.
+
+    `threads` are those of all processes of the trial; None: those of this process.
+    """
     facts: dict[str, Any] = {
         **software(),
         "host": platform.node(),
         "device": device.type,
         "device_name": _device_name(device),
-        "threads": torch.get_num_threads(),
+        "threads": threads or torch.get_num_threads(),
         "allocator": allocator.in_use(),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),

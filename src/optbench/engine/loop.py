@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from optbench.engine import checkpoint as checkpoints
 from optbench.engine import trial_records
 from optbench.engine.clock import Stopwatch, now
 from optbench.engine.compile_warmup import compile_outside_the_clock
+from optbench.engine.data_parallel import check_equal, distribute
 from optbench.engine.embeddings import largest_row_norm
 from optbench.engine.environment import environment
 from optbench.engine.evaluate import evaluation_mode, measure
@@ -21,8 +23,9 @@ from optbench.engine.gradient_noise import GradientNoise, gradient_noise
 from optbench.engine.memory import is_out_of_memory, memory_asked_for, peak_of
 from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.progress import Progress
+from optbench.engine.ranks import ALONE, Ranks
 from optbench.engine.resources import Monitor
-from optbench.engine.session import prepare
+from optbench.engine.session import SplitName, prepare
 from optbench.engine.stepper import Stepper
 from optbench.engine.trial_checkpoints import TrialCheckpoints
 from optbench.engine.update_check import check_moved, snapshot
@@ -46,15 +49,17 @@ def train(
     checkpoint: Path | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Event]:
     """Train `trial` on `device`: `Started` or `Resumed`, then `Evaluated`..., then exactly one `Finished`.
 
     Store each event before requesting the next: a checkpoint is written only after the records before it are stored. A trial with a
     checkpoint resumes from it and may repeat evaluations that are already stored; these are identified by their step. When
     `should_stop()` returns True, the trial ends at the next step as `interrupted`, with a checkpoint of that step.
+    With several ranks, call it on all of them with the same arguments; the events and the requests to stop of rank 0 count.
     Raises `OptbenchError`, after `Finished`, if no checkpoint can be written: no other trial could continue either.
     """
-    run = _Run(trial, device, checkpoint, should_stop, checkpoint_seconds)
+    run = _Run(trial, device, checkpoint, should_stop, checkpoint_seconds, ranks)
     try:
         yield from run.events(data_root)
     except OptimizerFault as fault:
@@ -79,6 +84,9 @@ def train(
             yield run.finished("failed", trial_records.format_traceback(error), at_fault=blame)
 
 
+_STOP, _SAVE = 1, 2
+
+
 class _Abandoned(Exception):
     """An evaluation was aborted because of a stop request."""
 
@@ -93,8 +101,9 @@ class _Run:
         checkpoint: Path | None,
         should_stop: Callable[[], bool],
         checkpoint_seconds: float,
+        ranks: Ranks,
     ) -> None:
-        self.trial, self.device = trial, device
+        self.trial, self.device, self.ranks = trial, device, ranks
         self.checkpoints = TrialCheckpoints(checkpoint, trial.id)
         self.should_stop, self.checkpoint_seconds = should_stop, checkpoint_seconds
         self.progress = Progress.of(trial, device)
@@ -125,24 +134,30 @@ class _Run:
 
     def _set_up(self, data_root: Path) -> None:
         """Create a new session."""
-        session = prepare(self.trial, self.device, data_root)
+        session = prepare(self.trial, self.device, data_root, self.ranks)
         self.session, self.stepper = session, Stepper(session)
         self.progress = Progress.of(self.trial, self.device)
         self.compile_seconds = compile_outside_the_clock(session, data_root)
+        if self.ranks.size > 1:
+            distribute(session)
         self.checkpoints.set_session(session)
 
     def _resume(self, data_root: Path) -> bool:
         """Restore the state of the checkpoint, if there is a usable one; otherwise the session is in its state at step 0."""
         state = self.checkpoints.read()
-        if state is None:
+        there = all(self.ranks.gather(state is not None))
+        if state is None or not there:
             return False
+        problem = ""
         try:
             self.progress.restore(self.session, state)
             self.checkpoints.resumed(self.progress, state)
         except Exception as error:  # the content may be damaged in any way
             if is_out_of_memory(error):
                 raise
-            self.checkpoints.refuse(f"its content does not fit ({type(error).__name__})")
+            problem = f"its content does not fit ({type(error).__name__})"
+        if any(problems := self.ranks.gather(problem)):
+            self.checkpoints.refuse(max(problems))
             self._set_up(data_root)
             return False
         return True
@@ -185,13 +200,14 @@ class _Run:
                 due = False
                 last_progress = now()
                 clock.start()
-            if not spent and self.should_stop():
+            wish = self.ranks.decide(partial(self._wish, last_checkpoint, spent))
+            if wish == _STOP:
                 clock.pause()
                 self._save()
                 detail = f"stopped on request after step {progress.step}{self.checkpoints.consequence}"
                 yield self.finished("interrupted", detail)
                 return
-            if now() - last_checkpoint > self.checkpoint_seconds:
+            if wish == _SAVE:
                 clock.pause()
                 self._save()
                 if self.checkpoints.news:
@@ -205,6 +221,12 @@ class _Run:
                 clock.start()
         clock.pause()
         yield self._completed()
+
+    def _wish(self, last_checkpoint: float, spent: bool) -> int:
+        """Return what to do after a step: stop, save a checkpoint, or nothing."""
+        if not spent and self.should_stop():
+            return _STOP
+        return _SAVE if now() - last_checkpoint > self.checkpoint_seconds else 0
 
     def _step(self) -> None:
         session, progress = self.session, self.progress
@@ -229,7 +251,8 @@ class _Run:
     def _spent(self) -> bool:
         if self.session.steps is not None:
             return self.progress.step >= self.session.steps
-        return self.progress.clock.train_seconds >= self.trial.workload.budget.value
+        [seconds] = self.ranks.agree(self.progress.clock.train_seconds)
+        return seconds >= self.trial.workload.budget.value
 
     def _evaluation_due(self, step: int) -> bool:
         every = self.trial.workload.evaluate.every
@@ -241,6 +264,7 @@ class _Run:
     def _evaluation(self) -> Generator[Event, None, Finished | None]:
         """Evaluate and yield the record; return the final record if the trial ends here."""
         session, progress = self.session, self.progress
+        progress.statistics.combine(self.ranks)
         interval = progress.statistics.read()
         progress.note_state(session)
         progress.note_peak(self.device)  # the trial may end here, and measuring its step resets the peak
@@ -248,12 +272,13 @@ class _Run:
             bound = self.trial.workload.loss_bound
             detail = f"training loss not finite or above {bound:g} at step {interval.bad_step + 1}"
             return self.finished("diverged", detail, memory=self._memory())
+        check_equal(session, progress.step)
         targets = self.trial.workload.target
         metrics: Metrics = {}
         with self._evaluating(), evaluation_mode(session):
-            metrics["validation"] = measure(session, "validation", self._abort_if_stopping)
+            metrics["validation"] = self._measure("validation")
             if any(target.split == "test" for target in targets):
-                metrics["test"] = measure(session, "test", self._abort_if_stopping)
+                metrics["test"] = self._measure("test")
             progress.note_best(session, metrics["validation"])
         session.rates.observe(metrics["validation"]["loss"])
         progress.statistics.restart(progress.step)
@@ -270,6 +295,13 @@ class _Run:
         if self.trial.workload.stop_at_target and all(t.holds(metrics[t.split][t.metric]) for t in targets):
             return self.finished("stopped", "every target was reached", memory=self._memory())
         return None
+
+    def _measure(self, split: SplitName) -> dict[str, float]:
+        """Return the metrics of a split, measured by rank 0 with the weights that all ranks have."""
+        metrics: dict[str, float] = self.ranks.from_first(
+            lambda: measure(self.session, split, self._abort_if_stopping), (_Abandoned,)
+        )
+        return metrics
 
     def _noise(self) -> GradientNoise | None:
         return gradient_noise(self.session) if "noise" in self.trial.workload.study else None
@@ -302,7 +334,7 @@ class _Run:
         self.final_noise = self._noise()
         self.embedding_norm_max = largest_row_norm(session.model)
         with self._evaluating(), evaluation_mode(session):
-            final["last"] = measure(session, "test", self._abort_if_stopping)
+            final["last"] = self._measure("test")
         memory = self._memory()
         if (
             progress.best is not None
@@ -314,7 +346,7 @@ class _Run:
             session.model.load_state_dict(progress.best.weights)
             session.model.eval()
             with self._evaluating():
-                final["best_validation"] = measure(session, "test", self._abort_if_stopping)
+                final["best_validation"] = self._measure("test")
         return self.finished("completed", final=final, memory=memory)
 
     def _memory(self) -> tuple[int | None, int | None]:
@@ -333,7 +365,7 @@ class _Run:
             return state_bytes, None
 
     def _resumed(self) -> Resumed:
-        return Resumed(self.progress.step, environment(self.device, self.trial.folder))
+        return Resumed(self.progress.step, environment(self.device, self.trial.folder, self.ranks.threads))
 
     def failed(self, fault: OptimizerFault) -> Finished:
         """Return the record of a fault of the optimizer, unless its step failed because a setting of the entry is missing."""

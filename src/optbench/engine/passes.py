@@ -29,24 +29,36 @@ class StepFacts:
 
 
 def compute_gradients(session: Session, batch: Batch) -> Tensor:
-    """Compute the gradient of the batch's mean loss and return the loss. Micro-batches are weighted by their number of units."""
+    """Compute the gradient of the batch's mean loss and return the loss. Micro-batches are weighted by their number of units.
+
+    With several ranks, the loss is the share of this rank, whose sum over the ranks is the mean loss; the gradient is that of the whole
+    batch on each rank.
+    """
     session.gradient_evaluations += 1
-    if session.trial.workload.accumulate == 1:
+    ranks = session.ranks.size
+    if session.trial.workload.accumulate == 1 and ranks == 1:
         loss = forward_loss(session, batch)
         backward(_scaled(session, loss), create_graph=session.optimizers.protocol.create_graph)
         return loss.detach()
     total = torch.zeros((), device=session.device)
     for loss in micro_losses(session, batch):
-        backward(_scaled(session, loss), create_graph=session.optimizers.protocol.create_graph)
+        backward(
+            _scaled(session, loss if ranks == 1 else loss * ranks),  # gradients are averaged over the ranks
+            create_graph=session.optimizers.protocol.create_graph,
+        )
         total += loss.detach()
     return total
 
 
 def micro_losses(session: Session, batch: Batch) -> Iterator[Tensor]:
-    """Yield the loss of each micro-batch, with its graph, weighted so that they sum to the batch's mean loss."""
-    whole = session.task.units(batch)
-    for part in batch.split(session.trial.workload.accumulate):
-        yield forward_loss(session, part) * (session.task.units(part) / whole)
+    """Yield the loss of each micro-batch, with its graph, weighted so that they sum to the batch's mean loss.
+
+    Run the backward pass of each before requesting the next.
+    """
+    whole, micro_batches = session.units(batch), session.trial.workload.accumulate
+    for position, part in enumerate(batch.split(micro_batches)):
+        with session.averaging(position == micro_batches - 1):
+            yield forward_loss(session, part) * (session.task.units(part) / whole)
 
 
 def forward_loss(session: Session, batch: Batch) -> Tensor:

@@ -72,8 +72,13 @@ class Progress:
             self.best = Best(self.step, value, weights)
 
     def state(self, session: Session, *, whole: bool = False) -> dict[str, Any]:
-        """Return the state from which training resumes; `whole`: with all attributes of the optimizers instead of `state_dict()`."""
-        return {
+        """Return the state from which training resumes; `whole`: with all attributes of the optimizers instead of `state_dict()`.
+
+        Call it on all ranks. The states of the other ranks differ from that of rank 0 in their random numbers only.
+        """
+        self.statistics.combine(session.ranks)
+        generators = checkpoints.random_state(session.device)
+        state = {
             "trial_id": session.trial.id,
             "counts": [
                 self.step,
@@ -99,8 +104,11 @@ class Progress:
             "peak_memory": self.peak_memory,
             "state_memory": [self.state_memory.bytes, self.state_memory.note],
             "best": [self.best.step, self.best.value, self.best.weights] if self.best else None,
-            "random": checkpoints.random_state(session.device),
+            "random": generators,
         }
+        if session.ranks.size > 1:
+            state["ranks"] = session.ranks.gather([generators, session.ranks.state()])
+        return state
 
     def restore(self, session: Session, state: dict[str, Any]) -> None:
         """Load what `state` returned into a newly prepared session of the same trial."""
@@ -127,4 +135,8 @@ class Progress:
         self.peak_memory = state["peak_memory"]
         self.state_memory = StateMemory(*state.get("state_memory", [None]))
         self.best = Best(*state["best"]) if state["best"] else None
-        checkpoints.restore_random_state(state["random"], session.device)
+        generators = state["random"]
+        if session.ranks.size > 1:
+            generators, others = state["ranks"][session.ranks.rank]
+            session.ranks.load_state(others)
+        checkpoints.restore_random_state(generators, session.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -26,8 +27,10 @@ from optbench.engine.initialise import initialise
 from optbench.engine.layout import Layout, laid_out, memory_format
 from optbench.engine.models import build_model
 from optbench.engine.randomness import derive
+from optbench.engine.ranks import ALONE, Ranks
 from optbench.engine.relabel import Relabelling
-from optbench.engine.tasks import Task, build_task
+from optbench.engine.sync_batch_norm import synchronised_norms
+from optbench.engine.tasks import CatalogTask, Task, build_task
 from optbench.suite.types import Schedule, Trial
 
 SplitName = Literal["train", "validation", "test"]
@@ -54,6 +57,8 @@ class Session:
     initial_weights: str
     memory_format: Layout = "contiguous"  # in use
     relabel: Relabelling | None = None
+    ranks: Ranks = ALONE
+    parallel: Any = None  # the model with gradients averaged over the ranks; None with one rank
     costs: StepCosts = field(default_factory=StepCosts)
     gradient_evaluations: int = 0  # forward and backward passes so far
 
@@ -74,7 +79,23 @@ class Session:
 
     def mean_loss(self, batch: Batch) -> Tensor:
         """Return the loss of a training batch. Raises `OptbenchError` for outputs of another form than the task's."""
-        return self.task.loss(self.forward, batch)
+        return self.task.loss(self.parallel or self.forward, batch)
+
+    def units(self, batch: Batch) -> int | Tensor:
+        """Return the weight of the whole batch, of which `batch` is the share of this rank."""
+        units = self.task.units(batch)
+        if self.ranks.size == 1:
+            return units
+        if isinstance(units, int) and isinstance(self.task, CatalogTask):  # one per sample
+            return self.training_batches.batch_size
+        return self.ranks.sum(torch.as_tensor(units, device=self.device))
+
+    def averaging(self, is_last: bool) -> AbstractContextManager[Any]:
+        """Return a block for the passes of a micro-batch: only those of the last one average the gradients over the ranks."""
+        if self.parallel is None or is_last:
+            return nullcontext()
+        block: AbstractContextManager[Any] = self.parallel.no_sync()
+        return block
 
     def current(self, batch: Batch) -> Batch:
         """Return the batch with the labels of the current training step's objective."""
@@ -88,7 +109,7 @@ class Session:
         return [p for p in self.model.parameters() if p.requires_grad]
 
 
-def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
+def prepare(trial: Trial, device: torch.device, data_root: Path, ranks: Ranks = ALONE) -> Session:
     """Build model, data, optimizers and schedule of a trial. Raises `OptbenchError` for what the suite's author can fix."""
     workload = trial.workload
     splits = load_data(workload.data, data_root, trial.folder)
@@ -102,15 +123,19 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
     model = laid_out(model.to(device), layout)
     if workload.activation_checkpointing:
         checkpoint_activations(model)
+    if workload.sync_batch_norm:
+        model = synchronised_norms(model, device)
+    batch_size = trial.samples_a_step(splits.info.train)
     training_batches = TrainingBatches(
         splits.train,
         splits.mean,
         splits.std,
         augment=workload.augment,
-        batch_size=trial.samples_a_step(splits.info.train),
+        batch_size=batch_size,
         seed=trial.seed,
         device=device,
         memory_format=layout,
+        rows=ranks.rows(batch_size, workload.accumulate, device),
         size=(shape[1], shape[2]) if len(shape) == 3 else None,
     )
     steps = (
@@ -145,6 +170,7 @@ def prepare(trial: Trial, device: torch.device, data_root: Path) -> Session:
         initial_weights=fingerprint,
         memory_format=layout,
         relabel=_relabelling(trial, splits, training_batches, device),
+        ranks=ranks,
         costs=costs,
     )
 

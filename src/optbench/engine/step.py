@@ -39,14 +39,15 @@ def gradients(session: Session, batch: Batch, want_norm: bool) -> StepFacts:
 
 def update(session: Session) -> None:
     """Take the optimizers' step and update the moving average: the second half of a step."""
-    if session.scaler is None:
-        session.optimizers.step()
-    else:
-        members = _with_gradients(session)
-        for member in members:
-            session.scaler.step(member)
-        if members:
-            session.scaler.update()
+    with session.ranks.other_generators():
+        if session.scaler is None:
+            session.optimizers.step()
+        else:
+            members = _with_gradients(session)
+            for member in members:
+                session.scaler.step(member)
+            if members:
+                session.scaler.update()
     if session.optimizers.protocol.create_graph:
         release_graph(session.parameters)
     if session.average is not None:

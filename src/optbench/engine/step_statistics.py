@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from optbench.engine.passes import StepFacts
+from optbench.engine.ranks import Ranks
 
 
 @dataclass
@@ -37,6 +38,7 @@ class StepStatistics:
     norms: list[Tensor] = field(default_factory=list)
     skips: list[Tensor] = field(default_factory=list)
     clips: list[Tensor] = field(default_factory=list)
+    _combined: int = 0  # losses that are those of whole batches
 
     def add(self, facts: StepFacts) -> None:
         self.losses.append(facts.loss)
@@ -46,6 +48,13 @@ class StepStatistics:
             self.skips.append(facts.skipped)
         if facts.clipped is not None:
             self.clips.append(facts.clipped)
+
+    def combine(self, ranks: Ranks) -> None:
+        """Replace the losses, each the share of this rank, by those of the whole batches. Call it on all ranks."""
+        if ranks.size > 1 and len(self.losses) > self._combined:
+            shares = torch.stack([loss.double() for loss in self.losses[self._combined :]])
+            self.losses[self._combined :] = ranks.sum(shares).unbind()
+            self._combined = len(self.losses)
 
     def read(self) -> IntervalSummary:
         """Wait for the device and return the summary of the steps added since `restart`."""
@@ -68,6 +77,7 @@ class StepStatistics:
         self.first_step = next_step
         self.last_loss = float(self.losses[-1]) if self.losses else self.last_loss
         self.losses, self.norms, self.skips, self.clips = [], [], [], []
+        self._combined = 0
 
     def state(self) -> dict[str, Any]:
         return {
@@ -83,6 +93,7 @@ class StepStatistics:
         self.first_step, self.last_loss = state["first_step"], state["last_loss"]
         for name in ("losses", "norms", "skips", "clips"):
             setattr(self, name, [torch.tensor(value, dtype=torch.float64) for value in state[name]])
+        self._combined = len(self.losses)
 
 
 def _numbers(scalars: list[Tensor]) -> list[float]:

@@ -48,20 +48,22 @@ class TrialCheckpoints:
         self.news = f"its checkpoint cannot be used: {reason}. It starts again from step 0"
 
     def check(self) -> bool:
-        """Return whether the trial could resume exactly from a checkpoint taken now."""
-        obstacle = self._check.obstacle()
+        """Return whether the trial could resume exactly from a checkpoint taken now. Rank 0 decides for all ranks."""
+        obstacle = self._session.ranks.from_first(self._check.obstacle)
         if obstacle and not self.problem:
             self.news = f"it is not checkpointed: {obstacle}. After an interruption it {self._restart}"
         self.problem, self._blocked = obstacle or self.problem, bool(obstacle)
         return not obstacle
 
     def save(self, progress: Progress) -> None:
-        """Write a checkpoint if the trial can resume from it exactly; otherwise keep the earlier one. Raises as `checkpoint.save`."""
+        """Write a checkpoint if the trial can resume from it exactly; otherwise keep the earlier one. Raises as `checkpoint.save`.
+
+        Call it on all ranks; rank 0 writes.
+        """
         if self._path is not None and self.check():
-            checkpoints.save(
-                self._path,
-                progress.state(self._session, whole=self._check.whole) | {"resume_note": self.problem},
-            )
+            state = progress.state(self._session, whole=self._check.whole) | {"resume_note": self.problem}
+            if self._session.ranks.is_first:
+                checkpoints.save(self._path, state)
             self._saved_step = progress.step
 
     @property

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
-from optbench.errors import Problem
+from optbench.errors import OptbenchError, Problem
 from optbench.events import Event
 from optbench.suite.types import Trial
 
@@ -151,6 +151,46 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Kill the workers that still run and release the slots."""
+
+
+def take_slots(free: Sequence[Slot], all_slots: Sequence[Slot], devices: int) -> list[Slot] | None:
+    """Return the slots for a trial on this many devices; None if they are not all free.
+
+    On a CPU, whose processes share its threads, that may be fewer. Raises `OptbenchError` if there are not as many devices.
+    """
+    if devices == 1:
+        return [free[0]] if free else None
+    on_cpu = all_slots[0].device == "cpu"
+    available = len(all_slots) if on_cpu else len({slot.device for slot in all_slots})
+    if not on_cpu and available < devices:
+        raise OptbenchError(
+            Problem(
+                f"a trial needs {devices} devices (`devices: {devices}`) and there are {available}: "
+                "use --device cuda for all GPUs of this machine, or fewer devices in the workload",
+                where="devices",
+            )
+        )
+    by_device: dict[str, Slot] = {}
+    for slot in free:
+        by_device.setdefault(slot.name if on_cpu else slot.device, slot)
+    distinct = list(by_device.values())
+    needed = min(devices, available)
+    return distinct[:needed] if len(distinct) >= needed else None
+
+
+def join_slots(slots: Sequence[Slot]) -> Slot:
+    """Return one slot with the devices, separated by commas, the threads and the cores of all."""
+    first = slots[0]
+    if len(slots) == 1:
+        return first
+    threads = [slot.threads for slot in slots if slot.threads is not None]
+    return replace(
+        first,
+        name="+".join(slot.name for slot in slots),
+        device=",".join(dict.fromkeys(slot.device for slot in slots)),
+        threads=sum(threads) if threads else None,
+        cores=tuple(core for slot in slots for core in slot.cores),
+    )
 
 
 def split_slots(slots: Sequence[Slot], parts: int, threads: int, cores: Sequence[int] = ()) -> list[Slot]:

@@ -24,6 +24,8 @@ from optbench.executor.api import (
     Slot,
     StopRequest,
     Unit,
+    join_slots,
+    take_slots,
 )
 from optbench.executor.process import POLL_SECONDS, STOP_SECONDS, did_not_stop, was_silent
 from optbench.executor.units import Single, Stack, Work, archive_records, divide
@@ -92,7 +94,12 @@ class Dispatcher:
             while True:
                 while waiting and free and not self.stop.asked and error is None:
                     try:
-                        one = _Running(self, waiting.popleft(), free.popleft(), listen)
+                        taken = take_slots(free, slots, waiting[0].trials[0].workload.devices)
+                        if taken is None:
+                            break
+                        for slot in taken:
+                            free.remove(slot)
+                        one = _Running(self, waiting.popleft(), taken, listen)
                         with one.closing_on_error():
                             self.executor.start(one.unit, one.slot)
                         running[one.unit.name] = one
@@ -102,7 +109,7 @@ class Dispatcher:
                     break
                 for one, end in self._progress(running):
                     running.pop(one.unit.name).close()
-                    free.append(one.slot)
+                    free.extend(one.slots)
                     if isinstance(end, OptbenchError):
                         error = error or end
                         continue
@@ -148,9 +155,9 @@ class Dispatcher:
 class _Running:
     """A unit that runs, and the open files of its trials."""
 
-    def __init__(self, dispatcher: Dispatcher, work: Work, slot: Slot, listen: Listener) -> None:
+    def __init__(self, dispatcher: Dispatcher, work: Work, slots: Sequence[Slot], listen: Listener) -> None:
         """Open the files. Raises `OptbenchError` if that is not possible."""
-        self.slot = slot
+        self.slots, self.slot = slots, join_slots(slots)
         self.finished: dict[str, Status] = {}
         self._dispatcher, self._work, self._listen = dispatcher, work, listen
         self._folder = dispatcher.folder

@@ -16,7 +16,8 @@ from optbench.errors import OptbenchError
 from optbench.executor.api import Ended, Message, Settings, Slot, StopRequest, Unit
 from optbench.executor.limits import memory_limits
 from optbench.executor.process import Child, child, read_message, receive
-from optbench.executor.worker import Place, prepare, work
+from optbench.executor.rank_processes import train_on_ranks
+from optbench.executor.worker import Place, prepare, train_alone, work
 from optbench.store.input_files import read_file
 from optbench.suite.types import Trial
 
@@ -77,7 +78,8 @@ class LocalExecutor:
         place = Place(self._suite_folder, self._data_root, checkpoint, output)
         kills = count_memory_kills()
         resources = ExitStack()
-        process = resources.enter_context(child(work, unit, slot, place))
+        train = train_on_ranks if unit.trials[0].workload.devices > 1 else train_alone
+        process = resources.enter_context(child(work, unit, slot, place, train))
         self._workers[unit.name] = _Worker(unit, process, resources, output, kills)
 
     def receive(self, timeout_seconds: float) -> list[Message]:
@@ -117,11 +119,12 @@ class LocalExecutor:
     def _read(self, worker: _Worker) -> Message:
         message = read_message(worker.child)
         _limit_size(worker.output)
-        if isinstance(message, Message):
+        content = message.content if isinstance(message, Message) else message
+        if isinstance(message, Message) and not (isinstance(content, Ended) and content.cause == "died"):
             return message
         ended = (
-            message
-            if isinstance(message, Ended)
+            content
+            if isinstance(content, Ended)
             else Ended("died", "the trial's process sent an invalid message")
         )
         worker.child.end()

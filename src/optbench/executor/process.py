@@ -69,7 +69,7 @@ class Child:
         """Make the child print the stack of each thread to its output, to show where it hangs."""
         if self.process.pid is not None and hasattr(signal, "SIGUSR2"):
             with contextlib.suppress(OSError):
-                os.kill(self.process.pid, signal.SIGUSR2)
+                os.killpg(self.process.pid, signal.SIGUSR2)  # each process that trains
                 time.sleep(0.5)
 
 

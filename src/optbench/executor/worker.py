@@ -38,7 +38,31 @@ class Place:
     output: Path
 
 
-def work(connection: Connection, lifeline: Connection, unit: Unit, slot: Slot, place: Place) -> None:
+class WorkerEnded(Exception):
+    """A process that trains ended without a result. `ended` says how."""
+
+    def __init__(self, ended: Ended) -> None:
+        super().__init__(ended.reason)
+        self.ended = ended
+
+
+def train_alone(unit: Unit, slot: Slot, place: Place, should_stop: Callable[[], bool]) -> Iterator[Events]:
+    """Train the unit in this process on the slot's device. Each item must be stored before the next is requested."""
+    with startup_errors():
+        import optbench.engine.loop  # noqa: F401
+
+        device = set_up(unit.settings, slot, place.suite_folder)
+    yield from train_unit(unit, device, place, should_stop)
+
+
+def work(
+    connection: Connection,
+    lifeline: Connection,
+    unit: Unit,
+    slot: Slot,
+    place: Place,
+    train: Callable[[Unit, Slot, Place, Callable[[], bool]], Iterator[Events]] = train_alone,
+) -> None:
     """Entry point of the process of a unit: send each event, or list of events of a stack, and read whether to stop.
 
     The last message says that the unit has finished, that its trials cannot be stacked, or the problems because of which no other unit
@@ -51,13 +75,11 @@ def work(connection: Connection, lifeline: Connection, unit: Unit, slot: Slot, p
 
     last: Refused | CannotStack | Ended = Ended("finished")
     try:
-        with _startup_errors():
-            import optbench.engine.loop  # noqa: F401
-
-            device = set_up(unit.settings, slot, place.suite_folder)
-        for events in train_unit(unit, device, place, stop.is_set):
+        for events in train(unit, slot, place, stop.is_set):
             if send(events):
                 stop.set()
+    except WorkerEnded as end:
+        last = end.ended
     except Exception as error:
         last = _describe_failure(error, unit)
     send(last)
@@ -129,7 +151,7 @@ def prepare(
     logging.getLogger("optbench.data").setLevel(logging.INFO)
     problems: list[Problem] = []
     try:
-        with _startup_errors():
+        with startup_errors():
             from optbench.catalog.data_sets import load_data
             from optbench.engine.devices import pick_all
             from optbench.engine.environment import environment
@@ -154,7 +176,7 @@ def prepare(
 
 
 @contextlib.contextmanager
-def _startup_errors() -> Iterator[None]:
+def startup_errors() -> Iterator[None]:
     """Raise `OptbenchError` if PyTorch cannot be loaded or used: no other trial can run either."""
     try:
         yield

@@ -177,14 +177,20 @@ class Worker:
                     del left[trial.id]
                     with lease.kept(self.lease_seconds):
                         if not is_complete(self.folder, trial):
-                            for status in self._run_trial(trial, lease, executor, slots[0], settings, work):
+                            for status in self._run_trial(trial, lease, executor, slots, settings, work):
                                 ended[status] = ended.get(status, 0) + 1
                 if left and not claimed and not self.stop.asked:
                     self._wait()
         return ended
 
     def _run_trial(
-        self, trial: Trial, lease: Lease, executor: Executor, slot: Slot, settings: Settings, work: WorkList
+        self,
+        trial: Trial,
+        lease: Lease,
+        executor: Executor,
+        slots: Sequence[Slot],
+        settings: Settings,
+        work: WorkList,
     ) -> Sequence[str]:
         from optbench.executor.dispatch import Dispatcher
 
@@ -194,7 +200,7 @@ class Worker:
         leased.adopt_checkpoint(trial)
         dispatcher = Dispatcher(executor, leased, settings, self.stop, work.stall_seconds)
         try:
-            return list(dispatcher.run_timed([trial], [slot], self.listen).ended)
+            return list(dispatcher.run_timed([trial], slots, self.listen).ended)
         except LeaseLost as error:
             self.message(f"note: {error}")
             return ()

@@ -221,6 +221,11 @@ class Workload(Strict):
     """An objective that changes during training; every metric is computed with the labels that are in use at that time."""
     accumulate: Whole = Field(default=1, ge=1)
     """Number of micro-batches per step; `batch_size` is their total size."""
+    devices: Whole = Field(default=1, ge=1, le=1024)
+    """Number of devices that train each trial together, one process per device with an equal share of every batch (`batch_size` is the
+    size of the whole batch). On a CPU, the processes share its threads."""
+    sync_batch_norm: Flag = False
+    """With `devices` above 1: batch norm over the whole batch, as on one device, instead of over each device's share."""
     stop_at_target: Flag = False
     """Stop a trial when all targets are reached; it then has no final metric."""
     activation_checkpointing: Flag = False

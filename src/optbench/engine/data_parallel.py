@@ -1,0 +1,90 @@
+"""Data-parallel training of one trial by several ranks: gradients are averaged during the backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from optbench.engine.checkpoint import random_state, restore_random_state
+from optbench.engine.optimizers import OptimizerFault
+from optbench.engine.session import Session
+from optbench.errors import OptbenchError
+
+_TOLERANCE = 1e-5  # relative difference of the parameters of two ranks
+
+
+def distribute(session: Session) -> None:
+    """Wrap the session's model, which must not have taken a step, so that `backward()` averages gradients over the ranks.
+
+    Raises `OptbenchError` for a protocol of the optimizer that averaged gradients do not support.
+    """
+    ranks, protocol = session.ranks, session.optimizers.protocol
+    if protocol.create_graph or protocol.calls == "loss_only":
+        need = "gradients with their graph" if protocol.create_graph else "a closure without backward()"
+        raise OptbenchError(
+            f"the optimizer of '{session.trial.label}' needs {need}, which are not averaged over processes: "
+            "expected `devices: 1`"
+        )
+    ranks.seed_passes(session.trial.seed, session.device)
+    unused = _has_unused(session)
+    session.parallel = DistributedDataParallel(
+        session.forward,  # a module, or a compiled one
+        device_ids=[session.device] if session.device.type == "cuda" else None,
+        find_unused_parameters=unused,
+    )
+    if not unused:
+        # After its first pass it arranges the gradients anew, which changes the order of sums. In the set-up, so that a resumed trial
+        # computes the same bits.
+        with _undone(session):
+            _pass(session)
+
+
+def check_equal(session: Session, step: int) -> None:
+    """Raise `OptimizerFault` if the parameters differ between ranks: an optimizer depends on more than gradients and state."""
+    if session.ranks.size == 1:
+        return
+    values = torch.stack(
+        [torch.stack([p.detach().double().sum(), p.detach().double().norm()]) for p in session.parameters]
+    ).cpu()
+    everywhere = session.ranks.gather(values)
+    for rank, other in enumerate(everywhere):
+        scale = everywhere[0][:, 1].clamp(min=1e-6)
+        if ((other - everywhere[0]).abs().amax(1) > _TOLERANCE * scale).any():
+            raise OptimizerFault(
+                f"after step {step} the parameters of rank {rank} differ from those of rank 0: the optimizer must compute the same "
+                "step on each process from the same gradients"
+            )
+
+
+def _has_unused(session: Session) -> bool:
+    """Return whether a pass leaves parameters without gradients."""
+    with _undone(session):
+        _pass(session)
+        return any(p.grad is None for p in session.parameters)
+
+
+def _pass(session: Session) -> None:
+    batch = session.training_batches.batch(0)
+    session.model.train()
+    with session.precision.autocast(session.device):
+        loss = session.mean_loss(batch)
+    loss.backward()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _undone(session: Session) -> Iterator[None]:
+    """Restore buffers, gradients and generators after passes."""
+    buffers = [buffer.detach().clone() for buffer in session.model.buffers()]
+    generators = random_state(session.device)
+    try:
+        yield
+    finally:
+        for parameter in session.parameters:
+            parameter.grad = None
+        with torch.no_grad():
+            for buffer, before in zip(session.model.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+        restore_random_state(generators, session.device)
