@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo smoke test test-all torture lint format results bench gpu cluster docs docs-pages clean
+.PHONY: help install dev demo smoke test test-all torture lint format results claims bench gpu cluster docs docs-pages clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -57,6 +57,11 @@ results: $(VENV)/.installed  ## Rerun all committed results (about 45 minutes; n
 	$(BIN)/optbench run gradient_descent changing_objective which_batch_size which_initialisation \
 		with_or_without_checkpointing with_or_without_clipping language tabular recommendation sparse_recommendation \
 		time_series test_functions autoencoder tuned --threads 1 --fresh
+
+claims: $(VENV)/.installed  ## Rerun the suites of the article's claims and write docs/claims.md (an hour; needs an idle machine)
+	@git diff --quiet HEAD -- . ':!results' || { echo "Commit or stash your changes first: committed results come from one revision."; exit 1; }
+	$(BIN)/optbench run claims --threads 1 --fresh
+	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/.dev  ## Benchmark optbench against plain training loops and write results/bench/ (an hour; needs an idle machine)
 	$(BIN)/python -m benchmarks

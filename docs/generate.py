@@ -257,11 +257,22 @@ def with_measurements(page: str) -> str:
     return MEASURED.sub(lambda m: f"{m[1]}{table}{m[2]}", page)
 
 
+def claims_page() -> Any:
+    """The module that writes docs/claims.md."""
+    sys.path.insert(0, str(DOCS))
+    try:
+        import claims_page
+    finally:
+        sys.path.remove(str(DOCS))
+    return claims_page
+
+
 def pages() -> dict[Path, str]:
     """What every generated page, and every page with console blocks, should hold."""
     made = {DOCS / "suite-reference.md": suite_reference(), DOCS / "commands.md": commands()}
     speed = DOCS / "speed.md"
     made[speed] = with_measurements(speed.read_text(encoding="utf-8"))
+    made[DOCS / "claims.md"] = claims_page().page()
     for path in sorted(DOCS.glob("*.md")):
         if path not in made and CONSOLE.search(text := path.read_text(encoding="utf-8")):
             made[path] = with_outputs(text)
@@ -274,6 +285,7 @@ def figures() -> None:
     from optbench.report.figures import file_drawings, rendered
     from optbench.store import read
 
+    claims_page().copy_figures()
     for name in RESULTS:
         results = read([ROOT / "results" / name])
         report = build(results)
