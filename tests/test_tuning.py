@@ -13,7 +13,7 @@ import pytest
 import optbench
 from optbench import report
 from optbench.analysis.table import comparison
-from optbench.analysis.tuning import expected_band, expected_curve, studies, tuning_frame, winners
+from optbench.analysis.tuning import Selection, expected_band, expected_curve, studies, tuning_frame, winners
 from optbench.catalog.check import problems
 from optbench.errors import OptbenchError
 from optbench.events import Evaluated, Event, Finished
@@ -21,12 +21,13 @@ from optbench.executor.stack_partition import split_into_stacks
 from optbench.report.figures import drawings
 from optbench.report.plots import Line
 from optbench.store import Results, read
+from optbench.suite import protocols
 from optbench.suite.dump import dump_text
 from optbench.suite.load import load
 from optbench.suite.plan import plan
 from optbench.suite.samplers import unit_points
 from optbench.suite.spaces import positions
-from optbench.suite.tuning import TUNING_SEED
+from optbench.suite.tuning import TUNING_SEED, Tuning
 from optbench.suite.types import Trial
 from results_builder import curve, diverged, write_trials
 
@@ -72,7 +73,18 @@ def _results(folder: Path, events: Callable[[Trial], list[Event]], text: str = S
         ("{log: [1e-3, 1]}", "{one_minus_log: [0.1, 1]}", r"lr: expected a maximum below 1"),
         ("{choice: [0.9, 0.95]}", "{choice: [0.9]}", r"betas: expected at least two choices"),
         ("{choice: [0.9, 0.95]}", "{choice: [0.9, 0.9]}", r"betas: expected distinct choices"),
-        ("trials: 4", "trials: 1", r"tuning.trials: expected a whole number of at least 2"),
+        ("trials: 4", "trials: 0", r"tuning.trials: expected a whole number of at least 1"),
+        (
+            "trials: 4",
+            "trials: 4, select: {on: test}",
+            r"select.on: expected validation: a selection on the test split",
+        ),
+        (
+            "trials: 4",
+            "protocol: algoperf",
+            r"tuning.protocol: no protocol 'algoperf'; did you mean 'algoperf-external'",
+        ),
+        ("trials: 4", "protocol: choi-2019", r"expected the number of 'trials'"),
         ("trials: 4", "trials: 4, budget: 3 seconds", r"budget: expected epochs or steps; found seconds"),
         (
             "trials: 4",
@@ -102,9 +114,21 @@ def test_invalid_spaces_are_reported_with_their_place(
         ("lr: {log: [1e-3, 1]}", "lrr: {log: [1e-3, 1]}", "optimizers.SGD.lrr", "no argument 'lrr'"),
         (
             "trials: 4",
-            "trials: 4, metric: accurcy",
-            "tuning.metric",
+            "trials: 4, select: {metric: accurcy}",
+            "tuning.select.metric",
             "no metric 'accurcy'; did you mean 'accuracy'",
+        ),
+        (
+            "trials: 4",
+            "trials: 4, select: {metric: time_to_target}",
+            "tuning.select.metric",
+            "expected a target on the validation split in the workload 'digits'",
+        ),
+        (
+            "trials: 4",
+            "protocol: algoperf-self-tuning",
+            "optimizers.SGD",
+            "the protocol 'algoperf-self-tuning' has no search spaces: expected values",
         ),
         ("trials: 4", "trials: 4, studies: 6", "tuning.studies", "at most as many studies as seeds"),
         (
@@ -337,6 +361,124 @@ def test_a_missing_extra_is_reported_with_its_name(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None)
     found = [p for p in problems(_write(tmp_path, ADAPTIVE), tmp_path) if p.where == "tuning.sampler"]
     assert [p.message for p in found] == ["the sampler 'tpe' requires Optuna: pip install 'optbench[tune]'"]
+
+
+# --- selection by the time to a target
+
+TIMED = SUITE.replace("budget: 2 epochs}", "budget: 10 epochs, target: {at_least: 0.9}}").replace(
+    "trials: 4", "trials: 4, select: {metric: time_to_target}"
+)
+
+
+def test_the_trial_that_reaches_the_target_first_is_selected(tmp_path: Path) -> None:
+    """The settings that reach the target first have the worst metric at the end."""
+    rates = sorted(
+        t.point["lr"] for t in plan(_write(tmp_path, TIMED)) if t.label == "SGD" and t.study is not None
+    )
+
+    def events(trial: Trial) -> list[Event]:
+        rate = trial.point.get("lr") or trial.entry.rules[0].arguments["lr"]
+        reached = 3 if rate <= rates[0] else 6
+        return curve([0.5] * (reached - 1) + [0.92] + [0.91 if reached == 3 else 0.95] * (10 - reached))
+
+    frame = tuning_frame(_results(tmp_path, events, TIMED)).set_index("optimizer")
+    assert frame.loc["SGD", "best"] == {"lr": rates[0]}
+    assert frame.loc["SGD", "metric"] == "time_to_target"
+    assert not frame.loc["SGD", "higher_is_better"]
+    assert (frame.loc["SGD", "tuned"], frame.loc["SGD", "fresh"]) == (30, 30)
+    assert frame.loc["SGD", "expected_best"][0] == pytest.approx((30 + 3 * 60) / 4)
+    text = report.render(_results(tmp_path, events, TIMED), format="markdown")
+    assert "tuned steps to target" in text
+
+
+def test_trials_that_miss_the_target_are_compared_by_its_metric(tmp_path: Path) -> None:
+    def events(trial: Trial) -> list[Event]:
+        rate = trial.point.get("lr") or trial.entry.rules[0].arguments["lr"]
+        return curve([0.5] * 9 + [0.8 - 0.1 * abs(float(np.log10(rate)) + 1)])
+
+    frame = tuning_frame(_results(tmp_path, events, TIMED)).set_index("optimizer")
+    assert set(frame["tuned"]) == {100}  # the steps of the budget
+    rates = [t.point["lr"] for t in plan(_write(tmp_path, TIMED)) if t.label == "SGD" and t.study is not None]
+    assert frame.loc["SGD", "best"] == {"lr": min(rates, key=lambda rate: abs(np.log10(rate) + 1))}
+
+
+def test_scores_order_trials_by_the_time_to_the_target_and_then_by_its_metric(tmp_path: Path) -> None:
+    accuracies = [
+        [0.5, 0.92, 0.99],  # second evaluation
+        [0.5, 0.92, 0.91],  # second evaluation, worse at the end
+        [0.5, 0.5, 0.9],  # at the end of the budget
+        [0.5, 0.5, 0.89],
+        [0.5, 0.5, 0.2],
+    ]
+    text = TIMED.replace("trials: 4", "trials: 6").replace("budget: 10 epochs", "budget: 3 epochs")
+    loaded = _write(tmp_path, text)
+    trials = [t for t in plan(loaded) if t.label == "SGD" and t.study is not None]
+    events = {t.id: curve(own) for t, own in zip(trials, accuracies, strict=False)} | {
+        trials[-1].id: diverged()
+    }
+    write_trials(tmp_path / "r", loaded.suite, trials, events, name="s")
+    [suite] = read([tmp_path / "r"]).suites
+    assert loaded.suite.tuning is not None
+    selection = Selection.of(suite, loaded.suite.tuning, trials[0].workload)
+    logs = {log.id: log for log in suite.logs}
+    scores = [selection.score(logs[trial.id]) for trial in trials]
+    assert scores == sorted(scores)  # type: ignore[type-var]
+    assert len(set(scores)) == 6
+    assert scores[-1] == np.inf
+    assert selection.score(None) is None
+
+
+# --- protocols
+
+
+def test_every_protocol_is_a_valid_tuning_with_a_source() -> None:
+    for name in protocols.names():
+        published = protocols.protocol(name)
+        assert published.source.startswith("https://")
+        assert Tuning.model_validate({"trials": 7, **published.tuning}).overrides == {}
+        assert {"title", "differs"} <= {key for key, value in vars(published).items() if value}
+
+
+def test_a_protocol_sets_the_keys_and_the_seeds_and_the_suite_overrides_them(tmp_path: Path) -> None:
+    text = TIMED.replace("trials: 4, select: {metric: time_to_target}", "protocol: algoperf-external")
+    suite = _write(tmp_path, text.replace("seeds: 5\n", "")).suite
+    assert suite.tuning is not None
+    assert (suite.tuning.trials, suite.tuning.studies, suite.seeds) == (5, 3, (0, 1, 2))
+    assert suite.tuning.metric == "time_to_target"
+    changed = _write(tmp_path, text.replace("algoperf-external", "algoperf-external, studies: 1, trials: 8"))
+    assert changed.suite.tuning is not None
+    assert changed.suite.tuning.overrides == {"trials": (5, 8), "studies": (3, 1)}
+    assert changed.suite.seeds == (0, 1, 2, 3, 4)
+    (tmp_path / "t.yaml").write_text(dump_text(changed.suite))
+    assert load(tmp_path / "t.yaml").suite == changed.suite
+
+
+def test_the_seeds_of_a_suite_override_those_of_a_protocol_also_when_written_out(tmp_path: Path) -> None:
+    text = GRID.replace("sampler: grid", "protocol: deepobs")
+    assert len(_write(tmp_path, text).suite.seeds) == 10
+    three = _write(tmp_path, text + "seeds: 3\n")
+    (tmp_path / "t.yaml").write_text(dump_text(three.suite))
+    assert load(tmp_path / "t.yaml").suite.seeds == (0, 1, 2)
+
+
+def test_the_report_names_the_protocol_and_what_the_suite_overrides(tmp_path: Path) -> None:
+    text = TIMED.replace(
+        "trials: 4, select: {metric: time_to_target}", "protocol: algoperf-external, trials: 4"
+    )
+    shown = " ".join(report.render(_results(tmp_path, _by_rate, text), format="markdown").split())
+    assert "Protocol: external tuning ruleset of AlgoPerf v0.6 (https://github.com/mlcommons" in shown
+    assert "with trials 4 instead of 5, 5 seeds instead of 3." in shown
+
+
+def test_the_self_tuning_ruleset_compares_entries_as_configured(tmp_path: Path) -> None:
+    text = TIMED.replace("trials: 4, select: {metric: time_to_target}", "protocol: algoperf-self-tuning")
+    text = text.replace("{log: [1e-3, 1]}", "0.1").replace("{log: [1e-4, 1e-1]}", "1e-3")
+    text = text.replace("[{choice: [0.9, 0.95]}, 0.999]", "[0.9, 0.999]").replace("seeds: 5\n", "")
+    loaded = _write(tmp_path, text)
+    assert problems(loaded, tmp_path) == []
+    assert len(plan(loaded)) == 3 * 3
+    shown = " ".join(report.render(_results(tmp_path, _by_rate, text), format="markdown").split())
+    assert "Hyperparameters as configured. Protocol: self-tuning ruleset of AlgoPerf v0.6" in shown
 
 
 # --- pruning

@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from optbench.analysis.frames import counts, is_worst
+from optbench.analysis.frames import counts, first_holding, is_worst
 from optbench.analysis.rows import TableRow, higher_is_better, table_rows, tuning_rows
 from optbench.analysis.sensitivity import expected_best
 from optbench.analysis.table import worst_value
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.suite.spaces import Point, Space, positions, spaces_of, tuned_arguments
-from optbench.suite.tuning import Tuning
-from optbench.suite.types import Optimizer
+from optbench.suite.tuning import TIME_TO_TARGET, Tuning
+from optbench.suite.types import Optimizer, Target, Workload
 
 COLUMNS = (
     *(
@@ -54,6 +54,7 @@ class Study:
     pruned: frozenset[int] = (
         frozenset()
     )  # positions of the trials that were not continued; their score is the worst
+    ranks: npt.NDArray[np.float64] | None = None  # the lower the better, where scores leave ties
     rungs: tuple[TableRow, ...] = ()  # with pruning: the shorter trials of those that were continued
 
     @property
@@ -88,7 +89,8 @@ class Study:
         if not self.is_complete or all(is_worst(log) for number in whole for log in self.rows[number].logs):
             return None
         sign = -1 if self.higher else 1
-        return min(whole, key=lambda number: (sign * self.scores[number], number))
+        ranks = sign * self.scores if self.ranks is None else self.ranks
+        return min(whole, key=lambda number: (ranks[number], number))
 
     @property
     def budget(self) -> int:
@@ -130,19 +132,29 @@ def _of_suite(suite: SuiteResults) -> Iterator[Study]:
     for (workload_name, label, number), rows in by_study.items():
         workload = rows[0].trial.workload
         metric = tuning.metric or workload.metrics[0]
-        higher = higher_is_better(suite, workload, metric)
+        selection = Selection.of(suite, tuning, workload)
+        higher = selection.higher and selection.target is None
         if (workload_name, number) not in worst_values:
             others = of_workload[workload_name, number]
-            worst_values[workload_name, number] = worst_value(others, metric, higher=higher)
+            worst_values[workload_name, number] = (
+                math.nan if selection.target is not None else worst_value(others, metric, higher=higher)
+            )
         worst = worst_values[workload_name, number]
         entry = Optimizer.model_validate(resolved["optimizers"][label])
         points, pruned, rungs = _pruned(rows)
         scores = np.array(
-            [worst if n in pruned else _score(row, metric, worst) for n, row in enumerate(points)]
+            [
+                worst if n in pruned and selection.target is None else _score(row, metric, worst)
+                for n, row in enumerate(points)
+            ]
         )
+        ranks = None
+        if selection.target is not None:
+            found = [selection.score(next(iter(row.logs), None)) for row in points]
+            ranks = np.array([math.inf if rank is None else rank for rank in found])
         if rungs is None:  # the trials to continue are not known
             scores, rungs = np.full(len(points), math.nan), ()
-        yield Study(suite, points, tuning, entry, metric, higher, scores, pruned, rungs)
+        yield Study(suite, points, tuning, entry, metric, higher, scores, pruned, ranks, rungs)
 
 
 def _pruned(
@@ -169,13 +181,13 @@ def _point_key(row: TableRow) -> str:
 
 
 def _score(row: TableRow, metric: str, worst: float) -> float:
-    """Return the last validation metric of a row's only trial; never the test split."""
+    """Return the last validation metric of a row's only trial, or its steps to the target; never the test split."""
     log = next((log for log in row.logs if counts(log)), None)
     if log is None:
         return math.nan
-    if is_worst(log):
-        return worst
-    return _last(log, metric, worst)
+    if metric == TIME_TO_TARGET:
+        return _steps(log, row.trial.workload.target[0])
+    return worst if is_worst(log) else _last(log, metric, worst)
 
 
 def _last(log: TrialLog, metric: str, worst: float = math.nan) -> float:
@@ -183,15 +195,48 @@ def _last(log: TrialLog, metric: str, worst: float = math.nan) -> float:
     return value if math.isfinite(value) else worst
 
 
-def score_of(log: TrialLog | None, metric: str, *, higher: bool) -> float | None:
-    """Return the score of a tuning trial for a sampler: the last validation metric, the lower the better, infinite for the worst outcome.
+def _steps(log: TrialLog, target: Target) -> float:
+    """Return the steps to the target; the number of steps of the budget where it was not reached."""
+    first = first_holding(log, target)
+    if first is not None:
+        return float(log.evaluations.column("step")[first])
+    assert log.started is not None
+    return float(log.started.steps or 0)
 
-    None if the trial has not ended.
-    """
-    if log is None or not counts(log):
-        return None
-    value = math.nan if is_worst(log) else _last(log, metric)
-    return math.inf if math.isnan(value) else -value if higher else value
+
+@dataclass(frozen=True)
+class Selection:
+    """How trials of a study are compared: by a validation metric, or by the steps to a target, then by the metric of the target."""
+
+    metric: str
+    higher: bool  # of the metric, or of that of the target
+    target: Target | None = None
+
+    @classmethod
+    def of(cls, suite: SuiteResults, tuning: Tuning, workload: Workload) -> Selection:
+        metric = tuning.metric or workload.metrics[0]
+        if metric == TIME_TO_TARGET:
+            [target, *_] = workload.target
+            return cls(target.metric, target.at_least is not None, target)
+        return cls(metric, higher_is_better(suite, workload, metric))
+
+    def score(self, log: TrialLog | None) -> float | None:
+        """Return a number for a sampler, the lower the better: infinite for the worst outcome, None if the trial has not ended.
+
+        For the time to a target: the steps, plus at most half a step by the metric of the target, so that trials that reached it at the
+        same evaluation differ; trials that did not reach it come after all others.
+        """
+        if log is None or not counts(log):
+            return None
+        last = math.nan if is_worst(log) else _last(log, self.metric)
+        reached = self.target is not None and first_holding(log, self.target) is not None
+        if math.isnan(last) and not reached:
+            return math.inf
+        value = -last if self.higher else last
+        if self.target is None:
+            return value
+        share = 0.5 if math.isnan(value) else 0.25 * (1 + value / (1 + abs(value)))
+        return _steps(log, self.target) + share + (0 if reached else 1)
 
 
 def tuning_frame(results: Results) -> pd.DataFrame:
@@ -258,7 +303,13 @@ def _record(study: Study, timed: list[TableRow]) -> dict[str, Any]:
         study.suite.plan.seeds[study.number :: study.tuning.studies] if study.suite.plan is not None else ()
     )
     fresh = (
-        [_last(log, study.metric) for log in own.logs if counts(log) and log.trial["seed"] in seeds]
+        [
+            _steps(log, own.trial.workload.target[0])
+            if study.metric == TIME_TO_TARGET
+            else _last(log, study.metric)
+            for log in own.logs
+            if counts(log) and log.trial["seed"] in seeds
+        ]
         if own is not None and same_budget
         else []
     )

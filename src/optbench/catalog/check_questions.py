@@ -11,13 +11,14 @@ from optbench.catalog.arguments import Finding
 from optbench.catalog.signatures import signature
 from optbench.errors import OptbenchError, nearest
 from optbench.plurals import counted
+from optbench.suite import protocols
 from optbench.suite.load import Loaded
 from optbench.suite.plan import at_its_rates, horizons_of, representatives
 from optbench.suite.quantities import unknown_quantity
 from optbench.suite.samplers import check_grid
 from optbench.suite.statements import Candidate, problem_of, problem_of_any, problem_over
 from optbench.suite.sweep import own_point, points
-from optbench.suite.tuning import TUNING_SEED
+from optbench.suite.tuning import TIME_TO_TARGET, TUNING_SEED
 from optbench.suite.types import Suite
 
 
@@ -100,7 +101,12 @@ def tuning_findings(suite: Suite) -> Iterator[Finding]:
         for label in tuned:
             yield ("optimizers", label), "search spaces require 'tuning', as in tuning: {trials: 20}"
         return
-    if not tuned:
+    named = protocols.protocol(suite.tuning.protocol) if suite.tuning.protocol is not None else None
+    if named is not None and not named.search_spaces:
+        for label in tuned:
+            message = f"the protocol '{suite.tuning.protocol}' has no search spaces: expected values"
+            yield ("optimizers", label), message
+    elif not tuned:
         yield ("tuning",), "no entry has a search space, as in lr: {log: [1e-4, 1e-1]}"
     if (last := max(suite.seeds)) >= TUNING_SEED:
         message = (
@@ -114,9 +120,13 @@ def tuning_findings(suite: Suite) -> Iterator[Finding]:
     yield from _sampler(suite, tuned)
     metric = suite.tuning.metric
     for name, workload in suite.workloads.items():
-        if metric is not None and metric not in (*workload.metrics, "loss"):
-            message = f"the workload '{name}' has no metric '{metric}'; {nearest(metric, (*workload.metrics, 'loss'))}"
-            yield ("tuning", "metric"), message
+        known = (*workload.metrics, "loss", TIME_TO_TARGET)
+        if metric is not None and metric not in known:
+            message = f"the workload '{name}' has no metric '{metric}'; {nearest(metric, known)}"
+            yield ("tuning", "select", "metric"), message
+        if metric == TIME_TO_TARGET and (not workload.target or workload.target[0].split == "test"):
+            message = f"expected a target on the validation split in the workload '{name}', as in target: {{at_least: 0.9}}"
+            yield ("tuning", "select", "metric"), message
         if suite.tuning.budget is None and workload.budget.unit == "seconds":
             yield (
                 ("tuning",),

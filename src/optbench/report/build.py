@@ -31,8 +31,9 @@ from optbench.report.published import published_blocks
 from optbench.report.sensitivity import sensitivity_blocks
 from optbench.report.statements import statement_blocks
 from optbench.report.text import clean
-from optbench.report.tuning import tuning_blocks
+from optbench.report.tuning import protocol_text, tuning_blocks
 from optbench.store import Results, SuiteResults
+from optbench.suite.tuning import Tuning
 from optbench.suite.types import Optimizer
 
 
@@ -162,7 +163,10 @@ def _tuned(suite: SuiteResults) -> str:
             f"; {seeds} seeds share {studies} studies, so that intervals cover the variation of tuning only in part "
             f"(with studies: {seeds} each seed has its own)"
         )
-    return f"{text}; as configured: {', '.join(fixed)}." if fixed else f"{text}."
+    if len(fixed) == len(entries):
+        text, fixed = "Hyperparameters as configured", []
+    text = f"{text}; as configured: {', '.join(fixed)}." if fixed else f"{text}."
+    return f"{text} {protocol_text(Tuning.model_validate(tuning), seeds)}".strip()
 
 
 def _imported(suite: SuiteResults) -> str:

@@ -7,11 +7,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel
 
 from optbench.report.cells import Cell, Column
 from optbench.report.document import Block, Table
 from optbench.report.text import clean, number, seconds
+from optbench.suite.protocols import protocol
 from optbench.suite.quoting import as_text
+from optbench.suite.tuning import TIME_TO_TARGET, Tuning
 
 CAPTION = "Tuning"
 _SHOWN_AT = (1, 3, 5, 10, 20, 50)  # numbers of trials at which the expected best is shown
@@ -26,7 +29,7 @@ def tuning_blocks(tuning: pd.DataFrame) -> list[Block]:
 
 
 def _block(table: pd.DataFrame, workload: str) -> Block:
-    metric = clean(str(table["metric"].iloc[0]))
+    metric = metric_name(str(table["metric"].iloc[0]))
     several_studies = bool(table["study"].max() > 1)
     most = int(table["trials"].max())
     shown = [k for k in _SHOWN_AT if k <= most and k < most] + [most]
@@ -67,6 +70,31 @@ def _block(table: pd.DataFrame, workload: str) -> Block:
     )
 
 
+def protocol_text(tuning: Tuning, seeds: int) -> str:
+    """Return the published protocol of the tuning, and which of its keys the suite overrides; "" without one."""
+    if tuning.protocol is None:
+        return ""
+    published = protocol(tuning.protocol)
+    changes = [
+        f"{key} {_value(own)} instead of {_value(theirs)}" for key, (theirs, own) in tuning.overrides.items()
+    ]
+    if published.seeds is not None and seeds != published.seeds:
+        changes.append(f"{seeds} seeds instead of {published.seeds}")
+    text = f"Protocol: {published.title} ({published.source})"
+    if changes:
+        text += f", with {', '.join(changes)}"
+    return f"{text}. Differences: {published.differs}."
+
+
+def _value(value: Any) -> str:
+    return as_text(value.model_dump() if isinstance(value, BaseModel) else value)
+
+
+def metric_name(metric: str) -> str:
+    """Return the name of the metric of selection, as tables and figures show it."""
+    return "steps to target" if metric == TIME_TO_TARGET else clean(metric)
+
+
 def _trials(row: Mapping[Any, Any]) -> str:
     missing = row["trials"] - row["complete"]
     text = str(row["trials"]) if not missing else f"{row['complete']} of {row['trials']}"
@@ -87,8 +115,14 @@ def _expected(row: Mapping[Any, Any], k: int) -> str:
 
 
 def _notes(table: pd.DataFrame) -> Iterator[str]:
+    by_time = bool((table["metric"] == TIME_TO_TARGET).all())
+    means = (
+        "the number of steps to the target on the validation split"
+        if by_time
+        else "the validation metric at the end of training"
+    )
     yield (
-        "Selected: the best trial by the validation metric at the end of training; the test split is never used. Tuned: its metric, with "
+        f"Selected: the best trial by {means}; the test split is never used. Tuned: its {'steps' if by_time else 'metric'}, with "
         "the seed of tuning. Fresh: the mean over the seeds of the suite, which tuning did not use. Optimism: by how much tuned is better."
     )
     if table["pruned"].any():

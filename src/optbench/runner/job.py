@@ -170,8 +170,7 @@ def _scores(
     loaded: Loaded, stored: StoredSuite, identified: Callable[[Sequence[Trial]], tuple[Trial, ...]]
 ) -> Callable[[Trial], float | None]:
     """Return the function that gives the stored result of a tuning trial to a sampler."""
-    from optbench.analysis.rows import higher_is_better
-    from optbench.analysis.tuning import score_of
+    from optbench.analysis.tuning import Selection
     from optbench.store import make_plan
 
     [suite] = stored.read().suites
@@ -187,9 +186,8 @@ def _scores(
             data[trial.workload_name] = {key: one.sources[key] for key in one.sources.keys() - trial.sources}
         stored_as = trial.model_copy(update={"sources": {**trial.sources, **data[trial.workload_name]}})
         assert loaded.suite.tuning is not None
-        metric = loaded.suite.tuning.metric or trial.workload.metrics[0]
-        higher = higher_is_better(suite, trial.workload, metric)
-        return score_of(logs.get(stored_as.config_id), metric, higher=higher)
+        selection = Selection.of(suite, loaded.suite.tuning, trial.workload)
+        return selection.score(logs.get(stored_as.config_id))
 
     return score
 

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from optbench.suite.amounts import Duration, Part
+from optbench.suite.tuning import Tuning
 from optbench.suite.types import Component, Group, Optimizer, Rule, Suite
 from optbench.suite.yaml_source import resolves_to_text
 
@@ -49,9 +50,16 @@ def _fields(model: BaseModel, leave_out: str = "") -> dict[str, Any]:
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
         switched_off = isinstance(model, Optimizer) and value is None and name in model.model_fields_set
-        if name != leave_out and (switched_off or value != field.default):
+        if name != leave_out and (switched_off or value != field.default or _overrides(model, name)):
             written[name] = _written(value)
     return written
+
+
+def _overrides(model: BaseModel, name: str) -> bool:
+    """Return whether a value may override that of a tuning protocol: its default is not what the key has without being written."""
+    if isinstance(model, Tuning):
+        return model.protocol is not None and name in model.model_fields_set
+    return name == "seeds" and isinstance(model, Suite) and bool(model.tuning and model.tuning.protocol)
 
 
 def _arguments(arguments: dict[str, Any], *taken: type[BaseModel]) -> dict[str, Any]:

@@ -6,13 +6,15 @@ import math
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import Field, PlainValidator, WithJsonSchema, field_validator, model_validator
 
+from optbench.suite import protocols
 from optbench.suite.amounts import Duration, Strict, Whole
 from optbench.suite.quoting import shown
 
 #: minimum of the seeds of tuning trials; the seeds of a suite with tuning are below it
 TUNING_SEED = 2**31
+TIME_TO_TARGET = "time_to_target"
 MAX_STUDIES = 100
 
 Sampler = Literal["quasi_random", "random", "grid", "tpe", "gp"]
@@ -56,10 +58,44 @@ class Prune(Strict):
         return math.ceil(self.keep * trials - 1e-9)
 
 
+class Select(Strict):
+    """How the best trial of a study is selected."""
+
+    metric: str | None = Field(default=None, min_length=1)
+    """Metric at the end of training, or `time_to_target`: the number of steps to the first target of the workload; trials that do not reach
+    it are compared by the metric of the target. Default: the first metric of the workload."""
+    on: Literal["validation"] = "validation"
+    """Split of the metric. The test split is never used for selection."""
+
+    @field_validator("on", mode="before")
+    @classmethod
+    def _never_test(cls, split: Any) -> Any:
+        if split == "test":
+            raise ValueError(
+                "expected validation: a selection on the test split would make its results optimistic"
+            )
+        return split
+
+
+def _protocol_name(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"expected one of {', '.join(protocols.names())}; found {shown(value)}")
+    protocols.protocol(value)
+    return value
+
+
+ProtocolName = Annotated[
+    str, PlainValidator(_protocol_name), WithJsonSchema({"enum": list(protocols.names())})
+]
+
+
 class Tuning(Strict):
     """How the entries that have search spaces are tuned: the same number of trials and the same budget for each."""
 
-    trials: Whole | None = Field(default=None, ge=2, le=10_000)
+    protocol: ProtocolName | None = None
+    """Published protocol that sets the other keys and the number of seeds of the suite: `algoperf-external`, `algoperf-self-tuning`,
+    `deepobs` or `choi-2019`. Keys that are written override it, and the report states them."""
+    trials: Whole | None = Field(default=None, ge=1, le=10_000)
     """Number of tuning trials per optimizer, workload and study. More trials continue a study: the first ones are the same. With
     `grid`, the default is the whole grid; a smaller number is a random part of it."""
     studies: Whole = Field(default=1, ge=1, le=MAX_STUDIES)
@@ -71,12 +107,25 @@ class Tuning(Strict):
     trials. Entries with equal spaces have the same points, with `tpe` and `gp` as long as their results are equal."""
     budget: Duration | None = None
     """Training length of a tuning trial. Default: the budget of the workload."""
-    metric: str | None = Field(default=None, min_length=1)
-    """Metric by which the best trial is selected, on the validation split at the end of training. Default: the first metric."""
+    select: Select = Select()
+    """How the best trial is selected. Default: by the first metric of the workload."""
     prune: Prune | None = None
     """Successive halving: all trials train for a part of the budget, and only the best of them for the whole budget."""
     seed: Whole = Field(default=0, ge=0, lt=2**32)
     """Seed of the points."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, raw: Any) -> Any:
+        """Add the keys of the protocol, and read the former key `metric`."""
+        if not isinstance(raw, dict):
+            return raw
+        raw = dict(raw)
+        if "metric" in raw:
+            metric = raw.pop("metric")
+            raw.setdefault("select", {"metric": metric})
+        name = raw.get("protocol")
+        return {**protocols.protocol(name).tuning, **raw} if name in protocols.names() else raw
 
     @model_validator(mode="after")
     def _fixed_length(self) -> Tuning:
@@ -91,6 +140,22 @@ class Tuning(Strict):
         if self.prune is not None and self.is_adaptive:
             raise ValueError(f"expected 'prune' with a sampler that ignores results; found {self.sampler}")
         return self
+
+    @property
+    def metric(self) -> str | None:
+        """Metric of selection; None for the first metric of the workload."""
+        return self.select.metric
+
+    @property
+    def overrides(self) -> dict[str, tuple[Any, Any]]:
+        """Keys whose value is not that of the protocol: the value of the protocol, and the own one. Empty without a protocol."""
+        if self.protocol is None:
+            return {}
+        written = protocols.protocol(self.protocol).tuning
+        published = type(self).model_validate({"trials": self.trials, **written})
+        keys = ("trials", "studies", "sampler", "select", "prune")
+        pairs = {key: (getattr(published, key), getattr(self, key)) for key in keys}
+        return {key: (theirs, own) for key, (theirs, own) in pairs.items() if theirs != own}
 
     @property
     def is_adaptive(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PlainValidator, WithJsonSchema, field_validator, model_validator
 
+from optbench.suite import protocols
 from optbench.suite.amounts import BatchSize, Duration, Flag, Number, Part, Strict, Whole
 from optbench.suite.grids import Grid
 from optbench.suite.parts import (
@@ -297,6 +298,10 @@ class Suite(Strict):
             raw["optimizers"] = {k: _completed(k, v, families) for k, v in raw["optimizers"].items()}
         if "no_weight_decay" in raw:
             raw["no_weight_decay"] = as_list(raw["no_weight_decay"])
+        tuning = raw.get("tuning")
+        name = tuning.get("protocol") if isinstance(tuning, dict) else None
+        if name in protocols.names() and (count := protocols.protocol(name).seeds) is not None:
+            raw.setdefault("seeds", count)
         return raw
 
     @field_validator("horizons")

@@ -8,6 +8,7 @@ from optbench.analysis.tuning import Study, expected_band, expected_curve, poole
 from optbench.report.figures import Drawing
 from optbench.report.figures._groups import Material, file_stem
 from optbench.report.plots import Axis, Line, Panel, Plot, format_of
+from optbench.report.tuning import metric_name
 
 IN_TERMINAL = True
 
@@ -34,14 +35,15 @@ def drawings(material: Material) -> Iterator[Drawing]:
             )
         most = max(study.budget for study in of_workload)
         x = Axis("tuning trials", "number", 1.0, float(most), log=most > 10)
-        label = f"expected best validation {metric}"
+        name = metric_name(metric)
+        label = f"expected best validation {name}"
         y = Axis(label, format_of(metric), higher_is_better=of_workload[0].higher)
         notes = (
             "Expected best metric of the first trials in random order (Tang et al. 2020). Band: 95\u00a0%, over resampled trials.",
         )
         yield Drawing(
             file_stem("tuning", suite if material.several_suites else "", workload if several else ""),
-            f"Expected best {metric} on {workload} by number of tuning trials",
+            f"Expected best {name} on {workload} by number of tuning trials",
             suite,
             Plot(
                 workload,
