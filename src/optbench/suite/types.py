@@ -431,14 +431,9 @@ class Trial(Strict):
         return _hashed(f'{{"config":"{self.config_id}","seed":{self.seed}}}')
 
     def with_seed(self, seed: int) -> Self:
-        """Return a copy with another seed and the same `config_id`. Ten times as fast as a validated copy."""
-        copied = object.__new__(type(self))
-        values = {**self.__dict__, "seed": seed}
-        values.pop("id", None)
-        object.__setattr__(copied, "__dict__", values)
-        object.__setattr__(copied, "__pydantic_fields_set__", self.__pydantic_fields_set__ | {"seed"})
-        object.__setattr__(copied, "__pydantic_extra__", None)
-        object.__setattr__(copied, "__pydantic_private__", None)
+        """Return a copy with another seed and the same `config_id`."""
+        copied = self.model_copy(update={"seed": seed})
+        copied.__dict__["config_id"] = self.config_id  # hashed once for all seeds
         return copied
 
     @property

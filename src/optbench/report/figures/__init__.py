@@ -11,8 +11,7 @@ import hashlib
 import importlib.metadata
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
@@ -124,7 +123,7 @@ def rendered(drawing: Drawing, digest: str = "", formats: Sequence[str] = FORMAT
         "pdf": {"CreationDate": None, "Producer": None, "Creator": None, "Title": drawing.caption},
         "svg": {"Date": None, "Creator": None, "Title": drawing.caption, "Identifier": digest},
     }
-    with settings(captions=drawing.is_captioned), _quick_fonts():
+    with settings(captions=drawing.is_captioned):
         figure = draw(drawing.plot)
         found = {}
         for ending in formats:
@@ -132,19 +131,6 @@ def rendered(drawing: Drawing, digest: str = "", formats: Sequence[str] = FORMAT
             figure.savefig(file, format=ending, metadata=metadata[ending])
             found[ending] = file.getvalue()
     return found
-
-
-@contextmanager
-def _quick_fonts() -> Iterator[None]:
-    """Drop the fonts' positioning tables from PDFs: glyphs are placed explicitly, and subsetting these tables is slow."""
-    from fontTools.subset import Options
-
-    known = Options._drop_tables_default
-    Options._drop_tables_default = [*known, "GSUB", "GPOS", "GDEF", "kern"]
-    try:
-        yield
-    finally:
-        Options._drop_tables_default = known
 
 
 def _digest(drawing: Drawing) -> str:
