@@ -81,7 +81,7 @@ gpu: $(VENV)/.dev  ## On an NVIDIA GPU: run benchmarks, write results/bench/gpu.
 	$(BIN)/python -m benchmarks.gpu
 	$(BIN)/python -m pytest tests/gpu -rs
 
-cluster: $(VENV)/.dev  ## On a real SLURM cluster of one node (as root, with Debian's slurmctld, slurmd, slurm-client, munge): run the cluster tests
+cluster: $(VENV)/.dev  ## Run the cluster tests: on a Ray cluster (with optbench[ray]) and on a SLURM cluster (as root, with Debian's slurmctld, slurmd, slurm-client, munge)
 	$(BIN)/python -m pytest tests/cluster -rs
 
 clean:  ## Remove the environment and all generated files (keeps results)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from optbench.executor.api import (
     Refused,
     Settings,
     Slot,
+    SlotLost,
     StopRequest,
     split_slots,
 )
@@ -35,6 +37,7 @@ class Bench:
     """Three planned trials and an executor without processes."""
 
     def __init__(self, root: Path, script: Any, slots: int = 1) -> None:
+        root.mkdir(exist_ok=True)
         self.trials = plan(load(a_suite(root, {"SGD": "torch.optim.SGD"}), ("seeds=3",)))
         self.folder = SuiteFolder.of(root / "results", "tiny")
         self.folder.create()
@@ -120,6 +123,65 @@ def test_the_end_of_a_worker_is_recorded_as_what_it_is(
     bench = Bench(tmp_path, lambda unit: [((unit.trials[0].id, started()),), end])
     assert bench.run().ended == {status: 3}
     assert {(e.status, e.at_fault, e.detail) for e in bench.ends()} == {(status, fault, detail)}
+
+
+def test_a_trial_that_was_lost_with_its_host_starts_again(tmp_path: Path) -> None:
+    executions: list[int] = []
+
+    def script(unit: Any) -> Any:
+        trial = unit.trials[0]
+        executions.append(unit.execution)
+        if trial.seed == 0 and len(executions) == 1:
+            return [((trial.id, started()),), Ended("host", "node a was lost")]
+        return events(trial.id, WHOLE)
+
+    bench = Bench(tmp_path, script)
+    summary = bench.run()
+    assert (summary.ended, summary.left) == ({"completed": 3}, 0)
+    assert len(set(executions)) == 4
+    assert sorted(executions) == executions
+    assert [kind for seed, kind in bench.heard if seed == 0].count("finished") == 2
+
+
+def test_a_trial_that_is_lost_again_and_again_is_left_to_the_next_run(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, lambda unit: [Ended("host", "node a was lost")])
+    assert bench.run().ended == {"failed": 3}
+    assert {(end.status, end.at_fault) for end in bench.ends()} == {("failed", "infrastructure")}
+    assert len([call for call in bench.executor.calls if call[0] == "start"]) == 3 * 6
+
+
+def test_a_stack_that_was_lost_with_its_host_starts_again_as_a_stack(tmp_path: Path) -> None:
+    sizes: list[int] = []
+
+    def script(unit: Any) -> Any:
+        sizes.append(len(unit.trials))
+        if len(sizes) == 1:
+            first = tuple((trial.id, started()) for trial in unit.trials)
+            return [first, Ended("host", "node a was lost")]
+        return [*(tuple((trial.id, event) for trial in unit.trials) for event in WHOLE), FINISHED]
+
+    bench = Bench(tmp_path, script)
+    stacked = [trial.model_copy(update={"engine": "stacked", "point": {"lr": 0.1}}) for trial in bench.trials]
+    summary = bench.dispatcher.run_sweep(stacked, bench.executor.slots, lambda trial, event: None)
+    assert (summary.ended, sizes) == ({"completed": 3}, [3, 3])
+
+
+def test_lost_slots_are_not_used_and_without_any_the_run_ends(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, lambda unit: events(unit.trials[0].id, WHOLE), slots=2)
+    start = bench.executor.start
+
+    def start_except_on(lost: set[str], unit: Any, slot: Slot) -> None:
+        if slot.name in lost:
+            raise SlotLost(slot.name)
+        start(unit, slot)
+
+    lost = {"slot0"}
+    bench.executor.start = partial(start_except_on, lost)  # type: ignore[method-assign]
+    assert bench.run().ended == {"completed": 3}
+    other = Bench(tmp_path / "other", lambda unit: [])
+    other.executor.start = partial(start_except_on, {"slot0"})  # type: ignore[method-assign]
+    with pytest.raises(OptbenchError, match="all nodes were lost"):
+        other.run()
 
 
 def test_a_problem_of_all_trials_starts_no_other_and_is_raised_when_the_running_ones_ended(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
-import subprocess
 import sys
 from datetime import UTC, datetime
 from functools import cache
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from optbench.engine import allocator
+from optbench.revision import revision
 from optbench.version import __version__
 
 command = " ".join(sys.argv)
@@ -37,7 +37,7 @@ def environment(device: torch.device, folder: str, threads: int | None = None) -
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "command": command,
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        **_revision(folder),
+        **revision(folder),
     }
     if device.type == "cuda":
         facts |= {
@@ -89,30 +89,3 @@ def _device_name(device: torch.device) -> str:
             return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
-
-
-def _revision(folder: str) -> dict[str, Any]:
-    """Return the git revision of the suite's repository and whether tracked files had uncommitted changes; empty outside of one.
-
-    Results folders (those with a plan) don't count as changes: a run writes them, and they do not influence results.
-    """
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", folder or ".", *arguments], capture_output=True, text=True, timeout=5, check=True
-        ).stdout
-
-    try:
-        top = Path(git("rev-parse", "--show-toplevel").rstrip("\n"))
-        changed = git("diff", "--name-only", "--no-renames", "-z", "HEAD").split("\0")
-        return {
-            "git_revision": git("rev-parse", "HEAD").strip(),
-            "git_modified": any(name and not _in_results(top / name, top) for name in changed),
-        }
-    except (OSError, subprocess.SubprocessError):
-        return {}
-
-
-def _in_results(path: Path, top: Path) -> bool:
-    inside = path.relative_to(top).parents
-    return any((top / folder / "plan.json").is_file() for folder in inside)

@@ -57,6 +57,7 @@ class Slot:
     """A device on a host, which runs one unit at a time.
 
     `environment` is what a trial on this slot records. `threads` overrides the settings; `cores` are the only CPU cores to use.
+    `host`: the node of a cluster; `host_cores`: number of its cores that belong to the run, None for this machine.
     """
 
     name: str
@@ -64,6 +65,12 @@ class Slot:
     environment: dict[str, Any] = field(default_factory=dict)
     threads: int | None = None
     cores: tuple[int, ...] = ()
+    host: str = ""
+    host_cores: int | None = None
+
+
+class SlotLost(Exception):
+    """The host of a slot has left the cluster: nothing can be started there."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +110,12 @@ class Ended:
     """The end of a worker, which sends no more messages. `signal` is set if a signal ended it.
 
     `cause`: `finished` (after its last event), `died` (by itself or a signal), `memory` (killed because the machine ran out of
-    memory), `lost` (with its host or server), `silent` (no message in time) or `stopped` (killed after a stop request without
-    effect). `output` is the end of what it printed, where that may explain the end.
+    memory), `lost` (with the server that started it), `host` (with its host: the run starts the unit again elsewhere), `silent` (no
+    message in time) or `stopped` (killed after a stop request without effect). `output` is the end of what it printed, where that may
+    explain the end.
     """
 
-    cause: Literal["finished", "died", "memory", "lost", "silent", "stopped"]
+    cause: Literal["finished", "died", "memory", "lost", "host", "silent", "stopped"]
     reason: str = ""
     signal: int | None = None
     output: str = ""
@@ -135,7 +143,7 @@ class Executor(Protocol):
         """
 
     def start(self, unit: Unit, slot: Slot) -> None:
-        """Start the unit. Raises `OptbenchError` if no worker can be started."""
+        """Start the unit. Raises `OptbenchError` if no worker can be started, `SlotLost` if the slot no longer exists."""
 
     def receive(self, timeout_seconds: float) -> Sequence[Message]:
         """Return at most one message per running unit, as soon as there is one; none after the timeout."""
@@ -154,12 +162,32 @@ class Executor(Protocol):
 
 
 def take_slots(free: Sequence[Slot], all_slots: Sequence[Slot], devices: int) -> list[Slot] | None:
-    """Return the slots for a trial on this many devices; None if they are not all free.
+    """Return the slots for a trial on this many devices of one host; None if they are not all free.
 
-    On a CPU, whose processes share its threads, that may be fewer. Raises `OptbenchError` if there are not as many devices.
+    On a CPU, whose processes share its threads, that may be fewer. Raises `OptbenchError` if no host has as many devices.
     """
     if devices == 1:
         return [free[0]] if free else None
+    hosts = dict.fromkeys(slot.host for slot in all_slots)
+    errors: list[OptbenchError] = []
+    for host in hosts:
+        try:
+            taken = _take_on_host(
+                [slot for slot in free if slot.host == host],
+                [slot for slot in all_slots if slot.host == host],
+                devices,
+            )
+        except OptbenchError as error:
+            errors.append(error)
+        else:
+            if taken is not None:
+                return taken
+    if len(errors) == len(hosts):
+        raise errors[0]
+    return None
+
+
+def _take_on_host(free: Sequence[Slot], all_slots: Sequence[Slot], devices: int) -> list[Slot] | None:
     on_cpu = all_slots[0].device == "cpu"
     available = len(all_slots) if on_cpu else len({slot.device for slot in all_slots})
     if not on_cpu and available < devices:
@@ -205,6 +233,8 @@ def split_slots(slots: Sequence[Slot], parts: int, threads: int, cores: Sequence
             slot.environment | {"threads": threads},
             threads,
             tuple(cores[part * threads : (part + 1) * threads]),
+            slot.host,
+            slot.host_cores,
         )
         for part in range(parts)
         for slot in slots

@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from time import monotonic, time_ns
 from types import MappingProxyType
 
-from optbench.errors import OptbenchError
+from optbench.errors import OptbenchError, Problem
 from optbench.events import Fault, Finished, Resumed, Started, Status
 from optbench.executor.api import (
     CannotStack,
@@ -22,6 +23,7 @@ from optbench.executor.api import (
     Refused,
     Settings,
     Slot,
+    SlotLost,
     StopRequest,
     Unit,
     join_slots,
@@ -33,6 +35,7 @@ from optbench.store import SuiteFolder
 from optbench.suite.types import Trial
 
 _SETUP_SECONDS = 2.0  # time limit to stop before the first step: there is nothing to save
+_MAX_LOSSES = 5  # of a unit with its host in one run, after which it is left to the next run
 
 
 @dataclass
@@ -89,32 +92,46 @@ class Dispatcher:
         """Run the work. After an error no other unit is started, and the first error is raised when the running units have ended."""
         summary, waiting, free = Summary(), deque(work), deque(slots)
         running: dict[str, _Running] = {}
+        lost: list[str] = []
+        next_check = 0.0
         error: OptbenchError | None = None
         try:
             while True:
                 while waiting and free and not self.stop.asked and error is None:
                     try:
-                        taken = take_slots(free, slots, waiting[0].trials[0].workload.devices)
+                        alive = [slot for slot in slots if slot.name not in lost] if lost else slots
+                        taken = take_slots(free, alive, waiting[0].trials[0].workload.devices)
                         if taken is None:
                             break
                         for slot in taken:
                             free.remove(slot)
-                        one = _Running(self, waiting.popleft(), taken, listen)
+                        one = _Running(self, waiting[0], taken, listen)
                         with one.closing_on_error():
                             self.executor.start(one.unit, one.slot)
                         running[one.unit.name] = one
+                        waiting.popleft()
+                    except SlotLost:
+                        lost += [slot.name for slot in taken]
                     except OptbenchError as problem:
                         error = problem
                 if not running:
+                    if waiting and lost and not self.stop.asked and error is None:
+                        error = _all_lost(lost)
                     break
-                for one, end in self._progress(running):
+                ended = self._progress(running)
+                if monotonic() >= next_check:
+                    next_check = monotonic() + POLL_SECONDS
+                    ended = chain(ended, self._overdue(running))
+                for one, end in ended:
                     running.pop(one.unit.name).close()
                     free.extend(one.slots)
                     if isinstance(end, OptbenchError):
                         error = error or end
                         continue
-                    for status in one.finished.values():
-                        summary.ended[status] = summary.ended.get(status, 0) + 1
+                    again = {trial.id for work in end for trial in work.trials}
+                    for trial, status in one.finished.items():
+                        if trial not in again:
+                            summary.ended[status] = summary.ended.get(status, 0) + 1
                     waiting.extend(end)
         finally:
             for one in running.values():
@@ -128,13 +145,11 @@ class Dispatcher:
         self, running: Mapping[str, _Running]
     ) -> Iterator[tuple[_Running, Sequence[Work] | OptbenchError]]:
         """Wait for messages and handle them. Yield the units that ended, with the work that they leave or the error that ended them."""
-        quiet = dict(running)
         for message in self.executor.receive(POLL_SECONDS):
             one = running.get(message.unit)
             if one is None or message.execution != one.unit.execution:  # of a worker that was given up
                 self.executor.acknowledge(message, stop=True)
                 continue
-            quiet.pop(message.unit, None)
             try:
                 end = one.handle(message)
             except OptbenchError as error:
@@ -143,7 +158,12 @@ class Dispatcher:
                 continue
             if end is not None:
                 yield one, end
-        for one in quiet.values():
+
+    def _overdue(
+        self, running: Mapping[str, _Running]
+    ) -> Iterator[tuple[_Running, Sequence[Work] | OptbenchError]]:
+        """Ask units to stop, and kill those that do not or that are silent for too long. Yield what was killed, as `_progress`."""
+        for one in list(running.values()):
             if (reason := one.overdue()) is not None:
                 output = self.executor.kill(one.unit, show_stacks=reason.cause == "silent")
                 try:
@@ -247,13 +267,28 @@ class _Running:
         [trial], [file] = self._work.trials, self._files.values()
         resumes = self._checkpoint is not None and self._checkpoint.exists()
         if not self.finished and isinstance(content, Ended):
+            if self._starts_again(content):
+                self._store(((trial.id, _lost_event(content, file.last_step or 0, resumes)),))
+                return (replace(self._work, losses=self._work.losses + 1),)
             self._store(((trial.id, _final_event(content, file.last_step or 0, resumes)),))
         if file.is_complete and self._checkpoint is not None:
             self._checkpoint.unlink(missing_ok=True)
         return ()
 
+    def _starts_again(self, content: Ended) -> bool:
+        """Return whether the unit was lost with its host, and continues on another one in this run."""
+        stop = self._dispatcher.stop
+        return content.cause == "host" and self._work.losses < _MAX_LOSSES and not stop.asked
+
     def _end_stack(self, stack: Stack, content: Ended | CannotStack) -> Sequence[Work]:
         left = [trial for trial in stack.trials if trial.id not in self.finished]
+        if left and isinstance(content, Ended) and self._starts_again(content):
+            resumes = stack.checkpoint(self._folder).exists()
+            self._store(
+                tuple((t.id, _lost_event(content, self._files[t.id].last_step or 0, resumes)) for t in left)
+            )
+            again = Stack(tuple(left), stack.name, resumes=True) if resumes else Stack.of(left)
+            return (replace(again, losses=stack.losses + 1),)
         if left and isinstance(content, Ended) and content.cause == "stopped":
             detail = f"{content.reason}; it {_restart(stack.checkpoint(self._folder).exists())}"
             self._store(
@@ -293,11 +328,26 @@ def _final_event(ended: Ended, step: int, resumes: bool) -> Finished:
         detail += f"; it {_restart(resumes)}"
     elif ended.cause == "memory":
         status = "out_of_memory"
-    elif ended.cause == "lost" or ended.signal in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP):
+    elif ended.cause in ("lost", "host") or ended.signal in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP):
         fault = "infrastructure"
     else:
         detail = f"{detail}\n{ended.output}".strip()
     return Finished(status=status, detail=detail, step=step, at_fault=fault)
+
+
+def _lost_event(ended: Ended, step: int, resumes: bool) -> Finished:
+    """Return the event of a trial that was lost with its host and continues on another one."""
+    return Finished(
+        "interrupted", detail=f"{ended.reason}; it {_restart(resumes)}", step=step, at_fault="infrastructure"
+    )
+
+
+def _all_lost(slots: Sequence[str]) -> OptbenchError:
+    message = (
+        f"all nodes were lost (the last was that of {slots[-1]}). Saved results are intact: run the same command again when the "
+        "cluster has nodes, to continue"
+    )
+    return OptbenchError(Problem(message))
 
 
 def _restart(resumes: bool) -> str:

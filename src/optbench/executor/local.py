@@ -36,12 +36,17 @@ class _Worker:
 
 
 class LocalExecutor:
-    """Runs units in child processes. Slots are the devices that `device` names; `folder` is that of the suite's results."""
+    """Runs units in child processes. Slots are the devices that `device` names; `folder` is that of the suite's results.
 
-    def __init__(self, folder: Path, settings: Settings, data_root: Path, device: str = "auto") -> None:
+    `suite_folder` has the plug-in files; `open` sets it to that of the trials.
+    """
+
+    def __init__(
+        self, folder: Path, settings: Settings, data_root: Path, device: str = "auto", suite_folder: str = ""
+    ) -> None:
         self._folder, self._settings = folder, settings
         self._data_root, self._device = data_root, device
-        self._suite_folder = ""
+        self._suite_folder = suite_folder
         self._workers: dict[str, _Worker] = {}
 
     def __enter__(self) -> LocalExecutor:

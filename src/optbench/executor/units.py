@@ -22,10 +22,14 @@ from optbench.suite.types import Trial
 
 @dataclass(frozen=True)
 class Single:
-    """One trial. `attempt` is the number of its measurement: only the first resumes from a checkpoint."""
+    """One trial. `attempt` is the number of its measurement: only the first resumes from a checkpoint.
+
+    `losses`: how often it was lost with its host in this run.
+    """
 
     trial: Trial
     attempt: int = 1
+    losses: int = 0
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -34,11 +38,12 @@ class Single:
 
 @dataclass(frozen=True)
 class Stack:
-    """Trials to train as one stack. `resumes`: they have a checkpoint."""
+    """Trials to train as one stack. `resumes`: they have a checkpoint. `losses`: how often it was lost with its host in this run."""
 
     trials: tuple[Trial, ...]
     name: str
     resumes: bool = False
+    losses: int = 0
 
     @classmethod
     def of(cls, trials: Sequence[Trial]) -> Stack:

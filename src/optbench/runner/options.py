@@ -29,7 +29,8 @@ class RunOptions:
     allocator: str = "tuned"
     checkpoint_seconds: float | None = None  # between checkpoints; None: the engine's default
     reruns: int = DEFAULT_RERUNS
-    executor: Literal["local", "shared", "slurm"] = "local"
+    executor: Literal["local", "shared", "slurm", "ray"] = "local"
+    address: str | None = None  # of the head node of a Ray cluster; None: Ray on this machine
     workers: str = "1"  # of SLURM: their number, or number%limit
     sbatch: tuple[str, ...] = ()  # options of sbatch
     command: str = ""  # recorded with each trial, and shown where a run can be resumed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from optbench.errors import OptbenchError, Problem
@@ -58,7 +59,7 @@ def run_job(
     from optbench.executor.dispatch import Dispatcher, Summary
 
     settings = Settings(options.threads, options.command, options.allocator, options.checkpoint_seconds)
-    summary, shared = Summary(), options.executor != "local"
+    summary, shared = Summary(), options.executor in ("shared", "slurm")
     with locked_folder(job.folder), _executor(job, options, settings) as executor:
         if not shared or options.fresh:
             refuse_held(job.folder)
@@ -81,7 +82,7 @@ def run_job(
             if not new:
                 break
             observer.message(_reason(new))
-        if not shared:
+        if options.executor == "local":
             rerun_disturbed(job, options, dispatcher, observer, summary)
     return JobEnd(summary, job.stored.read())
 
@@ -101,6 +102,14 @@ def _executor(job: Job, options: RunOptions, settings: Settings) -> Iterator[Exe
     from optbench.catalog.data_root import data_root
     from optbench.executor.local import LocalExecutor
 
+    if options.executor == "ray":
+        from optbench.executor.ray_cluster import RayExecutor
+
+        with RayExecutor(
+            job.folder.path, settings, options.data, options.device, options.address, options.jobs
+        ) as on_ray:
+            yield on_ray
+        return
     with LocalExecutor(job.folder.path, settings, data_root(options.data), options.device) as executor:
         yield executor
 
@@ -136,23 +145,28 @@ def _run_pending(
 def _sweep_slots(slots: Sequence[Slot], options: RunOptions) -> list[Slot]:
     """Return the slots of sweep trials, which are not timed.
 
-    By default they are single-threaded: one per core on a CPU, one per GPU. `options.slots` divides the cores instead. Raises
-    `OptbenchError` if that is not possible.
+    By default they are single-threaded: one per core on a CPU, one per GPU. `options.slots` divides the cores of each machine instead.
+    Raises `OptbenchError` if that is not possible.
     """
+    parts = [_parts(slot, options) for slot in slots]
+    return [part for group in zip_longest(*parts) for part in group if part is not None]
+
+
+def _parts(slot: Slot, options: RunOptions) -> list[Slot]:
     from optbench.executor.api import split_slots
 
-    on_cpu = bool(slots) and slots[0].environment.get("device") == "cpu"
-    if options.slots is None or not slots:
-        return split_slots(slots, options.jobs or (cores() if on_cpu else 1), threads=1)
+    on_cpu = slot.environment.get("device") == "cpu"
+    count = cores() if slot.host_cores is None else slot.host_cores
+    if options.slots is None:
+        return split_slots([slot], options.jobs or (count if on_cpu else 1), threads=1)
     if not on_cpu:
         raise OptbenchError(Problem("splits the cores of a CPU; on a GPU use --jobs", where="--slots"))
-    if options.slots > cores():
+    if options.slots > count:
         raise OptbenchError(
-            Problem(
-                f"expected at most {cores()}, the number of cores; found {options.slots}", where="--slots"
-            )
+            Problem(f"expected at most {count}, the number of cores; found {options.slots}", where="--slots")
         )
-    return split_slots(slots, options.slots, cores() // options.slots, core_numbers())
+    numbers = core_numbers() if slot.host_cores is None else ()
+    return split_slots([slot], options.slots, count // options.slots, numbers)
 
 
 def _refuse_unequal(slots: Sequence[Slot]) -> None:

@@ -14,6 +14,7 @@ Examples:
   optbench run digits --only Adam --set workload.budget.epochs=5
   optbench run suites/digits.yaml --results /tmp/results --dry-run
   optbench run digits --executor slurm --workers 64%8 --sbatch=--time=2:00:00
+  optbench run digits --executor ray --address head:6379
 
 Exit codes:
   0    all trials ran (a diverged trial is a result, not an error)
@@ -56,6 +57,7 @@ class Executor(StrEnum):
     local = "local"
     shared = "shared"
     slurm = "slurm"
+    ray = "ray"
 
 
 class Allocator(StrEnum):
@@ -98,7 +100,7 @@ def run(
             "--slots",
             min=1,
             metavar="N",
-            help="Divide the CPU cores among N parallel sweep trials, instead of one core each.",
+            help="Divide the CPU cores (of each node) among N parallel sweep trials, instead of one core each.",
         ),
     ] = None,
     reruns: Annotated[
@@ -116,10 +118,18 @@ def run(
         Executor,
         typer.Option(
             "--executor",
-            help="Where trials run: on this machine, by `optbench work` processes that share the results folder, or by such processes "
-            "in a SLURM array.",
+            help="Where trials run: on this machine, by `optbench work` processes that share the results folder, by such processes "
+            "in a SLURM array, or on the nodes of a Ray cluster.",
         ),
     ] = Executor.local,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="HOST:PORT",
+            help="Head node of the Ray cluster. Default: RAY_ADDRESS, or a Ray that is started on this machine for this run.",
+        ),
+    ] = None,
     workers: Annotated[
         str,
         typer.Option(
@@ -184,6 +194,8 @@ def run(
 ) -> None:
     if jobs is not None and slots is not None:
         raise OptbenchError(Problem("use either --jobs or --slots, not both", where="--slots"))
+    if address is not None and executor is not Executor.ray:
+        raise OptbenchError(Problem("requires --executor ray", where="--address"))
     options = RunOptions(
         overrides=tuple(sets or ()),
         only=tuple(only or ()),
@@ -201,6 +213,7 @@ def run(
         checkpoint_seconds=checkpoint_interval,
         reruns=reruns,
         executor=executor.value,
+        address=address,
         workers=workers,
         sbatch=tuple(sbatch or ()),
         command=command_line(),
