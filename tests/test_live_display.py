@@ -44,7 +44,7 @@ def take(board: Board, trial: Trial, events: Iterable[Event]) -> None:
 
 
 def of(board: Board, label: str, seed: int = 0) -> Trial:
-    return next(trial for trial in board.pending if (trial.label, trial.seed) == (label, seed))
+    return next(trial for trial in board.pending.values() if (trial.label, trial.seed) == (label, seed))
 
 
 def texts(lines: list[Line]) -> list[str]:
@@ -59,7 +59,7 @@ def shown(board: Board, width: int = 80, height: int = 24, glyphs: Glyphs = UNIC
 def busy() -> Board:
     """40 entries, 46 trials begun: some diverged, the last one runs."""
     board = board_of(LABELS)
-    begun = list(board.pending)[:46]
+    begun = list(board.pending.values())[:46]
     for place, trial in enumerate(begun):
         values = [0.1 + 0.08 * k * (1 + place % 3) / 3 for k in range(1, 11)]
         events = curve(values) if place % 7 else diverged()
@@ -112,7 +112,7 @@ def test_the_curve_rises_with_the_metric_and_ends_where_the_trial_is() -> None:
     drawn = [sign for sign in row if sign in LEVELS]
     assert drawn == sorted(drawn)
     assert (drawn[0], drawn[-1]) == (UNICODE.levels[0], UNICODE.levels[-1])
-    board.take(next(iter(board.pending)), evaluated(10, 0.5))
+    board.take(next(iter(board.pending.values())), evaluated(10, 0.5))
     [row] = [line for line in shown(board, 120) if line.startswith(UNICODE.running)]
     assert sum(sign in LEVELS for sign in row) >= 2 * len(drawn) - 2  # half of the way was blank
 
@@ -259,7 +259,7 @@ def test_piped_output_is_one_plain_line_an_end_or_warning() -> None:
 
 def test_a_swept_trial_is_reported_by_its_validation_metric(capsys: pytest.CaptureFixture[str]) -> None:
     board = board_of(["SGD"], seeds=1)
-    trial = board.pending[0].model_copy(update={"point": {"lr": 1.0}})
+    trial = next(iter(board.pending.values())).model_copy(update={"point": {"lr": 1.0}})
     board, out = Board.of([trial], [trial]), io.StringIO()
     lines = Lines(board, out)
     for event in curve([0.5, 0.95], final=0.77):
@@ -270,7 +270,7 @@ def test_a_swept_trial_is_reported_by_its_validation_metric(capsys: pytest.Captu
 
 
 def test_json_lines_name_the_trial(capsys: pytest.CaptureFixture[str]) -> None:
-    trial = board_of().pending[0]
+    trial = next(iter(board_of().pending.values()))
     json_line(trial, evaluated(1, 0.5))
     line = json.loads(capsys.readouterr().out)
     assert (line["event"], line["optimizer"], line["seed"], line["trial"]) == (

@@ -93,10 +93,10 @@ class Row:
 
 @dataclass
 class Board:
-    """Rows in the order of the plan. `pending` are the trials that this run has still to end."""
+    """Rows in the order of the plan. `pending` are the trials that this run has still to end, by id."""
 
     rows: dict[Key, Row]
-    pending: list[Trial]
+    pending: dict[str, Trial]
     planned: int
     at_once: int = 1  # trials of a sweep
     known: Known = field(default_factory=Known)
@@ -116,7 +116,7 @@ class Board:
                 key_of(trial), Row(name, trial.workload_name, trial.workload.metrics[0], has_target=target)
             )
             row.planned += 1
-        return cls(rows, list(pending), len(wanted), at_once)
+        return cls(rows, {trial.id: trial for trial in pending}, len(wanted), at_once)
 
     @property
     def done(self) -> int:
@@ -129,21 +129,19 @@ class Board:
     @property
     def again(self) -> int:
         """Number of pending trials that are reruns of finished ones."""
-        return sum(trial.id in self.courses and self.courses[trial.id].counted for trial in self.pending)
+        return sum(name in self.courses and self.courses[name].counted for name in self.pending)
 
     def replay(self, trial: Trial, log: TrialLog) -> None:
         """Apply the stored events of a trial, without the end of an unfinished one, which may resume. `pending` is unchanged."""
-        pending = self.pending
         if log.started is not None:
-            self.take(trial, log.started, clock="")
+            self._apply(trial, log.started, "")
         for event in log.evaluations:
-            self.take(trial, event, clock="")
+            self._apply(trial, event, "")
         row = self.rows[key_of(trial)]
         if log.is_complete and log.finished is not None:
-            self.take(trial, log.finished, clock="")
+            self._apply(trial, log.finished, "")
         elif trial.id in row.running:
             row.running.remove(trial.id)
-        self.pending = pending
 
     def goes_on(self, trial: Trial, seconds_ago: float) -> None:
         """Mark a replayed trial as running; its last event was `seconds_ago`."""
@@ -153,8 +151,14 @@ class Board:
         row.last.heard = time.monotonic() - seconds_ago
         row.running.append(trial.id)
 
-    def take(self, trial: Trial, event: Event, clock: str | None = None) -> list[str]:
-        """Apply an event and return new warnings. `clock` is their time of day (default: now)."""
+    def take(self, trial: Trial, event: Event) -> list[str]:
+        """Apply an event and return new warnings."""
+        if isinstance(event, Finished) and event.status != "interrupted":
+            self.pending.pop(trial.id, None)
+        return self._apply(trial, event, time.strftime("%H:%M:%S"))
+
+    def _apply(self, trial: Trial, event: Event, clock: str) -> list[str]:
+        """Apply an event without counting its trial as ended by this run. `clock` is the time of day of new warnings."""
         row = self.rows[key_of(trial)]
         course = self.courses.setdefault(trial.id, Course(trial))
         self._events += 1
@@ -166,12 +170,11 @@ class Board:
             if trial.id not in row.running:
                 row.running.append(trial.id)
             found = self._go_on(row, course, event)
-        at = time.strftime("%H:%M:%S") if clock is None else clock
         new = []
         for kind, text in found:
             if self.troubles.pop((trial.id, kind), None) is None:
                 new.append(text)
-            self.troubles[trial.id, kind] = (at, text)
+            self.troubles[trial.id, kind] = (clock, text)
         return new
 
     def seconds_left(self) -> float | None:
@@ -187,7 +190,7 @@ class Board:
             if total is not None:
                 left[course.trial.id] = max(0.0, total * (1 - course.fraction) - (now - course.heard))
         at_once = max(self.at_once, sum(bool(course.trial.point) for course in self.running))
-        return seconds_left(self.known, self.pending, left, totals, at_once)
+        return seconds_left(self.known, self.pending.values(), left, totals, at_once)
 
     def _go_on(self, row: Row, course: Course, event: Event) -> Iterable[tuple[str, str]]:
         if isinstance(event, Started):
@@ -227,7 +230,6 @@ class Board:
     def _end(self, row: Row, course: Course, event: Finished) -> Iterable[tuple[str, str]]:
         trial = course.trial
         row.running = [other for other in row.running if other != trial.id]
-        self.pending = [other for other in self.pending if other.id != trial.id]
         course.step = max(course.step, event.step)
         final = event.status != "interrupted" and event.at_fault != "infrastructure"
         if final and not course.counted:

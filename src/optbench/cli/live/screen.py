@@ -1,4 +1,4 @@
-"""Draw lines four times per second on the terminal's alternate screen. The previous content is restored at the end.
+"""Draw lines up to four times per second on the terminal's alternate screen. The previous content is restored at the end.
 
 The alternate screen is used because it has no scrollback, so resizing the window leaves no broken lines.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -21,6 +22,7 @@ from optbench.cli.live.view import Line
 from optbench.cli.streams import stop_talking
 
 SECONDS = 0.25
+_MAX_SHARE = 0.04  # of a core: a table of a large study is drawn less often
 _STYLES = {name: Style.parse(name) for name in ("bold", "dim", "green", "red", "yellow")} | {"": Style()}
 
 
@@ -60,8 +62,9 @@ class Screen:
     def _paint(self) -> None:
         with _unless_closed():
             while True:
+                began = time.thread_time()
                 self._live.refresh()
-                if self._ended.wait(SECONDS):
+                if self._ended.wait(max(SECONDS, (time.thread_time() - began) / _MAX_SHARE)):
                     return
 
     def _suspend(self, number: int, _: FrameType | None) -> None:

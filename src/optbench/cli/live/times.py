@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from optbench.events import Finished
@@ -23,25 +23,40 @@ def seconds_of(end: Finished) -> float:
 
 
 @dataclass
+class Mean:
+    """A mean to which values are added."""
+
+    total: float = 0.0
+    count: int = 0
+
+    def add(self, value: float) -> None:
+        self.total += value
+        self.count += 1
+
+    @property
+    def value(self) -> float:
+        return self.total / self.count
+
+
+@dataclass
 class Known:
     """Seconds of whole trials. A row without any is estimated from all others, in proportion to its budget."""
 
-    by_row: dict[str, list[float]] = field(default_factory=dict)
-    _by_budget: dict[str, list[float]] = field(default_factory=dict)  # seconds per unit of budget, by unit
+    by_row: dict[str, Mean] = field(default_factory=dict)
+    _by_budget: dict[str, Mean] = field(default_factory=dict)  # seconds per unit of budget, by unit
 
     def add(self, trial: Trial, seconds: float) -> None:
         budget = trial.workload.budget
-        self.by_row.setdefault(trial.config_id, []).append(seconds)
-        self._by_budget.setdefault(budget.unit, []).append(seconds / budget.value)
+        self.by_row.setdefault(trial.config_id, Mean()).add(seconds)
+        self._by_budget.setdefault(budget.unit, Mean()).add(seconds / budget.value)
 
     def expected(self, trial: Trial) -> float | None:
         """Return the expected seconds of a trial; None if no comparable trial has finished."""
-        own = self.by_row.get(trial.config_id)
-        if own:
-            return sum(own) / len(own)
+        if (own := self.by_row.get(trial.config_id)) is not None:
+            return own.value
         budget = trial.workload.budget
         alike = self._by_budget.get(budget.unit)
-        return budget.value * sum(alike) / len(alike) if alike else None
+        return budget.value * alike.value if alike is not None else None
 
     def total(self, trials: Iterable[Trial]) -> float | None:
         """Return the sum over all trials, run one after another; None if any is unknown."""
@@ -52,7 +67,7 @@ class Known:
 
 def seconds_left(
     known: Known,
-    pending: Sequence[Trial],
+    pending: Iterable[Trial],
     running: Mapping[str, float],
     totals: Mapping[str, float],
     at_once: int,
