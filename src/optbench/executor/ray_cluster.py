@@ -358,8 +358,9 @@ def _connect(address: str | None) -> Any:
     except (OSError, RuntimeError, ValueError) as error:
         what = "start Ray on this machine" if address == "local" else f"connect to Ray at {address}"
         message = (
-            f"cannot {what}: {getattr(error, 'strerror', None) or first_line(error)}. Expected HOST:PORT of a head node (`ray start --head`), on a machine that has "
-            "joined the cluster (`ray start --address HOST:PORT --num-cpus 0` joins without offering processors)"
+            f"cannot {what}: {getattr(error, 'strerror', None) or first_line(error)}. Expected HOST:PORT of a head node "
+            "(`ray start --head`), on a machine that has joined the cluster (`ray start --address HOST:PORT --num-cpus 0` joins "
+            "without offering processors)"
         )
         raise OptbenchError(Problem(message, where="--address")) from error
 
