@@ -111,7 +111,7 @@ class Dispatcher:
                         running[one.unit.name] = one
                         waiting.popleft()
                     except SlotLost:
-                        lost += [slot.name for slot in taken]
+                        lost += [slot.name for slot in one.slots]
                     except OptbenchError as problem:
                         error = problem
                 if not running:

@@ -8,7 +8,7 @@ number. A node that was only cut off waits for an answer that never comes, and c
 from __future__ import annotations
 
 import contextlib
-import importlib
+import logging
 import os
 import signal
 import socket
@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -259,7 +260,7 @@ class RayExecutor:
         return [Message(unit.name, unit.execution, end) for unit in lost]
 
     def _start_host(self, node: _Node) -> None:
-        strategies = importlib.import_module("ray.util.scheduling_strategies")
+        strategies = import_module("ray.util.scheduling_strategies")
         units = max(self._jobs or 0, node.cores, node.gpus) + 1
         actor = self._ray.remote(concurrency_groups={"control": 2})(Host)
         node.host = actor.options(
@@ -337,17 +338,14 @@ def _connect(address: str | None) -> Any:
     host, _, port = address.rpartition(":")
     try:
         with _kept_signals():
-            import ray
-            import ray._private.worker as driver
-
-            driver.print_to_stdstream = (
-                _ignore  # what a node prints does not belong into the table or display
-            )
+            ray: Any = import_module("ray")  # not an import statement: types must check without Ray too
+            driver: Any = import_module("ray._private.worker")
+            driver.print_to_stdstream = _ignore  # messages of nodes do not belong into the table or display
             if host and port.isdecimal():
                 socket.create_connection((host, int(port)), timeout=10).close()
             ray.init(
                 address=address,
-                logging_level="CRITICAL",
+                logging_level=logging.CRITICAL,
                 log_to_driver=False,
                 include_dashboard=False if address == "local" else None,
             )
