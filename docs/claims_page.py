@@ -130,7 +130,16 @@ def summary(content: Mapping[str, Any], judged: Mapping[str, list[dict[str, Any]
     if not judged:
         return
     says = {claim: facts["says"] for claims in content["parts"].values() for claim, facts in claims.items()}
-    words = {claim: overall([test["verdict"] for test in judged.get(claim, [])]).strip("*") for claim in says}
+    stated = {
+        c: facts["verdict"]
+        for claims in content["parts"].values()
+        for c, facts in claims.items()
+        if "verdict" in facts
+    }
+    words = {
+        claim: stated.get(claim) or overall([test["verdict"] for test in judged.get(claim, [])]).strip("*")
+        for claim in says
+    }
     groups = {
         "hold under every condition that was tested": "reproduced",
         "are contradicted under every condition that was tested": "contradicted",
@@ -169,9 +178,8 @@ def _row(
     results: Path,
 ) -> str:
     tests = judged.get(claim, [])
-    if "untested" in facts:
-        conditions = facts["untested"]
-        word = next(known for known in WORDS if conditions.startswith(known))
+    if "verdict" in facts:
+        word, conditions = f"**{facts['verdict']}**", facts["because"]
     else:
         word = overall([test["verdict"] for test in tests])
         conditions = "<br>".join(map(_condition, tests))
