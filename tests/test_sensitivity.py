@@ -16,9 +16,9 @@ import pytest
 from optbench import report
 from optbench.analysis.basins import basin_bracket, basin_width
 from optbench.analysis.frames import evaluations_frame
+from optbench.analysis.order_statistics import expected_best
 from optbench.analysis.published import verdicts_frame
 from optbench.analysis.sensitivity import (
-    expected_best,
     extension,
     level,
     rate_sensitivity,

@@ -357,6 +357,26 @@ def test_an_adaptive_sampler_accepts_conditional_and_discrete_spaces(sampler: st
     assert {trial.point["dampening"] for trial in trials} == {0, 0.1}
 
 
+@pytest.mark.parametrize(("studies", "is_known"), [(1, False), (5, True)])
+def test_one_adaptive_study_has_no_intervals_since_its_trials_depend_on_each_other(
+    studies: int, is_known: bool, tmp_path: Path
+) -> None:
+    pytest.importorskip("optuna")
+    loaded = _write(tmp_path, ADAPTIVE.replace("trials: 16", f"trials: 11, studies: {studies}"))
+    for selected in (False, True):
+        known = winners(read([tmp_path / "r"])) if selected else {}
+        trials = plan(loaded, winners=known, score=lambda trial: -abs(np.log10(trial.point["lr"])))
+        write_trials(tmp_path / "r", loaded.suite, trials, {t.id: _by_rate(t) for t in trials}, name="s")
+    results = read([tmp_path / "r"])
+    table = comparison(results).set_index("optimizer")
+    assert bool(np.isfinite(table.loc["SGD", "final_metric_low"])) == is_known
+    assert bool(np.isfinite(table.loc["Adam", "difference_p"])) == is_known
+    text = " ".join(report.render(results, format="markdown").split())
+    assert ("an adaptive sampler depend on each other" in text) == (not is_known)
+    drawing = next(d for d in drawings(results, comparison(results), None) if d.name == "tuning")
+    assert all(not line.low for line in drawing.plot.panels[0].marks if isinstance(line, Line))
+
+
 def test_a_missing_extra_is_reported_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None)
     found = [p for p in problems(_write(tmp_path, ADAPTIVE), tmp_path) if p.where == "tuning.sampler"]
@@ -638,7 +658,7 @@ def test_the_difference_of_tuned_entries_includes_the_variation_between_studies(
 def test_the_report_of_repeated_studies_states_how_seeds_and_studies_combine(tmp_path: Path) -> None:
     text = " ".join(report.render(_results(tmp_path, _by_rate, STUDIES), format="markdown").split())
     assert "in each of 2 studies with different points, whose settings the seeds use in turn" in text
-    assert "5 seeds share 2 studies, so that intervals cover the variation of tuning only in part" in text
+    assert "Intervals and tests are of means over the seeds of each study" in text
 
 
 def test_the_figure_of_repeated_studies_has_one_line_per_entry(tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ import pandas as pd
 
 from optbench.analysis.compare import ALPHA, FEW_SEEDS
 from optbench.analysis.contrast import Contrast, contrast, size_contrast
-from optbench.analysis.frames import passages_frame
+from optbench.analysis.frames import passages_frame, worst_value
 from optbench.analysis.intervals import holm
 from optbench.analysis.matching import EntryPair, Matched, SuitePair, same_records, starts_alike
 from optbench.analysis.passages import passage_change
 from optbench.analysis.quantities import QUANTITIES, Quantity, by_seed, missing_seeds, worst_seeds
 from optbench.analysis.rows import TableRow, higher_is_better
-from optbench.analysis.table import final_values, worst_value
+from optbench.analysis.table import final_values
 from optbench.store import Results
 
 _Times = tuple[pd.DataFrame, pd.DataFrame]  # passages of a suite, before and after

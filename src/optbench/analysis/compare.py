@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -21,16 +22,24 @@ COLUMNS = ["a", "b", "n", "difference", "low", "high", "p", "p_holm", "sign_flip
 
 
 def all_pairs(
-    values: pd.DataFrame, test: Literal["paired_t", "sign_flip"] = "paired_t", resolution: float = 0.0
+    values: pd.DataFrame,
+    test: Literal["paired_t", "sign_flip"] = "paired_t",
+    resolution: float = 0.0,
+    shared_variances: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
     """Compare all pairs of columns of `values` (one row per seed, one column per entry, NaN if missing) over common seeds.
 
     One row per pair, columns a, b, n (common seeds), difference (mean of a - b) with the t interval low to high, p of
     the test, p_holm (adjusted over all pairs) and sign_flip_p. Fewer than 2 common seeds (6 for the sign-flip test) have
-    no p. A difference smaller than `resolution` is never significant: the evaluation grid does not show it.
+    no p. A difference smaller than `resolution` is never significant: the evaluation grid does not show it. `shared_variances`, by
+    column: of what all values of a column share (`t_interval`); an unknown one (NaN) gives neither interval nor p.
     """
     columns = _columns(values)
-    records = [_pair(columns, a, b, test, resolution) for a, b in itertools.combinations(columns, 2)]
+    shared = {name: (shared_variances or {}).get(name, 0.0) for name in columns}
+    records = [
+        _pair(columns, a, b, test, resolution, shared[a] + shared[b])
+        for a, b in itertools.combinations(columns, 2)
+    ]
     pairs = pd.DataFrame(records, columns=COLUMNS)
     pairs["p_holm"] = holm(pairs["p"].tolist())
     return pairs
@@ -70,9 +79,12 @@ def _pair(
     b: str,
     test: Literal["paired_t", "sign_flip"],
     resolution: float,
+    shared_variance: float,
 ) -> dict[str, object]:
     common = ~(np.isnan(columns[a]) | np.isnan(columns[b]))
-    found = paired_difference(columns[a][common].tolist(), columns[b][common].tolist())
+    found = paired_difference(
+        columns[a][common].tolist(), columns[b][common].tolist(), shared_variance=shared_variance
+    )
     p = found.p if test == "paired_t" else found.sign_flip_p
     if not math.isnan(p) and abs(found.mean) < resolution * (1 - 1e-9):
         p = 1.0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from math import isnan, nan
+from math import isfinite, isnan, nan
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -108,6 +108,35 @@ def is_worst(log: TrialLog) -> bool:
     return status in ("diverged", "out_of_memory") or (
         status == "failed" and log.finished.at_fault == "optimizer"
     )
+
+
+def worst_value(rows: Iterable[TableRow], metric: str, *, higher: bool) -> float:
+    """Return what a trial that diverged counts as: the worst possible value if the metric has one, else the worst value measured.
+
+    In results whose plan does not state ranges, the worst possible value of a metric where higher is better is 0.
+    """
+    rows = list(rows)
+    stated = [row.metric_ranges[metric] for row in rows if metric in row.metric_ranges]
+    limit = (stated[0][0] if higher else stated[0][1]) if stated else (0.0 if higher else None)
+    if limit is not None:
+        return float(limit)
+    seen = [
+        value
+        for row in rows
+        for log in row.logs
+        for values in _every_value(log, metric)
+        for value in values
+        if isfinite(value)
+    ]
+    return min(seen, default=nan) if higher else max(seen, default=nan)
+
+
+def _every_value(log: TrialLog, metric: str) -> Iterator[Iterable[float]]:
+    """Of all splits, at evaluations and at the end."""
+    for split in log.evaluations.metrics():
+        yield log.evaluations.metric(split, metric)
+    if log.finished is not None:
+        yield (of.get(metric, nan) for of in log.finished.final.values())
 
 
 def _names(row: TableRow) -> dict[str, Any]:

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtr, stdtrit
 
+from optbench.analysis.order_statistics import SPREAD_DEGREES
+
 #: fewest pairs with which a two-sided sign-flip test can reach 0.05: 2 / 2**6 = 0.031
 EXACT_TEST_SEEDS = 6
 
@@ -45,11 +47,15 @@ class Difference:
 
 
 def t_interval(
-    values: Sequence[float], level: float = 0.95, within: tuple[float, float] = (-math.inf, math.inf)
+    values: Sequence[float],
+    level: float = 0.95,
+    within: tuple[float, float] = (-math.inf, math.inf),
+    shared_variance: float = 0.0,
 ) -> Estimate:
     """Return mean +- t(n - 1) x std / sqrt(n). One value has no interval; none has no mean.
 
     `within` is the range of possible values: an end that leaves it is cut there, which takes nothing from the coverage.
+    `shared_variance` is that of what all values share, such as settings selected by one tuning study (`variance_of_best`).
     """
     n = len(values)
     if n == 0:
@@ -57,8 +63,18 @@ def t_interval(
     mean, std = _moments(values)
     if n == 1:
         return Estimate(1, mean, math.nan, math.nan, math.nan)
-    half = float(stdtrit(n - 1, (1 + level) / 2)) * std / math.sqrt(n)
+    error, degrees = _standard_error(std, n, shared_variance)
+    half = float(stdtrit(degrees, (1 + level) / 2)) * error
     return Estimate(n, mean, max(mean - half, within[0]), min(mean + half, within[1]), std)
+
+
+def _standard_error(std: float, n: int, shared_variance: float) -> tuple[float, float]:
+    """Return the standard error of a mean and its degrees of freedom, by Welch (1947) and Satterthwaite (1946)."""
+    of_mean = std / math.sqrt(n)
+    if shared_variance == 0:
+        return of_mean, n - 1
+    total = of_mean**2 + shared_variance
+    return math.sqrt(total), total**2 / (of_mean**4 / (n - 1) + shared_variance**2 / SPREAD_DEGREES)
 
 
 def _moments(values: Sequence[float]) -> tuple[float, float]:
@@ -89,24 +105,28 @@ def _root(numerator: int, denominator: int) -> float:
     return float(root << shift) if shift >= 0 else root / (1 << -shift)
 
 
-def paired_difference(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> Difference:
+def paired_difference(
+    a: Sequence[float], b: Sequence[float], level: float = 0.95, shared_variance: float = 0.0
+) -> Difference:
     """a[i] - b[i] over common seeds: interval and p of the paired t test, which takes differences as normal.
 
     Where all differences are equal the t test has nothing to go by (it would claim certainty from two seeds): p is
-    then that of the sign-flip test, 2 / 2**n, or 1 if they are all zero.
+    then that of the sign-flip test, 2 / 2**n, or 1 if they are all zero. `shared_variance` as in `t_interval`, of both sides; there
+    is no sign-flip test with it, since all pairs share it.
     """
     differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
-    estimate = t_interval(differences.tolist(), level)
+    estimate = t_interval(differences.tolist(), level, shared_variance=shared_variance)
     n = estimate.n
-    exact = sign_flip_p(differences)
+    exact = sign_flip_p(differences) if shared_variance == 0 else math.nan
     if n < 2:
         return Difference(n, estimate.mean, math.nan, math.nan, math.nan, exact)
     rounding = 1e-9 * max(np.abs(a).max(), np.abs(b).max())
-    if np.ptp(differences) <= rounding:
+    if shared_variance == 0 and np.ptp(differences) <= rounding:
         p = 1.0 if abs(estimate.mean) <= rounding else 2.0 ** (1 - n)
         return Difference(n, estimate.mean, estimate.mean, estimate.mean, p, exact)
-    t = estimate.mean / (estimate.std / math.sqrt(n))
-    return Difference(n, estimate.mean, estimate.low, estimate.high, float(2 * stdtr(n - 1, -abs(t))), exact)
+    error, degrees = _standard_error(estimate.std, n, shared_variance)
+    p = float(2 * stdtr(degrees, -abs(estimate.mean / error)))
+    return Difference(n, estimate.mean, estimate.low, estimate.high, p, exact)
 
 
 def sign_flip_p(differences: npt.NDArray[np.float64]) -> float:

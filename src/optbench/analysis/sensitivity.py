@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import gammaln
 
 from optbench.analysis.basins import Curve, basin_width, is_dense, width_over_seeds
 from optbench.analysis.intervals import t_interval
+from optbench.analysis.order_statistics import expected_best
 from optbench.analysis.rows import is_share
 from optbench.analysis.sweeps import Sweep, sweeps
 from optbench.store import Results
@@ -82,18 +82,6 @@ def extension(results: Results, extended: Extensions) -> Extensions | None:
                     max(now[1], before[1] + (side == "high")),
                 )
     return wider if wider != dict(extended) else None
-
-
-def expected_best(scores: Array, k: int) -> float:
-    """Expected best of k different points drawn at random from the grid: sum over j of C(j-1, k-1) / C(B, k) x v_(j).
-
-    The unbiased estimator of expected validation performance (Dodge et al., 1909.03004) by Tang et al., 2004.13705; on a grid it
-    speaks of points uniform over this grid.
-    """
-    ordered = np.sort(scores)
-    j = np.arange(1, len(ordered) + 1, dtype=float)
-    weights = np.exp(_log_choose(j - 1, k - 1) - _log_choose(float(len(ordered)), k))
-    return float(np.sum(np.where(j >= k, weights, 0.0) * ordered))
 
 
 def tunability(scores: Array) -> float:
@@ -235,8 +223,3 @@ def _edges(sweep: Sweep) -> list[tuple[str, str]]:
         if len(best) > 2 and best.max() > best.iloc[1:-1].max():
             found.append((axis, "low" if best.iloc[0] >= best.iloc[-1] else "high"))
     return found
-
-
-def _log_choose(n: Any, k: float) -> Any:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return gammaln(n + 1) - gammaln(k + 1) - gammaln(np.maximum(n - k, 0) + 1)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from optbench.analysis.frames import counts, is_worst, passages_frame
+from optbench.analysis.frames import counts, is_worst, passages_frame, worst_value
 from optbench.analysis.rows import TableRow, all_rows, higher_is_better
 from optbench.analysis.sweeps import validation_score
-from optbench.analysis.table import final_values, worst_value
+from optbench.analysis.table import final_values
 from optbench.analysis.trial_quantities import TrialQuantity, quantity_of
 from optbench.store import Results, SuiteResults
 from optbench.suite.axes import cell_name

@@ -9,10 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from optbench.analysis.frames import counts, first_holding, is_worst
+from optbench.analysis.frames import counts, first_holding, is_worst, worst_value
 from optbench.analysis.lengths import same_length
 from optbench.analysis.rows import TableRow, higher_is_better, sweep_rows, table_rows, value_range
-from optbench.analysis.table import worst_value
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.suite.grids import MAX_EXTENSIONS, Grid
 from optbench.suite.sweep import own_point, points

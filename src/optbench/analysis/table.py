@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import pandas as pd
 
 from optbench.analysis.censoring import median, median_interval, restricted_difference, restricted_mean
 from optbench.analysis.compare import against, all_pairs, top_group
-from optbench.analysis.frames import UNITS, counts, is_worst, passages_frame, plain_rows
+from optbench.analysis.frames import UNITS, counts, is_worst, passages_frame, plain_rows, worst_value
 from optbench.analysis.gradients import GRADIENTS, are_shown, mean_per_step
 from optbench.analysis.intervals import holm, t_interval
 from optbench.analysis.rows import (
@@ -25,6 +25,7 @@ from optbench.analysis.rows import (
     table_rows,
     value_range,
 )
+from optbench.analysis.tuning import TuningVariation, tuning_variation
 from optbench.events import Status
 from optbench.store import Results, TrialLog
 
@@ -90,9 +91,11 @@ def comparison(results: Results) -> pd.DataFrame:
             block = [row for row in rows if row.trial.workload_name == workload]
             metric = block[0].trial.workload.metrics[0]
             higher = higher_is_better(suite, block[0].trial.workload, metric)
+            variation = tuning_variation(suite, workload, metric)
+            of_times = tuning_variation(suite, workload, None)
             shared: dict[str, Record] = {}
             for alike in comparable(block):
-                shared |= _final_records(alike, metric, higher=higher)
+                shared |= _final_records(alike, metric, higher=higher, variation=variation)
             units = [unit for unit in UNITS if unit != GRADIENTS]
             if are_shown(block):
                 units.append(GRADIENTS)
@@ -103,7 +106,7 @@ def comparison(results: Results) -> pd.DataFrame:
                 times = of_target.get((suite.name, target), passages[:0])
                 reached: dict[str, Record] = {}
                 for alike in comparable(block):
-                    reached |= _target_records(alike, times, units)
+                    reached |= _target_records(alike, times, units, of_times)
                 for row in block:
                     keys = {
                         "suite": row.suite,
@@ -120,35 +123,6 @@ def comparison(results: Results) -> pd.DataFrame:
     gradients = GRADIENT_COLUMNS if any(GRADIENT_COLUMNS[0] in record for record in records) else ()
     table = pd.DataFrame(records, columns=[*COLUMNS[:2], *axes, *COLUMNS[2:], *finals, *gradients])
     return table.astype({"best_group": "boolean", "fastest_group": "boolean"})
-
-
-def worst_value(rows: Iterable[TableRow], metric: str, *, higher: bool) -> float:
-    """Return what a trial that diverged counts as: the worst possible value if the metric has one, else the worst value measured.
-
-    In results whose plan does not state ranges, the worst possible value of a metric where higher is better is 0.
-    """
-    rows = list(rows)
-    stated = [row.metric_ranges[metric] for row in rows if metric in row.metric_ranges]
-    limit = (stated[0][0] if higher else stated[0][1]) if stated else (0.0 if higher else None)
-    if limit is not None:
-        return float(limit)
-    seen = [
-        value
-        for row in rows
-        for log in row.logs
-        for values in _every_value(log, metric)
-        for value in values
-        if math.isfinite(value)
-    ]
-    return min(seen, default=math.nan) if higher else max(seen, default=math.nan)
-
-
-def _every_value(log: TrialLog, metric: str) -> Iterator[Iterable[float]]:
-    """Of all splits, at evaluations and at the end."""
-    for split in log.evaluations.metrics():
-        yield log.evaluations.metric(split, metric)
-    if log.finished is not None:
-        yield (of.get(metric, math.nan) for of in log.finished.final.values())
 
 
 def final_values(rows: list[TableRow], metric: str, *, higher: bool) -> pd.DataFrame:
@@ -173,11 +147,14 @@ def _final(log: TrialLog, estimand: str, metric: str, worst: float) -> float:
     return value if math.isfinite(value) else worst
 
 
-def _final_records(block: list[TableRow], metric: str, *, higher: bool) -> dict[str, Record]:
+def _final_records(
+    block: list[TableRow], metric: str, *, higher: bool, variation: TuningVariation
+) -> dict[str, Record]:
     """By config_id: everything that does not depend on a target."""
     values = final_values(block, metric, higher=higher)
     within = least, greatest = value_range(metric, block[0].metric_ranges)
-    pairs = all_pairs(values)
+    independent, shared = variation.independent(values), variation.shared(block)
+    pairs = all_pairs(independent, shared_variances=shared)
     best = top_group(pairs, higher_is_better=higher)
     baseline = next((row.config_id for row in block if row.baseline), block[0].config_id)
     differences = {pair["a"]: pair for pair in plain_rows(against(pairs, baseline))}
@@ -185,7 +162,11 @@ def _final_records(block: list[TableRow], metric: str, *, higher: bool) -> dict[
     for row in block:
         seen = values[row.config_id].dropna().tolist()
         imputed = sum(is_worst(log) for log in row.logs)
-        final = t_interval(seen, within=within)
+        final = t_interval(seen, within=within, shared_variance=shared[row.config_id])
+        if row.trial.label in variation.labels:
+            of_studies = independent[row.config_id].dropna().tolist()
+            means = t_interval(of_studies, within=within, shared_variance=shared[row.config_id])
+            final = replace(means, std=final.std)
         group = best.get(row.config_id)
         if imputed:  # a mean of measured and filled-in values is not normal: no interval, and no praise
             final = replace(final, low=math.nan, high=math.nan)
@@ -268,10 +249,12 @@ def _costs(row: TableRow) -> Record:
     }
 
 
-def _target_records(block: list[TableRow], times: pd.DataFrame, units: Sequence[str]) -> dict[str, Record]:
+def _target_records(
+    block: list[TableRow], times: pd.DataFrame, units: Sequence[str], variation: TuningVariation
+) -> dict[str, Record]:
     """By config_id: time to one target, in each of `units`."""
     times = times[times["config_id"].isin([row.config_id for row in block])]
-    fastest = _fastest(times)
+    fastest = _fastest(times, block, variation)
     tau = {unit: times[unit].max() for unit in UNITS}
     columns = {name: times[name].to_numpy() for name in _OF_PASSAGES}
     places = times.groupby("config_id", sort=False).indices
@@ -289,13 +272,18 @@ def _target_records(block: list[TableRow], times: pd.DataFrame, units: Sequence[
             record |= _to_target(own, unit, tau[unit])
         record["timed"] = int((~pd.isna(own["seconds"])).sum())
         records[row.config_id] = record
-    for config_id, more in _restricted_differences(block, times).items():
+    for config_id, more in _restricted_differences(block, times, variation).items():
         records[config_id] |= more
     return records
 
 
-def _restricted_differences(block: list[TableRow], times: pd.DataFrame) -> dict[str, Record]:
-    """By config_id, against the baseline: whoever never arrived counts with the longest budget."""
+def _restricted_differences(
+    block: list[TableRow], times: pd.DataFrame, variation: TuningVariation
+) -> dict[str, Record]:
+    """By config_id, against the baseline: whoever never arrived counts with the longest budget.
+
+    No p where the seeds of one side share the settings of a study: the permutation test needs independent trials.
+    """
     baseline = next((row.config_id for row in block if row.baseline), block[0].config_id)
     unit = next((unit for unit in UNITS if times[unit].notna().all()), None)
     if unit is None or times.empty:
@@ -308,9 +296,14 @@ def _restricted_differences(block: list[TableRow], times: pd.DataFrame) -> dict[
     if baseline not in sides or not others:
         return {}
     found = [restricted_difference(*sides[config_id], *sides[baseline], tau) for config_id in others]
+    tuned = {row.config_id for row in block if row.trial.label in variation.labels}
+    known = [
+        math.nan if tuned & {config_id, baseline} else of.p
+        for config_id, of in zip(others, found, strict=True)
+    ]
     return {
         config_id: {"restricted_difference": of.mean, "restricted_difference_p": p, "restricted_unit": unit}
-        for config_id, of, p in zip(others, found, holm([of.p for of in found]), strict=True)
+        for config_id, of, p in zip(others, found, holm(known), strict=True)
     }
 
 
@@ -335,7 +328,9 @@ def _to_target(own: Mapping[str, npt.NDArray[Any]], unit: str, tau: float) -> Re
     return record | ({"interval_note": interval.reason if is_known else ""} if unit == "epochs" else {})
 
 
-def _fastest(times: pd.DataFrame) -> dict[str, bool | None]:
+def _fastest(
+    times: pd.DataFrame, block: list[TableRow], variation: TuningVariation
+) -> dict[str, bool | None]:
     """Restricted times in epochs, paired by seed, by sign-flip test; whoever never arrived gets the longest budget.
 
     An imported log may have no epochs: then in steps, or in another unit that it has.
@@ -348,4 +343,5 @@ def _fastest(times: pd.DataFrame) -> dict[str, bool | None]:
     grid = (
         float((times[unit] - times[f"{unit}_low"])[times["reached"]].max()) if times["reached"].any() else 0.0
     )
-    return top_group(all_pairs(values, "sign_flip", grid), higher_is_better=False)
+    pairs = all_pairs(variation.independent(values), "sign_flip", grid, variation.shared(block))
+    return top_group(pairs, higher_is_better=False)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from optbench.analysis.frames import counts, first_holding, is_worst
-from optbench.analysis.rows import TableRow, higher_is_better, table_rows, tuning_rows
-from optbench.analysis.sensitivity import expected_best
-from optbench.analysis.table import worst_value
+from optbench.analysis.frames import counts, first_holding, is_worst, worst_value
+from optbench.analysis.order_statistics import expected_best, expected_best_interval, variance_of_best
+from optbench.analysis.rows import TableRow, higher_is_better, table_rows, tuning_rows, value_range
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.suite.spaces import Point, Space, positions, spaces_of, tuned_arguments
 from optbench.suite.tuning import TIME_TO_TARGET, Tuning
@@ -36,7 +35,6 @@ COLUMNS = (
     *("best", "best_trial", "tuned", "fresh", "fresh_n", "optimism", "edge", "diverged", "pruned"),
     *("tuning_steps", "tuning_epochs", "tuning_seconds", "expected_best"),
 )
-_RESAMPLES = 200
 _EDGE = 0.05  # share of a space at each end within which a selected value is at the edge
 
 
@@ -334,18 +332,69 @@ def expected_curve(study: Study) -> npt.NDArray[np.float64]:
 
 
 def expected_band(study: Study) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return a pointwise 95 % interval of `expected_curve`: percentiles over resampled trials (bootstrap, fixed seed).
+    """Return a pointwise 95 % interval of `expected_curve` (`expected_best_interval`), within the range of the metric.
 
-    It is the uncertainty of the tuning: other points of the same space would give another curve.
+    It is the uncertainty of the tuning: other points of the same space would give another curve. Empty with an adaptive sampler, whose
+    trials depend on each other.
     """
-    random, sign = np.random.RandomState(0), 1.0 if study.higher else -1.0
-    n = len(study.scores)
-    curves = [
-        [sign * expected_best(scores, k) for k in range(1, study.budget + 1)]
-        for scores in sign * study.scores[random.randint(n, size=(_RESAMPLES, n))]
-    ]
-    low, high = np.percentile(curves, (2.5, 97.5), axis=0)
+    if study.tuning.is_adaptive:
+        return np.array([]), np.array([])
+    sign = 1.0 if study.higher else -1.0
+    ends = [expected_best_interval(sign * study.scores, k) for k in range(1, study.budget + 1)]
+    within = value_range(study.metric, study.rows[0].metric_ranges)
+    low, high = np.clip(np.sort(sign * np.array(ends), axis=1), *within).T
     return low, high
+
+
+@dataclass(frozen=True)
+class TuningVariation:
+    """How tuning limits what the seeds of a workload show: seeds that share the settings of a study are not independent of each other."""
+
+    labels: frozenset[str] = frozenset()
+    """Of the tuned entries; empty if each seed has the settings of its own study."""
+    study_of_seed: dict[int, int] = field(default_factory=dict)
+    """Number of the study whose settings a seed of these entries uses."""
+    shared_variances: dict[str, float] = field(default_factory=dict)
+    """By label, with a single study: variance of the metric between studies, estimated from the trials of this one. NaN: unknown."""
+
+    def shared(self, rows: Sequence[TableRow]) -> dict[str, float]:
+        """Return the variances by config_id; 0 for entries that are not tuned."""
+        return {row.config_id: self.shared_variances.get(row.trial.label, 0.0) for row in rows}
+
+    def independent(self, values: pd.DataFrame) -> pd.DataFrame:
+        """Return means over the seeds of each study, if seeds share several studies. `values`: one row per seed."""
+        if len(set(self.study_of_seed.values())) < 2:
+            return values
+        planned = values[values.index.isin(self.study_of_seed)]
+        return planned.groupby(planned.index.map(self.study_of_seed)).mean()
+
+
+def tuning_variation(suite: SuiteResults, workload: str, metric: str | None) -> TuningVariation:
+    """Return how the outcome of a workload varies between tuning studies.
+
+    A single study: half the mean squared difference between the trials selected from two random halves of it (`variance_of_best`),
+    by `metric` on the validation split at the end of tuning trials. Without a metric (times to target) it is unknown.
+    """
+    own = [study for study in studies(Results((suite,))) if study.workload == workload]
+    if not own or suite.plan is None or own[0].tuning.studies >= len(suite.plan.seeds):
+        return TuningVariation()
+    count = own[0].tuning.studies
+    of_seed = {seed: position % count for position, seed in enumerate(suite.plan.seeds)}
+    variances = {study.label: _variance(study, own, metric) for study in own} if count == 1 else {}
+    return TuningVariation(frozenset(study.label for study in own), of_seed, variances)
+
+
+def _variance(study: Study, all_studies: Sequence[Study], metric: str | None) -> float:
+    """Return the variance of `metric` of the trial that half of the trials would select; NaN where trials depend on each other."""
+    if study.best is None or metric is None or study.tuning.is_adaptive or len(study.rows) < 2:
+        return math.nan
+    higher = higher_is_better(study.suite, study.rows[0].trial.workload, metric)
+    worst = worst_value([row for one in all_studies for row in one.rows], metric, higher=higher)
+    values = np.array([_score(row, metric, worst) for row in study.rows])
+    sign = 1.0 if study.higher else -1.0
+    goodness = sign * study.scores if study.ranks is None else -study.ranks
+    order = np.argsort(goodness, kind="stable")
+    return variance_of_best(values[order], len(values) // 2)
 
 
 def _edges(study: Study) -> Iterator[str]:

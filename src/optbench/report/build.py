@@ -36,6 +36,19 @@ from optbench.store import Results, SuiteResults
 from optbench.suite.tuning import Tuning
 from optbench.suite.types import Optimizer
 
+_SINGLE_STUDY = (
+    "Intervals and tests of the final metric include the variation of tuning, estimated from random halves of the trials; times are "
+    "those of the selected settings only, and have no tests (with as many studies as seeds, each seed has its own settings)."
+)
+_ADAPTIVE_STUDY = (
+    "No intervals and tests: the trials of one study with an adaptive sampler depend on each other, so that the variation of tuning is "
+    "not known (with as many studies as seeds, each seed has its own settings)."
+)
+_SHARED_STUDIES = (
+    "Intervals and tests are of means over the seeds of each study, so that they include the variation of tuning (with as many "
+    "studies as seeds, each seed has its own settings)."
+)
+
 
 def build(results: Results) -> Report:
     """Return the report with one section per suite and one block per workload, question and published table."""
@@ -57,6 +70,7 @@ def build(results: Results) -> Report:
                 imported=_imported(suite),
                 alone=len(workloads) == 1,
                 tuned=_tuned(suite),
+                several_studies=_seeds_share_studies(suite),
             )
             for workload in workloads
         )
@@ -116,6 +130,7 @@ def _block(
     imported: str,
     alone: bool,
     tuned: str,
+    several_studies: bool,
 ) -> Block:
     workload = rows[0].trial.workload
     targets = list(dict.fromkeys(table["target"]))
@@ -129,7 +144,8 @@ def _block(
         baseline = clean(str(first.loc[first["baseline"], "optimizer"].iloc[0]))
         metric = clean(str(first["metric"].iloc[0]))
         caption = f"Difference of the final {metric} from {baseline}, paired by seed"
-        tables.append(_table(caption, difference_columns(others), others, detail=True))
+        columns = difference_columns(others, "studies" if several_studies else "seeds")
+        tables.append(_table(caption, columns, others, detail=True))
     facts = [
         f"{workload.model.name} on {workload.data.name}",
         f"batch size {workload.batch_size}",
@@ -155,18 +171,23 @@ def _tuned(suite: SuiteResults) -> str:
     fixed = [clean(label) for label, entry in entries.items() if not entry.is_tuned]
     trials = "all" if tuning["trials"] is None else tuning["trials"]
     text = f"Hyperparameters: the best of {trials} tuning trials per optimizer by validation, trained on fresh seeds"
-    studies, seeds = tuning.get("studies", 1), len(resolved["seeds"])
+    studies, seeds, uncertainty = tuning.get("studies", 1), len(resolved["seeds"]), ""
     if studies > 1:
         text += f"; in each of {studies} studies with different points, whose settings the seeds use in turn"
-    if 1 < studies < seeds:
-        text += (
-            f"; {seeds} seeds share {studies} studies, so that intervals cover the variation of tuning only in part "
-            f"(with studies: {seeds} each seed has its own)"
-        )
     if len(fixed) == len(entries):
         text, fixed = "Hyperparameters as configured", []
+    elif studies < seeds:
+        single = _ADAPTIVE_STUDY if Tuning.model_validate(tuning).is_adaptive else _SINGLE_STUDY
+        uncertainty = f" {single if studies == 1 else _SHARED_STUDIES}"
     text = f"{text}; as configured: {', '.join(fixed)}." if fixed else f"{text}."
-    return f"{text} {protocol_text(Tuning.model_validate(tuning), seeds)}".strip()
+    return f"{text}{uncertainty} {protocol_text(Tuning.model_validate(tuning), seeds)}".strip()
+
+
+def _seeds_share_studies(suite: SuiteResults) -> bool:
+    """Return whether several seeds use the settings of each of several studies."""
+    resolved = suite.plan.resolved if suite.plan is not None else {}
+    studies: int = (resolved.get("tuning") or {}).get("studies", 1)
+    return 1 < studies < len(resolved.get("seeds", ()))
 
 
 def _imported(suite: SuiteResults) -> str:

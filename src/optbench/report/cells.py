@@ -53,7 +53,7 @@ def passage_columns(table: pd.DataFrame) -> list[Column]:
     return [_optimizer(table), *_passages(table), _seeds(table)]
 
 
-def difference_columns(table: pd.DataFrame) -> list[Column]:
+def difference_columns(table: pd.DataFrame, unit_of_pairs: str = "seeds") -> list[Column]:
     unit = " (points)" if is_share(str(table["metric"].iloc[0])) else ""
 
     def show(value: float) -> str:
@@ -74,7 +74,7 @@ def difference_columns(table: pd.DataFrame) -> list[Column]:
         Column(f"difference{unit}", difference),
         Column("95 % interval", interval),
         Column("p (Holm)", lambda row: Cell(p_value(row["difference_p"]))),
-        Column("seeds", lambda row: Cell(count(row["difference_n"]))),
+        Column(unit_of_pairs, lambda row: Cell(count(row["difference_n"]))),
     ]
 
 

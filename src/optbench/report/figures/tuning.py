@@ -1,4 +1,4 @@
-"""Expected best metric by number of tuning trials, with a band over resampled trials."""
+"""Expected best metric by number of tuning trials, with an interval."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def drawings(material: Material) -> Iterator[Drawing]:
         label = f"expected best validation {name}"
         y = Axis(label, format_of(metric), higher_is_better=of_workload[0].higher)
         notes = (
-            "Expected best metric of the first trials in random order (Tang et al. 2020). Band: 95\u00a0%, over resampled trials.",
+            "Expected best metric of the first trials in random order (Tang et al. 2020). "
+            "Band: 95\u00a0%, from disjoint subsets of the trials; none with an adaptive sampler.",
         )
         yield Drawing(
             file_stem("tuning", suite if material.several_suites else "", workload if several else ""),
