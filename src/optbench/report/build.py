@@ -11,6 +11,7 @@ from optbench.analysis.costs import costs_frame
 from optbench.analysis.frames import plain_rows
 from optbench.analysis.horizons import horizons_frame
 from optbench.analysis.implementations import capture_note, compile_note, steps_ran
+from optbench.analysis.inclusions import inclusions_frame
 from optbench.analysis.published import verdicts_frame
 from optbench.analysis.rows import TableRow, table_rows
 from optbench.analysis.sensitivity import sensitivity_frame
@@ -56,7 +57,7 @@ def build(results: Results) -> Report:
     horizons = horizons_frame(results)
     verdicts, sensitivity = verdicts_frame(results), sensitivity_frame(results)
     statements, tuning = statements_frame(results), tuning_frame(results)
-    times = sweep_times_frame(results)
+    inclusions, times = inclusions_frame(results), sweep_times_frame(results)
     warnings, costs = warnings_frame(results), costs_frame(results, table)
     sections = []
     for suite in results.suites:
@@ -80,7 +81,11 @@ def build(results: Results) -> Report:
             facts = dict.fromkeys(block.measured_on for block in blocks if block.measured_on)
             by_axes = replace(by_axes, measured_on="; ".join(facts))
             blocks = (by_axes,) if alone(rows) else (by_axes, *blocks)
-        blocks += tuple(tuning_blocks(tuning[tuning["suite"] == suite.name]))
+        blocks += tuple(
+            tuning_blocks(
+                tuning[tuning["suite"] == suite.name], inclusions[inclusions["suite"] == suite.name]
+            )
+        )
         blocks += tuple(cost_blocks(costs[costs["suite"] == suite.name], rows))
         summary = summary_block(suite)
         blocks += (summary,) if summary is not None else ()

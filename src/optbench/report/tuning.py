@@ -20,15 +20,18 @@ CAPTION = "Tuning"
 _SHOWN_AT = (1, 3, 5, 10, 20, 50)  # numbers of trials at which the expected best is shown
 
 
-def tuning_blocks(tuning: pd.DataFrame) -> list[Block]:
-    """Return one block per workload. `tuning`: the rows of one suite (`analysis.tuning.tuning_frame`)."""
+def tuning_blocks(tuning: pd.DataFrame, inclusions: pd.DataFrame) -> list[Block]:
+    """Return one block per workload. `tuning`: the rows of one suite (`analysis.tuning.tuning_frame`); `inclusions`: its entries that are
+    worse than their special cases (`analysis.inclusions.inclusions_frame`).
+    """
     several = tuning["workload"].nunique() > 1
     return [
-        _block(table, str(name) if several else "") for name, table in tuning.groupby("workload", sort=False)
+        _block(table, inclusions[inclusions["workload"] == name], str(name) if several else "")
+        for name, table in tuning.groupby("workload", sort=False)
     ]
 
 
-def _block(table: pd.DataFrame, workload: str) -> Block:
+def _block(table: pd.DataFrame, inclusions: pd.DataFrame, workload: str) -> Block:
     metric = metric_name(str(table["metric"].iloc[0]))
     several_studies = bool(table["study"].max() > 1)
     most = int(table["trials"].max())
@@ -65,7 +68,7 @@ def _block(table: pd.DataFrame, workload: str) -> Block:
         facts="",
         tables=tuple(tables),
         notes=tuple(_notes(table)),
-        warnings=tuple(_warnings(table)),
+        warnings=(*_warnings(table), *_too_small(inclusions)),
         measured_on="",
     )
 
@@ -149,6 +152,14 @@ def _warnings(table: pd.DataFrame) -> Iterator[str]:
     for row in lost.to_dict("records"):
         consequence = "its seeds are missing" if table["study"].max() > 1 else "it has no row in the table"
         yield f"no tuning trial of {_name(row, table)} trained: {consequence}"
+
+
+def _too_small(inclusions: pd.DataFrame) -> Iterator[str]:
+    for row in inclusions.to_dict("records"):
+        yield (
+            f"the search space of {clean(row['general'])} or its number of trials is too small: it is significantly worse than "
+            f"{clean(row['special'])}, which is its special case with {row['how']} (Choi et al. 2019, 1910.05446)"
+        )
 
 
 def _name(row: Mapping[Any, Any], table: pd.DataFrame) -> str:
