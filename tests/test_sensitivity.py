@@ -211,11 +211,13 @@ def results(
     seeds: int = 5,
     factors: tuple[float, ...] = FACTORS,
     without: Callable[[Trial], bool] = lambda trial: False,
+    extend: bool = True,
     **changes: Any,
 ) -> Results:
     """`score(label, factor, seed)` is the accuracy; None diverges."""
     optimizers = {label: {"use": "sgd", "lr": lr} for label, lr in (("SGD", 0.1), ("Adam", 0.001))}
-    suite = a_suite((), seeds, optimizers=optimizers, sensitivity={"lr": list(factors)}, **changes)
+    grid = {"factors": list(factors), "extend": extend}
+    suite = a_suite((), seeds, optimizers=optimizers, sensitivity={"lr": grid}, **changes)
     (root / "digits.yaml").parent.mkdir(parents=True, exist_ok=True)
     from optbench.suite.dump import dump_text
 
@@ -312,6 +314,14 @@ def test_an_optimum_at_the_edge_widens_the_grid_for_all_entries_at_most_twice(tm
     assert len(wider) == len(plan(load(tmp_path / "digits.yaml"))) + 2 * 5 * 3
     assert extension(found, {"lr": (0, 2)}) is None
     assert extension(results(tmp_path / "b", hill(1)), {}) is None
+
+
+def test_a_grid_that_must_not_be_extended_stays_as_written(tmp_path: Path) -> None:
+    def rising(label: str, factor: float, seed: int) -> float:
+        return 0.5 + 0.05 * math.log10(factor)
+
+    assert extension(results(tmp_path / "a", rising), {}) == {"lr": (0, 1)}
+    assert extension(results(tmp_path / "b", rising, extend=False), {}) is None
 
 
 def test_a_flat_grid_has_no_optimum_at_its_edge(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from optbench.analysis.basins import Curve, basin_width, is_dense, width_over_se
 from optbench.analysis.intervals import t_interval
 from optbench.analysis.order_statistics import expected_best
 from optbench.analysis.rows import is_share
-from optbench.analysis.sweeps import Sweep, sweeps
+from optbench.analysis.sweeps import Sweep, grids_of, sweeps
 from optbench.store import Results
 from optbench.suite.grids import MAX_EXTENSIONS
 from optbench.suite.sweep import Extensions
@@ -66,9 +66,10 @@ def widths(sweep: Sweep, margin: str = "width_1") -> pd.Series | None:
 def extension(results: Results, extended: Extensions) -> Extensions | None:
     """How far the grids should reach next: a side grows for all entries alike where some entry's optimum lies at it.
 
-    None if no optimum does, if trials are missing, or if a grid has grown as often as it may.
+    None if no optimum does, if trials are missing, or if a grid has grown as often as it may or has `extend: false`.
     """
     found = sweeps(results)
+    fixed = {name for suite in results.suites for name, grid in grids_of(suite).items() if not grid.extend}
     if not found or not all(sweep.complete for sweep in found):
         return None
     wider = dict(extended)
@@ -76,7 +77,7 @@ def extension(results: Results, extended: Extensions) -> Extensions | None:
         for axis, side in _edges(sweep):
             name = axis.split(".")[-1] if axis[0].isdigit() else axis
             now, before = wider.get(name, (0, 0)), extended.get(name, (0, 0))
-            if sum(before) < MAX_EXTENSIONS:
+            if sum(before) < MAX_EXTENSIONS and name not in fixed:
                 wider[name] = (
                     max(now[0], before[0] + (side == "low")),
                     max(now[1], before[1] + (side == "high")),

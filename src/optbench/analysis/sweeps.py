@@ -72,7 +72,7 @@ def is_point(values: dict[str, float], point: dict[str, float]) -> bool:
 
 
 def _of_suite(suite: SuiteResults) -> Iterator[Sweep]:
-    swept = sweep_rows(Results((suite,))) if _grids(suite) else []
+    swept = sweep_rows(Results((suite,))) if grids_of(suite) else []
     timed = table_rows(Results((suite,))) if swept else []
     names = dict.fromkeys((row.trial.workload_name, row.trial.label) for row in swept)
     for workload, label in names:
@@ -144,13 +144,13 @@ def _sweep(suite: SuiteResults, rows: list[TableRow], own: TableRow | None, othe
 
 def _centre(suite: SuiteResults, rows: list[TableRow]) -> TableRow | None:
     """The point that is the entry itself."""
-    own = _key(own_point(_grids(suite), rows[0].trial.entry))
+    own = _key(own_point(grids_of(suite), rows[0].trial.entry))
     return next((row for row in rows if _key(row.trial.point) == own), None)
 
 
 def _is_extension(suite: SuiteResults, own: TableRow, keys: list[Key]) -> bool:
     """Whether the entry's own point lies where the grid was extended to."""
-    grids, mine = _grids(suite), _key(own.trial.point)
+    grids, mine = grids_of(suite), _key(own.trial.point)
     widest = dict.fromkeys(grids, (MAX_EXTENSIONS, MAX_EXTENSIONS))
     reach = {_key(point) for point in points(grids, own.trial.entry, widest, with_own=True)}
     others = [dict(key) for key in keys if key != mine]
@@ -201,7 +201,7 @@ def _reached(row: TableRow) -> pd.Series:
 
 def _own_values(suite: SuiteResults, swept: TableRow, own: TableRow | None) -> dict[str, float]:
     """What the entry itself has for the swept hyperparameters: as written, else as its class resolved it."""
-    written = own_point(_grids(suite), swept.trial.entry)
+    written = own_point(grids_of(suite), swept.trial.entry)
     starts = [log.started for log in own.logs if log.started is not None] if own is not None else []
     resolved = starts[0].hyperparameters[0] if starts and starts[0].hyperparameters else {}
     found = {name: written.get(name, resolved.get(name)) for name in swept.trial.point}
@@ -211,13 +211,14 @@ def _own_values(suite: SuiteResults, swept: TableRow, own: TableRow | None) -> d
 def _own_key(suite: SuiteResults, own: TableRow, values: dict[str, float]) -> Key | None:
     """The entry's own place on the grid; None if it has none there."""
     try:
-        grid = points(_grids(suite), own.trial.entry, with_own=True)
+        grid = points(grids_of(suite), own.trial.entry, with_own=True)
     except ValueError:
         return None
     key = _key(values)
     return key if key in {_key(point) for point in grid} else None
 
 
-def _grids(suite: SuiteResults) -> dict[str, Grid]:
+def grids_of(suite: SuiteResults) -> dict[str, Grid]:
+    """Return the grids of a suite by hyperparameter, as written."""
     written = suite.plan.resolved.get("sensitivity", {}) if suite.plan is not None else {}
     return {name: Grid.model_validate(grid) for name, grid in written.items()}

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from optbench.suite.amounts import Number, Strict, Whole
+from optbench.suite.amounts import Flag, Number, Strict, Whole
 
 MAX_POINTS = 10_000
 #: maximum number of extensions when an optimum is at the edge of a grid (decision 10)
@@ -25,6 +25,8 @@ class Grid(Strict):
     """Minimum and maximum of `points` values that are evenly spaced on a logarithmic scale."""
     points: Whole | None = Field(default=None, ge=2, le=MAX_POINTS)
     """Number of values, with `log`."""
+    extend: Flag = True
+    """Whether the grid grows, for all entries alike, if the best point is at its edge. false: the values stay as written."""
 
     @model_validator(mode="before")
     @classmethod
