@@ -316,6 +316,7 @@ def test_a_trial_takes_the_slots_of_its_devices() -> None:
         ),
         ("  sync_batch_norm: true\n", "", "", "requires `devices` above 1"),
         ("  devices: 0\n", "", "", "devices"),
+        ("  nodes: 2\n", "", "", "a trial does not span machines: remove 'nodes'"),
     ],
 )
 def test_check_reports_what_several_devices_do_not_support(

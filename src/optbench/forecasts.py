@@ -53,15 +53,24 @@ class Forecast:
     optimizer: OptimizerMemory
     average_bytes: int = 0  # of the moving average of the weights
     measured_bytes: int | None = None
+    devices: int = 1  # of which the sizes are those of one
+    sharding: str = "none"
+    bucket_bytes: int = 0  # gradients on their way between devices
+    whole_parameter_bytes: int | None = (
+        None  # of the trainable parameters of all devices; None: of one device
+    )
 
     @property
     def resident_bytes(self) -> int | None:
-        """Memory that is kept between steps: parameters, buffers, moving average, optimizer state, and the batch."""
+        """Memory that is kept between steps: parameters, buffers, moving average, optimizer state, and the batch.
+
+        With several devices, also the buckets in which gradients are averaged.
+        """
         if self.optimizer.state_bytes is None:
             return None
         model = self.model
         kept = model.parameter_bytes + model.fixed_bytes + model.batch_bytes
-        return kept + self.average_bytes + self.optimizer.state_bytes
+        return kept + self.average_bytes + self.bucket_bytes + self.optimizer.state_bytes
 
     @property
     def total_bytes(self) -> int | None:
@@ -84,4 +93,8 @@ class Forecast:
 
     def multiple(self, size: int | None) -> float:
         """`size` over the bytes of the trainable parameters; NaN if unknown."""
-        return float("nan") if size is None else size / self.model.parameter_bytes
+        return (
+            float("nan")
+            if size is None
+            else size / (self.whole_parameter_bytes or self.model.parameter_bytes)
+        )

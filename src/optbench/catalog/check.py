@@ -74,7 +74,7 @@ def _problems(loaded: Loaded, data_root: Path, *, build_models: bool) -> list[Pr
         found += metric_findings(workload, folder, path, infos[name])
         found += size_findings(workload, path, infos[name])
         found += task_findings(workload, folder, path, infos[name])
-        found += device_findings(suite, workload, path, infos[name])
+        found += device_findings(suite, workload, folder, path, infos[name])
     found += schedule_findings(suite.schedule, folder, ("schedule",))
     found += component_findings("initialisations", suite.init, folder, ("init",))
     if suite.baseline is not None and suite.baseline not in suite.optimizers:

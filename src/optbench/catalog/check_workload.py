@@ -12,6 +12,7 @@ from optbench.catalog.check_component import component_findings, said
 from optbench.catalog.data_sets import describe_data, task_of
 from optbench.catalog.metric_contract import metric_facts, metric_problems
 from optbench.catalog.model_facts import NAMES, model_facts
+from optbench.catalog.sharding import IMPLEMENTATIONS, why_not_sharded
 from optbench.catalog.signatures import signature
 from optbench.catalog.task_types import task_module
 from optbench.catalog.types import DataInfo
@@ -142,13 +143,17 @@ def size_findings(workload: Workload, path: TypedPath, info: DataInfo | None) ->
 
 
 def device_findings(
-    suite: Suite, workload: Workload, path: TypedPath, info: DataInfo | None
+    suite: Suite, workload: Workload, folder: Path, path: TypedPath, info: DataInfo | None
 ) -> Iterator[Finding]:
     """Yield settings that require several devices per trial, and settings that several devices do not support."""
     if workload.devices == 1:
         if workload.sync_batch_norm:
             yield (*path, "sync_batch_norm"), "requires `devices` above 1: one device computes whole batches"
+        if workload.sharding != "none":
+            yield (*path, "sharding"), "requires `devices` above 1: there is nothing to divide"
         return
+    if workload.sharding != "none":
+        yield from _sharding(suite, workload, folder, path)
     here = (*path, "devices")
     if suite.cuda_graph == "on":
         yield here, "training on several devices is not captured: expected `cuda_graph: auto` or off"
@@ -166,6 +171,38 @@ def device_findings(
             yield (
                 ("optimizers", label, setting),
                 "its gradients are not averaged over several processes: expected `devices: 1`",
+            )
+
+
+def _sharding(suite: Suite, workload: Workload, folder: Path, path: TypedPath) -> Iterator[Finding]:
+    here = (*path, "sharding")
+    if suite.precision == "fp16":
+        yield here, "fp16 scales whole gradients: expected precision bf16 or fp32"
+    if suite.implementation not in IMPLEMENTATIONS:
+        expected = ", ".join(IMPLEMENTATIONS)
+        yield (
+            here,
+            f"`implementation: {suite.implementation}` does not run on a part of the parameters; expected one of {expected}",
+        )
+    if workload.compile and workload.sharding == "full":
+        yield (
+            here,
+            "`full` gathers parameters during the passes, which are not compiled: expected `compile: false`",
+        )
+    for label, entry in suite.optimizers.items():
+        for position, rule in enumerate(entry.rules):
+            of_rule: TypedPath = ("optimizers", label, "rules", position)
+            if reason := why_not_sharded(rule.use, str(folder)):
+                yield (*of_rule, "use"), reason
+            elif rule.arguments.get("fused"):
+                yield (
+                    (*of_rule, "arguments", "fused"),
+                    "a fused step does not run on a part of the parameters: expected false",
+                )
+        if entry.closure:
+            yield (
+                ("optimizers", label, "closure"),
+                "a closure needs whole parameters: expected `sharding: none`",
             )
 
 

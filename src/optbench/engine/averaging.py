@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from optbench.engine.sharding import local
+
 
 class MovingAverage:
     """Exponential moving average of parameters and buffers, real and complex: average += (1 - decay) (current - average)."""
@@ -74,7 +76,7 @@ def _real(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _state(model: nn.Module) -> Iterator[Tensor]:
-    yield from model.parameters()
+    yield from (local(parameter) for parameter in model.parameters())
     yield from model.buffers()
 
 

@@ -29,6 +29,17 @@ def distribute(session: Session) -> None:
             "expected `devices: 1`"
         )
     ranks.seed_passes(session.trial.seed, session.device)
+    if session.trial.workload.sharding != "none":
+        if protocol.has_closure:
+            raise OptbenchError(
+                f"the optimizer of '{session.trial.label}' calls a closure, which needs whole parameters: expected `sharding: none`"
+            )
+        if session.scaler is not None:
+            raise OptbenchError(
+                "fp16 scales whole gradients: with `sharding` expected precision bf16 or fp32"
+            )
+    if session.is_split:
+        return
     unused = _has_unused(session)
     session.parallel = DistributedDataParallel(
         session.forward,  # a module, or a compiled one
@@ -44,7 +55,7 @@ def distribute(session: Session) -> None:
 
 def check_equal(session: Session, step: int) -> None:
     """Raise `OptimizerFault` if the parameters differ between ranks: an optimizer depends on more than gradients and state."""
-    if session.ranks.size == 1:
+    if session.ranks.size == 1 or session.is_split:
         return
     values = torch.stack(
         [torch.stack([p.detach().double().sum(), p.detach().double().norm()]) for p in session.parameters]

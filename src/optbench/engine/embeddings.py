@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from optbench.engine.sharding import whole
+
 
 def largest_row_norm(model: nn.Module) -> float | None:
     """Return the largest L2 norm of a row of all embedding tables; None for a model without one."""
@@ -14,4 +16,4 @@ def largest_row_norm(model: nn.Module) -> float | None:
     if not tables:
         return None
     with torch.no_grad():
-        return max(float(table.norm(dim=1).max()) for table in tables)
+        return max(float(whole(table.norm(dim=1).max())) for table in tables)

@@ -297,11 +297,15 @@ class _Run:
         return None
 
     def _measure(self, split: SplitName) -> dict[str, float]:
-        """Return the metrics of a split, measured by rank 0 with the weights that all ranks have."""
-        metrics: dict[str, float] = self.ranks.from_first(
-            lambda: measure(self.session, split, self._abort_if_stopping), (_Abandoned,)
-        )
-        return metrics
+        """Return the metrics of a split, measured by rank 0 with the weights that all ranks have, or by all ranks if they are split."""
+
+        def measured() -> dict[str, float]:
+            return measure(self.session, split, self._abort_if_stopping)
+
+        if self.session.is_split:
+            of_rank = measured()
+            return self.ranks.from_first(lambda: of_rank)  # type: ignore[no-any-return]
+        return self.ranks.from_first(measured, (_Abandoned,))  # type: ignore[no-any-return]
 
     def _noise(self) -> GradientNoise | None:
         return gradient_noise(self.session) if "noise" in self.trial.workload.study else None
@@ -322,10 +326,14 @@ class _Run:
 
     def _abort_if_stopping(self) -> None:
         """Called between the batches of an evaluation: abort it `EVALUATION_SECONDS` after a stop request."""
+        aborts: float = False
         if self.should_stop():
             self.stop_requested_at = self.stop_requested_at or now()
-            if now() - self.stop_requested_at > EVALUATION_SECONDS:
-                raise _Abandoned
+            aborts = now() - self.stop_requested_at > EVALUATION_SECONDS
+        if self.session.is_split:
+            [aborts] = self.ranks.agree(aborts)
+        if aborts:
+            raise _Abandoned
 
     def _completed(self) -> Finished:
         """Measure test metrics for both estimands, then memory, whose extra steps must come after the last use of the weights."""
@@ -343,7 +351,7 @@ class _Run:
         ):
             final["best_validation"] = dict(final["last"])  # the same weights
         elif progress.best is not None:
-            session.model.load_state_dict(progress.best.weights)
+            session.load_weights(progress.best.weights)
             session.model.eval()
             with self._evaluating():
                 final["best_validation"] = self._measure("test")
@@ -357,6 +365,9 @@ class _Run:
         session, self.exact = self.session, False
         self.progress.note_state(session)
         state_bytes, self.state_note = self.progress.state_memory.bytes, self.progress.state_memory.note
+        if self.ranks.size > 1:
+            known = [one for one in self.ranks.gather(state_bytes) if one is not None]
+            state_bytes = max(known, default=None)
         loss = torch.zeros((), device=self.device)
         closure = (lambda: loss) if session.optimizers.needs_closure else None
         try:

@@ -8,6 +8,7 @@ import torch
 
 from optbench.catalog.types import DataInfo
 from optbench.engine import precision as precisions
+from optbench.engine.memory_per_rank import on_one_rank
 from optbench.engine.model_memory import CPU, bytes_of, model_memory
 from optbench.engine.models import build_model
 from optbench.engine.optimizer_memory import optimizer_memory
@@ -20,20 +21,21 @@ def forecast(trials: Sequence[Trial], info: DataInfo, least_steps: int = 3) -> l
     """Return one forecast per trial, in their order. The trials share one workload, whose data `info` describes.
 
     The batch size `full` must have been replaced by a number. Precision `auto` means bf16, as on a GPU; fp16 is traced as bf16, which
-    needs the same memory. Raises `OptbenchError` if the model can't be built; the failure of one optimizer is reported in its row.
+    needs the same memory. With `devices` above 1, sizes are those of the device with the most, for its share of the batch.
+    Raises `OptbenchError` if the model can't be built; the failure of one optimizer is reported in its row.
     """
     first = trials[0]
     model = build_model(first.workload.model, info, first.folder)
     task = build_task(first.workload, info, first.folder)
     name = "fp32" if first.precision == "fp32" else "bf16"
     by_batch_size: dict[int, ModelMemory] = {}
-    sizes = {trial.id: trial.samples_a_step(0) for trial in trials}
+    sizes = {trial.id: -(-trial.samples_a_step(0) // first.workload.devices) for trial in trials}
     for size in dict.fromkeys(sizes.values()):
         by_batch_size[size] = model_memory(
             model, first.workload, task, size, precision=precisions.resolve(name, CPU)
         )
     average_bytes = bytes_of([t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()])
-    return [
+    forecasts = (
         Forecast(
             label=trial.label,
             batch_size=sizes[trial.id],
@@ -43,7 +45,9 @@ def forecast(trials: Sequence[Trial], info: DataInfo, least_steps: int = 3) -> l
             average_bytes=average_bytes if trial.entry.ema else 0,
         )
         for trial in trials
-    ]
+    )
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    return [on_one_rank(of_one, trial, trainable) for of_one, trial in zip(forecasts, trials, strict=True)]
 
 
 def gpu() -> torch.device | None:

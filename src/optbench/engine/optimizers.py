@@ -19,7 +19,7 @@ from optbench.engine.implementation import Implementation, of_group
 from optbench.engine.memory import is_out_of_memory
 from optbench.engine.optimizer_spec import ConstructorInputs, Length, OptimizerSpec, make_optimizer_spec
 from optbench.engine.parameters import Parameter, route, small, trainable
-from optbench.engine.protocol import Closure, Protocol, call_step, zero_gradients
+from optbench.engine.protocol import Closure, Protocol, call_step, clear_gradients, zero_gradients
 from optbench.errors import OptbenchError, is_user_interrupt
 from optbench.suite.nested import replaced
 from optbench.suite.types import Group, Trial
@@ -47,6 +47,8 @@ class Optimizers:
         self.members = tuple(members)
         self._notes = list(notes) or [""] * len(self.members)
         self._compiled = [False] * len(self.members)
+        self._elements: dict[int, int] = {}  # by group, of which `keep` left a part
+        self._left_out: list[Tensor] = []
         self.protocol = protocol or Protocol()
         self._make_toy, self._matrices_need = make_toy, matrices_need
         self.needs_closure = self.protocol.has_closure
@@ -85,6 +87,7 @@ class Optimizers:
         for member in self.members:
             with raise_as_optimizer_fault():
                 zero_gradients(member)
+        clear_gradients(self._left_out)
 
     def step(self, closure: Closure | None = None) -> Tensor | None:
         """Take one step. With a closure, return the loss that the optimizer returns, if any."""
@@ -119,12 +122,20 @@ class Optimizers:
     def parameters(self) -> list[Tensor]:
         return [p for member in self.members for group in member.param_groups for p in group["params"]]
 
+    def keep(self, parameters: Sequence[Tensor]) -> None:
+        """Leave only these parameters in the groups. `hyperparameters` and `zero_grad` still include all."""
+        kept = {id(parameter) for parameter in parameters}
+        for group in (group for member in self.members for group in member.param_groups):
+            self._elements[id(group)] = sum(p.numel() for p in group["params"])
+            self._left_out += [p for p in group["params"] if id(p) not in kept]
+            group["params"] = [p for p in group["params"] if id(p) in kept]
+
     def hyperparameters(self) -> list[dict[str, Any]]:
         """Return the hyperparameters as resolved by the classes, one dict per parameter group, with the implementation; plain JSON."""
         return [
             {"class": f"{type(member).__module__}.{type(member).__qualname__}"}
             | {key: _plain(value) for key, value in group.items() if key != "params"}
-            | {"parameters": sum(p.numel() for p in group["params"])}
+            | {"parameters": self._elements.get(id(group)) or sum(p.numel() for p in group["params"])}
             | {"implementation": used.name}
             | ({"implementation_note": used.note} if used.note else {})
             for member, groups in zip(self.members, self.implementations(), strict=True)

@@ -18,6 +18,8 @@ from optbench.engine.state_memory import NOTHING, StateMemory, state_memory
 from optbench.engine.step_statistics import StepStatistics
 from optbench.suite.types import Trial
 
+_SHARDED = ("model", "optimizers", "average", "best")  # what differs between ranks if it is sharded
+
 
 @dataclass(frozen=True)
 class Best:
@@ -68,13 +70,13 @@ class Progress:
         name = session.trial.workload.metrics[0]
         value = metrics[name] if session.metrics[name].higher_is_better else -metrics[name]
         if math.isfinite(value) and (self.best is None or value > self.best.value):
-            weights = {k: v.detach().cpu().clone() for k, v in session.model.state_dict().items()}
+            weights = {k: v.detach().cpu().clone() for k, v in session.weights().items()}
             self.best = Best(self.step, value, weights)
 
     def state(self, session: Session, *, whole: bool = False) -> dict[str, Any]:
         """Return the state from which training resumes; `whole`: with all attributes of the optimizers instead of `state_dict()`.
 
-        Call it on all ranks. The states of the other ranks differ from that of rank 0 in their random numbers only.
+        Call it on all ranks. It contains the random numbers of each rank, and what is sharded.
         """
         self.statistics.combine(session.ranks)
         generators = checkpoints.random_state(session.device)
@@ -88,8 +90,8 @@ class Progress:
                 self.tries_to_move,
                 int(self.moved),
             ],
-            "model": session.model.state_dict(),
-            "optimizers": None if whole else session.optimizers.state(),
+            "model": session.weights(),
+            "optimizers": None if whole else session.optimizer_state(),
             "whole_optimizers": saved_whole(session.optimizers.members, session.model) if whole else None,
             "scaler": session.scaler.state_dict() if session.scaler else None,
             "observed": list(session.rates.observed),
@@ -107,20 +109,28 @@ class Progress:
             "random": generators,
         }
         if session.ranks.size > 1:
-            state["ranks"] = session.ranks.gather([generators, session.ranks.state()])
+            own = [generators, session.ranks.state()]
+            if session.trial.workload.sharding != "none":
+                own.append({key: state[key] for key in _SHARDED})
+            state["ranks"] = session.ranks.gather(own)
         return state
 
     def restore(self, session: Session, state: dict[str, Any]) -> None:
         """Load what `state` returned into a newly prepared session of the same trial."""
         self.step, self.evaluations, self.clipped, self.skipped, self.tries_to_move, moved = state["counts"]
         self.moved = bool(moved)
-        session.model.load_state_dict(state["model"])
+        generators = state["random"]
+        if session.ranks.size > 1:
+            generators, others, *sharded = state["ranks"][session.ranks.rank]
+            session.ranks.load_state(others)
+            state = {**state, **(sharded[0] if sharded else {})}
+        session.load_weights(state["model"])
         if session.relabel is not None:
             session.relabel.move_to(self.step - 1)
         if state["optimizers"] is None:
             load_whole(state["whole_optimizers"], session.optimizers.members, session.model)
         else:
-            session.optimizers.load_state(state["optimizers"])
+            session.load_optimizer_state(state["optimizers"])
         if session.scaler is not None:
             session.scaler.load_state_dict(state["scaler"])
         session.rates.observed[:] = state["observed"]
@@ -135,8 +145,4 @@ class Progress:
         self.peak_memory = state["peak_memory"]
         self.state_memory = StateMemory(*state.get("state_memory", [None]))
         self.best = Best(*state["best"]) if state["best"] else None
-        generators = state["random"]
-        if session.ranks.size > 1:
-            generators, others = state["ranks"][session.ranks.rank]
-            session.ranks.load_state(others)
         checkpoints.restore_random_state(generators, session.device)

@@ -116,7 +116,8 @@ def parts_of(tensor: Tensor) -> list[tuple[str, Tensor]]:
         return [(f".{name}()", getattr(tensor, name)()) for name in _SPARSE[tensor.layout]]
     if hasattr(type(tensor), "__tensor_flatten__"):
         inner = tensor.__tensor_flatten__()[0]  # type: ignore[attr-defined]
-        return [(f".{name}", getattr(tensor, name)) for name in inner]
+        parts = [(f".{name}", getattr(tensor, name)) for name in inner]
+        return [(name, part) for name, part in parts if isinstance(part, Tensor)]  # else its devices
     return []
 
 
@@ -141,6 +142,8 @@ def _children(node: Any, names: Mapping[int, str]) -> Iterable[tuple[str, Any]]:
 
 
 def _of_tensor(tensor: Tensor) -> list[tuple[str, Any]]:
+    if hasattr(type(tensor), "full_tensor"):  # split over devices: its attributes describe these
+        return [*parts_of(tensor)]
     gradient = [(".grad", tensor.grad)] if tensor.is_leaf and tensor.grad is not None else []
     return [*parts_of(tensor), *gradient, *_attributes(tensor)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,7 @@ from optbench.engine.models import build_model
 from optbench.engine.randomness import derive
 from optbench.engine.ranks import ALONE, Ranks
 from optbench.engine.relabel import Relabelling
+from optbench.engine.sharding import divide_parameters, local, local_parts, rejoin_state, shard_model
 from optbench.engine.sync_batch_norm import synchronised_norms
 from optbench.engine.tasks import CatalogTask, Task, build_task
 from optbench.suite.types import Schedule, Trial
@@ -58,7 +59,12 @@ class Session:
     memory_format: Layout = "contiguous"  # in use
     relabel: Relabelling | None = None
     ranks: Ranks = ALONE
-    parallel: Any = None  # the model with gradients averaged over the ranks; None with one rank
+    parallel: Any = (
+        None  # the model with gradients averaged over the ranks; None with one rank or if it is split
+    )
+    owner: dict[Tensor, int] = field(
+        default_factory=dict
+    )  # with `sharding: zero1`, the rank that updates a parameter
     costs: StepCosts = field(default_factory=StepCosts)
     gradient_evaluations: int = 0  # forward and backward passes so far
 
@@ -90,8 +96,40 @@ class Session:
             return self.training_batches.batch_size
         return self.ranks.sum(torch.as_tensor(units, device=self.device))
 
+    @property
+    def is_split(self) -> bool:
+        """Whether each rank has a part of each parameter only."""
+        return self.ranks.size > 1 and self.trial.workload.sharding == "full"
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return parameters and buffers by name, of split ones the part of this rank."""
+        state: dict[str, Tensor] = self.model.state_dict()
+        return local_parts(state) if self.is_split else state
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Load what `weights` returned on this rank."""
+        if not self.is_split:
+            self.model.load_state_dict(weights)
+            return
+        with torch.no_grad():
+            for name, tensor in self.model.state_dict().items():
+                local(tensor).copy_(weights[name])
+
+    def optimizer_state(self) -> list[dict[str, Any]]:
+        """Return the optimizers' states, of split tensors the part of this rank."""
+        states = self.optimizers.state()
+        return local_parts(states) if self.is_split else states
+
+    def load_optimizer_state(self, states: Sequence[dict[str, Any]]) -> None:
+        """Load what `optimizer_state` returned on this rank."""
+        self.optimizers.load_state(states)
+        if self.is_split:
+            rejoin_state(self.optimizers.members)
+
     def averaging(self, is_last: bool) -> AbstractContextManager[Any]:
         """Return a block for the passes of a micro-batch: only those of the last one average the gradients over the ranks."""
+        if self.is_split:
+            self.model.set_requires_gradient_sync(is_last)  # type: ignore[operator]  # added by fully_shard
         if self.parallel is None or is_last:
             return nullcontext()
         block: AbstractContextManager[Any] = self.parallel.no_sync()
@@ -125,6 +163,8 @@ def prepare(trial: Trial, device: torch.device, data_root: Path, ranks: Ranks = 
         checkpoint_activations(model)
     if workload.sync_batch_norm:
         model = synchronised_norms(model, device)
+    if ranks.size > 1 and workload.sharding == "full":
+        shard_model(model, device, ranks)
     batch_size = trial.samples_a_step(splits.info.train)
     training_batches = TrainingBatches(
         splits.train,
@@ -171,6 +211,7 @@ def prepare(trial: Trial, device: torch.device, data_root: Path, ranks: Ranks = 
         memory_format=layout,
         relabel=_relabelling(trial, splits, training_batches, device),
         ranks=ranks,
+        owner=divide_parameters(built, ranks) if ranks.size > 1 and workload.sharding == "zero1" else {},
         costs=costs,
     )
 

@@ -12,6 +12,7 @@ from optbench.engine.closure_step import closure_step
 from optbench.engine.passes import StepFacts, clip, compute_gradients
 from optbench.engine.protocol import release_graph
 from optbench.engine.session import Session
+from optbench.engine.sharding import send_parameters
 
 
 def training_step(session: Session, step: int, schedule_step: int, want_norm: bool) -> StepFacts:
@@ -48,6 +49,8 @@ def update(session: Session) -> None:
                 session.scaler.step(member)
             if members:
                 session.scaler.update()
+    if session.owner:
+        send_parameters(session.owner)
     if session.optimizers.protocol.create_graph:
         release_graph(session.parameters)
     if session.average is not None:

@@ -12,6 +12,7 @@ from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.passes import StepFacts
 from optbench.engine.progress import Progress
 from optbench.engine.session import Session
+from optbench.engine.sharding import local
 
 TRIES = 20  # steps without an update before the check fails: some optimizers gather statistics first
 MIN_TRIES = 5  # the same, if the budget ends earlier
@@ -20,7 +21,7 @@ MIN_TRIES = 5  # the same, if the budget ends earlier
 def snapshot(session: Session, progress: Progress) -> list[Tensor] | None:
     """Return copies of the parameters from before the first step of this process; None once a parameter has changed."""
     if not progress.moved and progress.unmoved is None:
-        progress.unmoved = [parameter.detach().clone() for parameter in session.parameters]
+        progress.unmoved = [local(parameter).detach().clone() for parameter in session.parameters]
     return progress.unmoved
 
 
@@ -38,8 +39,9 @@ def check_moved(
     `evaluated`: an evaluation is due or was made. `ended`: the budget is spent. The check fails at the first evaluation after at least
     `TRIES` such steps, for optimizers that start late by design, or at the step that the entry's `first_update_by` sets.
     """
-    now = session.parameters
-    if any(not torch.equal(old, new) for old, new in zip(before, now, strict=True)):
+    now = [local(parameter) for parameter in session.parameters]
+    moved = any(not torch.equal(old, new) for old, new in zip(before, now, strict=True))
+    if any(session.ranks.gather(moved)):
         progress.moved, progress.unmoved = True, None
         return
     progress.tries_to_move += _should_have_moved(session, before, facts)
@@ -65,4 +67,4 @@ def _should_have_moved(session: Session, before: Sequence[Tensor], facts: StepFa
     gradients = [largest_component(p.grad) for p in session.parameters if p.grad is not None]
     largest = max((float(tensor.abs().max()) for tensor in before if tensor.numel()), default=0.0)
     step_size = session.optimizers.rate * min(1.0, max(gradients, default=0.0))
-    return step_size > 1e-5 * max(largest, 1e-5)
+    return any(session.ranks.gather(step_size > 1e-5 * max(largest, 1e-5)))

@@ -53,6 +53,7 @@ def _record(workload: str, forecast: Forecast) -> dict[str, Any]:
         "activation_bytes": model.activation_bytes,
         "backward_peak_bytes": model.backward_peak_bytes,
         "average_bytes": forecast.average_bytes,
+        "bucket_bytes": forecast.bucket_bytes,
         "state_bytes": optimizer.state_bytes,
         "step_peak_bytes": optimizer.step_peak_bytes,
         "total_bytes": total,
@@ -65,6 +66,8 @@ def _record(workload: str, forecast: Forecast) -> dict[str, Any]:
         "optimizer": forecast.label,
         "batch_size": forecast.batch_size,
         "precision": forecast.precision,
+        "devices": forecast.devices,
+        "sharding": forecast.sharding,
         "implementation": optimizer.implementation,
         "parameters": model.parameters,
         **{name: float("nan") if size is None else size for name, size in sizes.items()},
@@ -152,6 +155,8 @@ def _notes(forecasts: Sequence[Forecast]) -> list[str]:
         ),
         _implementations(forecasts),
     ]
+    if forecasts[0].devices > 1:
+        notes.insert(0, _of_devices(forecasts[0]))
     if any(forecast.measured_bytes is not None for forecast in forecasts):
         notes.append(
             "Measured is the peak of the GPU's allocator over real training steps; error is that of the predicted total."
@@ -166,6 +171,16 @@ def _notes(forecasts: Sequence[Forecast]) -> list[str]:
     if any(f.optimizer.closure for f in forecasts):
         notes.append("With a closure, both passes run inside step(); the total is then an upper bound.")
     return [clean(note) for note in notes]
+
+
+def _of_devices(forecast: Forecast) -> str:
+    text = (
+        f"Sizes are those of the device with the most of {forecast.devices} (sharding: {forecast.sharding}), x is relative to all "
+        "parameters."
+    )
+    if forecast.sharding == "full":
+        return f"{text} The total is not forecast: it depends on the blocks whose parameters are gathered at a time."
+    return f"{text} The total includes {_mib(forecast.bucket_bytes)} MiB of buckets in which gradients are averaged."
 
 
 def _implementations(forecasts: Sequence[Forecast]) -> str:

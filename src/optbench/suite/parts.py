@@ -226,6 +226,9 @@ class Workload(Strict):
     size of the whole batch). On a CPU, the processes share its threads."""
     sync_batch_norm: Flag = False
     """With `devices` above 1: batch norm over the whole batch, as on one device, instead of over each device's share."""
+    sharding: Literal["none", "zero1", "full"] = "none"
+    """With `devices` above 1: what is divided among the devices. `zero1`: optimizer state; `full`: parameters, gradients and optimizer
+    state (FSDP). Only for optimizers that update each element by itself."""
     stop_at_target: Flag = False
     """Stop a trial when all targets are reached; it then has no final metric."""
     activation_checkpointing: Flag = False
@@ -245,6 +248,10 @@ class Workload(Strict):
     def _lists(cls, raw: Any) -> Any:
         if not isinstance(raw, dict):
             return raw
+        if "nodes" in raw:
+            raise ValueError(
+                "a trial does not span machines: remove 'nodes'; `devices: N` uses N devices of one machine"
+            )
         raw = {**raw, **{key: as_list(raw[key]) for key in ("target", "metrics", "study") if key in raw}}
         targets, own = raw.get("target"), raw.get("own_metrics")
         metrics = raw.get("metrics", ["accuracy"])

@@ -7,6 +7,7 @@ Examples:
   optbench memory torchvision.models.resnet50 --batch-size 256 --precision bf16
   optbench memory 'mlp(hidden=[512])' --shape 1,28,28 --optimizer adamw --optimizer 'sgd(momentum=0.9)'
   optbench memory 'gpt(depth=12, heads=12, dim=768)' --shape 1024 --classes 50257 --batch-size 8 --precision bf16
+  optbench memory torchvision.models.resnet50 --devices 8 --sharding full --optimizer adamw
   optbench memory digits --format csv
 
 Exit codes:
@@ -47,6 +48,14 @@ class ForecastPrecision(StrEnum):
 
     fp32 = "fp32"
     bf16 = "bf16"
+
+
+class Sharding(StrEnum):
+    """A workload's `sharding`."""
+
+    none = "none"
+    zero1 = "zero1"
+    full = "full"
 
 
 class StepImplementation(StrEnum):
@@ -105,6 +114,21 @@ def memory(
             min=1, metavar="N", help="Minimum number of steps, for optimizers that allocate state late."
         ),
     ] = 3,
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Devices that train together; sizes are those of one. Default: the suite's, or 1.",
+        ),
+    ] = None,
+    sharding: Annotated[
+        Sharding | None,
+        typer.Option(
+            metavar="NAME",
+            help="What is divided among the devices: none, zero1 (optimizer state) or full (FSDP).",
+        ),
+    ] = None,
     sets: Set = None,
     data: Data = None,
     format: TextFormat = "terminal",
@@ -124,6 +148,8 @@ def memory(
         overrides=tuple(sets or ()),
         data=data,
         steps=steps,
+        devices=devices,
+        sharding=sharding.value if sharding else None,
         format=format,
         check=check,
     )
@@ -159,6 +185,8 @@ class Options:
     overrides: tuple[str, ...] = ()
     data: str | None = None
     steps: int = 3
+    devices: int | None = None
+    sharding: str | None = None
     format: str = "terminal"
     check: bool = False
 
@@ -310,12 +338,28 @@ def _forecasts(job: Job, options: Options) -> list[Forecast]:
     device = gpu() if options.check else None
     if options.check and device is None:
         raise OptbenchError(Problem("requires an NVIDIA GPU; none was found", "--check"))
-    rows = forecast(job.trials, job.info, options.steps)
+    trials = [_on_devices(trial, options) for trial in job.trials]
+    if device is not None and trials[0].workload.devices > 1:
+        raise OptbenchError(Problem("measures on one GPU: expected `devices: 1`", "--check"))
+    rows = forecast(trials, job.info, options.steps)
     if device is not None:
         from optbench.engine.memory_forecast_check import with_measured
 
         rows = with_measured(rows, job.trials, job.info, device)
     return rows
+
+
+def _on_devices(trial: Trial, options: Options) -> Trial:
+    """Return the trial with `--devices` and `--sharding` in place of its own. Raises `OptbenchError` if they do not fit."""
+    workload = trial.workload.model_copy(
+        update={
+            "devices": options.devices or trial.workload.devices,
+            "sharding": options.sharding or trial.workload.sharding,
+        }
+    )
+    if workload.devices == 1 and workload.sharding != "none":
+        raise OptbenchError(Problem("requires --devices above 1: there is nothing to divide", "--sharding"))
+    return trial.model_copy(update={"workload": workload})
 
 
 def _report(model: str, jobs: Sequence[Job], rows: Sequence[Sequence[Forecast]]) -> Report:
@@ -328,6 +372,7 @@ def _report(model: str, jobs: Sequence[Job], rows: Sequence[Sequence[Forecast]])
         classes = f", {info.classes} classes" if info.task == "classification" else f", task {info.task}"
         name = job.trials[0].workload.model.name
         batches = " or ".join(str(size) for size in dict.fromkeys(row.batch_size for row in forecasts))
-        facts = f"{name}, batch of {batches}{size}{classes}, {forecasts[0].precision}"
+        per = f" on each of {forecasts[0].devices} devices" if forecasts[0].devices > 1 else ""
+        facts = f"{name}, batch of {batches}{size}{per}{classes}, {forecasts[0].precision}"
         blocks.append(memory_block(job.heading, facts, forecasts))
     return memory_report(f"Memory of training {model}", blocks)
