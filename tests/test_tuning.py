@@ -724,6 +724,7 @@ def test_the_report_has_costs_settings_and_no_claim_that_nothing_was_tuned(tmp_p
         in text
     )
     assert "Expected best accuracy by number of tuning trials" in text
+    assert "\n.\n" not in text  # of a block without facts
     assert "the entries have different numbers of search spaces" in text
 
 

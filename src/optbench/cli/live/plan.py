@@ -40,7 +40,9 @@ def show_plan(loaded: Loaded, wanted: Sequence[Trial], folder: SuiteFolder) -> N
             size = counted(points, "point")
             tuning = loaded.suite.tuning
             if first.study is not None and tuning is not None and tuning.is_adaptive and tuning.trials:
-                size = f"{points} of {tuning.trials * tuning.studies} points (results determine the others)"
+                wanted_points = tuning.trials * tuning.studies
+                if points < wanted_points:
+                    size = f"{points} of {wanted_points} points (results determine the others)"
             line = (
                 f"  {workload} | {label}: {kind} of {', '.join(first.point)}, {size}, {budget}{_engine(first)}; "
                 f"{finished} of {len(trials)} done"

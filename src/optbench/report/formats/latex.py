@@ -173,11 +173,12 @@ def _table(block: Block, table: Table, number: int, *, first: bool, captions: bo
     """Return a floating table with caption and notes; without captions the tabular only, for use in another float."""
     caption = ": ".join(part for part in (block.heading, table.caption) if part)
     if not captions:
-        return "\n".join([f"% {clean(caption)}. {clean(block.facts)}.", *_tabular(table), ""])
+        sentences = [f"{clean(text)}." for text in (caption, block.facts) if text]
+        return "\n".join([f"% {' '.join(sentences)}", *_tabular(table), ""])
     lines = [
         r"\begin{table}[htbp]",
         r"\centering",
-        f"\\caption{{{escaped(caption)}. {escaped(block.facts)}.}}",
+        f"\\caption{{{' '.join(f'{escaped(text)}.' for text in (caption, block.facts) if text)}}}",
         f"\\label{{tab:optbench-{number}}}",
         *_tabular(table),
         *(_notes(block) if first else []),

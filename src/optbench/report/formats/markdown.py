@@ -56,7 +56,7 @@ def _pictures(pictures: tuple[Picture, ...]) -> list[str]:
 
 def _block(block: Block) -> list[str]:
     lines = [f"## {escaped(block.heading)}", ""] if block.heading else []
-    lines += [escaped(block.facts) + ".", ""]
+    lines += [escaped(block.facts) + ".", ""] if block.facts else []
     for table in block.tables:
         lines += [f"**{escaped(table.caption)}**", "", *_table(table), ""]
     notes = [escaped(note).replace(r"\{mark\}", "**Bold**") for note in block.notes]
