@@ -9,7 +9,7 @@ from typing import Any
 from optbench.catalog import lookup
 from optbench.catalog.arguments import Finding, TypedPath
 from optbench.catalog.check_component import component_findings, said
-from optbench.catalog.data_sets import describe_data, task_of
+from optbench.catalog.data_sets import describe_data, is_stream, task_of
 from optbench.catalog.metric_contract import metric_facts, metric_problems
 from optbench.catalog.model_facts import NAMES, model_facts
 from optbench.catalog.sharding import IMPLEMENTATIONS, why_not_sharded
@@ -17,7 +17,7 @@ from optbench.catalog.signatures import signature
 from optbench.catalog.task_types import task_module
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError
-from optbench.suite.types import Component, Suite, Target, Workload
+from optbench.suite.types import Augment, Component, Suite, Target, Workload
 
 
 def data_findings(
@@ -113,6 +113,11 @@ def task_findings(
     if stated != info.task:
         message = f"the data set has the task {info.task}: add TASK = {info.task!r} to its file, so that loss and metrics follow it"
         yield (*path, "data", "name"), message
+    if workload.augment != Augment() and is_stream(workload.data, folder):
+        yield (
+            (*path, "augment"),
+            "requires images in memory; put the transforms into the data set, whose samples are read during training (STREAM = True)",
+        )
     if info.task != "classification" and workload.relabel is not None:
         yield (*path, "relabel"), f"permutes classes; the task of {workload.data.name} is {info.task}"
 

@@ -53,7 +53,7 @@ def _checked_arrays(name: str, splits: Splits, parts: dict[str, Split]) -> Split
             if len(array) != samples:
                 problems.append(f"expected {samples} {title} {key}; found {len(array)}")
             else:
-                problems += _number_problems(f"{title} {key}", array, limits.get(key))
+                problems += array_problems(f"{title} {key}", array, limits.get(key))
     if problems:
         raise OptbenchError(*(f"data {name}: {problem}" for problem in problems))
     return replace(splits, checksum=_checksum_of([a for part in parts.values() for a in _arrays_of(part)]))
@@ -64,7 +64,8 @@ def _arrays_of(part: Split) -> list[npt.NDArray[Any]]:
     return [array for arrays in named for array in arrays.values()]
 
 
-def _number_problems(title: str, array: npt.NDArray[Any], limit: int | None) -> Iterator[str]:
+def array_problems(title: str, array: npt.NDArray[Any], limit: int | None) -> Iterator[str]:
+    """Yield numbers that are not finite, or integers that are neither below `limit` (None: unbounded) nor mark a masked position."""
     import numpy as np
 
     some = max(1, _CHUNK // max(1, array[0].size if len(array) else 1))

@@ -9,7 +9,7 @@ from typing import Any
 
 from optbench.catalog import lookup, sources
 from optbench.catalog.data_checks import checked
-from optbench.catalog.torch_data import pairs_of
+from optbench.catalog.torch_data import pairs_of, streamed
 from optbench.catalog.types import DataInfo, Split, Splits
 from optbench.errors import OptbenchError
 from optbench.suite.types import Component, Trial
@@ -58,8 +58,14 @@ def load_data(component: Component, root: Path, folder: str | Path = ".") -> Spl
     load = getattr(found, "load", found)
     if not callable(load):
         raise OptbenchError(f"data {component.name}: expected a module with 'load', or a function")
+    stated = sources.constants(target.file) if target.file is not None else {}
+    is_streamed = stated.get("STREAM") is True
     try:
-        made = pairs_of(component.name, _called(component, load, root, folder))
+        made = _called(component, load, root, folder)
+        if is_streamed:
+            made = streamed(component.name, made, task_of(component, folder), stated.get("CLASSES"))
+        else:
+            made = pairs_of(component.name, made)
     except (OptbenchError, MemoryError, OSError):
         raise
     except (Exception, SystemExit) as error:  # a data set in somebody's own file may raise anything
@@ -69,7 +75,16 @@ def load_data(component: Component, root: Path, folder: str | Path = ".") -> Spl
     )
     if target.kind != "catalog" and hasattr(found, "describe"):
         splits = replace(splits, info=describe_data(component, root, folder))  # what models are built for
-    return checked(component.name, splits)
+    return splits if is_streamed else checked(component.name, splits)
+
+
+def is_stream(component: Component, folder: str | Path = ".") -> bool:
+    """Return whether the samples are read during training: `STREAM = True`, a literal in the file of the data set.
+
+    Raises `OptbenchError` for an unknown data set.
+    """
+    target = lookup.resolve("data", component.name, folder)
+    return target.file is not None and sources.constants(target.file).get("STREAM") is True
 
 
 def _called(component: Component, function: Callable[..., Any], root: Path, folder: str | Path) -> Any:

@@ -11,7 +11,7 @@ import ast
 
 from optbench.catalog import lookup, sources
 from optbench.catalog.closures import requires_closure
-from optbench.catalog.data_sets import task_of
+from optbench.catalog.data_sets import is_stream, task_of
 from optbench.catalog.sources import Definition
 from optbench.errors import OptbenchError
 from optbench.suite.load import Loaded
@@ -71,6 +71,8 @@ def _of_workload(workload: Workload, folder: str) -> str:
         return f"the model {workload.model.name} is not marked STACKABLE"
     if workload.task is not None or (task := task_of(workload.data, folder)) not in _TASKS:
         return f"the task is {workload.task or task}"
+    if is_stream(workload.data, folder):
+        return "the data are read during training"
     for name in workload.metrics:
         metric = lookup.resolve("metrics", workload.metric_code(name), folder)
         if metric.file is not None and sources.define(metric.module, metric.file, "Accumulator") is not None:

@@ -1,17 +1,28 @@
-"""Read the samples of torch data sets and data loaders into arrays, once, in their order."""
+"""Samples of torch data sets and data loaders: read into arrays once, in their order, or streamed during training."""
 
 from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
+from optbench.catalog.types import DataInfo, Split, Splits, Stream
 from optbench.errors import OptbenchError
 
 _BATCH = 256  # samples that are collated at a time
 _TITLES = ("training", "validation", "test")
+_LOADER_OPTIONS = (
+    "num_workers",
+    "collate_fn",
+    "worker_init_fn",
+    "multiprocessing_context",
+    "prefetch_factor",
+    "timeout",
+)
+_BY_POSITION = (
+    "the training data are a stream (IterableDataset): a resumed trial reads the samples before its position again and drops them, "
+    "so it is exact only if each pass yields the same samples in the same order"
+)
 
 
 def pairs_of(name: str, made: Any) -> Any:
@@ -33,16 +44,92 @@ def pairs_of(name: str, made: Any) -> Any:
     )
 
 
+def streamed(name: str, made: Any, task: str, classes: int | None) -> Splits:
+    """Return splits whose samples are read during training, of three torch data sets or loaders.
+
+    `classes`: number of classes, tokens or predicted values; None takes the length of the data set's attribute `classes`, or the
+    number of values of the first target. Reads the first sample. Raises `OptbenchError` for anything else.
+    """
+    from torch.utils.data import DataLoader, Dataset
+
+    if not (isinstance(made, (tuple, list)) and len(made) == len(_TITLES)) or not all(
+        isinstance(part, (Dataset, DataLoader)) for part in made
+    ):
+        found = (
+            ", ".join(type(part).__name__ for part in made)
+            if isinstance(made, (tuple, list))
+            else type(made).__name__
+        )
+        raise OptbenchError(
+            f"data {name}: STREAM = True: expected three torch data sets or loaders, for training, validation and test; found {found}"
+        )
+    streams = [_stream(f"data {name}: {title}", part) for title, part in zip(_TITLES, made, strict=True)]
+    train = streams[0]
+    shape, values = _first_shapes(train)
+    if classes is None and task in ("classification", "language"):
+        named = getattr(train.dataset, "classes", None) if task == "classification" else None
+        if not isinstance(named, (list, tuple)):
+            what = "classes" if task == "classification" else "tokens of the vocabulary"
+            raise OptbenchError(
+                f"data {name}: the number of {what} is not known before all samples are read: add it to the file, as in CLASSES = 10"
+            )
+        classes = len(named)
+    if classes is None:
+        classes = values[0] if values else 1
+    sizes = [stream.samples for stream in streams]
+    info = DataInfo(sizes[0], sizes[1], sizes[2], shape, classes, name, task=task)
+    parts = [Split({}, {}, stream=stream) for stream in streams]
+    notes = (_BY_POSITION,) if train.is_iterable else ()
+    return Splits(parts[0], parts[1], parts[2], info, notes=notes)
+
+
+def _stream(where: str, data: Any) -> Stream:
+    """Return the stream of a data set or loader, after a check that its length is known."""
+    from torch.utils.data import DataLoader, IterableDataset
+
+    options: dict[str, Any] = {}
+    if isinstance(data, DataLoader):
+        _refuse_sampler(where, data)
+        if data.batch_size is None and data.batch_sampler is None:
+            raise OptbenchError(
+                f"{where}: expected samples; found a loader of batches (batch_size=None); optbench forms the batches"
+            )
+        for option in _LOADER_OPTIONS:
+            value = getattr(data, option, None)
+            if value is not None and not (option == "prefetch_factor" and not data.num_workers):
+                options[option] = value
+        data = data.dataset
+    is_iterable = isinstance(data, IterableDataset)
+    try:
+        samples = len(data)
+    except (TypeError, NotImplementedError, AttributeError):
+        raise OptbenchError(
+            f"{where}: expected a data set with __len__, the number of samples of one pass, which budgets in epochs and the order need"
+        ) from None
+    if samples < 1:
+        raise OptbenchError(f"{where}: expected samples; the data set is empty")
+    return Stream(where, data, samples, is_iterable, options)
+
+
+def _first_shapes(stream: Stream) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the shapes of one input and of one target; () for inputs or targets by name."""
+    import torch
+
+    with Generators(0):
+        sample = next(iter(stream.dataset)) if stream.is_iterable else stream.dataset[0]
+    collate = stream.options.get("collate_fn") or torch.utils.data.default_collate
+    parts = split_batch(stream.name, collate([sample]))
+    shapes = [tuple(part.shape[1:]) if hasattr(part, "shape") else () for part in parts]
+    return shapes[0], shapes[1]
+
+
 def _pair(where: str, data: Any) -> tuple[Any, Any]:
     loader, batches = _in_order(where, data), []
-    with _fixed_generators():
+    with Generators(0):
         try:
-            batches += [_split(where, batch) for batch in loader]
+            batches += [split_batch(where, batch) for batch in loader]
         except (TypeError, RuntimeError) as error:  # of torch's collate function
-            reason = str(error).strip().partition("\n")[0]
-            raise OptbenchError(
-                f"{where}: the samples cannot be stacked: expected numbers and tensors of equal sizes, padded where they differ: {reason}"
-            ) from error
+            raise OptbenchError(cannot_stack(where, error)) from error
     if not batches:
         raise OptbenchError(f"{where}: expected samples; the data set is empty")
     return tuple(_joined(where, part) for part in zip(*batches, strict=True))
@@ -50,21 +137,13 @@ def _pair(where: str, data: Any) -> tuple[Any, Any]:
 
 def _in_order(where: str, data: Any) -> Any:
     import torch
-    from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler
+    from torch.utils.data import DataLoader, IterableDataset
 
     if not isinstance(data, DataLoader):
         return DataLoader(data, batch_size=_BATCH, generator=torch.Generator())
     if isinstance(data.dataset, IterableDataset) or data.batch_sampler is None:
         return data
-    for sampler, kinds in (
-        (data.sampler, (SequentialSampler, RandomSampler)),
-        (data.batch_sampler, (BatchSampler,)),
-    ):
-        if type(sampler) not in kinds:
-            raise OptbenchError(
-                f"{where}: optbench draws the order of the samples: expected a loader without a sampler of its own; "
-                f"found {type(sampler).__name__}; for a subset, use torch.utils.data.Subset"
-            )
+    _refuse_sampler(where, data)
     return DataLoader(
         data.dataset,
         batch_size=data.batch_size,
@@ -75,7 +154,30 @@ def _in_order(where: str, data: Any) -> Any:
     )
 
 
-def _split(where: str, batch: Any) -> tuple[Any, Any]:
+def _refuse_sampler(where: str, loader: Any) -> None:
+    from torch.utils.data import BatchSampler, IterableDataset, RandomSampler, SequentialSampler
+
+    if isinstance(loader.dataset, IterableDataset) or loader.batch_sampler is None:
+        return
+    for sampler, kinds in (
+        (loader.sampler, (SequentialSampler, RandomSampler)),
+        (loader.batch_sampler, (BatchSampler,)),
+    ):
+        if type(sampler) not in kinds:
+            raise OptbenchError(
+                f"{where}: optbench draws the order of the samples: expected a loader without a sampler of its own; "
+                f"found {type(sampler).__name__}; for a subset, use torch.utils.data.Subset"
+            )
+
+
+def cannot_stack(where: str, error: Exception) -> str:
+    """Return the message for an exception of torch's collate function."""
+    reason = str(error).strip().partition("\n")[0]
+    return f"{where}: the samples cannot be stacked: expected numbers and tensors of equal sizes, padded where they differ: {reason}"
+
+
+def split_batch(where: str, batch: Any) -> tuple[Any, Any]:
+    """Return inputs and targets of a collated batch. Raises `OptbenchError` for another form."""
     if isinstance(batch, dict) and "labels" in batch:
         return batch, batch["labels"]
     if isinstance(batch, (tuple, list)) and len(batch) == 2:
@@ -104,18 +206,42 @@ def _joined(where: str, parts: tuple[Any, ...]) -> Any:
     return np.concatenate(arrays)
 
 
-@contextmanager
-def _fixed_generators() -> Iterator[None]:
-    import numpy as np
-    import torch
+class Generators:
+    """Random generators of Python, NumPy and torch (CPU), seeded and with a state of their own: in effect inside the `with` block."""
 
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            random.seed(0)
-            np.random.seed(0)
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._inside: Any = None
+        self._outside: Any = None
+
+    def __enter__(self) -> None:
+        import numpy as np
+        import torch
+
+        self._outside = self._state()
+        if self._inside is not None:
+            self._restore(self._inside)
+            return
+        torch.default_generator.manual_seed(self._seed)
+        random.seed(self._seed)
+        np.random.seed(self._seed % 2**32)
+
+    def __exit__(self, *_: object) -> None:
+        self._inside = self._state()
+        self._restore(self._outside)
+
+    @staticmethod
+    def _state() -> Any:
+        import numpy as np
+        import torch
+
+        return torch.default_generator.get_state(), random.getstate(), np.random.get_state()
+
+    @staticmethod
+    def _restore(state: Any) -> None:
+        import numpy as np
+        import torch
+
+        torch.default_generator.set_state(state[0])
+        random.setstate(state[1])
+        np.random.set_state(state[2])

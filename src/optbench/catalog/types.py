@@ -36,6 +36,20 @@ class DataInfo:
 
 
 @dataclass(frozen=True)
+class Stream:
+    """Samples of one split that are read during training, from a torch data set."""
+
+    name: str
+    """For messages, such as "data my_data.py: training"."""
+    dataset: Any
+    samples: int
+    """In one pass."""
+    is_iterable: bool
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of a `DataLoader`: num_workers, collate_fn and the like."""
+
+
+@dataclass(frozen=True)
 class Split:
     """Samples of one split.
 
@@ -47,6 +61,9 @@ class Split:
     targets: Arrays
     digests: npt.NDArray[np.int64] | None = None
     """A hash of each original input, (n,), where it is known from decoding; equal inputs have equal hashes in all splits."""
+
+    stream: Stream | None = None
+    """Source of samples that do not fit in memory; `inputs` and `targets` are then empty."""
 
     @property
     def array(self) -> npt.NDArray[Any]:
@@ -62,6 +79,8 @@ class Split:
     @property
     def samples(self) -> int:
         """Number of samples."""
+        if self.stream is not None:
+            return self.stream.samples
         first = self.targets if not isinstance(self.targets, dict) else next(iter(self.targets.values()))
         return len(first)
 

@@ -89,6 +89,9 @@ class TrainingBatches:
         gathered = each(lambda v: v.to(self._device, non_blocking=True), self._gathered(step))
         return self._assembled(draws, gathered)
 
+    def seek(self, step: int) -> None:
+        """No effect: every batch is computed from its number."""
+
     def static(self) -> StaticBatch:
         """Return the batches at one fixed memory address, for captured steps."""
         return StaticBatch(self)

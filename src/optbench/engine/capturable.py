@@ -42,6 +42,8 @@ def step_obstacle(session: Session) -> str:
         return "gradients are accumulated over micro-batches"
     if workload.relabel is not None:
         return "its labels change during training"
+    if session.splits.train.stream is not None:
+        return "its data are read on the host during training"
     if workload.activation_checkpointing:
         return "activation checkpointing resets the random generator in every step"
     if trial.cuda_graph == "auto":

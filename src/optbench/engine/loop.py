@@ -122,6 +122,7 @@ class _Run:
             resumed = self._resume(data_root)
             session = self.session
             noise = None if resumed else self._noise()
+            session.training_batches.seek(self.progress.step)
         yield self._resumed() if resumed else trial_records.started(session, self.device, noise)
         if self.checkpoints.news:
             yield self._progressed()

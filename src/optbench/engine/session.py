@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from optbench.catalog.data_sets import load_data
 from optbench.catalog.metric_contract import Metric
-from optbench.catalog.types import Splits
+from optbench.catalog.types import Split, Splits
 from optbench.engine import optimizers, precision, schedule
 from optbench.engine.activations import checkpoint_activations
 from optbench.engine.averaging import MovingAverage
@@ -30,6 +30,7 @@ from optbench.engine.randomness import derive
 from optbench.engine.ranks import ALONE, Ranks
 from optbench.engine.relabel import Relabelling
 from optbench.engine.sharding import divide_parameters, local, local_parts, rejoin_state, shard_model
+from optbench.engine.streamed_batches import StreamedEvaluationBatches, StreamedTrainingBatches
 from optbench.engine.sync_batch_norm import synchronised_norms
 from optbench.engine.tasks import CatalogTask, Task, build_task
 from optbench.suite.types import Schedule, Trial
@@ -44,7 +45,7 @@ class Session:
     trial: Trial
     device: torch.device
     splits: Splits
-    training_batches: TrainingBatches
+    training_batches: TrainingBatches | StreamedTrainingBatches
     model: nn.Module
     forward: Callable[..., Any]  # the model, compiled if the suite requests it
     task: Task
@@ -68,18 +69,26 @@ class Session:
     costs: StepCosts = field(default_factory=StepCosts)
     gradient_evaluations: int = 0  # forward and backward passes so far
 
-    _batches: dict[SplitName, EvaluationBatches] = field(default_factory=dict)
+    _batches: dict[SplitName, EvaluationBatches | StreamedEvaluationBatches] = field(default_factory=dict)
 
-    def batches(self, split: SplitName) -> EvaluationBatches:
+    def batches(self, split: SplitName) -> EvaluationBatches | StreamedEvaluationBatches:
         """Return the split's samples in their order, unaugmented."""
         if split not in self._batches:
-            self._batches[split] = EvaluationBatches(
-                getattr(self.splits, split),
-                self.splits.mean,
-                self.splits.std,
-                batch_size=max(256, min(self.training_batches.batch_size, 1024)),
-                device=self.device,
-                memory_format=self.memory_format,
+            part: Split = getattr(self.splits, split)
+            size = max(256, min(self.training_batches.batch_size, 1024))
+            self._batches[split] = (
+                StreamedEvaluationBatches(
+                    part.stream, self.splits.info, size, self.device, self.memory_format
+                )
+                if part.stream is not None
+                else EvaluationBatches(
+                    part,
+                    self.splits.mean,
+                    self.splits.std,
+                    batch_size=size,
+                    device=self.device,
+                    memory_format=self.memory_format,
+                )
             )
         return self._batches[split]
 
@@ -151,7 +160,6 @@ def prepare(trial: Trial, device: torch.device, data_root: Path, ranks: Ranks = 
     """Build model, data, optimizers and schedule of a trial. Raises `OptbenchError` for what the suite's author can fix."""
     workload = trial.workload
     splits = load_data(workload.data, data_root, trial.folder)
-    shape = splits.info.shape
     task = build_task(workload, splits.info, trial.folder)
     model = initial_model(trial, splits)
     fingerprint = weights_hash(model)
@@ -165,19 +173,7 @@ def prepare(trial: Trial, device: torch.device, data_root: Path, ranks: Ranks = 
         model = synchronised_norms(model, device)
     if ranks.size > 1 and workload.sharding == "full":
         shard_model(model, device, ranks)
-    batch_size = trial.samples_a_step(splits.info.train)
-    training_batches = TrainingBatches(
-        splits.train,
-        splits.mean,
-        splits.std,
-        augment=workload.augment,
-        batch_size=batch_size,
-        seed=trial.seed,
-        device=device,
-        memory_format=layout,
-        rows=ranks.rows(batch_size, workload.accumulate, device),
-        size=(shape[1], shape[2]) if len(shape) == 3 else None,
-    )
+    training_batches = _training_batches(trial, splits, device, layout, ranks)
     steps = (
         None if workload.budget.unit == "seconds" else workload.budget.steps(training_batches.steps_per_epoch)
     )
@@ -216,6 +212,30 @@ def prepare(trial: Trial, device: torch.device, data_root: Path, ranks: Ranks = 
     )
 
 
+def _training_batches(
+    trial: Trial, splits: Splits, device: torch.device, layout: Layout, ranks: Ranks
+) -> TrainingBatches | StreamedTrainingBatches:
+    augment, batch_size = trial.workload.augment, trial.samples_a_step(splits.info.train)
+    rows = ranks.rows(batch_size, trial.workload.accumulate, device)
+    if splits.train.stream is not None:
+        return StreamedTrainingBatches(
+            splits.train.stream, splits.info, augment, batch_size, trial.seed, device, layout, rows
+        )
+    shape = splits.info.shape
+    return TrainingBatches(
+        splits.train,
+        splits.mean,
+        splits.std,
+        augment=augment,
+        batch_size=batch_size,
+        seed=trial.seed,
+        device=device,
+        memory_format=layout,
+        rows=rows,
+        size=(shape[1], shape[2]) if len(shape) == 3 else None,
+    )
+
+
 def initial_model(trial: Trial, splits: Splits) -> nn.Module:
     """Build the trial's model on the CPU with its initial weights. Seeds the global generators."""
     seed_everything(derive(trial.seed, "initial weights"))
@@ -243,7 +263,10 @@ def rebuilt(session: Session, device: torch.device) -> tuple[nn.Module, optimize
 
 
 def _relabelling(
-    trial: Trial, splits: Splits, training_batches: TrainingBatches, device: torch.device
+    trial: Trial,
+    splits: Splits,
+    training_batches: TrainingBatches | StreamedTrainingBatches,
+    device: torch.device,
 ) -> Relabelling | None:
     relabel = trial.workload.relabel
     if relabel is None:

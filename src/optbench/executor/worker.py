@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -228,6 +229,7 @@ def isolate_process(lifeline: Connection) -> threading.Event:
     The process does not get its own session: Linux divides processors among sessions before threads (autogroups), and could leave all
     threads of a trial on one core while another program uses the other, which is 90 times as slow if the threads wait for each other.
     """
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # loaders of torch have child processes
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)
     ignore_signals()

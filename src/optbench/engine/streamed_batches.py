@@ -1,0 +1,390 @@
+"""Batches of data that are read during training, from torch data sets (`STREAM = True` in the file of a data set).
+
+Map-style: batch `step` depends on (seed, step) only, whatever the number of worker processes: optbench draws the order, and the random
+generators are seeded before the samples of each batch are read. Iterable: a pass depends on (seed, epoch) if the data set does; to
+continue at a step, the samples of the pass before it are read and dropped.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from optbench.catalog.data_checks import array_problems
+from optbench.catalog.task_types import task_module
+from optbench.catalog.torch_data import Generators, cannot_stack, split_batch
+from optbench.catalog.types import DataInfo, Stream
+from optbench.engine import augment
+from optbench.engine.batch import Batch, Values, each, tensors
+from optbench.engine.clock import Stopwatch
+from optbench.engine.layout import Layout
+from optbench.engine.randomness import derive
+from optbench.errors import OptbenchError
+from optbench.suite.types import Augment
+
+
+class StreamedTrainingBatches:
+    """Training batches of a stream, with the interface of `TrainingBatches`.
+
+    `rows` are the positions in each batch that this process computes, None for all. Iterable data are read whole by each process.
+
+    Raises `OptbenchError` if augmentation or batch size do not match the data.
+    """
+
+    residency = "stream"
+
+    def __init__(
+        self,
+        stream: Stream,
+        info: DataInfo,
+        augment: Augment,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        memory_format: Layout = "contiguous",
+        rows: Tensor | None = None,
+    ) -> None:
+        self.samples, self.batch_size = stream.samples, batch_size
+        self.steps_per_epoch = self.samples // batch_size
+        problems = []
+        if batch_size > self.samples:
+            problems.append(
+                f"batch_size: expected at most the {self.samples} training samples; found {batch_size}"
+            )
+        if augment != Augment():
+            problems.append(
+                "augment: requires images in memory; put the transforms into the data set, which reads its samples during training"
+            )
+        if problems:
+            raise OptbenchError(*problems)
+        self._stream, self._info, self._seed = stream, info, seed
+        self._device, self._layout = device, memory_format
+        self._rows = None if rows is None else rows.cpu()
+        self._next = 0
+        self._batches: Iterator[Batch] | None = None
+        self._wait = Stopwatch()
+
+    def batch(self, step: int) -> Batch:
+        """Return batch `step`, counted from 0 over all epochs. Steps in order continue the stream, others restart it."""
+        with self._wait:
+            batch = next(self._at(step))
+        self._next += 1
+        return _on_device(batch, self._device, self._layout)
+
+    def seek(self, step: int) -> None:
+        """Start the worker processes and read batch `step`; an iterable data set reads the samples of its pass before it."""
+        batches = self._at(step)
+        self._batches = chain((next(batches),), batches)
+
+    def static(self) -> Any:
+        """Raise `OptbenchError`: there is no fixed memory address."""
+        raise OptbenchError("batches of a stream cannot be captured")
+
+    @property
+    def data_wait_seconds(self) -> float:
+        """Seconds that `batch` has waited for data."""
+        return self._wait.seconds
+
+    def close(self) -> None:
+        """End the worker processes."""
+        self._batches = None
+
+    def _at(self, step: int) -> Iterator[Batch]:
+        if self._batches is None or self._next != step:
+            self._batches = None  # ends its workers first
+            batches = _passes if self._stream.is_iterable else _drawn
+            self._batches, self._next = (
+                batches(
+                    self._stream, self._info, self._seed, step, self.batch_size, self._device, self._rows
+                ),
+                step,
+            )
+        return self._batches
+
+
+class StreamedEvaluationBatches:
+    """All samples of a split in the order of its data set, the same at each iteration; the last batch may be smaller."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        info: DataInfo,
+        batch_size: int,
+        device: torch.device,
+        memory_format: Layout = "contiguous",
+    ) -> None:
+        self._stream, self._info, self._batch_size = stream, info, batch_size
+        self._device, self._layout = device, memory_format
+
+    def __len__(self) -> int:
+        return -(-self._stream.samples // self._batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        stream, size = self._stream, self._batch_size
+        if stream.is_iterable:
+            found = 0
+            for batch in _rebatched(_one_pass(stream, self._info, 0, "evaluation", size, self._device), size):
+                found += batch.samples
+                yield _on_device(batch, self._device, self._layout)
+            _check_length(stream, found)
+            return
+        starts = range(0, stream.samples, size)
+        order = enumerate(torch.arange(start, min(start + size, stream.samples)) for start in starts)
+        for batch in _loader(stream, self._info, 0, "evaluation", order, self._device):
+            yield _on_device(batch, self._device, self._layout)
+
+
+def _drawn(
+    stream: Stream,
+    info: DataInfo,
+    seed: int,
+    step: int,
+    batch_size: int,
+    device: torch.device,
+    share: Tensor | None,
+) -> Iterator[Batch]:
+    """Yield the batches of a map-style data set from `step` on, in the order that optbench draws."""
+
+    def order() -> Iterator[tuple[int, Tensor]]:
+        number, rows, epoch = step, torch.empty(0, dtype=torch.int64), -1
+        while True:
+            current, position = divmod(number, stream.samples // batch_size)
+            if current != epoch:
+                rows, epoch = augment.draw(seed, current, stream.samples, Augment()).order, current
+            batch = rows[position * batch_size : (position + 1) * batch_size]
+            yield number, batch if share is None else batch[share]
+            number += 1
+
+    purpose = (
+        "samples" if share is None else f"samples from {int(share[0])}"
+    )  # other random numbers per process
+    return _loader(stream, info, seed, purpose, order(), device)
+
+
+def _loader(
+    stream: Stream,
+    info: DataInfo,
+    seed: int,
+    purpose: str,
+    order: Iterable[tuple[int, Tensor]],
+    device: torch.device,
+) -> Iterator[Batch]:
+    loader: Iterable[Batch | _Fault] = DataLoader(
+        _Seeded(stream.dataset, seed, purpose),  # type: ignore[arg-type]
+        batch_sampler=([number, *rows.tolist()] for number, rows in order),
+        generator=torch.Generator(),  # not used, but the global one would be
+        **_options(stream, info, device),
+    )
+    return _without_faults(loader)
+
+
+@dataclass
+class _Seeded:
+    """A map-style data set; before it reads a batch, the generators are seeded by (seed, purpose, number of the batch)."""
+
+    dataset: Any
+    seed: int
+    purpose: str
+
+    def __getitems__(self, numbers: list[int]) -> list[Any]:
+        batch, *rows = numbers
+        read_all = getattr(self.dataset, "__getitems__", None)
+        with Generators(derive(self.seed, self.purpose, batch)):
+            samples: list[Any] = read_all(rows) if read_all else [self.dataset[row] for row in rows]
+        return samples
+
+    def __getitem__(self, number: int) -> Any:
+        return self.dataset[number]
+
+
+def _passes(
+    stream: Stream,
+    info: DataInfo,
+    seed: int,
+    step: int,
+    batch_size: int,
+    device: torch.device,
+    share: Tensor | None,
+) -> Iterator[Batch]:
+    """Yield the batches of an iterable data set from `step` on; those of its pass before it are read and dropped."""
+    steps = stream.samples // batch_size
+    epoch, position = divmod(step, steps)
+    while True:
+        number = samples = 0
+        for batch in _rebatched(_one_pass(stream, info, seed, epoch, batch_size, device), batch_size):
+            samples += batch.samples
+            if batch.samples == batch_size:
+                if number >= position:
+                    yield batch if share is None else _selected(batch, share)
+                number += 1
+            if number == steps:
+                break
+        if number < steps:
+            _check_length(stream, samples)
+        epoch, position = epoch + 1, 0
+
+
+def _one_pass(
+    stream: Stream, info: DataInfo, seed: int, epoch: int | str, batch_size: int, device: torch.device
+) -> Iterator[Batch]:
+    """Yield the batches of one pass over an iterable data set, in sizes of at most `batch_size`."""
+    if isinstance(epoch, int) and hasattr(stream.dataset, "set_epoch"):
+        stream.dataset.set_epoch(epoch)
+    start = derive(seed, "stream", epoch)
+    generator = torch.Generator().manual_seed(start)  # seeds the workers
+    options = _options(stream, info, device)
+    loader = DataLoader(stream.dataset, batch_size=batch_size, generator=generator, **options)
+    if options["num_workers"]:
+        yield from _without_faults(loader)
+        return
+    generators = Generators(start)
+    with generators:  # read in this process: training has its own generators
+        batches = iter(loader)
+    while True:
+        with generators:
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield from _without_faults((batch,))
+
+
+def _without_faults(batches: Iterable[Batch | _Fault]) -> Iterator[Batch]:
+    """Yield the batches. Raises `OptbenchError` for a fault that a worker found: an exception there would come with its traceback."""
+    for batch in batches:
+        if isinstance(batch, _Fault):
+            raise OptbenchError(batch.message)
+        yield batch
+
+
+def _rebatched(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
+    """Yield batches of exactly `size` samples, the last one with the rest: each worker ends its share with a smaller batch."""
+    rest: Batch | None = None
+    for batch in batches:
+        whole = batch if rest is None else _joined(rest, batch)
+        while whole.samples >= size:
+            yield whole if whole.samples == size else whole.part(0, size)
+            whole = whole.part(size, whole.samples)
+        rest = whole if whole.samples else None
+    if rest is not None:
+        yield rest
+
+
+def _selected(batch: Batch, rows: Tensor) -> Batch:
+    return Batch(each(lambda v: v[rows], batch.inputs), each(lambda v: v[rows], batch.targets))
+
+
+def _joined(a: Batch, b: Batch) -> Batch:
+    def join(first: Values, second: Values) -> Values:
+        if isinstance(first, Tensor):
+            assert isinstance(second, Tensor)
+            return torch.cat([first, second])
+        assert isinstance(second, dict)
+        return {name: torch.cat([value, second[name]]) for name, value in first.items()}
+
+    return Batch(join(a.inputs, b.inputs), join(a.targets, b.targets))
+
+
+def _options(stream: Stream, info: DataInfo, device: torch.device) -> dict[str, Any]:
+    """Return options of a `DataLoader`; worker processes are forked on Linux, because classes of a suite's file cannot be imported."""
+    options = dict(stream.options)
+    if options.get("num_workers") and sys.platform == "linux":
+        options.setdefault("multiprocessing_context", "fork")
+    collate = options.pop("collate_fn", None) or torch.utils.data.default_collate
+    return {
+        "num_workers": 0,
+        **options,
+        "collate_fn": _Collate(stream.name, collate, info),
+        "pin_memory": device.type == "cuda",
+    }
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """What is wrong with a batch."""
+
+    message: str
+
+
+@dataclass
+class _Collate:
+    """Form a checked batch from samples; runs in the worker processes."""
+
+    name: str
+    collate: Callable[[list[Any]], Any]
+    info: DataInfo
+
+    def __call__(self, samples: list[Any]) -> Batch | _Fault:
+        try:
+            return self._batch(samples)
+        except OptbenchError as error:
+            return _Fault(str(error))
+
+    def _batch(self, samples: list[Any]) -> Batch:
+        try:
+            inputs, targets = split_batch(self.name, self.collate(samples))
+        except (TypeError, RuntimeError) as error:  # of torch's collate function
+            raise OptbenchError(cannot_stack(self.name, error)) from error
+        batch = Batch(_tensors(inputs), _tensors(targets))
+        if self.info.task in ("regression", "forecasting"):
+            batch = batch._replace(targets=each(lambda v: v[:, None] if v.dim() == 1 else v, batch.targets))
+        self._check(batch)
+        return batch
+
+    def _check(self, batch: Batch) -> None:
+        limits = task_module(self.info.task).limits(self.info)
+        for title, values in (("inputs", batch.inputs), ("targets", batch.targets)):
+            named = values if isinstance(values, dict) else {title: values}
+            for key, value in named.items():
+                if len(value) != batch.samples:
+                    raise OptbenchError(
+                        f"{self.name}: expected {batch.samples} values of '{key}' in a batch; found {len(value)}"
+                    )
+                if problem := next(array_problems(key, value.numpy(), limits.get(key)), ""):
+                    raise OptbenchError(f"{self.name}: {problem} of a batch")
+        if self.info.task == "classification" and any(v.dtype == torch.uint8 for v in tensors(batch.inputs)):
+            raise OptbenchError(
+                f"{self.name}: expected floating-point inputs; found uint8: convert and normalise them in the data set, "
+                "for example by torchvision's ToTensor"
+            )
+
+
+def _tensors(values: Any) -> Values:
+    """Return tensors of a collated part: float32 and int64, as models expect."""
+    if isinstance(values, Mapping):
+        made: dict[str, Tensor] = {}
+        for name, value in values.items():
+            tensor = _tensors(value)
+            assert isinstance(tensor, Tensor)
+            made[name] = tensor
+        return made
+    tensor = torch.as_tensor(values)
+    if tensor.dtype == torch.float64:
+        return tensor.float()
+    return (
+        tensor if tensor.is_floating_point() or tensor.dtype in (torch.bool, torch.uint8) else tensor.long()
+    )
+
+
+def _on_device(batch: Batch, device: torch.device, layout: Layout) -> Batch:
+    """Return the batch on the device, images in the memory format."""
+
+    def move(value: Tensor) -> Tensor:
+        value = value.to(device, non_blocking=True)
+        is_image = layout == "channels_last" and value.dim() == 4
+        return value.contiguous(memory_format=torch.channels_last) if is_image else value
+
+    return Batch(each(move, batch.inputs), each(move, batch.targets))
+
+
+def _check_length(stream: Stream, found: int) -> None:
+    if found != stream.samples:
+        raise OptbenchError(
+            f"{stream.name}: expected {stream.samples} samples in a pass, as len() states; found {found}"
+        )
