@@ -14,12 +14,17 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+import optbench
+from optbench.analysis.table import comparison
 from optbench.engine.gradient_monitor import GradientMonitor
 from optbench.engine.gradient_noise import gradient_noise
 from optbench.engine.resources import Monitor
 from optbench.engine.session import Session, prepare
 from optbench.events import Evaluated, Event
+from optbench.report.figures import drawings
+from optbench.store import read
 from optbench.store.records import event_line, to_event
+from test_engine_resume import records, stopped_after
 from trials import CPU, evaluations, finished, run, started, trials, untimed
 
 
@@ -273,3 +278,58 @@ def test_recomputed_operations_count_twice(tmp_path: Path) -> None:
     assert plain is not None
     assert more is not None
     assert 1.2 * plain < more < 1.4 * plain
+
+
+KINDS_NET = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self, sparse=False):
+        super().__init__()
+        self.table = torch.nn.Embedding(50, 4, sparse=sparse)
+        self.body = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.LayerNorm(8), torch.nn.Linear(8, 3))
+
+    def forward(self, x):
+        return self.body(self.table((x.abs() * 10).long().clamp(max=49)).mean(1))
+"""
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_norms_per_kind_of_parameter_are_those_of_the_last_step(sparse: bool, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(KINDS_NET)
+    workload = {"model": {"name": "net.py:Net", "sparse": sparse}, "study": "parameters"}
+    each = evaluations(events(tmp_path, workload=workload))
+    assert len(each) == 3
+    for event in each:
+        found = event.metrics["parameters"]
+        assert {name.rpartition("_")[2] for name in found} == {"embeddings", "matrices", "vectors"}
+        squares = 0.0
+        for kind in ("embeddings", "matrices", "vectors"):
+            gradient, update = (float(found[f"{name}_norm_{kind}"]) for name in ("gradient", "update"))
+            assert update == pytest.approx(0.1 * gradient, rel=1e-3)  # SGD with a learning rate of 0.1
+            assert found[f"relative_update_{kind}"] == pytest.approx(update / found[f"weight_norm_{kind}"])
+            squares += gradient**2
+        assert squares**0.5 == pytest.approx(event.gradient_norm, rel=1e-5)
+
+
+def test_norms_per_kind_change_nothing_and_survive_an_interruption(tmp_path: Path) -> None:
+    plain = evaluations(events(tmp_path))
+    (trial,) = trials(tmp_path, workload={"study": "parameters"})
+    whole = run(trial, tmp_path)
+    for one, other in zip(plain, evaluations(whole), strict=True):
+        assert one.metrics == {split: of for split, of in other.metrics.items() if split != "parameters"}
+    parts = list(stopped_after(trial, tmp_path, 5, tmp_path / "trial.pt"))
+    assert repr(records(parts)) == repr(records(whole))
+
+
+def test_norms_per_kind_are_in_the_frames_and_have_a_figure(tmp_path: Path) -> None:
+    trials(tmp_path, workload={"study": "parameters"})
+    study = optbench.run(tmp_path / "suite.yaml", results=tmp_path / "results", reruns=0)
+    found = read([tmp_path / "results"])
+    names = set(study.evaluations().columns)
+    assert {"parameters_gradient_norm_matrices", "parameters_relative_update_vectors"} <= names
+    by_name = {each.name: each for each in drawings(found, comparison(found), None)}
+    titles = [panel.title for panel in by_name["parameters"].plot.panels]
+    assert "gradient norm, matrices" in titles
+    assert "relative update, vectors" in titles
+    assert not any("parameters" in name for name in by_name if name.startswith("curves"))

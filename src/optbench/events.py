@@ -28,6 +28,10 @@ else:
     Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
     Number = Integer | float | Literal["nan", "inf", "-inf"]  # as in a file; `records` converts the names
 
+#: where metrics have the norms per kind of parameter, beside the splits; with `study: parameters`
+PARAMETERS = "parameters"
+#: where metrics have the variables of a test function of two variables, beside the splits
+POSITION = "position"
 #: metrics by split, as in {"validation": {"accuracy": 0.97, "loss": 0.1}}
 Metrics = dict[str, dict[str, Number]]
 

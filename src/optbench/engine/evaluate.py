@@ -12,6 +12,7 @@ import torch
 from optbench.engine.averaging import recalibrated
 from optbench.engine.session import Session, SplitName
 from optbench.engine.tasks import Sums
+from optbench.events import POSITION, Metrics
 
 _PASSES = 50  # training batches for recomputing batch-norm statistics
 
@@ -49,6 +50,13 @@ def measure(
     values = sums.values()
     check_ranges(session, split, values)
     return values
+
+
+def position_of(session: Session) -> Metrics:
+    """Return the variables of a test function, under a name beside the splits; empty for tasks without them."""
+    position = getattr(getattr(session.task, "module", None), "position", None)
+    found = position(session.model) if position is not None else {}
+    return {POSITION: dict(found)} if found else {}
 
 
 def check_ranges(session: Session, split: SplitName, values: dict[str, float]) -> None:

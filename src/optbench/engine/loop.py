@@ -18,10 +18,11 @@ from optbench.engine.compile_warmup import compile_outside_the_clock
 from optbench.engine.data_parallel import check_equal, distribute
 from optbench.engine.embeddings import largest_row_norm
 from optbench.engine.environment import environment
-from optbench.engine.evaluate import evaluation_mode, measure
+from optbench.engine.evaluate import evaluation_mode, measure, position_of
 from optbench.engine.gradient_noise import GradientNoise, gradient_noise
 from optbench.engine.memory import is_out_of_memory, memory_asked_for, peak_of
 from optbench.engine.optimizers import OptimizerFault
+from optbench.engine.parameter_statistics import StepMeasurement
 from optbench.engine.progress import Progress
 from optbench.engine.ranks import ALONE, Ranks
 from optbench.engine.resources import Monitor
@@ -236,12 +237,20 @@ class _Run:
             with self.setup:
                 self.stepper.capture()
             progress.clock.start()
-        before = snapshot(session, progress)
+        before, measurement = snapshot(session, progress), None
         is_last_of_interval = self._evaluation_due(progress.step + 1) or progress.step + 1 == session.steps
         want_norm = is_last_of_interval or "gradients" in self.trial.workload.study
+        if is_last_of_interval and "parameters" in self.trial.workload.study:
+            progress.clock.pause()
+            measurement = StepMeasurement(session)
+            progress.clock.start()
         facts = self.stepper.step(progress.step, progress.step - progress.skipped, want_norm)
         progress.statistics.add(facts)
         progress.step += 1
+        if measurement is not None:
+            progress.clock.pause()
+            progress.parameters = measurement.read()
+            progress.clock.start()
         if before is not None:
             progress.clock.pause()
             ended = self._spent()
@@ -280,6 +289,7 @@ class _Run:
             metrics["validation"] = self._measure("validation")
             if any(target.split == "test" for target in targets):
                 metrics["test"] = self._measure("test")
+            metrics |= position_of(session)
             progress.note_best(session, metrics["validation"])
         session.rates.observe(metrics["validation"]["loss"])
         progress.statistics.restart(progress.step)
@@ -292,7 +302,9 @@ class _Run:
         if not math.isfinite(metrics["validation"]["loss"]):
             detail = f"validation loss not finite after step {progress.step}"
             return self.finished("diverged", detail, memory=self._memory())
-        yield trial_records.evaluated(session, progress, interval, metrics)
+        record = trial_records.evaluated(session, progress, interval, metrics)
+        progress.parameters = {}
+        yield record
         if self.trial.workload.stop_at_target and all(t.holds(metrics[t.split][t.metric]) for t in targets):
             return self.finished("stopped", "every target was reached", memory=self._memory())
         return None

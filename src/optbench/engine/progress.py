@@ -50,6 +50,7 @@ class Progress:
     rises: int = 0  # steps whose training loss was greater than that of the step before
     data_wait: float = 0.0  # seconds that earlier processes waited for data
     gradients: GradientMonitor = field(default_factory=GradientMonitor)
+    parameters: dict[str, float] = field(default_factory=dict)  # norms at the last step before an evaluation
 
     @classmethod
     def of(cls, trial: Trial, device: torch.device) -> Progress:
@@ -99,6 +100,7 @@ class Progress:
             "tally": self.statistics.state(),
             "rises": self.rises,
             "gradients": self.gradients.state(),
+            "parameters": dict(self.parameters),
             "gradient_evaluations": session.gradient_evaluations,
             "data_wait": self.data_wait + session.training_batches.data_wait_seconds,
             "clock": self.clock.state(),
@@ -139,6 +141,7 @@ class Progress:
         self.statistics.load_state(state["tally"])
         self.rises, self.data_wait = state["rises"], state["data_wait"]
         self.gradients.load_state(state["gradients"])
+        self.parameters = state.get("parameters", {})
         session.gradient_evaluations = state["gradient_evaluations"]
         self.clock.load_state(state["clock"])
         self.evaluating = Stopwatch(state["evaluation_seconds"])

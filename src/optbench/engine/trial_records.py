@@ -13,7 +13,7 @@ from optbench.engine.gradient_noise import GradientNoise
 from optbench.engine.progress import Progress
 from optbench.engine.session import Session
 from optbench.engine.step_statistics import IntervalSummary
-from optbench.events import Evaluated, Fault, Finished, Metrics, Started, Status
+from optbench.events import PARAMETERS, Evaluated, Fault, Finished, Metrics, Started, Status
 
 _MAX_TRACEBACK, _MAX_PART = 20_000, 4_000
 
@@ -66,7 +66,7 @@ def evaluated(session: Session, progress: Progress, interval: IntervalSummary, m
         evaluation_seconds=progress.evaluating.seconds,
         train_loss=interval.mean_loss,
         learning_rate=session.optimizers.rate,
-        metrics=metrics,
+        metrics=metrics | ({PARAMETERS: progress.parameters} if progress.parameters else {}),
         gradient_norm=interval.gradient_norm,
         clipped_steps=progress.clipped,
         skipped_steps=progress.skipped,

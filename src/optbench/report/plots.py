@@ -124,7 +124,14 @@ class Cells:
     framed: tuple[int, int] | None = None  # x and y of the configured value
 
 
-Mark = Line | Points | Interval | Stack | Label | Rule | Cells
+@dataclass(frozen=True)
+class Contours:
+    """Level lines of a function of both axes: x and y of each piece. The axes then show their whole range."""
+
+    lines: tuple[tuple[Numbers, Numbers], ...]
+
+
+Mark = Line | Points | Interval | Stack | Label | Rule | Cells | Contours
 
 
 @dataclass(frozen=True)

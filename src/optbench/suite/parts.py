@@ -237,9 +237,10 @@ class Workload(Strict):
     """Run the model through torch.compile."""
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     """Layout of images and convolution weights. auto: channels_last for convolutional networks on a GPU, else contiguous."""
-    study: tuple[Literal["gradients", "costs", "noise"], ...] = ()
-    """Additional measurements: `gradients` (gradient norm at every step), `costs` (FLOPs and activation memory of a step), `noise`
-    (gradient noise scale at start and end). Only `gradients` adds to the training time."""
+    study: tuple[Literal["gradients", "parameters", "costs", "noise"], ...] = ()
+    """Additional measurements: `gradients` (gradient norm at every step), `parameters` (norms of gradient, update and weights per
+    kind of parameter at each evaluation), `costs` (FLOPs and activation memory of a step), `noise` (gradient noise scale at start
+    and end). Only `gradients` adds to the training time."""
     loss_bound: Number = Field(default=1e6, gt=0)
     """Training loss above which (or if it is not finite) a trial counts as diverged."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from optbench.analysis.rows import higher_is_better
+from optbench.events import PARAMETERS, POSITION
 from optbench.report.figures import Drawing
 from optbench.report.figures._groups import Group, Material, file_stem, some
 from optbench.report.figures._lines import XRange, band_note, curve_panels, times_of, y_axis
@@ -26,7 +27,8 @@ def drawings(material: Material) -> Iterator[Drawing]:
     for group in material.groups:
         curves = group.of(material.curves)
         curves = curves[
-            (curves["split"] != "") & ~curves["metric"].isin([name for name in SERIES if name != "loss"])
+            ~curves["split"].isin(("", PARAMETERS, POSITION))
+            & ~curves["metric"].isin([name for name in SERIES if name != "loss"])
         ]
         wanted = [target.metric for target in group.targets] + [group.rows[0].trial.workload.metrics[0]]
         in_files = [(metric, "validation") for metric in dict.fromkeys(wanted)]

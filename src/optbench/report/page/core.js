@@ -6,6 +6,7 @@ const changed = () => listeners.forEach((listener) => listener());
 const shown = (series) => series.filter((each) => !state.hidden.has(each.o));
 // Marks of lines and points refer to arrays by index, as they share many.
 for (const mark of FIGURES.flatMap((figure) => figure.panels).flatMap((panel) => panel.marks)) {
+  if (mark.m === "contours") mark.lines = mark.lines.map((line) => line.map((index) => ARRAYS[index]));
   if (mark.m !== "line" && mark.m !== "points") continue;
   for (const part of ["x", "y", "lo", "hi"]) if (mark[part] !== undefined) mark[part] = ARRAYS[mark[part]];
   if (Array.isArray(mark.k)) mark.k = ARRAYS[mark.k[0]];

@@ -37,12 +37,14 @@ const entryGroup = (o, view, ...children) => svg("g", { "data-o": o, style: `--c
 const pointsOf = (line) => line.x.map((x, index) => ({ x, y: line.y[index], lo: line.lo?.[index], hi: line.hi?.[index], k: Array.isArray(line.k) ? line.k[index] : line.k })).filter((point) => point.x !== null && point.y !== null);
 function plainFrame(panel, marks, view) {
   const sets = marks.filter((mark) => mark.m === "line").map((line) => ({ line, points: pointsOf(line) })), all = sets.flatMap((set) => set.points);
-  const whole = extent(all.map((point) => point.x)), { x: across, y: up } = panel, limited = across.low !== undefined;
+  const { x: across, y: up } = panel, limited = across.low !== undefined, surface = marks.some((mark) => mark.m === "contours");
+  const whole = extent([...all.map((point) => point.x), ...(surface ? [across.low, across.high] : [])]);
   if (!whole) return null;
   const domainX = view.zoom?.x || (limited ? [across.low, Math.max(whole[0], Math.min(across.high, whole[1] * (across.log ? 1.05 : 1.02)))] : across.log ? [whole[0] / 1.15, whole[1] * 1.15] : [Math.min(0, whole[0]), whole[1]]);
   const within = (point) => point.x >= domainX[0] - 1e-9 && point.x <= domainX[1] + 1e-9;
   const steps = sets.some(({ line }) => line.steps), banded = sets.length <= (steps ? BANDED.steps : BANDED.line);
   const values = sets.flatMap(({ points }) => points.filter(within).flatMap((point) => (banded ? [point.y, point.lo, point.hi] : [point.y])));
+  if (surface && !view.zoom) values.push(up.low, up.high);
   if (!view.zoom) values.push(...marks.filter((mark) => mark.m === "rule").map((mark) => mark.y));
   const { domain: domainY, cut } = rangeY(up, values, view);
   const ends = view.width >= 620 && sets.length <= 9 ? sets.filter((set) => set.points.length) : [];
@@ -218,7 +220,7 @@ const MARKS = {
       if (mark.shape === "|") return svg("line", { class: mark.ink ? "whisker" : "tick", x1: across, x2: across, y1: up - long, y2: up + long, "stroke-width": 2.2 });
       if (mark.shape === "x") return svg("path", { class: "tick", d: "M-4 -4L4 4M-4 4L4 -4", transform: `translate(${across.toFixed(1)} ${clamp(up).toFixed(1)})` });
       const open = mark.open && { class: mark.ink ? "published" : "open" };
-      return marker(mark.o, across, up, mark.above || mark.open ? 4.2 : 3.4, open || (panel.rows ? { class: "seed" } : {}), mark.shape);
+      return marker(mark.o, across, up, mark.above || mark.open ? 4.2 : 3.4, open || (panel.rows ? { class: "seed" } : mark.ink ? { class: "published" } : {}), mark.shape);
     });
   },
   interval(mark, { area, x, y, lane, middle }) {
@@ -242,6 +244,9 @@ const MARKS = {
     const up = y(mark.y), over = sets.filter(({ points }) => points.length && points[points.length - 1].y >= mark.y).length * 2 >= sets.length;
     if (!(up >= area.top - 1 && up <= area.bottom + 1)) return [];
     return [svg("line", { class: "target", x1: area.left, x2: area.right, y1: up, y2: up }), svg("text", { x: area.right - 6, y: up + (over && up < area.bottom - 22 ? 14 : -6), "text-anchor": "end", class: "strong halo" }, mark.text)];
+  },
+  contours(mark, { x, y }) {
+    return mark.lines.map(([across, up]) => svg("path", { class: "contour", d: path(across.map((value, index) => ({ x: value, y: up[index] })), x, y) }));
   },
   cells(mark, { area, stops, boxOf }, view, panel) {
     const share = (value) => (mark.best === mark.worst ? 1 : (value - mark.worst) / (mark.best - mark.worst));

@@ -13,6 +13,7 @@ from optbench.analysis.thinning import kept
 from optbench.report.plots import (
     Axis,
     Cells,
+    Contours,
     Entry,
     Interval,
     Label,
@@ -94,6 +95,8 @@ class Encoder:
             row = mark.row if isinstance(mark, Stack | Label) else round(_height(mark))
             entry = panel.rows[row].entry
             content["ink"] = True
+        elif entry is None and isinstance(mark, Points):
+            content["ink"] = True
         return content | (self._place(plot.entries[entry]) if entry is not None else {})
 
     def _content(self, mark: Mark) -> dict[str, Any]:
@@ -121,6 +124,8 @@ class Encoder:
                 )
             case Rule():
                 return {"y": number(mark.y), "text": mark.label}
+            case Contours():
+                return {"lines": [[self._array(x), self._array(y)] for x, y in mark.lines]}
             case Cells():
                 shown = {
                     "columns": mark.columns,

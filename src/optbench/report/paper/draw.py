@@ -29,6 +29,7 @@ from optbench.report.plots import (
     UNITS,
     Axis,
     Cells,
+    Contours,
     Interval,
     Label,
     Line,
@@ -304,6 +305,11 @@ def _cells(axes: Axes, mark: Cells, plot: Plot, panel: Panel) -> None:
         axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=INK, linewidth=1.4, clip_on=False))
 
 
+def _contours(axes: Axes, mark: Contours, plot: Plot, panel: Panel) -> None:
+    for x, y in mark.lines:
+        axes.plot(x, y, color="#b6bec4", linewidth=0.5, zorder=1)
+
+
 #: the function that draws each kind of mark
 DRAW: Mapping[type, Callable[[Axes, Any, Plot, Panel], None]] = {
     Line: _line,
@@ -313,4 +319,5 @@ DRAW: Mapping[type, Callable[[Axes, Any, Plot, Panel], None]] = {
     Label: _label,
     Rule: _rule,
     Cells: _cells,
+    Contours: _contours,
 }
