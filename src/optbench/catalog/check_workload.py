@@ -189,6 +189,8 @@ def _sharding(suite: Suite, workload: Workload, folder: Path, path: TypedPath) -
             here,
             f"`implementation: {suite.implementation}` does not run on a part of the parameters; expected one of {expected}",
         )
+    if "parameters" in workload.study:
+        yield (*path, "study"), "`parameters` needs whole parameters: expected `sharding: none`"
     if workload.compile and workload.sharding == "full":
         yield (
             here,
