@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import commands, optimizers, sweeps, tasks, training
+from benchmarks import commands, optimizers, scale, sweeps, tasks, training
 from benchmarks.running import ROOT, Figure
 
 TOPICS: dict[str, Callable[[int], Iterator[Figure]]] = {
@@ -37,6 +37,7 @@ TOPICS: dict[str, Callable[[int], Iterator[Figure]]] = {
     "commands": commands.quick,
     "plan": commands.planning,
     "report": commands.reports,
+    "scale": scale.scale,
 }
 
 
