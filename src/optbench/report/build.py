@@ -13,6 +13,7 @@ from optbench.analysis.horizons import horizons_frame
 from optbench.analysis.implementations import capture_note, compile_note, steps_ran
 from optbench.analysis.inclusions import inclusions_frame
 from optbench.analysis.published import verdicts_frame
+from optbench.analysis.ranking import ranking_frame
 from optbench.analysis.rows import TableRow, table_rows
 from optbench.analysis.sensitivity import sensitivity_frame
 from optbench.analysis.statements import statements_frame
@@ -29,6 +30,7 @@ from optbench.report.horizons import horizon_blocks
 from optbench.report.notes import notes
 from optbench.report.profiles import summary_block
 from optbench.report.published import published_blocks
+from optbench.report.ranking import ranking_block
 from optbench.report.sensitivity import sensitivity_blocks
 from optbench.report.statements import statement_blocks
 from optbench.report.text import clean
@@ -59,6 +61,7 @@ def build(results: Results) -> Report:
     statements, tuning = statements_frame(results), tuning_frame(results)
     inclusions, times = inclusions_frame(results), sweep_times_frame(results)
     warnings, costs = warnings_frame(results), costs_frame(results, table)
+    rankings = {suite.name: ranking_frame(suite) for suite in results.suites}
     sections = []
     for suite in results.suites:
         rows = table_rows(Results((suite,)))
@@ -87,7 +90,8 @@ def build(results: Results) -> Report:
             )
         )
         blocks += tuple(cost_blocks(costs[costs["suite"] == suite.name], rows))
-        summary = summary_block(suite)
+        summary, ranking = summary_block(suite), ranking_block(rankings[suite.name])
+        blocks = (*((ranking,) if ranking is not None else ()), *blocks)
         blocks += (summary,) if summary is not None else ()
         if len(horizons):
             blocks += tuple(horizon_blocks(horizons[horizons["suite"] == suite.name]))
@@ -106,6 +110,7 @@ def build(results: Results) -> Report:
         "verdicts": verdicts,
         "statements": statements,
         "tuning": tuning,
+        "ranking": pd.concat([pd.DataFrame(), *(f.assign(suite=name) for name, f in rankings.items())]),
     }
     return Report(
         tuple(sections),

@@ -1,0 +1,91 @@
+"""Block with the ranks of many entries over several workloads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from optbench.analysis.ranking import COLUMNS
+from optbench.report.cells import Cell, Column
+from optbench.report.document import Block, Table
+from optbench.report.text import clean, number
+
+HEADING = "Ranking"
+
+
+def ranking_block(frame: pd.DataFrame) -> Block | None:
+    """Return the block of a frame of `analysis.ranking.ranking_frame`, None for an empty one."""
+    if frame.empty:
+        return None
+    workloads = [name for name in frame.columns if name not in COLUMNS]
+    columns = (
+        Column("optimizer", lambda row: Cell(clean(row["optimizer"])), text=True),
+        Column("family", lambda row: Cell(clean(row["family"]) or "–"), text=True),
+        Column("package", lambda row: Cell(clean(row["package"])), text=True),
+        Column("group", lambda row: Cell(str(row["group"]))),
+        Column("mean rank", lambda row: Cell(_band(row))),
+        Column("places", lambda row: Cell(f"{row['place_low']:.0f}–{row['place_high']:.0f}")),
+        Column("untuned\nrank", lambda row: Cell(_number(row["untuned_rank"], "", 1))),
+        Column("state", lambda row: Cell(_number(row["state"], "x", 2))),
+        Column("step\ncost", lambda row: Cell(_number(row["step_cost"], "x", 2))),
+        Column("failed", lambda row: Cell(_share(row["worst"]))),
+        *(
+            Column(clean(name), lambda row, name=name: Cell(_metric(row[name])))  # type: ignore[misc]
+            for name in workloads
+        ),
+    )
+    rows = tuple(tuple(column.cell(row) for column in columns) for row in frame.to_dict("records"))
+    return Block(
+        heading=HEADING,
+        facts=f"{len(frame)} entries, {len(workloads)} workloads; ranks depend on the set of entries",
+        tables=(Table("Mean rank of the final metric over the workloads", columns, rows),),
+        notes=_notes(frame),
+        warnings=_warnings(frame),
+        measured_on="",
+        numbers=frame,
+    )
+
+
+def _notes(frame: pd.DataFrame) -> tuple[str, ...]:
+    return (
+        "Mean rank: the rank of the mean final metric among all entries, averaged over the workloads; 1 is best. Places: the places in "
+        "this table that are consistent with the seeds. Both in 95 % bands, over means drawn from the t-distribution of each workload and "
+        "entry. The bands do not cover other workloads, other tuning trials or other budgets.",
+        "Group: entries whose mean rank does not differ significantly from that of the group's first entry (5 %, Bonferroni over all "
+        "entries). The order within a group has no meaning.",
+        "Untuned rank: mean rank of the expected metric of a single tuning trial, which is a random choice from the search space.",
+        "State: maximum bytes of optimizer state over bytes of parameters. Step cost: CPU time of a training step over that of the "
+        "baseline, geometric mean over the workloads. Failed: share of all trials, tuning included, that diverged or failed.",
+        *(
+            ["–: no trial of the entry trained on this workload; it has the last rank there."]
+            if (frame["not_trained"] != "").any()
+            else []
+        ),
+    )
+
+
+def _warnings(frame: pd.DataFrame) -> tuple[str, ...]:
+    lost = frame[frame["not_trained"] != ""]
+    return tuple(
+        f"{clean(row['optimizer'])} did not train on {clean(row['not_trained'])}"
+        for row in lost.to_dict("records")
+    )
+
+
+def _band(row: Mapping[Any, Any]) -> str:
+    return f"{row['mean_rank']:.1f} ({row['mean_rank_low']:.1f}–{row['mean_rank_high']:.1f})"
+
+
+def _number(value: float, unit: str, digits: int) -> str:
+    return "–" if math.isnan(value) else f"{value:.{digits}f}{unit}"
+
+
+def _metric(value: float) -> str:
+    return "–" if math.isnan(value) else number(value, 4)
+
+
+def _share(value: float) -> str:
+    return "–" if math.isnan(value) else f"{100 * value:.0f} %"
