@@ -163,7 +163,8 @@ def _step_cost(results: Results, table: pd.DataFrame) -> pd.Series:
     if cost.empty or baseline.empty or baseline.iloc[0] not in cost:
         return pd.Series(dtype=float)
     ratios = cost.div(cost[baseline.iloc[0]], axis=0)
-    return np.exp(np.log(ratios).mean(axis=0))
+    means: pd.Series = np.exp(np.log(ratios).mean(axis=0))
+    return means
 
 
 def _worst(suite: SuiteResults) -> pd.Series:
