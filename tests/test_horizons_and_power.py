@@ -14,7 +14,7 @@ from optbench.analysis.horizons import horizons_frame
 from optbench.analysis.power import power, seeds_frame, seeds_needed
 from optbench.analysis.table import comparison
 from optbench.analysis.warnings import warnings_frame
-from optbench.cli.detect import check_unit, difference
+from optbench.cli.commands.plan import check_unit, difference
 from optbench.errors import OptbenchError
 from optbench.store import Results, read
 from optbench.suite.dump import dump_text

@@ -92,6 +92,38 @@ def test_modules_have_no_cycles() -> None:
     TopologicalSorter(graph).prepare()  # raises CycleError with the modules of a cycle
 
 
+FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
+#: the only imports of our own modules inside functions, with their reason: torch takes 2 seconds to load, pandas and scipy half a second
+DEFERRED = {
+    ("optbench", "optbench.api"): "`import optbench` loads nothing; the Python API loads pandas",
+    ("optbench.cli.commands.memory", "optbench.engine"): "torch",
+    ("optbench.cli.commands.new", "optbench.engine.step_time_estimate"): "torch",
+    ("optbench.cli.commands.plan", "optbench.cli.detect"): "pandas",
+    ("optbench.cli.commands.plan", "optbench.engine.devices"): "torch",
+    ("optbench.cli.commands.steps", "optbench.engine"): "torch",
+    ("optbench.cli.commands.verdicts", "optbench.engine.state_multiples"): "torch",
+    ("optbench.cli.commands.verify", "optbench.verify"): "torch",
+    ("optbench.cli.printing", "optbench.report.figures"): "pandas",
+    ("optbench.executor.worker", "optbench.executor"): "torch, which only workers load",
+    ("optbench.report", "optbench.report.build"): "pandas",
+    ("optbench.report", "optbench.report.figures"): "pandas",
+    ("optbench.report", "optbench.report.leaderboard"): "pandas",
+    ("optbench.runner.job", "optbench.runner.adaptive_plan"): "pandas",
+}
+
+
+def test_only_stated_imports_of_our_own_modules_are_inside_functions() -> None:
+    assert len(DEFERRED) <= 15
+    deferred = set()
+    for path in modules():
+        functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, FUNCTION)]
+        for node in {inner for function in functions for inner in ast.walk(function)}:
+            imported = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            imported += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            deferred |= {(dotted(path), name) for name in imported if name.partition(".")[0] == "optbench"}
+    assert deferred == DEFERRED.keys()
+
+
 @pytest.mark.parametrize(
     "path",
     [p for p in modules() if room(p) in WITHOUT_TORCH],

@@ -60,7 +60,7 @@ def test_every_shipped_pair_that_fits_passes_the_check(
         checked.append(path)
         return loaded, problems
 
-    monkeypatch.setattr("optbench.catalog.check.examine", counted)
+    monkeypatch.setattr(new, "examine", counted)
     file = tmp_path / "s.yaml"
     given = new.Given(file, model, data, ("sgd", "muon"), 10, 3, None)
     try:

@@ -75,7 +75,9 @@ def test_a_disk_that_refuses_a_report_does_not_stop_the_run(folder, clock):
 
 def test_a_report_that_cannot_be_made_does_not_stop_the_run(folder, clock, monkeypatch):
     asked = []
-    monkeypatch.setattr("optbench.report.save", lambda *_: asked.append(1) or {}["missing"])
+    monkeypatch.setattr(
+        "optbench.runner.intermediate_reports.save", lambda *_: asked.append(1) or {}["missing"]
+    )
     told = with_intermediate_reports(folder, StoredSuite(folder.path), lambda trial, event: None)
     clock.seconds = 200.0
     told(None, finished())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'optbench' has no attribute '{name}'")
-    from optbench import api
+    import optbench.api as api
 
     return getattr(api, name)
 

@@ -1,10 +1,11 @@
-"""Output of commands: width of the terminal, and wrapping between words."""
+"""Output of commands: width of the terminal, wrapping between words, and cleaning of text from files and users."""
 
 from __future__ import annotations
 
 import os
 import sys
 import textwrap
+import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 #: columns of tables where there is neither a terminal nor COLUMNS
 PIPED_WIDTH = 80
 _MIN_WIDTH = 20
+_BIDI_CONTROLS = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F}
 
 
 def columns() -> int | None:
@@ -55,4 +57,18 @@ def wrapped(text: str, indent: int = 0) -> str:
         break_on_hyphens=False,
         replace_whitespace=False,
         drop_whitespace=True,
+    )
+
+
+def clean(text: str) -> str:
+    """Return the text without control and bidirectional characters; line breaks become spaces."""
+    if text.isprintable():  # most text; then it has none of them
+        return text
+    spaced = "".join(
+        " " if character in "\t\n\r\x0b\x0c\x85\u2028\u2029" else character for character in text
+    )
+    return "".join(
+        character
+        for character in spaced
+        if unicodedata.category(character) not in ("Cc", "Cs") and ord(character) not in _BIDI_CONTROLS
     )

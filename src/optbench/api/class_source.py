@@ -17,6 +17,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from optbench.errors import OptbenchError
+from optbench.store.files import make_folder, write_whole
 
 Definition = type | FunctionType
 _CONSTANTS = (int, float, str, bool, type(None))
@@ -36,8 +37,6 @@ def reference_to(given: Callable[..., Any], folder: Path) -> str:
         raise _cannot_copy(name, "it is defined inside a function or class")
     text = _module_text(given)
     path = folder / f"{name.lower()}.py"
-    from optbench.store.files import make_folder, write_whole
-
     make_folder(folder)
     write_whole(path, text)
     return f"{_relative(path)}:{name}"

@@ -11,11 +11,22 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from optbench.api.class_source import reference_to
 from optbench.api.study import Study
+from optbench.catalog.check import examine
+from optbench.catalog.data_root import data_root
 from optbench.errors import OptbenchError
 from optbench.events import Event
+from optbench.executor.api import StopRequest
+from optbench.runner.final_reports import write_reports
+from optbench.runner.job import create_job
+from optbench.runner.options import DEFAULT_RERUNS, RunOptions
+from optbench.runner.suite_run import run_job
+from optbench.store import read as read_store
+from optbench.suite.find import find
 from optbench.suite.load import Loaded
 from optbench.suite.types import Trial
+from optbench.suite.yaml_source import from_data
 
 if TYPE_CHECKING:
     from optbench.executor.api import StopRequest
@@ -41,11 +52,6 @@ def load_suite(
 
     Raises `OptbenchError` with all problems.
     """
-    from optbench.catalog.check import examine
-    from optbench.catalog.data_root import data_root
-    from optbench.suite.find import find
-    from optbench.suite.yaml_source import from_data
-
     if isinstance(suite, Mapping):
         path, source = Path(f"{name}.yaml"), from_data(suite, name)
     else:
@@ -79,11 +85,6 @@ def run(
 
     Raises `OptbenchError` for an invalid suite, unusable data, device or results folder.
     """
-    from optbench.runner.final_reports import write_reports
-    from optbench.runner.job import create_job
-    from optbench.runner.options import DEFAULT_RERUNS, RunOptions
-    from optbench.runner.suite_run import run_job
-
     loaded = suite if isinstance(suite, Loaded) else load_suite(suite, data=data)
     options = RunOptions(
         only=tuple(only),
@@ -127,8 +128,6 @@ def compare(
 
     Raises `OptbenchError` for an invalid suite, and for a class whose source cannot be copied.
     """
-    from optbench.api.class_source import reference_to
-
     folder = Path(results) / name / "plugins"
     entries = {}
     for label, given in optimizers.items():
@@ -152,8 +151,6 @@ def read(results: Paths = "results", *, all_seeds: bool = False) -> Study:
     `all_seeds` includes results of seeds that are stored but not planned, for example from an earlier run of other seeds.
     Raises `OptbenchError` where there are no results.
     """
-    from optbench.store import read as read_store
-
     paths = [results] if isinstance(results, (str, PathLike)) else list(results)
     return Study(read_store([Path(path) for path in paths], all_seeds=all_seeds))
 
@@ -183,8 +180,6 @@ class _Observer:
 @contextmanager
 def _stop_on_interrupt() -> Iterator[StopRequest]:
     """The first interrupt asks the running trials to write a checkpoint, the second raises. Only the main thread gets interrupts."""
-    from optbench.executor.api import StopRequest
-
     stop = StopRequest()
 
     def handle(number: int, _: FrameType | None) -> None:

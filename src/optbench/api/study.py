@@ -8,13 +8,25 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optbench.analysis.frames import evaluations_frame, trials_frame
+from optbench.analysis.published import verdicts_frame
+from optbench.analysis.sensitivity import sensitivity_frame
+from optbench.analysis.statements import statements_frame
+from optbench.analysis.table import comparison
+from optbench.analysis.tuning import tuning_frame
 from optbench.errors import OptbenchError, Problem, nearest
+from optbench.report import render, save_everything
+from optbench.report.build import build
+from optbench.report.figures import FORMATS, file_drawings, rendered
+from optbench.report.page.markup import el, join
+from optbench.report.page.tables import table
 from optbench.store import Results
+from optbench.store.files import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from optbench.report.figures import Drawing
+    from optbench.report.drawing import Drawing
 
 _COMPARED = ("difference", "difference_low", "difference_high", "difference_p", "difference_n")
 
@@ -33,9 +45,6 @@ class Figure:
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write the figure in the format of the suffix (.svg, .png or .pdf). Raises `OptbenchError` for another suffix."""
-        from optbench.report.figures import FORMATS
-        from optbench.store.files import write_whole
-
         path = Path(path)
         suffix = path.suffix.lower().removeprefix(".")
         if suffix not in FORMATS:
@@ -46,8 +55,6 @@ class Figure:
         return path
 
     def _render(self, format: str) -> bytes:
-        from optbench.report.figures import rendered
-
         return rendered(self._drawing, formats=(format,))[format]
 
     def _repr_svg_(self) -> str:
@@ -69,14 +76,10 @@ class Study:
 
     def evaluations(self) -> pd.DataFrame:
         """Return one row per evaluation (columns: `optbench.analysis.frames.evaluations_frame`)."""
-        from optbench.analysis.frames import evaluations_frame
-
         return evaluations_frame(self.results)
 
     def trials(self) -> pd.DataFrame:
         """Return one row per trial, with its status and final metrics (columns: `optbench.analysis.frames.trials_frame`)."""
-        from optbench.analysis.frames import trials_frame
-
         return trials_frame(self.results)
 
     def comparisons(self) -> pd.DataFrame:
@@ -99,26 +102,18 @@ class Study:
 
     def sensitivity(self) -> pd.DataFrame:
         """Return one row per swept entry (columns: `optbench.analysis.sensitivity.sensitivity_frame`); empty without sweeps."""
-        from optbench.analysis.sensitivity import sensitivity_frame
-
         return sensitivity_frame(self.results)
 
     def verdicts(self) -> pd.DataFrame:
         """Return one row per published value (columns: `optbench.analysis.published.verdicts_frame`); empty without any."""
-        from optbench.analysis.published import verdicts_frame
-
         return verdicts_frame(self.results)
 
     def tuning(self) -> pd.DataFrame:
         """Return one row per tuning study (columns: `optbench.analysis.tuning.tuning_frame`); empty without tuning."""
-        from optbench.analysis.tuning import tuning_frame
-
         return tuning_frame(self.results)
 
     def statements(self) -> pd.DataFrame:
         """Return one row per test of a published statement (columns: `optbench.analysis.statements.statements_frame`)."""
-        from optbench.analysis.statements import statements_frame
-
         return statements_frame(self.results)
 
     @property
@@ -135,20 +130,14 @@ class Study:
 
     def save(self, folder: str | PathLike[str]) -> tuple[Path, ...]:
         """Write all reports and figures to a folder, and return the paths. Raises `OptbenchError` if it cannot be written."""
-        from optbench.report import save_everything
-
         return save_everything(self.results, Path(folder))
 
     @cached_property
     def _table(self) -> pd.DataFrame:
-        from optbench.analysis.table import comparison
-
         return comparison(self.results)
 
     @cached_property
     def _drawings(self) -> dict[str, Drawing]:
-        from optbench.report.figures import file_drawings
-
         verdicts = self.verdicts()
         found = file_drawings(self.results, self._table, verdicts if len(verdicts) else None)
         return {drawing.name: drawing for drawing in found}
@@ -157,15 +146,9 @@ class Study:
         return f"Study({', '.join(suite.name for suite in self.results.suites)})"
 
     def __str__(self) -> str:
-        from optbench.report import render
-
         return render(self.results)
 
     def _repr_html_(self) -> str:
-        from optbench.report.build import build
-        from optbench.report.page.markup import el, join
-        from optbench.report.page.tables import table
-
         sections = [
             el(
                 "section",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from optbench.catalog import lookup, sources
+from optbench.catalog.data._split import channel_statistics
 from optbench.catalog.data_checks import checked
 from optbench.catalog.torch_data import pairs_of, streamed
 from optbench.catalog.types import DataInfo, Split, Splits
@@ -107,8 +108,6 @@ def _called(component: Component, function: Callable[..., Any], root: Path, fold
 def _from_pairs(name: str, made: Any, task: str) -> Splits:
     if task != "classification":
         return _from_arrays(name, made, task)
-    from optbench.catalog.data._split import channel_statistics
-
     try:
         first, second, third = made
         train, validation = _split(name, "training", *first), _split(name, "validation", *second)

@@ -7,7 +7,14 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from optbench.catalog.check_component import component_findings
+from optbench.catalog.check_optimizer import optimizer_findings
+from optbench.catalog.check_workload import data_findings, model_findings
+from optbench.catalog.data_sets import task_of
+from optbench.catalog.starter import entry
 from optbench.errors import OptbenchError, nearest
+from optbench.suite.call import parse_call
+from optbench.suite.types import Component
 
 if TYPE_CHECKING:
     from optbench.catalog.types import DataInfo
@@ -19,11 +26,6 @@ N = TypeVar("N", int, float)
 
 def component(family: str, text: str, folder: Path) -> Component:
     """Parse `NAME` or `NAME(key=value)` and check the name and its arguments."""
-    from optbench.catalog.check_component import component_findings
-    from optbench.catalog.check_optimizer import optimizer_findings
-    from optbench.suite.call import parse_call
-    from optbench.suite.types import Component
-
     name, arguments = parse_call(text, "")
     made = Component(name=name, arguments=arguments)
     if family == "optimizers":
@@ -48,10 +50,6 @@ def task(text: str, offered: Collection[str]) -> str:
 
 def task_of_data(text: str, folder: Path) -> str:
     """Return the task of a data set, "" if it is unknown: the data set is checked later."""
-    from optbench.catalog.data_sets import task_of
-    from optbench.suite.call import parse_call
-    from optbench.suite.types import Component
-
     try:
         name, arguments = parse_call(text, "")
         return task_of(Component(name=name, arguments=arguments), folder)
@@ -63,8 +61,6 @@ def dataset(
     text: str, model: Component, folder: Path, root: Path, task: str = ""
 ) -> tuple[Component, DataInfo]:
     """Parse a data set; check that it is available, has the task (if one is passed), and that the model accepts its shape."""
-    from optbench.catalog.check_workload import data_findings, model_findings
-
     made = component("data", text, folder)
     found, info = data_findings(made, folder, root, ())
     if info is not None and task and info.task != task:
@@ -78,8 +74,6 @@ def dataset(
 
 def entries_of(text: str, folder: Path) -> dict[str, dict[str, Any]]:
     """Parse a list such as `sgd, my.py:Mine(lr=1)` and return entries by unique label."""
-    from optbench.catalog.starter import entry
-
     found: dict[str, dict[str, Any]] = {}
     for item in split(text):
         made = component("optimizers", item, folder)

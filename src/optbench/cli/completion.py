@@ -10,6 +10,12 @@ from typing import Any
 
 import typer
 
+import optbench
+from optbench.catalog.lookup import names
+from optbench.errors import OptbenchError
+from optbench.suite.find import find_all, shipped, shipped_folders
+from optbench.suite.yaml_source import read
+
 Offer = str | tuple[str, str]
 Completer = Callable[[typer.Context, str], list[Offer]]
 
@@ -18,8 +24,6 @@ _MANY = 200  # a folder may hold very many files; nobody reads more
 
 def suites(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """Shipped suites and folders of suites, and suite files here and one folder down; for others the shell's own offer is enough."""
-    from optbench.suite.find import shipped, shipped_folders
-
     names: list[Offer] = [(name, "shipped suite") for name in shipped()]
     names += [(name, "shipped folder of suites") for name in shipped_folders()]
     files = _paths(incomplete, _is_suite)
@@ -52,8 +56,6 @@ def catalog(family: str) -> Completer:
     """The names of one family, with their descriptions."""
 
     def complete(ctx: typer.Context, incomplete: str) -> list[Offer]:
-        from optbench.catalog.lookup import names
-
         # one line each: more would be wrapped, which zsh can't read
         lines = {name: shorten(line, 60, placeholder=" ...") for name, line in names(family).items()}
         return _matching(lines.items(), incomplete)
@@ -72,8 +74,6 @@ def formats(ctx: typer.Context, incomplete: str) -> list[Offer]:
 
 def format_names() -> list[str]:
     """Return the files of the folder of formats, without importing the reports; terminal, the default, comes first."""
-    import optbench
-
     folder = Path(optbench.__file__).parent / "report" / "formats"
     names = {file.stem for file in folder.glob("*.py") if not file.stem.startswith("_")}
     return sorted(names, key=lambda name: (name != "terminal", name))
@@ -135,10 +135,6 @@ def _holds_results(entry: os.DirEntry[str]) -> bool:
 
 def _suite_data(ctx: typer.Context) -> Iterator[Mapping[str, Any]]:
     """The mappings of the suites that the line names; what can't be read is passed over."""
-    from optbench.errors import OptbenchError
-    from optbench.suite.find import find_all
-    from optbench.suite.yaml_source import read
-
     for name in ctx.args:  # while a value is missing, no argument has its name yet
         try:
             found = [read(path).data for path in find_all(name)[1]]

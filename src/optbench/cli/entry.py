@@ -6,8 +6,11 @@ import gc
 import sys
 from typing import Any
 
+from optbench.cli.app import app
 from optbench.cli.streams import flush_or_discard_output, prepare_streams
+from optbench.console import clean
 from optbench.errors import OptbenchError, ReaderGone, first_line
+from optbench.executor.limits import memory_limits
 
 _READER_GONE = 128 + 13  # as a shell reports a program that SIGPIPE ended
 
@@ -22,8 +25,6 @@ def main() -> None:
         _explain(error)
         code = 2
     except (ImportError, MemoryError) as error:
-        from optbench.executor.limits import memory_limits
-
         limits = memory_limits()
         if not limits:
             raise
@@ -40,8 +41,6 @@ def main() -> None:
 
 def _run() -> Any:
     """Return the exit code, once everything is written."""
-    from optbench.cli.app import app
-
     code: Any = 0
     try:
         app()
@@ -53,8 +52,6 @@ def _run() -> Any:
 
 def _explain(error: OptbenchError) -> None:
     """Every problem, without what a hostile name in it could do to the terminal."""
-    from optbench.report.text import clean
-
     for problem in error.problems:
         print("\n".join(map(clean, f"error: {problem}".split("\n"))), file=sys.stderr)
     if len(error.problems) > 1:

@@ -6,9 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from optbench.catalog import lookup
+from optbench.catalog.check_component import component_findings
+from optbench.catalog.check_optimizer import optimizer_findings
+from optbench.catalog.task_defaults import defaults, example_info, model_tasks
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError, Problem
 from optbench.suite.call import parse_call
+from optbench.suite.overrides import parse_override
 from optbench.suite.types import Component, Duration, Optimizer, Rule, Trial, Workload
 
 _IMAGENET = (3, 224, 224), 1000  # shape and classes for torchvision's models
@@ -40,9 +45,6 @@ def named_trials(
     The task is that of the model if None; shape and classes are usual ones of the task.
     Raises `OptbenchError` with everything wrong at once.
     """
-    from optbench.catalog.task_defaults import defaults, example_info, model_tasks
-    from optbench.suite.overrides import parse_override
-
     name, arguments = parse_call(model, "MODEL")
     for override in map(parse_override, overrides):
         arguments[override.path] = override.value.data
@@ -99,8 +101,6 @@ def parse_shape(text: str | None) -> tuple[int, ...] | None:
 
 
 def _refuse_unknown_task(task: str) -> None:
-    from optbench.catalog import lookup
-
     try:
         lookup.resolve("tasks", task)
     except OptbenchError as error:
@@ -108,9 +108,6 @@ def _refuse_unknown_task(task: str) -> None:
 
 
 def _refuse_unfit(model: Component, rows: Mapping[str, str], hint: str) -> None:
-    from optbench.catalog.check_component import component_findings
-    from optbench.catalog.check_optimizer import optimizer_findings
-
     found = [
         Problem(f"{message}{hint}" if path == ("name",) else message, "MODEL")
         for path, message in component_findings("models", model, Path(), ())

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from optbench.cli import completion
+from optbench.store.read import suite_folders
 
 
 def named_folders(paths: list[Path] | None) -> list[Path] | None:
     """Return the paths, with `results/NAME` in place of a NAME without results: results are named like their suites."""
-    from optbench.store.read import suite_folders
 
     def found(path: Path) -> bool:
         try:

@@ -7,8 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optbench.console import standard_output
 from optbench.errors import OptbenchError, Problem
+from optbench.report import build_report
+from optbench.report.chart import charts as charts_of
+from optbench.report.formats.terminal import show
 from optbench.store import Results
+from optbench.store.files import explained, is_standard_stream, make_folder, write_whole
 
 if TYPE_CHECKING:
     from optbench.report.chart import Line
@@ -17,21 +22,15 @@ if TYPE_CHECKING:
 
 def print_tables(results: Results) -> None:
     """Print the comparison on standard output."""
-    from optbench.report.build import build
-
-    print_report(build(results))
+    print_report(build_report(results))
 
 
 def print_report(report: Report, results: Results | None = None, *, chart: bool | None = False) -> None:
     """Print on standard output, in colour where that is a terminal. With `chart`, and with None in a terminal, also print a
     chart of each workload's curves."""
-    from optbench.console import standard_output
-    from optbench.report.formats.terminal import show
-
     console = standard_output()
     charts: list[list[Line]] = []
     if results is not None and (console.is_terminal if chart is None else chart):
-        from optbench.report.chart import charts as charts_of
         from optbench.report.figures import terminal_drawings
 
         width, height = console.width, console.height if console.is_terminal else 24
@@ -64,8 +63,6 @@ def write(text: str, output: Path | None) -> None:
     if output is None:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
         return
-    from optbench.store.files import explained, is_standard_stream, make_folder, write_whole
-
     try:
         is_folder = output.is_dir()
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from optbench.cli.printing import print_tables
 from optbench.cli.signals import say
 from optbench.errors import OptbenchError, ReaderGone
 from optbench.runner.final_reports import failed_trials, requested_rows, write_reports
@@ -36,8 +37,6 @@ def show_end(job: Job, options: RunOptions, end: JobEnd, *, table: bool) -> bool
 
 def _print_table(results: Results) -> Exception | None:
     """Print the table. Return the error if standard output is full or closed: the files are written all the same."""
-    from optbench.cli.printing import print_tables
-
     try:
         if any(log.evaluations or log.is_complete for log in results.suites[0].logs):
             print_tables(results)

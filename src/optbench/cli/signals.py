@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from optbench.cli.streams import stop_talking
 from optbench.events import Event
+from optbench.executor.api import StopRequest
 from optbench.suite.types import Trial
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ _STOPPING = b"\nstopping: writing a checkpoint (send it again to stop immediatel
 def stop_requests() -> Iterator[StopRequest]:
     """The request that signals set while the block runs; a later signal raises KeyboardInterrupt. Signals that are ignored (as
     SIGHUP is by nohup) stay ignored."""
-    from optbench.executor.api import StopRequest
-
     stop = StopRequest()
     asked_at = 0.0
 

@@ -6,8 +6,10 @@ and gradients (random and constant); each has its own state.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,8 +17,10 @@ from torch import Tensor, nn
 
 from optbench.catalog.types import DataInfo
 from optbench.engine import optimizers
+from optbench.engine.allocator import tune
 from optbench.engine.clock import Stopwatch, synchronise
-from optbench.engine.compile_warmup import compile_members
+from optbench.engine.compile_warmup import compile_members, keep_compiled
+from optbench.engine.devices import pick
 from optbench.engine.environment import environment
 from optbench.engine.memory import free_bytes, is_out_of_memory, peak_of
 from optbench.engine.models import build_model
@@ -53,6 +57,20 @@ class _Contestant:
         if isinstance(error, OptimizerFault):
             error = error.__cause__ or error
         self.row = StepTime(self.row.label, self.row.implementation, problem=_describe(error))
+
+
+def set_up(device: str, threads: int | None, data_root: Path) -> torch.device:
+    """Apply the number of threads, the memory allocator (unless OPTBENCH_ALLOCATOR is `default`) and the cache of compiled code.
+
+    Return the device. Raises `OptbenchError` if it is not available.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    picked = pick(device)
+    if os.environ.get("OPTBENCH_ALLOCATOR") != "default":
+        tune(picked.type)
+    keep_compiled(data_root)
+    return picked
 
 
 def step_times(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from optbench.errors import OptbenchError, Problem
@@ -40,6 +41,16 @@ class StopRequest:
             yield
         finally:
             self.is_shown = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker finds and writes files on its machine."""
+
+    suite_folder: str  # plug-in files are relative to it
+    data_root: Path
+    checkpoint: Path | None
+    output: Path
 
 
 @dataclass(frozen=True)

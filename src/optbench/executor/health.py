@@ -16,10 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from optbench.catalog import lookup
 from optbench.errors import OptbenchError
+from optbench.executor.api import Settings, StopRequest
+from optbench.executor.dispatch import Dispatcher
+from optbench.executor.local import LocalExecutor
 from optbench.machine import cores
 from optbench.plurals import counted
+from optbench.store import SuiteFolder, read
 from optbench.store.files import cause
+from optbench.suite.find import find
+from optbench.suite.load import load
+from optbench.suite.plan import plan
 
 _PROBE_BYTES = 64_000_000
 _ENOUGH_BYTES = 2_000_000_000
@@ -162,8 +170,6 @@ def processor() -> Iterator[Finding]:
 def data(root: Path) -> Iterator[Finding]:
     """Report the data root and which of the catalog's data sets are available in it."""
     yield from disk("data root", root, speed=False)
-    from optbench.catalog import lookup
-
     sources = []
     for name in lookup.names("data"):
         with contextlib.suppress(OptbenchError, TypeError, AttributeError):
@@ -213,14 +219,6 @@ def disk(topic: str, folder: Path, speed: bool = True) -> Iterator[Finding]:
 
 def training(data_root: Path, device: str) -> Iterator[Finding]:
     """Run one trial of the smoke suite in its own process, store its records and read them."""
-    from optbench.executor.api import Settings, StopRequest
-    from optbench.executor.dispatch import Dispatcher
-    from optbench.executor.local import LocalExecutor
-    from optbench.store import SuiteFolder, read
-    from optbench.suite.find import find
-    from optbench.suite.load import load
-    from optbench.suite.plan import plan
-
     loaded = load(find("smoke"), ("workload.budget.epochs=1",), 1)
     with tempfile.TemporaryDirectory(prefix="optbench-doctor-") as temporary:
         folder = SuiteFolder.of(Path(temporary), "smoke")

@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import Any
 
 from optbench.errors import OptbenchError
-from optbench.executor.api import Ended, Message, Settings, Slot, StopRequest, Unit
+from optbench.executor.api import Ended, Message, Place, Settings, Slot, StopRequest, Unit
 from optbench.executor.limits import memory_limits
 from optbench.executor.process import Child, child, read_message, receive
 from optbench.executor.rank_processes import train_on_ranks
-from optbench.executor.worker import Place, prepare, train_alone, work
+from optbench.executor.worker import prepare, train_alone, work
 from optbench.store.input_files import read_file
 from optbench.suite.types import Trial
 

@@ -21,7 +21,7 @@ with contextlib.suppress(OSError):
 with contextlib.suppress(Exception):  # an error here occurs in the trial's process too, which reports it
     import torch._dynamo  # noqa: F401  torch.optim imports it with the first optimizer, which takes a second per trial
 
-    import optbench.engine.loop  # noqa: F401
+    import optbench.executor.training  # noqa: F401
     from optbench.catalog import lookup
     from optbench.engine.environment import software
 

@@ -22,8 +22,8 @@ from msgspec.structs import replace as replaced
 
 from optbench.errors import OptbenchError, Problem
 from optbench.events import Event, Finished
-from optbench.executor.api import Ended, Events, Slot, Unit
-from optbench.executor.worker import Place, WorkerEnded, flush_and_exit, set_up, startup_errors
+from optbench.executor.api import Ended, Events, Place, Slot, Unit
+from optbench.executor.worker import WorkerEnded, flush_and_exit, load_training, startup_errors
 
 _POLL_SECONDS = 0.2
 _PATIENCE_SECONDS = 1.0  # to see whether a rank failed because another one ended, or like the others
@@ -151,20 +151,17 @@ def _train_rank(
     trial = trial.model_copy(update={"folder": place.suite_folder})
     try:
         with startup_errors():
-            from optbench.engine.loop import CHECKPOINT_SECONDS, train
-            from optbench.engine.ranks import Ranks
-
-            device = set_up(unit.settings, slot, place.suite_folder)
-        ranks = Ranks.join(rank, trial.workload.devices, rendezvous, device, threads)
-        seconds = unit.settings.checkpoint_seconds
+            training = load_training()
+            device = training.set_up(unit.settings, slot, place.suite_folder)
+        ranks = training.Ranks.join(rank, trial.workload.devices, rendezvous, device, threads)
         is_asked = threading.Event()
-        for event in train(
+        for event in training.train(
             trial,
             device,
             data_root=place.data_root,
             checkpoint=place.checkpoint,
             should_stop=lambda: is_asked.is_set() or stop.poll(),
-            checkpoint_seconds=CHECKPOINT_SECONDS if seconds is None else seconds,
+            checkpoint_seconds=training.checkpoint_seconds(unit.settings),
             ranks=ranks,
         ):
             if rank == 0 or isinstance(event, Finished):

@@ -15,28 +15,20 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
+from optbench.catalog.data_sets import load_data
 from optbench.errors import OptbenchError, Problem, first_line
-from optbench.executor.api import CannotStack, Ended, Events, Message, Refused, Settings, Slot, Unit
+from optbench.executor.api import CannotStack, Ended, Events, Message, Place, Refused, Settings, Slot, Unit
 from optbench.executor.descendants import adopt_orphans, end_children
 from optbench.executor.limits import memory_limits
 from optbench.suite.types import Trial
 
 _IGNORED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGTTIN", "SIGTTOU")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a worker finds and writes files on its machine."""
-
-    suite_folder: str  # plug-in files are relative to it
-    data_root: Path
-    checkpoint: Path | None
-    output: Path
 
 
 class WorkerEnded(Exception):
@@ -50,10 +42,16 @@ class WorkerEnded(Exception):
 def train_alone(unit: Unit, slot: Slot, place: Place, should_stop: Callable[[], bool]) -> Iterator[Events]:
     """Train the unit in this process on the slot's device. Each item must be stored before the next is requested."""
     with startup_errors():
-        import optbench.engine.loop  # noqa: F401
+        training = load_training()
+        device = training.set_up(unit.settings, slot, place.suite_folder)
+    yield from training.train_unit(unit, device, place, should_stop)
 
-        device = set_up(unit.settings, slot, place.suite_folder)
-    yield from train_unit(unit, device, place, should_stop)
+
+def load_training() -> ModuleType:
+    """Import torch and the engine, which only workers load."""
+    from optbench.executor import training
+
+    return training
 
 
 def work(
@@ -87,50 +85,16 @@ def work(
     flush_and_exit()
 
 
-def train_unit(unit: Unit, device: Any, place: Place, should_stop: Callable[[], bool]) -> Iterator[Events]:
-    """Train the unit in this process. Each item must be stored before the next is requested. Raises as the engine does."""
-    from optbench.engine.loop import CHECKPOINT_SECONDS, train
-
-    seconds = unit.settings.checkpoint_seconds
-    interval = CHECKPOINT_SECONDS if seconds is None else seconds
-    trials = tuple(trial.model_copy(update={"folder": place.suite_folder}) for trial in unit.trials)
-    if unit.is_stack:
-        from optbench.engine.stacked.loop import train_stack
-
-        stacked = train_stack(
-            trials,
-            device,
-            data_root=place.data_root,
-            checkpoint=place.checkpoint,
-            should_stop=should_stop,
-            checkpoint_seconds=interval,
-        )
-        yield from map(tuple, stacked)
-        return
-    [trial] = trials
-    for event in train(
-        trial,
-        device,
-        data_root=place.data_root,
-        checkpoint=place.checkpoint,
-        should_stop=should_stop,
-        checkpoint_seconds=interval,
-    ):
-        yield ((trial.id, event),)
-
-
 def _describe_failure(error: Exception, unit: Unit) -> Refused | CannotStack:
     """Return what the run must do about an error of the engine. Raises the error again if the engine should have recorded it."""
     if isinstance(error, OptbenchError) and not unit.is_stack:
         return Refused(error.problems)
     if not unit.is_stack:
         raise error
-    from optbench.engine.checkpoint import NoSpace
-    from optbench.engine.memory import is_out_of_memory
-
-    if isinstance(error, NoSpace):
+    training = load_training()
+    if isinstance(error, training.NoSpace):
         return Refused(error.problems)
-    return CannotStack(str(error), "smaller" if is_out_of_memory(error) else "plain")
+    return CannotStack(str(error), "smaller" if training.is_out_of_memory(error) else "plain")
 
 
 def prepare(
@@ -153,12 +117,9 @@ def prepare(
     problems: list[Problem] = []
     try:
         with startup_errors():
-            from optbench.catalog.data_sets import load_data
-            from optbench.engine.devices import pick_all
-            from optbench.engine.environment import environment
-
-            devices = pick_all(device)
-            set_up(settings, Slot("", str(devices[0])), trials[0].folder)
+            training = load_training()
+            devices = training.pick_all(device)
+            training.set_up(settings, Slot("", str(devices[0])), trials[0].folder)
         for trial in {(t.workload.data.model_dump_json(), t.folder): t for t in trials}.values():
             where = f"data of workload '{trial.workload_name}'"
             try:
@@ -169,7 +130,9 @@ def prepare(
                 problems.append(Problem(f"cannot be read: {error}", where=where))
             except OptbenchError as error:
                 problems += [replace(problem, where=problem.where or where) for problem in error.problems]
-        answer: Any = tuple(problems) or {str(one): environment(one, trials[0].folder) for one in devices}
+        answer: Any = tuple(problems) or {
+            str(one): training.environment(one, trials[0].folder) for one in devices
+        }
     except OptbenchError as error:
         answer = error.problems
     exchange(connection, answer)
@@ -278,32 +241,6 @@ def redirect_output(path: Path) -> None:
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)
-
-
-def set_up(settings: Settings, slot: Slot, folder: str) -> Any:
-    """Apply the settings and return the device. Raises `OptbenchError` if the device is not available.
-
-    The suite's folder is appended to the import path, so that a plug-in can import files beside it.
-    """
-    import torch
-
-    from optbench.engine import environment
-    from optbench.engine.allocator import tune
-    from optbench.engine.devices import pick
-
-    sys.path.append(folder)
-    environment.command = settings.command
-    if slot.cores and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, slot.cores)
-    threads = settings.threads if slot.threads is None else slot.threads
-    if threads is not None:
-        torch.set_num_threads(threads)
-    device = pick(slot.device)
-    if settings.allocator == "tuned":
-        tune(device.type)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    return device
 
 
 def flush_and_exit() -> None:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from optbench.errors import OptbenchError, Problem, nearest
+from optbench.report.document import Picture, Report
 from optbench.store import Results
-
-if TYPE_CHECKING:
-    from optbench.report.document import Report
+from optbench.store.files import make_folder, write_whole
 
 _FOLDER = Path(__file__).parent / "formats"
 
@@ -33,9 +32,21 @@ def known_formats() -> dict[str, str]:
 def render(results: Results, format: str = "terminal") -> str:
     """Return the comparison in one format. Raises `OptbenchError` for an unknown format."""
     check_format(format)
+    return render_report(build_report(results), format)
+
+
+def build_report(results: Results) -> Report:
+    """Return the comparison of results, which every format shows."""
     from optbench.report.build import build
 
-    return render_report(build(results), format)
+    return build(results)
+
+
+def build_leaderboard(results: Results) -> Report:
+    """Return the scores over all workloads, by the rules of the AlgoPerf competition."""
+    from optbench.report.leaderboard import build_leaderboard as build
+
+    return build(results)
 
 
 def render_report(report: Report, format: str = "terminal") -> str:
@@ -98,13 +109,7 @@ def save(
     written first, and Markdown, which shows the figures, last. Without `captions`, figures have neither title nor note, and LaTeX
     tables no caption. Raises `OptbenchError` if a file cannot be written.
     """
-    from dataclasses import replace
-
-    from optbench.report.build import build
-    from optbench.report.formats.csv import to_csv
-    from optbench.store.files import make_folder, write_whole
-
-    report = replace(build(results), captions=captions)
+    report = replace(build_report(results), captions=captions)
     make_folder(folder)
     paths = {}
     for name in sorted(formats, key=lambda name: name == "markdown"):
@@ -116,7 +121,7 @@ def save(
     more = []
     for name, frame in report.more.items() if "csv" in formats else ():
         more.append(folder / f"{name}.csv")
-        write_whole(more[-1], to_csv(frame))
+        write_whole(more[-1], import_module("optbench.report.formats.csv").to_csv(frame))
     return (*(paths[name] for name in formats), *more, *(drawn if figures else ()))
 
 
@@ -127,9 +132,6 @@ def save_everything(results: Results, folder: Path) -> tuple[Path, ...]:
 
 def _with_figures(report: Report, results: Results, folder: Path) -> tuple[Report, tuple[Path, ...]]:
     """Write the figures; return the report with links to them, and their paths."""
-    from dataclasses import replace
-
-    from optbench.report.document import Picture
     from optbench.report.figures import file_drawings, written
 
     drawn = file_drawings(results, report.table, report.more.get("verdicts"))

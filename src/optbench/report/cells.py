@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from optbench.report.outcomes import status_text
 from optbench.report.text import clean, count, is_share, number, p_value, seconds, with_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Record = dict[Any, Any]
 _Show = Callable[[float, float], str]  # a number, and the one whose decimals it takes

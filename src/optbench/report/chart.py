@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from rich.cells import cell_len, set_cell_size
 
-from optbench.report.figures import Drawing
+from optbench.report.drawing import Drawing
 from optbench.report.plots import UNITS, Axis, Entry, Panel, Plot, Points, Rule, seeds_text
 from optbench.report.plots import Line as Curve
 from optbench.report.text import number, seconds

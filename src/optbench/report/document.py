@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from optbench.report.cells import Cell, Column
 from optbench.store import Results
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Block", "Cell", "Column", "Picture", "Report", "Section", "Table"]
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from optbench.forecasts import BAND, Forecast
 from optbench.report.cells import Record
 from optbench.report.document import Block, Cell, Column, Report, Section, Table
 from optbench.report.text import clean
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _MIB = 2**20
 
 
 def memory_block(heading: str, facts: str, forecasts: Sequence[Forecast]) -> tuple[Block, pd.DataFrame]:
     """Return one workload's table with notes, and a tidy frame with one row per forecast, sizes in bytes."""
+    import pandas as pd
+
     frame = pd.DataFrame([_record(heading, forecast) for forecast in forecasts])
     columns = _columns(frame)
     rows = tuple(tuple(column.cell(row) for column in columns) for row in frame.to_dict("records"))
@@ -34,6 +37,8 @@ def memory_block(heading: str, facts: str, forecasts: Sequence[Forecast]) -> tup
 
 def memory_report(title: str, blocks: Sequence[tuple[Block, pd.DataFrame]]) -> Report:
     """Return the report of several blocks of `memory_block`."""
+    import pandas as pd
+
     section = Section(clean(title), "", tuple(block for block, _ in blocks), (), "")
     warnings = [
         {"workload": block.heading, "message": message} for block, _ in blocks for message in block.warnings

@@ -10,10 +10,12 @@ import pandas as pd
 
 from optbench.analysis.frames import passages_frame
 from optbench.analysis.gradients import units_between
+from optbench.analysis.leaderboard import leaderboard, rules_of, trial_times
 from optbench.analysis.profiles import RESAMPLES, Profiles, profiles
 from optbench.analysis.rows import TableRow, table_rows
 from optbench.report.cells import Cell, Column
 from optbench.report.document import Block, Table
+from optbench.report.leaderboard import leaderboard_block
 from optbench.report.text import clean
 from optbench.store import Results, SuiteResults
 
@@ -28,9 +30,6 @@ def summary_block(suite: SuiteResults) -> Block | None:
     """
     rows = [row for row in table_rows(Results((suite,))) if row.trial.workload.target]
     if suite.plan is not None and "leaderboard" in suite.plan.provenance:
-        from optbench.analysis.leaderboard import leaderboard, rules_of, trial_times
-        from optbench.report.leaderboard import leaderboard_block
-
         times = trial_times(suite)
         return None if times.empty else leaderboard_block(suite, leaderboard(times, rules_of(suite)))
     if len({row.trial.workload_name for row in rows}) < 2:

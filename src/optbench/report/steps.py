@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import math
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from optbench.report.cells import Record
 from optbench.report.colours import LIGHT
@@ -16,12 +14,17 @@ from optbench.report.text import clean, number
 from optbench.steptimes import StepTime, StepTimes
 from optbench.store.files import write_whole
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _MIB = 2**20
 _ORDER = ("forloop", "foreach", "fused", "compiled", "own")
 
 
 def steps_report(times: StepTimes) -> Report:
     """Return the report of measured steps; its `table` is `steps_frame`."""
+    import pandas as pd
+
     frame = steps_frame(times)
     columns = _columns()
     rows = tuple(tuple(column.cell(row) for column in columns) for row in frame.to_dict("records"))
@@ -43,6 +46,8 @@ def steps_report(times: StepTimes) -> Report:
 def steps_frame(times: StepTimes) -> pd.DataFrame:
     """Return one row per optimizer and implementation: milliseconds (median, minimum, maximum over rounds), speedup over the
     for-loop, bytes, and milliseconds as a multiple of the floor."""
+    import pandas as pd
+
     loops = {
         row.label: row.median for row in times.rows if row.implementation == "forloop" and not row.problem
     }

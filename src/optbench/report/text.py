@@ -1,30 +1,15 @@
-"""Formatting of numbers, and cleaning of text from files and users."""
+"""Formatting of numbers and names."""
 
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Callable
 
 from optbench.analysis.rows import is_share as is_share  # for the whole report
+from optbench.console import clean as clean
 
 #: a number as text
 Show = Callable[[float], str]
-_BIDI_CONTROLS = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F}
-
-
-def clean(text: str) -> str:
-    """Return the text without control and bidirectional characters; line breaks become spaces."""
-    if text.isprintable():  # most text; then it has none of them
-        return text
-    spaced = "".join(
-        " " if character in "\t\n\r\x0b\x0c\x85\u2028\u2029" else character for character in text
-    )
-    return "".join(
-        character
-        for character in spaced
-        if unicodedata.category(character) not in ("Cc", "Cs") and ord(character) not in _BIDI_CONTROLS
-    )
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -6,13 +6,12 @@ from collections.abc import Collection
 from typing import Any
 
 from optbench.errors import OptbenchError, Problem
+from optbench.events import FINGERPRINT
 from optbench.store import StoredSuite
 
 
 def refuse_to_mix(stored: StoredSuite, rows: Collection[str], environment: dict[str, Any]) -> None:
     """Raise `OptbenchError` if a stored trial of `rows` (config ids) ran in another environment."""
-    from optbench.events import FINGERPRINT
-
     for log in (log for suite in stored.read().suites for log in suite.logs):
         if log.config_id not in rows or log.started is None or not log.evaluations:
             continue

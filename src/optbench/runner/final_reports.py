@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from optbench.errors import OptbenchError
 from optbench.events import Finished
+from optbench.report import save, saved_formats
 from optbench.runner.job import Job
 from optbench.store import Results, SuiteFolder, TrialLog
 
@@ -18,8 +19,6 @@ def write_reports(results: Results, folder: SuiteFolder, message: Callable[[str]
     Reports that cannot be computed do not fail a run: `message` says what is missing. Raises `OptbenchError` where the folder
     cannot be written.
     """
-    from optbench.report import save, saved_formats
-
     figures = os.environ.get("OPTBENCH_FIGURES", "") != "off"
     if figures:
         message("\nAll results are saved. Drawing the figures (OPTBENCH_FIGURES=off skips them)")

@@ -6,6 +6,7 @@ import contextlib
 from time import monotonic
 
 from optbench.events import Event, Finished
+from optbench.report import save
 from optbench.runner.observer import Listener
 from optbench.store import StoredSuite, SuiteFolder
 from optbench.suite.types import Trial
@@ -25,8 +26,6 @@ def with_intermediate_reports(folder: SuiteFolder, stored: StoredSuite, listen: 
         nonlocal next_at
         listen(trial, event)
         if isinstance(event, Finished) and monotonic() >= next_at:
-            from optbench.report import save
-
             start = monotonic()
             with contextlib.suppress(Exception):
                 save(stored.read(), folder.path)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optbench.catalog.data_root import data_root
+from optbench.catalog.data_sets import identified_by_data
+from optbench.catalog.directions import directions, ranges
+from optbench.catalog.stackable import why_plain
 from optbench.errors import OptbenchError, Problem, nearest
 from optbench.runner.options import RunOptions
+from optbench.store import StoredSuite, SuiteFolder
+from optbench.suite.plan import plan
 from optbench.suite.types import Trial
 
 if TYPE_CHECKING:
     from optbench.store import StoredSuite, SuiteFolder
     from optbench.suite.load import Loaded
-    from optbench.suite.plan import Winners
 
 
 @dataclass(frozen=True)
@@ -28,41 +33,11 @@ class Job:
     stored: StoredSuite
 
 
-def check_suites(
-    suites: Sequence[str], overrides: Sequence[str], seeds: int | None, data: str | None
-) -> list[Loaded]:
-    """Load and check suites, those of a folder one by one. Raises one `OptbenchError` with the problems of all of them."""
-    from optbench.catalog.check import examine
-    from optbench.catalog.data_root import data_root
-    from optbench.suite.find import find_all
-
-    problems: list[Problem] = []
-    paths: list[Path] = []
-    for suite in suites:
-        try:
-            paths += find_all(suite)[1]
-        except OptbenchError as error:
-            problems += error.problems
-    loaded = []
-    for path in paths:
-        try:
-            one, found = examine(path, overrides, seeds, data_root(data))
-        except OptbenchError as error:
-            one, found = None, list(error.problems)
-        problems += found
-        loaded += [one] if one else []
-    if problems:
-        raise OptbenchError(*problems)
-    return loaded
-
-
 def create_job(loaded: Loaded, options: RunOptions, stored: StoredSuite | None = None) -> Job:
     """Plan the suite. `stored` is the reader of an earlier job of this suite.
 
     Raises `OptbenchError` if `options.only` names an entry that the suite does not have.
     """
-    from optbench.store import StoredSuite, SuiteFolder
-
     labels = list(loaded.suite.optimizers)
     unknown = [label for label in options.only if label not in labels]
     if unknown:
@@ -113,96 +88,22 @@ def pending_trials(job: Job, message: Callable[[str], None]) -> list[Trial]:
 
 
 def metric_directions(loaded: Loaded) -> dict[str, bool]:
-    from optbench.catalog.directions import directions
-
     return directions(loaded.suite, loaded.folder)
 
 
 def metric_ranges(loaded: Loaded) -> dict[str, tuple[float | None, float | None]]:
-    from optbench.catalog.directions import ranges
-
     return ranges(loaded.suite, loaded.folder)
 
 
 def _plan(loaded: Loaded, folder: SuiteFolder, stored: StoredSuite, data: str | None) -> tuple[Trial, ...]:
-    """Return the suite's trials, including extended grids of stored sweeps whose best point is at an edge."""
-    from optbench.catalog.data_root import data_root
-    from optbench.catalog.data_sets import identified_by_data
-    from optbench.catalog.stackable import why_plain
-    from optbench.suite.plan import plan
+    """Return the suite's trials, including those that follow from the stored results of tuning and sweeps."""
 
     def identified(trials: Sequence[Trial]) -> tuple[Trial, ...]:
         return identified_by_data(trials, data_root(data))
 
-    if loaded.suite.tuning is not None and any(folder.trials.glob("*.jsonl")):
-        score = _scores(loaded, stored, identified)
-        planned = identified(plan(loaded, None, why_plain, score=score))
-        winners = _winners(loaded, stored, planned)
-        planned = identified(plan(loaded, None, why_plain, winners, score))
-    else:
-        planned = identified(plan(loaded, None, why_plain))
-        winners, score = {}, None
-    if not loaded.suite.sensitivity or not any(folder.trials.glob("*.jsonl")):
-        return planned
-    from optbench.analysis.sensitivity import extension
-    from optbench.store import Results, make_plan
-    from optbench.suite.sweep import Extensions
+    suite = loaded.suite
+    if not (suite.tuning or suite.sensitivity) or not any(folder.trials.glob("*.jsonl")):
+        return identified(plan(loaded, None, why_plain))
+    from optbench.runner.adaptive_plan import adaptive_plan
 
-    [suite] = stored.read().suites
-    extended: Extensions | None = {}
-    while extended is not None:
-        planned = identified(plan(loaded, extended, why_plain, winners, score))
-        known = replace(
-            suite,
-            plan=make_plan(
-                loaded.name,
-                loaded.suite,
-                planned,
-                higher_is_better=metric_directions(loaded),
-                metric_ranges=metric_ranges(loaded),
-            ),
-        )
-        extended = extension(Results((known,)), extended)
-    return planned
-
-
-def _scores(
-    loaded: Loaded, stored: StoredSuite, identified: Callable[[Sequence[Trial]], tuple[Trial, ...]]
-) -> Callable[[Trial], float | None]:
-    """Return the function that gives the stored result of a tuning trial to a sampler."""
-    from optbench.analysis.tuning import Selection
-    from optbench.store import make_plan
-
-    [suite] = stored.read().suites
-    suite = replace(
-        suite, plan=make_plan(loaded.name, loaded.suite, (), higher_is_better=metric_directions(loaded))
-    )
-    logs = {log.config_id: log for log in suite.logs if log.trial.get("study") is not None}
-    data: dict[str, dict[str, str]] = {}  # what identifies the data, by workload
-
-    def score(trial: Trial) -> float | None:
-        if trial.workload_name not in data:
-            [one] = identified((trial,))
-            data[trial.workload_name] = {key: one.sources[key] for key in one.sources.keys() - trial.sources}
-        stored_as = trial.model_copy(update={"sources": {**trial.sources, **data[trial.workload_name]}})
-        assert loaded.suite.tuning is not None
-        selection = Selection.of(suite, loaded.suite.tuning, trial.workload)
-        return selection.score(logs.get(stored_as.config_id))
-
-    return score
-
-
-def _winners(loaded: Loaded, stored: StoredSuite, planned: Sequence[Trial]) -> Winners:
-    """Return the settings selected by the studies that are complete, from the stored records."""
-    from optbench.analysis.tuning import winners
-    from optbench.store import Results, make_plan
-
-    [suite] = stored.read().suites
-    known = make_plan(
-        loaded.name,
-        loaded.suite,
-        planned,
-        higher_is_better=metric_directions(loaded),
-        metric_ranges=metric_ranges(loaded),
-    )
-    return winners(Results((replace(suite, plan=known),)))
+    return adaptive_plan(loaded, stored, identified)

@@ -7,6 +7,7 @@ from functools import partial
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
+from optbench.executor.dispatch import Summary
 from optbench.runner import slurm
 from optbench.runner.following import follow
 from optbench.runner.intermediate_reports import with_intermediate_reports
@@ -29,8 +30,6 @@ def run_on_workers(
     job: Job, options: RunOptions, stop: StopRequest, observer: Observer, summary: Summary
 ) -> None:
     """Plan the trials that are not complete, start workers if SLURM does, and follow them. Adds the trials to `summary`."""
-    from optbench.executor.dispatch import Summary
-
     pending = [trial for trial in job.wanted if not is_complete(job.folder, trial)]
     write_plan(job, options)
     if not pending:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from optbench.runner.job import Job, metric_directions, metric_ranges
 from optbench.runner.options import RunOptions
+from optbench.store import make_plan
+from optbench.store.read import read_log
+from optbench.suite.dump import dump_text
 
 
 def write_plan(job: Job, options: RunOptions) -> None:
-    from optbench.store import make_plan
-    from optbench.suite.dump import dump_text
-
     suite_file = _relative(job.loaded.path)
     head = f"# As run, resolved from {suite_file}. Relative paths start from the folder of that file.\n"
     job.folder.write_text("suite.yaml", head + dump_text(job.loaded.suite))
@@ -38,8 +38,6 @@ def _relative(path: Path) -> str:
 
 def already_measured(job: Job) -> str:
     """Where finished results come from: a clone of a repository may contain results of another machine."""
-    from optbench.store.read import read_log
-
     started = read_log(job.folder.trial_path(job.wanted[0])).started
     facts = started.environment if started else {}
     return (

@@ -6,9 +6,11 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from optbench.events import FINGERPRINT
 from optbench.runner.job import Job
 from optbench.runner.observer import Observer
 from optbench.runner.options import RunOptions
+from optbench.store.attempts import to_run_again
 
 if TYPE_CHECKING:
     from optbench.executor.api import Slot
@@ -30,9 +32,6 @@ def rerun_disturbed(
     Repeats until each has an undisturbed attempt, `options.reruns` is reached, or a whole round had no effect because the other
     load continues. Only trials that a stop left unfinished are added to `summary`: the others have their first attempt.
     """
-    from optbench.events import FINGERPRINT
-    from optbench.store.attempts import to_run_again
-
     timed = {trial.id: trial for trial in job.wanted if not trial.point}
     slots: Sequence[Slot] = ()
     environment: dict[str, Any] = {}

@@ -16,8 +16,12 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
+from optbench.catalog.data_root import data_root
 from optbench.errors import OptbenchError, Problem
 from optbench.events import Event
+from optbench.executor.api import Settings
+from optbench.executor.dispatch import Dispatcher
+from optbench.executor.local import LocalExecutor
 from optbench.runner.environment_check import refuse_to_mix
 from optbench.runner.options import RunOptions
 from optbench.store import StoredSuite, SuiteFolder
@@ -144,10 +148,6 @@ class Worker:
         Raises `OptbenchError` if the folder, the data or the device cannot be used. A trial that failed here because of the
         infrastructure is left to other workers.
         """
-        from optbench.catalog.data_root import data_root
-        from optbench.executor.api import Settings
-        from optbench.executor.local import LocalExecutor
-
         work = WorkList.read(self.folder)
         left = {trial.id: trial for trial in planned_trials(self.folder, work)}
         rows = {trial.config_id for trial in left.values()}
@@ -192,8 +192,6 @@ class Worker:
         settings: Settings,
         work: WorkList,
     ) -> Sequence[str]:
-        from optbench.executor.dispatch import Dispatcher
-
         if lease.attempt > 1:
             self.message(f"{trial.label}, seed {trial.seed}: attempt {lease.attempt}")
         leased = LeasedFolder(self.folder.path, lease)

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from optbench.catalog.data_root import data_root
 from optbench.errors import OptbenchError, Problem
+from optbench.events import FINGERPRINT
+from optbench.executor.api import Settings, split_slots
+from optbench.executor.dispatch import Dispatcher, Summary
+from optbench.executor.local import LocalExecutor
+from optbench.executor.ray_cluster import RayExecutor
 from optbench.machine import core_numbers, cores
 from optbench.plurals import counted
 from optbench.runner.environment_check import refuse_to_mix
@@ -55,9 +61,6 @@ def run_job(
     Raises `OptbenchError` if the data, the device or the results folder cannot be used, or if stored trials come from another
     environment. Saved results are intact in each case.
     """
-    from optbench.executor.api import Settings
-    from optbench.executor.dispatch import Dispatcher, Summary
-
     settings = Settings(options.threads, options.command, options.allocator, options.checkpoint_seconds)
     summary, shared = Summary(), options.executor in ("shared", "slurm")
     with locked_folder(job.folder), _executor(job, options, settings) as executor:
@@ -99,12 +102,7 @@ def _reason(new: Sequence[Trial]) -> str:
 @contextmanager
 def _executor(job: Job, options: RunOptions, settings: Settings) -> Iterator[Executor]:
     """Return the executor of the run. Closing it ends the workers that still run."""
-    from optbench.catalog.data_root import data_root
-    from optbench.executor.local import LocalExecutor
-
     if options.executor == "ray":
-        from optbench.executor.ray_cluster import RayExecutor
-
         with RayExecutor(
             job.folder.path, settings, options.data, options.device, options.address, options.jobs
         ) as on_ray:
@@ -153,7 +151,6 @@ def _sweep_slots(slots: Sequence[Slot], options: RunOptions) -> list[Slot]:
 
 
 def _parts(slot: Slot, options: RunOptions) -> list[Slot]:
-    from optbench.executor.api import split_slots
 
     on_cpu = slot.environment.get("device") == "cpu"
     count = cores() if slot.host_cores is None else slot.host_cores
@@ -171,8 +168,6 @@ def _parts(slot: Slot, options: RunOptions) -> list[Slot]:
 
 def _refuse_unequal(slots: Sequence[Slot]) -> None:
     """Raise `OptbenchError` if the devices of a run are not of one kind."""
-    from optbench.events import FINGERPRINT
-
     for slot in slots[1:]:
         for name in FINGERPRINT:
             first, other = slots[0].environment.get(name), slot.environment.get(name)

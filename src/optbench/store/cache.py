@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from optbench.events import Record
+from optbench.version import __version__
 
 if TYPE_CHECKING:
     from optbench.store.log import TrialLog
@@ -107,8 +108,6 @@ def _place(folder: Path) -> Path | None:
 
 
 def _signature() -> tuple[Any, ...]:
-    from optbench.version import __version__
-
     return _VERSION, __version__, sys.version_info[:2]
 
 

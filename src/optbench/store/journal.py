@@ -23,6 +23,7 @@ from optbench.store.records import (
     to_line,
 )
 from optbench.suite.types import Trial
+from optbench.version import __version__
 
 _TRIAL_FIELDS = {"workload_name": str, "workload": dict, "label": str, "entry": dict, "seed": int}
 
@@ -164,8 +165,6 @@ def read_header(line: bytes, file: str) -> dict[str, Any]:
 
 
 def _header_line(trial: Trial, attempt: int = 1) -> str:
-    from optbench.version import __version__
-
     header: dict[str, Any] = {
         "record": "trial",
         "format": FORMAT,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from optbench.catalog.data import _carved
+from optbench.catalog.data._carved import described
+from optbench.catalog.data._download import fetch
 from optbench.catalog.types import DataInfo, Splits
 
 
 def describe(root: Path, folder: str, classes: int, validation: float) -> DataInfo:
-    from optbench.catalog.data._carved import described
-
     place = root / folder
     source = str(place) if place.is_dir() else f"to be downloaded to {root}"
     return described(DataInfo(50_000, 0, 10_000, (3, 32, 32), classes, source), validation)
@@ -20,9 +21,6 @@ def load(root: Path, kind: str, validation: float) -> Splits:
     """Return the samples. `kind` is the name of torchvision's class. Downloads missing files."""
     import numpy as np
     import torchvision.datasets
-
-    from optbench.catalog.data import _carved
-    from optbench.catalog.data._download import fetch
 
     cls = getattr(torchvision.datasets, kind)
 

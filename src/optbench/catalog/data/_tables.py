@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from optbench.catalog.types import DataInfo, Split, Splits
-from optbench.errors import OptbenchError
+from optbench.errors import OptbenchError, nearest
 
 _MOST_CATEGORIES = 100  # of a column of text
 _SHARES = (0.7, 0.15)  # of the rows: training, validation; the rest is the test split
@@ -21,8 +21,6 @@ def splits(columns: Mapping[str, Any], target: str, task: str, source: str, fing
     import numpy as np
 
     if target not in columns:
-        from optbench.errors import nearest
-
         raise OptbenchError(f"target: {source} has no column '{target}'; {nearest(target, columns)}")
     count = len(next(iter(columns.values())))
     order = np.random.RandomState(0).permutation(count)

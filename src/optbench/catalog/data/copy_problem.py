@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from optbench.catalog.tasks.language import IGNORED
 from optbench.catalog.types import DataInfo, Split, Splits
 
 TASK = "language"
@@ -33,8 +34,6 @@ def describe(
 def load(root: Path, *, symbols: int = 8, length: int = 10, delay: int = 30, samples: int = 4000) -> Splits:
     """Return tokens; only the repeated symbols count. A model reads the symbol before the one that it predicts."""
     import numpy as np
-
-    from optbench.catalog.tasks.language import IGNORED
 
     info = describe(root, symbols=symbols, length=length, delay=delay, samples=samples)
     blank, signal = symbols, symbols + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from optbench.catalog.data._split import carve, carved_size, channel_statistics
 from optbench.catalog.types import DataInfo, Split, Splits
 
 #: defaults of `optbench new`
@@ -14,8 +15,6 @@ _SAMPLES = 1797
 
 def describe(root: Path) -> DataInfo:
     """Describe 60 % training, 20 % validation and 20 % test samples. `root` is not used."""
-    from optbench.catalog.data._split import carved_size
-
     fifth = carved_size(_SAMPLES, 0.2)
     return DataInfo(_SAMPLES - 2 * fifth, fifth, fifth, (1, 8, 8), 10, "scikit-learn's bundled digits")
 
@@ -28,8 +27,6 @@ def load(root: Path) -> Splits:
     """
     import numpy as np
     from sklearn.datasets import load_digits
-
-    from optbench.catalog.data._split import carve, carved_size, channel_statistics
 
     bunch = load_digits()
     inputs = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optbench.catalog.data._carved import described, splits
+from optbench.catalog.data._download import fetch
 from optbench.catalog.types import DataInfo, Splits
 from optbench.errors import OptbenchError, Problem
 
@@ -48,8 +50,6 @@ def describe(root: Path, *, validation: float = 0.1) -> DataInfo:
 
     `validation` is the fraction of the 60,000 training samples that is kept for validation.
     """
-    from optbench.catalog.data._carved import described
-
     folder = _folder(root)
     source = str(folder) if folder else f"to be downloaded to {root}"
     return described(DataInfo(60_000, 0, 10_000, (1, 28, 28), 10, source), validation)
@@ -58,9 +58,6 @@ def describe(root: Path, *, validation: float = 0.1) -> DataInfo:
 def load(root: Path, *, validation: float = 0.1) -> Splits:
     """Read from `root` (torchvision's layout), else from the system's copy, else download. arXiv:1708.07747."""
     import numpy as np
-
-    from optbench.catalog.data._carved import splits
-    from optbench.catalog.data._download import fetch
 
     if _folder(root) is None:
         archives = {f"FashionMNIST/raw/{name}.gz": md5 for name, (md5, _, _) in _FILES.items()}

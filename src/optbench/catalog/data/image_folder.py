@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from optbench.catalog.data import _tree
 from optbench.catalog.types import DataInfo, Splits
 
 
@@ -33,8 +34,6 @@ def describe(
     - `validation`: fraction of the training pictures for validation, stratified. `val/` is the test split, unless there is a
       `test/` with class folders as well. Without both, `test` is the fraction of the training pictures for the test split.
     """
-    from optbench.catalog.data import _tree
-
     _tree.geometries(size, resize, train_size, channels)
     folder = root / Path(path).expanduser()
     found = _tree.tree(
@@ -60,8 +59,6 @@ def load(
 
     Every picture is used or named in an `OptbenchError`: corrupt pictures are never dropped silently.
     """
-    from optbench.catalog.data import _tree
-
     training, evaluation = _tree.geometries(size, resize, train_size, channels)
     folder = root / Path(path).expanduser()
     found = _tree.tree(

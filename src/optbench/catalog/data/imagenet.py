@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from optbench.catalog.data import _tree
+from optbench.catalog.data._carved import described
 from optbench.catalog.types import DataInfo, Splits
 from optbench.errors import OptbenchError
 
@@ -29,9 +31,6 @@ def describe(
     - `validation`: fraction of the training pictures that is kept for validation; ImageNet's own validation set, whose
       labels are public, is the test split.
     """
-    from optbench.catalog.data import _tree
-    from optbench.catalog.data._carved import described
-
     _tree.geometries(size, resize, train_size, 3)
     folder = root / _FOLDER
     source = str(folder) if folder.is_dir() else f"expected in {folder}, not there"
@@ -47,8 +46,6 @@ def load(
     validation: float = 0.02,
 ) -> Splits:
     """Return the pictures of `<root>/imagenet/{train,val}/<class>/*.JPEG`, decoded once into `<root>/cache/` (280 GB by default)."""
-    from optbench.catalog.data import _tree
-
     folder = root / _FOLDER
     if not (folder / "train").is_dir() or not (folder / "val").is_dir():
         raise OptbenchError(

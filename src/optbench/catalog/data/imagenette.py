@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from optbench.catalog.data import _tree
+from optbench.catalog.data._carved import described
+from optbench.catalog.data._download import fetch
 from optbench.catalog.types import DataInfo, Splits
 from optbench.errors import OptbenchError
 
@@ -31,9 +34,6 @@ def describe(
       augmentation `random_resized_crop`.
     - `validation`: fraction of the 9,469 training pictures that is kept for validation.
     """
-    from optbench.catalog.data import _tree
-    from optbench.catalog.data._carved import described
-
     _tree.geometries(pixels, resize, train_pixels, 3, ("pixels", "train_pixels"))
     folder = root / _edition(size)
     source = str(folder) if folder.is_dir() else f"to be downloaded to {root}"
@@ -50,8 +50,6 @@ def load(
     validation: float = 0.1,
 ) -> Splits:
     """Read from `root` (torchvision's layout), else download; decoded once. https://github.com/fastai/imagenette"""
-    from optbench.catalog.data import _tree
-
     info = describe(
         root,
         size=size,
@@ -82,8 +80,6 @@ def _edition(size: int | str) -> str:
 
 def _download(root: Path, size: int | str) -> None:
     from torchvision.datasets import Imagenette
-
-    from optbench.catalog.data._download import fetch
 
     name = "full" if str(size) == "full" else f"{size}px"
     url, md5 = Imagenette._ARCHIVES[name]

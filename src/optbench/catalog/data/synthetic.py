@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optbench.catalog.data._split import channel_statistics
 from optbench.catalog.types import DataInfo, Split, Splits
 from optbench.errors import OptbenchError
 
@@ -80,8 +81,6 @@ def load(
     seed: int = 0,
 ) -> Splits:
     """Return the samples. Each split and the teacher have separate random streams."""
-    from optbench.catalog.data._split import channel_statistics
-
     info = describe(
         root,
         shape=shape,

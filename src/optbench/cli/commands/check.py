@@ -18,13 +18,12 @@ from __future__ import annotations
 from optbench.cli.options import Data, Seeds, Set, Suites
 from optbench.console import wrapped
 from optbench.plurals import counted
+from optbench.runner.suite_check import check_suites
 
 PLACE = "Compare optimizers", 2
 
 
 def check(suites: Suites, sets: Set = None, seeds: Seeds = None, data: Data = None) -> None:
-    from optbench.runner.job import check_suites
-
     for loaded in check_suites(suites, tuple(sets or ()), seeds, data):
         rows, workloads = len(loaded.suite.optimizers), len(loaded.suite.workloads) * len(loaded.cells)
         counts = (

@@ -30,8 +30,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from optbench import report as reports
+from optbench.analysis.changes import compared
+from optbench.analysis.gates import Gate, fails, judge
+from optbench.analysis.matching import match
+from optbench.analysis.settings import differences, one_sided_frame
+from optbench.cli import printing
 from optbench.cli.options import AllSeeds, Output, OutputFormat
 from optbench.errors import OptbenchError, Problem
+from optbench.report.change_cells import judgement_text
+from optbench.report.changes import changes_report
+from optbench.report.text import clean
+from optbench.store import read
 
 if TYPE_CHECKING:
     from optbench.analysis.gates import Gate, Judgement
@@ -94,18 +104,9 @@ def compare(
 
 def run(before: Path, after: Path, options: Options) -> int:
     """Print the comparison. Return the exit code."""
-    from optbench import report as reports
-
     format = reports.chosen_format(options.format, options.output)
     gates = _gates(options)
     first, second = _read(before, after, all_seeds=options.all_seeds)
-    from optbench.analysis.changes import compared
-    from optbench.analysis.gates import fails, judge
-    from optbench.analysis.matching import match
-    from optbench.analysis.settings import differences, one_sided_frame
-    from optbench.cli import printing
-    from optbench.report.changes import changes_report
-
     matched = match(first, second)
     items = compared(matched)
     difference = differences(one_sided_frame(matched))
@@ -120,8 +121,6 @@ def run(before: Path, after: Path, options: Options) -> int:
 
 
 def _read(before: Path, after: Path, *, all_seeds: bool) -> tuple[Results, Results]:
-    from optbench.store import read
-
     problems: list[Problem] = []
     found = []
     for path in (before, after):
@@ -142,8 +141,6 @@ def _read(before: Path, after: Path, *, all_seeds: bool) -> tuple[Results, Resul
 
 
 def _gates(options: Options) -> list[Gate]:
-    from optbench.analysis.gates import Gate
-
     asked = [
         Gate("slower", _threshold(options.slower, "--fail-if-slower"))
         if options.slower is not None
@@ -174,9 +171,6 @@ def _threshold(text: str, option: str) -> float:
 
 def _print_failed_gates(judgements: list[Judgement]) -> None:
     """Print failed and inconclusive gates on standard error, so that they are at the end of a job's log."""
-    from optbench.report.change_cells import judgement_text
-    from optbench.report.text import clean
-
     for of in judgements:
         if of.outcome != "passed":
             entry = f"{clean(of.compared.change.optimizer)}: " if of.compared else ""

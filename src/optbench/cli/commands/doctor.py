@@ -18,8 +18,11 @@ from pathlib import Path
 
 import typer
 
+from optbench.catalog.data_root import data_root
 from optbench.cli.options import Data, Device, ResultsRoot
 from optbench.console import wrapped
+from optbench.executor.health import examine
+from optbench.report.text import clean
 
 PLACE = "Check the installation", 1
 
@@ -33,10 +36,6 @@ _SIGNS = {"ok": "ok", "warning": "!", "bad": "x"}
 
 def print_findings(results: Path, data: str | None, device: str) -> int:
     """Print each finding with its fix. Returns exit code 1 if runs would fail."""
-    from optbench.catalog.data_root import data_root
-    from optbench.executor.health import examine
-    from optbench.report.text import clean
-
     states = []
     for finding in examine(data_root(data), results, device):
         states.append(finding.state)

@@ -23,14 +23,16 @@ import typer
 
 from optbench.cli.options import ResultPaths
 from optbench.console import wrapped
+from optbench.errors import OptbenchError, Problem
+from optbench.exporting import exporter, known_tools
+from optbench.exporting._runs import runs_of
 from optbench.plurals import counted
+from optbench.store import read
 
 PLACE = "Import and share", 2
 
 
 def _tools() -> list[str]:
-    from optbench.exporting import known_tools
-
     return list(known_tools())
 
 
@@ -45,19 +47,12 @@ def export(
         typer.Option("--output", metavar="DIR", help="Folder to write to. Default: exported/TOOL."),
     ] = None,
 ) -> None:
-    from optbench.exporting import exporter
-    from optbench.store import read
-
     module = exporter(tool)
     folder = output or Path("exported") / tool
     if folder.exists() and not folder.is_dir():
-        from optbench.errors import OptbenchError, Problem
-
         raise OptbenchError(
             Problem("expected a folder, found a file; use another --output", file=str(folder))
         )
-    from optbench.exporting._runs import runs_of
-
     found = module.export(runs_of(read(paths or [Path("results")], all_seeds=True)), folder)
     line = f"{folder}: {counted(found.new, 'run')} new, {found.same} unchanged, {found.replaced} replaced"
     print(wrapped(line, indent=2))

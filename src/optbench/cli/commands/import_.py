@@ -17,7 +17,9 @@ import typer
 
 from optbench.cli.layout import Command, Group
 from optbench.console import wrapped
+from optbench.importing.algoperf import import_algoperf
 from optbench.importing.readers import known_readers
+from optbench.importing.tidy import Asked, import_logs
 from optbench.plurals import counted
 
 if TYPE_CHECKING:
@@ -74,8 +76,6 @@ def algoperf(
       0  imported
       2  bad input: logs not found, or no readable logs
     """
-    from optbench.importing.algoperf import import_algoperf
-
     found = import_algoperf(logs, targets, results, name)
     line = (
         f"{counted(len(found.submissions), 'submission')} ({', '.join(found.submissions)}), {counted(len(found.workloads), 'workload')}, "
@@ -136,8 +136,6 @@ def _import_logs(
     ] = None,
 ) -> None:
     """Import with the reader that has the command's name."""
-    from optbench.importing.tidy import Asked, import_logs
-
     asked = Asked(tuple(maps or ()), tuple(targets or ()), tuple(percent or ()), baseline, name, runs)
     found = import_logs(context.command.name or "", paths, results, asked)
     line = (

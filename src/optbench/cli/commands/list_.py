@@ -23,9 +23,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from optbench.catalog.arguments import SUPPLIED, choices
+from optbench.catalog.lookup import names, resolve
+from optbench.catalog.optimizer_packages import offered
+from optbench.catalog.signatures import UNKNOWN, signature
 from optbench.cli import completion
 from optbench.console import wrapped
 from optbench.errors import OptbenchError, Problem, nearest
+from optbench.suite.find import shipped
+from optbench.suite.yaml_source import read
 
 if TYPE_CHECKING:
     from optbench.catalog.signatures import Parameter
@@ -55,9 +61,6 @@ def list_(
 
 
 def _suites() -> Iterator[str]:
-    from optbench.suite.find import shipped
-    from optbench.suite.yaml_source import read
-
     found = shipped()
     width = max(map(len, found), default=0)
     for name, path in found.items():
@@ -66,8 +69,6 @@ def _suites() -> Iterator[str]:
 
 def _items(family: str, width: int) -> Iterator[str]:
     """A name with its description, and below it, further in, the arguments."""
-    from optbench.catalog.lookup import names
-
     items = names(family)
     indent = max(map(len, items), default=0) + 2
     for name, line in items.items():
@@ -78,9 +79,6 @@ def _items(family: str, width: int) -> Iterator[str]:
 
 def _of_packages(width: int) -> Iterator[str]:
     """Yield the optimizers of installed packages that are not in the catalog, each with its description and a link."""
-    from optbench.catalog.lookup import names, resolve
-    from optbench.catalog.optimizer_packages import offered
-
     catalog = {(t.module, t.attribute) for t in (resolve("optimizers", name) for name in names("optimizers"))}
     listed = [one for one in offered() if tuple(one.use.rsplit(".", 1)) not in catalog]
     indent = max((len(one.use) for one in listed), default=0) + 4
@@ -106,10 +104,6 @@ def _wrapped(text: str, width: int, indent: int) -> list[str]:
 
 def _parameters(family: str, name: str) -> list[Parameter]:
     """What a suite may write. Nothing is imported for it but the source of packages without one to read."""
-    from optbench.catalog.arguments import SUPPLIED
-    from optbench.catalog.lookup import resolve
-    from optbench.catalog.signatures import signature
-
     if family == "metrics":
         return []
     try:
@@ -122,8 +116,6 @@ def _parameters(family: str, name: str) -> list[Parameter]:
 
 def _argument(parameter: Parameter) -> str:
     """`width: 32`; of a choice the other words too."""
-    from optbench.catalog.arguments import choices
-
     if parameter.required:
         return f"{parameter.name}: (required)"
     others = [str(word) for word in choices(parameter) if word != parameter.default]
@@ -133,8 +125,6 @@ def _argument(parameter: Parameter) -> str:
 
 def as_yaml(value: Any) -> str:
     """A default in a suite's words."""
-    from optbench.catalog.signatures import UNKNOWN
-
     if value is UNKNOWN:
         return "(computed)"
     if value is None:

@@ -28,11 +28,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from optbench.catalog.check import problems
+from optbench.catalog.check_workload import data_findings
+from optbench.catalog.data_root import data_root
+from optbench.catalog.data_sets import task_of
+from optbench.catalog.lookup import items
+from optbench.catalog.task_defaults import complete, example_info
 from optbench.catalog.types import DataInfo
 from optbench.cli import completion
 from optbench.cli.named_trials import named_trials, parse_shape
 from optbench.cli.options import Classes, Data, InputShape, ModelTask, Set, TextFormat
+from optbench.cli.printing import print_report
 from optbench.errors import OptbenchError, Problem
+from optbench.report import check_format, render_report
+from optbench.report.memory import memory_block, memory_report
+from optbench.suite.find import find, shipped
+from optbench.suite.load import load
+from optbench.suite.plan import plan
 from optbench.suite.types import Trial, Workload
 
 if TYPE_CHECKING:
@@ -202,9 +214,6 @@ class Job:
 
 def print_forecasts(model: str, options: Options) -> int:
     """Print the table. Returns the exit code: 1 if an optimizer can't step on the model."""
-    from optbench.cli.printing import print_report
-    from optbench.report import check_format, render_report
-
     check_format(options.format)
     # Before anything imports torch: its profiler would remark on memory that it did not see allocated.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -219,9 +228,6 @@ def print_forecasts(model: str, options: Options) -> int:
 
 
 def _is_suite(text: str) -> bool:
-    from optbench.catalog.lookup import items
-    from optbench.suite.find import shipped
-
     return text.endswith((".yaml", ".yml")) or (text in shipped() and text not in items("models"))
 
 
@@ -242,12 +248,6 @@ def _of_model(text: str, options: Options) -> Job:
 
 
 def _of_suite(text: str, options: Options) -> list[Job]:
-    from optbench.catalog.data_root import data_root
-    from optbench.catalog.task_defaults import complete
-    from optbench.suite.find import find
-    from optbench.suite.load import load
-    from optbench.suite.plan import plan
-
     for option, value, what in (
         ("--optimizer", options.optimizers, "optimizers"),
         ("--task", options.task, "task"),
@@ -275,8 +275,6 @@ def _of_suite(text: str, options: Options) -> list[Job]:
 
 
 def _refuse_problems(loaded: Loaded, root: Path, *, data_needed: bool) -> None:
-    from optbench.catalog.check import problems
-
     found = problems(loaded, root)
     of_data = [problem for problem in found if ".data" in problem.where]
     if not data_needed:
@@ -289,10 +287,6 @@ def _refuse_problems(loaded: Loaded, root: Path, *, data_needed: bool) -> None:
 
 def _data_facts(workload: Workload, loaded: Loaded, root: Path, options: Options) -> DataInfo:
     """Return the description of the workload's data, with `--shape` and `--classes` in place of its own."""
-    from optbench.catalog.check_workload import data_findings
-    from optbench.catalog.data_sets import task_of
-    from optbench.catalog.task_defaults import example_info
-
     shape, classes = parse_shape(options.shape), options.classes
     if shape is not None and classes is not None:
         return example_info(task_of(workload.data, loaded.folder), 0, shape, classes)
@@ -311,8 +305,6 @@ def _counted(trial: Trial, workload: Workload, loaded: Loaded, root: Path) -> Tr
     """With a full batch as a number of samples."""
     if trial.batch_size != "full" or trial.workload.data != workload.data:
         return trial
-    from optbench.catalog.check_workload import data_findings
-
     _, info = data_findings(workload.data, loaded.folder, root, ())
     if info is None:
         message = (
@@ -333,19 +325,17 @@ def _with_batch(trial: Trial, batch_size: int) -> Trial:
 
 
 def _forecasts(job: Job, options: Options) -> list[Forecast]:
-    from optbench.engine.memory_forecast import forecast, gpu
+    from optbench.engine import memory_forecast, memory_forecast_check
 
-    device = gpu() if options.check else None
+    device = memory_forecast.gpu() if options.check else None
     if options.check and device is None:
         raise OptbenchError(Problem("requires an NVIDIA GPU; none was found", "--check"))
     trials = [_on_devices(trial, options) for trial in job.trials]
     if device is not None and trials[0].workload.devices > 1:
         raise OptbenchError(Problem("measures on one GPU: expected `devices: 1`", "--check"))
-    rows = forecast(trials, job.info, options.steps)
+    rows = memory_forecast.forecast(trials, job.info, options.steps)
     if device is not None:
-        from optbench.engine.memory_forecast_check import with_measured
-
-        rows = with_measured(rows, job.trials, job.info, device)
+        rows = memory_forecast_check.with_measured(rows, job.trials, job.info, device)
     return rows
 
 
@@ -363,8 +353,6 @@ def _on_devices(trial: Trial, options: Options) -> Trial:
 
 
 def _report(model: str, jobs: Sequence[Job], rows: Sequence[Sequence[Forecast]]) -> Report:
-    from optbench.report.memory import memory_block, memory_report
-
     blocks = []
     for job, forecasts in zip(jobs, rows, strict=True):
         info = job.info

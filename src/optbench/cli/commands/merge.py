@@ -24,6 +24,9 @@ import typer
 
 from optbench.console import wrapped
 from optbench.plurals import counted
+from optbench.report import save
+from optbench.store import read
+from optbench.store.merge import apply_merge, plan_merge
 
 PLACE = "Import and share", 1
 
@@ -48,8 +51,6 @@ def merge(
         bool, typer.Option("--dry-run", help="Check everything and show what would be copied.")
     ] = False,
 ) -> None:
-    from optbench.store.merge import apply_merge, plan_merge
-
     merges = plan_merge(paths, into, allow_mixed=allow_mixed)
     if not dry_run:
         apply_merge(merges, into)
@@ -66,7 +67,4 @@ def merge(
 
 def _write_report(folder: Path) -> None:
     """As a run does at its end."""
-    from optbench.report import save
-    from optbench.store import read
-
     save(read([folder]), folder)

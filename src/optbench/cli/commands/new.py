@@ -30,15 +30,21 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from optbench.catalog import starter
+from optbench.catalog.check import examine
+from optbench.catalog.data_root import data_root
+from optbench.catalog.starter import ASSUMED_STEP_SECONDS
+from optbench.catalog.task_defaults import defaults, model_tasks, models_of, task_metric, task_starters
 from optbench.cli import answer_parsing, completion
 from optbench.errors import OptbenchError, Problem
 from optbench.plurals import counted
+from optbench.store.files import cause
 from optbench.suite.call import parse_call
+from optbench.suite.types import Component, Duration, Workload
 
 if TYPE_CHECKING:
     from optbench.catalog.starter import Budget
     from optbench.catalog.types import DataInfo
-    from optbench.suite.types import Component
 
 PLACE = "Compare optimizers", 1
 
@@ -114,8 +120,6 @@ def new(
     ] = None,
 ) -> None:
     given = Given(file, model, data, tuple(optimizer or ()), minutes, seeds, target, task)
-    from optbench.catalog.data_root import data_root
-
     print(make(given, data_root(root), asks=sys.stdin.isatty()))
 
 
@@ -135,9 +139,6 @@ class Given:
 
 def make(given: Given, root: Path, *, asks: bool) -> str:
     """Write the suite and return a summary. Raises `OptbenchError` for invalid answers."""
-    from optbench.catalog import starter
-    from optbench.catalog.task_defaults import models_of, task_metric, task_starters
-
     if not asks:
         _refuse_missing(given)
     folder = given.file.parent if given.file else Path()
@@ -211,8 +212,6 @@ def make(given: Given, root: Path, *, asks: bool) -> str:
 
 def _task(given: Given, asks: bool, folder: Path) -> str:
     """Return the task of the option, of the data or of the answer; the data's are checked when they are read."""
-    from optbench.catalog.task_defaults import model_tasks, task_starters
-
     offered = task_starters()
     if given.task is None and given.data is not None:
         return answer_parsing.task_of_data(given.data, folder)
@@ -299,10 +298,7 @@ def _refuse_existing(file: Path) -> None:
 
 def _pace(model: Component, data: Component, info: DataInfo, batch: int, folder: Path) -> tuple[float, str]:
     """Return the seconds per step, and how they were determined."""
-    from optbench.catalog.starter import ASSUMED_STEP_SECONDS
-    from optbench.catalog.task_defaults import defaults
     from optbench.engine.step_time_estimate import step_seconds
-    from optbench.suite.types import Component, Duration, Workload
 
     try:
         loss, metrics = defaults(info.task)
@@ -323,9 +319,6 @@ def _pace(model: Component, data: Component, info: DataInfo, batch: int, folder:
 
 def _write(file: Path, text: str, root: Path) -> None:
     """Write the file and check it; delete it if the check fails. Never overwrites a file."""
-    from optbench.catalog.check import examine
-    from optbench.store.files import cause
-
     try:
         with file.open("x", encoding="utf-8") as stream:
             stream.write(text)

@@ -14,19 +14,29 @@ Exit codes:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from optbench.cli.live.plan import show_plan
 from optbench.cli.options import Data, Only, ResultsRoot, Seeds, Set, Suites
-from optbench.runner.job import Job, check_distinct_folders, check_suites, create_job
+from optbench.errors import OptbenchError, Problem
+from optbench.report.text import is_share
+from optbench.runner import slurm
+from optbench.runner.job import Job, check_distinct_folders, create_job
 from optbench.runner.options import RunOptions
+from optbench.runner.suite_check import check_suites
 from optbench.suite.find import find_all
 
 PLACE = "Compare optimizers", 3
+
+#: endings of a difference in percentage points
+_PERCENT = ("%", "pp")
+#: a plain number from here on is more likely meant in percent, where the metric is a share
+_LARGE = 0.05
 
 
 def plan(
@@ -51,9 +61,6 @@ def plan(
 
 def show_plans(suites: Sequence[str], options: RunOptions, detect: str | None = None) -> int:
     """Show what `run` would do. `detect` is a difference for which to compute the number of seeds. Return the exit code."""
-    from optbench.cli.detect import check_unit, difference, show_seeds_needed
-    from optbench.cli.live.plan import show_plan
-
     delta = difference(detect) if detect is not None else None
     _check_device(options.device)
     jobs = planned_jobs(suites, options)
@@ -62,10 +69,10 @@ def show_plans(suites: Sequence[str], options: RunOptions, detect: str | None = 
     for job, _ in jobs:
         show_plan(job.loaded, job.wanted, job.folder)
         if options.executor == "slurm":
-            from optbench.runner import slurm
-
             print(f"\n{slurm.script(job.folder, job.loaded.name, options.workers, options.sbatch)}", end="")
         if delta is not None:
+            from optbench.cli.detect import show_seeds_needed
+
             show_seeds_needed(job.loaded, job.folder, delta)
     return 0
 
@@ -90,3 +97,43 @@ def _check_device(device: str) -> None:
         from optbench.engine.devices import pick_all
 
         pick_all(device)
+
+
+def check_unit(text: str, metrics: Iterable[str]) -> None:
+    """Raise `OptbenchError` if `--detect TEXT` can hardly mean what it says of one of the metrics.
+
+    A plain number is in the metric's own unit, so that 0.5 of an accuracy is 50 percentage points; a percentage is of a share only.
+    """
+    value, in_percent = difference(text), text.strip().endswith(_PERCENT)
+    for metric in dict.fromkeys(metrics):
+        message = ""
+        if is_share(metric) and not in_percent and value >= _LARGE:
+            message = (
+                f"ambiguous difference '{text}' of {metric}: write '{100 * value:g}%' for {100 * value:g} "
+                f"percentage points, or '{value:g}%' for {value:g} points"
+            )
+        elif is_share(metric) and value > 1:
+            message = f"expected a difference of {metric} of at most 100%; found '{text}'"
+        elif not is_share(metric) and in_percent:
+            message = f"{metric} is not a fraction: expected a difference in its own unit, for example 0.005; found '{text}'"
+        if message:
+            raise OptbenchError(Problem(message, where="--detect"))
+
+
+def difference(text: str) -> float:
+    """`0.005`, or `0.5%` and `0.5pp`, as a fraction. Raises `OptbenchError`."""
+    number, scale = text.strip(), 1.0
+    for suffix in _PERCENT:
+        if number.endswith(suffix):
+            number, scale = number.removesuffix(suffix), 0.01
+    try:
+        value = float(number) * scale
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise OptbenchError(
+            Problem(
+                f"expected a difference above 0, for example 0.005 or 0.5%; found '{text}'", where="--detect"
+            )
+        )
+    return value

@@ -23,8 +23,12 @@ from typing import Annotated
 
 import typer
 
+from optbench.analysis.rows import seeds_not_shown_text
 from optbench.cli.options import AllSeeds, Output, ResultPaths
 from optbench.cli.printing import write
+from optbench.report import chosen_format
+from optbench.report.records import FORMATS
+from optbench.report.records import records as render
 from optbench.store import read
 
 PLACE = "Read results", 2
@@ -70,11 +74,6 @@ def write_records(
     all_seeds: bool = False,
 ) -> None:
     """Write the records, and report seeds that are not among them on standard error."""
-    from optbench.analysis.rows import seeds_not_shown_text
-    from optbench.report import chosen_format
-    from optbench.report.records import FORMATS
-    from optbench.report.records import records as render
-
     format = chosen_format(format, output, FORMATS)
     results = read(paths, all_seeds=all_seeds)
     for suite in results.suites:

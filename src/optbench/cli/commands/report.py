@@ -28,11 +28,14 @@ import typer
 from optbench.cli.printing import print_report, refuse_file_name, write
 from optbench.errors import OptbenchError, Problem
 from optbench.store import Results, read
+from optbench.store.files import explained
 
 if TYPE_CHECKING:
     from optbench.report.document import Report
 
+from optbench import report as reports
 from optbench.cli.options import AllSeeds, Output, OutputFormat, ResultPaths
+from optbench.report.selection import SHOWING_TABLES, selected
 
 PLACE = "Read results", 1
 
@@ -114,8 +117,6 @@ def write_report(
 
     An `output` that is a folder, ends in a slash, or has no ending (without a `format`) is a folder for everything, as `save`.
     """
-    from optbench import report as reports
-
     if save is None and output is not None and format is None and _names_folder(output):
         output, save = None, output
     if save is not None:
@@ -133,8 +134,6 @@ def write_report(
 
 
 def _save(paths: Sequence[Path], folder: Path, selection: Selection) -> None:
-    from optbench import report as reports
-
     given = [
         (selection.leaderboard, "--leaderboard"),
         (bool(selection.tables), "--table"),
@@ -156,8 +155,6 @@ def _save(paths: Sequence[Path], folder: Path, selection: Selection) -> None:
 
 def _refuse_parts(format: str, selection: Selection) -> None:
     """Raise `OptbenchError` for options that the format does not have."""
-    from optbench.report.selection import SHOWING_TABLES
-
     problems = []
     if selection.is_part and format not in SHOWING_TABLES:
         option = "--table" if selection.tables else "--columns"
@@ -173,13 +170,8 @@ def _refuse_parts(format: str, selection: Selection) -> None:
 
 
 def _built(results: Results, selection: Selection) -> Report:
-    from optbench.report.selection import selected
-
-    if selection.leaderboard:
-        from optbench.report.leaderboard import build_leaderboard as build
-    else:
-        from optbench.report.build import build
-    shown = replace(build(results), captions=selection.captions)
+    built = reports.build_leaderboard(results) if selection.leaderboard else reports.build_report(results)
+    shown = replace(built, captions=selection.captions)
     return selected(shown, selection.tables, selection.columns) if selection.is_part else shown
 
 
@@ -188,6 +180,4 @@ def _names_folder(output: Path) -> bool:
     try:
         return output.is_dir() or (output.suffix == "" and not os.path.lexists(output))
     except OSError as error:
-        from optbench.store.files import explained
-
         raise explained(error, output) from error

@@ -37,12 +37,16 @@ import typer
 
 from optbench.cli import completion
 from optbench.cli.commands.plan import planned_jobs, show_plans
+from optbench.cli.live.display import display
 from optbench.cli.options import Data, Only, ResultsRoot, Seeds, Set, Suites
-from optbench.cli.signals import say, undisturbed
+from optbench.cli.run_summary import show_end
+from optbench.cli.signals import say, stop_requests, undisturbed
+from optbench.cli.streams import accept_closed_output
 from optbench.errors import OptbenchError, Problem
 from optbench.runner.job import Job
 from optbench.runner.observer import Listener
 from optbench.runner.options import DEFAULT_RERUNS, RunOptions
+from optbench.runner.suite_run import run_job
 from optbench.suite.types import Trial
 
 if TYPE_CHECKING:
@@ -225,11 +229,6 @@ def run(
 
 def run_suites(suites: Sequence[str], options: RunOptions, *, as_json: bool = False) -> int:
     """Run all suites and show the results. Return the exit code. Nothing runs unless all suites are valid."""
-    from optbench.cli.run_summary import show_end
-    from optbench.cli.signals import stop_requests
-    from optbench.cli.streams import accept_closed_output
-    from optbench.runner.suite_run import run_job
-
     accept_closed_output()
     jobs = planned_jobs(suites, options)
     failed = False
@@ -272,8 +271,6 @@ class TerminalObserver:
         parallel: int,
         stop: StopRequest,
     ) -> Iterator[Listener]:
-        from optbench.cli.live.display import display
-
         with display(
             job.loaded,
             job.wanted,

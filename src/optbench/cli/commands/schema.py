@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import sys
 
+from optbench.suite.schema import json_schema
+
 PLACE = "Look up", 4
 
 
 def schema() -> None:
     import json
-
-    from optbench.suite.schema import json_schema
 
     json.dump(json_schema(), sys.stdout, indent=2)
     print()

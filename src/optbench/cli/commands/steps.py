@@ -27,8 +27,14 @@ from typing import Annotated
 
 import typer
 
+from optbench.catalog.data_root import data_root
 from optbench.cli import completion
+from optbench.cli.named_trials import named_trials
 from optbench.cli.options import Classes, Data, Device, InputShape, ModelTask, TextFormat
+from optbench.cli.printing import print_report, refuse_file_name
+from optbench.report import check_format, render_report
+from optbench.report.steps import save_figure, steps_report
+from optbench.store.files import make_folder, write_whole
 
 PLACE = "Look up", 3
 
@@ -137,12 +143,6 @@ class Options:
 def measure_steps(model: str, options: Options) -> int:
     """Print the table on standard output, progress on standard error. Returns the exit code: 1 if nothing could be measured of
     some optimizer. Raises `OptbenchError`."""
-    from optbench.catalog.data_root import data_root
-    from optbench.cli.named_trials import named_trials
-    from optbench.cli.printing import print_report, refuse_file_name
-    from optbench.report import check_format, render_report
-    from optbench.store.files import make_folder, write_whole
-
     check_format(options.format)
     rows = {typed: typed for typed in options.optimizers} or COMMON
     named = named_trials(model, rows, task=options.task, shape=options.shape, classes=options.classes)
@@ -150,23 +150,12 @@ def measure_steps(model: str, options: Options) -> int:
         refuse_file_name(options.save)
         make_folder(options.save)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    import torch
+    from optbench.engine import step_times
 
-    from optbench.engine.allocator import tune
-    from optbench.engine.compile_warmup import keep_compiled
-    from optbench.engine.devices import pick
-    from optbench.engine.step_times import IMPLEMENTATIONS, step_times
-    from optbench.report.steps import save_figure, steps_report
-
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    device = pick(options.device)
-    if os.environ.get("OPTBENCH_ALLOCATOR") != "default":
-        tune(device.type)
-    keep_compiled(data_root(options.data))
-    asked = tuple(dict.fromkeys(options.implementations)) or IMPLEMENTATIONS
+    device = step_times.set_up(options.device, options.threads, data_root(options.data))
+    asked = tuple(dict.fromkeys(options.implementations)) or step_times.IMPLEMENTATIONS
     try:
-        times = step_times(
+        times = step_times.step_times(
             named.trials,
             asked,
             named.info,

@@ -22,10 +22,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from optbench.analysis.published import verdicts_frame
+from optbench.analysis.rows import seeds_not_shown_text
+from optbench.catalog.data_root import data_root
+from optbench.catalog.data_sets import describe_data
 from optbench.cli import completion
 from optbench.cli.options import AllSeeds, Data, ResultsRoot, Set, TextFormat
+from optbench.cli.printing import print_report
 from optbench.errors import OptbenchError, Problem
+from optbench.report import check_format, render_report
+from optbench.report.published import published_report
+from optbench.runner.suite_check import check_suites
 from optbench.store import Results, SuiteFolder, SuiteResults, make_plan, read
+from optbench.suite.plan import plan
 
 if TYPE_CHECKING:
     from optbench.suite.load import Loaded
@@ -62,14 +71,6 @@ def print_verdicts(
     all_seeds: bool = False,
 ) -> None:
     """Print the verdicts by what the suite file says now; `results` may hold measurements or not."""
-    from optbench.analysis.published import verdicts_frame
-    from optbench.analysis.rows import seeds_not_shown_text
-    from optbench.cli.printing import print_report
-    from optbench.report import check_format, render_report
-    from optbench.report.published import published_report
-    from optbench.runner.job import check_suites
-    from optbench.suite.plan import plan
-
     check_format(format)
     [loaded] = check_suites([suite], overrides, None, data)
     if not loaded.suite.published:
@@ -102,9 +103,6 @@ def _state_multiples(
     loaded: Loaded, trials: Sequence[Trial], measured: SuiteResults, data: str | None
 ) -> dict[tuple[str, str], float]:
     """By workload and label, for entries of which something is published and no trial has told."""
-    from optbench.catalog.data_root import data_root
-    from optbench.catalog.data_sets import describe_data
-
     asked = {row.optimizer for row in loaded.suite.published if row.values.memory_overhead is not None}
     asked |= {
         claim.over

@@ -21,25 +21,23 @@ Exit codes:
 
 from __future__ import annotations
 
-import io
 import sys
-from contextlib import redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from optbench.catalog.optimizer_packages import offered
 from optbench.cli.options import Device
+from optbench.console import standard_output
 from optbench.errors import OptbenchError, Problem, nearest
+from optbench.suite.call import parse_call
+from optbench.suite.nested import put
+from optbench.suite.overrides import parse_override
 
 if TYPE_CHECKING:
-    import torch
     from rich.console import RenderableType
-
-    from optbench.verify.equations import Deviation
-    from optbench.verify.installed import Checked
-    from optbench.verify.toy_problem import Plugin
 
 PLACE = "Check the installation", 2
 
@@ -106,31 +104,24 @@ def verify(
 ) -> None:
     options = Options(tuple(sets or ()), equation, tuple(allow or ()), device, closure, create_graph)
     if every:
-        raise typer.Exit(verify_packages(optimizer or "", format_, options))
+        raise typer.Exit(_check_packages(optimizer or "", format_, options))
     if format_ != "table":
         raise OptbenchError(Problem("requires --all", "--format"))
-    raise typer.Exit(verify_installed(options) if optimizer is None else verify_plugin(optimizer, options))
+    raise typer.Exit(_check_installed(options) if optimizer is None else _check_plugin(optimizer, options))
 
 
-def verify_installed(options: Options) -> int:
-    """Compare torch's optimizers with the reference implementations. Return the exit code."""
+def _check_installed(options: Options) -> int:
     _refuse_given(options, "requires the argument OPTIMIZER")
-    device = _device(options)
-    from optbench.verify import equations, show
-
-    deviations = list(equations.installed(device))
-    backward = equations.backward_deviation()
-    _print(show.deviation_table(deviations, backward, device))
-    return int(not all(d.passed for d in deviations) or not backward <= show.BACKWARD_TOLERANCE)
+    table, passed = _checks().check_installed(options.device)
+    _print(table)
+    return int(not passed)
 
 
-def verify_packages(beginning: str, format_: str, options: Options) -> int:
-    """Run the conformance checks of all classes whose import path begins with `beginning`. Return the exit code."""
+def _check_packages(beginning: str, format_: str, options: Options) -> int:
+    """Check all classes whose import path begins with `beginning`. Return the exit code."""
     if format_ not in (formats := ("table", "csv", "markdown")):
         raise OptbenchError(Problem(f"unknown format '{format_}'; {nearest(format_, formats)}", "--format"))
     _refuse_given(options, "cannot be combined with --all")
-    from optbench.catalog.optimizer_packages import offered
-
     classes = [one for one in offered() if not beginning or f"{one.use}.".startswith(f"{beginning}.")]
     if not classes and beginning:
         packages = {one.use.split(".")[0] for one in offered()}
@@ -139,72 +130,47 @@ def verify_packages(beginning: str, format_: str, options: Options) -> int:
                 f"no class of an installed package begins with '{beginning}'; {nearest(beginning, packages)}"
             )
         )
-    device = _device(options)
-    from optbench.machine import cores
-    from optbench.verify import installed, show
-
-    results = installed.check_all(classes, device, cores() if device.type == "cpu" else 1, _note)
+    checks = _checks()
+    results = checks.check_packages(classes, options.device, _note)
     if format_ == "table":
-        _print(show.packages_table(results))
+        _print(checks.packages_table(results))
     else:
-        print(show.packages_text(results, format_), end="")
+        print(checks.packages_text(results, format_), end="")
     return int(any(one.failed or one.problem for one in results))
 
 
-def _note(checked: Checked) -> None:
-    """Report progress on standard error."""
-    failed = checked.problem or ", ".join(checked.failed) or "passed"
-    print(f"{checked.offered.use}: {failed}", file=sys.stderr, flush=True)
-
-
-def verify_plugin(typed: str, options: Options) -> int:
-    """Run the conformance checks of one optimizer. Return the exit code."""
-    from optbench.suite.call import parse_call
-    from optbench.suite.nested import put
-    from optbench.suite.overrides import parse_override
-
+def _check_plugin(typed: str, options: Options) -> int:
     name, arguments = parse_call(typed, "OPTIMIZER")
     for override in map(parse_override, options.sets):
         put(arguments, override.path.split("."), override.value.data)
-    device = _device(options)
-    from optbench.engine.find_protocol import setting_of
-    from optbench.verify import show
-    from optbench.verify.conformance import CHECKS, conformance, persistent_state
-    from optbench.verify.plugin import load_plugin
-    from optbench.verify.references import REFERENCES
-
-    _refuse_unknown("--allow", options.allow, CHECKS)
-    _refuse_unknown("--as", (options.equation,) if options.equation else (), REFERENCES)
-    with redirect_stdout(io.StringIO()) as printed:
-        plugin = load_plugin(
-            name, arguments, device, Path(), options.closure or None, options.create_graph or None
-        )
-        verdicts = conformance(plugin, options.allow)
-        deviations = _compare_with_reference(plugin, options.equation) if options.equation else []
-        try:
-            state = persistent_state(plugin)
-        except Exception:  # a failure that the checks have already reported
-            state = None
-    setting = setting_of(plugin.protocol)
-    _print(
-        show.verdict_table(
-            typed, verdicts, deviations, state, printed.getvalue(), setting, sparse=plugin.sparse
-        )
+    checks = _checks()
+    _refuse_unknown("--allow", options.allow, checks.CHECKS)
+    _refuse_unknown("--as", (options.equation,) if options.equation else (), checks.REFERENCES)
+    table, passed = checks.check_plugin(
+        typed,
+        name,
+        arguments,
+        device=options.device,
+        allowed=options.allow,
+        equation=options.equation,
+        closure=options.closure or None,
+        create_graph=options.create_graph or None,
     )
-    return int(any(v.outcome == "fail" for v in verdicts) or not all(d.passed for d in deviations))
+    _print(table)
+    return int(not passed)
 
 
-def _compare_with_reference(plugin: Plugin, equation: str) -> list[Deviation]:
-    from optbench.verify.equations import deviations_of
+def _checks() -> ModuleType:
+    """Import the checks, and torch with them."""
+    from optbench.verify import checks
 
-    if plugin.protocol.has_closure or plugin.sparse or plugin.spec.makes_own_groups:
-        raise OptbenchError(
-            Problem(
-                "supports only optimizers with dense gradients, without a closure and without own parameter groups",
-                "--as",
-            )
-        )
-    return deviations_of(plugin, equation)
+    return checks
+
+
+def _note(checked: Any) -> None:
+    """Report progress on standard error."""
+    failed = checked.problem or ", ".join(checked.failed) or "passed"
+    print(f"{checked.offered.use}: {failed}", file=sys.stderr, flush=True)
 
 
 def _refuse_given(options: Options, message: str) -> None:
@@ -220,15 +186,6 @@ def _refuse_given(options: Options, message: str) -> None:
         raise OptbenchError(*wrong)
 
 
-def _device(options: Options) -> torch.device:
-    import torch
-
-    from optbench.engine.devices import pick
-
-    torch.set_num_threads(1)  # the tensors are tiny: threads would only wait for each other
-    return pick(options.device)
-
-
 def _refuse_unknown(option: str, given: tuple[str, ...], known: Any) -> None:
     wrong = [
         Problem(f"unknown name '{word}'; {nearest(word, known)}", option)
@@ -240,6 +197,4 @@ def _refuse_unknown(option: str, given: tuple[str, ...], known: Any) -> None:
 
 
 def _print(what: RenderableType) -> None:
-    from optbench.console import standard_output
-
     standard_output(piped=120).print(what, crop=False)

@@ -35,8 +35,10 @@ from optbench.cli.live.plan import count
 from optbench.cli.live.screen import Screen
 from optbench.cli.live.times import duration
 from optbench.cli.live.view import Line, Surroundings, frame
+from optbench.cli.printing import print_tables
 from optbench.cli.signals import say
 from optbench.report.text import clean
+from optbench.store import read
 
 PLACE = "Compare optimizers", 6
 
@@ -165,9 +167,6 @@ def _seconds_since_last_record(look: Look) -> float:
 
 def _close(last: Look) -> None:
     """Print the table on standard output; where the files are, and how to resume, on standard error."""
-    from optbench.cli.printing import print_tables
-    from optbench.store import read
-
     if any(log.evaluations or log.is_complete for log in last.logs.values()):
         print_tables(read([last.folder]))
     left = sum(trial.id not in last.logs or not last.logs[trial.id].is_complete for trial in last.trials)

@@ -15,6 +15,7 @@ from optbench.errors import OptbenchError
 from optbench.events import Evaluated, Finished
 from optbench.store import Results, SuiteResults, TrialLog, read
 from optbench.store.holder import Holder, holder
+from optbench.store.records import NewerFormat
 from optbench.suite.types import Trial
 
 _SLACK_SECONDS = 2.0
@@ -122,8 +123,6 @@ def _signs(folder: Path) -> object:
 
 def _read(folder: Path) -> SuiteResults | None:
     """Return the results; None if there are none yet, or a file was moved during the read (the next look retries)."""
-    from optbench.store.records import NewerFormat
-
     try:
         [suite] = read([folder]).suites
     except NewerFormat:

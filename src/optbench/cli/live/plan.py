@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+from optbench.catalog.stackable import why_plain
 from optbench.cli.live.board import Key, key_of
 from optbench.cli.live.times import Known, duration, seconds_of
 from optbench.console import wrapped
 from optbench.errors import OptbenchError
 from optbench.plurals import counted
 from optbench.store import SuiteFolder, TrialLog
+from optbench.store.folder import trial_name
+from optbench.store.read import read_log
+from optbench.suite.axes import cell_name
 from optbench.suite.load import Loaded
+from optbench.suite.plan import representatives
 from optbench.suite.types import Trial
 
 
@@ -68,10 +73,6 @@ def _engine(trial: Trial) -> str:
 
 def _not_stacked(loaded: Loaded, wanted: Sequence[Trial]) -> dict[str, str]:
     """Return by workload why its sweep runs with one process per trial."""
-    from optbench.catalog.stackable import why_plain
-    from optbench.suite.axes import cell_name
-    from optbench.suite.plan import representatives
-
     swept = {trial.workload_name for trial in wanted if trial.point}
     reasons = {
         cell_name(name, cell.values): why_plain(representatives(cell.loaded)[0], name)
@@ -107,9 +108,6 @@ def count(trials: Sequence[Trial]) -> str:
 
 def stored_logs(folder: SuiteFolder, wanted: Sequence[Trial]) -> dict[str, TrialLog]:
     """Return the stored logs of these trials by id, without unreadable files."""
-    from optbench.store.folder import trial_name
-    from optbench.store.read import read_log
-
     try:
         there = set(os.listdir(folder.trials))
     except OSError:

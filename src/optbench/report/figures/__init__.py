@@ -12,40 +12,24 @@ import importlib.metadata
 import io
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optbench.report.plots import Plot
+from optbench.report.drawing import Drawing as Drawing
+from optbench.report.figures._groups import Material
+from optbench.report.paper.draw import draw
+from optbench.report.paper.sheet import settings
 from optbench.store import Results
+from optbench.store.files import make_folder, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _FOLDER = Path(__file__).parent
 FORMATS = ("svg", "png", "pdf")
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure with where it is shown."""
-
-    name: str  # of its files, without an ending
-    caption: str  # plain text
-    suite: str
-    plot: Plot
-    heading: str = ""  # of its block in reports, where the suite has several
-    source: tuple[str, str] = (
-        "",
-        "",
-    )  # workload and source of the published values beside whose table it stands
-    of_suite: bool = False  # beside the table of all workloads
-    is_main: bool = False  # shown in short reports; the others are linked
-    in_files: bool = True
-    in_menu: bool = False  # such figures of one heading share a place on the page
-    is_captioned: bool = True  # has a title and a note
 
 
 def known_figures() -> tuple[str, ...]:
@@ -59,8 +43,6 @@ def drawings(results: Results, table: pd.DataFrame, verdicts: pd.DataFrame | Non
 
     `table`, `verdicts`: of `analysis.table.comparison` and `analysis.published.verdicts_frame` (None if nothing is published).
     """
-    from optbench.report.figures._groups import Material
-
     material = Material(results, table, verdicts)
     found: dict[str, Drawing] = {}  # by name in lower case: some file systems ignore case
     for name in known_figures():
@@ -74,8 +56,6 @@ def drawings(results: Results, table: pd.DataFrame, verdicts: pd.DataFrame | Non
 
 def terminal_drawings(results: Results, table: pd.DataFrame) -> tuple[Drawing, ...]:
     """Return the figures that are drawn in a terminal, the main one where several share a place; arguments as of `drawings`."""
-    from optbench.report.figures._groups import Material
-
     material = Material(results, table, None)
     modules = (import_module(f"optbench.report.figures.{name}") for name in known_figures())
     found = [
@@ -99,8 +79,6 @@ def written(drawings: Iterable[Drawing], folder: Path) -> tuple[Path, ...]:
 
     Raises `OptbenchError` if a file cannot be written.
     """
-    from optbench.store.files import make_folder, write_whole
-
     paths: list[Path] = []
     for drawing in drawings:
         files = {ending: folder / f"{drawing.name}.{ending}" for ending in FORMATS}
@@ -115,9 +93,6 @@ def written(drawings: Iterable[Drawing], folder: Path) -> tuple[Path, ...]:
 
 def rendered(drawing: Drawing, digest: str = "", formats: Sequence[str] = FORMATS) -> dict[str, bytes]:
     """Return the content of a drawing's files by format, without dates and random identifiers."""
-    from optbench.report.paper.draw import draw
-    from optbench.report.paper.sheet import settings
-
     metadata: dict[str, dict[str, Any]] = {
         "png": {"Software": None},
         "pdf": {"CreationDate": None, "Producer": None, "Creator": None, "Title": drawing.caption},

@@ -10,7 +10,7 @@ import pandas as pd
 
 from optbench.analysis.rows import higher_is_better
 from optbench.events import PARAMETERS, POSITION
-from optbench.report.figures import Drawing
+from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Group, Material, file_stem, some
 from optbench.report.figures._lines import XRange, band_note, curve_panels, times_of, y_axis
 from optbench.report.figures.dynamics import SERIES

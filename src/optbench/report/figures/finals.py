@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from optbench.report.cells import none_worse, separates_entries
-from optbench.report.figures import Drawing
+from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Group, Material, file_stem
 from optbench.report.outcomes import WORST, worst_text, worst_value_text
 from optbench.report.plots import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from optbench.analysis.parts import MEMORY_PARTS
-from optbench.report.figures import Drawing
+from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Material, file_stem
 from optbench.report.plots import Axis, Panel, Part, Plot, Row, Stack, value_text
 from optbench.report.text import clean

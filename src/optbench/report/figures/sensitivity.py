@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from optbench.analysis.sensitivity import MARGINS
-from optbench.report.figures import Drawing
+from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Material, file_stem
 from optbench.report.outcomes import WORST
 from optbench.report.plots import FEW, Axis, Interval, Line, Mark, Panel, Plot, Points, format_of, seeds_text

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from optbench.report.figures import Drawing
+from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Group, Material, file_stem
 from optbench.report.figures._lines import x_range
 from optbench.report.outcomes import WORST

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from optbench.analysis.parts import TIME_PARTS
-from optbench.report.figures import Drawing
+from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Material, file_stem
 from optbench.report.plots import Axis, Panel, Part, Plot, Row, Stack, seeds_text, value_text
 from optbench.report.text import clean, seconds

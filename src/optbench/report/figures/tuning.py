@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from optbench.analysis.tuning import Study, expected_band, expected_curve, pooled, studies
-from optbench.report.figures import Drawing
+from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Material, file_stem
 from optbench.report.plots import Axis, Line, Panel, Plot, format_of
 from optbench.report.tuning import metric_name

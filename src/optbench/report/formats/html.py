@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from optbench.report.document import Report
+from optbench.report.page.document import page
 
 SUFFIX = ".html"
 
 
 def render(report: Report) -> str:
-    from optbench.report.page.document import page
-
     return page(report)

@@ -1,0 +1,82 @@
+"""Plan trials that follow from stored results: selected settings of tuning studies, and wider grids of sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from optbench.analysis.sensitivity import extension
+from optbench.analysis.tuning import Selection, winners
+from optbench.catalog.directions import directions, ranges
+from optbench.catalog.stackable import why_plain
+from optbench.store import Results, StoredSuite, make_plan
+from optbench.suite.load import Loaded
+from optbench.suite.plan import Winners, plan
+from optbench.suite.sweep import Extensions
+from optbench.suite.types import Trial
+
+Identify = Callable[[Sequence[Trial]], tuple[Trial, ...]]
+
+
+def adaptive_plan(loaded: Loaded, stored: StoredSuite, identified: Identify) -> tuple[Trial, ...]:
+    """Return the suite's trials, including extended grids of stored sweeps whose best point is at an edge.
+
+    `identified` adds what identifies the data to trials.
+    """
+    selected: Winners = {}
+    score = None
+    if loaded.suite.tuning is not None:
+        score = _scores(loaded, stored, identified)
+        selected = _winners(loaded, stored, identified(plan(loaded, None, why_plain, score=score)))
+    if not loaded.suite.sensitivity:
+        return identified(plan(loaded, None, why_plain, selected, score))
+    [suite] = stored.read().suites
+    extended: Extensions | None = {}
+    while extended is not None:
+        planned = identified(plan(loaded, extended, why_plain, selected, score))
+        known = make_plan(
+            loaded.name,
+            loaded.suite,
+            planned,
+            higher_is_better=directions(loaded.suite, loaded.folder),
+            metric_ranges=ranges(loaded.suite, loaded.folder),
+        )
+        extended = extension(Results((replace(suite, plan=known),)), extended)
+    return planned
+
+
+def _scores(loaded: Loaded, stored: StoredSuite, identified: Identify) -> Callable[[Trial], float | None]:
+    """Return the function that gives the stored result of a tuning trial to a sampler."""
+    [suite] = stored.read().suites
+    suite = replace(
+        suite,
+        plan=make_plan(
+            loaded.name, loaded.suite, (), higher_is_better=directions(loaded.suite, loaded.folder)
+        ),
+    )
+    logs = {log.config_id: log for log in suite.logs if log.trial.get("study") is not None}
+    data: dict[str, dict[str, str]] = {}  # what identifies the data, by workload
+
+    def score(trial: Trial) -> float | None:
+        if trial.workload_name not in data:
+            [one] = identified((trial,))
+            data[trial.workload_name] = {key: one.sources[key] for key in one.sources.keys() - trial.sources}
+        stored_as = trial.model_copy(update={"sources": {**trial.sources, **data[trial.workload_name]}})
+        assert loaded.suite.tuning is not None
+        selection = Selection.of(suite, loaded.suite.tuning, trial.workload)
+        return selection.score(logs.get(stored_as.config_id))
+
+    return score
+
+
+def _winners(loaded: Loaded, stored: StoredSuite, planned: Sequence[Trial]) -> Winners:
+    """Return the settings selected by the studies that are complete, from the stored records."""
+    [suite] = stored.read().suites
+    known = make_plan(
+        loaded.name,
+        loaded.suite,
+        planned,
+        higher_is_better=directions(loaded.suite, loaded.folder),
+        metric_ranges=ranges(loaded.suite, loaded.folder),
+    )
+    return winners(Results((replace(suite, plan=known),)))

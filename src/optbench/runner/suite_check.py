@@ -1,0 +1,36 @@
+"""Check suites before they are run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from optbench.catalog.check import examine
+from optbench.catalog.data_root import data_root
+from optbench.errors import OptbenchError, Problem
+from optbench.suite.find import find_all
+from optbench.suite.load import Loaded
+
+
+def check_suites(
+    suites: Sequence[str], overrides: Sequence[str], seeds: int | None, data: str | None
+) -> list[Loaded]:
+    """Load and check suites, those of a folder one by one. Raises one `OptbenchError` with the problems of all of them."""
+    problems: list[Problem] = []
+    paths: list[Path] = []
+    for suite in suites:
+        try:
+            paths += find_all(suite)[1]
+        except OptbenchError as error:
+            problems += error.problems
+    loaded = []
+    for path in paths:
+        try:
+            one, found = examine(path, overrides, seeds, data_root(data))
+        except OptbenchError as error:
+            one, found = None, list(error.problems)
+        problems += found
+        loaded += [one] if one else []
+    if problems:
+        raise OptbenchError(*problems)
+    return loaded

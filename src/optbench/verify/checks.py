@@ -1,0 +1,87 @@
+"""Run the checks of `optbench verify`, and return their tables."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import RenderableType
+
+from optbench.catalog.optimizer_packages import Offered
+from optbench.engine.devices import pick
+from optbench.engine.find_protocol import setting_of
+from optbench.errors import OptbenchError, Problem
+from optbench.machine import cores
+from optbench.verify import equations
+from optbench.verify.conformance import CHECKS as CHECKS
+from optbench.verify.conformance import conformance, persistent_state
+from optbench.verify.installed import Checked, check_all
+from optbench.verify.plugin import load_plugin
+from optbench.verify.references import REFERENCES as REFERENCES
+from optbench.verify.show import BACKWARD_TOLERANCE, deviation_table, verdict_table
+from optbench.verify.show import packages_table as packages_table
+from optbench.verify.show import packages_text as packages_text
+from optbench.verify.toy_problem import Plugin
+
+
+def check_installed(device: str) -> tuple[RenderableType, bool]:
+    """Compare torch's optimizers with the reference implementations. Return the table, and whether all are within tolerance."""
+    picked = _pick(device)
+    deviations = list(equations.installed(picked))
+    backward = equations.backward_deviation()
+    passed = all(d.passed for d in deviations) and backward <= BACKWARD_TOLERANCE
+    return deviation_table(deviations, backward, picked), passed
+
+
+def check_packages(classes: Sequence[Offered], device: str, note: Callable[[Checked], None]) -> list[Checked]:
+    """Check every class in its own process, one per core on a CPU. `note` is called after each."""
+    picked = _pick(device)
+    return check_all(classes, picked, cores() if picked.type == "cpu" else 1, note)
+
+
+def check_plugin(
+    typed: str,
+    name: str,
+    arguments: dict[str, Any],
+    *,
+    device: str,
+    allowed: Sequence[str] = (),
+    equation: str | None = None,
+    closure: bool | None = None,
+    create_graph: bool | None = None,
+) -> tuple[RenderableType, bool]:
+    """Check one optimizer, also against the reference implementation `equation`. Return the table, and whether all checks passed."""
+    picked = _pick(device)
+    with redirect_stdout(io.StringIO()) as printed:
+        plugin = load_plugin(name, arguments, picked, Path(), closure, create_graph)
+        verdicts = conformance(plugin, tuple(allowed))
+        deviations = _compare_with_reference(plugin, equation) if equation else []
+        try:
+            state = persistent_state(plugin)
+        except Exception:  # a failure that the checks have already reported
+            state = None
+    setting = setting_of(plugin.protocol)
+    table = verdict_table(
+        typed, verdicts, deviations, state, printed.getvalue(), setting, sparse=plugin.sparse
+    )
+    return table, all(v.outcome != "fail" for v in verdicts) and all(d.passed for d in deviations)
+
+
+def _compare_with_reference(plugin: Plugin, equation: str) -> list[equations.Deviation]:
+    if plugin.protocol.has_closure or plugin.sparse or plugin.spec.makes_own_groups:
+        raise OptbenchError(
+            Problem(
+                "supports only optimizers with dense gradients, without a closure and without own parameter groups",
+                "--as",
+            )
+        )
+    return equations.deviations_of(plugin, equation)
+
+
+def _pick(device: str) -> torch.device:
+    torch.set_num_threads(1)  # the tensors are tiny: threads would only wait for each other
+    return pick(device)
