@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from optbench.events import PARAMETERS
-from optbench.report.figures import Drawing
+from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Material, file_stem
 from optbench.report.figures._lines import band_note, curve_panels, y_axis
 from optbench.report.plots import Panel, Plot

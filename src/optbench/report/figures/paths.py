@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from optbench.events import POSITION
-from optbench.report.figures import Drawing
+from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Group, Material, file_stem
 from optbench.report.plots import Axis, Contours, Line, Mark, Panel, Plot, Points, seeds_text
 from optbench.test_functions import PROBLEMS, Problem, curvatures, filled
