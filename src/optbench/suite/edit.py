@@ -38,7 +38,7 @@ def with_value(text: str, path: Sequence[str], value: str, comment: str = "") ->
     return _with_comment(text, at, comment) if comment else text
 
 
-def _entry(node: yaml.Node, key: str) -> tuple[yaml.Node, yaml.Node] | None:
+def _entry(node: yaml.Node | None, key: str) -> tuple[yaml.Node, yaml.Node] | None:
     if not isinstance(node, yaml.MappingNode):
         return None
     return next(((k, v) for k, v in node.value if k.value == key), None)
