@@ -9,6 +9,7 @@ from pathlib import Path
 from optbench.analysis.targets import CalibratedTarget, Reference, calibrated_target, references
 from optbench.errors import OptbenchError, Problem
 from optbench.store import Results
+from optbench.store.files import write_whole
 from optbench.suite.dump import dump
 from optbench.suite.edit import with_value
 from optbench.suite.load import Loaded, load
@@ -141,7 +142,6 @@ def write(loaded: Loaded, calibrations: list[Calibration], comment: Callable[[Ca
 
     Raises `OptbenchError` for a file that cannot be edited, such as one with aliases.
     """
-    from optbench.store.files import write_whole
 
     text = loaded.path.read_text(encoding="utf-8-sig")
     for one in calibrations:

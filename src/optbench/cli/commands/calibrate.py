@@ -22,8 +22,10 @@ Exit codes:
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -31,13 +33,24 @@ from optbench.cli import completion
 from optbench.cli.commands.plan import planned_jobs, show_plans
 from optbench.cli.commands.run import TerminalObserver, command_line, run_suites
 from optbench.cli.options import Data, Device, ResultsRoot
+from optbench.cli.run_summary import show_end
+from optbench.cli.signals import stop_requests
 from optbench.console import wrapped
 from optbench.errors import OptbenchError, Problem
+from optbench.runner.calibration import (
+    Calibration,
+    calibration,
+    check_calibration,
+    further_seeds,
+    reference_suites,
+)
+from optbench.runner.calibration import write as write_targets
+from optbench.runner.job import create_job
 from optbench.runner.options import RunOptions
-
-if TYPE_CHECKING:
-    from optbench.runner.calibration import Calibration
-    from optbench.suite.load import Loaded
+from optbench.runner.suite_run import run_job
+from optbench.store import SuiteFolder, read
+from optbench.suite.find import shipped
+from optbench.suite.load import Loaded
 
 PLACE = "Compare optimizers", 7
 
@@ -75,9 +88,6 @@ def calibrate(
         bool, typer.Option("--dry-run", help="Show what would run, without running it.")
     ] = False,
 ) -> None:
-    from optbench.runner.calibration import check_calibration, further_seeds
-    from optbench.suite.find import shipped
-
     labels = tuple(only or ())
     options = RunOptions(
         only=labels,
@@ -118,15 +128,6 @@ def calibrate(
 
 def _reference_runs(loaded: Loaded, options: RunOptions, seeds: tuple[int, ...]) -> list[Calibration] | int:
     """Train the reference of each workload. Return the targets, or the exit code of a run that was stopped."""
-    from dataclasses import replace
-
-    from optbench.cli.run_summary import show_end
-    from optbench.cli.signals import stop_requests
-    from optbench.runner.calibration import calibration, reference_suites
-    from optbench.runner.job import create_job
-    from optbench.runner.suite_run import run_job
-    from optbench.store import SuiteFolder, read
-
     stored = read([SuiteFolder.of(options.results, loaded.name).path])
     found: list[Calibration] = []
     for reference, one in reference_suites(loaded, stored, options.only, seeds):
@@ -143,10 +144,6 @@ def _reference_runs(loaded: Loaded, options: RunOptions, seeds: tuple[int, ...])
 
 
 def _show(loaded: Loaded, found: list[Calibration], labels: tuple[str, ...], *, write: bool) -> None:
-    from datetime import UTC, datetime
-
-    from optbench.runner.calibration import write as write_targets
-
     date = datetime.now(UTC).date().isoformat()
     entries = list(labels or loaded.suite.optimizers)
     tuning = loaded.suite.tuning
