@@ -8,24 +8,6 @@ from typing import Annotated
 import typer
 
 from optbench.cli import completion
-from optbench.store.read import suite_folders
-
-
-def named_folders(paths: list[Path] | None) -> list[Path] | None:
-    """Return the paths, with `results/NAME` in place of a NAME without results: results are named like their suites."""
-
-    def found(path: Path) -> bool:
-        try:
-            return bool(suite_folders(path))
-        except (OSError, ValueError):
-            return True  # reading it reports why
-
-    def named(path: Path) -> Path:
-        below = Path("results") / path
-        return below if len(path.parts) == 1 and not found(path) and found(below) else path
-
-    return list(map(named, paths)) if paths is not None else None
-
 
 Suites = Annotated[
     list[str],
@@ -70,15 +52,6 @@ Data = Annotated[
         "--data",
         metavar="DIR",
         help="Data folder. Default: $OPTBENCH_DATA, or the user cache folder.",
-    ),
-]
-ResultPaths = Annotated[
-    list[Path] | None,
-    typer.Argument(
-        metavar="[RESULTS]...",
-        callback=named_folders,
-        help="Results folders, a folder that contains them, or a name below ./results. Default: ./results.",
-        autocompletion=completion.results,
     ),
 ]
 AllSeeds = Annotated[

@@ -21,7 +21,7 @@ from typing import Annotated
 
 import typer
 
-from optbench.cli.options import ResultPaths
+from optbench.cli.result_paths import ResultPaths
 from optbench.console import wrapped
 from optbench.errors import OptbenchError, Problem
 from optbench.exporting import exporter, known_tools

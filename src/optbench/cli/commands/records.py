@@ -24,8 +24,9 @@ from typing import Annotated
 import typer
 
 from optbench.analysis.rows import seeds_not_shown_text
-from optbench.cli.options import AllSeeds, Output, ResultPaths
+from optbench.cli.options import AllSeeds, Output
 from optbench.cli.printing import write
+from optbench.cli.result_paths import ResultPaths
 from optbench.report import chosen_format
 from optbench.report.records import FORMATS
 from optbench.report.records import records as render

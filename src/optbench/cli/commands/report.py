@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from optbench.report.document import Report
 
 from optbench import report as reports
-from optbench.cli.options import AllSeeds, Output, OutputFormat, ResultPaths
+from optbench.cli.options import AllSeeds, Output, OutputFormat
+from optbench.cli.result_paths import ResultPaths
 from optbench.report.selection import SHOWING_TABLES, selected
 
 PLACE = "Read results", 1
