@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import commands, optimizers, scale, sweeps, tasks, training
+from benchmarks import commands, optimizers, scale, sweeps, tasks, training, tuning
 from benchmarks.running import ROOT, Figure
 
 TOPICS: dict[str, Callable[[int], Iterator[Figure]]] = {
@@ -34,6 +34,7 @@ TOPICS: dict[str, Callable[[int], Iterator[Figure]]] = {
     "convnet-sweep": sweeps.convnet,
     "mlp-sweep": sweeps.mlp,
     "gap": sweeps.gap,
+    "tuning": tuning.tuning,
     "commands": commands.quick,
     "plan": commands.planning,
     "report": commands.reports,
