@@ -14,11 +14,14 @@ from msgspec.structs import replace
 from optbench import report
 from optbench.analysis.statement_rows import WORST_METRICS
 from optbench.analysis.statements import statements_frame
+from optbench.analysis.table import comparison
 from optbench.analysis.trial_quantities import QUANTITIES as COMPUTED
 from optbench.analysis.trial_quantities import TIMES
 from optbench.catalog.check import problems
 from optbench.errors import OptbenchError
 from optbench.events import Evaluated, Event, Finished, Started
+from optbench.report.figures import drawings
+from optbench.report.plots import Interval, Points
 from optbench.store import read
 from optbench.suite.dump import dump_text
 from optbench.suite.load import load
@@ -342,6 +345,23 @@ def test_a_report_shows_statements_with_condition_result_and_verdict(tmp_path: P
         in text
     )
     assert "| reproduced (1) |" in text
+
+
+def test_a_figure_shows_each_test_on_the_region_in_which_the_statement_holds(tmp_path: Path) -> None:
+    test = "{quantity: final_metric, of: {optimizer: SGD, batch_size: 8, clip: null}, above: {clip: {norm: 1}}, when: at 0.1}"
+    _judged(
+        tmp_path, test, lambda trial: curve([0.9 + trial.seed / 1000 - (0.1 if trial.axes["clip"] else 0)])
+    )
+    results = read([tmp_path / "results"])
+    found = {drawing.name: drawing for drawing in drawings(results, comparison(results), None)}
+    (panel,) = found["statements"].plot.panels
+    assert (panel.title, panel.rows[0].name) == ("final metric, difference", "P3: at 0.1")
+    (shade, *_), points = (
+        [mark for mark in panel.marks if isinstance(mark, kind)] for kind in (Interval, Points)
+    )
+    assert (shade.look, shade.low) == ("shade", 0.0)
+    assert points[0].x == (pytest.approx(0.1),)
+    assert ("verdict", "reproduced", "") in panel.rows[0].facts
 
 
 def test_statements_survive_being_written_out(tmp_path: Path) -> None:

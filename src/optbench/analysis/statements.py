@@ -44,6 +44,8 @@ COLUMNS = (
         "measurement",
         "trials",
         "expected",
+        "expected_low",
+        "expected_high",
     ),
     *(
         "measured",
@@ -63,7 +65,8 @@ def statements_frame(results: Results) -> pd.DataFrame:
     """Return one row per test of a statement and workload, in the order of the suite; empty if a suite has none.
 
     Columns: suite, workload; source, url, claim (short name), says (words of the source), when (condition); quantity,
-    measurement (value, difference, ratio or slope), trials (what was measured), expected (text); measured with measured_low and
+    measurement (value, difference, ratio or slope), trials (what was measured), expected (text) with expected_low
+    and expected_high (the claim holds between them); measured with measured_low and
     measured_high (95 %), n (seeds; of shares: trials), scope, protocol, measured_on; verdict, reason.
     """
     records: list[dict[str, Any]] = []
@@ -99,6 +102,8 @@ def _records(row: Published, known: StatementRows) -> Iterator[dict[str, Any]]:
                 "measurement": _measurement(test),
                 "trials": _trials_text(test),
                 "expected": test.expected,
+                "expected_low": test.region[0],
+                "expected_high": test.region[1],
                 "measured": measured.value,
                 "measured_low": measured.low,
                 "measured_high": measured.high,

@@ -60,10 +60,16 @@ def _statement(row: Mapping[Any, Any]) -> str:
     return f"{row['claim']}: {row['says']}" if row["claim"] else str(row["says"])
 
 
-def _measurement(row: Mapping[Any, Any]) -> str:
+def measurement(row: Mapping[Any, Any]) -> tuple[str, str]:
+    """Return what was measured, and of which trials ("" for all)."""
     name = str(row["quantity"]).replace("_", " ")
     kind = f", {row['measurement']}" if row["measurement"] != "value" else ""
-    return f"{name}{kind}" + (f" ({row['trials']})" if row["trials"] != "all" else "")
+    return f"{name}{kind}", str(row["trials"]) if row["trials"] != "all" else ""
+
+
+def _measurement(row: Mapping[Any, Any]) -> str:
+    kind, trials = measurement(row)
+    return f"{kind} ({trials})" if trials else kind
 
 
 def measured_text(row: Mapping[Any, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -132,6 +133,24 @@ class ClaimTest(Strict):
     def over(self) -> str | None:
         """Path whose values the test compares: the selections do not contain it."""
         return self.slope_over or self.range_over or self.largest_over
+
+    @property
+    def region(self) -> tuple[float, float]:
+        """Minimum and maximum of the measured values for which the claim holds; infinite without a limit."""
+        margin = self.margin or 0.0
+        match self.comparison:
+            case "equals":
+                return (self.equals or 0.0) - margin, (self.equals or 0.0) + margin
+            case "same_as":
+                return -margin, margin
+            case "at_least":
+                return self.at_least or 0.0, math.inf
+            case "at_most":
+                return -math.inf, self.at_most or 0.0
+            case "above":
+                return 0.0, math.inf
+            case "below":
+                return -math.inf, 0.0
 
     @property
     def expected(self) -> str:

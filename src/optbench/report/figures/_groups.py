@@ -15,6 +15,7 @@ from optbench.analysis.finals import finals_frame
 from optbench.analysis.parts import memory_parts_frame, time_parts_frame
 from optbench.analysis.profile_curves import profile_frame
 from optbench.analysis.rows import TableRow, table_rows
+from optbench.analysis.statements import statements_frame
 from optbench.analysis.survival import survival_frame
 from optbench.analysis.sweep_curves import sweep_curves_frame, sweep_grid_frame
 from optbench.report.colours import Style, style, styles
@@ -130,6 +131,10 @@ class Material:
     @cached_property
     def sweeps(self) -> pd.DataFrame:
         return sweep_curves_frame(self.results)
+
+    @cached_property
+    def statements(self) -> pd.DataFrame:
+        return statements_frame(self.results)
 
     @cached_property
     def grids(self) -> pd.DataFrame:
