@@ -165,6 +165,11 @@ def test_an_evaluation_reads_all_samples_of_a_stream_of_several_workers(tmp_path
             r"training: expected a data set with __len__",
         ),
         (
+            "class Broken(Rows):\n    def __len__(self):\n        return len(self.missing)\n"
+            "def load(root):\n    return Broken(), Rows(), Rows()\n",
+            r"own.py:\d+: data own.py: load raises AttributeError: 'Broken' object has no attribute 'missing'",
+        ),
+        (
             "TASK = 'classification'\ndef load(root):\n    return Rows(), Rows(), Rows()\n",
             r"the number of classes is not known .* CLASSES = 10",
         ),

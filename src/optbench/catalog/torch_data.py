@@ -100,12 +100,11 @@ def _stream(where: str, data: Any) -> Stream:
                 options[option] = value
         data = data.dataset
     is_iterable = isinstance(data, IterableDataset)
-    try:
-        samples = len(data)
-    except (TypeError, NotImplementedError, AttributeError):
+    if not hasattr(data, "__len__"):
         raise OptbenchError(
             f"{where}: expected a data set with __len__, the number of samples of one pass, which budgets in epochs and the order need"
-        ) from None
+        )
+    samples = len(data)
     if samples < 1:
         raise OptbenchError(f"{where}: expected samples; the data set is empty")
     return Stream(where, data, samples, is_iterable, options)
