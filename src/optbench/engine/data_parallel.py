@@ -47,7 +47,7 @@ def distribute(session: Session) -> None:
         find_unused_parameters=unused,
     )
     if not unused:
-        # After its first pass it arranges the gradients anew, which changes the order of sums. In the set-up, so that a resumed trial
+        # It reorders the gradients after its first pass, which changes the order of sums. In the set-up, so that a resumed trial
         # computes the same bits.
         with _undone(session):
             _pass(session)
