@@ -13,31 +13,83 @@ import yaml
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 RESULTS = ROOT / "results" / "claims"
-INTRODUCTION = """\
-An introductory article on gradient descent makes 41 claims: in a table for ResNet-50 on ImageNet, in a table of the variants of
-gradient descent, and in its advice. Each claim has a suite in `suites/claims/` that decides it on two CPU cores; its metric, margin,
-number of seeds and condition were written before it ran. A verdict holds for the models and data of its suite. Where the source
-measured something else, the verdict is that of a proxy: it tests an order, never the published numbers.
+FIGURES = DOCS / "figures" / "claims"
+HEAD = """\
+# What the article says, tested
 
-`optbench run claims --threads 1` repeats all of them; the command in a row repeats one. Numbers are means with a 95 % interval, of paired
-differences or ratios where two settings are compared. [How each number is defined](numbers.md) has the rules of the verdicts.
+<!-- Written by docs/generate.py from docs/claims.yaml, suites/claims and results/claims. -->
+
+An introductory article on gradient descent makes 41 claims about optimizers, in two tables and in its advice. Each was turned into an
+experiment with small models on two CPU cores. Metric, margin, number of seeds and condition were written down before it ran. This page has
+the verdicts.
+"""
+READING = """\
+## How to read the verdicts
+
+- **reproduced**: the whole 95 % interval agrees with the claim. **contradicted**: the whole interval disagrees.
+- **no difference**: the claim is an order ("A is better than B"), and the interval lies within the margin around 0.
+- **inconclusive**: the interval contains values on both sides. More seeds could decide.
+- **partly ...**: some conditions have this verdict, and all others are inconclusive.
+- **depends**: the conditions, or two measures, have different verdicts. The row says which.
+- **not tested here**: needs hardware or data that this project does not have. **not testable as stated**: names no effect that could be
+  measured.
+
+Numbers are means over seeds with a 95 % interval. Where two settings are compared, the number is their difference, paired by seed ("points"
+are percentage points), or their ratio (2x). A verdict holds for the models and data of its suite. Where the article measured ResNet-50 on
+ImageNet, small models stand in for it: they test an order, never its numbers. [How each number is defined](numbers.md) has the rules.
+
+`optbench run claims --threads 1` repeats all claims in under an hour. The command in each row repeats one.
 """
 WORDS = (
     "reproduced",
+    "partly reproduced",
     "contradicted",
+    "partly contradicted",
     "no difference",
+    "partly no difference",
     "inconclusive",
+    "depends",
     "not tested here",
     "not testable as stated",
 )
-#: figures that show the tests of a claim, the first that exists
-FIGURES = ("statements", "published", "sensitivity", "survival", "curves", "finals", "time", "memory")
+#: parts of reasons that the verdict and the interval show
+_EVIDENT = ("the interval", "valid for this workload only", "interpretation:", "no interval")
+#: quantities whose names need more words
+_NAMES = {
+    "state_multiple": "optimizer state over parameters",
+    "loss_rises": "share of updates whose loss rises",
+    "clipped_steps": "share of steps that are clipped",
+    "reached": "share of runs that reach the target",
+    "completed": "share of runs that complete",
+    "failed_to_train": "share of runs that fail",
+    "rate_drops": "drops of the learning rate",
+    "gradient_variance_start": "variance of the gradient",
+    "gradient_variance_end": "variance of the gradient",
+    "gradient_norm_first": "gradient norm of the first steps",
+    "gradient_norm_growth": "growth of the gradient norm",
+    "gradient_norm_max": "largest gradient norm",
+    "gradient_evaluations_to_target": "passes to the minimum",
+    "embedding_norm_max": "largest norm of a row",
+    "flops_per_update": "operations per update",
+    "training_bytes": "bytes of parameters, gradients, state and activations",
+    "peak_memory_bytes": "peak memory of a GPU",
+}
+#: measures of sensitivity: condition, and what is measured
+_MEASURES = {
+    "basin_width": ("width of the range", "range of learning rates within one point of the best accuracy"),
+    "rate_sensitivity": ("accuracy lost", "accuracy lost on average over three decades of learning rates"),
+}
 
 
 def index() -> dict[str, Any]:
     """Return the content of docs/claims.yaml."""
     content: dict[str, Any] = yaml.safe_load((DOCS / "claims.yaml").read_text(encoding="utf-8"))
     return content
+
+
+def claims(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the claims of docs/claims.yaml by id, in the order of the article."""
+    return {claim: facts for part in content["parts"].values() for claim, facts in part.items()}
 
 
 def suites() -> dict[str, list[Path]]:
@@ -47,9 +99,8 @@ def suites() -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in find_all(ROOT / "suites" / "claims")[1]:
         rows = yaml.safe_load(path.read_text(encoding="utf-8"))["published"]  # every suite has some
-        for claim in dict.fromkeys(
-            [path.stem.partition("-")[0], *(row["id"] for row in rows if "id" in row)]
-        ):
+        own = [path.stem.partition("-")[0], *(row["id"] for row in rows if "id" in row)]
+        for claim in dict.fromkeys(own):
             found.setdefault(claim, []).append(path)
     return found
 
@@ -57,189 +108,267 @@ def suites() -> dict[str, list[Path]]:
 def verdicts(results: Path = RESULTS) -> dict[str, list[dict[str, Any]]]:
     """Return the judged tests of each claim, in the order of the suites; empty before anything was measured.
 
-    Each has suite, when (condition), verdict, result (text), reason.
+    Each has condition, quantity, measured and claimed (texts), verdict, reason.
     """
     if not results.is_dir():
         return {}
     from optbench.analysis.published import verdicts_frame
     from optbench.analysis.statements import statements_frame
-    from optbench.report.statements import measured_text
+    from optbench.report.statements import conditions, measured_text
     from optbench.store import read
 
     stored = read([results])
     found: dict[str, list[dict[str, Any]]] = {}
-    statements = statements_frame(stored)
-    repeated = statements.duplicated(["suite", "claim", "when", "quantity", "trials", "expected"], keep=False)
-    for row, several in zip(statements.to_dict("records"), repeated, strict=True):
-        own = {name: row[name] for name in ("suite", "workload", "verdict", "reason", "expected")}
-        when = ", ".join(filter(None, [row["workload"] if several else "", row["when"] or row["trials"]]))
-        found.setdefault(row["claim"], []).append(own | {"when": when, "result": measured_text(row)})
+    for claim, own in statements_frame(stored).groupby("claim", sort=False):
+        for condition, row in zip(conditions(own), own.to_dict("records"), strict=True):
+            texts = {
+                "quantity": _quantity(row),
+                "measured": measured_text(row),
+                "claimed": _claimed(row),
+            }
+            found.setdefault(str(claim), []).append({**row, **texts, "condition": condition})
     for row in verdicts_frame(stored).to_dict("records"):
-        own = {name: row[name] for name in ("suite", "workload", "verdict", "reason")}
-        own |= {"when": f"{row['optimizer']}: {row['published']}", "expected": row["published"]}
-        found.setdefault(str(row["suite"]).partition("-")[0], []).append(own | {"result": measured_text(row)})
+        found.setdefault(str(row["suite"]).partition("-")[0], []).append({**row, **_published(row)})
     return found
+
+
+def _quantity(row: Mapping[Any, Any]) -> str:
+    """Return what was measured, in words."""
+    from optbench.report.statements import quantity_name
+
+    name, kind = _NAMES.get(row["quantity"]) or quantity_name(row), str(row["measurement"])
+    name = re.sub(r"\brmse\b", "RMSE", name)
+    if "largest lr" in kind:
+        return f"largest learning rate at which the target is reached{', ratio' if 'ratio' in kind else ''}"
+    if kind.startswith("AUROC"):
+        return f"AUROC of the {name} for failure"
+    if found := re.match(r"share above (\S+)", kind):
+        return f"share of the runs above {found[1]} that fail"
+    words = kind.replace("between values of optimizer", "between two optimizers").replace(
+        "batch_size", "batch size"
+    )
+    return name if kind == "value" else f"{name}, {words}"
+
+
+def _claimed(row: Mapping[Any, Any]) -> str:
+    """Return what is claimed of the measured number; of a difference, its sign or its size."""
+    from optbench.report.statements import expected_text
+    from optbench.report.text import amount
+
+    if row["measurement"] == "largest difference of a seed":
+        return f"at most {amount(row['margin'], row['unit'])}"
+    if row["comparison"] == "same_as":
+        return f"0 ± {amount(row['margin'], row['unit'])}"
+    return f"{row['comparison']} 0" if row["comparison"] in ("above", "below") else expected_text(row)
+
+
+def _published(row: Mapping[Any, Any]) -> dict[str, str]:
+    """Return the texts of a cell of a table: a level of sensitivity."""
+    from optbench.report.text import amount
+
+    unit = "points" if row["measure"] == "rate_sensitivity" else "decades"
+    measure, quantity = _MEASURES[row["measure"]]
+    return {
+        "condition": f"{row['optimizer']}, {measure}",
+        "quantity": quantity,
+        "measured": amount(row["measured"], unit, row["measured_low"], row["measured_high"]),
+        "claimed": row["published"],
+    }
 
 
 def page(results: Path = RESULTS) -> str:
     """Return docs/claims.md."""
     judged, of_claim, content = verdicts(results), suites(), index()
-    lines = [
-        "# What the article says, tested\n",
-        "<!-- Written by docs/generate.py from docs/claims.yaml, suites/claims and results/claims. -->\n",
-        *(sentences(content["sentences"], judged) if content["sentences"] else summary(content, judged)),
-        INTRODUCTION,
-    ]
-    if not judged:
-        lines.append("The suites have not been run for this version: no verdict is stated.\n")
-    for part, claims in content["parts"].items():
-        lines += [
-            f"## {part}\n",
-            "| claim | verdict | conditions | figure | repeat |",
-            "| :-- | :-- | :-- | :-- | :-- |",
-        ]
-        lines += [
-            _row(claim, facts, judged, of_claim.get(claim, []), results) for claim, facts in claims.items()
-        ]
-        lines.append("")
-    lines += list(_reasons(content, judged))
-    return "\n".join(lines)
-
-
-def sentences(written: list[Mapping[str, Any]], judged: Mapping[str, list[dict[str, Any]]]) -> Iterator[str]:
-    """Yield the section at the top of the page. Raises `ValueError` for a sentence that the verdicts do not support."""
-    if not judged or not written:
-        return
-    yield "## In five sentences\n"
-    for number, sentence in enumerate(written, start=1):
-        values = []
-        for basis in sentence["rests_on"]:
-            row = _test_of(basis, judged)
-            if row["verdict"] != basis["verdict"]:
-                raise ValueError(
-                    f"docs/claims.yaml: sentence {number} rests on {basis['claim']} ({basis['when']}) being {basis['verdict']}; "
-                    f"the results say {row['verdict']}: change the sentence"
-                )
-            values.append(row["result"])
-        yield f"{number}. {sentence['says'].format(*values)}"
-    yield ""
-
-
-def summary(content: Mapping[str, Any], judged: Mapping[str, list[dict[str, Any]]]) -> Iterator[str]:
-    """Yield the section at the top of the page from the verdicts alone: how many claims have each, and which."""
-    if not judged:
-        return
-    says = {claim: facts["says"] for claims in content["parts"].values() for claim, facts in claims.items()}
-    stated = {
-        c: facts["verdict"]
-        for claims in content["parts"].values()
-        for c, facts in claims.items()
-        if "verdict" in facts
-    }
-    words = {
-        claim: stated.get(claim) or overall([test["verdict"] for test in judged.get(claim, [])]).strip("*")
-        for claim in says
-    }
-    groups = {
-        "hold under every condition that was tested": "reproduced",
-        "are contradicted under every condition that was tested": "contradicted",
-        "hold under some conditions only, which their rows state": "depends on the condition",
-        "make no difference, or have no clear answer at this number of seeds": "no difference inconclusive",
-    }
-    by_group = {
-        text: [claim for claim in says if (word := words[claim].partition(":")[0]) and word in known]
-        for text, known in groups.items()
-    }
-    counts = [f"{len(claims)} {text.partition(',')[0]}" for text, claims in by_group.items()]
-    rest = len(says) - sum(map(len, by_group.values()))
-    yield "## In five sentences\n"
-    yield f"1. Of {len(says)} claims, {'; '.join(counts)}; {rest} were not tested here or are not testable as stated."
-    for number, (text, claims) in enumerate(by_group.items(), start=2):
-        listed = "; ".join(f"{says[claim]} ({claim})" for claim in claims)
-        yield f"{number}. These {text}: {listed}." if claims else f"{number}. No claims {text}."
-    yield ""
-
-
-def _test_of(basis: Mapping[str, Any], judged: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    rows = [row for row in judged.get(basis["claim"], []) if row["when"] == basis["when"]]
-    if len(rows) != 1:
-        known = "; ".join(row["when"] for row in judged.get(basis["claim"], [])) or "none"
-        raise ValueError(
-            f"docs/claims.yaml: {basis['claim']}: expected one test '{basis['when']}'; found {known}"
-        )
-    return rows[0]
-
-
-def _row(
-    claim: str,
-    facts: Mapping[str, Any],
-    judged: Mapping[str, list[dict[str, Any]]],
-    paths: list[Path],
-    results: Path,
-) -> str:
-    tests = judged.get(claim, [])
-    if "verdict" in facts:
-        word, conditions = f"**{facts['verdict']}**", facts["because"]
+    lines = [HEAD]
+    if judged:
+        lines += [*_sentences(content, judged), count(content, judged), ""]
     else:
-        word = overall([test["verdict"] for test in tests])
-        conditions = "<br>".join(map(_condition, tests))
-    commands = [f"optbench run suites/claims/{path.name}" for path in paths] or [facts.get("command", "")]
-    figures = [link for path in paths if (link := _figure(path.stem, results))]
+        lines.append("The suites have not been run for this version: no verdict is stated.\n")
+    lines += [READING, "## All claims\n"]
+    for part, facts in content["parts"].items():
+        lines += [
+            f"**{part}**\n",
+            "| claim | verdict | decisive number | condition of this number | figure | repeat with |",
+            "| :-- | :-- | :-- | :-- | :-- | :-- |",
+            *(_row(claim, facts[claim], judged.get(claim, []), of_claim.get(claim, [])) for claim in facts),
+            "",
+        ]
+    for part, facts in content["parts"].items():
+        lines.append(f"## {part}\n")
+        for claim in facts:
+            lines += _section(claim, facts[claim], judged.get(claim, []), of_claim.get(claim, []))
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def outdated(content: Mapping[str, Any], judged: Mapping[str, list[dict[str, Any]]]) -> list[str]:
+    """Return what docs/claims.yaml says in words that the verdicts do not support; [] if there are no results."""
+    if not judged:
+        return []
+    problems = []
+    for claim, facts in claims(content).items():
+        found = [test["verdict"] for test in judged.get(claim, [])]
+        if "verdict" not in facts and found and found != facts["verdicts"]:
+            problems.append(
+                f"{claim}: 'short' is written for the verdicts {facts['verdicts']}; the results say {found}"
+            )
+        if "verdict" not in facts and found and not _shown(facts, judged[claim]):
+            conditions = "; ".join(test["condition"] for test in judged[claim])
+            problems.append(f"{claim}: no condition '{facts['shows']}'; expected one of {conditions}")
+    for number, sentence in enumerate(content["sentences"], start=1):
+        problems += [f"sentence {number}: {problem}" for problem in _unsupported(sentence, content, judged)]
+    return problems
+
+
+def _unsupported(
+    sentence: Mapping[str, Any], content: Mapping[str, Any], judged: Mapping[str, list[dict[str, Any]]]
+) -> Iterator[str]:
+    for claim, basis in sentence["rests_on"].items():
+        if isinstance(basis, str):
+            word = _word(claims(content)[claim], judged.get(claim, []))
+            if word != basis:
+                yield f"rests on {claim} being {basis}; the results say {word}"
+            continue
+        found = {test["condition"]: test["verdict"] for test in judged.get(claim, [])}
+        for condition, verdict in basis.items():
+            if found.get(condition) != verdict:
+                says = found.get(condition) or f"no such condition; expected one of {'; '.join(found)}"
+                yield f"rests on {claim} ({condition}) being {verdict}; the results say {says}"
+
+
+def _sentences(content: Mapping[str, Any], judged: Mapping[str, list[dict[str, Any]]]) -> Iterator[str]:
+    """Yield the section at the top of the page. A sentence that the verdicts do not support is left out, and its place says so."""
+    yield "## In five sentences\n"
+    for number, sentence in enumerate(content["sentences"], start=1):
+        links = ", ".join(f"[{claim}](#{claim.lower()})" for claim in sentence["rests_on"])
+        is_supported = not any(_unsupported(sentence, content, judged))
+        says = (
+            sentence["says"].strip()
+            if is_supported
+            else "These results do not support the sentence that stood here:"
+        )
+        yield f"{number}. {says} ({links})"
+    yield ""
+
+
+def count(content: Mapping[str, Any], judged: Mapping[str, list[dict[str, Any]]]) -> str:
+    """Return the sentence with the number of claims of each verdict."""
+    words = Counter(_word(facts, judged.get(claim, [])) for claim, facts in claims(content).items())
+    says = {"depends": "depend on the condition or the measure"}
+    known = [word for word in (*WORDS, "not measured yet") if words[word]]
+    parts = [f"{words[word]} {says.get(word, word)}" for word in known]
+    return f"Of the {sum(words.values())} claims: {', '.join(parts)}."
+
+
+def _word(facts: Mapping[str, Any], tests: list[dict[str, Any]]) -> str:
+    return str(facts.get("verdict") or overall([test["verdict"] for test in tests]))
+
+
+def overall(words: list[str]) -> str:
+    """Return the verdict of a claim from those of its tests: their common word (`partly` if some are inconclusive), or `depends`."""
+    tested = [word for word in words if word != "not tested here"]
+    decided = [word for word in dict.fromkeys(tested) if word != "inconclusive"]
+    if not tested:
+        return words[0] if words else "not measured yet"
+    if len(decided) > 1:
+        return "depends"
+    return f"{'partly ' if decided and 'inconclusive' in tested else ''}{(decided or tested)[0]}"
+
+
+def _shown(facts: Mapping[str, Any], tests: list[dict[str, Any]]) -> dict[str, Any] | None:
+    return next((test for test in tests if test["condition"] == facts["shows"]), None)
+
+
+def _short(facts: Mapping[str, Any], tests: list[dict[str, Any]]) -> str:
+    """Return the verdict in a few words, as written if it is up to date, else the number of conditions by verdict."""
+    found = [test["verdict"] for test in tests]
+    if "verdict" in facts or found == facts["verdicts"]:
+        return str(facts.get("short", ""))
+    counts = Counter(found)
+    parts = [f"{counts[word]} {word}" for word in WORDS if counts[word]]
+    return ", ".join(parts) if len(parts) > 1 else ""
+
+
+def _row(claim: str, facts: Mapping[str, Any], tests: list[dict[str, Any]], paths: list[Path]) -> str:
+    word, short = _word(facts, tests), _short(facts, tests)
+    shown = _shown(facts, tests) if tests else None
+    figure = figure_name(paths, facts)
     cells = (
-        f"**{claim}**: {facts['says']}",
-        word,
-        conditions or "–",
-        "<br>".join(figures) or "–",
-        "<br>".join(f"`{command}`" for command in commands if command) or "–",
+        f"[{claim}](#{claim.lower()}) {facts['says']}",
+        f"**{word}**{': ' if short else ''}{short}",
+        (shown["measured"] if shown else "") or "–",
+        (f"{shown['condition']} ({shown['quantity']})" if shown else "") or "–",
+        f"[figure]({figure})" if figure else "–",
+        "<br>".join(f"`{command}`" for command in _commands(facts, paths)) or "–",
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _condition(test: Mapping[str, Any]) -> str:
-    text = f"{test['when']}: **{test['verdict']}**"
-    return text if test["result"] == "–" else f"{text}, {test['result']} (claimed: {test['expected']})"
+def _commands(facts: Mapping[str, Any], paths: list[Path]) -> list[str]:
+    return [f"optbench run suites/claims/{path.name}" for path in paths] or [facts["command"]]
 
 
-def overall(words: list[str]) -> str:
-    """Return the verdict of a claim from those of its tests: their common word, or how many there are of each."""
-    counts = Counter(words)
-    decided = [word for word in counts if word != "not tested here"]
-    if not counts:
-        return "not measured yet"
-    if len(decided) <= 1:
-        return f"**{(decided or list(counts))[0]}**"
-    parts = [f"{counts[word]} {word}" for word in WORDS if counts[word]]
-    return f"depends on the condition: {', '.join(parts)}"
+def _section(
+    claim: str, facts: Mapping[str, Any], tests: list[dict[str, Any]], paths: list[Path]
+) -> Iterator[str]:
+    """Yield the details of a claim: its conditions in a table, notes, the figure and the command."""
+    yield f"### {claim}: {facts['says']} {{ #{claim.lower()} }}\n"
+    short = _short(facts, tests)
+    yield (
+        f"**{_word(facts, tests)}**{': ' if short else ''}{short}. {facts.get('note', '').strip()}".strip()
+        + "\n"
+    )
+    if tests:
+        quantities = list(dict.fromkeys(test["quantity"] for test in tests))
+        several = len(quantities) > 1
+        if not several:
+            yield f"Measured: {quantities[0]}.\n"
+        yield f"| condition |{' measured quantity |' if several else ''} measured (95 % interval) | claimed | verdict |"
+        yield f"| :-- |{' :-- |' if several else ''} :-- | :-- | :-- |"
+        for test in tests:
+            cells = [test["condition"], *([test["quantity"]] if several else [])]
+            cells += [test["measured"], test["claimed"], test["verdict"]]
+            yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        yield ""
+        yield from _notes(tests)
+    if figure := figure_name(paths, facts):
+        yield f"![{claim}: {facts['says']}]({figure}){{ loading=lazy }}\n"
+    yield f"Repeat with {' and '.join(f'`{command}`' for command in _commands(facts, paths))}.\n"
 
 
-def _figure(suite: str, results: Path) -> str:
-    """Return a link to a figure of a suite; "" if it has none."""
-    folder = results / suite / "figures"
-    for kind in FIGURES:
-        if found := sorted(folder.glob(f"{kind}*.svg")):
-            return f"[{suite.partition('-')[0]}](figures/claims/{suite}-{found[0].name})"
-    return ""
+def _notes(tests: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield a line with the reasons of verdicts that their intervals do not show."""
+    by_reason: dict[str, list[str]] = {}
+    for test in tests:
+        parts = [part for part in test["reason"].split("; ") if part and not part.startswith(_EVIDENT)]
+        if parts:
+            by_reason.setdefault("; ".join(dict.fromkeys(parts)), []).append(test["condition"])
+    everywhere = len(by_reason) == 1 and len(next(iter(by_reason.values()))) == len(tests)
+    lines = [
+        reason if everywhere else f"{' and '.join(conditions)}: {reason}"
+        for reason, conditions in by_reason.items()
+    ]
+    if lines:
+        yield f"Notes: {'. '.join(lines)}.\n"
 
 
-def copy_figures() -> None:
-    """Copy the linked figures into docs/figures/claims, which is not committed."""
-    target = DOCS / "figures" / "claims"
-    target.mkdir(parents=True, exist_ok=True)
-    for paths in suites().values():
-        for path in paths:
-            if match := re.search(r"\((figures/claims/[^)]+)\)", _figure(path.stem, RESULTS)):
-                name = Path(match[1]).name
-                source = RESULTS / path.stem / "figures" / name.removeprefix(f"{path.stem}-")
-                (target / name).write_bytes(source.read_bytes())
+def figure_name(paths: list[Path], facts: Mapping[str, Any]) -> str:
+    """Return the committed figure of a claim, relative to docs/; "" if it has none."""
+    name = f"{paths[0].stem}.svg" if paths else ""
+    return f"figures/claims/{name}" if name and (FIGURES / name).is_file() else ""
 
 
-def _reasons(content: Mapping[str, Any], judged: Mapping[str, list[dict[str, Any]]]) -> Iterator[str]:
-    """Yield the section with the reasons of verdicts that state one."""
-    with_reason = {claim: [test for test in tests if test["reason"]] for claim, tests in judged.items()}
-    if not any(with_reason.values()):
-        return
-    yield "## Notes on single verdicts\n"
-    for claim in (claim for claims in content["parts"].values() for claim in claims):
-        for test in with_reason.get(claim, []):
-            yield f"- {claim}, {test['when']}: {test['reason']}."
-    yield ""
+def draw_figures(results: Path = RESULTS) -> None:
+    """Draw one figure per suite from its results into docs/figures/claims: of the tests, or the kind that the claim names."""
+    from optbench.report.build import build
+    from optbench.report.figures import file_drawings, rendered
+    from optbench.store import read
+
+    kinds = {claim: facts.get("figure", "statements") for claim, facts in claims(index()).items()}
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    for path in dict.fromkeys(path for paths in suites().values() for path in paths):
+        stored = read([results / path.stem])
+        report = build(stored)
+        kind = kinds[path.stem.partition("-")[0]]
+        drawn = file_drawings(stored, report.table, report.more.get("verdicts"))
+        for drawing in [each for each in drawn if each.name.startswith(kind)][:1]:
+            (FIGURES / f"{path.stem}.svg").write_bytes(rendered(drawing, formats=("svg",))["svg"])

@@ -43,8 +43,8 @@ CLAIMS: dict[str, dict[str, Any]] = {
 def test_the_41_claims_are_listed_in_order() -> None:
     assert list(CLAIMS) == IDS
     for facts in CLAIMS.values():
-        assert set(facts) in ({"says"}, {"says", "verdict", "because", "command"})
-        assert all(isinstance(text, str) for text in facts.values())
+        own = {"verdict", "command"} if "verdict" in facts else {"verdicts", "shows"}
+        assert {"says", "short", *own} <= set(facts) <= {"says", "short", "note", "figure", *own}
 
 
 def test_every_claim_has_a_suite_or_a_stated_verdict() -> None:
@@ -117,63 +117,104 @@ def _results(folder: Path, multiples: dict[str, float]) -> Path:
 MEASURED = {"SGD + Momentum": 1.0, "Adam": 2.0, "AdamW": 2.0, "RMSprop": 1.0}
 
 
-def test_a_row_has_the_verdict_of_each_condition_with_its_number(tmp_path: Path) -> None:
+def _judged(folder: Path, rmsprop: float) -> dict[str, list[dict[str, Any]]]:
+    judged: dict[str, list[dict[str, Any]]] = claims_page.verdicts(
+        _results(folder, {**MEASURED, "RMSprop": rmsprop})
+    )
+    return judged
+
+
+def _written(**sentence: Any) -> dict[str, Any]:
+    """The content of docs/claims.yaml with one sentence, and T4 as measured in `MEASURED`."""
+    return {**claims_page.index(), "sentences": [sentence]}
+
+
+def test_the_overview_has_one_row_per_claim_with_the_decisive_number(tmp_path: Path) -> None:
     text = claims_page.page(_results(tmp_path, MEASURED))
-    [row] = [line for line in text.splitlines() if line.startswith("| **T4**")]
-    assert "| depends on the condition: 3 reproduced, 1 contradicted |" in row
-    assert "RMSprop: **contradicted**, 1.00 (claimed: 1.5 ± 0.05)" in row
+    rows = [line for line in text.splitlines() if re.match(r"\| \[[TVP]\d+\]\(#", line)]
+    assert [re.match(r"\| \[(\w+)\]", row)[1] for row in rows] == IDS  # type: ignore[index]
+    row = next(row for row in rows if row.startswith("| [T4]"))
+    assert "| **depends**: right except for RMSprop" in row
+    assert "| 1x | RMSprop (optimizer state over parameters) |" in row
     assert "`optbench run suites/claims/T4-memory.yaml`" in row
-    [other] = [line for line in text.splitlines() if line.startswith("| **V10**")]
-    assert "| **contradicted** |" in other
-    [unmeasured] = [line for line in text.splitlines() if line.startswith("| **T1**")]
-    assert "| not measured yet |" in unmeasured
+    assert "**not measured yet**" in rows[0]
+
+
+def test_the_section_of_a_claim_has_a_row_per_condition_in_the_units_of_people(tmp_path: Path) -> None:
+    text = claims_page.page(_results(tmp_path, MEASURED))
+    _, _, section = text.partition("### T4: ")
+    section = section.partition("\n### ")[0]
+    assert "Measured: optimizer state over parameters." in section
+    assert "| RMSprop | 1x | 1.5x ± 0.05x | contradicted |" in section
+    assert "| Adam | 2x | 2x ± 0.05x | reproduced |" in section
 
 
 def test_the_page_can_be_written_before_anything_was_measured(tmp_path: Path) -> None:
     text = claims_page.page(tmp_path / "none")
     assert "no verdict is stated" in text
-    assert len([line for line in text.splitlines() if line.startswith("| **")]) == 41
+    assert claims_page.outdated(claims_page.index(), {}) == []
 
 
-def test_a_sentence_is_refused_if_the_results_do_not_support_it(tmp_path: Path) -> None:
-    judged = claims_page.verdicts(_results(tmp_path, MEASURED))
-    basis = {"claim": "T4", "when": "RMSprop", "verdict": "contradicted"}
-    right = {"says": "RMSprop keeps {0} copies.", "rests_on": [basis]}
-    assert list(claims_page.sentences([right], judged))[1] == "1. RMSprop keeps 1.00 copies."
-    with pytest.raises(ValueError, match=r"rests on T4 \(RMSprop\) being reproduced; the results say contra"):
-        list(claims_page.sentences([{**right, "rests_on": [{**basis, "verdict": "reproduced"}]}], judged))
-    with pytest.raises(ValueError, match=r"expected one test 'Rprop'; found "):
-        list(claims_page.sentences([{**right, "rests_on": [{**basis, "when": "Rprop"}]}], judged))
+def test_words_that_the_results_do_not_support_are_not_shown(tmp_path: Path) -> None:
+    """With 1.5x for RMSprop, all of T4 is reproduced."""
+    judged = _judged(tmp_path, 1.5)
+    problems = claims_page.outdated(
+        _written(says="RMSprop keeps one copy.", rests_on={"T4": "depends"}), judged
+    )
+    assert any(
+        problem.startswith("T4: 'short' is written for the verdicts ['reproduced',") for problem in problems
+    )
+    assert "sentence 1: rests on T4 being depends; the results say reproduced" in problems
+    text = claims_page.page(tmp_path)
+    assert "right except for RMSprop" not in text
+    assert "These results do not support the sentence that stood here" in text
+
+
+@pytest.mark.parametrize(
+    ("basis", "problem"),
+    [
+        ({"T4": {"RMSprop": "contradicted"}}, ""),
+        ({"P24": "contradicted"}, ""),
+        (
+            {"T4": {"RMSprop": "reproduced"}},
+            r"rests on T4 \(RMSprop\) being reproduced; the results say contradicted",
+        ),
+        (
+            {"T4": {"Rprop": "reproduced"}},
+            r"T4 \(Rprop\) .* no such condition; expected one of SGD \+ momentum .*RMSprop",
+        ),
+        ({"V10": "reproduced"}, "rests on V10 being reproduced; the results say contradicted"),
+    ],
+)
+def test_a_sentence_rests_on_verdicts(tmp_path: Path, basis: dict[str, Any], problem: str) -> None:
+    content = _written(says="RMSprop keeps one copy.", rests_on=basis)
+    found = [
+        each for each in claims_page.outdated(content, _judged(tmp_path, 1.0)) if each.startswith("sentence")
+    ]
+    assert len(found) == bool(problem)
+    assert not problem or re.search(problem, found[0])
 
 
 @pytest.mark.parametrize(
     ("words", "verdict"),
     [
         ([], "not measured yet"),
-        (["reproduced", "reproduced"], "**reproduced**"),
-        (["reproduced", "not tested here"], "**reproduced**"),
-        (["not tested here"], "**not tested here**"),
-        (
-            ["contradicted", "reproduced", "inconclusive"],
-            "depends on the condition: 1 reproduced, 1 contradicted, 1 inconclusive",
-        ),
+        (["reproduced", "reproduced"], "reproduced"),
+        (["reproduced", "not tested here"], "reproduced"),
+        (["not tested here"], "not tested here"),
+        (["contradicted", "reproduced", "inconclusive"], "depends"),
+        (["contradicted", "inconclusive", "not tested here"], "partly contradicted"),
+        (["inconclusive", "inconclusive"], "inconclusive"),
     ],
 )
 def test_a_claim_has_one_verdict_only_if_its_tests_agree(words: list[str], verdict: str) -> None:
     assert claims_page.overall(words) == verdict
 
 
-def test_without_written_sentences_the_top_lists_the_claims_by_verdict(tmp_path: Path) -> None:
-    judged = claims_page.verdicts(_results(tmp_path, MEASURED))
-    lines = list(claims_page.summary(claims_page.index(), judged))
-    assert "1 hold under every condition that was tested; 2 are contradicted" in lines[1]
-    assert lines[2].endswith("tested: the table is consistent with itself (T7).")
-    assert "tested: Adam and RMSprop use a medium amount of memory (V10); the article's code" in lines[3]
-    assert lines[4].endswith("SGD low, Adam 2x, AdamW 2x, RMSprop 1.5x (T4).")
-
-
 @pytest.mark.skipif(not claims_page.RESULTS.is_dir(), reason="results/claims has not been measured")
-def test_the_top_of_the_page_has_five_sentences_that_the_committed_results_support() -> None:
-    text = claims_page.page()
-    _, _, top = text.partition("## In five sentences\n")
-    assert [line[:2] for line in top.splitlines()[1:6]] == ["1.", "2.", "3.", "4.", "5."]
+def test_the_committed_results_support_what_the_page_says_in_words() -> None:
+    content, judged = claims_page.index(), claims_page.verdicts()
+    assert claims_page.outdated(content, judged) == []
+    assert len(content["sentences"]) == 5
+    assert set(judged) == {claim for claim, facts in CLAIMS.items() if "verdict" not in facts}
+    assert claims_page.count(content, judged).startswith("Of the 41 claims: ")

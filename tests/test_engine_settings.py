@@ -40,6 +40,20 @@ def test_accumulation_equals_one_large_batch_also_with_unequal_parts(parts: int,
     assert losses(events_of(tmp_path, workload={"accumulate": parts})) == pytest.approx(whole, rel=1e-6)
 
 
+def test_another_data_order_starts_from_the_same_weights_and_sees_other_batches(tmp_path: Path) -> None:
+    usual, same, other = (events_of(tmp_path, workload={"data_order": order}) for order in (0, 0, 1))
+    assert started(usual).initial_weights == started(other).initial_weights
+    assert losses(usual) == losses(same) != losses(other)
+    assert losses(events_of(tmp_path)) == losses(usual)
+
+
+def test_the_order_of_the_data_does_not_matter_to_whole_batches(tmp_path: Path) -> None:
+    one, other = (
+        losses(events_of(tmp_path, workload={"data_order": order, "batch_size": "full"})) for order in (0, 1)
+    )
+    assert one == pytest.approx(other, rel=1e-5)
+
+
 def test_clipping_by_norm_counts_the_steps_it_clipped(tmp_path: Path) -> None:
     tight = evaluations(events_of(tmp_path, clip={"norm": 1e-3}))[-1]
     loose = evaluations(events_of(tmp_path, clip={"norm": 1e3}))[-1]

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from optbench.catalog.lookup import items
+from optbench.catalog.models import test_function
 from optbench.catalog.types import DataInfo
 from optbench.engine.models import build_model
 from optbench.errors import OptbenchError
@@ -117,6 +118,28 @@ def test_channels_last_changes_no_value_much(name: str) -> None:
     expected = model(images)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     torch.testing.assert_close(model(images.contiguous(memory_format=torch.channels_last)), expected)
+
+
+def test_a_test_function_changes_the_scale_of_its_gradient_and_not_of_its_metrics() -> None:
+    model = test_function.build(1, function="quadratic", start=[1.0], factors=[1, 10], period=2)
+    seen = [model(torch.zeros(1, 1))[0].tolist() for _ in range(5)]
+    assert seen == [[factor * 0.5, 0.5, 1.0] for factor in (1, 1, 10, 10, 1)]
+    assert model.eval()(torch.zeros(1, 1))[0].tolist() == seen[-1]  # evaluations do not count
+
+
+@pytest.mark.parametrize(
+    ("factors", "period", "words"),
+    [
+        ([1, 10], 0, "factors: requires a 'period' of at least 1; found factors"),
+        ([], 5, "factors: requires a 'period' of at least 1"),
+        ([1, 0], 5, "factors: expected numbers above 0"),
+    ],
+)
+def test_factors_of_a_test_function_need_a_period_and_are_positive(
+    factors: list[float], period: int, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        test_function.build(2, factors=factors, period=period)
 
 
 @pytest.mark.parametrize(

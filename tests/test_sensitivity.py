@@ -443,6 +443,55 @@ def test_claimed_ladders_are_judged_by_the_basins(tmp_path: Path) -> None:
     assert set(few["verdict"]) == {"inconclusive"}
 
 
+def test_claimed_ladders_are_judged_by_the_loss_of_score_too(tmp_path: Path) -> None:
+    """SGD loses more around its best rate, on a grid of four decades around each entry's own rate."""
+
+    def score(label: str, factor: float, seed: int) -> float:
+        return 0.95 - (0.1 if label == "SGD" else 0.05) * abs(math.log10(factor)) * (1 + seed / 100)
+
+    def claims(sgd: str, adam: str) -> list[dict[str, Any]]:
+        return [
+            {
+                "source": "A",
+                "optimizer": label,
+                "values": {"sensitivity": {"kind": "ladder", "level": rung} | more},
+            }
+            for more in ({}, {"measure": "rate_sensitivity"})
+            for label, rung in (("SGD", sgd), ("Adam", adam))
+        ]
+
+    right = verdicts_frame(results(tmp_path / "a", score, published=claims("high", "low")))
+    rates = right[right["measure"] == "rate_sensitivity"]
+    assert set(right["verdict"]) == {"reproduced"}
+    assert rates["measured"].tolist() == pytest.approx([0.1 * 0.75 * 1.02, 0.05 * 0.75 * 1.02], rel=1e-6)
+    assert rates["unit"].tolist() == ["fraction", "fraction"]
+    text = report.render(read([tmp_path / "a" / "results"]), "markdown")
+    assert "| SGD | sensitivity (loss of score) % | High | 7.65 (7.50–7.80) | reproduced (2) |" in text
+    assert "three decades around the best learning rate" in text
+    wrong = verdicts_frame(results(tmp_path / "b", score, published=claims("low", "medium")))
+    assert set(wrong["verdict"]) == {"contradicted"}
+
+
+def test_losses_of_score_are_not_compared_if_the_grid_cuts_the_window(tmp_path: Path) -> None:
+    def score(label: str, factor: float, seed: int) -> float:
+        return 0.9 + 0.01 * math.log10(factor) * (label == "SGD")
+
+    claims = [
+        {
+            "source": "A",
+            "optimizer": label,
+            "values": {"sensitivity": {"kind": "ladder", "level": rung, "measure": "rate_sensitivity"}},
+        }
+        for label, rung in (("SGD", "high"), ("Adam", "low"))
+    ]
+    frame = verdicts_frame(results(tmp_path, score, published=claims))
+    assert set(frame["verdict"]) == {"inconclusive"}
+    assert (
+        "the grid does not cover 3 decades around the best learning rate: Adam, SGD"
+        in frame["reason"].iloc[0]
+    )
+
+
 def test_every_format_has_the_sweep_in_a_table_of_its_own(tmp_path: Path) -> None:
     found = results(tmp_path, hill(0.7, jitter=0.001))
     markdown = report.render(found, "markdown")

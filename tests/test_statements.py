@@ -22,6 +22,7 @@ from optbench.errors import OptbenchError
 from optbench.events import Evaluated, Event, Finished, Started
 from optbench.report.figures import drawings
 from optbench.report.plots import Interval, Points
+from optbench.report.text import amount
 from optbench.store import read
 from optbench.suite.dump import dump_text
 from optbench.suite.load import load
@@ -151,7 +152,7 @@ def test_one_rule_decides_all_comparisons_of_a_metric(tmp_path: Path, comparison
 def test_times_to_target_are_compared_with_their_censoring(tmp_path: Path) -> None:
     test = "{quantity: epochs_to_target, of: {optimizer: SGD, batch_size: 8, clip: null}, below: {optimizer: Adam}}"
     row = _judged(tmp_path, test, lambda trial: reaching(3 if trial.label == "SGD" else 8))
-    assert (row["verdict"], row["measured"]) == ("reproduced", 3)
+    assert (row["verdict"], row["measured"], row["unit"]) == ("reproduced", -5, "epochs")
 
 
 @pytest.mark.parametrize(
@@ -336,6 +337,70 @@ def test_the_mean_of_a_metric_over_evaluations_is_a_quantity(tmp_path: Path) -> 
     assert _judged(tmp_path, test, lambda trial: curve([0.4, 0.6, 0.8]))["verdict"] == "reproduced"
 
 
+@pytest.mark.parametrize(("margin", "verdict"), [(0.03, "reproduced"), (0.01, "contradicted")])
+def test_identity_is_judged_by_the_largest_difference_of_a_seed(
+    tmp_path: Path, margin: float, verdict: str
+) -> None:
+    """Differences of 0.02 with alternating sign: their mean is 0."""
+    test = (
+        "{quantity: validation.loss, of: {optimizer: SGD, batch_size: 8, clip: {norm: 1}}, same_as: {clip: null}, "
+        f"margin: {margin}, per_seed: true}}"
+    )
+
+    def events(trial: Trial) -> list[Event]:
+        return curve([0.5 + (0.02 * (-1) ** trial.seed if trial.axes["clip"] else 0)])
+
+    row = _judged(tmp_path, test, events)
+    assert (row["verdict"], row["measured"]) == (verdict, pytest.approx(0.02))
+    assert row["expected_low"] == 0
+
+
+def test_drops_of_the_learning_rate_are_counted(tmp_path: Path) -> None:
+    test = "{quantity: rate_drops, of: {optimizer: SGD, batch_size: 8, clip: null}, equals: 2, margin: 0.1}"
+
+    def events(trial: Trial) -> list[Event]:
+        rates = iter((1.0, 1.0, 0.5, 0.5, 0.25))
+        return [
+            replace(event, learning_rate=next(rates)) if isinstance(event, Evaluated) else event
+            for event in curve([0.9] * 5)
+        ]
+
+    row = _judged(tmp_path, test, events)
+    assert (row["verdict"], row["measured"]) == ("reproduced", 2)
+
+
+def test_a_report_shows_units_and_differences_in_points(tmp_path: Path) -> None:
+    test = "{quantity: final_metric, of: {optimizer: SGD, batch_size: 8, clip: null}, above: {clip: {norm: 1}}, margin: 0.01}"
+    _judged(
+        tmp_path, test, lambda trial: curve([0.9 + trial.seed / 1000 - (0.05 if trial.axes["clip"] else 0)])
+    )
+    text = report.render(read([tmp_path / "results"]), format="markdown")
+    assert "| final accuracy, difference (SGD, batch_size=8, clip=none) |" in text
+    assert "| above clip=norm 1 (no difference: ± 1 point) | +5 points | reproduced |" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "ends", "text"),
+    [
+        (-0.00474, "points", (-0.00953, 5.89e-05), "-0.47 points (-0.95 to +0.01)"),
+        (0.5, "fraction", (0.363, 0.623), "50 % (36 to 62)"),
+        (2.0, "x", (), "2x"),
+        (0.305123, "x", (0.305123, 0.305123), "0.305x"),
+        (0.178, "x", (0.106, 0.307), "0.18x (0.11 to 0.31)"),
+        (0.00201, "seconds", (0.00174, 0.00228), "2.01 ms (1.74 to 2.28)"),
+        (1_440_000, "bytes", (), "1.44 MB"),
+        (0.01, "points", (), "+1 point"),
+        (1e-6, "", (), "0.000001"),
+        (0.0, "points", (-0.001, 0.001), "0.00 points (-0.10 to +0.10)"),
+        (float("nan"), "points", (), "–"),
+    ],
+)
+def test_amounts_have_a_unit_and_as_many_decimals_as_their_interval(
+    value: float, unit: str, ends: tuple[float, ...], text: str
+) -> None:
+    assert amount(value, unit, *ends, is_signed=unit == "points") == text
+
+
 def test_a_report_shows_statements_with_condition_result_and_verdict(tmp_path: Path) -> None:
     test = "{quantity: diverged, of: {optimizer: SGD, batch_size: 8, clip: null}, above: {clip: {norm: 1}}, when: at 0.1}"
     _judged(tmp_path, test, lambda trial: diverged() if trial.axes["clip"] is None else curve([0.95]))
@@ -355,7 +420,8 @@ def test_a_figure_shows_each_test_on_the_region_in_which_the_statement_holds(tmp
     results = read([tmp_path / "results"])
     found = {drawing.name: drawing for drawing in drawings(results, comparison(results), None)}
     (panel,) = found["statements"].plot.panels
-    assert (panel.title, panel.rows[0].name) == ("final metric, difference", "P3: at 0.1")
+    assert (panel.title, panel.x.format) == ("final accuracy, difference", "points")
+    assert panel.rows[0].name == "at 0.1"
     (shade, *_), points = (
         [mark for mark in panel.marks if isinstance(mark, kind)] for kind in (Interval, Points)
     )
@@ -400,6 +466,10 @@ def test_statements_survive_being_written_out(tmp_path: Path) -> None:
         (
             "{quantity: diverged, at_least: 1, largest_over: lr}",
             r"'largest_over' requires a quantity of reached, ",
+        ),
+        (
+            "{quantity: diverged, above: SGD, per_seed: true}",
+            r"'per_seed' requires 'same_as', without 'largest_over', 'across' and times",
         ),
         ("{quantity: diverged, at_least: 1, threshold: 1}", r"'threshold' requires 'predicts'"),
         ("{quantity: diverged, at_least: 1, across: seeds}", r"across"),

@@ -81,6 +81,17 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "data": {"name": "evaluations", "evaluations": 50},
         "batch_size": 1,
     },
+    "function of changing scale": {
+        "model": {
+            "name": "test_function",
+            "function": "quadratic",
+            "noise": 0.1,
+            "factors": [1, 100],
+            "period": 3,
+        },
+        "data": {"name": "evaluations", "evaluations": 50},
+        "batch_size": 1,
+    },
     "autoencoder": {"model": {"name": "vae", "hidden": 16, "code": 4}, "data": "pixels", "batch_size": 64},
 }
 
@@ -140,11 +151,11 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(family: str, tmp_pat
         changes["model"] = GPT  # dropout draws other masks for other micro-batches
     elif family == "transformer":
         changes["model"] = {"name": "causal_transformer", "dim": 8}
-    elif family == "function":
+    elif family.startswith("function"):
         changes["model"] = {
             "name": "test_function",
             "noise": 0.1,
-        }  # a minimum that moves does so at each forward pass
+        }  # a minimum that moves, or a scale that changes, does so at each forward pass
     elif family == "autoencoder":
         pytest.skip("its code is drawn per micro-batch")
     session = prepare(trial_of(family, tmp_path, **changes), CPU, tmp_path)

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from optbench.analysis import verdicts
-from optbench.analysis.basin_claims import by_width, measured_width
 from optbench.analysis.compare import FEW_SEEDS
 from optbench.analysis.costs import costs_frame, per_trial
 from optbench.analysis.frames import is_worst, passages_frame
@@ -19,11 +18,13 @@ from optbench.analysis.rows import (
     TableRow,
     comparable,
     higher_is_better,
+    is_share,
     lengths_in_one_unit,
     table_rows,
     value_range,
 )
 from optbench.analysis.scope import elsewhere, on_proxy, scope_text
+from optbench.analysis.sensitivity_claims import by_sensitivity, measured_sensitivity
 from optbench.analysis.sweeps import Sweep, sweeps
 from optbench.analysis.table import final_values, memory_multiple, memory_note
 from optbench.analysis.time_claims import earlier, measured_time, paired_gain
@@ -45,7 +46,17 @@ COLUMNS = (
         "value",
         "unit",
     ),
-    *("margin", "scope", "protocol", "measured", "measured_low", "measured_high", "n", "measured_on"),
+    *(
+        "margin",
+        "measure",
+        "scope",
+        "protocol",
+        "measured",
+        "measured_low",
+        "measured_high",
+        "n",
+        "measured_on",
+    ),
     *("verdict", "reason"),
 )
 #: judged by what each trial cost
@@ -77,8 +88,9 @@ def verdicts_frame(results: Results, state_multiples: StateMultiples | None = No
     """Return one row per workload, published row and column, in the order of the suite; empty if nothing is published.
 
     Columns: suite, workload; source, url, optimizer (the source's name), entry (label here), column, kind, published (text),
-    value, unit, margin, scope, protocol (as stated); measured with measured_low, measured_high (95 %; the measured value alone
-    for bytes), n (seeds), measured_on; verdict, reason. `state_multiples` stand in where no trial has measured
+    value, unit, margin, measure (of sensitivity: `basin_width` in decades, `rate_sensitivity` in the unit of the metric), scope,
+    protocol (as stated); measured with measured_low, measured_high (95 %; the measured value alone for bytes), n (seeds), measured_on;
+    verdict, reason. `state_multiples` stand in where no trial has measured
     the optimizer's state. Of several horizons the longest counts.
     """
     records: list[dict[str, Any]] = []
@@ -141,8 +153,9 @@ def _records(row: Published, published: list[Published], block: _Block) -> Itera
             "kind": claim.kind,
             "published": str(claim),
             "value": math.nan if claim.value is None else claim.value,
-            "unit": claim.unit or "",
+            "unit": claim.unit or _unit(claim, block.metric),
             "margin": math.nan if claim.margin is None else claim.margin,
+            "measure": (claim.measure or "basin_width") if column == "sensitivity" else "",
             "scope": scope_text(row.scope),
             "protocol": row.protocol,
             "measured": measured.value,
@@ -153,6 +166,11 @@ def _records(row: Published, published: list[Published], block: _Block) -> Itera
             "verdict": verdict.word,
             "reason": verdict.reason,
         }
+
+
+def _unit(claim: Claim, metric: str) -> str:
+    """Return the unit of a loss of score; other claims state their unit, or have none."""
+    return "fraction" if claim.measure == "rate_sensitivity" and is_share(metric) else ""
 
 
 def _judged(
@@ -213,9 +231,10 @@ def _ordered(row: TableRow, other: TableRow, column: str, claim: Claim, block: _
         n = 0 if math.isnan(gain) else FEW_SEEDS  # bytes need no seeds
         return verdicts.ordering(Measured(n, gain, gain, gain), least, least)
     if column == "sensitivity":
-        return by_width({other.trial.label: 1, row.trial.label: 0}, row.trial.label, block.sweeps)
+        rungs = {other.trial.label: 1, row.trial.label: 0}
+        return by_sensitivity(rungs, row.trial.label, block.sweeps, claim.measure or "basin_width")
     if column.endswith("_to_target"):
-        return earlier(row, other, column.removesuffix("_to_target"), margin, block.passages)
+        return earlier(row, other, column.removesuffix("_to_target"), margin, block.passages)[1]
     if column == "final_metric":
         values = final_values(block.rows, block.metric, higher=block.higher)
         sign = 1.0 if block.higher else -1.0
@@ -251,9 +270,11 @@ def _ladder(
         for other in published
         if other.source == row.source and other.optimizer is not None and other.optimizer in block.sweeps
         if other.values.sensitivity is not None and other.values.sensitivity.level is not None
+        if other.values.sensitivity.measure == claim.measure
     }
-    measured = measured_width(block.sweeps.get(own.trial.label))
-    return measured, on_proxy(by_width(rungs, own.trial.label, block.sweeps), there)
+    measure = claim.measure or "basin_width"
+    verdict = by_sensitivity(rungs, own.trial.label, block.sweeps, measure)
+    return measured_sensitivity(block.sweeps.get(own.trial.label), measure), on_proxy(verdict, there)
 
 
 def _by_rungs(row: Published, column: str, published: list[Published], block: _Block) -> Verdict:

@@ -110,6 +110,15 @@ def rate_sensitivity(positions: Array, scores: Array) -> tuple[float, float]:
     return area / (high - low), high - low
 
 
+def rate_sensitivities(sweep: Sweep) -> pd.Series:
+    """Return `rate_sensitivity` by seed, empty if the swept values have no logarithm; the fewest decades covered are in `attrs`."""
+    known = sweep.scores if sweep.has_decades else sweep.scores[:0]
+    rates = [rate_sensitivity(*_curve(sweep, row)) for _, row in known.iterrows()]
+    losses = pd.Series([loss for loss, _ in rates], index=known.index, dtype=float)
+    losses.attrs["decades"] = min((decades for _, decades in rates), default=math.nan)
+    return losses
+
+
 def level(low: float, high: float) -> str:
     """Low, medium or high from an interval of the width in decades; two words where it holds both, else undecided."""
     words = dict.fromkeys([_word(high), _word(low)])
@@ -157,9 +166,9 @@ def _record(sweep: Sweep) -> dict[str, Any]:
     for k in (2**power for power in range(20) if 2**power <= points / 4):
         best_of = [sign * expected_best(row, k) for row in sweep.scores.to_numpy(float)]
         record |= _interval(f"expected_best_{k}", best_of, sweep.within)
-    rates = [rate_sensitivity(*_curve(sweep, row)) for _, row in sweep.scores.iterrows() if sweep.has_decades]
-    record |= _interval("lr_sensitivity", [rate for rate, _ in rates], _NOT_NEGATIVE)
-    record["lr_window"] = min((decades for _, decades in rates), default=math.nan)
+    losses = rate_sensitivities(sweep)
+    record |= _interval("lr_sensitivity", losses.tolist(), _NOT_NEGATIVE)
+    record["lr_window"] = losses.attrs["decades"]
     own = sweep.own.reindex(sweep.scores.index).dropna()
     best = sweep.scores.max(axis=1)
     record |= _interval("default_regret", (best.loc[own.index] - own).clip(lower=0).tolist(), _NOT_NEGATIVE)

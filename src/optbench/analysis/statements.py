@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from optbench.analysis import verdicts
 from optbench.analysis.compare import ALPHA, FEW_SEEDS
 from optbench.analysis.frames import counts
 from optbench.analysis.intervals import paired_difference, t_interval
-from optbench.analysis.rows import TableRow
+from optbench.analysis.rows import TableRow, is_share
 from optbench.analysis.scope import elsewhere, on_proxy, scope_text
 from optbench.analysis.statement_rows import WORST_METRICS, StatementRows, failed_rows, workload_of
 from optbench.analysis.time_claims import earlier, measured_time
@@ -25,9 +24,9 @@ from optbench.analysis.verdicts import Measured, Verdict
 from optbench.plurals import counted
 from optbench.store import Results
 from optbench.suite.published import Published
-from optbench.suite.quantities import NEEDS
+from optbench.suite.quantities import NEEDS, unit_of
 from optbench.suite.quoting import as_text
-from optbench.suite.statements import ClaimTest, Selection, selection_text
+from optbench.suite.statements import ORDERS, ClaimTest, Selection, selection_text
 
 Judged = tuple[Measured, Verdict]
 
@@ -41,8 +40,13 @@ COLUMNS = (
         "says",
         "when",
         "quantity",
+        "metric",
         "measurement",
+        "unit",
         "trials",
+        "comparison",
+        "against",
+        "margin",
         "expected",
         "expected_low",
         "expected_high",
@@ -64,10 +68,12 @@ COLUMNS = (
 def statements_frame(results: Results) -> pd.DataFrame:
     """Return one row per test of a statement and workload, in the order of the suite; empty if a suite has none.
 
-    Columns: suite, workload; source, url, claim (short name), says (words of the source), when (condition); quantity,
-    measurement (value, difference, ratio or slope), trials (what was measured), expected (text) with expected_low
-    and expected_high (the claim holds between them); measured with measured_low and
-    measured_high (95 %), n (seeds; of shares: trials), scope, protocol, measured_on; verdict, reason.
+    Columns: suite, workload; source, url, claim (short name), says (words of the source), when (condition); quantity, metric (first of
+    the workload's; "" if nothing was run), measurement (value, difference, ratio, slope, ...), unit (a key of `suite.quantities.UNITS`,
+    "points" for differences of shares, "x" for ratios, "" for numbers without a unit), trials (what was measured), comparison, against
+    (trials that it is compared with; "" for a number), margin, expected (all of these as text) with expected_low and expected_high (the
+    claim holds between them); measured with measured_low and measured_high (95 %), n (seeds; of shares: trials), scope, protocol,
+    measured_on; verdict, reason.
     """
     records: list[dict[str, Any]] = []
     for suite in results.suites:
@@ -90,6 +96,7 @@ def _records(row: Published, known: StatementRows) -> Iterator[dict[str, Any]]:
             selections = [{"workload": name, **test.of} for name in (names if test.across else [workload])]
             first, measured, verdict = _tested(row, test, selections, known)
             here = first.trial.workload if first is not None and not test.across else None
+            metric = first.trial.workload.metrics[0] if first is not None else ""
             yield {
                 "suite": known.suite.name,
                 "workload": workload,
@@ -99,8 +106,13 @@ def _records(row: Published, known: StatementRows) -> Iterator[dict[str, Any]]:
                 "says": row.says,
                 "when": test.when,
                 "quantity": test.quantity,
+                "metric": metric,
                 "measurement": _measurement(test),
+                "unit": _unit(test, metric),
                 "trials": _trials_text(test),
+                "comparison": test.comparison,
+                "against": selection_text(test.other) if test.comparison in ORDERS and test.other else "",
+                "margin": math.nan if test.margin is None else test.margin,
                 "expected": test.expected,
                 "expected_low": test.region[0],
                 "expected_high": test.region[1],
@@ -127,7 +139,22 @@ def _measurement(test: ClaimTest) -> str:
     largest = "" if test.largest_over is None else f", largest {_last(test.largest_over)}"
     if test.divided_by is not None:
         return f"ratio{largest}"
+    if test.per_seed:
+        return "largest difference of a seed"
     return ("value" if test.other is None else "difference") + largest
+
+
+def _unit(test: ClaimTest, metric: str) -> str:
+    if test.divided_by is not None:
+        return "x"
+    if test.slope_over is not None or test.largest_over is not None:
+        return ""
+    if test.predicts is not None:
+        return "fraction" if test.threshold is not None else ""
+    name = metric if test.quantity in WORST_METRICS else test.quantity.partition(".")[2]
+    unit = ("fraction" if is_share(name) else "") if name else unit_of(test.quantity)
+    is_difference = test.other is not None or test.range_over is not None
+    return "points" if unit == "fraction" and is_difference else unit
 
 
 def _last(path: str) -> str:
@@ -188,6 +215,8 @@ def _judged(row: TableRow, other: TableRow | None, test: ClaimTest, known: State
         measured = _value(quantity, own.tolist())
     elif test.divided_by is not None:
         measured = _ratio(quantity, values[row.config_id], values[other.config_id])
+    elif test.per_seed:
+        measured = _largest_difference(values[row.config_id], values[other.config_id])
     elif quantity.share:
         return _judged_shares(own.tolist(), values[other.config_id].dropna().tolist(), test)
     else:
@@ -381,10 +410,10 @@ def _judged_time(row: TableRow, other: TableRow | None, test: ClaimTest, known: 
     if pair["config_id"].nunique() < 2:
         return Measured(), Verdict("not tested here", "not run")
     if test.divided_by is None and test.same_as is None:
-        first, second = (row, other) if test.below is not None else (other, row)
-        return measured_time(row, test.quantity, passages), earlier(
-            first, second, unit, test.margin or 0.0, pair
-        )
+        if test.above is not None:
+            return earlier(other, row, unit, test.margin or 0.0, pair)
+        gain, verdict = earlier(row, other, unit, test.margin or 0.0, pair)
+        return gain.negated(), verdict
     if missed := int((~pair["reached"].astype(bool)).sum()):
         reason = f"{missed} of {counted(len(pair), 'trial')} did not reach the target"
         return Measured(pair["seed"].nunique(), reason=reason), Verdict("inconclusive", reason)
@@ -431,6 +460,13 @@ def _share(values: list[float]) -> Measured:
         return Measured()
     interval = binomtest(round(sum(values)), len(values)).proportion_ci(0.95, method="exact")
     return Measured(len(values), sum(values) / len(values), float(interval.low), float(interval.high))
+
+
+def _largest_difference(own: pd.Series[float], other: pd.Series[float]) -> Measured:
+    """Return the largest absolute difference of a seed; there is no interval."""
+    sizes = (own - other).dropna().abs()
+    largest = float(sizes.max())
+    return Measured(len(sizes), largest, largest, largest)
 
 
 def _difference(quantity: TrialQuantity, own: pd.Series[float], other: pd.Series[float]) -> Measured:
@@ -498,5 +534,4 @@ def _verdict(test: ClaimTest, measured: Measured) -> Verdict:
         case "above":
             return verdicts.ordering(measured, margin)
         case "below":
-            negative = replace(measured, value=-measured.value, low=-measured.high, high=-measured.low)
-            return verdicts.ordering(negative, margin)
+            return verdicts.ordering(measured.negated(), margin)

@@ -24,8 +24,10 @@ def measured_time(row: TableRow, column: str, passages: pd.DataFrame) -> Measure
     return Measured(len(own), middle, interval.low, interval.high, interval.reason)
 
 
-def earlier(row: TableRow, other: TableRow, unit: str, margin: float, passages: pd.DataFrame) -> Verdict:
-    """Whether `row` reaches the target before `other`, by times within the common budget, paired by seed.
+def earlier(
+    row: TableRow, other: TableRow, unit: str, margin: float, passages: pd.DataFrame
+) -> tuple[Measured, Verdict]:
+    """Return by how much `row` reaches the target before `other`, and whether it does: times within the common budget, paired by seed.
 
     A pair of which neither trial reached the target has a difference of 0 that nobody observed: "no difference" needs a time in
     more than half of the pairs.
@@ -34,23 +36,26 @@ def earlier(row: TableRow, other: TableRow, unit: str, margin: float, passages: 
     values = restricted.pivot(index="seed", columns="config_id", values="time").astype(float)
     found = paired_gain(row, other, -values)
     if found is None or found.n == 0:
-        return Verdict("not tested here", "not run")
+        return Measured(), Verdict("not tested here", "not run")
+    measured = Measured(found.n, found.mean, found.low, found.high)
     seeds = values[[row.config_id, other.config_id]].dropna().index
     ours = passages[
         passages["config_id"].isin([row.config_id, other.config_id]) & passages["seed"].isin(seeds)
     ]
     unseen = found.n - ours.loc[ours["reached"].astype(bool), "seed"].nunique()
     if unseen == found.n:
-        return Verdict("inconclusive", "neither entry reached the target in any trial: no time was observed")
+        reason = "neither entry reached the target in any trial: no time was observed"
+        return Measured(found.n), Verdict("inconclusive", reason)
     if found.n < EXACT_TEST_SEEDS:
         seeds_text = counted(found.n, "seed")
-        return Verdict("inconclusive", f"{seeds_text}; the sign-flip test needs at least {EXACT_TEST_SEEDS}")
+        reason = f"{seeds_text}; the sign-flip test needs at least {EXACT_TEST_SEEDS}"
+        return measured, Verdict("inconclusive", reason)
     steps = (passages[unit] - passages[f"{unit}_low"])[passages["reached"].astype(bool)]
-    measured = Measured(found.n, found.mean, found.low, found.high)
     verdict = verdicts.ordering(measured, margin, float(steps.max()))
     if verdict.word == "no difference" and 2 * unseen >= found.n:
-        return Verdict("inconclusive", f"in {unseen} of {found.n} pairs neither entry reached the target")
-    return verdict
+        reason = f"in {unseen} of {found.n} pairs neither entry reached the target"
+        return measured, Verdict("inconclusive", reason)
+    return measured, verdict
 
 
 def paired_gain(row: TableRow, other: TableRow, values: pd.DataFrame) -> Difference | None:

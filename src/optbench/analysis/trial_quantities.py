@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +41,13 @@ def _maximum(name: str) -> Fact:
 
 def _first(name: str) -> Fact:
     return lambda log: log.evaluations.column(name)[0] if log.evaluations else None
+
+
+def _rate_drops(log: TrialLog) -> float | None:
+    """Return the number of evaluations with a lower learning rate than the one before."""
+    rates = log.evaluations.column("learning_rate") if log.evaluations else []
+    known = [rate for rate in rates if rate is not None]
+    return float(sum(after < before for before, after in itertools.pairwise(known))) if known else None
 
 
 def _norm_growth(log: TrialLog) -> float | None:
@@ -90,6 +98,7 @@ QUANTITIES: dict[str, TrialQuantity] = {
     "loss_rises": TrialQuantity(FACTS["loss_rises"], within=(0.0, 1.0)),
     "clipped_steps": TrialQuantity(FACTS["clipped"], within=(0.0, 1.0)),
     "skipped_steps": TrialQuantity(_last("skipped_steps")),
+    "rate_drops": TrialQuantity(_rate_drops),
     "exploded_steps": TrialQuantity(_last("exploded_steps")),
     "vanished_steps": TrialQuantity(_last("vanished_steps")),
     "gradient_norm_max": TrialQuantity(_maximum("gradient_norm_max")),

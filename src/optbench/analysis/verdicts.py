@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import pandas as pd
@@ -50,6 +50,10 @@ class Measured:
     low: float = math.nan
     high: float = math.nan
     reason: str = ""  # why there is no interval
+
+    def negated(self) -> Measured:
+        """Return the measurement with the opposite sign."""
+        return replace(self, value=-self.value, low=-self.high, high=-self.low)
 
 
 def numeric(claimed: float, margin: float, measured: Measured) -> Verdict:

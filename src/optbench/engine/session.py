@@ -217,9 +217,11 @@ def _training_batches(
 ) -> TrainingBatches | StreamedTrainingBatches:
     augment, batch_size = trial.workload.augment, trial.samples_a_step(splits.info.train)
     rows = ranks.rows(batch_size, trial.workload.accumulate, device)
+    order = trial.workload.data_order
+    seed = derive(trial.seed, "data order", order) if order else trial.seed
     if splits.train.stream is not None:
         return StreamedTrainingBatches(
-            splits.train.stream, splits.info, augment, batch_size, trial.seed, device, layout, rows
+            splits.train.stream, splits.info, augment, batch_size, seed, device, layout, rows
         )
     shape = splits.info.shape
     return TrainingBatches(
@@ -228,7 +230,7 @@ def _training_batches(
         splits.std,
         augment=augment,
         batch_size=batch_size,
-        seed=trial.seed,
+        seed=seed,
         device=device,
         memory_format=layout,
         rows=rows,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optbench.report.colours import Style
-from optbench.report.text import is_share, number
+from optbench.report.text import byte_unit, is_share, number
 
 Numbers = tuple[float, ...]
 #: with more entries, bands and marks above the frame would hide each other
@@ -184,6 +184,7 @@ class Plot:
     notes: tuple[str, ...]
     panels: tuple[Panel, ...]
     entries: tuple[Entry, ...]
+    is_list: bool = False  # panels have rows of their own, and are below each other in files
 
 
 #: units of time -> column of curves, unit in names of other columns, label of the axis
@@ -194,18 +195,18 @@ TIMES = {
     "gradients": ("gradient_evaluations", "gradient_evaluations", "gradient evaluations"),
 }
 #: formats of an axis -> factor of the numbers shown, unit
-UNITS = {"number": (1.0, ""), "percent": (100.0, "%"), "share": (1.0, ""), "bytes": (1.0, "")}
-_BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "bytes"))
+UNITS = {
+    "number": (1.0, ""),
+    "percent": (100.0, "%"),
+    "points": (100.0, "points"),  # differences of shares
+    "share": (1.0, ""),
+    "bytes": (1.0, ""),
+}
 
 
 def format_of(metric: str) -> str:
     """Return the format of a metric's axis."""
     return "percent" if is_share(metric) else "number"
-
-
-def byte_unit(largest: float) -> tuple[float, str]:
-    """Return the unit in which `largest` bytes are shown: its size in bytes, and its name."""
-    return next((size, name) for size, name in _BYTES if largest >= size or size == 1.0)
 
 
 def value_text(value: float, format: str, low: float = float("nan"), high: float = float("nan")) -> str:
@@ -220,7 +221,7 @@ def _text(value: float, format: str) -> str:
     if format == "bytes":
         size, name = byte_unit(abs(value))
         return f"{number(value / size)} {name}"
-    if format == "percent":
+    if format in ("percent", "points"):
         return f"{100 * value:.2f}"
     text = number(value, 4)
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text

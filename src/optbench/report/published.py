@@ -30,6 +30,10 @@ TITLES = {
 }
 
 
+#: second measure of a claim about sensitivity, after its title
+MEASURES = {"rate_sensitivity": " (loss of score)"}
+
+
 def published_blocks(verdicts: pd.DataFrame) -> list[Block]:
     """Return one block per workload and source. `verdicts`: the rows of one suite (`analysis.published.verdicts_frame`)."""
     several = verdicts["workload"].nunique() > 1
@@ -69,7 +73,8 @@ def _block(table: pd.DataFrame, on: str) -> Block:
 
 
 def _claim(row: Mapping[Any, Any]) -> str:
-    return f"{TITLES[row['column']]} %" if row["unit"] == "fraction" else TITLES[row["column"]]
+    title = f"{TITLES[row['column']]}{MEASURES.get(row['measure'], '')}"
+    return f"{title} %" if row["unit"] == "fraction" else title
 
 
 def _published(row: Mapping[Any, Any]) -> str:
@@ -89,7 +94,8 @@ def _measured(row: Mapping[Any, Any]) -> str:
         return f"{row['measured']:.2f}x"
     if column == "training_bytes":  # counted
         return f"{number(row['measured'] / 1e3, 4)} kB"
-    show, unit = _SHOWN.get(column) or (_BY_UNIT.get(row["unit"], count), "")
+    shown = None if row["measure"] == "rate_sensitivity" else _SHOWN.get(column)
+    show, unit = shown or (_BY_UNIT.get(row["unit"], count), "")
     text = f"{show(row['measured'])}{unit}"
     if math.isnan(low):
         return text
@@ -143,6 +149,9 @@ def _notes(table: pd.DataFrame) -> list[str]:
         notes.append(
             "Memory overhead: bytes of optimizer state over bytes of the parameters, after real steps."
         )
-    if table.loc[table["measured"].notna(), "column"].eq("sensitivity").any():
+    measures = set(table.loc[table["measured"].notna(), "measure"])
+    if "basin_width" in measures:
         notes.append("Measured sensitivity: width of the learning rate's basin in decades.")
+    if "rate_sensitivity" in measures:
+        notes.append("Loss of score: mean over three decades around the best learning rate.")
     return notes

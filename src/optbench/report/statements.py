@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ import pandas as pd
 from optbench.report.cells import Cell, Column
 from optbench.report.document import Block, Table
 from optbench.report.published import verdict_notes
-from optbench.report.text import clean, number
+from optbench.report.text import amount, clean
 
 CAPTION = "Statements and measurements"
 
@@ -36,7 +35,7 @@ def _block(table: pd.DataFrame) -> Block:
             else ()
         ),
         Column("measured", lambda row: Cell(clean(_measurement(row))), text=True),
-        Column("expected", lambda row: Cell(clean(row["expected"])), text=True),
+        Column("expected", lambda row: Cell(clean(expected_text(row))), text=True),
         Column("result", lambda row: Cell(measured_text(row))),
         Column("verdict", lambda row: Cell(_verdict(row, reasons)), text=True),
     )
@@ -60,11 +59,33 @@ def _statement(row: Mapping[Any, Any]) -> str:
     return f"{row['claim']}: {row['says']}" if row["claim"] else str(row["says"])
 
 
+def conditions(statements: pd.DataFrame) -> list[str]:
+    """Return the condition of each test: in words, or the trials; with claim, workload and trials where tests would be equal without."""
+    texts = pd.Series(
+        [row["when"] or row["trials"] for row in statements.to_dict("records")],
+        statements.index,
+        dtype=object,
+    )
+    names = statements["claim"] if statements["claim"].nunique() > 1 else pd.Series("", statements.index)
+    for column in ("workload", "trials", "against"):
+        repeated = pd.DataFrame({"claim": names, "text": texts}).duplicated(keep=False)
+        several = repeated & (statements.groupby([names, texts], sort=False)[column].transform("nunique") > 1)
+        texts = texts.mask(several, statements[column] + ", " + texts)
+    return [": ".join(filter(None, pair)) for pair in zip(names, texts, strict=True)]
+
+
 def measurement(row: Mapping[Any, Any]) -> tuple[str, str]:
     """Return what was measured, and of which trials ("" for all)."""
-    name = str(row["quantity"]).replace("_", " ")
     kind = f", {row['measurement']}" if row["measurement"] != "value" else ""
-    return f"{name}{kind}", str(row["trials"]) if row["trials"] != "all" else ""
+    return f"{quantity_name(row)}{kind}", str(row["trials"]) if row["trials"] != "all" else ""
+
+
+def quantity_name(row: Mapping[Any, Any]) -> str:
+    """Return the name of a quantity in words: `final accuracy`, `mean validation distance`."""
+    name = str(row["quantity"])
+    if row["metric"]:
+        name = name.replace("_metric", f" {row['metric']}")
+    return name.replace(".", " ").replace("_", " ")
 
 
 def _measurement(row: Mapping[Any, Any]) -> str:
@@ -73,13 +94,24 @@ def _measurement(row: Mapping[Any, Any]) -> str:
 
 
 def measured_text(row: Mapping[Any, Any]) -> str:
-    """Return a measured value with its interval; "–" if there is none."""
-    value, low, high = row["measured"], row["measured_low"], row["measured_high"]
-    if math.isnan(value):
-        return "–"
-    if math.isnan(low) or low == high:
-        return number(value, 3)
-    return f"{number(value, 3)} ({number(low, 3)} to {number(high, 3) if math.isfinite(high) else 'unknown'})"
+    """Return a measured value with its unit and interval, differences with their sign; "–" if there is none."""
+    is_difference = str(row["measurement"]).startswith("difference")
+    ends = float(row["measured_low"]), float(row["measured_high"])
+    return amount(float(row["measured"]), str(row["unit"]), *ends, is_signed=is_difference)
+
+
+def expected_text(row: Mapping[Any, Any]) -> str:
+    """Return what is claimed with its unit: `at least 16x`, `above clip=norm 1 (no difference: ± 1 point)`."""
+    unit, margin, comparison = str(row["unit"]), float(row["margin"]), str(row["comparison"])
+    within = f"± {amount(margin, unit)}" if margin > 0 else ""
+    if comparison in ("above", "below"):
+        return f"{comparison} {row['against'] or 'all'}" + (f" (no difference: {within})" if within else "")
+    if comparison == "same_as":
+        return f"same as {row['against'] or 'all'} {within}"
+    if comparison == "equals":
+        return f"{amount((row['expected_low'] + row['expected_high']) / 2, unit)} {within}"
+    bound = row["expected_low"] if comparison == "at_least" else row["expected_high"]
+    return f"{comparison.replace('_', ' ')} {amount(float(bound), unit)}"
 
 
 def _verdict(row: Mapping[Any, Any], reasons: list[str]) -> str:

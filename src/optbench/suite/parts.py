@@ -219,6 +219,9 @@ class Workload(Strict):
     """Random augmentation of training images."""
     relabel: Relabel | None = None
     """An objective that changes during training; every metric is computed with the labels that are in use at that time."""
+    data_order: Whole = Field(default=0, ge=0)
+    """Number of the random order of the training samples, and of their augmentation, among those of one seed. Trials that differ only in
+    it start from the same weights."""
     accumulate: Whole = Field(default=1, ge=1)
     """Number of micro-batches per step; `batch_size` is their total size."""
     devices: Whole = Field(default=1, ge=1, le=1024)

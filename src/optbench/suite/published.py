@@ -30,6 +30,8 @@ UNITS: dict[str, tuple[str, ...]] = {
     "convergence": (),
     "best_use": (),
 }
+#: what a claim about sensitivity is measured by (`analysis/sensitivity.py`)
+Measure = Literal["basin_width", "rate_sensitivity"]
 #: columns without a measured quantity that a claim could be compared with
 SAYINGS = ("convergence", "best_use")
 #: columns for which sources give words, not numbers
@@ -75,6 +77,9 @@ class Claim(Strict):
     """Level of a ladder."""
     over: str | None = None
     """Ordering: label of the entry that this one is claimed to be better than."""
+    measure: Measure | None = None
+    """Measure of a claim about sensitivity: `basin_width` (default; the range of learning rates within 1 point of the best score, in
+    decades: the narrower, the more sensitive) or `rate_sensitivity` (mean loss of score over three decades around the best rate)."""
     margin: Number | None = Field(default=None, ge=0)
     """Maximum difference that counts as equal, in the unit of the value."""
     means: Means | None = None
@@ -149,6 +154,8 @@ class Claims(Strict):
         if (column in SAYINGS) is not (claim.kind == "words"):
             expected = "kind 'words'" if column in SAYINGS else "a kind that names a quantity"
             raise ValueError(f"expected {expected} for '{column}'; found '{claim.kind}'")
+        if claim.measure is not None and column != "sensitivity":
+            raise ValueError(f"'measure' is for claims about sensitivity only; found it for '{column}'")
         if column in WORDS and claim.kind not in ("ladder", "ordering", "words"):
             raise ValueError(f"expected kind 'ladder' or 'ordering' for '{column}'; found '{claim.kind}'")
         if claim.kind == "deterministic" and column != "memory_overhead":

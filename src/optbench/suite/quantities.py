@@ -33,6 +33,7 @@ QUANTITIES = {
     "loss_rises": "share of updates whose loss is above that of the previous update",
     "clipped_steps": "share of steps whose gradient was clipped",
     "skipped_steps": "number of steps that the gradient scaler skipped",
+    "rate_drops": "number of evaluations at which the learning rate is lower than at the one before",
     "exploded_steps": "number of steps with an exploding gradient; requires `study: gradients`",
     "vanished_steps": "number of steps with a vanishing gradient; requires `study: gradients`",
     "gradient_norm_max": "maximum gradient norm; requires `study: gradients`",
@@ -55,6 +56,29 @@ NEEDS = {
     "flops_per_update": ": needs `study: costs`",
     "gradient_norm_max": ": needs `study: gradients`",
 }
+
+#: units of quantities that have one; metrics have that of the workload
+UNITS = {
+    "fraction": (
+        *("reached", "diverged", "completed", "failed_to_train"),
+        *("loss_rises", "clipped_steps", "data_wait"),
+    ),
+    "epochs": ("epochs_to_target",),
+    "steps": ("steps_to_target", "skipped_steps", "exploded_steps", "vanished_steps"),
+    "samples": ("samples_to_target", "gradient_noise_start", "gradient_noise_end"),
+    "seconds": ("seconds_to_target", "seconds_per_update", "seconds_per_epoch"),
+    "passes": ("gradient_evaluations_to_target", "gradient_evaluations"),
+    "x": ("state_multiple",),
+    "bytes": (
+        *("state_bytes", "step_peak_bytes", "peak_memory_bytes"),
+        *("activation_bytes", "training_bytes"),
+    ),
+}
+
+
+def unit_of(quantity: str) -> str:
+    """Return the unit of a quantity, a key of `UNITS`; "" if it has none."""
+    return next((unit for unit, names in UNITS.items() if quantity in names), "")
 
 
 def unknown_quantity(name: str, metrics: Iterable[str]) -> str:

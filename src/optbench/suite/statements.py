@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from optbench.errors import nearest
-from optbench.suite.amounts import Number, Strict
+from optbench.suite.amounts import Flag, Number, Strict
 from optbench.suite.quoting import as_text, shown
 
 Text = Annotated[str, Field(coerce_numbers_to_str=True)]
@@ -76,6 +76,9 @@ class ClaimTest(Strict):
     """Trials whose value is claimed to be equal within `margin`."""
     margin: Number | None = Field(default=None, ge=0)
     """Maximum difference that counts as equal, in the unit of the quantity."""
+    per_seed: Flag = False
+    """With `same_as`: the largest absolute difference of any seed must be within `margin`, instead of the mean difference. For claims of
+    identity, whose differences could cancel in a mean."""
     when: Text = ""
     """Condition of this test, in words: it is part of the verdict."""
 
@@ -111,6 +114,15 @@ class ClaimTest(Strict):
             raise ValueError(f"'largest_over' cannot be combined with '{(*summaries, 'across')[0]}'")
         if self.largest_over is not None and self.quantity not in SHARES:
             raise ValueError(f"'largest_over' requires a quantity of {', '.join(SHARES)}")
+        if self.per_seed and (
+            comparison != "same_as"
+            or self.largest_over
+            or self.across
+            or self.quantity.endswith("_to_target")
+        ):
+            raise ValueError(
+                "'per_seed' requires 'same_as', without 'largest_over', 'across' and times to target"
+            )
         if self.threshold is not None and self.predicts is None:
             raise ValueError("'threshold' requires 'predicts'")
 
@@ -142,7 +154,7 @@ class ClaimTest(Strict):
             case "equals":
                 return (self.equals or 0.0) - margin, (self.equals or 0.0) + margin
             case "same_as":
-                return -margin, margin
+                return (0.0 if self.per_seed else -margin), margin
             case "at_least":
                 return self.at_least or 0.0, math.inf
             case "at_most":
@@ -165,12 +177,11 @@ class ClaimTest(Strict):
 
 def selection_text(selection: Selection) -> str:
     """Return a selection as text: `Adam, batch_size=32`."""
-    parts = [str(selection[name]) for name in PLACES if name in selection]
-    parts += [
-        f"{path.rpartition('.')[2]}={best_text(value) if is_best(value) else as_text(value)}"
-        for path, value in selection.items()
-        if path not in PLACES
-    ]
+    texts = {
+        path: best_text(value) if is_best(value) else as_text(value) for path, value in selection.items()
+    }
+    parts = [texts[name] for name in PLACES if name in texts]
+    parts += [f"{path.rpartition('.')[2]}={text}" for path, text in texts.items() if path not in PLACES]
     return ", ".join(parts) or "all"
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from optbench.report.colours import style
 from optbench.report.figures import Drawing
 from optbench.report.figures._groups import Material, file_stem
-from optbench.report.plots import Axis, Entry, Interval, Label, Mark, Panel, Plot, Points, Row, value_text
-from optbench.report.statements import CAPTION, measurement
+from optbench.report.plots import Axis, Entry, Interval, Label, Mark, Panel, Plot, Points, Row
+from optbench.report.statements import CAPTION, conditions, expected_text, measured_text, measurement
 from optbench.report.text import clean
 
 _SYMBOLS = {"reproduced": "✓ ", "contradicted": "✗ "}
@@ -24,28 +24,22 @@ def drawings(material: Material) -> Iterator[Drawing]:
             stem = file_stem(
                 "statements", str(suite) if material.several_suites else "", str(place + 1) if place else ""
             )
-            rows: list[Any] = own.to_dict("records")
-            names = list(dict.fromkeys(map(_name, rows)))
+            own = own.assign(condition=[clean(text) for text in conditions(own)])
+            names = list(dict.fromkeys(own["condition"]))
             entries = tuple(Entry(name, name, style(0)) for name in names)
-            kinds = own.apply(lambda row: measurement(row)[0], axis=1)
+            kinds = own.apply(lambda row: (measurement(row)[0], row["unit"]), axis=1)
             panels = tuple(
-                _panel(str(kind), of.to_dict("records"), names) for kind, of in own.groupby(kinds, sort=False)
+                _panel(kind, unit, of.to_dict("records"), names)
+                for (kind, unit), of in own.groupby(kinds, sort=False)
             )
             notes = (
                 "Shade: values for which the statement holds. Mark and line: measured, with its 95\u00a0% interval; then the verdict.",
             )
-            caption = f"{CAPTION}: {source}"
-            yield Drawing(
-                stem, caption, str(suite), Plot(str(suite), CAPTION.lower(), notes, panels, entries)
-            )
+            plot = Plot(str(suite), CAPTION.lower(), notes, panels, entries, is_list=True)
+            yield Drawing(stem, f"{CAPTION}: {source}", str(suite), plot)
 
 
-def _name(row: Mapping[Any, Any]) -> str:
-    parts = (row["claim"], row["when"] or row["trials"])
-    return clean(": ".join(filter(None, parts)))
-
-
-def _panel(kind: str, rows: list[dict[Any, Any]], names: list[str]) -> Panel:
+def _panel(kind: str, unit: str, rows: list[dict[Any, Any]], names: list[str]) -> Panel:
     ends = [
         float(row[name])
         for row in rows
@@ -55,13 +49,18 @@ def _panel(kind: str, rows: list[dict[Any, Any]], names: list[str]) -> Panel:
     low, high = min(ends), max(ends)
     pad = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
     low, high = low - pad, high + pad
+    places = [names.index(row["condition"]) for row in rows]
     marks = tuple(
         mark
-        for place, row in enumerate(rows)
-        for mark in _marks(place, names.index(_name(row)), row, low, high)
+        for place, (entry, row) in enumerate(zip(places, rows, strict=True))
+        for mark in _marks(place, entry, row, low, high)
     )
-    labelled = tuple(Row(names.index(_name(row)), _name(row), tuple(_facts(row))) for row in rows)
-    return Panel(Axis(kind, "number", low, high), Axis(""), marks, kind, labelled)
+    labelled = tuple(
+        Row(entry, row["condition"], tuple(_facts(row))) for entry, row in zip(places, rows, strict=True)
+    )
+    format = {"fraction": "percent", "points": "points", "bytes": "bytes"}.get(unit, "number")
+    title = f"{kind} ({unit})" if format == "number" and unit not in ("", "x") else kind
+    return Panel(Axis(title, format, low, high), Axis(""), marks, title, labelled)
 
 
 def _marks(place: int, entry: int, row: Mapping[Any, Any], low: float, high: float) -> Iterator[Mark]:
@@ -75,8 +74,6 @@ def _marks(place: int, entry: int, row: Mapping[Any, Any], low: float, high: flo
 
 
 def _facts(row: Mapping[Any, Any]) -> Iterator[tuple[str, str, str]]:
-    low, high = float(row["measured_low"]), float(row["measured_high"])
-    ends = (low, high) if isfinite(low) and isfinite(high) and low < high else ()
-    yield "measured", value_text(float(row["measured"]), "number", *ends), f"n = {row['n']}"
-    yield "claimed", clean(row["expected"]), ""
+    yield "measured", measured_text(row), f"n = {row['n']}"
+    yield "claimed", clean(expected_text(row)), ""
     yield "verdict", row["verdict"], clean(row["reason"])

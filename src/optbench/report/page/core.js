@@ -72,6 +72,7 @@ function bytes(value) {
 }
 const FORMATS = {
   percent: { unit: " %", tick: (value) => decimal(100 * value, 6), full: (value) => `${(100 * value).toFixed(2)} %` },
+  points: { unit: " points", tick: (value) => decimal(100 * value, 6), full: (value) => `${(100 * value).toFixed(2)} points` },
   share: { unit: "", tick: (value) => decimal(value, 6), full: (value) => decimal(value) },
   number: { unit: "", tick: (value) => decimal(value, 6), full: (value) => decimal(value, 4) },
   bytes: { unit: "", tick: bytes, full: bytes },

@@ -38,8 +38,8 @@ from optbench.report.plots import (
     Points,
     Rule,
     Stack,
-    byte_unit,
 )
+from optbench.report.text import byte_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,9 @@ _LOOKS: Mapping[str, Mapping[str, Any]] = {
 }
 _PART: dict[str, Any] = {"edgecolor": "#54616a", "linewidth": 0.4}
 _LANE = 6.8 / 72  # inches, of marks above the frame
-_NAMES, _PANELED_NAMES = 1.35, 1.5  # inches, of the names of rows
+_NAMES, _PANELED_NAMES, _LISTED_NAMES = 1.35, 1.5, 2.2  # inches, of the names of rows
+_LIST = 5.2  # inches, of a figure whose panels are below each other
+_STACKED, _STACKED_NAMES = 5.2, 2.3  # inches, of figures whose panels are below each other
 
 
 def draw(plot: Plot) -> Figure:
@@ -64,7 +66,7 @@ def draw(plot: Plot) -> Figure:
     panels = [panel for panel in plot.panels if panel.in_files]
     figure, frames = _sheet(plot, panels)
     for axes, panel in zip(frames, panels, strict=True):
-        _frame(axes, panel, is_first=axes is frames[0])
+        _frame(axes, panel, is_first=axes is frames[0], is_listed=plot.is_list)
         for mark in panel.marks:
             DRAW[type(mark)](axes, mark, plot, panel)
         for axis, described in ((axes.xaxis, panel.x), (axes.yaxis, panel.y)):
@@ -78,6 +80,14 @@ def draw(plot: Plot) -> Figure:
 
 def _sheet(plot: Plot, panels: Sequence[Panel]) -> tuple[Figure, list[Axes]]:
     first = panels[0]
+    if plot.is_list:
+        listed = [_listed_names(panel) for panel in panels]
+        heights = [each.row * len(each.labels) + 0.06 for each in listed]
+        left = max(each.width for each in listed) + 0.18
+        title = f"{plot.place}: {plot.title}"
+        return sheet(
+            title, plot.notes, size=(_LIST, 0), left=left, right=0.15, titled_panels=True, heights=heights
+        )
     lanes = [mark.y if isinstance(mark, Interval) else max(mark.y) for panel in panels for mark in panel.marks
              if isinstance(mark, Interval | Points) and mark.above]  # fmt: skip
     cells = [mark for mark in first.marks if isinstance(mark, Cells)]
@@ -109,19 +119,23 @@ def _sheet(plot: Plot, panels: Sequence[Panel]) -> tuple[Figure, list[Axes]]:
     return sheet(title, notes, legend, panels=len(panels), size=size, titled_panels=titled, **settings)
 
 
+def _listed_names(panel: Panel) -> RowNames:
+    return row_names(_names([panel]), _LISTED_NAMES, 0.34)
+
+
 def _names(panels: Sequence[Panel]) -> list[str]:
     return [f"{row.name} {TOP}" if row.is_top else row.name for row in panels[0].rows]
 
 
-def _frame(axes: Axes, panel: Panel, *, is_first: bool) -> None:
+def _frame(axes: Axes, panel: Panel, *, is_first: bool, is_listed: bool) -> None:
     """Set axes, labels and title of a panel."""
     if panel.title:
         wide = _inches(axes)
         title = fitted(panel.title + _in_unit(panel), TEXT_SIZE, wide + 0.15)
         axes.set_title(title, fontsize=TEXT_SIZE, loc="left", pad=4)
     if panel.rows:
-        named: RowNames = row_names(_names([panel]), _PANELED_NAMES if panel.title else _NAMES, 0.2)
-        name_rows(axes, named)
+        most = _PANELED_NAMES if panel.title else _NAMES
+        name_rows(axes, _listed_names(panel) if is_listed else row_names(_names([panel]), most, 0.2))
         if any(isinstance(mark, Label) and mark.x is not None for mark in panel.marks):
             axes.set_ylim(len(panel.rows) - 0.3, -0.5)  # room for the labels of the last row
         axes.locator_params(axis="x", nbins=max(2, min(7, int(_inches(axes) / 0.3))))
@@ -134,7 +148,7 @@ def _frame(axes: Axes, panel: Panel, *, is_first: bool) -> None:
             return
         if is_first:
             axes.set_ylabel(panel.y.label + _unit(panel.y))
-    if not is_first:
+    if not is_first and not is_listed:
         axes.tick_params(axis="y", labelleft=False)
 
 

@@ -58,6 +58,7 @@ _SETTINGS: dict[str, Any] = {
 _CAPTIONS = ContextVar("captions", default=True)
 _ROW = 0.135  # of a legend
 _MORE = 0.12  # of each further line of a label
+_BETWEEN = 0.3  # below each of several panels: its ticks
 _SHORT = 1.75  # names in a legend of many
 
 
@@ -101,10 +102,12 @@ def sheet(
     titled_panels: bool = False,
     below: float = 0.4,
     above: float = 0.0,
+    heights: Sequence[float] = (),
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure of width `size[0]` (inches), as high as panels of height `size[1]`, legend and note need, and its panels.
 
-    `legend`: handles with their labels.
+    `legend`: handles with their labels. `heights` (inches): panels of these heights are below each other, instead of `panels` beside
+    each other.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -116,15 +119,18 @@ def sheet(
     columns = _columns(legend, room)
     head = label_lines([title], TITLE_SIZE, room / 1.12, 2)[0] if captions else ""
     top = (0.27 + 0.13 * head.count("\n") if captions else 0.08) + (0.17 if titled_panels else 0) + above
+    if heights:
+        below = _BETWEEN
+        high = sum(heights) + (_BETWEEN + 0.17) * (len(heights) - 1)
     bottom = below + _legend_height(legend, columns) + len(lines) * 0.115 + 0.06
     total = top + high + bottom
     figure = Figure(figsize=(wide, total))
     FigureCanvasAgg(figure)
     each = (wide - left - right - gap * (panels - 1)) / panels
-    axes = [
-        figure.add_axes(((left + n * (each + gap)) / wide, bottom / total, each / wide, high / total))
-        for n in range(panels)
-    ]
+    ends = [bottom + high - sum(heights[: n + 1]) - n * (_BETWEEN + 0.17) for n in range(len(heights))]
+    places = [(left, end, each, tall) for end, tall in zip(ends, heights, strict=True)]
+    places = places or [(left + n * (each + gap), bottom, each, high) for n in range(panels)]
+    axes = [figure.add_axes((x / wide, y / total, w / wide, h / total)) for x, y, w, h in places]
     figure.text(
         0.1 / wide, 1 - 0.06 / total, head, va="top", fontsize=TITLE_SIZE, fontweight="bold", color=INK
     )
