@@ -6,11 +6,14 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+#: files of results folders: the plan, or the archive that contains it (`optbench pack`)
+_RESULTS = ("plan.json", "records.tar.xz")
+
 
 def revision(folder: str) -> dict[str, Any]:
     """Return the git revision of the suite's repository and whether tracked files had uncommitted changes; empty outside of one.
 
-    Results folders (those with a plan) don't count as changes: a run writes them, and they do not influence results.
+    Results folders (those with a plan or an archive) don't count as changes: a run writes them, and they do not influence results.
     """
 
     def git(*arguments: str) -> str:
@@ -31,4 +34,4 @@ def revision(folder: str) -> dict[str, Any]:
 
 def _in_results(path: Path, top: Path) -> bool:
     inside = path.relative_to(top).parents
-    return any((top / folder / "plan.json").is_file() for folder in inside)
+    return any((top / folder / name).is_file() for folder in inside for name in _RESULTS)

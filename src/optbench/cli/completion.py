@@ -130,7 +130,7 @@ def _is_suite(entry: os.DirEntry[str]) -> bool:
 
 
 def _holds_results(entry: os.DirEntry[str]) -> bool:
-    return os.path.isfile(os.path.join(entry.path, "plan.json"))
+    return any(os.path.isfile(os.path.join(entry.path, name)) for name in ("plan.json", "records.tar.xz"))
 
 
 def _suite_data(ctx: typer.Context) -> Iterator[Mapping[str, Any]]:

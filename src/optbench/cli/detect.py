@@ -8,6 +8,7 @@ from optbench.cli.printing import print_report
 from optbench.errors import OptbenchError, Problem
 from optbench.report.detect import detect_report
 from optbench.store import Results, SuiteFolder, make_plan, read
+from optbench.store.archive import has_records
 from optbench.suite.load import Loaded
 from optbench.suite.plan import plan
 
@@ -16,7 +17,7 @@ def show_seeds_needed(loaded: Loaded, folder: SuiteFolder, delta: float) -> None
     """Print the table, by the suite as it is written now. Raises `OptbenchError` if nothing of it has run."""
     from dataclasses import replace
 
-    if not any(folder.trials.glob("*.jsonl")):
+    if not has_records(folder.path):
         message = (
             f"'{loaded.name}' has no results yet: run at least two seeds of each entry to estimate the spread"
         )

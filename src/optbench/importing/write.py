@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from optbench.errors import OptbenchError, Problem
 from optbench.events import Event
 from optbench.store import SuiteFolder, make_plan
+from optbench.store.archive import has_records
 from optbench.store.files import sync_all
 from optbench.suite.types import Component, Duration, Optimizer, Rule, Suite, Target, Trial, Workload
 
@@ -72,6 +73,7 @@ def write(
     folder.create()
     with folder.lock():
         _only_imported(folder)
+        folder.unpack()
         suite = _suite(source, workloads, runs)
         trials = _trials(source, suite, runs)
         plan = make_plan(
@@ -94,7 +96,7 @@ def write(
 
 def _only_imported(folder: SuiteFolder) -> None:
     plan = folder.read_plan()
-    measured = "imported" not in plan.provenance if plan is not None else any(folder.trials.glob("*.jsonl"))
+    measured = "imported" not in plan.provenance if plan is not None else has_records(folder.path)
     if measured:
         message = "contains results measured by optbench: use another --name, or another --results"
         raise OptbenchError(Problem(message, file=str(folder.path)))

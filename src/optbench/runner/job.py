@@ -14,6 +14,8 @@ from optbench.catalog.stackable import why_plain
 from optbench.errors import OptbenchError, Problem, nearest
 from optbench.runner.options import RunOptions
 from optbench.store import StoredSuite, SuiteFolder
+from optbench.store.archive import has_record, has_records
+from optbench.store.log import read_log
 from optbench.suite.plan import plan
 from optbench.suite.types import Trial
 
@@ -68,11 +70,18 @@ def check_distinct_folders(jobs: Sequence[Job]) -> None:
 
 
 def pending_trials(job: Job, message: Callable[[str], None]) -> list[Trial]:
-    """Return the trials that are not complete, in running order. `message` reports repaired files."""
+    """Return the trials that are not complete, in running order. `message` reports repaired files.
+
+    Archived records are not changed: the run unpacks the archive if any trial is pending.
+    """
     pending = []
     for trial in job.wanted:
         path = job.folder.trial_path(trial)
         there = path.exists()
+        if not there and has_record(path):
+            if not read_log(path).is_complete:
+                pending.append(trial)
+            continue
         begun = job.folder.reopen_trial(trial)
         if begun is None and there:
             message(f"note: {path}: its first line is incomplete: moved to superseded/, the trial restarts")
@@ -102,7 +111,7 @@ def _plan(loaded: Loaded, folder: SuiteFolder, stored: StoredSuite, data: str | 
         return identified_by_data(trials, data_root(data))
 
     suite = loaded.suite
-    if not (suite.tuning or suite.sensitivity) or not any(folder.trials.glob("*.jsonl")):
+    if not (suite.tuning or suite.sensitivity) or not has_records(folder.path):
         return identified(plan(loaded, None, why_plain))
     from optbench.runner.adaptive_plan import adaptive_plan
 

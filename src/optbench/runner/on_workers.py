@@ -36,6 +36,7 @@ def run_on_workers(
         if not summary.ended:
             observer.message(already_measured(job))
         return
+    job.folder.unpack()
     WorkList.of(pending, job.folder, options).write(job.folder)
     path = job.folder.path.resolve()
     active: Callable[[], bool] = lambda: True  # noqa: E731

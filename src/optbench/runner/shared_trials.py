@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from optbench.runner.job import Job
 from optbench.store import SuiteFolder
+from optbench.store.archive import has_record
 
 
 def copy_shared_trials(job: Job, earlier: Sequence[SuiteFolder]) -> int:
@@ -15,7 +16,7 @@ def copy_shared_trials(job: Job, earlier: Sequence[SuiteFolder]) -> int:
     """
     copied = 0
     for trial in job.wanted:
-        if job.folder.trial_path(trial).exists():
+        if has_record(job.folder.trial_path(trial)):
             continue
         copied += any(job.folder.copy_trial(trial, other) for other in earlier)
     return copied

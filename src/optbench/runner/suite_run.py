@@ -68,6 +68,7 @@ def run_job(
             refuse_held(job.folder)
         dispatcher = Dispatcher(executor, job.folder, settings, stop, options.stall_seconds)
         if options.fresh:
+            _unpack(job, observer)
             for trial in job.wanted:
                 job.folder.set_aside(trial)
         while True:
@@ -128,6 +129,8 @@ def _run_pending(
     if pending and not options.allow_mixed:
         _refuse_unequal(slots)
         refuse_to_mix(job.stored, {trial.config_id for trial in job.planned}, environment)
+    if pending:
+        _unpack(job, observer)
     write_plan(job, options)
     timed = [trial for trial in pending if not trial.point]
     with observer.round(
@@ -138,6 +141,13 @@ def _run_pending(
         if swept := [trial for trial in pending if trial.point]:
             summary.add(dispatcher.run_sweep(swept, sweep_slots, listener))
     return True
+
+
+def _unpack(job: Job, observer: Observer) -> None:
+    if trials := job.folder.unpack():
+        observer.message(
+            f"Unpacked the records of {counted(trials, 'trial')}: `optbench pack {job.folder.path}` packs them again"
+        )
 
 
 def _sweep_slots(slots: Sequence[Slot], options: RunOptions) -> list[Slot]:

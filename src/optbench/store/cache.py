@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from optbench.events import Record
+from optbench.store.archive import ARCHIVE, record_file
 from optbench.version import __version__
 
 if TYPE_CHECKING:
@@ -96,15 +97,22 @@ def _place(folder: Path) -> Path | None:
     if os.environ.get("OPTBENCH_CACHE", "").lower() in ("off", "0", "no"):
         return None
     try:
-        with os.scandir(folder / "trials") as files:
-            if sum(file.stat().st_size for file in files if file.name.endswith(".jsonl")) < _LEAST_BYTES:
-                return None
+        if _record_bytes(folder) < _LEAST_BYTES:
+            return None
         key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:24]
     except OSError:
         return None
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("optbench")) / "reports" / f"{key}.pickle"
+
+
+def _record_bytes(folder: Path) -> int:
+    """Return the bytes of the single files of trials, and of the archive, uncompressed about ten times as large."""
+    with contextlib.suppress(FileNotFoundError):
+        return 10 * (folder / ARCHIVE).stat().st_size
+    with os.scandir(folder / "trials") as files:
+        return sum(file.stat().st_size for file in files if file.name.endswith(".jsonl"))
 
 
 def _signature() -> tuple[Any, ...]:
@@ -148,7 +156,7 @@ def _save(place: Path, kept: dict[str, tuple[Stamp, TrialLog]]) -> None:
 
 def _stamp(file: Path) -> Stamp | None:
     try:
-        found = file.stat()
+        found = record_file(file).stat()
     except OSError:
         return None
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino

@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 from optbench.errors import OptbenchError, Problem
 from optbench.events import Event
+from optbench.store.archive import has_record, read_record, read_stored_plan, record_paths, unpack
 from optbench.store.files import explained, folder_name, make_folder, slug, sweep, sync_folder, write_whole
-from optbench.store.input_files import read_file
 from optbench.store.journal import TrialFile, whole_text
 from optbench.store.lock import locked
+from optbench.store.log import read_log
 from optbench.store.plan_content import check_plan
 from optbench.store.records import FORMAT, Corrupt, check_format, from_json, to_line
 from optbench.suite.types import Suite, Trial
@@ -99,8 +100,7 @@ def trial_name(trial: Trial, attempt: int = 1) -> str:
 
 def _is_complete(path: Path) -> bool:
     try:
-        with TrialFile.open(path) as file:
-            return file.is_complete
+        return read_log(path).is_complete
     except OptbenchError:
         return False
 
@@ -139,6 +139,12 @@ class SuiteFolder:
             sweep(self.trials)
             yield
 
+    def unpack(self) -> int:
+        """Restore the single files of records in the archive of `optbench pack`. Return the number of trials. Hold the lock."""
+        done = unpack(self.path)
+        make_folder(self.trials)
+        return done.trials if done is not None else 0
+
     def trial_path(self, trial: Trial, attempt: int = 1) -> Path:
         return self.trials / trial_name(trial, attempt)
 
@@ -161,7 +167,7 @@ class SuiteFolder:
         """Return the trial's file if it exists. A file without a complete first line is moved to `superseded/`."""
         path = self.trial_path(trial)
         try:
-            begun = b"\n" in read_file(path, self.path)
+            begun = b"\n" in read_record(path)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -178,7 +184,7 @@ class SuiteFolder:
         """
         path, text = self.trial_path(trial), whole_text(trial, events)
         try:
-            known = read_file(path, self.path) if path.exists() else None
+            known = read_record(path) if path.exists() else None
         except OSError as error:
             raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
         if known == text.encode("utf-8", "backslashreplace"):
@@ -189,11 +195,12 @@ class SuiteFolder:
     def copy_trial(self, trial: Trial, source: SuiteFolder) -> bool:
         """Copy the records of a trial with the same id, of all attempts, from another folder. Return whether it was complete there."""
         first = source.trial_path(trial)
-        if not first.is_file() or not _is_complete(first):
+        if not has_record(first) or not _is_complete(first):
             return False
-        for path in (first, *sorted(source.trials.glob(f"*--{trial.id}--attempt*.jsonl"))):
+        marker = f"--{trial.id}--attempt"
+        for path in (first, *(path for path in record_paths(source.path) if marker in path.name)):
             try:
-                head, _, events = read_file(path, source.path).decode("utf-8").partition("\n")
+                head, _, events = read_record(path).decode("utf-8").partition("\n")
             except OSError as error:
                 raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
             header = from_json(head) | {"trial": trial.model_dump(mode="json", exclude={"folder"})}
@@ -222,7 +229,7 @@ class SuiteFolder:
             aside = self.path / "superseded"
             aside.mkdir(exist_ok=True)
             number = 1
-            while (goal := aside / f"{path.stem}--{number}.jsonl").exists():
+            while has_record(goal := aside / f"{path.stem}--{number}.jsonl"):
                 number += 1
             path.rename(goal)
             sync_folder(self.trials)
@@ -241,7 +248,7 @@ class SuiteFolder:
         """Return the plan, None if there is none. Raises `OptbenchError` if it is damaged or written by a newer optbench."""
         path = self.path / "plan.json"
         try:
-            content = from_json(read_file(path, self.path, _MAX_PLAN_BYTES))
+            content = from_json(read_stored_plan(self.path, _MAX_PLAN_BYTES))
             check_format(content, str(path))
             check_plan(content)
             return Plan(

@@ -10,8 +10,8 @@ from typing import Any
 
 from optbench.errors import OptbenchError, Problem
 from optbench.events import Evaluated, Event, Finished, Progressed, Resumed, Started
+from optbench.store.archive import read_record
 from optbench.store.files import explained, write_whole
-from optbench.store.input_files import read_file
 from optbench.store.records import (
     FORMAT,
     Corrupt,
@@ -70,7 +70,7 @@ class TrialFile:
     def open(cls, path: Path) -> TrialFile:
         """Open an existing file and truncate an incomplete last line. Raises `OptbenchError` if damaged or newer."""
         try:
-            content = read_file(path, path.parent.parent)
+            content = read_record(path)
         except OSError as error:
             raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
         whole = content[: content.rfind(b"\n") + 1]

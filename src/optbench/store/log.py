@@ -10,8 +10,8 @@ from typing import Any
 
 from optbench.errors import OptbenchError, Problem
 from optbench.events import Evaluated, Finished, Resumed, Started
+from optbench.store.archive import read_record
 from optbench.store.evaluations import Evaluations
-from optbench.store.input_files import read_file
 from optbench.store.journal import is_final, read_header
 from optbench.store.records import Corrupt, to_events
 
@@ -61,7 +61,7 @@ class TrialLog:
 def read_log(path: Path) -> TrialLog:
     """Return the parsed file. An incomplete last line is skipped. Raises `OptbenchError` if it is damaged or newer."""
     try:
-        lines = read_file(path, path.parent.parent).split(b"\n")
+        lines = read_record(path).split(b"\n")
     except OSError as error:
         raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
     del lines[-1]  # empty, or torn by a kill

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from optbench.errors import OptbenchError, Problem
+from optbench.store.archive import has_results, unpack
 from optbench.store.files import explained, folder_name, make_folder, sync_folder
 from optbench.store.folder import Plan, SuiteFolder
 from optbench.store.input_files import read_file
@@ -121,7 +122,7 @@ def _merge(name: str, suites: list[SuiteResults], folder: Path, *, allow_mixed: 
         )
         raise OptbenchError(Problem(message, file=str(folder)))
     there = [suite for suite in suites if suite.path.resolve() == folder.resolve()]
-    if not there and _holds_results(folder):
+    if not there and has_results(folder):
         there = list(read([folder]).suites)
     ordered = [*there, *(suite for suite in suites if suite not in there)]
     problems: list[Problem] = []
@@ -146,10 +147,6 @@ def _merge(name: str, suites: list[SuiteResults], folder: Path, *, allow_mixed: 
     )
 
 
-def _holds_results(folder: Path) -> bool:
-    return (folder / "plan.json").is_file() or any((folder / "trials").glob("*.jsonl"))
-
-
 def _copy(merge: Merge, staged: SuiteFolder) -> None:
     """Write everything missing in the destination to `staged`, synced to disk."""
     staged.create()
@@ -172,6 +169,8 @@ def _move(merge: Merge, staged: SuiteFolder) -> None:
         return
     goal.create()
     with goal.lock():
+        if merge.copies or merge.aside:
+            unpack(goal.path)
         _copy_aside(sorted((staged.path / "superseded").glob("*.jsonl")), goal.path / "superseded")
         for trial in merge.copies:
             known = goal.trials / trial.name

@@ -9,8 +9,8 @@ from typing import Any
 
 from optbench.errors import OptbenchError, Problem
 from optbench.events import FINGERPRINT, Started
+from optbench.store.archive import read_record, record_paths
 from optbench.store.folder import Plan, Row
-from optbench.store.input_files import read_file
 from optbench.store.log import read_log
 from optbench.store.read import SuiteResults
 
@@ -33,7 +33,7 @@ class Trial:
         return self.path.name
 
     def content(self) -> bytes:
-        return read_file(self.path, self.path.parent.parent)
+        return read_record(self.path)
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ def check_source(suite: SuiteResults) -> Source:
     problems = [replace(p, message=p.message.removesuffix("; file skipped")) for p in suite.warnings]
     named = {problem.file for problem in problems}
     trials = []
-    for path in sorted((suite.path / "trials").glob("*.jsonl")):
+    for path in record_paths(suite.path):
         if str(path) in named:
             continue
         try:
             log = read_log(path)
-            torn = not read_file(path, suite.path).endswith(b"\n")
+            torn = not read_record(path).endswith(b"\n")
         except OSError as error:
             problems.append(Problem(f"cannot read: {error.strerror}", file=str(path)))
             continue
@@ -70,7 +70,7 @@ def check_source(suite: SuiteResults) -> Source:
             Trial((log.id, log.attempt), log.config_id, path, bool(log.trial.get("point")), log.started)
         )
     aside = []
-    for path in sorted((suite.path / "superseded").glob("*.jsonl")):
+    for path in record_paths(suite.path, "superseded"):
         try:
             if whole_lines(path):
                 read_log(path)
@@ -86,7 +86,7 @@ def check_source(suite: SuiteResults) -> Source:
 
 def whole_lines(path: Path) -> bytes:
     """Return the records of a file, without an incomplete last one. Raises `OSError`."""
-    content = read_file(path, path.parent.parent)
+    content = read_record(path)
     return content[: content.rfind(b"\n") + 1]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from optbench.errors import OptbenchError, Problem
+from optbench.store.archive import has_results, record_paths
 from optbench.store.attempts import settled
 from optbench.store.cache import Stamp, read_before
 from optbench.store.folder import Plan, SuiteFolder
@@ -91,7 +92,7 @@ def _read_suite(path: Path, memory: dict[str, tuple[Stamp, TrialLog]] | None = N
         return shared(read_log(file), parts)
 
     with read_before(path, memory) as cache:
-        for file in sorted((path / "trials").glob("*.jsonl")):
+        for file in record_paths(path):
             try:
                 log = cache.log(file) or cache.read(file, parse)
             except NewerFormat:
@@ -124,15 +125,11 @@ def _unique_names(suites: list[SuiteResults]) -> Iterator[SuiteResults]:
 
 def suite_folders(path: Path) -> list[Path]:
     """Return the folders with the results of one suite each: the path itself or those in it; empty if there are none."""
-    if _is_suite_folder(path):
+    if has_results(path):
         return [path]
     if not path.is_dir():
         return []
-    return sorted(child for child in path.iterdir() if _is_suite_folder(child))
-
-
-def _is_suite_folder(path: Path) -> bool:
-    return (path / "plan.json").is_file() or any((path / "trials").glob("*.jsonl"))
+    return sorted(child for child in path.iterdir() if has_results(child))
 
 
 def _nothing(path: Path) -> str:
@@ -143,7 +140,7 @@ def _nothing(path: Path) -> str:
     if path.is_file():
         return f"a file: {expected}"
     for near in (path.parent, path.parent.parent):
-        if _is_suite_folder(near):
+        if has_results(near):
             return f"no results here: {expected}; did you mean '{near}'?"
     below = [child for child in sorted(path.iterdir()) if child.is_dir() and suite_folders(child)]
     hint = f"; did you mean '{below[0]}'?" if below else ""

@@ -34,6 +34,7 @@ from optbench.report import check_format, render_report
 from optbench.report.published import published_report
 from optbench.runner.suite_check import check_suites
 from optbench.store import Results, SuiteFolder, SuiteResults, make_plan, read
+from optbench.store.archive import has_records
 from optbench.suite.plan import plan
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _measured(loaded: Loaded, trials: Sequence[Trial], results: Path, *, all_see
     """Return what is stored of the suite, by the present plan of the file, with the seeds of the last run."""
     folder = SuiteFolder.of(results, loaded.name)
     plan = make_plan(loaded.name, loaded.suite, trials)
-    if not any(folder.trials.glob("*.jsonl")):
+    if not has_records(folder.path):
         return SuiteResults(loaded.name, folder.path, plan, ())
     [stored] = read([folder.path], all_seeds=all_seeds).suites
     seeds = stored.plan.seeds if stored.plan is not None else plan.seeds

@@ -14,6 +14,7 @@ from optbench.cli.live.board import Board
 from optbench.errors import OptbenchError
 from optbench.events import Evaluated, Finished
 from optbench.store import Results, SuiteResults, TrialLog, read
+from optbench.store.archive import ARCHIVE, has_results
 from optbench.store.holder import Holder, holder
 from optbench.store.records import NewerFormat
 from optbench.suite.types import Trial
@@ -101,7 +102,7 @@ def new_events(before: Look | None, now: Look) -> Iterator[tuple[Trial, Evaluate
 def _suite_folders(path: Path) -> Iterator[Path]:
     with contextlib.suppress(OSError):
         for folder in (path, *sorted(path.iterdir())):
-            if (folder / "plan.json").is_file() or (folder / "run.lock").is_file():
+            if has_results(folder) or (folder / "run.lock").is_file():
                 yield folder
 
 
@@ -114,7 +115,7 @@ def _written(folder: Path) -> float:
 def _signs(folder: Path) -> object:
     """Return a value that changes when a record is written or a file is created or moved."""
     found = []
-    for path in (folder / "plan.json", *(folder / "trials").glob("*.jsonl")):
+    for path in (folder / "plan.json", folder / ARCHIVE, *(folder / "trials").glob("*.jsonl")):
         with contextlib.suppress(OSError):
             state = path.stat()
             found.append((path.name, state.st_ino, state.st_size, state.st_mtime_ns))

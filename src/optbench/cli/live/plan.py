@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 
 from optbench.catalog.stackable import why_plain
@@ -12,6 +11,7 @@ from optbench.console import wrapped
 from optbench.errors import OptbenchError
 from optbench.plurals import counted
 from optbench.store import SuiteFolder, TrialLog
+from optbench.store.archive import record_paths
 from optbench.store.folder import trial_name
 from optbench.store.read import read_log
 from optbench.suite.axes import cell_name
@@ -108,10 +108,7 @@ def count(trials: Sequence[Trial]) -> str:
 
 def stored_logs(folder: SuiteFolder, wanted: Sequence[Trial]) -> dict[str, TrialLog]:
     """Return the stored logs of these trials by id, without unreadable files."""
-    try:
-        there = set(os.listdir(folder.trials))
-    except OSError:
-        there = set()
+    there = {path.name for path in record_paths(folder.path)}
     found = {}
     for trial in wanted if there else ():
         if (name := trial_name(trial)) in there:
