@@ -53,8 +53,8 @@ def test_reports_of_a_packed_folder_are_the_same(folder: Path) -> None:
     assert "6 trials packed in records.tar.xz" in done.stdout
     assert sorted(path.name for path in folder.iterdir()) == [ARCHIVE, "run.lock"]
     assert told(folder) == before
-    for command in ("report", "records", "compare", "watch"):
-        options: list[str | Path] = {"watch": ["--once"], "compare": [folder]}.get(command, [])
+    for command in ("report", "records", "watch"):
+        options = ["--once"] if command == "watch" else []
         shown = optbench(command, folder, *options, cwd=folder.parent)
         assert (shown.returncode, shown.stderr) == (0, ""), command
         assert "Adam" in shown.stdout
@@ -173,14 +173,7 @@ def test_a_damaged_archive_is_an_error_that_names_it(folder: Path, damage, reaso
     path.write_bytes(damage(path.read_bytes()))
     if "more than" in reason:
         monkeypatch.setattr(archive, "MAX_UNPACKED_BYTES", 1000)
-    for command in (
-        ["report"],
-        ["records"],
-        ["compare", str(folder)],
-        ["pack"],
-        ["pack", "--unpack"],
-        ["merge", "--into", "all"],
-    ):
+    for command in (["report"], ["pack"], ["pack", "--unpack"], ["merge", "--into", "all"]):
         done = optbench(command[0], folder, *command[1:], cwd=folder.parent)
         words = " ".join(done.stderr.split())
         assert done.returncode == 2, command

@@ -88,12 +88,13 @@ def pack(folder: Path) -> Packed | None:
 
     The caller holds the lock. Files are removed after the archive was synced to disk and read back.
     """
+    archived = _members(folder)
     files = {path.relative_to(folder).as_posix(): path for path in _single_files(folder)}
     if not files:
         return None
     goal = folder / ARCHIVE
     try:
-        content = dict(_members(folder)) | {name: _file(path, folder) for name, path in files.items()}
+        content = dict(archived) | {name: _file(path, folder) for name, path in files.items()}
         unpacked = sum(len(data) for data, _ in content.values())
         if unpacked > MAX_UNPACKED_BYTES:
             message = (
