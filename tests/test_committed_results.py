@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from optbench.store.archive import has_results, read_record, record_paths
+
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = sorted(plan.parent for plan in (ROOT / "results").glob("*/plan.json"))
+FOLDERS = sorted(folder for folder in (ROOT / "results").iterdir() if has_results(folder))
 
 
 def environments(folder: Path) -> list[dict[str, Any]]:
-    records = (json.loads(line) for path in (folder / "trials").glob("*.jsonl") for line in path.open())
+    records = (json.loads(line) for path in record_paths(folder) for line in read_record(path).splitlines())
     return [r["environment"] for r in records if r["record"] in ("started", "resumed")]
 
 
@@ -33,4 +35,5 @@ def test_trials_are_of_one_revision_without_uncommitted_changes(folder: Path) ->
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_nothing_is_left_that_a_report_would_not_show(folder: Path) -> None:
     assert not list(folder.glob("superseded/*"))
+    assert not record_paths(folder, "superseded")
     assert not list(folder.glob("checkpoints/*"))
