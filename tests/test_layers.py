@@ -103,11 +103,11 @@ DEFERRED = {
     ("optbench.cli.commands.steps", "optbench.engine"): "torch",
     ("optbench.cli.commands.verdicts", "optbench.engine.state_multiples"): "torch",
     ("optbench.cli.commands.verify", "optbench.verify"): "torch",
+    ("optbench.cli.completion", "optbench.catalog.lookup"): "help pages, which show no completions, load twice as fast",
+    ("optbench.cli.completion", "optbench.suite.yaml_source"): "YAML, as above",
     ("optbench.cli.printing", "optbench.report.figures"): "pandas",
     ("optbench.executor.worker", "optbench.executor"): "torch, which only workers load",
-    ("optbench.report", "optbench.report.build"): "pandas",
-    ("optbench.report", "optbench.report.figures"): "pandas",
-    ("optbench.report", "optbench.report.leaderboard"): "pandas",
+    ("optbench.report", "optbench.report"): "pandas",
     ("optbench.runner.job", "optbench.runner.adaptive_plan"): "pandas",
 }
 
@@ -156,3 +156,17 @@ def test_nothing_but_the_trials_processes_loads_torch(arguments: list[str], tmp_
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_help_pages_import_no_libraries_that_load_slowly() -> None:
+    code = (
+        "import sys; from optbench.cli.entry import app; from typer.main import get_command\n"
+        "for name in get_command(app).commands:\n"
+        "    try: app([name, '--help'], standalone_mode=False)\n"
+        "    except SystemExit: pass\n"
+        "slow = {'torch', 'pandas', 'scipy', 'numpy', 'matplotlib', 'pydantic', 'msgspec', 'yaml', 'rich'}\n"
+        "sys.exit(str(slow & sys.modules.keys()) if slow & sys.modules.keys() else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Write a first suite" in done.stdout

@@ -1,4 +1,4 @@
-"""The command group. A command is a file in `commands/`, imported only when the command is used.
+"""The command group. A command is a file in `commands/`, imported only when the command runs.
 
 A command's name is that of its file, without a trailing underscore. The file has a docstring, which is its manual page, a constant
 `PLACE` (its heading in `optbench --help` and its position there), and a function of the same name as the file, or a Typer `app` of several
@@ -38,7 +38,7 @@ class LazyGroup(Group):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         listed = self.commands.get(cmd_name)
-        return _load(listed) if listed is not None else None
+        return _with_parameters(listed) if listed is not None else None
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
         return Group(commands=dict(self.commands), params=self.params).shell_complete(ctx, incomplete)
@@ -57,19 +57,62 @@ def _listed() -> dict[str, Any]:
     return {str(command.name): command for _, _, command in sorted(listed, key=lambda each: each[:2])}
 
 
-def _load(listed: Any) -> Any:
-    """Import the file of a command. Return the command with its parameters."""
+def _with_parameters(listed: Any) -> Any:
+    """Return a command with its parameters. Its file is imported when the command is called, which help and completion do not do."""
     name = listed.name
     stem = name if (_FOLDER / f"{name}.py").exists() else f"{name}_"
-    module = import_module(f"optbench.cli.commands.{stem}")
-    several = getattr(module, "app", None)
-    commands = several or typer.Typer(add_completion=False, rich_markup_mode=None)
-    if several is None:
-        commands.command(name, help=module.__doc__, cls=Command)(getattr(module, stem))
-    command = get_command(commands)
-    command.name, command.help = name, listed.help
-    command.rich_help_panel = listed.rich_help_panel  # type: ignore[attr-defined]
+    command = _typer_command(_signatures(stem), stem)
+    command.name, command.help, command.rich_help_panel = name, listed.help, listed.rich_help_panel
+    for each in getattr(command, "commands", {"": command}).values():
+        each.callback = _importing_callback(stem, each.name)
     return command
+
+
+def _importing_callback(stem: str, name: str) -> Any:
+    def callback(**parameters: Any) -> Any:
+        command = _typer_command(vars(import_module(f"optbench.cli.commands.{stem}")), stem)
+        return getattr(command, "commands", {}).get(name, command).callback(**parameters)
+
+    return callback
+
+
+def _typer_command(names: dict[str, Any], stem: str) -> Any:
+    """Return the command that the global names of its file define."""
+    commands = names.get("app") or typer.Typer(add_completion=False, rich_markup_mode=None)
+    if "app" not in names:
+        commands.command(cls=Command)(names[stem])
+    return get_command(commands)
+
+
+def _signatures(stem: str) -> dict[str, Any]:
+    """Run the parts of a command's file that its parameters depend on, without the other imports. Return the global names."""
+    tree = ast.parse((_FOLDER / f"{stem}.py").read_text(encoding="utf-8"))
+    used, kept = {stem, "app"}, []
+    for node in reversed(tree.body):  # a name is defined above its use
+        if isinstance(node, ast.FunctionDef) and (node.name == stem or "Annotated" in _names(node.args)):
+            node.body = [ast.Pass()] if ast.get_docstring(node) is None else node.body[:1]
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            node.names = [
+                alias for alias in node.names if (alias.asname or alias.name) in used | {"annotations"}
+            ]
+        defined = _defined(node)
+        if not isinstance(node, ast.If) and (not defined or defined & used):
+            kept.append(node)
+            used |= _names(node)
+    tree.body = [node for node in reversed(kept) if getattr(node, "names", True)]
+    names: dict[str, Any] = {"__name__": f"optbench.cli.commands.{stem}"}
+    exec(compile(ast.fix_missing_locations(tree), str(_FOLDER / f"{stem}.py"), "exec"), names)
+    return names
+
+
+def _defined(node: ast.stmt) -> set[str]:
+    if isinstance(node, ast.ClassDef) or (isinstance(node, ast.FunctionDef) and not node.decorator_list):
+        return {node.name}
+    return {target.id for target in getattr(node, "targets", ()) if isinstance(target, ast.Name)}
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
 
 
 app = typer.Typer(

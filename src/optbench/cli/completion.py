@@ -11,10 +11,8 @@ from typing import Any
 import typer
 
 import optbench
-from optbench.catalog.lookup import names
 from optbench.errors import OptbenchError
 from optbench.suite.find import find_all, shipped, shipped_folders
-from optbench.suite.yaml_source import read
 
 Offer = str | tuple[str, str]
 Completer = Callable[[typer.Context, str], list[Offer]]
@@ -56,6 +54,8 @@ def catalog(family: str) -> Completer:
     """The names of one family, with their descriptions."""
 
     def complete(ctx: typer.Context, incomplete: str) -> list[Offer]:
+        from optbench.catalog.lookup import names
+
         # one line each: more would be wrapped, which zsh can't read
         lines = {name: shorten(line, 60, placeholder=" ...") for name, line in names(family).items()}
         return _matching(lines.items(), incomplete)
@@ -134,7 +134,9 @@ def _holds_results(entry: os.DirEntry[str]) -> bool:
 
 
 def _suite_data(ctx: typer.Context) -> Iterator[Mapping[str, Any]]:
-    """The mappings of the suites that the line names; what can't be read is passed over."""
+    """Yield the content of the suites that the line names, without those that cannot be read."""
+    from optbench.suite.yaml_source import read
+
     for name in ctx.args:  # while a value is missing, no argument has its name yet
         try:
             found = [read(path).data for path in find_all(name)[1]]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from optbench.cli import completion
-from optbench.store.read import suite_folders
+from optbench.suite_folders import suite_folders
 
 
 def named_folders(paths: list[Path] | None) -> list[Path] | None:

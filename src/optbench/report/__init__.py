@@ -37,16 +37,16 @@ def render(results: Results, format: str = "terminal") -> str:
 
 def build_report(results: Results) -> Report:
     """Return the comparison of results, which every format shows."""
-    from optbench.report.build import build
+    from optbench.report import build
 
-    return build(results)
+    return build.build(results)
 
 
 def build_leaderboard(results: Results) -> Report:
     """Return the scores over all workloads, by the rules of the AlgoPerf competition."""
-    from optbench.report.leaderboard import build_leaderboard as build
+    from optbench.report import leaderboard
 
-    return build(results)
+    return leaderboard.build_leaderboard(results)
 
 
 def render_report(report: Report, format: str = "terminal") -> str:
@@ -132,11 +132,11 @@ def save_everything(results: Results, folder: Path) -> tuple[Path, ...]:
 
 def _with_figures(report: Report, results: Results, folder: Path) -> tuple[Report, tuple[Path, ...]]:
     """Write the figures; return the report with links to them, and their paths."""
-    from optbench.report.figures import file_drawings, written
+    from optbench.report import figures
 
-    drawn = file_drawings(results, report.table, report.more.get("verdicts"))
+    drawn = figures.file_drawings(results, report.table, report.more.get("verdicts"))
     found = tuple(replace(each, is_captioned=report.captions) for each in drawn)
-    paths = written(found, folder / "figures")
+    paths = figures.written(found, folder / "figures")
     sections = tuple(
         replace(
             section,

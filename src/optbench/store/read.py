@@ -16,6 +16,7 @@ from optbench.store.cache import Stamp, read_before
 from optbench.store.folder import Plan, SuiteFolder
 from optbench.store.log import TrialLog, read_log, shared
 from optbench.store.records import NewerFormat
+from optbench.suite_folders import is_suite_folder, suite_folders
 
 __all__ = ["Results", "StoredSuite", "SuiteResults", "TrialLog", "read", "read_log"]
 
@@ -123,15 +124,6 @@ def _unique_names(suites: list[SuiteResults]) -> Iterator[SuiteResults]:
         yield replace(suite, name=f"{suite.path.resolve().parent.name}/{suite.name}") if twice else suite
 
 
-def suite_folders(path: Path) -> list[Path]:
-    """Return the folders with the results of one suite each: the path itself or those in it; empty if there are none."""
-    if has_results(path):
-        return [path]
-    if not path.is_dir():
-        return []
-    return sorted(child for child in path.iterdir() if has_results(child))
-
-
 def _nothing(path: Path) -> str:
     expected = "expected a folder written by `optbench run`"
     if not path.exists():
@@ -140,7 +132,7 @@ def _nothing(path: Path) -> str:
     if path.is_file():
         return f"a file: {expected}"
     for near in (path.parent, path.parent.parent):
-        if has_results(near):
+        if is_suite_folder(near):
             return f"no results here: {expected}; did you mean '{near}'?"
     below = [child for child in sorted(path.iterdir()) if child.is_dir() and suite_folders(child)]
     hint = f"; did you mean '{below[0]}'?" if below else ""
