@@ -1,124 +1,116 @@
-"""Arguments and options that several commands share."""
+"""Definition of arguments and options, and those that several commands share."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from optbench.cli import completion
 
+
+def argument(metavar: str, help: str, complete: completion.Completer | None = None, **settings: Any) -> Any:
+    """Define an argument. `complete` returns its completions for the shell."""
+    return typer.Argument(metavar=metavar, help=help, autocompletion=complete, **settings)
+
+
+def option(
+    metavar: str, help: str, name: str = "", complete: completion.Completer | None = None, **settings: Any
+) -> Any:
+    """Define an option with a value. Its default name is that of the parameter."""
+    names = (name,) if name else ()
+    return typer.Option(*names, metavar=metavar, help=help, autocompletion=complete, **settings)
+
+
+def flag(name: str, help: str) -> Any:
+    """Define an option without a value."""
+    return typer.Option(name, help=help)
+
+
 Suites = Annotated[
     list[str],
-    typer.Argument(
-        metavar="SUITE...",
-        help="A suite file, a folder of suites, or the name of a shipped suite or folder.",
-        autocompletion=completion.suites,
+    argument(
+        "SUITE...",
+        "A suite file, a folder of suites, or the name of a shipped suite or folder.",
+        complete=completion.suites,
     ),
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
+        "KEY=VALUE",
+        "Override a value of the suite, for example workload.budget.epochs=1. Repeatable.",
         "--set",
-        metavar="KEY=VALUE",
-        help="Override a value of the suite, for example workload.budget.epochs=1. Repeatable.",
-        autocompletion=completion.keys,
+        complete=completion.keys,
     ),
 ]
 Only = Annotated[
     list[str] | None,
-    typer.Option(
-        "--only",
-        metavar="LABEL",
-        help="Run only this optimizer entry. Repeatable.",
-        autocompletion=completion.labels,
-    ),
+    option("LABEL", "Run only this optimizer entry. Repeatable.", "--only", complete=completion.labels),
 ]
-Seeds = Annotated[
-    int | None, typer.Option("--seeds", min=1, metavar="N", help="Use seeds 0 to N-1 instead of the suite's.")
-]
-ResultsRoot = Annotated[
-    Path,
-    typer.Option(
-        "--results",
-        metavar="DIR",
-        help="Parent folder of the suites' results.",
-    ),
-]
+Seeds = Annotated[int | None, option("N", "Use seeds 0 to N-1 instead of the suite's.", "--seeds", min=1)]
+ResultsRoot = Annotated[Path, option("DIR", "Parent folder of the suites' results.", "--results")]
 Data = Annotated[
-    str | None,
-    typer.Option(
-        "--data",
-        metavar="DIR",
-        help="Data folder. Default: $OPTBENCH_DATA, or the user cache folder.",
-    ),
+    str | None, option("DIR", "Data folder. Default: $OPTBENCH_DATA, or the user cache folder.", "--data")
 ]
 AllSeeds = Annotated[
     bool,
-    typer.Option(
+    flag(
         "--all-seeds",
-        help="Include results of seeds that are stored but not in the current plan, for example from earlier runs.",
+        "Include results of seeds that are stored but not in the current plan, for example from earlier runs.",
     ),
 ]
 Device = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        metavar="DEVICE",
-        help="auto, cpu, cuda, cuda:N or mps.",
-        autocompletion=completion.devices,
-    ),
+    str, option("DEVICE", "auto, cpu, cuda, cuda:N or mps.", "--device", complete=completion.devices)
 ]
 Output = Annotated[
     Path | None,
-    typer.Option(
-        "--output",
-        metavar="PATH",
-        help="Write to this file. Its suffix selects the format, unless --format is given.",
+    option(
+        "PATH", "Write to this file. Its suffix selects the format, unless --format is given.", "--output"
     ),
 ]
 TextFormat = Annotated[
     str,
-    typer.Option(
+    option(
+        "FORMAT",
+        f"{completion.alternatives(completion.format_names())}.",
         "--format",
-        metavar="FORMAT",
-        help=f"{completion.alternatives(completion.format_names())}.",
-        autocompletion=completion.formats,
+        complete=completion.formats,
     ),
 ]
 OutputFormat = Annotated[
     str | None,
-    typer.Option(
+    option(
+        "FORMAT",
+        f"{completion.alternatives(completion.format_names())}. Default: the suffix of --output, otherwise terminal.",
         "--format",
-        metavar="FORMAT",
-        help=f"{completion.alternatives(completion.format_names())}. Default: the suffix of --output, otherwise terminal.",
-        autocompletion=completion.formats,
+        complete=completion.formats,
     ),
 ]
 ModelTask = Annotated[
     str | None,
-    typer.Option(
+    option(
+        "TASK",
+        "Task of the model, for example regression. Default: that of the model; classification for models of other packages.",
         "--task",
-        metavar="TASK",
-        help="Task of the model, for example regression. Default: that of the model; classification for models of other packages.",
-        autocompletion=completion.catalog("tasks"),
+        complete=completion.catalog("tasks"),
     ),
 ]
 InputShape = Annotated[
     str | None,
-    typer.Option(
+    option(
+        "C,H,W",
+        "Shape of one input; one number for the context of text. Default: usual for the task; 3,224,224 for torchvision models.",
         "--shape",
-        metavar="C,H,W",
-        help="Shape of one input; one number for the context of text. Default: usual for the task; 3,224,224 for torchvision models.",
     ),
 ]
 Classes = Annotated[
     int | None,
-    typer.Option(
+    option(
+        "N",
+        "Number of classes, tokens or predicted values. Default: usual for the task; 1000 for torchvision models.",
         "--classes",
         min=1,
-        metavar="N",
-        help="Number of classes, tokens or predicted values. Default: usual for the task; 1000 for torchvision models.",
     ),
 ]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from optbench.cli import completion
+from optbench.cli.options import argument
 from optbench.suite_folders import suite_folders
 
 
@@ -29,10 +28,10 @@ def named_folders(paths: list[Path] | None) -> list[Path] | None:
 
 ResultPaths = Annotated[
     list[Path] | None,
-    typer.Argument(
-        metavar="[RESULTS]...",
+    argument(
+        "[RESULTS]...",
+        "Results folders, a folder that contains them, or a name below ./results. Default: ./results.",
         callback=named_folders,
-        help="Results folders, a folder that contains them, or a name below ./results. Default: ./results.",
-        autocompletion=completion.results,
+        complete=completion.results,
     ),
 ]

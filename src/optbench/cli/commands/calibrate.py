@@ -32,7 +32,7 @@ import typer
 from optbench.cli import completion
 from optbench.cli.commands.plan import planned_jobs, show_plans
 from optbench.cli.commands.run import TerminalObserver, command_line, run_suites
-from optbench.cli.options import Data, Device, ResultsRoot
+from optbench.cli.options import Data, Device, ResultsRoot, argument, flag, option
 from optbench.cli.run_summary import show_end
 from optbench.cli.signals import stop_requests
 from optbench.console import wrapped
@@ -58,35 +58,29 @@ PLACE = "Compare optimizers", 7
 def calibrate(
     suite: Annotated[
         str,
-        typer.Argument(
-            metavar="SUITE",
-            help="A suite file with tuned optimizers, or the name of a shipped suite.",
-            autocompletion=completion.suites,
+        argument(
+            "SUITE",
+            "A suite file with tuned optimizers, or the name of a shipped suite.",
+            complete=completion.suites,
         ),
     ],
     only: Annotated[
         list[str] | None,
-        typer.Option(
-            "--only",
-            metavar="LABEL",
-            help="Use only this entry as reference. Repeatable. Default: all entries.",
-            autocompletion=completion.labels,
+        option(
+            "LABEL",
+            "Use only this entry as reference. Repeatable. Default: all entries.",
+            complete=completion.labels,
         ),
     ] = None,
-    seeds: Annotated[
-        int, typer.Option("--seeds", min=5, metavar="N", help="Number of further seeds of the best entry.")
-    ] = 20,
+    seeds: Annotated[int, option("N", "Number of further seeds of the best entry.", min=5)] = 20,
     results: ResultsRoot = Path("results"),
     device: Device = "auto",
     threads: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="CPU threads per trial. Default: torch's choice."),
+        int | None, option("N", "CPU threads per trial. Default: torch's choice.", min=1)
     ] = None,
     data: Data = None,
-    write: Annotated[bool, typer.Option("--write", help="Write the targets into the suite file.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would run, without running it.")
-    ] = False,
+    write: Annotated[bool, flag("--write", "Write the targets into the suite file.")] = False,
+    dry_run: Annotated[bool, flag("--dry-run", "Show what would run, without running it.")] = False,
 ) -> None:
     labels = tuple(only or ())
     options = RunOptions(

@@ -36,7 +36,7 @@ from optbench.analysis.gates import Gate, fails, judge
 from optbench.analysis.matching import match
 from optbench.analysis.settings import differences, one_sided_frame
 from optbench.cli import printing
-from optbench.cli.options import AllSeeds, Output, OutputFormat
+from optbench.cli.options import AllSeeds, Output, OutputFormat, argument, flag, option
 from optbench.errors import OptbenchError, Problem
 from optbench.report.change_cells import judgement_text
 from optbench.report.changes import changes_report
@@ -64,37 +64,31 @@ class Options:
 
 
 def compare(
-    before: Annotated[
-        Path, typer.Argument(metavar="BEFORE", help="Results folder, or a folder that contains results.")
-    ],
-    after: Annotated[Path, typer.Argument(metavar="AFTER", help="Results to compare with BEFORE.")],
+    before: Annotated[Path, argument("BEFORE", "Results folder, or a folder that contains results.")],
+    after: Annotated[Path, argument("AFTER", "Results to compare with BEFORE.")],
     format: OutputFormat = None,
     output: Output = None,
     slower: Annotated[
         str | None,
-        typer.Option(
-            "--fail-if-slower",
-            metavar="5%",
-            help="Fail if training seconds per epoch increase by more than this.",
-        ),
+        option("5%", "Fail if training seconds per epoch increase by more than this.", "--fail-if-slower"),
     ] = None,
     worse: Annotated[
         str | None,
-        typer.Option(
+        option(
+            "0.5%",
+            "Fail if the final metric is worse by more than this, in the metric's unit: 0.5% of accuracy is half a point.",
             "--fail-if-worse",
-            metavar="0.5%",
-            help="Fail if the final metric is worse by more than this, in the metric's unit: 0.5% of accuracy is half a point.",
         ),
     ] = None,
     more_memory: Annotated[
         str | None,
-        typer.Option(
+        option(
+            "5%",
+            "Fail if optimizer state, peak memory of step() or peak GPU memory increase by more than this.",
             "--fail-if-more-memory",
-            metavar="5%",
-            help="Fail if optimizer state, peak memory of step() or peak GPU memory increase by more than this.",
         ),
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Also fail on inconclusive gates.")] = False,
+    strict: Annotated[bool, flag("--strict", "Also fail on inconclusive gates.")] = False,
     all_seeds: AllSeeds = False,
 ) -> None:
     raise typer.Exit(

@@ -19,8 +19,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from optbench.cli.options import argument, option
 from optbench.cli.result_paths import ResultPaths
 from optbench.console import wrapped
 from optbench.errors import OptbenchError, Problem
@@ -37,15 +36,9 @@ def _tools() -> list[str]:
 
 
 def export(
-    tool: Annotated[
-        str,
-        typer.Argument(metavar="TOOL", help="tensorboard, wandb or mlflow.", autocompletion=_tools),
-    ],
+    tool: Annotated[str, argument("TOOL", "tensorboard, wandb or mlflow.", complete=_tools)],
     paths: ResultPaths = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", metavar="DIR", help="Folder to write to. Default: exported/TOOL."),
-    ] = None,
+    output: Annotated[Path | None, option("DIR", "Folder to write to. Default: exported/TOOL.")] = None,
 ) -> None:
     module = exporter(tool)
     folder = output or Path("exported") / tool

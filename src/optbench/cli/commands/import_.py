@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optbench.cli.layout import Command, Group
+from optbench.cli.options import argument, option
 from optbench.console import wrapped
 from optbench.importing.algoperf import import_algoperf
 from optbench.importing.readers import known_readers
@@ -39,29 +40,19 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Results = Annotated[
-    Path, typer.Option("--results", metavar="DIR", help="Parent folder of the suites' results.")
-]
+Results = Annotated[Path, option("DIR", "Parent folder of the suites' results.", "--results")]
 
 
 @app.command(cls=Command)
 def algoperf(
     logs: Annotated[
         Path,
-        typer.Argument(
-            metavar="LOGS",
-            help="Folder of submissions: <submission>/study_<s>/<workload>_<framework>/trial_<t>/.",
-        ),
+        argument("LOGS", "Folder of submissions: <submission>/study_<s>/<workload>_<framework>/trial_<t>/."),
     ],
-    targets: Annotated[
-        Path, typer.Option("--targets", metavar="FILE", help="The competition's workload_targets.json.")
-    ],
+    targets: Annotated[Path, option("FILE", "The competition's workload_targets.json.")],
     results: Results = Path("results"),
     name: Annotated[
-        str | None,
-        typer.Option(
-            "--name", metavar="NAME", help="Name of the suite in the results. Default: the folder's name."
-        ),
+        str | None, option("NAME", "Name of the suite in the results. Default: the folder's name.")
     ] = None,
 ) -> None:
     """Import the log folders of the AlgoPerf competition.
@@ -88,51 +79,41 @@ def algoperf(
 
 def _import_logs(
     context: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files or folders of logs.")],
+    paths: Annotated[list[Path], argument("PATH...", "Files or folders of logs.")],
     maps: Annotated[
         list[str] | None,
-        typer.Option(
-            "--map",
-            metavar="FIELD=COLUMN",
-            help="Read FIELD from this column. FIELD is optimizer, seed, workload, step, epoch, seconds, samples, train_loss, "
+        option(
+            "FIELD=COLUMN",
+            "Read FIELD from this column. FIELD is optimizer, seed, workload, step, epoch, seconds, samples, train_loss, "
             "learning_rate, or a metric such as validation.accuracy. Columns with these names need no --map. Repeatable.",
+            "--map",
         ),
     ] = None,
     runs: Annotated[
         str,
-        typer.Option(
-            "--runs",
-            metavar="PATTERN",
-            help="Read optimizer, seed or workload from the end of each run's name or file name, for example "
+        option(
+            "PATTERN",
+            "Read optimizer, seed or workload from the end of each run's name or file name, for example "
             "'{optimizer}/{seed}'. * matches any text without a slash.",
         ),
     ] = "",
     targets: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            "TARGET",
+            "Target, for example 'accuracy>=0.97', 'test.loss<=0.2' or 'cifar10:accuracy>=0.9'. Repeatable.",
             "--target",
-            metavar="TARGET",
-            help="Target, for example 'accuracy>=0.97', 'test.loss<=0.2' or 'cifar10:accuracy>=0.9'. Repeatable.",
         ),
     ] = None,
     percent: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--percent", metavar="COLUMN", help="Divide this column by 100: it is in percent. Repeatable."
-        ),
+        list[str] | None, option("COLUMN", "Divide this column by 100: it is in percent. Repeatable.")
     ] = None,
     baseline: Annotated[
-        str | None,
-        typer.Option(
-            "--baseline", metavar="LABEL", help="Optimizer to compare with. Default: the first one."
-        ),
+        str | None, option("LABEL", "Optimizer to compare with. Default: the first one.")
     ] = None,
     results: Results = Path("results"),
     name: Annotated[
-        str | None,
-        typer.Option(
-            "--name", metavar="NAME", help="Name of the suite in the results. Default: the first path's name."
-        ),
+        str | None, option("NAME", "Name of the suite in the results. Default: the first path's name.")
     ] = None,
 ) -> None:
     """Import with the reader that has the command's name."""

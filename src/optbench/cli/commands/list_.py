@@ -21,13 +21,12 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from optbench.catalog.arguments import SUPPLIED, choices
 from optbench.catalog.lookup import names, resolve
 from optbench.catalog.optimizer_packages import offered
 from optbench.catalog.signatures import UNKNOWN, signature
 from optbench.cli import completion
+from optbench.cli.options import argument
 from optbench.console import wrapped
 from optbench.errors import OptbenchError, Problem, nearest
 from optbench.suite.find import shipped
@@ -44,12 +43,7 @@ _UNSHOWN = {"foreach", "fused", "capturable", "differentiable", "maximize"}
 
 
 def list_(
-    kind: Annotated[
-        str,
-        typer.Argument(
-            metavar="KIND", help=f"One of {', '.join(KINDS)}.", autocompletion=completion.words(*KINDS)
-        ),
-    ],
+    kind: Annotated[str, argument("KIND", f"One of {', '.join(KINDS)}.", complete=completion.words(*KINDS))],
 ) -> None:
     if kind not in KINDS:
         raise OptbenchError(Problem(f"unknown kind '{kind}'; {nearest(kind, KINDS)}", "KIND"))

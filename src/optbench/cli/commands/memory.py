@@ -22,9 +22,8 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -37,7 +36,7 @@ from optbench.catalog.task_defaults import complete, example_info
 from optbench.catalog.types import DataInfo
 from optbench.cli import completion
 from optbench.cli.named_trials import named_trials, parse_shape
-from optbench.cli.options import Classes, Data, InputShape, ModelTask, Set, TextFormat
+from optbench.cli.options import Classes, Data, InputShape, ModelTask, Set, TextFormat, argument, flag, option
 from optbench.cli.printing import print_report
 from optbench.errors import OptbenchError, Problem
 from optbench.report import check_format, render_report
@@ -55,98 +54,61 @@ if TYPE_CHECKING:
 PLACE = "Look up", 2
 
 
-class ForecastPrecision(StrEnum):
-    """Precisions that `memory` supports."""
-
-    fp32 = "fp32"
-    bf16 = "bf16"
-
-
-class Sharding(StrEnum):
-    """A workload's `sharding`."""
-
-    none = "none"
-    zero1 = "zero1"
-    full = "full"
-
-
-class StepImplementation(StrEnum):
-    """A suite's `implementation`."""
-
-    default = "default"
-    forloop = "forloop"
-    foreach = "foreach"
-    fused = "fused"
-
-
 def memory(
     model: Annotated[
         str,
-        typer.Argument(
-            metavar="MODEL",
-            help="A model, for example resnet20 or 'mlp(hidden=[512])', or a suite, for its model and optimizers.",
-            autocompletion=completion.models_and_suites,
+        argument(
+            "MODEL",
+            "A model, for example resnet20 or 'mlp(hidden=[512])', or a suite, for its model and optimizers.",
+            complete=completion.models_and_suites,
         ),
     ],
     optimizer: Annotated[
         list[str] | None,
-        typer.Option(
-            "--optimizer",
-            metavar="NAME",
-            help="An optimizer, for example adamw or 'torch.optim.SGD(momentum=0.9)'. Repeatable. Default: ten common ones.",
-            autocompletion=completion.catalog("optimizers"),
+        option(
+            "NAME",
+            "An optimizer, for example adamw or 'torch.optim.SGD(momentum=0.9)'. Repeatable. Default: ten common ones.",
+            complete=completion.catalog("optimizers"),
         ),
     ] = None,
     batch_size: Annotated[
-        int | None,
-        typer.Option(
-            "--batch-size", min=1, metavar="N", help="Batch size. Default: the suite's, or 32 for a model."
-        ),
+        int | None, option("N", "Batch size. Default: the suite's, or 32 for a model.", min=1)
     ] = None,
     task: ModelTask = None,
     shape: InputShape = None,
     classes: Classes = None,
     precision: Annotated[
-        ForecastPrecision | None,
-        typer.Option(
-            metavar="PRECISION",
-            help="fp32 or bf16. Default: the suite's (auto means bf16, as on a GPU), or fp32 for a model.",
+        Literal["fp32", "bf16"] | None,
+        option(
+            "PRECISION",
+            "fp32 or bf16. Default: the suite's (auto means bf16, as on a GPU), or fp32 for a model.",
         ),
     ] = None,
     implementation: Annotated[
-        StepImplementation | None,
-        typer.Option(
-            metavar="NAME",
-            help="Implementation of step(): default, forloop, foreach or fused. default is torch's choice on a GPU, usually foreach.",
+        Literal["default", "forloop", "foreach", "fused"] | None,
+        option(
+            "NAME",
+            "Implementation of step(): default, forloop, foreach or fused. default is torch's choice on a GPU, usually foreach.",
         ),
     ] = None,
     steps: Annotated[
-        int,
-        typer.Option(
-            min=1, metavar="N", help="Minimum number of steps, for optimizers that allocate state late."
-        ),
+        int, option("N", "Minimum number of steps, for optimizers that allocate state late.", min=1)
     ] = 3,
     devices: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Devices that train together; sizes are those of one. Default: the suite's, or 1.",
+        option(
+            "N", "Devices that train together; sizes are those of one. Default: the suite's, or 1.", min=1
         ),
     ] = None,
     sharding: Annotated[
-        Sharding | None,
-        typer.Option(
-            metavar="NAME",
-            help="What is divided among the devices: none, zero1 (optimizer state) or full (FSDP).",
-        ),
+        Literal["none", "zero1", "full"] | None,
+        option("NAME", "What is divided among the devices: none, zero1 (optimizer state) or full (FSDP)."),
     ] = None,
     sets: Set = None,
     data: Data = None,
     format: TextFormat = "terminal",
     check: Annotated[
-        bool,
-        typer.Option("--check", help="Compare the estimate with the measured peak. Needs an NVIDIA GPU."),
+        bool, flag("--check", "Compare the estimate with the measured peak. Needs an NVIDIA GPU.")
     ] = False,
 ) -> None:
     options = Options(
@@ -155,13 +117,13 @@ def memory(
         task=task,
         shape=shape,
         classes=classes,
-        precision=precision.value if precision else None,
-        implementation=implementation.value if implementation else None,
+        precision=precision,
+        implementation=implementation,
         overrides=tuple(sets or ()),
         data=data,
         steps=steps,
         devices=devices,
-        sharding=sharding.value if sharding else None,
+        sharding=sharding,
         format=format,
         check=check,
     )
@@ -248,12 +210,12 @@ def _of_model(text: str, options: Options) -> Job:
 
 
 def _of_suite(text: str, options: Options) -> list[Job]:
-    for option, value, what in (
+    for name, value, what in (
         ("--optimizer", options.optimizers, "optimizers"),
         ("--task", options.task, "task"),
     ):
         if value:
-            raise OptbenchError(Problem(f"not allowed with a suite, which defines its own {what}", option))
+            raise OptbenchError(Problem(f"not allowed with a suite, which defines its own {what}", name))
     loaded = load(find(text), options.overrides, seeds=1, complete=complete)
     root = data_root(options.data)
     _refuse_problems(loaded, root, data_needed=not (options.shape and options.classes))

@@ -20,8 +20,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from optbench.cli.options import argument, flag, option
 from optbench.console import wrapped
 from optbench.plurals import counted
 from optbench.report import save
@@ -32,24 +31,14 @@ PLACE = "Import and share", 1
 
 
 def merge(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="RESULTS...", help="Results folders, or folders that contain them."),
-    ],
+    paths: Annotated[list[Path], argument("RESULTS...", "Results folders, or folders that contain them.")],
     into: Annotated[
-        Path,
-        typer.Option(
-            "--into",
-            metavar="DIR",
-            help="Parent folder of the merged results. It may contain results already.",
-        ),
+        Path, option("DIR", "Parent folder of the merged results. It may contain results already.")
     ],
     allow_mixed: Annotated[
-        bool, typer.Option("--allow-mixed", help="Merge even if devices or software versions differ.")
+        bool, flag("--allow-mixed", "Merge even if devices or software versions differ.")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything and show what would be copied.")
-    ] = False,
+    dry_run: Annotated[bool, flag("--dry-run", "Check everything and show what would be copied.")] = False,
 ) -> None:
     merges = plan_merge(paths, into, allow_mixed=allow_mixed)
     if not dry_run:

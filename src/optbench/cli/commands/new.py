@@ -28,14 +28,13 @@ from shutil import get_terminal_size
 from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
-import typer
-
 from optbench.catalog import starter
 from optbench.catalog.check import examine
 from optbench.catalog.data_root import data_root
 from optbench.catalog.starter import ASSUMED_STEP_SECONDS
 from optbench.catalog.task_defaults import defaults, model_tasks, models_of, task_metric, task_starters
 from optbench.cli import answer_parsing, completion
+from optbench.cli.options import argument, option
 from optbench.errors import OptbenchError, Problem
 from optbench.plurals import counted
 from optbench.store.files import cause
@@ -54,69 +53,52 @@ T = TypeVar("T")
 def new(
     file: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[FILE]",
-            help="Suite file to write. Default: named after the data, for example digits.yaml.",
-        ),
+        argument("[FILE]", "Suite file to write. Default: named after the data, for example digits.yaml."),
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option(
-            "--task",
-            metavar="TASK",
-            help="For example classification, language or forecasting. Default: the task of the data.",
-            autocompletion=completion.catalog("tasks"),
+        option(
+            "TASK",
+            "For example classification, language or forecasting. Default: the task of the data.",
+            complete=completion.catalog("tasks"),
         ),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(
-            "--model",
-            metavar="MODEL",
-            help="For example small_cnn, 'mlp(hidden=[64])', torchvision.models.resnet18 or my_model.py:Net.",
-            autocompletion=completion.catalog("models"),
+        option(
+            "MODEL",
+            "For example small_cnn, 'mlp(hidden=[64])', torchvision.models.resnet18 or my_model.py:Net.",
+            complete=completion.catalog("models"),
         ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(
-            "--data",
-            metavar="DATA",
-            help="For example digits, cifar10 or 'image_folder(path=\"pictures\")'.",
-            autocompletion=completion.catalog("data"),
+        option(
+            "DATA",
+            "For example digits, cifar10 or 'image_folder(path=\"pictures\")'.",
+            complete=completion.catalog("data"),
         ),
     ] = None,
     optimizer: Annotated[
         list[str] | None,
-        typer.Option(
-            "--optimizer",
-            metavar="NAME",
-            help="For example adamw, 'sgd(lr=0.1)' or my_opt.py:Mine. Repeatable.",
-            autocompletion=completion.catalog("optimizers"),
+        option(
+            "NAME",
+            "For example adamw, 'sgd(lr=0.1)' or my_opt.py:Mine. Repeatable.",
+            complete=completion.catalog("optimizers"),
         ),
     ] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option("--minutes", metavar="N", help="Total time of all trials. Default: 10."),
-    ] = None,
-    seeds: Annotated[
-        int | None, typer.Option("--seeds", metavar="N", help="Seeds per entry. Default: 5.")
-    ] = None,
+    minutes: Annotated[float | None, option("N", "Total time of all trials. Default: 10.")] = None,
+    seeds: Annotated[int | None, option("N", "Seeds per entry. Default: 5.")] = None,
     target: Annotated[
         float | None,
-        typer.Option(
-            "--target",
-            metavar="NUMBER",
-            help="Target of the first metric of the task; an accuracy is a fraction, for example 0.97. Default: usual for the data.",
+        option(
+            "NUMBER",
+            "Target of the first metric of the task; an accuracy is a fraction, for example 0.97. Default: usual for the data.",
         ),
     ] = None,
     root: Annotated[
         str | None,
-        typer.Option(
-            "--data-root",
-            metavar="DIR",
-            help="Data folder. Default: $OPTBENCH_DATA, or the user cache folder.",
-        ),
+        option("DIR", "Data folder. Default: $OPTBENCH_DATA, or the user cache folder.", "--data-root"),
     ] = None,
 ) -> None:
     given = Given(file, model, data, tuple(optimizer or ()), minutes, seeds, target, task)

@@ -22,7 +22,7 @@ from typing import Annotated
 import typer
 
 from optbench.cli.live.plan import show_plan
-from optbench.cli.options import Data, Only, ResultsRoot, Seeds, Set, Suites
+from optbench.cli.options import Data, Only, ResultsRoot, Seeds, Set, Suites, option
 from optbench.errors import OptbenchError, Problem
 from optbench.report.text import is_share
 from optbench.runner import slurm
@@ -48,9 +48,9 @@ def plan(
     data: Data = None,
     detect: Annotated[
         str | None,
-        typer.Option(
-            metavar="DELTA",
-            help="Also report the number of seeds needed to detect this difference of the final metric, for example 0.5%. "
+        option(
+            "DELTA",
+            "Also report the number of seeds needed to detect this difference of the final metric, for example 0.5%. "
             "A plain number is in the metric's own unit: 0.005 of an accuracy.",
         ),
     ] = None,

@@ -17,14 +17,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import Annotated, Literal
 
 from optbench.analysis.rows import seeds_not_shown_text
-from optbench.cli.options import AllSeeds, Output
+from optbench.cli.options import AllSeeds, Output, flag, option
 from optbench.cli.printing import write
 from optbench.cli.result_paths import ResultPaths
 from optbench.report import chosen_format
@@ -35,35 +32,23 @@ from optbench.store import read
 PLACE = "Read results", 2
 
 
-class TableFormat(StrEnum):
-    """Formats that `records` supports."""
-
-    csv = "csv"
-    json = "json"
-
-
 def records(
     paths: ResultPaths = None,
     format: Annotated[
-        TableFormat | None,
-        typer.Option(
-            "--format",
-            metavar="FORMAT",
-            help="csv or json. Default: the suffix of --output, otherwise csv.",
-        ),
+        Literal["csv", "json"] | None,
+        option("FORMAT", "csv or json. Default: the suffix of --output, otherwise csv."),
     ] = None,
     output: Output = None,
     survival: Annotated[
         bool,
-        typer.Option(
+        flag(
             "--survival",
-            help="Print Kaplan-Meier curves of the time to target with 95 % bands instead, in each unit.",
+            "Print Kaplan-Meier curves of the time to target with 95 % bands instead, in each unit.",
         ),
     ] = False,
     all_seeds: AllSeeds = False,
 ) -> None:
-    name = format.value if format else None
-    write_records(paths or [Path("results")], name, output, survival=survival, all_seeds=all_seeds)
+    write_records(paths or [Path("results")], format, output, survival=survival, all_seeds=all_seeds)
 
 
 def write_records(

@@ -23,8 +23,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from optbench.cli.printing import print_report, refuse_file_name, write
 from optbench.errors import OptbenchError, Problem
 from optbench.store import Results, read
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     from optbench.report.document import Report
 
 from optbench import report as reports
-from optbench.cli.options import AllSeeds, Output, OutputFormat
+from optbench.cli.options import AllSeeds, Output, OutputFormat, flag, option
 from optbench.cli.result_paths import ResultPaths
 from optbench.report.selection import SHOWING_TABLES, selected
 
@@ -45,43 +43,29 @@ def report(
     paths: ResultPaths = None,
     format: OutputFormat = None,
     output: Output = None,
-    save: Annotated[
-        Path | None, typer.Option("--save", metavar="DIR", help="Write every format into this folder.")
-    ] = None,
+    save: Annotated[Path | None, option("DIR", "Write every format into this folder.")] = None,
     chart: Annotated[
-        bool | None,
-        typer.Option(
-            "--chart/--no-chart", help="Print curves below the tables. Default: only in a terminal."
-        ),
+        bool | None, flag("--chart/--no-chart", "Print curves below the tables. Default: only in a terminal.")
     ] = None,
     leaderboard: Annotated[
         bool,
-        typer.Option(
+        flag(
             "--leaderboard",
-            help="Print only the score over all workloads, by the rules of the AlgoPerf competition.",
+            "Print only the score over all workloads, by the rules of the AlgoPerf competition.",
         ),
     ] = False,
     tables: Annotated[
         list[str] | None,
-        typer.Option(
-            "--table",
-            metavar="CAPTION",
-            help="Print only tables whose caption contains this text. Repeatable.",
-        ),
+        option("CAPTION", "Print only tables whose caption contains this text. Repeatable.", "--table"),
     ] = None,
     columns: Annotated[
-        str | None,
-        typer.Option(
-            "--columns",
-            metavar="TITLES",
-            help="Print only these columns, in this order, for example optimizer,final.",
-        ),
+        str | None, option("TITLES", "Print only these columns, in this order, for example optimizer,final.")
     ] = None,
     captions: Annotated[
         bool,
-        typer.Option(
+        flag(
             "--captions/--no-captions",
-            help="With --no-captions, figures have no title or note, and LaTeX tables no float, caption or note.",
+            "With --no-captions, figures have no title or note, and LaTeX tables no float, caption or note.",
         ),
     ] = True,
     all_seeds: AllSeeds = False,

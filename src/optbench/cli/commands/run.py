@@ -29,16 +29,15 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from optbench.cli import completion
 from optbench.cli.commands.plan import planned_jobs, show_plans
 from optbench.cli.live.display import display
-from optbench.cli.options import Data, Only, ResultsRoot, Seeds, Set, Suites
+from optbench.cli.options import Data, Only, ResultsRoot, Seeds, Set, Suites, flag, option
 from optbench.cli.run_summary import show_end
 from optbench.cli.signals import say, stop_requests, undisturbed
 from optbench.cli.streams import accept_closed_output
@@ -55,22 +54,6 @@ if TYPE_CHECKING:
 PLACE = "Compare optimizers", 4
 
 
-class Executor(StrEnum):
-    """Where trials run."""
-
-    local = "local"
-    shared = "shared"
-    slurm = "slurm"
-    ray = "ray"
-
-
-class Allocator(StrEnum):
-    """Settings of the C library's memory allocator."""
-
-    tuned = "tuned"
-    default = "default"
-
-
 def run(
     suites: Suites,
     sets: Set = None,
@@ -79,126 +62,91 @@ def run(
     results: ResultsRoot = Path("results"),
     device: Annotated[
         str,
-        typer.Option(
-            "--device",
-            metavar="DEVICE",
-            help="auto, cpu, cuda (every visible GPU), cuda:N, a list such as cuda:0,cuda:1, or mps. Each GPU runs one timed trial.",
-            autocompletion=completion.devices,
+        option(
+            "DEVICE",
+            "auto, cpu, cuda (every visible GPU), cuda:N, a list such as cuda:0,cuda:1, or mps. Each GPU runs one timed trial.",
+            complete=completion.devices,
         ),
     ] = "auto",
     threads: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="CPU threads per trial. Default: torch's choice."),
+        int | None, option("N", "CPU threads per trial. Default: torch's choice.", min=1)
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Sweep trials to run in parallel. Default: one per CPU core, one on a GPU.",
-        ),
+        option("N", "Sweep trials to run in parallel. Default: one per CPU core, one on a GPU.", min=1),
     ] = None,
     slots: Annotated[
         int | None,
-        typer.Option(
-            "--slots",
+        option(
+            "N",
+            "Divide the CPU cores (of each node) among N parallel sweep trials, instead of one core each.",
             min=1,
-            metavar="N",
-            help="Divide the CPU cores (of each node) among N parallel sweep trials, instead of one core each.",
         ),
     ] = None,
     reruns: Annotated[
         int,
-        typer.Option(
-            "--reruns",
-            min=0,
-            metavar="N",
-            envvar="OPTBENCH_RERUNS",
-            help="Maximum reruns of a timed trial affected by other load.",
+        option(
+            "N", "Maximum reruns of a timed trial affected by other load.", min=0, envvar="OPTBENCH_RERUNS"
         ),
     ] = DEFAULT_RERUNS,
     data: Data = None,
     executor: Annotated[
-        Executor,
-        typer.Option(
-            "--executor",
-            help="Where trials run: on this machine, by `optbench work` processes that share the results folder, by such processes "
+        Literal["local", "shared", "slurm", "ray"],
+        option(
+            "EXECUTOR",
+            "Where trials run: on this machine, by `optbench work` processes that share the results folder, by such processes "
             "in a SLURM array, or on the nodes of a Ray cluster.",
         ),
-    ] = Executor.local,
+    ] = "local",
     address: Annotated[
         str | None,
-        typer.Option(
-            "--address",
-            metavar="HOST:PORT",
-            help="Head node of the Ray cluster. Default: RAY_ADDRESS, or a Ray that is started on this machine for this run.",
+        option(
+            "HOST:PORT",
+            "Head node of the Ray cluster. Default: RAY_ADDRESS, or a Ray that is started on this machine for this run.",
         ),
     ] = None,
     workers: Annotated[
-        str,
-        typer.Option(
-            "--workers",
-            metavar="N[%M]",
-            help="Size of the SLURM array, and how many of its workers may run at once.",
-        ),
+        str, option("N[%M]", "Size of the SLURM array, and how many of its workers may run at once.")
     ] = "1",
     sbatch: Annotated[
         list[str] | None,
-        typer.Option(
-            "--sbatch",
-            metavar="OPTION",
-            help="Option of sbatch for the workers, such as --sbatch=--time=2:00:00; repeatable.",
-        ),
+        option("OPTION", "Option of sbatch for the workers, such as --sbatch=--time=2:00:00; repeatable."),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would run, without running it.")
-    ] = False,
+    dry_run: Annotated[bool, flag("--dry-run", "Show what would run, without running it.")] = False,
     fresh: Annotated[
-        bool,
-        typer.Option(
-            "--fresh", help="Move earlier results of these trials to superseded/ and run the trials again."
-        ),
+        bool, flag("--fresh", "Move earlier results of these trials to superseded/ and run the trials again.")
     ] = False,
     allow_mixed: Annotated[
         bool,
-        typer.Option(
-            "--allow-mixed", help="Continue even if earlier trials ran on another device or software version."
-        ),
+        flag("--allow-mixed", "Continue even if earlier trials ran on another device or software version."),
     ] = False,
     allocator: Annotated[
-        Allocator,
-        typer.Option(
-            "--allocator",
+        Literal["tuned", "default"],
+        option(
+            "ALLOCATOR",
+            "Memory allocator for CPU trials: tuned (keeps freed memory for reuse) or default (C library settings).",
             envvar="OPTBENCH_ALLOCATOR",
-            help="Memory allocator for CPU trials: tuned (keeps freed memory for reuse) or default (C library settings).",
         ),
-    ] = Allocator.tuned,
+    ] = "tuned",
     checkpoint_interval: Annotated[
         float | None,
-        typer.Option(
-            "--checkpoint-interval",
+        option(
+            "SECONDS",
+            "Time between checkpoints of a trial. Default: 30.",
             min=0,
-            metavar="SECONDS",
             envvar="OPTBENCH_CHECKPOINT_SECONDS",
-            help="Time between checkpoints of a trial. Default: 30.",
         ),
     ] = None,
     stall_timeout: Annotated[
-        float,
-        typer.Option(
-            "--stall-timeout",
-            min=1,
-            metavar="SECONDS",
-            help="Kill a trial that reports no progress for this long.",
-        ),
+        float, option("SECONDS", "Kill a trial that reports no progress for this long.", min=1)
     ] = 1800,
     json: Annotated[
-        bool, typer.Option("--json", help="Print events as JSON, one per line, instead of the table.")
+        bool, flag("--json", "Print events as JSON, one per line, instead of the table.")
     ] = False,
 ) -> None:
     if jobs is not None and slots is not None:
         raise OptbenchError(Problem("use either --jobs or --slots, not both", where="--slots"))
-    if address is not None and executor is not Executor.ray:
+    if address is not None and executor != "ray":
         raise OptbenchError(Problem("requires --executor ray", where="--address"))
     options = RunOptions(
         overrides=tuple(sets or ()),
@@ -213,10 +161,10 @@ def run(
         stall_seconds=stall_timeout,
         jobs=jobs,
         slots=slots,
-        allocator=allocator.value,
+        allocator=allocator,
         checkpoint_seconds=checkpoint_interval,
         reruns=reruns,
-        executor=executor.value,
+        executor=executor,
         address=address,
         workers=workers,
         sbatch=tuple(sbatch or ()),

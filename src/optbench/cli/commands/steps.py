@@ -30,7 +30,7 @@ import typer
 from optbench.catalog.data_root import data_root
 from optbench.cli import completion
 from optbench.cli.named_trials import named_trials
-from optbench.cli.options import Classes, Data, Device, InputShape, ModelTask, TextFormat
+from optbench.cli.options import Classes, Data, Device, InputShape, ModelTask, TextFormat, argument, option
 from optbench.cli.printing import print_report, refuse_file_name
 from optbench.report import check_format, render_report
 from optbench.report.steps import save_figure, steps_report
@@ -51,48 +51,35 @@ class MeasuredImplementation(StrEnum):
 def steps(
     model: Annotated[
         str,
-        typer.Argument(
-            metavar="[MODEL]",
-            help="The model whose parameters are updated, for example resnet20 or 'mlp(hidden=[512])'.",
-            autocompletion=completion.catalog("models"),
+        argument(
+            "[MODEL]",
+            "The model whose parameters are updated, for example resnet20 or 'mlp(hidden=[512])'.",
+            complete=completion.catalog("models"),
         ),
     ] = "torchvision.models.resnet18",
     optimizer: Annotated[
         list[str] | None,
-        typer.Option(
-            "--optimizer",
-            metavar="NAME",
-            help="An optimizer, for example adamw or 'sgd(momentum=0.9)'. Repeatable. Default: seven common ones.",
-            autocompletion=completion.catalog("optimizers"),
+        option(
+            "NAME",
+            "An optimizer, for example adamw or 'sgd(momentum=0.9)'. Repeatable. Default: seven common ones.",
+            complete=completion.catalog("optimizers"),
         ),
     ] = None,
     implementation: Annotated[
         list[MeasuredImplementation] | None,
-        typer.Option(
-            "--implementation",
-            metavar="NAME",
-            help="forloop, foreach, fused or compiled. Repeatable. Default: all.",
-        ),
+        option("NAME", "forloop, foreach, fused or compiled. Repeatable. Default: all."),
     ] = None,
     rounds: Annotated[
-        int,
-        typer.Option(
-            min=1, metavar="N", help="Number of interleaved rounds. The median over rounds is reported."
-        ),
+        int, option("N", "Number of interleaved rounds. The median over rounds is reported.", min=1)
     ] = 9,
-    threads: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="CPU threads. Default: torch's choice.")
-    ] = None,
+    threads: Annotated[int | None, option("N", "CPU threads. Default: torch's choice.", min=1)] = None,
     task: ModelTask = None,
     shape: InputShape = None,
     classes: Classes = None,
     device: Device = "auto",
     data: Data = None,
     format: TextFormat = "terminal",
-    save: Annotated[
-        Path | None,
-        typer.Option("--save", metavar="DIR", help="Also write the tables and a figure to this folder."),
-    ] = None,
+    save: Annotated[Path | None, option("DIR", "Also write the tables and a figure to this folder.")] = None,
 ) -> None:
     options = Options(
         tuple(optimizer or ()),

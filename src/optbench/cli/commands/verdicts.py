@@ -20,14 +20,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from optbench.analysis.published import verdicts_frame
 from optbench.analysis.rows import seeds_not_shown_text
 from optbench.catalog.data_root import data_root
 from optbench.catalog.data_sets import describe_data
 from optbench.cli import completion
-from optbench.cli.options import AllSeeds, Data, ResultsRoot, Set, TextFormat
+from optbench.cli.options import AllSeeds, Data, ResultsRoot, Set, TextFormat, argument
 from optbench.cli.printing import print_report
 from optbench.errors import OptbenchError, Problem
 from optbench.report import check_format, render_report
@@ -47,10 +45,10 @@ PLACE = "Read results", 4
 def verdicts(
     suite: Annotated[
         str,
-        typer.Argument(
-            metavar="SUITE",
-            help="A suite file with 'published:' rows, or the name of a shipped suite.",
-            autocompletion=completion.suites,
+        argument(
+            "SUITE",
+            "A suite file with 'published:' rows, or the name of a shipped suite.",
+            complete=completion.suites,
         ),
     ],
     sets: Set = None,

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from optbench.catalog.optimizer_packages import offered
-from optbench.cli.options import Device
+from optbench.cli.options import Device, argument, flag, option
 from optbench.console import standard_output
 from optbench.errors import OptbenchError, Problem, nearest
 from optbench.suite.call import parse_call
@@ -57,49 +57,39 @@ class Options:
 def verify(
     optimizer: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[OPTIMIZER]",
-            help="Optimizer to check, for example my_opt.py:MyOpt. Default: torch's optimizers against reference implementations.",
+        argument(
+            "[OPTIMIZER]",
+            "Optimizer to check, for example my_opt.py:MyOpt. Default: torch's optimizers against reference implementations.",
         ),
     ] = None,
     sets: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="An argument of the optimizer, for example lr=0.1. Repeatable."
-        ),
+        option("KEY=VALUE", "An argument of the optimizer, for example lr=0.1. Repeatable.", "--set"),
     ] = None,
     equation: Annotated[
         str | None,
-        typer.Option(
+        option(
+            "NAME",
+            "Also compare with the reference implementation of sgd, adagrad, rmsprop, adam or adamw.",
             "--as",
-            metavar="NAME",
-            help="Also compare with the reference implementation of sgd, adagrad, rmsprop, adam or adamw.",
         ),
     ] = None,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option("--allow", metavar="CHECK", help="Name of a check that may fail. Repeatable."),
-    ] = None,
+    allow: Annotated[list[str] | None, option("CHECK", "Name of a check that may fail. Repeatable.")] = None,
     closure: Annotated[
-        bool, typer.Option("--closure", help="Call step(closure), like an entry with `closure: true`.")
+        bool, flag("--closure", "Call step(closure), like an entry with `closure: true`.")
     ] = False,
     create_graph: Annotated[
         bool,
-        typer.Option(
-            "--create-graph",
-            help="Call backward(create_graph=True), like an entry with `create_graph: true`.",
-        ),
+        flag("--create-graph", "Call backward(create_graph=True), like an entry with `create_graph: true`."),
     ] = False,
     every: Annotated[
         bool,
-        typer.Option(
+        flag(
             "--all",
-            help="Check all optimizer classes of the installed packages, or those whose names begin with OPTIMIZER.",
+            "Check all optimizer classes of the installed packages, or those whose names begin with OPTIMIZER.",
         ),
     ] = False,
-    format_: Annotated[
-        str, typer.Option("--format", metavar="FORMAT", help="With --all: table, csv or markdown.")
-    ] = "table",
+    format_: Annotated[str, option("FORMAT", "With --all: table, csv or markdown.", "--format")] = "table",
     device: Device = "auto",
 ) -> None:
     options = Options(tuple(sets or ()), equation, tuple(allow or ()), device, closure, create_graph)

@@ -35,6 +35,7 @@ from optbench.cli.live.plan import count
 from optbench.cli.live.screen import Screen
 from optbench.cli.live.times import duration
 from optbench.cli.live.view import Line, Surroundings, frame
+from optbench.cli.options import argument, option
 from optbench.cli.printing import print_tables
 from optbench.cli.signals import say
 from optbench.report.text import clean
@@ -46,15 +47,9 @@ PLACE = "Compare optimizers", 6
 def watch(
     path: Annotated[
         Path,
-        typer.Argument(
-            metavar="[RESULTS]",
-            help="A results folder, or a folder that contains results. Default: ./results.",
-        ),
+        argument("[RESULTS]", "A results folder, or a folder that contains results. Default: ./results."),
     ] = Path("results"),
-    every: Annotated[
-        float,
-        typer.Option("--every", metavar="SECONDS", min=0.1, help="Seconds between two reads of the files."),
-    ] = 1.0,
+    every: Annotated[float, option("SECONDS", "Seconds between two reads of the files.", min=0.1)] = 1.0,
 ) -> None:
     raise typer.Exit(follow_run(path, every))
 

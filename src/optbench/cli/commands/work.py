@@ -25,6 +25,7 @@ from typing import Annotated
 
 import typer
 
+from optbench.cli.options import argument, flag, option
 from optbench.cli.signals import say, stop_requests
 from optbench.events import Event, Finished
 from optbench.runner import slurm
@@ -36,23 +37,17 @@ PLACE = "Compare optimizers", 5
 
 
 def work(
-    folder: Annotated[
-        Path, typer.Argument(metavar="RESULTS", help="The suite's results folder, shared by all workers.")
-    ],
+    folder: Annotated[Path, argument("RESULTS", "The suite's results folder, shared by all workers.")],
     lease_timeout: Annotated[
         float,
-        typer.Option(
-            "--lease-timeout",
+        option(
+            "SECONDS",
+            "Take over a trial whose worker shows no sign of life for this long. The same for all workers.",
             min=1,
-            metavar="SECONDS",
-            help="Take over a trial whose worker shows no sign of life for this long. The same for all workers.",
         ),
     ] = 120,
     slurm_requeue: Annotated[
-        bool,
-        typer.Option(
-            "--slurm-requeue", help="In a SLURM job: run the job again after its time limit (SIGUSR1)."
-        ),
+        bool, flag("--slurm-requeue", "In a SLURM job: run the job again after its time limit (SIGUSR1).")
     ] = False,
 ) -> None:
     raise typer.Exit(run_worker(folder, lease_timeout, slurm_requeue))
