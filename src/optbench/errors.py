@@ -6,6 +6,7 @@ import difflib
 import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,10 @@ class Problem:
 
 
 class OptbenchError(Exception):
-    """An error that the user can fix. Contains all problems, not only the first."""
+    """An error that the user can fix. Contains all problems, not only the first. `place` has the other fields of problems given as text."""
 
-    def __init__(self, *problems: Problem | str) -> None:
-        self.problems = tuple(Problem(p) if isinstance(p, str) else p for p in problems)
+    def __init__(self, *problems: Problem | str, **place: Any) -> None:
+        self.problems = tuple(Problem(p, **place) if isinstance(p, str) else p for p in problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

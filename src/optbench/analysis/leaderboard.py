@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from optbench.analysis.rows import table_rows
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.store import Results, SuiteResults
 
 #: a time above this multiple of the least of its column counts as never reached; also where the profile ends
@@ -70,7 +70,7 @@ def rules_of(suite: SuiteResults) -> Rules:
     )
     if not names:
         raise OptbenchError(
-            Problem("no workload has a target: a leaderboard needs at least one", file=str(suite.path))
+            "no workload has a target: a leaderboard needs at least one", file=str(suite.path)
         )
     return Rules(tuple(names), {})
 
@@ -100,10 +100,8 @@ def trial_times(suite: SuiteResults) -> pd.DataFrame:
             seconds = next(passed, math.inf)
             if math.isnan(seconds):
                 raise OptbenchError(
-                    Problem(
-                        "an evaluation has no training time: a leaderboard needs one for each evaluation",
-                        file=str(log.path),
-                    )
+                    "an evaluation has no training time: a leaderboard needs one for each evaluation",
+                    file=str(log.path),
                 )
             records.append((row.trial.label, row.trial.workload_name, study, seconds))
     return pd.DataFrame(records, columns=["submission", "workload", "study", "seconds"])

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from pydantic import ValidationError
 
 from optbench.analysis.lengths import in_steps, same_length
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.plurals import counted
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.store.folder import MetricRange
@@ -237,4 +237,4 @@ def _validated(content: dict[str, object], suite: SuiteResults) -> Trial:
         message = (
             f"cannot read a stored trial with this version of optbench ({first['msg']}): run the suite again"
         )
-        raise OptbenchError(Problem(message, where=place, file=str(suite.path))) from error
+        raise OptbenchError(message, where=place, file=str(suite.path)) from error

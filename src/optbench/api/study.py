@@ -14,7 +14,7 @@ from optbench.analysis.sensitivity import sensitivity_frame
 from optbench.analysis.statements import statements_frame
 from optbench.analysis.table import comparison
 from optbench.analysis.tuning import tuning_frame
-from optbench.errors import OptbenchError, Problem, nearest
+from optbench.errors import OptbenchError, nearest
 from optbench.report import render, save_everything
 from optbench.report.build import build
 from optbench.report.figures import FORMATS, file_drawings, rendered
@@ -48,9 +48,7 @@ class Figure:
         path = Path(path)
         suffix = path.suffix.lower().removeprefix(".")
         if suffix not in FORMATS:
-            raise OptbenchError(
-                Problem(f"unknown format '{suffix}'; {nearest(suffix, FORMATS)}", file=str(path))
-            )
+            raise OptbenchError(f"unknown format '{suffix}'; {nearest(suffix, FORMATS)}", file=str(path))
         write_whole(path, self._render(suffix))
         return path
 

@@ -176,7 +176,7 @@ def _load_file(path: Path) -> ModuleType:
     try:
         digest = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:12]
     except OSError as error:
-        raise OptbenchError(Problem(f"cannot be read: {error.strerror}", file=str(path))) from None
+        raise OptbenchError(f"cannot be read: {error.strerror}", file=str(path)) from None
     name = f"optbench_file_{path.stem}_{digest}"
     if name in sys.modules:
         return sys.modules[name]
@@ -192,7 +192,7 @@ def _load_file(path: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise OptbenchError(
-            Problem(f"fails when imported: {_said(error)}", file=str(path), line=_line(error, path))
+            f"fails when imported: {_said(error)}", file=str(path), line=_line(error, path)
         ) from error
     finally:
         sys.path.remove(neighbours)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from optbench.analysis.power import seeds_frame
 from optbench.catalog.directions import directions
 from optbench.cli.printing import print_report
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.report.detect import detect_report
 from optbench.store import Results, SuiteFolder, make_plan, read
 from optbench.store.archive import has_records
@@ -21,7 +21,7 @@ def show_seeds_needed(loaded: Loaded, folder: SuiteFolder, delta: float) -> None
         message = (
             f"'{loaded.name}' has no results yet: run at least two seeds of each entry to estimate the spread"
         )
-        raise OptbenchError(Problem(message, where="--detect", file=str(folder.path)))
+        raise OptbenchError(message, where="--detect", file=str(folder.path))
     [stored] = read([folder.path], all_seeds=True).suites  # all paired differences count for the spread
     planned = make_plan(
         loaded.name, loaded.suite, plan(loaded), higher_is_better=directions(loaded.suite, loaded.folder)

@@ -92,10 +92,7 @@ def parse_shape(text: str | None) -> tuple[int, ...] | None:
     parts = text.replace("x", ",").split(",")
     if not all(part.strip().isdecimal() and int(part) > 0 for part in parts) or len(parts) > 3:
         raise OptbenchError(
-            Problem(
-                f"expected one to three whole numbers, for example 3,224,224; found '{text}'",
-                "--shape",
-            )
+            f"expected one to three whole numbers, for example 3,224,224; found '{text}'", where="--shape"
         )
     return tuple(int(part) for part in parts)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optbench.console import standard_output
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.report import build_report
 from optbench.report.chart import charts as charts_of
 from optbench.report.formats.terminal import show
@@ -56,7 +56,7 @@ def refuse_file_name(folder: Path) -> None:
         message = (
             f"expected a folder; '{folder.name}' has the suffix of a file (to write one file, use --output)"
         )
-        raise OptbenchError(Problem(message, where="--save"))
+        raise OptbenchError(message, where="--save")
 
 
 def write(text: str, output: Path | None) -> None:
@@ -69,7 +69,7 @@ def write(text: str, output: Path | None) -> None:
         raise explained(error, output) from error
     if is_folder:
         raise OptbenchError(
-            Problem("expected a file, found a folder (to write to a folder, use --save)", file=str(output))
+            "expected a file, found a folder (to write to a folder, use --save)", file=str(output)
         )
     make_folder(output.parent)
     write_whole(output, text if text.endswith("\n") else text + "\n")

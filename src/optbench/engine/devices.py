@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 
 
 def pick(name: str) -> torch.device:
@@ -18,9 +18,7 @@ def pick(name: str) -> torch.device:
         name = "cuda:0"
     if name not in available:
         raise OptbenchError(
-            Problem(
-                f"device '{name}' is not available; expected one of {', '.join(available)}", where="--device"
-            )
+            f"device '{name}' is not available; expected one of {', '.join(available)}", where="--device"
         )
     return torch.device(name)
 

@@ -203,11 +203,9 @@ def _take_on_host(free: Sequence[Slot], all_slots: Sequence[Slot], devices: int)
     available = len(all_slots) if on_cpu else len({slot.device for slot in all_slots})
     if not on_cpu and available < devices:
         raise OptbenchError(
-            Problem(
-                f"a trial needs {devices} devices (`devices: {devices}`) and there are {available}: "
-                "use --device cuda for all GPUs of this machine, or fewer devices in the workload",
-                where="devices",
-            )
+            f"a trial needs {devices} devices (`devices: {devices}`) and there are {available}: "
+            "use --device cuda for all GPUs of this machine, or fewer devices in the workload",
+            where="devices",
         )
     by_device: dict[str, Slot] = {}
     for slot in free:

@@ -11,7 +11,7 @@ from itertools import chain
 from time import monotonic, time_ns
 from types import MappingProxyType
 
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.events import Fault, Finished, Resumed, Started, Status
 from optbench.executor.api import (
     CannotStack,
@@ -347,7 +347,7 @@ def _all_lost(slots: Sequence[str]) -> OptbenchError:
         f"all nodes were lost (the last was that of {slots[-1]}). Saved results are intact: run the same command again when the "
         "cluster has nodes, to continue"
     )
-    return OptbenchError(Problem(message))
+    return OptbenchError(message)
 
 
 def _restart(resumes: bool) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 from msgspec.structs import replace as replaced
 
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.events import Event, Finished
 from optbench.executor.api import Ended, Events, Place, Slot, Unit
 from optbench.executor.worker import WorkerEnded, flush_and_exit, load_training, startup_errors
@@ -47,7 +47,7 @@ def train_on_ranks(unit: Unit, slot: Slot, place: Place, should_stop: Callable[[
     on_cpu = devices[0] == "cpu"
     devices = devices * size if on_cpu else devices
     if len(devices) != size:
-        raise OptbenchError(Problem(f"expected {size} devices; found {slot.device}", where="devices"))
+        raise OptbenchError(f"expected {size} devices; found {slot.device}", where="devices")
     threads = slot.threads or unit.settings.threads or _default_threads()
     settings = replace(unit.settings, threads=max(1, threads // size))
     context: Any = multiprocessing.get_context(_start_method(on_cpu))

@@ -214,7 +214,7 @@ class RayExecutor:
             message = (
                 f"node {name} cannot run trials: {reason}. Install the same version of optbench on all nodes"
             )
-            raise OptbenchError(Problem(message, where="--address")) from error
+            raise OptbenchError(message, where="--address") from error
 
     def _own(self, message: Message, worker: _Worker) -> Message:
         """Return a message of a node as one of this run: with the revision of the suite, and a killed process as a lost one."""
@@ -294,10 +294,8 @@ class RayExecutor:
             time.sleep(0.2)
         if len(busy) == len(wanted):
             raise OptbenchError(
-                Problem(
-                    f"all {len(wanted)} suitable nodes of the cluster are in use by other work: run again when one is free",
-                    where="--address",
-                )
+                f"all {len(wanted)} suitable nodes of the cluster are in use by other work: run again when one is free",
+                where="--address",
             )
         for one in busy:
             report(f"note: node {_name(one)} is in use by other work and is left out")
@@ -352,7 +350,7 @@ def _connect(address: str | None) -> Any:
             return ray
     except ImportError:
         message = "requires Ray, which is not installed: pip install 'optbench[ray]'"
-        raise OptbenchError(Problem(message, where="--executor")) from None
+        raise OptbenchError(message, where="--executor") from None
     except (OSError, RuntimeError, ValueError) as error:
         what = "start Ray on this machine" if address == "local" else f"connect to Ray at {address}"
         message = (
@@ -360,7 +358,7 @@ def _connect(address: str | None) -> Any:
             "(`ray start --head`), on a machine that has joined the cluster (`ray start --address HOST:PORT --num-cpus 0` joins "
             "without offering processors)"
         )
-        raise OptbenchError(Problem(message, where="--address")) from error
+        raise OptbenchError(message, where="--address") from error
 
 
 def _ignore(*_: Any, **__: Any) -> None:
@@ -382,7 +380,7 @@ def suitable_nodes(ray: Any, device: str) -> list[dict[str, Any]]:
     """Return the living nodes with a GPU, or those with processors where none has one. Raises `OptbenchError` if there is none."""
     if device not in ("auto", "cpu", "cuda"):
         message = f"with --executor ray expected auto, cpu or cuda; found '{device}'"
-        raise OptbenchError(Problem(message, where="--device"))
+        raise OptbenchError(message, where="--device")
     nodes = [node for node in ray.nodes() if node["Alive"]]
     with_gpu = [node for node in nodes if node["Resources"].get("GPU", 0) >= 1]
     if device != "cpu" and with_gpu:
@@ -390,15 +388,11 @@ def suitable_nodes(ray: Any, device: str) -> list[dict[str, Any]]:
     processors = sum(int(node["Resources"].get("CPU", 0)) for node in nodes)
     size = f"{len(nodes)} node{'s' * (len(nodes) != 1)} with {processors} CPUs and no GPU"
     if device == "cuda":
-        raise OptbenchError(
-            Problem(f"the cluster has {size}: add a node with GPUs, or use cpu", where="--device")
-        )
+        raise OptbenchError(f"the cluster has {size}: add a node with GPUs, or use cpu", where="--device")
     suitable = [node for node in nodes if node["Resources"].get("CPU", 0) >= 1]
     if not suitable:
         raise OptbenchError(
-            Problem(
-                f"the cluster has {size}: add a node (`ray start --address HOST:PORT`)", where="--address"
-            )
+            f"the cluster has {size}: add a node (`ray start --address HOST:PORT`)", where="--address"
         )
     return suitable
 

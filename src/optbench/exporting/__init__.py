@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from optbench.errors import OptbenchError, Problem, nearest
+from optbench.errors import OptbenchError, nearest
 
 _FOLDER = Path(__file__).parent
 
@@ -30,12 +30,12 @@ def exporter(tool: str) -> Any:
     """The tool's module. Raises `OptbenchError` if there is none of this name, or if a library of it is not installed."""
     known = known_tools()
     if tool not in known:
-        raise OptbenchError(Problem(f"unknown tool '{tool}': {nearest(tool, known)}"))
+        raise OptbenchError(f"unknown tool '{tool}': {nearest(tool, known)}")
     module = import_module(f"optbench.exporting.{tool}")
     for library in module.LIBRARIES:
         try:
             import_module(library)
         except ImportError as error:
             message = f"requires {library}, which is not installed: pip install 'optbench[{tool}]'"
-            raise OptbenchError(Problem(message, where=f"export {tool}")) from error
+            raise OptbenchError(message, where=f"export {tool}") from error
     return module

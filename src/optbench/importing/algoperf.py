@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.importing.algoperf_folders import Place, find
 from optbench.importing.cells import is_text
 from optbench.importing.delimited import number, read_lines
@@ -45,7 +45,7 @@ def import_algoperf(logs: Path, targets_file: Path, results: Path, name: str | N
     findings = Findings()
     places = [place for place in find(logs, targets, findings) if _known(place, targets, findings, logs)]
     if not places:
-        raise OptbenchError(Problem(_nothing(findings), file=str(logs)))
+        raise OptbenchError(_nothing(findings), file=str(logs))
     order = {workload: position for position, workload in enumerate([*targets.scored, *targets.targets])}
     places.sort(key=lambda place: (order[place.workload], place.submission, place.seed, place.framework))
     name = name or logs.resolve().name

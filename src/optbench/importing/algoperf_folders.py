@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.importing.findings import Findings, short
 from optbench.importing.targets import Targets
 
@@ -38,7 +38,7 @@ def find(logs: Path, targets: Targets, findings: Findings) -> Iterator[Place]:
     """Every trial's folder below `logs`, which holds submissions, or is one. Raises `OptbenchError` if it can't be read."""
     if not logs.is_dir():
         what = "a file" if logs.exists() else "no such folder"
-        raise OptbenchError(Problem(f"{what}: expected a folder of AlgoPerf submissions", file=str(logs)))
+        raise OptbenchError(f"{what}: expected a folder of AlgoPerf submissions", file=str(logs))
     for submission, folder in _submissions(logs):
         for study_folder, study in _numbered(folder, "study"):
             for workload_folder in _folders(study_folder):
@@ -64,7 +64,7 @@ def _submissions(logs: Path) -> list[tuple[str, Path]]:
     rulesets = sorted({part for path in found for part in path.relative_to(logs).parts[:-1]} & _RULESETS)
     if len(rulesets) > 1:
         message = f"contains several rulesets ({', '.join(rulesets)}), which are scored separately: import one of these folders at a time"
-        raise OptbenchError(Problem(message, file=str(logs)))
+        raise OptbenchError(message, file=str(logs))
     names = Counter(path.resolve().name for path in found)
     return [
         (path.resolve().name if names[path.resolve().name] == 1 else str(path.relative_to(logs)), path)
@@ -92,4 +92,4 @@ def _folders(folder: Path) -> list[Path]:
             child for child in folder.iterdir() if child.is_dir() and not child.name.startswith(".")
         )
     except OSError as error:
-        raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(folder))) from error
+        raise OptbenchError(f"cannot read: {error.strerror}", file=str(folder)) from error

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.formulas import unescape
 from optbench.importing.findings import Findings
 from optbench.importing.tables import Table
@@ -60,7 +60,7 @@ def read_lines(path: Path, required: Sequence[str]) -> Lines:
     missing = [name for name in required if name not in columns]
     if missing:
         message = f"expected the column '{missing[0]}'; found {', '.join(columns[:8])}"
-        raise OptbenchError(Problem(message, file=str(path), line=1))
+        raise OptbenchError(message, file=str(path), line=1)
     _check_names(columns, path, 1)
     return Lines(path, tuple(columns), content, delimiter, frozenset(required))
 
@@ -78,7 +78,7 @@ def read_delimited(path: Path, findings: Findings) -> Table:
     if torn and not rows:
         line, length = torn[0]
         message = f"expected {len(header)} cells, as in the header; found {length}"
-        raise OptbenchError(Problem(message, file=str(path), line=line))
+        raise OptbenchError(message, file=str(path), line=line)
     for line, _ in torn:
         findings.note("rows with more or fewer cells than the header: skipped", f"{path}:{line}")
     columns = zip(*rows, strict=True) if rows else ((),) * len(header)
@@ -113,7 +113,7 @@ def _rows(
                 lines.append(line)
     except csv.Error as error:
         line = start + reader.line_num
-        raise OptbenchError(Problem(f"invalid CSV: {error}", file=str(path), line=line)) from error
+        raise OptbenchError(f"invalid CSV: {error}", file=str(path), line=line) from error
     return rows, lines, torn
 
 
@@ -126,11 +126,11 @@ def _header(content: list[str], path: Path) -> tuple[list[str], int, str]:
         delimiters = hint or delimiters
         start = next((i for i in range(start + 1, len(content)) if content[i].strip()), None)
     if start is None:
-        raise OptbenchError(Problem("empty: expected a header with the names of the columns", file=str(path)))
+        raise OptbenchError("empty: expected a header with the names of the columns", file=str(path))
     try:
         options = [(next(csv.reader(content[start:], delimiter=each)), each) for each in delimiters]
     except csv.Error as error:
-        raise OptbenchError(Problem(f"no table: {error}", file=str(path), line=start + 1)) from error
+        raise OptbenchError(f"no table: {error}", file=str(path), line=start + 1) from error
     cells, delimiter = max(options, key=lambda option: len(option[0]))
     header = [cell.strip() for cell in cells]
     while len(header) > 1 and not header[-1]:  # empty columns of a spreadsheet
@@ -141,7 +141,7 @@ def _header(content: list[str], path: Path) -> tuple[list[str], int, str]:
 def _check_names(header: Sequence[str], path: Path, line: int) -> None:
     twice = [name for name in header if name and header.count(name) > 1]
     if twice:
-        raise OptbenchError(Problem(f"two columns are named '{twice[0]}'", file=str(path), line=line))
+        raise OptbenchError(f"two columns are named '{twice[0]}'", file=str(path), line=line)
 
 
 def number(cell: str | None) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.events import STATUSES, Fault, Status
 from optbench.formulas import unescape
 from optbench.importing.cells import Cell
@@ -69,7 +69,7 @@ def read_runs(
         for key, indexes in _by_run(table, columns, names, findings).items():
             if key in runs:
                 message = f"run '{key[2]}' of '{key[1]}' is in {runs[key].source} too: map a column that distinguishes them to 'seed'"
-                raise OptbenchError(Problem(message, file=source))
+                raise OptbenchError(message, file=source)
             of_run = {name: [column[index] for index in indexes] for name, column in numbers.items()}
             rows, unclocked = _rows(of_run, columns)
             status, at_fault = _end(table, columns, indexes)
@@ -92,7 +92,7 @@ def _names_of_run(table: Table, pattern: str) -> dict[str, str]:
     for name in (table.run,) if table.run else (str(PurePath(file).with_suffix("")), file, table.file):
         if match := form.search(name):
             return match.groupdict()
-    raise OptbenchError(Problem(f"'{pattern}' does not match the run '{table.run or file}'", where="--runs"))
+    raise OptbenchError(f"'{pattern}' does not match the run '{table.run or file}'", where="--runs")
 
 
 def _by_folder(table: Table, columns: Columns, names: Mapping[str, str]) -> dict[str, str]:
@@ -115,7 +115,7 @@ def _form(pattern: str) -> re.Pattern[str]:
         message = (
             f"expected a pattern with {{optimizer}}, {{seed}} or {{workload}}, each once; found '{pattern}'"
         )
-        raise OptbenchError(Problem(message, where="--runs"))
+        raise OptbenchError(message, where="--runs")
     groups = iter(names)
     texts = [
         "[^/]*" if part == "*" else f"(?P<{next(groups)}>[^/]+)" if part.startswith("{") else re.escape(part)
@@ -144,7 +144,7 @@ def _by_run(
                 "import a table of one of them, or map a column that distinguishes them to 'seed'"
             )
             line = table.lines[index] if table.lines else None
-            raise OptbenchError(Problem(message, file=table.file, line=line))
+            raise OptbenchError(message, file=table.file, line=line)
     findings.note("rows without an optimizer, run or workload: skipped", table.file, nameless)
     return runs
 

@@ -45,7 +45,7 @@ def read_targets(path: Path) -> Targets:
     workloads = content.get("workloads")
     if not isinstance(workloads, dict) or not workloads:
         raise OptbenchError(
-            Problem("expected a mapping of workloads to their targets", "workloads", str(path))
+            "expected a mapping of workloads to their targets", where="workloads", file=str(path)
         )
     targets: dict[str, Target] = {}
     for name, spec in workloads.items():
@@ -80,16 +80,16 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
+        raise OptbenchError(f"cannot read: {error.strerror}", file=str(path)) from error
     except json.JSONDecodeError as error:
         raise OptbenchError(
-            Problem(f"no JSON: {error.msg}", file=str(path), line=error.lineno, column=error.colno)
+            f"no JSON: {error.msg}", file=str(path), line=error.lineno, column=error.colno
         ) from error
     except ValueError as error:
-        raise OptbenchError(Problem(f"no JSON: {error}", file=str(path))) from error
+        raise OptbenchError(f"no JSON: {error}", file=str(path)) from error
     if not isinstance(content, dict):
         raise OptbenchError(
-            Problem("expected a mapping with 'base_workloads' and 'workloads'", file=str(path), line=1)
+            "expected a mapping with 'base_workloads' and 'workloads'", file=str(path), line=1
         )
     return content
 

@@ -7,7 +7,7 @@ import gzip
 import zlib
 from pathlib import Path
 
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.importing.findings import Findings
 
 _MARKS = (
@@ -28,16 +28,16 @@ _BINARY = {
 def read_bytes(path: Path) -> bytes:
     """Return the file's content, decompressed if it is a gzip file. Raises `OptbenchError` if it cannot be read."""
     if path.is_char_device() or path.is_block_device():
-        raise OptbenchError(Problem("a device: expected a file", file=str(path)))
+        raise OptbenchError("a device: expected a file", file=str(path))
     try:
         content = path.read_bytes()
         return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
     except IsADirectoryError as error:
-        raise OptbenchError(Problem("a folder: expected a file", file=str(path))) from error
+        raise OptbenchError("a folder: expected a file", file=str(path)) from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise OptbenchError(Problem(f"damaged gzip file: {error}", file=str(path))) from error
+        raise OptbenchError(f"damaged gzip file: {error}", file=str(path)) from error
     except OSError as error:
-        raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
+        raise OptbenchError(f"cannot read: {error.strerror}", file=str(path)) from error
 
 
 def read_text(path: Path, findings: Findings) -> str:
@@ -48,18 +48,18 @@ def read_text(path: Path, findings: Findings) -> str:
     content = read_bytes(path)
     for start, kind in _BINARY.items():
         if content.startswith(start):
-            raise OptbenchError(Problem(f"{kind}: expected text", file=str(path)))
+            raise OptbenchError(f"{kind}: expected text", file=str(path))
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), _unmarked(content[:4096]))
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         if encoding != "utf-8":
-            raise OptbenchError(Problem(f"not valid {encoding.upper()} text", file=str(path))) from error
+            raise OptbenchError(f"not valid {encoding.upper()} text", file=str(path)) from error
         cut_off = error.reason == "unexpected end of data"  # within a character
         text = content.decode("utf-8" if cut_off else "cp1252", errors="replace")
         findings.note("files that are not UTF-8: read as Windows-1252", str(path), not cut_off)
     if "\0" in text:
-        raise OptbenchError(Problem("binary data: expected text", file=str(path)))
+        raise OptbenchError("binary data: expected text", file=str(path))
     return text
 
 

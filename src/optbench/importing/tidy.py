@@ -137,7 +137,7 @@ def _check_shares(logs: Mapping[Key, RunLog]) -> None:
     for metric, value in (item for metrics in every for item in metrics.items()):
         if "accuracy" in metric.lower() and 1.5 < value < math.inf:
             message = f"an {metric} of {value:g}: expected fractions; set --percent for columns in percent"
-            raise OptbenchError(Problem(message, where="--percent"))
+            raise OptbenchError(message, where="--percent")
 
 
 def _workload(
@@ -197,7 +197,7 @@ def _source(
     labels: tuple[str, ...],
 ) -> Source:
     if asked.baseline is not None and asked.baseline not in labels:
-        raise OptbenchError(Problem(f"no such optimizer: '{asked.baseline}'", where="--baseline"))
+        raise OptbenchError(f"no such optimizer: '{asked.baseline}'", where="--baseline")
     name = asked.name or _name(paths[0])
     options = [part for option, texts in _options(asked) for text in texts for part in (f"--{option}", text)]
     return Source(

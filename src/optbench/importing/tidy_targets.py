@@ -32,7 +32,7 @@ def parse_target(text: str) -> Asked:
         value = math.nan
     if match is None or not math.isfinite(value):
         message = f"expected METRIC>=VALUE or METRIC<=VALUE, as in 'accuracy>=0.97'; found '{text}'"
-        raise OptbenchError(Problem(message, where="--target"))
+        raise OptbenchError(message, where="--target")
     content = {"metric": match["metric"], "split": match["split"] or "validation"}
     bound = {"at_least" if match["sign"] == ">=" else "at_most": value}
     return Asked(match["workload"] or "", Target.model_validate(content | bound))

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.events import Event
 from optbench.store import SuiteFolder, make_plan
 from optbench.store.archive import has_records
@@ -99,7 +99,7 @@ def _only_imported(folder: SuiteFolder) -> None:
     measured = "imported" not in plan.provenance if plan is not None else has_records(folder.path)
     if measured:
         message = "contains results measured by optbench: use another --name, or another --results"
-        raise OptbenchError(Problem(message, file=str(folder.path)))
+        raise OptbenchError(message, file=str(folder.path))
 
 
 def _suite(source: Source, workloads: dict[str, ForeignWorkload], runs: Sequence[Run]) -> Suite:
@@ -117,7 +117,7 @@ def _suite(source: Source, workloads: dict[str, ForeignWorkload], runs: Sequence
         )
     except ValidationError as error:
         first = error.errors()[0]
-        raise OptbenchError(Problem(first["msg"], where=".".join(map(str, first["loc"])))) from error
+        raise OptbenchError(first["msg"], where=".".join(map(str, first["loc"]))) from error
 
 
 def _workload(name: str, workload: ForeignWorkload) -> Workload:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from optbench.errors import OptbenchError, Problem, nearest
+from optbench.errors import OptbenchError, nearest
 from optbench.report.document import Picture, Report
 from optbench.store import Results
 from optbench.store.files import make_folder, write_whole
@@ -66,7 +66,7 @@ def chosen_format(format: str | None, output: Path | None, among: Sequence[str] 
     )
     if format is not None:
         if format not in names:
-            raise OptbenchError(Problem(f"unknown format '{format}': {nearest(format, names)}"))
+            raise OptbenchError(f"unknown format '{format}': {nearest(format, names)}")
         return format
     if output is None or not output.suffix:
         return names[0]
@@ -74,7 +74,7 @@ def chosen_format(format: str | None, output: Path | None, among: Sequence[str] 
     if output.suffix.lower() not in endings:
         known = ", ".join(f"{ending} ({name})" for ending, name in endings.items())
         message = f"no format has the suffix '{output.suffix}'; expected one of {known}; or choose a format with --format"
-        raise OptbenchError(Problem(message, where="--output", file=str(output)))
+        raise OptbenchError(message, where="--output", file=str(output))
     return endings[output.suffix.lower()]
 
 

@@ -6,7 +6,7 @@ import json
 
 from optbench.analysis.frames import evaluations_frame
 from optbench.analysis.survival import survival_frame
-from optbench.errors import OptbenchError, Problem, nearest
+from optbench.errors import OptbenchError, nearest
 from optbench.report.formats.csv import to_csv
 from optbench.report.formats.json import to_records
 from optbench.store import Results
@@ -20,7 +20,7 @@ def records(results: Results, format: str = "csv", *, survival: bool = False) ->
     Raises `OptbenchError` for an unknown format.
     """
     if format not in FORMATS:
-        raise OptbenchError(Problem(f"unknown format '{format}': {nearest(format, FORMATS)}"))
+        raise OptbenchError(f"unknown format '{format}': {nearest(format, FORMATS)}")
     table = survival_frame(results) if survival else evaluations_frame(results)
     if format == "csv":
         return to_csv(table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from optbench.errors import OptbenchError, Problem, nearest
+from optbench.errors import OptbenchError, nearest
 from optbench.report.document import Block, Column, Report, Section, Table
 
 #: formats that show the tables of a report; the others write its numbers or a page
@@ -22,7 +22,7 @@ def selected(report: Report, tables: Sequence[str] = (), columns: Sequence[str] 
     for name in tables:
         if not _matches(name, captions):
             known = "; ".join(f"'{caption}'" for caption in dict.fromkeys(captions))
-            raise OptbenchError(Problem(f"no table '{name}'; the tables are: {known}", "--table"))
+            raise OptbenchError(f"no table '{name}'; the tables are: {known}", where="--table")
     wanted = {caption for name in tables for caption in _matches(name, captions)} if tables else set(captions)
     sections = tuple(_section(section, wanted, columns) for section in report.sections)
     result = replace(report, sections=tuple(section for section in sections if section.blocks))
@@ -86,5 +86,5 @@ def _refuse_columns(columns: Sequence[str], tables: Sequence[Table]) -> None:
     titles = list(dict.fromkeys(_title(column) for table in tables for column in table.columns))
     for name in columns:
         if not _matches(name, titles):
-            raise OptbenchError(Problem(f"no column '{name}'; {nearest(name, titles)}", "--columns"))
-    raise OptbenchError(Problem("no single table contains all of these columns", "--columns"))
+            raise OptbenchError(f"no column '{name}'; {nearest(name, titles)}", where="--columns")
+    raise OptbenchError("no single table contains all of these columns", where="--columns")

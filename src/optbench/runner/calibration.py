@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from optbench.analysis.targets import CalibratedTarget, Reference, calibrated_target, references
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.store import Results
 from optbench.store.files import write_whole
 from optbench.suite.dump import dump
@@ -82,7 +82,7 @@ def reference_suites(
     for name in loaded.suite.workloads:
         if name not in found:
             raise OptbenchError(
-                Problem(f"no reference optimizer has complete trials on '{name}'", file=str(loaded.path))
+                f"no reference optimizer has complete trials on '{name}'", file=str(loaded.path)
             )
         yield found[name], _reference_suite(loaded, found[name], seeds)
 
@@ -117,14 +117,12 @@ def calibration(
     target = calibrated_target(results, reference.metric, higher=reference.higher)
     if target is None:
         raise OptbenchError(
-            Problem(
-                f"no target for '{reference.workload}': half or more of the runs of {reference.label} diverged",
-                file=str(folder),
-            )
+            f"no target for '{reference.workload}': half or more of the runs of {reference.label} diverged",
+            file=str(folder),
         )
     if target.seeds < len(seeds):
         message = f"{target.seeds} of {len(seeds)} reference runs on '{reference.workload}' are complete: run the command again"
-        raise OptbenchError(Problem(message, file=str(folder)))
+        raise OptbenchError(message, file=str(folder))
     budget = str(loaded.suite.workloads[reference.workload].budget)
     return Calibration(reference, target, budget, seeds, folder)
 
@@ -151,10 +149,8 @@ def write(loaded: Loaded, calibrations: list[Calibration], comment: Callable[[Ca
         beside.write_text(text, encoding="utf-8")
         if _without_targets(load(beside)) != _without_targets(loaded):
             raise OptbenchError(
-                Problem(
-                    "cannot be edited without other changes: insert the printed lines by hand",
-                    file=str(loaded.path),
-                )
+                "cannot be edited without other changes: insert the printed lines by hand",
+                file=str(loaded.path),
             )
     finally:
         beside.unlink(missing_ok=True)

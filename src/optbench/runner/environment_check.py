@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.events import FINGERPRINT
 from optbench.store import StoredSuite
 
@@ -26,4 +26,4 @@ def refuse_to_mix(stored: StoredSuite, rows: Collection[str], environment: dict[
                 f"measured in another environment: {changes}. The table would mix both. Use another --results folder, --fresh to "
                 "rerun all trials, or --allow-mixed to accept it (the report states it)"
             )
-            raise OptbenchError(Problem(message, file=str(log.path)))
+            raise OptbenchError(message, file=str(log.path))

@@ -66,7 +66,7 @@ def check_distinct_folders(jobs: Sequence[Job]) -> None:
                 f"has the same name as {other}, so both would write to {job.folder.path}. "
                 "Rename one, or run them separately with different --results folders"
             )
-            raise OptbenchError(Problem(message, file=str(job.loaded.path)))
+            raise OptbenchError(message, file=str(job.loaded.path))
 
 
 def pending_trials(job: Job, message: Callable[[str], None]) -> list[Trial]:

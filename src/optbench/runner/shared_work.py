@@ -84,10 +84,10 @@ class WorkList:
             )
         except FileNotFoundError:
             message = "no work list: expected the folder of a suite planned by `optbench run SUITE --executor shared` (or slurm)"
-            raise OptbenchError(Problem(message, file=str(folder.path))) from None
+            raise OptbenchError(message, file=str(folder.path)) from None
         except (OSError, ValueError, TypeError, KeyError) as error:
             message = "damaged work list: run the suite again with --executor shared or slurm"
-            raise OptbenchError(Problem(message, file=str(path))) from error
+            raise OptbenchError(message, file=str(path)) from error
 
 
 def planned_trials(folder: SuiteFolder, work: WorkList) -> list[Trial]:
@@ -98,7 +98,7 @@ def planned_trials(folder: SuiteFolder, work: WorkList) -> list[Trial]:
     plan = folder.read_plan()
     if plan is None:
         raise OptbenchError(
-            Problem("no plan: run the suite again with --executor shared or slurm", file=str(folder.path))
+            "no plan: run the suite again with --executor shared or slurm", file=str(folder.path)
         )
     suite_folder = str((folder.path / work.suite_folder).resolve())
     rows: dict[str, Trial] = {}
@@ -106,7 +106,7 @@ def planned_trials(folder: SuiteFolder, work: WorkList) -> list[Trial]:
         first = rows[row.config_id] = Trial.model_validate({**row.trial, "folder": suite_folder})
         if first.config_id != row.config_id:
             message = "planned by another version of optbench: install the same version on all machines"
-            raise OptbenchError(Problem(message, file=str(folder.path / "plan.json")))
+            raise OptbenchError(message, file=str(folder.path / "plan.json"))
     trials = [rows[row].with_seed(seed) for row, seed in work.trials if row in rows]
     sources = {file: digest for trial in trials for file, digest in trial.sources.items()}
     problems = []
@@ -218,7 +218,7 @@ def refuse_held(folder: SuiteFolder) -> None:
     if held:
         hosts = ", ".join(sorted(set(held.values())))
         message = f"workers on {hosts} run {len(held)} of its trials: wait until they end, or use --executor shared to follow them"
-        raise OptbenchError(Problem(message, file=str(folder.path)))
+        raise OptbenchError(message, file=str(folder.path))
     leases.retire(folder)
     with suppress(OSError):
         (folder.path / FILE).unlink(missing_ok=True)

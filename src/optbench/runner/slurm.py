@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.store import SuiteFolder
 from optbench.store.files import write_whole
 from optbench.store.input_files import read_file
@@ -51,7 +51,7 @@ def script(folder: SuiteFolder, name: str, workers: str, options: Sequence[str])
         or ("%" in workers and not (at_once.isdecimal() and int(at_once)))
     ):
         message = f"expected a number of workers, or a number and a limit as in 64%8; found '{workers}'"
-        raise OptbenchError(Problem(message, where="--workers"))
+        raise OptbenchError(message, where="--workers")
     path = folder.path.resolve()
     try:
         lines = user_file().read_text(encoding="utf-8").rstrip()

@@ -9,7 +9,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from optbench.catalog.data_root import data_root
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.events import FINGERPRINT
 from optbench.executor.api import Settings, split_slots
 from optbench.executor.dispatch import Dispatcher, Summary
@@ -167,10 +167,10 @@ def _parts(slot: Slot, options: RunOptions) -> list[Slot]:
     if options.slots is None:
         return split_slots([slot], options.jobs or (count if on_cpu else 1), threads=1)
     if not on_cpu:
-        raise OptbenchError(Problem("splits the cores of a CPU; on a GPU use --jobs", where="--slots"))
+        raise OptbenchError("splits the cores of a CPU; on a GPU use --jobs", where="--slots")
     if options.slots > count:
         raise OptbenchError(
-            Problem(f"expected at most {count}, the number of cores; found {options.slots}", where="--slots")
+            f"expected at most {count}, the number of cores; found {options.slots}", where="--slots"
         )
     numbers = core_numbers() if slot.host_cores is None else ()
     return split_slots([slot], options.slots, count // options.slots, numbers)
@@ -186,4 +186,4 @@ def _refuse_unequal(slots: Sequence[Slot]) -> None:
                     f"{slots[0].name} and {slot.name} differ: {name} is {first!r} and {other!r}. The table would mix both. Select "
                     "equal devices, or use --allow-mixed to accept it (the report states it)"
                 )
-                raise OptbenchError(Problem(message, where="--device"))
+                raise OptbenchError(message, where="--device")

@@ -14,7 +14,7 @@ import unicodedata
 from functools import lru_cache
 from pathlib import Path
 
-from optbench.errors import OptbenchError, Problem, ReaderGone
+from optbench.errors import OptbenchError, ReaderGone
 
 _FREE = "free some space and run the same command again; it resumes from here"
 _MOVE = "choose another folder with --results"
@@ -49,7 +49,7 @@ def explained(error: OSError, path: Path, needed_bytes: int | None = None) -> Op
         with contextlib.suppress(OSError):
             free = shutil.disk_usage(path.parent).free
             advice += f" ({needed_bytes:,} bytes are needed, {free:,} are free; allow another megabyte)"
-    return OptbenchError(Problem(f"cannot write here: {advice}", file=str(path)))
+    return OptbenchError(f"cannot write here: {advice}", file=str(path))
 
 
 def make_folder(path: Path) -> None:

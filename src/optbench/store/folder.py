@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.events import Event
 from optbench.store.archive import has_record, read_record, read_stored_plan, record_paths, unpack
 from optbench.store.files import explained, folder_name, make_folder, slug, sweep, sync_folder, write_whole
@@ -171,7 +171,7 @@ class SuiteFolder:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
+            raise OptbenchError(f"cannot read: {error.strerror}", file=str(path)) from error
         if begun:
             return TrialFile.open(path)
         self.set_file_aside(path)
@@ -186,7 +186,7 @@ class SuiteFolder:
         try:
             known = read_record(path) if path.exists() else None
         except OSError as error:
-            raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
+            raise OptbenchError(f"cannot read: {error.strerror}", file=str(path)) from error
         if known == text.encode("utf-8", "backslashreplace"):
             return "same"
         write_whole(path, text, sync=False)
@@ -202,7 +202,7 @@ class SuiteFolder:
             try:
                 head, _, events = read_record(path).decode("utf-8").partition("\n")
             except OSError as error:
-                raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
+                raise OptbenchError(f"cannot read: {error.strerror}", file=str(path)) from error
             header = from_json(head) | {"trial": trial.model_dump(mode="json", exclude={"folder"})}
             write_whole(self.trials / path.name, to_line(header) + events)
         return True
@@ -269,14 +269,12 @@ class SuiteFolder:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
+            raise OptbenchError(f"cannot read: {error.strerror}", file=str(path)) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = str(error) if isinstance(error, Corrupt) else "not a plan that optbench wrote"
             raise OptbenchError(
-                Problem(
-                    f"damaged ({reason}), so rows and seeds are taken from the records: `optbench run` writes it again",
-                    file=str(path),
-                )
+                f"damaged ({reason}), so rows and seeds are taken from the records: `optbench run` writes it again",
+                file=str(path),
             ) from error
 
     def write_text(self, name: str, text: str) -> Path:

@@ -60,9 +60,7 @@ class TrialFile:
     def create(cls, path: Path, trial: Trial, attempt: int = 1) -> TrialFile:
         """Create the file. Raises `OptbenchError` if it exists or cannot be written."""
         if path.exists():
-            raise OptbenchError(
-                Problem("the file of this trial already exists: open it instead", file=str(path))
-            )
+            raise OptbenchError("the file of this trial already exists: open it instead", file=str(path))
         write_whole(path, _header_line(trial, attempt))
         return cls.open(path)
 
@@ -72,7 +70,7 @@ class TrialFile:
         try:
             content = read_record(path)
         except OSError as error:
-            raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
+            raise OptbenchError(f"cannot read: {error.strerror}", file=str(path)) from error
         whole = content[: content.rfind(b"\n") + 1]
         try:
             header = read_header(whole.split(b"\n", 1)[0], str(path))

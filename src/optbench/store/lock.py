@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.store.files import explained
 from optbench.store.holder import MAX_LOCK_BYTES
 from optbench.store.input_files import read_file
@@ -34,11 +34,11 @@ def locked(path: Path) -> Iterator[None]:
                 descriptor = _opened(path)
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OptbenchError(Problem(_busy(path), file=str(path.parent))) from None
+            raise OptbenchError(_busy(path), file=str(path.parent)) from None
         except OSError as error:
             if error.errno in (errno.ENOLCK, errno.ENOTSUP):
                 message = "this file system has no locks: choose another folder with --results"
-                raise OptbenchError(Problem(message, file=str(path.parent))) from error
+                raise OptbenchError(message, file=str(path.parent)) from error
             raise explained(error, path) from error
         owner = {
             "pid": os.getpid(),

@@ -63,12 +63,12 @@ def read_log(path: Path) -> TrialLog:
     try:
         lines = read_record(path).split(b"\n")
     except OSError as error:
-        raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
+        raise OptbenchError(f"cannot read: {error.strerror}", file=str(path)) from error
     del lines[-1]  # empty, or torn by a kill
     try:
         header = read_header(lines[0] if lines else b"", str(path))
     except Corrupt as error:
-        raise OptbenchError(Problem(str(error), file=str(path), line=1)) from None
+        raise OptbenchError(str(error), file=str(path), line=1) from None
     log = TrialLog(
         header["id"],
         header["config_id"],

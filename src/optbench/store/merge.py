@@ -54,7 +54,7 @@ class Merge:
 def plan_merge(paths: Sequence[Path], into: Path, *, allow_mixed: bool = False) -> list[Merge]:
     """Return the planned merge of suite folders, or of their parents. Raises `OptbenchError` with all conflicts."""
     if into.exists() and not into.is_dir():
-        raise OptbenchError(Problem("a file: expected a folder or a new path", file=str(into)))
+        raise OptbenchError("a file: expected a folder or a new path", file=str(into))
     groups: dict[str, list[SuiteResults]] = {}
     for suite in read(paths).suites:
         groups.setdefault(_name(suite), []).append(suite)
@@ -120,7 +120,7 @@ def _merge(name: str, suites: list[SuiteResults], folder: Path, *, allow_mixed: 
         message = (
             "not a folder; expected the folder of a suite or nothing: move it, or merge into another folder"
         )
-        raise OptbenchError(Problem(message, file=str(folder)))
+        raise OptbenchError(message, file=str(folder))
     there = [suite for suite in suites if suite.path.resolve() == folder.resolve()]
     if not there and has_results(folder):
         there = list(read([folder]).suites)
@@ -175,7 +175,7 @@ def _move(merge: Merge, staged: SuiteFolder) -> None:
         for trial in merge.copies:
             known = goal.trials / trial.name
             if known.exists() and not trial.content().startswith(read_file(known, goal.path)):
-                raise OptbenchError(Problem("changed during the merge: merge again", file=str(known)))
+                raise OptbenchError("changed during the merge: merge again", file=str(known))
             (staged.trials / trial.name).rename(known)
         sync_folder(goal.trials)
         if merge.plan is not None and merge.plan != goal.read_plan():
@@ -233,9 +233,7 @@ def _not_running(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OptbenchError(
-                Problem("another run holds the lock: wait for it", file=str(folder))
-            ) from None
+            raise OptbenchError("another run holds the lock: wait for it", file=str(folder)) from None
         except OSError:  # no locks on this file system, so no run either
             pass
         yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 
 
 def parse_call(text: str, where: str) -> tuple[str, dict[str, Any]]:
@@ -19,13 +19,13 @@ def parse_call(text: str, where: str) -> tuple[str, dict[str, Any]]:
     if start >= 0:
         name, arguments = name[:start].rstrip(), name[start:]
     if not name:
-        raise OptbenchError(Problem(f"expected NAME or NAME(key=value, ...); found '{text}'", where))
+        raise OptbenchError(f"expected NAME or NAME(key=value, ...); found '{text}'", where=where)
     return name, _keywords(arguments, text, where) if arguments else {}
 
 
 def _keywords(arguments: str, text: str, where: str) -> dict[str, Any]:
     def refuse(reason: str) -> OptbenchError:
-        return OptbenchError(Problem(f"{reason} in '{text}'; expected NAME(key=value, ...)", where))
+        return OptbenchError(f"{reason} in '{text}'; expected NAME(key=value, ...)", where=where)
 
     try:
         call = ast.parse(f"f{arguments}", mode="eval").body

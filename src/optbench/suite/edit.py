@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import yaml
 
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 
 
 def with_value(text: str, path: Sequence[str], value: str, comment: str = "") -> str:
@@ -20,10 +20,10 @@ def with_value(text: str, path: Sequence[str], value: str, comment: str = "") ->
     for key in parents:
         found = _entry(node, key)
         if found is None:
-            raise OptbenchError(Problem(f"no key '{key}' in the file", where=".".join(path)))
+            raise OptbenchError(f"no key '{key}' in the file", where=".".join(path))
         node = found[1]
     if not isinstance(node, yaml.MappingNode) or not node.value:
-        raise OptbenchError(Problem("expected a mapping", where=".".join(parents)))
+        raise OptbenchError("expected a mapping", where=".".join(parents))
     known = _entry(node, name)
     if known is not None:
         key_node, value_node = known

@@ -130,7 +130,7 @@ def examine(
             else "a value"
         )
         message = f"expected a mapping with 'workload' and 'optimizers'; found {content}"
-        raise OptbenchError(Problem(message, file=str(path), line=1))
+        raise OptbenchError(message, file=str(path), line=1)
     problems = [*source.problems, *_override(source, overrides, seeds), *_both_workloads(source)]
     axes: Any = deepcopy(source.data.get("axes"))
     cells, axes_problems = expand(source)

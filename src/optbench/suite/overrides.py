@@ -6,7 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from optbench.errors import OptbenchError, Problem, nearest
+from optbench.errors import OptbenchError, nearest
 from optbench.suite.types import one_workload_name
 from optbench.suite.yaml_source import Keys, Place, Source, parse
 
@@ -35,7 +35,7 @@ def parse_override(text: str, option: str = "--set") -> Override:
     path, equals, value = text.partition("=")
     typed = f"{option} {text}"
     if not equals or not path.strip():
-        raise OptbenchError(Problem("expected PATH=VALUE, as in workload.budget.epochs=1", file=typed))
+        raise OptbenchError("expected PATH=VALUE, as in workload.budget.epochs=1", file=typed)
     return Override(typed, path.strip(), parse(value, typed, with_lines=False))
 
 
@@ -75,7 +75,7 @@ def as_in_file(path: str, data: Any) -> str:
 
 def _paths(data: Any, override: Override) -> list[Keys]:
     if not isinstance(data, dict):
-        raise OptbenchError(Problem("expected a suite that is a mapping", override.path, override.option))
+        raise OptbenchError("expected a suite that is a mapping", where=override.path, file=override.option)
     head, _, rest = override.path.partition(".")
     named = data.get("workloads")
     if head == "workload" and isinstance(named, dict) and rest:
@@ -84,7 +84,7 @@ def _paths(data: Any, override: Override) -> list[Keys]:
     family = data.get(path[0]) if path[0] in ("optimizers", "workloads") and len(path) > 2 else None
     if isinstance(family, dict) and path[1] not in family:
         message = f"no entry '{path[1]}'; {nearest(path[1], family)}"
-        raise OptbenchError(Problem(message, override.path, override.option))
+        raise OptbenchError(message, where=override.path, file=override.option)
     return [path]
 
 
@@ -135,7 +135,7 @@ def _enter(source: Source, parent: Any, key: str, path: Keys, override: Override
 
 
 def _path_error(path: Keys, message: str, override: Override) -> OptbenchError:
-    return OptbenchError(Problem(f"'{'.'.join(path)}' {message}", override.path, override.option))
+    return OptbenchError(f"'{'.'.join(path)}' {message}", where=override.path, file=override.option)
 
 
 def _mark(source: Source, path: Keys, override: Override) -> None:

@@ -60,7 +60,7 @@ def read(path: Path) -> Source:
     file = str(path)
 
     def refuse(message: str, line: int | None = None) -> OptbenchError:
-        return OptbenchError(Problem(message, file=file, line=line))
+        return OptbenchError(message, file=file, line=line)
 
     try:
         with path.open("rb") as stream:
@@ -100,9 +100,7 @@ def from_data(data: Mapping[str, Any], name: str) -> Source:
     try:
         text = yaml.safe_dump(_plain(data), sort_keys=False, allow_unicode=True)
     except yaml.YAMLError as error:
-        raise OptbenchError(
-            Problem(f"expected text, numbers, lists and dicts only: {error}", file=name)
-        ) from None
+        raise OptbenchError(f"expected text, numbers, lists and dicts only: {error}", file=name) from None
     return parse(text, name, with_lines=False)
 
 
@@ -122,9 +120,9 @@ def _parsed(text: str, file: str, with_lines: bool) -> Source:
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1 if with_lines else None
         message = f"expected text; found the control character U+{ord(text[error.position]):04X}"
-        raise OptbenchError(Problem(message, file=file, line=line)) from None
+        raise OptbenchError(message, file=file, line=line) from None
     except (RecursionError, yaml.YAMLError, ValueError):
-        raise OptbenchError(Problem(f"nested more than {MAX_DEPTH} levels deep", file=file)) from None
+        raise OptbenchError(f"nested more than {MAX_DEPTH} levels deep", file=file) from None
     builder = _Builder(file, with_lines)
     data = builder.build(node, (), ()) if node is not None else None
     if data is None and builder.problems:

@@ -14,7 +14,7 @@ from rich.console import RenderableType
 from optbench.catalog.optimizer_packages import Offered
 from optbench.engine.devices import pick
 from optbench.engine.find_protocol import setting_of
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.machine import cores
 from optbench.verify import equations
 from optbench.verify.conformance import CHECKS as CHECKS
@@ -74,10 +74,8 @@ def check_plugin(
 def _compare_with_reference(plugin: Plugin, equation: str) -> list[equations.Deviation]:
     if plugin.protocol.has_closure or plugin.sparse or plugin.spec.makes_own_groups:
         raise OptbenchError(
-            Problem(
-                "supports only optimizers with dense gradients, without a closure and without own parameter groups",
-                "--as",
-            )
+            "supports only optimizers with dense gradients, without a closure and without own parameter groups",
+            where="--as",
         )
     return equations.deviations_of(plugin, equation)
 

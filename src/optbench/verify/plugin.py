@@ -65,7 +65,7 @@ def _errors_as_problems(name: str) -> Iterator[None]:
     except OptbenchError:
         raise
     except (Exception, SystemExit) as error:
-        raise OptbenchError(Problem(f"cannot be checked: {format_error(error)}", where=name)) from error
+        raise OptbenchError(f"cannot be checked: {format_error(error)}", where=name) from error
 
 
 def _with_protocol(plugin: Plugin, entry: Optimizer) -> Plugin:
@@ -73,7 +73,7 @@ def _with_protocol(plugin: Plugin, entry: Optimizer) -> Plugin:
     optimizer = plugin.build(plugin.toy_model())
     if not hasattr(optimizer, "param_groups") or not callable(getattr(optimizer, "step", None)):
         message = f"it returned {type(optimizer).__name__}; expected a torch.optim.Optimizer, with param_groups and step()"
-        raise OptbenchError(Problem(f"cannot be checked: {message}", where=plugin.name))
+        raise OptbenchError(f"cannot be checked: {message}", where=plugin.name)
 
     def make_toy() -> Any:
         return plugin.build(plugin.toy_model())

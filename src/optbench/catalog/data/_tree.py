@@ -176,9 +176,7 @@ def _no_tree(folder: Path) -> Problem:
 
 def _chosen(known: tuple[str, ...], classes: int | Sequence[str] | None, place: Path) -> tuple[str, ...]:
     if len(known) < 2:
-        raise OptbenchError(
-            Problem(f"expected at least 2 class folders; found {len(known)}", file=str(place))
-        )
+        raise OptbenchError(f"expected at least 2 class folders; found {len(known)}", file=str(place))
     if classes is None:
         return known
     if isinstance(classes, int):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from optbench.catalog.data._carved import described, splits
 from optbench.catalog.data._download import fetch
 from optbench.catalog.types import DataInfo, Splits
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,7 +102,7 @@ def _read(path: Path, root: Path) -> npt.NDArray[np.uint8]:
         values = np.frombuffer(raw, np.uint8, int(shape.prod()), 4 + 4 * raw[3]).reshape(shape)
     except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
         message = f"is not the file of Fashion-MNIST ({error}); remove it, and it is fetched again"
-        raise OptbenchError(Problem(message, file=str(used))) from error
+        raise OptbenchError(message, file=str(used)) from error
     if used is packed:
         _keep(raw, root / "FashionMNIST" / "raw" / path.name)
     return values

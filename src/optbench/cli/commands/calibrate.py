@@ -36,7 +36,7 @@ from optbench.cli.options import Data, Device, ResultsRoot, argument, flag, opti
 from optbench.cli.run_summary import show_end
 from optbench.cli.signals import stop_requests
 from optbench.console import wrapped
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.runner.calibration import (
     Calibration,
     calibration,
@@ -94,7 +94,7 @@ def calibrate(
     )
     if write and suite in shipped() and not Path(suite).is_file():
         message = f"a shipped suite is not changed: copy {shipped()[suite]}, and give the path of the copy"
-        raise OptbenchError(Problem(message, where="--write"))
+        raise OptbenchError(message, where="--write")
     jobs = planned_jobs([suite], options)
     if len(jobs) != 1:
         raise OptbenchError(f"expected one suite; found the folder '{suite}' with {len(jobs)}")

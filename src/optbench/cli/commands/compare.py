@@ -130,7 +130,7 @@ def _read(before: Path, after: Path, *, all_seeds: bool) -> tuple[Results, Resul
     }
     if shared:
         message = f"'{before}' and '{after}' contain the same results; pass two different folders"
-        raise OptbenchError(Problem(message, file=str(min(shared))))
+        raise OptbenchError(message, file=str(min(shared)))
     return first, second
 
 
@@ -157,9 +157,7 @@ def _threshold(text: str, option: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf"):
-        raise OptbenchError(
-            Problem(f"expected 0 or more, for example 5% or 0.05; found '{text}'", where=option)
-        )
+        raise OptbenchError(f"expected 0 or more, for example 5% or 0.05; found '{text}'", where=option)
     return value
 
 

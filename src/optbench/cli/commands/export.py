@@ -22,7 +22,7 @@ from typing import Annotated
 from optbench.cli.options import argument, option
 from optbench.cli.result_paths import ResultPaths
 from optbench.console import wrapped
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.exporting import exporter, known_tools
 from optbench.exporting._runs import runs_of
 from optbench.plurals import counted
@@ -43,9 +43,7 @@ def export(
     module = exporter(tool)
     folder = output or Path("exported") / tool
     if folder.exists() and not folder.is_dir():
-        raise OptbenchError(
-            Problem("expected a folder, found a file; use another --output", file=str(folder))
-        )
+        raise OptbenchError("expected a folder, found a file; use another --output", file=str(folder))
     found = module.export(runs_of(read(paths or [Path("results")], all_seeds=True)), folder)
     line = f"{folder}: {counted(found.new, 'run')} new, {found.same} unchanged, {found.replaced} replaced"
     print(wrapped(line, indent=2))

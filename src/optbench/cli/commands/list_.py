@@ -28,7 +28,7 @@ from optbench.catalog.signatures import UNKNOWN, signature
 from optbench.cli import completion
 from optbench.cli.options import argument
 from optbench.console import wrapped
-from optbench.errors import OptbenchError, Problem, nearest
+from optbench.errors import OptbenchError, nearest
 from optbench.suite.find import shipped
 from optbench.suite.yaml_source import read
 
@@ -46,7 +46,7 @@ def list_(
     kind: Annotated[str, argument("KIND", f"One of {', '.join(KINDS)}.", complete=completion.words(*KINDS))],
 ) -> None:
     if kind not in KINDS:
-        raise OptbenchError(Problem(f"unknown kind '{kind}'; {nearest(kind, KINDS)}", "KIND"))
+        raise OptbenchError(f"unknown kind '{kind}'; {nearest(kind, KINDS)}", where="KIND")
     width = min(shutil.get_terminal_size((100, 24)).columns, 120)
     lines = list(_suites() if kind == "suites" else _items(kind, width))
     if kind == "optimizers":

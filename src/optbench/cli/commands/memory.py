@@ -215,7 +215,7 @@ def _of_suite(text: str, options: Options) -> list[Job]:
         ("--task", options.task, "task"),
     ):
         if value:
-            raise OptbenchError(Problem(f"not allowed with a suite, which defines its own {what}", name))
+            raise OptbenchError(f"not allowed with a suite, which defines its own {what}", where=name)
     loaded = load(find(text), options.overrides, seeds=1, complete=complete)
     root = data_root(options.data)
     _refuse_problems(loaded, root, data_needed=not (options.shape and options.classes))
@@ -255,10 +255,8 @@ def _data_facts(workload: Workload, loaded: Loaded, root: Path, options: Options
     _, info = data_findings(workload.data, loaded.folder, root, ())
     if info is None:
         raise OptbenchError(
-            Problem(
-                f"the data set '{workload.data.name}' does not declare its shape and classes; pass both",
-                "--shape and --classes",
-            )
+            f"the data set '{workload.data.name}' does not declare its shape and classes; pass both",
+            where="--shape and --classes",
         )
     return replace(info, shape=shape or info.shape, classes=classes or info.classes)
 
@@ -273,7 +271,7 @@ def _counted(trial: Trial, workload: Workload, loaded: Loaded, root: Path) -> Tr
             f"the data set '{workload.data.name}' does not declare its number of samples, which a full batch "
             "requires; pass the number"
         )
-        raise OptbenchError(Problem(message, "--batch-size"))
+        raise OptbenchError(message, where="--batch-size")
     return _with_batch(trial, info.train)
 
 
@@ -291,10 +289,10 @@ def _forecasts(job: Job, options: Options) -> list[Forecast]:
 
     device = memory_forecast.gpu() if options.check else None
     if options.check and device is None:
-        raise OptbenchError(Problem("requires an NVIDIA GPU; none was found", "--check"))
+        raise OptbenchError("requires an NVIDIA GPU; none was found", where="--check")
     trials = [_on_devices(trial, options) for trial in job.trials]
     if device is not None and trials[0].workload.devices > 1:
-        raise OptbenchError(Problem("measures on one GPU: expected `devices: 1`", "--check"))
+        raise OptbenchError("measures on one GPU: expected `devices: 1`", where="--check")
     rows = memory_forecast.forecast(trials, job.info, options.steps)
     if device is not None:
         rows = memory_forecast_check.with_measured(rows, job.trials, job.info, device)
@@ -310,7 +308,7 @@ def _on_devices(trial: Trial, options: Options) -> Trial:
         }
     )
     if workload.devices == 1 and workload.sharding != "none":
-        raise OptbenchError(Problem("requires --devices above 1: there is nothing to divide", "--sharding"))
+        raise OptbenchError("requires --devices above 1: there is nothing to divide", where="--sharding")
     return trial.model_copy(update={"workload": workload})
 
 

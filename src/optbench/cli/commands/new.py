@@ -269,13 +269,11 @@ def _refuse_missing(given: Given) -> None:
 
 def _refuse_existing(file: Path) -> None:
     if file.suffix not in (".yaml", ".yml"):
-        raise OptbenchError(Problem("expected a file name that ends with .yaml or .yml", file=str(file)))
+        raise OptbenchError("expected a file name that ends with .yaml or .yml", file=str(file))
     if file.exists() or file.is_symlink():
-        raise OptbenchError(
-            Problem("the file exists and is not overwritten; choose another FILE", file=str(file))
-        )
+        raise OptbenchError("the file exists and is not overwritten; choose another FILE", file=str(file))
     if not file.parent.is_dir():
-        raise OptbenchError(Problem("no such folder", file=str(file.parent)))
+        raise OptbenchError("no such folder", file=str(file.parent))
 
 
 def _pace(model: Component, data: Component, info: DataInfo, batch: int, folder: Path) -> tuple[float, str]:
@@ -305,7 +303,7 @@ def _write(file: Path, text: str, root: Path) -> None:
         with file.open("x", encoding="utf-8") as stream:
             stream.write(text)
     except OSError as error:
-        raise OptbenchError(Problem(f"cannot write the file: {cause(error)}", file=str(file))) from None
+        raise OptbenchError(f"cannot write the file: {cause(error)}", file=str(file)) from None
     problems: Sequence[Problem] = ()
     try:
         problems = examine(file, (), None, root)[1]

@@ -23,7 +23,7 @@ import typer
 
 from optbench.cli.live.plan import show_plan
 from optbench.cli.options import Data, Only, ResultsRoot, Seeds, Set, Suites, option
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.report.text import is_share
 from optbench.runner import slurm
 from optbench.runner.job import Job, check_distinct_folders, create_job
@@ -117,7 +117,7 @@ def check_unit(text: str, metrics: Iterable[str]) -> None:
         elif not is_share(metric) and in_percent:
             message = f"{metric} is not a fraction: expected a difference in its own unit, for example 0.005; found '{text}'"
         if message:
-            raise OptbenchError(Problem(message, where="--detect"))
+            raise OptbenchError(message, where="--detect")
 
 
 def difference(text: str) -> float:
@@ -132,8 +132,6 @@ def difference(text: str) -> float:
         value = 0.0
     if not 0 < value < float("inf"):
         raise OptbenchError(
-            Problem(
-                f"expected a difference above 0, for example 0.005 or 0.5%; found '{text}'", where="--detect"
-            )
+            f"expected a difference above 0, for example 0.005 or 0.5%; found '{text}'", where="--detect"
         )
     return value

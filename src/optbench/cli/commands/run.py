@@ -41,7 +41,7 @@ from optbench.cli.options import Data, Only, ResultsRoot, Seeds, Set, Suites, fl
 from optbench.cli.run_summary import show_end
 from optbench.cli.signals import say, stop_requests, undisturbed
 from optbench.cli.streams import accept_closed_output
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.runner.job import Job
 from optbench.runner.observer import Listener
 from optbench.runner.options import DEFAULT_RERUNS, RunOptions
@@ -145,9 +145,9 @@ def run(
     ] = False,
 ) -> None:
     if jobs is not None and slots is not None:
-        raise OptbenchError(Problem("use either --jobs or --slots, not both", where="--slots"))
+        raise OptbenchError("use either --jobs or --slots, not both", where="--slots")
     if address is not None and executor != "ray":
-        raise OptbenchError(Problem("requires --executor ray", where="--address"))
+        raise OptbenchError("requires --executor ray", where="--address")
     options = RunOptions(
         overrides=tuple(sets or ()),
         only=tuple(only or ()),

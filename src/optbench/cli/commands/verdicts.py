@@ -27,7 +27,7 @@ from optbench.catalog.data_sets import describe_data
 from optbench.cli import completion
 from optbench.cli.options import AllSeeds, Data, ResultsRoot, Set, TextFormat, argument
 from optbench.cli.printing import print_report
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.report import check_format, render_report
 from optbench.report.published import published_report
 from optbench.runner.suite_check import check_suites
@@ -73,7 +73,7 @@ def print_verdicts(
     check_format(format)
     [loaded] = check_suites([suite], overrides, None, data)
     if not loaded.suite.published:
-        raise OptbenchError(Problem("the suite has no 'published' rows", file=str(loaded.path)))
+        raise OptbenchError("the suite has no 'published' rows", file=str(loaded.path))
     trials = plan(loaded)
     measured = _measured(loaded, trials, results, all_seeds=all_seeds)
     if further := seeds_not_shown_text(measured):

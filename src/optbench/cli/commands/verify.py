@@ -96,7 +96,7 @@ def verify(
     if every:
         raise typer.Exit(_check_packages(optimizer or "", format_, options))
     if format_ != "table":
-        raise OptbenchError(Problem("requires --all", "--format"))
+        raise OptbenchError("requires --all", where="--format")
     raise typer.Exit(_check_installed(options) if optimizer is None else _check_plugin(optimizer, options))
 
 
@@ -110,15 +110,13 @@ def _check_installed(options: Options) -> int:
 def _check_packages(beginning: str, format_: str, options: Options) -> int:
     """Check all classes whose import path begins with `beginning`. Return the exit code."""
     if format_ not in (formats := ("table", "csv", "markdown")):
-        raise OptbenchError(Problem(f"unknown format '{format_}'; {nearest(format_, formats)}", "--format"))
+        raise OptbenchError(f"unknown format '{format_}'; {nearest(format_, formats)}", where="--format")
     _refuse_given(options, "cannot be combined with --all")
     classes = [one for one in offered() if not beginning or f"{one.use}.".startswith(f"{beginning}.")]
     if not classes and beginning:
         packages = {one.use.split(".")[0] for one in offered()}
         raise OptbenchError(
-            Problem(
-                f"no class of an installed package begins with '{beginning}'; {nearest(beginning, packages)}"
-            )
+            f"no class of an installed package begins with '{beginning}'; {nearest(beginning, packages)}"
         )
     checks = _checks()
     results = checks.check_packages(classes, options.device, _note)

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from optbench.errors import OptbenchError, Problem, nearest
+from optbench.errors import OptbenchError, nearest
 
 _FOLDER = Path(__file__).parent
 
@@ -25,5 +25,5 @@ def reader(kind: str) -> Any:
     """Return the reader's module. Raises `OptbenchError` if there is no such reader."""
     known = known_readers()
     if kind not in known:
-        raise OptbenchError(Problem(f"no reader '{kind}': {nearest(kind, known)}"))
+        raise OptbenchError(f"no reader '{kind}': {nearest(kind, known)}")
     return import_module(f"optbench.importing.readers.{kind}")

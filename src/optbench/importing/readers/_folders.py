@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 
 
 def find_runs(
@@ -18,14 +18,14 @@ def find_runs(
     """
     for path in paths:
         if not path.exists():
-            raise OptbenchError(Problem("no such file or folder", file=str(path)))
+            raise OptbenchError("no such file or folder", file=str(path))
         files = (
             [path]
             if path.is_file()
             else sorted(file for file in path.rglob("*") if file.is_file() and is_log(file))
         )
         if not files:
-            raise OptbenchError(Problem(f"no log here: expected {expected}", file=str(path)))
+            raise OptbenchError(f"no log here: expected {expected}", file=str(path))
         folders: dict[Path, list[Path]] = {}
         for file in files:
             folders.setdefault(file.parent, []).append(file)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.importing.findings import Findings
 from optbench.importing.tables import Table
 from optbench.importing.texts import read_text
@@ -42,13 +42,13 @@ def read_file(path: Path, findings: Findings) -> Table:
             if number == numbered[-1][0] and rows:
                 findings.note("incomplete lines at the end of the file: skipped", f"{path}:{number}")
                 break
-            raise OptbenchError(Problem(f"not JSON: {error}", file=str(path), line=number)) from error
+            raise OptbenchError(f"not JSON: {error}", file=str(path), line=number) from error
         if not isinstance(content, dict):
-            raise OptbenchError(Problem("expected a JSON object on each line", file=str(path), line=number))
+            raise OptbenchError("expected a JSON object on each line", file=str(path), line=number)
         rows.append(content)
         lines.append(number)
     if not rows:
-        raise OptbenchError(Problem("empty: expected a JSON object on each line", file=str(path)))
+        raise OptbenchError("empty: expected a JSON object on each line", file=str(path))
     return table_of(rows, str(path), lines)
 
 
@@ -67,12 +67,12 @@ def _whole(text: str, path: Path) -> list[dict[str, Any]] | None:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         if text.lstrip().startswith("["):
-            raise OptbenchError(Problem(f"not JSON: {error}", file=str(path))) from error
+            raise OptbenchError(f"not JSON: {error}", file=str(path)) from error
         return None
     if isinstance(content, dict):
         content = content.get("log_history", [content])
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        raise OptbenchError(Problem("expected a JSON array of objects", file=str(path)))
+        raise OptbenchError("expected a JSON array of objects", file=str(path))
     return content
 
 

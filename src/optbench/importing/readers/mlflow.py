@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.importing.findings import Findings
 from optbench.importing.tables import Table, columns_of
 
@@ -32,7 +32,7 @@ def read(paths: Sequence[Path], findings: Findings) -> list[Table]:
         runs = [_run(folder, meta, findings) for folder, meta in _folders(path, findings)]
         if not runs:
             message = f"no MLflow run here: expected folders with {_META} and metrics/"
-            raise OptbenchError(Problem(message, file=str(path)))
+            raise OptbenchError(message, file=str(path))
         tables += [table for table in runs if len(table)]
         findings.note("runs without metrics: skipped", str(path), sum(not len(table) for table in runs))
     return tables
@@ -41,7 +41,7 @@ def read(paths: Sequence[Path], findings: Findings) -> list[Table]:
 def _folders(path: Path, findings: Findings) -> Iterator[tuple[Path, dict[str, Any]]]:
     if not path.is_dir():
         what = "a file" if path.exists() else "no such folder"
-        raise OptbenchError(Problem(f"{what}: expected an MLflow folder", file=str(path)))
+        raise OptbenchError(f"{what}: expected an MLflow folder", file=str(path))
     for meta in sorted(path.rglob(_META)):
         if (meta.parent / "metrics").is_dir() and ".trash" not in meta.parts:
             content = _yaml(meta)
@@ -55,7 +55,7 @@ def _yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise OptbenchError(Problem(f"cannot read: {str(error).splitlines()[0]}", file=str(path))) from error
+        raise OptbenchError(f"cannot read: {str(error).splitlines()[0]}", file=str(path)) from error
     return content if isinstance(content, dict) else {}
 
 
@@ -84,7 +84,7 @@ def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8", errors="replace").strip()
     except OSError as error:
-        raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(file))) from error
+        raise OptbenchError(f"cannot read: {error.strerror}", file=str(file)) from error
 
 
 def _values(file: Path) -> Iterator[tuple[int, int, float]]:
@@ -95,5 +95,5 @@ def _values(file: Path) -> Iterator[tuple[int, int, float]]:
             time, value, step = int(words[0]), float(words[1]), int(words[2]) if len(words) > 2 else 0
         except (ValueError, IndexError) as error:
             message = f"expected 'timestamp value step'; found '{line[:50]}'"
-            raise OptbenchError(Problem(message, file=str(file), line=number)) from error
+            raise OptbenchError(message, file=str(file), line=number) from error
         yield time, step, math.copysign(math.inf, value) if abs(value) >= 1.7976931348623157e308 else value

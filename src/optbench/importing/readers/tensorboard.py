@@ -83,7 +83,7 @@ def _library() -> Any:
         return import_module("tensorboard.backend.event_processing.event_file_loader").EventFileLoader
     except ImportError as error:
         message = "requires tensorboard, which is not installed: pip install 'optbench[tensorboard]'"
-        raise OptbenchError(Problem(message, where="import tensorboard")) from error
+        raise OptbenchError(message, where="import tensorboard") from error
 
 
 def _scalars(events: Iterable[Any]) -> Iterator[Scalar]:
