@@ -193,7 +193,7 @@ def test_every_format_has_every_row_and_why_one_is_empty(name: str) -> None:
 
 def test_the_figure_is_drawn_for_hostile_labels_and_not_without_data(tmp_path: Path) -> None:
     paths = save_figure(canned(), tmp_path)
-    assert {path.suffix for path in paths} == {".svg", ".png"}
+    assert {path.suffix for path in paths} == {".svg", ".png", ".pdf"}
     assert all(path.stat().st_size > 3000 for path in paths)
     (empty := tmp_path / "empty").mkdir()
     assert save_figure(replace(canned(), rows=canned().rows[-1:]), empty) == ()
@@ -209,7 +209,7 @@ def test_the_command_prints_and_saves(tmp_path: Path) -> None:
     assert done.stdout.count(",sgd,forloop,") == 1
     saved = tmp_path / "new" / "steps"
     assert {path.name for path in saved.iterdir()} == {
-        f"steps.{s}" for s in ("md", "csv", "json", "svg", "png")
+        f"steps.{s}" for s in ("md", "csv", "json", "svg", "png", "pdf")
     }
     assert json.loads((saved / "steps.json").read_text())
     assert pd.read_csv(saved / "steps.csv")["rounds"].tolist() == [2]

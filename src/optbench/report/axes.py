@@ -8,7 +8,7 @@ import pandas as pd
 
 from optbench.analysis.frames import plain_rows
 from optbench.analysis.rows import TableRow
-from optbench.report.cells import Cell, Column, comparison_columns
+from optbench.report.cells import Column, comparison_columns
 from optbench.report.document import Block, Table
 from optbench.report.outcomes import WORST, worst_value_text
 from optbench.report.text import clean
@@ -28,9 +28,8 @@ def axes_block(rows: Sequence[TableRow], table: pd.DataFrame, warnings: Sequence
     if not (first["completed"] == first["planned"]).all():
         rest.append(status)
     columns = [*map(_axis, paths), *([entry] if first["optimizer"].nunique() > 1 else []), *rest]
-    cells = tuple(tuple(column.cell(record) for column in columns) for record in plain_rows(first))
     target = str(first["target"].iloc[0])
-    shown = Table(f"Target: {clean(target)}" if target else "No target", tuple(columns), cells)
+    shown = Table.of(f"Target: {clean(target)}" if target else "No target", columns, plain_rows(first))
     notes = [
         "Each combination is a separate workload: seeds are paired within it, and combinations are not tested against each other."
     ]
@@ -38,7 +37,7 @@ def axes_block(rows: Sequence[TableRow], table: pd.DataFrame, warnings: Sequence
         notes += ["Final metric: mean over seeds ± half the 95 % t interval, where there is one."]
     if first["imputed"].any():
         notes += [f"†: trials that {WORST} count as {worst_value_text(str(first['metric'].iloc[0]))}."]
-    return Block("By axes", _facts(rows, paths), (shown,), tuple(notes), tuple(warnings), "")
+    return Block("By axes", _facts(rows, paths), (shown,), tuple(notes), tuple(warnings))
 
 
 def alone(rows: Sequence[TableRow]) -> bool:
@@ -58,9 +57,9 @@ def _facts(rows: Sequence[TableRow], paths: Sequence[str]) -> str:
 
 
 def _axis(path: str) -> Column:
-    def cell(record: dict[object, object]) -> Cell:
+    def cell(record: dict[object, object]) -> str:
         value = record[path]
         missing = value is None or (isinstance(value, float) and value != value)
-        return Cell(clean(as_text(None if missing else value)))
+        return clean(as_text(None if missing else value))
 
     return Column(clean(path.rpartition(".")[2]), cell, text=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 import pandas as pd
@@ -23,7 +22,7 @@ from optbench.analysis.tuning import tuning_frame
 from optbench.analysis.warnings import warnings_frame
 from optbench.plurals import counted
 from optbench.report.axes import alone, axes_block
-from optbench.report.cells import Column, comparison_columns, difference_columns, passage_columns
+from optbench.report.cells import comparison_columns, difference_columns, passage_columns
 from optbench.report.costs import cost_blocks
 from optbench.report.document import Block, Report, Section, Table
 from optbench.report.horizons import horizon_blocks
@@ -145,17 +144,17 @@ def _block(
     workload = rows[0].trial.workload
     targets = list(dict.fromkeys(table["target"]))
     first = table[table["target"] == targets[0]]
-    tables = [_table(_caption(targets[0]), comparison_columns(first), first)]
+    tables = [Table.of(_caption(targets[0]), comparison_columns(first), plain_rows(first))]
     for target in targets[1:]:
         of_target = table[table["target"] == target]
-        tables.append(_table(_caption(target), passage_columns(of_target), of_target))
+        tables.append(Table.of(_caption(target), passage_columns(of_target), plain_rows(of_target)))
     if first["difference_p"].notna().any():
         others = first[~first["baseline"]]
         baseline = clean(str(first.loc[first["baseline"], "optimizer"].iloc[0]))
         metric = clean(str(first["metric"].iloc[0]))
         caption = f"Difference of the final {metric} from {baseline}, paired by seed"
         columns = difference_columns(others, "studies" if several_studies else "seeds")
-        tables.append(_table(caption, columns, others, detail=True))
+        tables.append(Table.of(caption, columns, plain_rows(others), detail=True))
     facts = [
         f"{workload.model.name} on {workload.data.name}",
         f"batch size {workload.batch_size}",
@@ -206,12 +205,6 @@ def _imported(suite: SuiteResults) -> str:
     if origin == "algoperf":
         return "Imported AlgoPerf logs; 'seeds' counts the tuning trials of all studies (see the leaderboard)"
     return f"Imported from {origin}, not measured by optbench" if origin else ""
-
-
-def _table(caption: str, columns: Iterable[Column], table: pd.DataFrame, *, detail: bool = False) -> Table:
-    columns = tuple(columns)
-    rows = tuple(tuple(column.cell(record) for column in columns) for record in plain_rows(table))
-    return Table(caption, columns, rows, detail)
 
 
 def _caption(target: str) -> str:

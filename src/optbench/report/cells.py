@@ -28,8 +28,18 @@ class Column:
     """Title and cell function of a column. `title` may have two lines; `text` columns are aligned left and may wrap."""
 
     title: str
-    cell: Callable[[Record], Cell]
+    cell: Callable[[Record], Cell | str]
     text: bool = False
+
+    def of(self, record: Any) -> Cell:
+        """Return the cell of a record."""
+        cell = self.cell(record)
+        return cell if isinstance(cell, Cell) else Cell(cell)
+
+
+def text_column(title: str, name: str = "") -> Column:
+    """Return a column with the text of the record's value `name` (default: its title)."""
+    return Column(title, lambda row: clean(str(row[name or title])), text=True)
 
 
 def comparison_columns(table: pd.DataFrame) -> list[Column]:
@@ -43,9 +53,9 @@ def comparison_columns(table: pd.DataFrame) -> list[Column]:
     unit = " %" if is_share(metric) else ""
     columns.append(Column(f"final\n{clean(metric)}{unit}", _final(table, metric)))
     if shows_memory(table):
-        columns.append(Column("memory\noverhead", lambda row: Cell(_memory(row))))
+        columns.append(Column("memory\noverhead", _memory))
     columns.append(_seeds(table))
-    columns.append(Column("status", lambda row: Cell(status_text(row)), text=True))
+    columns.append(Column("status", status_text, text=True))
     return columns
 
 
@@ -60,22 +70,22 @@ def difference_columns(table: pd.DataFrame, unit_of_pairs: str = "seeds") -> lis
     def show(value: float) -> str:
         return f"{100 * value:+.2f}" if unit else f"{value:+.3g}"
 
-    def difference(row: Record) -> Cell:
+    def difference(row: Record) -> str:
         if math.isnan(row["difference"]):
-            return Cell("–")
-        return Cell(show(row["difference"]) + (" †" if row["imputed"] else ""))
+            return "–"
+        return show(row["difference"]) + (" †" if row["imputed"] else "")
 
-    def interval(row: Record) -> Cell:
+    def interval(row: Record) -> str:
         if math.isnan(row["difference_low"]):
-            return Cell("–")
-        return Cell(f"{show(row['difference_low'])} to {show(row['difference_high'])}")
+            return "–"
+        return f"{show(row['difference_low'])} to {show(row['difference_high'])}"
 
     return [
         _optimizer(table),
         Column(f"difference{unit}", difference),
         Column("95 % interval", interval),
-        Column("p (Holm)", lambda row: Cell(p_value(row["difference_p"]))),
-        Column(unit_of_pairs, lambda row: Cell(count(row["difference_n"]))),
+        Column("p (Holm)", lambda row: p_value(row["difference_p"])),
+        Column(unit_of_pairs, lambda row: count(row["difference_n"])),
     ]
 
 
@@ -118,18 +128,18 @@ def shows_gradients(table: pd.DataFrame) -> bool:
     return column in table and bool(table[column].notna().any())
 
 
-def _gradients_per_step(row: Record) -> Cell:
-    return Cell(count(row["gradient_evaluations_per_step"]))
+def _gradients_per_step(row: Record) -> str:
+    return count(row["gradient_evaluations_per_step"])
 
 
 def _optimizer(table: pd.DataFrame) -> Column:
     several_horizons = table["horizon"].nunique() > 1
     several_sizes = table["batch_size"].nunique() > 1
 
-    def cell(row: Record) -> Cell:
+    def cell(row: Record) -> str:
         extra = [str(row["horizon"])] if several_horizons else []
         extra += [f"batch {row['batch_size']}"] if several_sizes else []
-        return Cell(clean(str(row["optimizer"])) + (f" ({', '.join(extra)})" if extra else ""))
+        return clean(str(row["optimizer"])) + (f" ({', '.join(extra)})" if extra else "")
 
     return Column("optimizer", cell, text=True)
 
@@ -200,5 +210,5 @@ def _multiple(value: float) -> str:
 
 def _seeds(table: pd.DataFrame) -> Column:
     if not table["target"].iloc[0]:
-        return Column("seeds", lambda row: Cell(str(row["trials"])))
-    return Column("seeds\nreached", lambda row: Cell(f"{row['reached']}/{row['trials']}"))
+        return Column("seeds", lambda row: str(row["trials"]))
+    return Column("seeds\nreached", lambda row: f"{row['reached']}/{row['trials']}")

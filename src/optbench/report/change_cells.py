@@ -7,7 +7,7 @@ from typing import Any
 
 from optbench.analysis.gates import Judgement
 from optbench.plurals import counted
-from optbench.report.cells import Cell, Column, Record
+from optbench.report.cells import Cell, Column, Record, text_column
 from optbench.report.text import clean, count, is_share, number, p_value
 
 _TITLES = {
@@ -61,19 +61,17 @@ def _as_multiples(row: Record) -> bool:
 
 def change_columns(several_horizons: bool) -> tuple[Column, ...]:
     """Return the columns of the table with one row per entry and quantity."""
-    horizon = (
-        (Column("horizon", lambda row: Cell(str(row["horizon"])), text=True),) if several_horizons else ()
-    )
+    horizon = (Column("horizon", lambda row: str(row["horizon"]), text=True),) if several_horizons else ()
     return (
-        Column("optimizer", lambda row: Cell(clean(str(row["optimizer"]))), text=True),
+        text_column("optimizer"),
         *horizon,
-        Column("quantity", lambda row: Cell(_quantity(row)), text=True),
-        Column("before", lambda row: Cell(_value(row["before"], row))),
-        Column("after", lambda row: Cell(_value(row["after"], row))),
-        Column("change", lambda row: Cell(change_text(row) if row["method"] else "–")),
-        Column("p (Holm)", lambda row: Cell(p_value(row["p_holm"]))),
-        Column("compared", lambda row: Cell(method_text(row)), text=True),
-        Column("note", lambda row: Cell(clean(str(row["note"]))), text=True),
+        Column("quantity", _quantity, text=True),
+        Column("before", lambda row: _value(row["before"], row)),
+        Column("after", lambda row: _value(row["after"], row)),
+        Column("change", lambda row: change_text(row) if row["method"] else "–"),
+        Column("p (Holm)", lambda row: p_value(row["p_holm"])),
+        Column("compared", method_text, text=True),
+        text_column("note"),
     )
 
 

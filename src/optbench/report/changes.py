@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from optbench.analysis.settings import (
     suite_changes_frame,
 )
 from optbench.plurals import counted
-from optbench.report.cells import Cell, Column
+from optbench.report.cells import Cell, Column, text_column
 from optbench.report.change_cells import change_cell, change_columns, judgement_text, title_of
 from optbench.report.document import Block, Report, Section, Table
 from optbench.report.text import clean
@@ -88,7 +88,7 @@ def _block(workload: str, frame: pd.DataFrame, cautions: pd.DataFrame, *, alone:
             if caption == "Time" or target in (targets or [""])[:1]:
                 said = f"{caption}, target: {clean(target)}" if target and caption == "Time" else caption
                 tables += _table(said, quantities, own, several)
-    tables.append(_detail(frame, several))
+    tables.append(Table.of("All quantities, before and after", change_columns(several), frame, detail=True))
     preliminary = bool(frame["preliminary"].any())
     few = ("preliminary: fewer than 5 seeds on one side; at least 5 are needed for a conclusion",)
     own = cautions[(cautions["suite"] == frame["suite"].iloc[0]) & (cautions["workload"] == workload)]
@@ -98,7 +98,6 @@ def _block(workload: str, frame: pd.DataFrame, cautions: pd.DataFrame, *, alone:
         tables=tuple(tables),
         notes=_NOTES,
         warnings=(*(few if preliminary else ()), *map(clean, own["message"])),
-        measured_on="",
     )
 
 
@@ -122,8 +121,7 @@ def _table(caption: str, quantities: Iterable[str], frame: pd.DataFrame, several
     columns += [Column(title_of(name, metric), partial(_of, name)) for name in shown]
     columns.append(Column("seeds", partial(_seeds, tuple(shown))))
     entries = [_by_quantity(own) for _, own in frame.groupby(["horizon", "optimizer"], sort=False)]
-    rows = tuple(tuple(column.cell(entry) for column in columns) for entry in entries)
-    return [Table(caption, tuple(columns), rows)]
+    return [Table.of(caption, columns, entries)]
 
 
 def _available(quantity: str, frame: pd.DataFrame) -> str:
@@ -137,25 +135,19 @@ def _by_quantity(own: pd.DataFrame) -> Rows:
     return {str(row["quantity"]): row for row in own.to_dict("records")}
 
 
-def _optimizer(several: bool, entry: Rows) -> Cell:
+def _optimizer(several: bool, entry: Rows) -> str:
     row = next(iter(entry.values()))
-    return Cell(clean(str(row["optimizer"])) + (f" ({row['horizon']})" if several else ""))
+    return clean(str(row["optimizer"])) + (f" ({row['horizon']})" if several else "")
 
 
 def _of(quantity: str, entry: Rows) -> Cell:
     return change_cell(entry[quantity]) if quantity in entry else Cell("–")
 
 
-def _seeds(quantities: tuple[str, ...], entry: Rows) -> Cell:
+def _seeds(quantities: tuple[str, ...], entry: Rows) -> str:
     sizes = [(row["n_before"], row["n_after"]) for name, row in entry.items() if name in quantities]
     before, after = max(sizes, default=(0, 0))
-    return Cell(str(before) if before == after else f"{before}, {after}")
-
-
-def _detail(frame: pd.DataFrame, several: bool) -> Table:
-    columns = change_columns(several)
-    rows = tuple(tuple(column.cell(row) for column in columns) for row in frame.to_dict("records"))
-    return Table("All quantities, before and after", columns, rows, detail=True)
+    return str(before) if before == after else f"{before}, {after}"
 
 
 def _settings(suite: str, more: dict[str, pd.DataFrame]) -> list[Block]:
@@ -165,9 +157,9 @@ def _settings(suite: str, more: dict[str, pd.DataFrame]) -> list[Block]:
         if len(own):
             facts = f"{len(own)} {'key differs' if len(own) == 1 else 'keys differ'}"
             table = _plain(f"Changed in the {what}", ("key", "before", "after"), own)
-            blocks.append(Block(f"Changes in the {what}", facts, (table,), (), (), ""))
+            blocks.append(Block(f"Changes in the {what}", facts, (table,)))
         else:
-            blocks.append(Block(f"Changes in the {what}", "None", (), (), (), ""))
+            blocks.append(Block(f"Changes in the {what}", "None"))
     return blocks
 
 
@@ -182,11 +174,11 @@ def _closing(
         facts = f"{len(shown)} {'entry has' if len(shown) == 1 else 'entries have'} no counterpart (workload, horizon and label)"
         if not any(pair.entries for pair in matched.suites):
             facts = f"Nothing was compared: {clean(differences(one_sided))}"
-        blocks.append(Block("Only on one side", facts, (_plain("Not compared", columns, shown),), (), (), ""))
+        blocks.append(Block("Only on one side", facts, (_plain("Not compared", columns, shown),)))
     if judgements:
         blocks.append(_gates(judgements))
     title = "Overall" if matched.suites else "No common entries"
-    return [Section(title, "", tuple(blocks), (), "")] if blocks else []
+    return [Section(title, "", tuple(blocks))] if blocks else []
 
 
 def _gates(judgements: Sequence[Judgement]) -> Block:
@@ -205,17 +197,11 @@ def _gates(judgements: Sequence[Judgement]) -> Block:
     outcomes = set(shown["outcome"])
     meanings = [meaning for outcome, meaning in _OUTCOMES.items() if outcome in outcomes]
     facts = "All passed" if outcomes == {"passed"} else "; ".join(meanings)
-    return Block("Gates", facts[0].upper() + facts[1:], (table,), (), (), "")
+    return Block("Gates", facts[0].upper() + facts[1:], (table,))
 
 
 def _plain(caption: str, keys: Sequence[str], frame: pd.DataFrame) -> Table:
-    def column(key: str) -> Column:
-        read: Callable[[dict[Any, Any]], Cell] = lambda row: Cell(clean(str(row[key])))  # noqa: E731
-        return Column(key.replace("_", " "), read, text=True)
-
-    columns = tuple(column(key) for key in keys)
-    rows = tuple(tuple(each.cell(row) for each in columns) for row in frame.to_dict("records"))
-    return Table(caption, columns, rows)
+    return Table.of(caption, [text_column(key.replace("_", " "), key) for key in keys], frame)
 
 
 def _named(names: tuple[str, str]) -> str:

@@ -11,7 +11,7 @@ from optbench.analysis.costs import RULES
 from optbench.analysis.frames import plain_rows
 from optbench.analysis.rows import TableRow
 from optbench.report.axes import alone
-from optbench.report.cells import Cell, Column, Record
+from optbench.report.cells import Column, Record, text_column
 from optbench.report.document import Block, Table
 from optbench.report.text import clean, number
 from optbench.suite.axes import short
@@ -36,7 +36,7 @@ def cost_blocks(costs: pd.DataFrame, rows: Sequence[TableRow]) -> Iterator[Block
         tables = tuple(cost_tables(own))
         if tables:
             heading = "Costs" + (f": {clean(str(workload))}" if several else "")
-            yield Block(heading, "Means over seeds", tables, tuple(cost_notes(own)), (), "")
+            yield Block(heading, "Means over seeds", tables, tuple(cost_notes(own)))
 
 
 def cost_tables(costs: pd.DataFrame) -> Iterator[Table]:
@@ -81,35 +81,31 @@ def _table(
 ) -> Iterator[Table]:
     records = plain_rows(costs)
     shown = [
-        column
-        for column in columns[1:]
-        if any(column.cell(record).text not in ("–", "") for record in records)
+        column for column in columns[1:] if any(column.of(record).text not in ("–", "") for record in records)
     ]
     if shown:
-        used = (columns[0], *shown)
-        cells = tuple(tuple(column.cell(record) for column in used) for record in records)
-        yield Table(caption, used, cells, detail)
+        yield Table.of(caption, (columns[0], *shown), records, detail)
 
 
-def _scaled(column: str, unit: str = "", digits: int = 3) -> Callable[[Record], Cell]:
+def _scaled(column: str, unit: str = "", digits: int = 3) -> Callable[[Record], str]:
     """Return a cell function that writes the number with the SI prefix that leaves 1 to 1000."""
 
-    def cell(row: Record) -> Cell:
+    def cell(row: Record) -> str:
         value = float(row[column])
         if math.isnan(value):
-            return Cell("–")
+            return "–"
         power = min(len(_PREFIXES) - 1, int(math.log10(value) // 3)) if value >= 1 else 0
-        return Cell(f"{number(value / 1000**power, digits)} {_PREFIXES[power]}{unit}".strip())
+        return f"{number(value / 1000**power, digits)} {_PREFIXES[power]}{unit}".strip()
 
     return cell
 
 
-def _number(column: str, factor: float = 1.0) -> Callable[[Record], Cell]:
-    return lambda row: Cell(number(factor * float(row[column])))
+def _number(column: str, factor: float = 1.0) -> Callable[[Record], str]:
+    return lambda row: number(factor * float(row[column]))
 
 
-_ENTRY = Column("optimizer", lambda row: Cell(clean(str(row["optimizer"]))), text=True)
-_BATCH = Column("batch\nsize", lambda row: Cell(str(row["batch_size"])))
+_ENTRY = text_column("optimizer")
+_BATCH = Column("batch\nsize", lambda row: str(row["batch_size"]))
 _COSTS = (
     _ENTRY,
     _BATCH,
@@ -131,7 +127,7 @@ _CONVERGENCE = (
 )
 _USES = (
     _ENTRY,
-    Column("best use", lambda row: Cell(clean(str(row["best_use"])) or "no clear recommendation"), text=True),
+    Column("best use", lambda row: clean(str(row["best_use"])) or "no clear recommendation", text=True),
 )
 _GRADIENTS = (
     _ENTRY,

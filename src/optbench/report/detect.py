@@ -11,7 +11,7 @@ import pandas as pd
 
 from optbench.analysis.compare import FEW_SEEDS
 from optbench.analysis.power import MOST_SEEDS
-from optbench.report.cells import Cell, Column
+from optbench.report.cells import Column, text_column
 from optbench.report.document import Block, Report, Section, Table
 from optbench.report.text import clean, is_share, number
 
@@ -23,18 +23,17 @@ def detect_report(name: str, seeds: pd.DataFrame, delta: float) -> Report:
         workload, horizon, baseline = map(str, key)
         metric = str(own["metric"].iloc[0])
         columns = (
-            Column("optimizer", lambda row: Cell(clean(row["optimizer"])), text=True),
-            Column("seeds\nso far", lambda row: Cell(str(row["n"]))),
+            text_column("optimizer"),
+            Column("seeds\nso far", lambda row: str(row["n"])),
             Column("std of the\ndifference", partial(_spread, metric)),
-            Column("seeds\nneeded", lambda row: Cell(_count(row["seeds"]))),
-            Column("95 %\ninterval", lambda row: Cell(_between(row))),
-            Column("to rank\nall pairs", lambda row: Cell(_count(row["seeds_holm"]))),
+            Column("seeds\nneeded", lambda row: _count(row["seeds"])),
+            Column("95 %\ninterval", _between),
+            Column("to rank\nall pairs", lambda row: _count(row["seeds_holm"])),
         )
-        rows = tuple(tuple(column.cell(row) for column in columns) for row in own.to_dict("records"))
         caption = f"Seeds needed to detect a difference of {_shown(delta, metric)} in the final {clean(metric)} from {clean(baseline)}"
         facts = f"{clean(workload)}, {horizon}"
-        blocks.append(Block("", facts, (Table(caption, columns, rows),), tuple(_notes()), (), ""))
-    section = Section(clean(name), "", tuple(blocks), (), "")
+        blocks.append(Block("", facts, (Table.of(caption, columns, own),), tuple(_notes())))
+    section = Section(clean(name), "", tuple(blocks))
     return Report((section,), seeds, pd.DataFrame(columns=["suite", "workload", "kind", "message"]))
 
 
@@ -48,8 +47,8 @@ def _notes() -> list[str]:
     ]
 
 
-def _spread(metric: str, row: Mapping[Any, Any]) -> Cell:
-    return Cell(_shown(row["difference_std"], metric))
+def _spread(metric: str, row: Mapping[Any, Any]) -> str:
+    return _shown(row["difference_std"], metric)
 
 
 def _shown(value: float, metric: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from optbench.report.cells import Cell, Column
 from optbench.store import Results
@@ -23,6 +24,16 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     detail: bool = False
 
+    @classmethod
+    def of(
+        cls, caption: str, columns: Iterable[Column], records: Iterable[Any], detail: bool = False
+    ) -> Table:
+        """Return the table with a row per record; `records` may be a frame."""
+        columns = tuple(columns)
+        records = records.to_dict("records") if hasattr(records, "to_dict") else records
+        rows = tuple(tuple(column.of(record) for column in columns) for record in records)
+        return cls(caption, columns, rows, detail)
+
 
 @dataclass(frozen=True)
 class Block:
@@ -30,10 +41,10 @@ class Block:
 
     heading: str
     facts: str
-    tables: tuple[Table, ...]
-    notes: tuple[str, ...]
-    warnings: tuple[str, ...]
-    measured_on: str
+    tables: tuple[Table, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    measured_on: str = ""
     numbers: pd.DataFrame | None = None  # behind tables whose numbers are not in the report's `table`
 
 
@@ -53,8 +64,8 @@ class Section:
     title: str
     description: str
     blocks: tuple[Block, ...]
-    warnings: tuple[str, ...]
-    command: str
+    warnings: tuple[str, ...] = ()
+    command: str = ""
     pictures: tuple[Picture, ...] = ()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from optbench.report.cells import Cell, Column
+from optbench.report.cells import Column
 from optbench.report.document import Block, Table
 from optbench.report.outcomes import WORST, worst_value_text
 from optbench.report.text import Show, clean, is_share, number, with_interval
@@ -37,8 +37,7 @@ def _block(table: pd.DataFrame, on: str) -> Block:
             Column("shortest\n(95 %)", partial(_shortest, "shortest_surely")),
         )
         entries = [of.set_index("horizon").to_dict("index") for _, of in own.groupby("optimizer", sort=False)]
-        rows = tuple(tuple(column.cell(entry) for column in columns) for entry in entries)
-        tables.append(Table(f"Final metric, target {clean(str(target))}", columns, rows))
+        tables.append(Table.of(f"Final metric, target {clean(str(target))}", columns, entries))
     notes: tuple[str, ...] = (
         "Each horizon is a separate full run with its own schedule. Shortest (mean): the shortest horizon whose final metric on "
         "the test split meets the target in the mean over seeds; shortest (95 %): with its whole 95 % t interval.",
@@ -51,31 +50,29 @@ def _block(table: pd.DataFrame, on: str) -> Block:
         "Times to target are not comparable across horizons; final metrics are",
         tuple(tables),
         notes,
-        (),
-        "",
     )
 
 
-def _optimizer(rows: Rows) -> Cell:
-    return Cell(clean(str(next(iter(rows.values()))["optimizer"])))
+def _optimizer(rows: Rows) -> str:
+    return clean(str(next(iter(rows.values()))["optimizer"]))
 
 
-def _final(horizon: str, rows: Rows) -> Cell:
+def _final(horizon: str, rows: Rows) -> str:
     row = rows.get(horizon)
     if row is None or math.isnan(row["final_metric"]):
-        return Cell("–")
+        return "–"
     show: Show = partial(number, digits=4)
     show_half: Show = partial(number, digits=2)
     if is_share(str(row["metric"])):
         show = show_half = _percent
     low, high = row["final_metric_low"], row["final_metric_high"]
     text = with_interval(row["final_metric"], low, high, show, show_half)
-    return Cell(text + (" †" if row["imputed"] else ""))
+    return text + (" †" if row["imputed"] else "")
 
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def _shortest(name: str, rows: Rows) -> Cell:
-    return Cell(next((horizon for horizon, row in rows.items() if row[name]), "none"))
+def _shortest(name: str, rows: Rows) -> str:
+    return next((horizon for horizon, row in rows.items() if row[name]), "none")

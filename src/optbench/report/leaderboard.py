@@ -10,7 +10,7 @@ import pandas as pd
 
 from optbench.analysis.leaderboard import RESAMPLES, Leaderboard, leaderboard, rules_of, trial_times
 from optbench.analysis.warnings import warnings_frame
-from optbench.report.cells import Cell, Column
+from optbench.report.cells import Column, text_column
 from optbench.report.document import Block, Report, Section, Table
 from optbench.report.text import clean, seconds
 from optbench.store import Results, SuiteResults
@@ -72,7 +72,6 @@ def leaderboard_block(suite: SuiteResults, board: Leaderboard) -> Block:
         tables=tuple(table for table in tables if table.rows),
         notes=tuple(_notes(board)),
         warnings=tuple(clean(message) for message in [*_findings(suite), *_without_logs(board)]),
-        measured_on="",
         numbers=leaderboard_frame(suite.name, board),
     )
 
@@ -106,16 +105,14 @@ def _scores(board: Leaderboard) -> Table:
     ahead = board.scores["submission"].tolist()[1:]
     table = board.scores.assign(next=[*ahead, ""])
     columns = (
-        Column("submission", lambda row: Cell(clean(row["submission"])), text=True),
-        Column("score", lambda row: Cell(f"{row['score']:.4f}")),
-        Column("95 %\nband", lambda row: Cell(f"{row['low']:.2f}–{row['high']:.2f}")),
-        Column("workloads\nthat count", lambda row: Cell(f"{row['reached']}/{row['workloads']}")),
-        Column("studies", lambda row: Cell(_studies(row))),
-        Column(
-            "next one\nis ahead in", lambda row: Cell(_share(_ahead(board, row["next"], row["submission"])))
-        ),
+        text_column("submission"),
+        Column("score", lambda row: f"{row['score']:.4f}"),
+        Column("95 %\nband", lambda row: f"{row['low']:.2f}–{row['high']:.2f}"),
+        Column("workloads\nthat count", lambda row: f"{row['reached']}/{row['workloads']}"),
+        Column("studies", _studies),
+        Column("next one\nis ahead in", lambda row: _share(_ahead(board, row["next"], row["submission"]))),
     )
-    return _table("Scores", columns, table)
+    return Table.of("Scores", columns, table)
 
 
 def _studies(row: Mapping[Any, Any]) -> str:
@@ -125,47 +122,42 @@ def _studies(row: Mapping[Any, Any]) -> str:
 
 def _times(board: Leaderboard, *, detail: bool) -> Table:
     def column(name: str) -> Column:
-        def cell(row: Mapping[Any, Any]) -> Cell:
+        def cell(row: Mapping[Any, Any]) -> str:
             time, counted = row[name], board.counted.loc[name, row["workload"]]
             if np.isinf(time):
-                return Cell("not reached")
+                return "not reached"
             text = seconds(time) if time < 1000 else f"{time:,.0f}"
-            return Cell(text if np.isfinite(counted) else f"({text})")
+            return text if np.isfinite(counted) else f"({text})"
 
         return Column(clean(name), cell)
 
     table = board.times.T.rename_axis("workload").reset_index()
-    first = Column("workload", lambda row: Cell(clean(row["workload"])), text=True)
+    first = text_column("workload")
     columns = (first, *(column(name) for name in board.times.index))
-    return _table("Seconds to target, median over the studies", columns, table, detail=detail)
+    return Table.of("Seconds to target, median over the studies", columns, table, detail=detail)
 
 
 def _profile(board: Leaderboard) -> Table:
     def column(tau: float) -> Column:
         position = int(np.searchsorted(board.profile.columns, tau, side="right")) - 1
-        return Column(f"<= {tau:g}x", lambda row: Cell(f"{row[board.profile.columns[position]]:.3f}"))
+        return Column(f"<= {tau:g}x", lambda row: f"{row[board.profile.columns[position]]:.3f}")
 
     table = board.profile.rename_axis("submission").reset_index()
-    first = Column("submission", lambda row: Cell(clean(row["submission"])), text=True)
+    first = text_column("submission")
     caption = "Performance profile: share of workloads within that multiple of the fastest time"
-    return _table(caption, (first, *map(column, _TAUS)), table, detail=True)
+    return Table.of(caption, (first, *map(column, _TAUS)), table, detail=True)
 
 
 def _flips(board: Leaderboard) -> Table:
     columns = (
-        Column("ahead", lambda row: Cell(clean(row["first"])), text=True),
-        Column("behind", lambda row: Cell(clean(row["second"])), text=True),
-        Column("order\nflips in", lambda row: Cell(_share(row["flipped"]))),
-        Column("tied in", lambda row: Cell(_share(row["tied"]))),
+        text_column("ahead", "first"),
+        text_column("behind", "second"),
+        Column("order\nflips in", lambda row: _share(row["flipped"])),
+        Column("tied in", lambda row: _share(row["tied"])),
     )
-    return _table(
+    return Table.of(
         "Order changes of pairs of submissions over resampled studies", columns, board.flips, detail=True
     )
-
-
-def _table(caption: str, columns: tuple[Column, ...], table: pd.DataFrame, *, detail: bool = False) -> Table:
-    rows = tuple(tuple(column.cell(row) for column in columns) for row in table.to_dict("records"))
-    return Table(caption, columns, rows, detail)
 
 
 def _ahead(board: Leaderboard, own: str, other: str) -> float:

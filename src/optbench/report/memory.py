@@ -4,42 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from optbench.forecasts import BAND, Forecast
 from optbench.report.cells import Record
-from optbench.report.document import Block, Cell, Column, Report, Section, Table
+from optbench.report.document import Block, Column, Report, Section, Table
 from optbench.report.text import clean
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _MIB = 2**20
 
 
 def memory_block(heading: str, facts: str, forecasts: Sequence[Forecast]) -> tuple[Block, pd.DataFrame]:
     """Return one workload's table with notes, and a tidy frame with one row per forecast, sizes in bytes."""
-    import pandas as pd
-
     frame = pd.DataFrame([_record(heading, forecast) for forecast in forecasts])
-    columns = _columns(frame)
-    rows = tuple(tuple(column.cell(row) for column in columns) for row in frame.to_dict("records"))
     block = Block(
         heading=clean(heading),
         facts=clean(f"{facts}; {_model_facts(forecasts[0])}"),
-        tables=(Table("Memory in MiB and as a multiple (x) of the parameters", tuple(columns), rows),),
+        tables=(Table.of("Memory in MiB and as a multiple (x) of the parameters", _columns(frame), frame),),
         notes=tuple(_notes(forecasts)),
         warnings=tuple(_warnings(forecasts)),
-        measured_on="",
     )
     return block, frame
 
 
 def memory_report(title: str, blocks: Sequence[tuple[Block, pd.DataFrame]]) -> Report:
     """Return the report of several blocks of `memory_block`."""
-    import pandas as pd
-
-    section = Section(clean(title), "", tuple(block for block, _ in blocks), (), "")
+    section = Section(clean(title), "", tuple(block for block, _ in blocks))
     warnings = [
         {"workload": block.heading, "message": message} for block, _ in blocks for message in block.warnings
     ]
@@ -88,8 +80,8 @@ def _record(workload: str, forecast: Forecast) -> dict[str, Any]:
 def _columns(frame: pd.DataFrame) -> list[Column]:
     several = frame["batch_size"].nunique() > 1
 
-    def label(row: Record) -> Cell:
-        return Cell(clean(str(row["optimizer"])) + (f" (batch {row['batch_size']})" if several else ""))
+    def label(row: Record) -> str:
+        return clean(str(row["optimizer"])) + (f" (batch {row['batch_size']})" if several else "")
 
     columns = [
         Column("optimizer", label, text=True),
@@ -106,19 +98,19 @@ def _columns(frame: pd.DataFrame) -> list[Column]:
     if frame["measured_bytes"].notna().any():
         columns += [
             _size("measured", "measured_bytes"),
-            Column("error", lambda row: Cell(_percent(row["measured_over_total"]))),
+            Column("error", lambda row: _percent(row["measured_over_total"])),
         ]
     return columns
 
 
 def _size(title: str, name: str) -> Column:
-    return Column(title, lambda row: Cell(_mib(row[name])))
+    return Column(title, lambda row: _mib(row[name]))
 
 
 def _multiple(name: str) -> Column:
-    def cell(row: Record) -> Cell:
+    def cell(row: Record) -> str:
         value, sign = row[name], ">= " if name == "state_over_parameters" and row["state_at_least"] else ""
-        return Cell("–" if math.isnan(value) else f"{sign}{value:.{2 if value < 99.995 else 0}f}x")
+        return "–" if math.isnan(value) else f"{sign}{value:.{2 if value < 99.995 else 0}f}x"
 
     return Column("\nx", cell)
 

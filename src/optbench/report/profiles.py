@@ -13,7 +13,7 @@ from optbench.analysis.gradients import units_between
 from optbench.analysis.leaderboard import leaderboard, rules_of, trial_times
 from optbench.analysis.profiles import RESAMPLES, Profiles, profiles
 from optbench.analysis.rows import TableRow, table_rows
-from optbench.report.cells import Cell, Column
+from optbench.report.cells import Column, text_column
 from optbench.report.document import Block, Table
 from optbench.report.leaderboard import leaderboard_block
 from optbench.report.text import clean
@@ -79,20 +79,18 @@ def _block(found: list[Profiles]) -> Block:
         tables=tuple(_table(profiles) for profiles in found),
         notes=tuple(_notes(found)),
         warnings=tuple(clean(message) for message in left_out + few),
-        measured_on="",
         numbers=pd.concat([each.summary.assign(unit=each.unit) for each in found], ignore_index=True),
     )
 
 
 def _table(found: Profiles) -> Table:
     columns = (
-        Column("optimizer", lambda row: Cell(clean(row["optimizer"])), text=True),
-        Column("profile\nscore", lambda row: Cell(_band(row, "score", 3))),
-        Column(f"speedup over\n{clean(found.baseline)}", lambda row: Cell(_speedup(row, found.baseline))),
-        Column("workloads\nreached", lambda row: Cell(f"{row['reached']}/{row['workloads']}")),
+        text_column("optimizer"),
+        Column("profile\nscore", lambda row: _band(row, "score", 3)),
+        Column(f"speedup over\n{clean(found.baseline)}", lambda row: _speedup(row, found.baseline)),
+        Column("workloads\nreached", lambda row: f"{row['reached']}/{row['workloads']}"),
     )
-    rows = tuple(tuple(column.cell(row) for column in columns) for row in found.summary.to_dict("records"))
-    return Table(f"By {found.unit.replace('_', ' ')} to target", columns, rows)
+    return Table.of(f"By {found.unit.replace('_', ' ')} to target", columns, found.summary)
 
 
 def _speedup(row: Mapping[Any, Any], baseline: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from optbench.analysis.verdicts import WORDS
-from optbench.report.cells import Cell, Column
+from optbench.report.cells import Column, text_column
 from optbench.report.document import Block, Report, Section, Table
 from optbench.report.text import clean, count, number, seconds
 
@@ -44,7 +44,7 @@ def published_blocks(verdicts: pd.DataFrame) -> list[Block]:
 def published_report(title: str, verdicts: pd.DataFrame) -> Report:
     """Return a report with the verdicts only."""
     blocks = tuple(published_blocks(verdicts))
-    section = Section(clean(title), "", blocks, (), "")
+    section = Section(clean(title), "", blocks)
     return Report((section,), verdicts, pd.DataFrame(columns=["suite", "workload", "kind", "message"]))
 
 
@@ -55,20 +55,17 @@ def _block(table: pd.DataFrame, on: str) -> Block:
     facts = [f"Source: {says}", f"measured there on {first['scope']}" if first["scope"] else ""]
     facts += [f"protocol: {first['protocol']}" if first["protocol"] else "", f"here: {first['measured_on']}"]
     columns = (
-        Column("optimizer", lambda row: Cell(clean(row["optimizer"])), text=True),
-        Column("claim", lambda row: Cell(_claim(row)), text=True),
-        Column("published", lambda row: Cell(_published(row))),
-        Column("measured", lambda row: Cell(_measured(row))),
-        Column("verdict", lambda row: Cell(_verdict(row, reasons)), text=True),
+        text_column("optimizer"),
+        Column("claim", _claim, text=True),
+        Column("published", _published),
+        Column("measured", _measured),
+        Column("verdict", lambda row: _verdict(row, reasons), text=True),
     )
-    rows = tuple(tuple(column.cell(row) for column in columns) for row in table.to_dict("records"))
     return Block(
         heading=f"Published{on}",
         facts=clean("; ".join(fact for fact in facts if fact)),
-        tables=(Table(CAPTION, columns, rows),),
+        tables=(Table.of(CAPTION, columns, table),),
         notes=(*(f"({n}) {clean(reason)}." for n, reason in enumerate(reasons, start=1)), *_notes(table)),
-        warnings=(),
-        measured_on="",
     )
 
 

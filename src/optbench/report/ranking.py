@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from optbench.analysis.ranking import COLUMNS
-from optbench.report.cells import Cell, Column
+from optbench.report.cells import Column, text_column
 from optbench.report.document import Block, Table
 from optbench.report.text import clean, number
 
@@ -22,29 +22,27 @@ def ranking_block(frame: pd.DataFrame) -> Block | None:
         return None
     workloads = [name for name in frame.columns if name not in COLUMNS]
     columns = (
-        Column("optimizer", lambda row: Cell(clean(row["optimizer"])), text=True),
-        Column("family", lambda row: Cell(clean(row["family"]) or "–"), text=True),
-        Column("package", lambda row: Cell(clean(row["package"])), text=True),
-        Column("group", lambda row: Cell(str(row["group"]))),
-        Column("mean rank", lambda row: Cell(_band(row))),
-        Column("places", lambda row: Cell(f"{row['place_low']:.0f}–{row['place_high']:.0f}")),
-        Column("untuned\nrank", lambda row: Cell(_number(row["untuned_rank"], "", 1))),
-        Column("state", lambda row: Cell(_number(row["state"], "x", 2))),
-        Column("step\ncost", lambda row: Cell(_number(row["step_cost"], "x", 2))),
-        Column("failed", lambda row: Cell(_share(row["worst"]))),
+        text_column("optimizer"),
+        Column("family", lambda row: clean(row["family"]) or "–", text=True),
+        text_column("package"),
+        Column("group", lambda row: str(row["group"])),
+        Column("mean rank", _band),
+        Column("places", lambda row: f"{row['place_low']:.0f}–{row['place_high']:.0f}"),
+        Column("untuned\nrank", lambda row: _number(row["untuned_rank"], "", 1)),
+        Column("state", lambda row: _number(row["state"], "x", 2)),
+        Column("step\ncost", lambda row: _number(row["step_cost"], "x", 2)),
+        Column("failed", lambda row: _share(row["worst"])),
         *(
-            Column(clean(name), lambda row, name=name: Cell(_metric(row[name])))  # type: ignore[misc]
+            Column(clean(name), lambda row, name=name: _metric(row[name]))  # type: ignore[misc]
             for name in workloads
         ),
     )
-    rows = tuple(tuple(column.cell(row) for column in columns) for row in frame.to_dict("records"))
     return Block(
         heading=HEADING,
         facts=f"{len(frame)} entries, {len(workloads)} workloads; ranks depend on the set of entries",
-        tables=(Table("Mean rank of the final metric over the workloads", columns, rows),),
+        tables=(Table.of("Mean rank of the final metric over the workloads", columns, frame),),
         notes=_notes(frame),
         warnings=_warnings(frame),
-        measured_on="",
         numbers=frame,
     )
 

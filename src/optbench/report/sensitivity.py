@@ -12,7 +12,7 @@ import pandas as pd
 from optbench.analysis.compare import FEW_SEEDS
 from optbench.analysis.sensitivity import LEVEL_RULE, MARGINS
 from optbench.analysis.sweep_times import fastest
-from optbench.report.cells import Cell, Column
+from optbench.report.cells import Column, text_column
 from optbench.report.document import Block, Table
 from optbench.report.outcomes import WORST
 from optbench.report.text import clean, is_share, number, with_interval
@@ -57,14 +57,11 @@ def _block(table: pd.DataFrame, on: str, times: pd.DataFrame) -> Block:
         tables=tables,
         notes=notes,
         warnings=tuple(_warnings(table)),
-        measured_on="",
     )
 
 
 def _table(caption: str, columns: list[Column], table: pd.DataFrame) -> Table:
-    known = table[table["level"].notna()]
-    rows = tuple(tuple(column.cell(row) for column in columns) for row in known.to_dict("records"))
-    return Table(caption, tuple(columns), rows)
+    return Table.of(caption, columns, table[table["level"].notna()])
 
 
 TIMES_NOTE = (
@@ -76,17 +73,15 @@ TIMES_NOTE = (
 
 def _times_table(times: pd.DataFrame) -> Table:
     columns = (
-        _optimizer(),
-        Column("fewest steps at", lambda row: Cell(_point(row["point"]))),
-        Column("reached", lambda row: Cell(f"{row['reached']}/{row['seeds']}")),
-        Column("steps\nto target", lambda row: Cell(f"{row['steps_to_target']:,.1f}".removesuffix(".0"))),
-        Column("ms per step,\ntimed alone", lambda row: Cell(_number(1000 * row["step_seconds"]))),
-        Column("seconds to target\n(steps x step time)", lambda row: Cell(_number(row["seconds_to_target"]))),
+        text_column("optimizer"),
+        Column("fewest steps at", lambda row: _point(row["point"])),
+        Column("reached", lambda row: f"{row['reached']}/{row['seeds']}"),
+        Column("steps\nto target", lambda row: f"{row['steps_to_target']:,.1f}".removesuffix(".0")),
+        Column("ms per step,\ntimed alone", lambda row: _number(1000 * row["step_seconds"])),
+        Column("seconds to target\n(steps x step time)", lambda row: _number(row["seconds_to_target"])),
     )
-    rows = tuple(tuple(column.cell(row) for column in columns) for row in times.to_dict("records"))
-    return Table(
-        f"Target: {clean(str(times['target'].iloc[0]))}, grid point with the fewest steps", columns, rows
-    )
+    target = clean(str(times["target"].iloc[0]))
+    return Table.of(f"Target: {target}, grid point with the fewest steps", columns, times)
 
 
 def _point(point: Mapping[str, Any]) -> str:
@@ -101,53 +96,49 @@ def _number(value: float) -> str:
 
 def _basin_columns(table: pd.DataFrame) -> list[Column]:
     unit = "points" if is_share(str(table["metric"].iloc[0])) else "%"
-    columns = [_optimizer()]
+    columns = [text_column("optimizer")]
     for name, share in MARGINS.items():
         title = f"decades within\n{100 * share:g} {unit if share > 0.01 else unit.removesuffix('s')}"
         columns.append(Column(title, partial(_width, name)))
-    columns.append(Column("best at", lambda row: Cell(_best(row))))
+    columns.append(Column("best at", _best))
     if "target_share" in table:
-        columns.append(Column("reach\ntarget %", lambda row: Cell(_shown(row, "target_share", _percent))))
-    columns.append(Column("worst", lambda row: Cell(str(row["failures"]))))
-    columns.append(Column("sensitivity", lambda row: Cell(row["level"]), text=True))
+        columns.append(Column("reach\ntarget %", lambda row: _shown(row, "target_share", _percent)))
+    columns.append(Column("worst", lambda row: str(row["failures"])))
+    columns.append(Column("sensitivity", lambda row: row["level"], text=True))
     return columns
 
 
 def _tuning_columns(table: pd.DataFrame) -> list[Column]:
     metric = str(table["metric"].iloc[0])
     show = _percent if is_share(metric) else _plain
-    columns = [_optimizer()]
+    columns = [text_column("optimizer")]
     for name in table.columns:
         trials = name.removeprefix("expected_best_")
         if trials.isdecimal():
             title = f"best of {trials}\nexpected"
             columns.append(Column(title, partial(_measure, name, show)))
-    columns.append(Column("default\nregret", lambda row: Cell(_shown(row, "default_regret", show))))
-    columns.append(Column("rate\nsensitivity", lambda row: Cell(_shown(row, "lr_sensitivity", show))))
-    columns.append(Column("tunability", lambda row: Cell(_shown(row, "tunability", show))))
+    columns.append(Column("default\nregret", lambda row: _shown(row, "default_regret", show)))
+    columns.append(Column("rate\nsensitivity", lambda row: _shown(row, "lr_sensitivity", show)))
+    columns.append(Column("tunability", lambda row: _shown(row, "tunability", show)))
     return columns
-
-
-def _optimizer() -> Column:
-    return Column("optimizer", lambda row: Cell(clean(row["optimizer"])), text=True)
 
 
 def _shown(row: Row, name: str, show: Callable[[float], str]) -> str:
     return with_interval(row[name], row[f"{name}_low"], row[f"{name}_high"], show)
 
 
-def _measure(name: str, show: Callable[[float], str], row: Row) -> Cell:
-    return Cell(_shown(row, name, show))
+def _measure(name: str, show: Callable[[float], str], row: Row) -> str:
+    return _shown(row, name, show)
 
 
-def _width(name: str, row: Row) -> Cell:
+def _width(name: str, row: Row) -> str:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     if not row["bracketed"]:
         text = _shown(row, name, lambda value: f"{value:.2f}")
-        return Cell(f">= {text}" if row[f"{name}_open"] else text)
+        return f">= {text}" if row[f"{name}_open"] else text
     if math.isnan(low):
-        return Cell("–")
-    return Cell(f">= {low:.1f}" if math.isinf(high) else f"{low:.1f} to {high:.1f}")
+        return "–"
+    return f">= {low:.1f}" if math.isinf(high) else f"{low:.1f} to {high:.1f}"
 
 
 def _best(row: Row) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from optbench.report.cells import Cell, Column
+from optbench.report.cells import Column, text_column
 from optbench.report.document import Block, Table
 from optbench.report.published import verdict_notes
 from optbench.report.text import amount, clean
@@ -27,19 +27,18 @@ def _block(table: pd.DataFrame) -> Block:
     facts = [f"Source: {first['source']}{', ' + first['url'] if first['url'] else ''}"]
     facts += [f"protocol: {first['protocol']}" if first["protocol"] else ""]
     columns = (
-        Column("statement", lambda row: Cell(clean(_statement(row))), text=True),
-        *((Column("workload", lambda row: Cell(clean(row["workload"])), text=True),) if several else ()),
+        Column("statement", lambda row: clean(_statement(row)), text=True),
+        *((text_column("workload"),) if several else ()),
         *(
-            (Column("condition", lambda row: Cell(clean(row["when"]) or "–"), text=True),)
+            (Column("condition", lambda row: clean(row["when"]) or "–", text=True),)
             if any(table["when"])
             else ()
         ),
-        Column("measured", lambda row: Cell(clean(_measurement(row))), text=True),
-        Column("expected", lambda row: Cell(clean(expected_text(row))), text=True),
-        Column("result", lambda row: Cell(measured_text(row))),
-        Column("verdict", lambda row: Cell(_verdict(row, reasons)), text=True),
+        Column("measured", lambda row: clean(_measurement(row)), text=True),
+        text_column("expected"),
+        Column("result", measured_text),
+        Column("verdict", lambda row: _verdict(row, reasons), text=True),
     )
-    rows = tuple(tuple(column.cell(row) for column in columns) for row in table.to_dict("records"))
     notes = (
         *(f"({n}) {clean(reason)}." for n, reason in enumerate(reasons, start=1)),
         *verdict_notes(table),
@@ -48,10 +47,8 @@ def _block(table: pd.DataFrame) -> Block:
     return Block(
         heading="Statements",
         facts=clean("; ".join(fact for fact in facts if fact)),
-        tables=(Table(CAPTION, columns, rows),),
+        tables=(Table.of(CAPTION, columns, table),),
         notes=notes,
-        warnings=(),
-        measured_on="",
     )
 
 

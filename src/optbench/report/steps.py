@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from optbench.report.cells import Record
-from optbench.report.colours import LIGHT
-from optbench.report.document import Block, Cell, Column, Report, Section, Table
+import pandas as pd
+
+from optbench.report.cells import Record, text_column
+from optbench.report.colours import style
+from optbench.report.document import Block, Column, Report, Section, Table
+from optbench.report.drawing import Drawing
+from optbench.report.figures import written
+from optbench.report.plots import Axis, Entry, Interval, Panel, Plot, Points, Row
 from optbench.report.text import clean, number
 from optbench.steptimes import StepTime, StepTimes
-from optbench.store.files import write_whole
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _MIB = 2**20
 _ORDER = ("forloop", "foreach", "fused", "compiled", "own")
@@ -23,31 +23,24 @@ _ORDER = ("forloop", "foreach", "fused", "compiled", "own")
 
 def steps_report(times: StepTimes) -> Report:
     """Return the report of measured steps; its `table` is `steps_frame`."""
-    import pandas as pd
-
     frame = steps_frame(times)
-    columns = _columns()
-    rows = tuple(tuple(column.cell(row) for column in columns) for row in frame.to_dict("records"))
     threads = f", {times.threads} thread{'s' if times.threads != 1 else ''}" if times.threads else ""
     block = Block(
         heading="",
         facts=clean(
             f"{times.model}: {times.parameters:,} parameters in {times.tensors} tensors, {_mib(times.parameter_bytes)} MiB"
         ),
-        tables=(Table("Milliseconds per step", tuple(columns), rows),),
+        tables=(Table.of("Milliseconds per step", _columns(), frame),),
         notes=tuple(_notes(times)),
-        warnings=(),
         measured_on=clean(f"{times.device}{threads}"),
     )
-    section = Section(clean(f"Optimizer steps on {times.model}"), "", (block,), (), "")
+    section = Section(clean(f"Optimizer steps on {times.model}"), "", (block,))
     return Report((section,), frame, pd.DataFrame(columns=["workload", "message"]))
 
 
 def steps_frame(times: StepTimes) -> pd.DataFrame:
     """Return one row per optimizer and implementation: milliseconds (median, minimum, maximum over rounds), speedup over the
     for-loop, bytes, and milliseconds as a multiple of the floor."""
-    import pandas as pd
-
     loops = {
         row.label: row.median for row in times.rows if row.implementation == "forloop" and not row.problem
     }
@@ -55,65 +48,33 @@ def steps_frame(times: StepTimes) -> pd.DataFrame:
 
 
 def save_figure(times: StepTimes, folder: Path) -> tuple[Path, ...]:
-    """Write `steps.svg` and `steps.png`, and return their paths; none without data.
+    """Write `steps.svg`, `steps.png` and `steps.pdf`, and return their paths; none without data."""
+    plot = _plot(times)
+    return written([Drawing("steps", plot.title, "", plot)], folder) if plot.entries else ()
 
-    One bar per implementation, with whiskers over the rounds and a line at the floor.
-    """
-    from matplotlib.figure import Figure
 
+def _plot(times: StepTimes) -> Plot:
+    """Return the figure: a bar per implementation, with whiskers over the rounds and a mark at the floor."""
     measured = [row for row in times.rows if not row.problem]
-    if not measured:
-        return ()
-    labels = list(dict.fromkeys(row.label for row in measured))
-    names = [name for name in _ORDER if any(row.implementation == name for row in measured)]
-    figure = Figure(
-        figsize=(6.9, 1.1 + 0.16 * max(4, len(measured)) + 0.12 * len(labels)), layout="constrained"
+    entries, rows, marks = [], [], []
+    for place, row in enumerate(measured):
+        name = f"{clean(row.label)}, {row.implementation}"
+        entries.append(Entry(name, name, style(_ORDER.index(row.implementation))))
+        rows.append(Row(place, name, ()))
+        marks += [
+            Interval(0.0, row.median, place, place, "bar"),
+            Interval(min(row.milliseconds), max(row.milliseconds), place),
+            Points((row.floor,), (float(place),), marker="|"),
+        ]
+    notes = (
+        "Median, with a line over the range of all rounds.",
+        "|: the floor, one pass over the same number of bytes.",
     )
-    axes = figure.subplots()
-    place, ticks = 0.0, []
-    for label in labels:
-        own = [row for row in measured if row.label == label]
-        ticks.append(place + (len(own) - 1) / 2)
-        for row in own:
-            low, high = row.median - min(row.milliseconds), max(row.milliseconds) - row.median
-            axes.barh(place, row.median, 0.85, color=LIGHT[_ORDER.index(row.implementation)])
-            axes.errorbar(
-                row.median, place, xerr=[[low], [high]], color="#222222", linewidth=0.7, capsize=1.5
-            )
-            axes.plot([row.floor] * 2, [place - 0.46, place + 0.46], color="#222222", linewidth=1.4)
-            place += 1
-        place += 0.8
-    for name in names:
-        axes.barh(0, 0, color=LIGHT[_ORDER.index(name)], label=name)
-    axes.plot([], [], color="#222222", linewidth=1.4, label="floor: one pass over the same number of bytes")
-    axes.set_yticks(ticks, [_shortened(label) for label in labels], fontsize=7, parse_math=False)
-    axes.invert_yaxis()
-    axes.tick_params(axis="x", labelsize=7)
-    axes.set_xlabel("milliseconds per step (median; whiskers: all rounds)", fontsize=7)
-    axes.set_title(
-        f"Steps on {_shortened(times.model, 60)}, {clean(times.device)}",
-        fontsize=8,
-        loc="left",
-        parse_math=False,
-    )
-    axes.spines[["top", "right"]].set_visible(False)
-    handles, texts = axes.get_legend_handles_labels()  # lines first, so that the floor is
-    order = [*range(1, len(handles)), 0]
-    figure.legend(
-        [handles[i] for i in order],
-        [texts[i] for i in order],
-        fontsize=7,
-        ncols=len(order),
-        columnspacing=1.2,
-        frameon=False,
-        loc="outside lower center",
-    )
-    paths = tuple(folder / f"steps.{suffix}" for suffix in ("svg", "png"))
-    for path in paths:
-        file = io.BytesIO()
-        figure.savefig(file, dpi=220, format=path.suffix[1:])
-        write_whole(path, file.getvalue())
-    return paths
+    longest = max((max(row.milliseconds) for row in measured), default=0.0)
+    x = Axis("milliseconds per step", low=0.0, high=1.03 * longest)
+    panel = Panel(x, Axis(""), tuple(marks), rows=tuple(rows))
+    title = f"Steps on {clean(times.device)}"
+    return Plot(clean(times.model), title, notes, (panel,), tuple(entries))
 
 
 def _record(times: StepTimes, row: StepTime, loop: float) -> dict[str, Any]:
@@ -145,19 +106,19 @@ def _columns() -> list[Column]:
     def times(value: float) -> str:
         return "–" if math.isnan(value) else f"{value:.2f}x"
 
-    def spread(row: Record) -> Cell:
+    def spread(row: Record) -> str:
         low, high = row["milliseconds_low"], row["milliseconds_high"]
-        return Cell("–" if math.isnan(low) else f"{number(low)}–{number(high)}")
+        return "–" if math.isnan(low) else f"{number(low)}–{number(high)}"
 
     return [
-        Column("optimizer", lambda row: Cell(clean(str(row["optimizer"]))), text=True),
-        Column("step", lambda row: Cell(str(row["implementation"])), text=True),
-        Column("\nms", lambda row: Cell(number(row["milliseconds"]))),
+        text_column("optimizer"),
+        Column("step", lambda row: str(row["implementation"]), text=True),
+        Column("\nms", lambda row: number(row["milliseconds"])),
         Column("\nrange", spread),
-        Column("faster\nthan loop", lambda row: Cell(times(row["times_faster_than_forloop"]))),
-        Column("MiB\nmoved", lambda row: Cell(_mib(row["moved_bytes"]))),
-        Column("x the\nfloor", lambda row: Cell(times(row["times_the_floor"]))),
-        Column("peak\nx", lambda row: Cell(times(row["step_peak_over_parameters"]))),
+        Column("faster\nthan loop", lambda row: times(row["times_faster_than_forloop"])),
+        Column("MiB\nmoved", lambda row: _mib(row["moved_bytes"])),
+        Column("x the\nfloor", lambda row: times(row["times_the_floor"])),
+        Column("peak\nx", lambda row: times(row["step_peak_over_parameters"])),
     ]
 
 
@@ -181,8 +142,3 @@ def _mib(size: float) -> str:
     """Return MiB with three significant digits; whole numbers from 100 on."""
     value = size / _MIB
     return f"{value:,.0f}" if value >= 99.5 else number(value)
-
-
-def _shortened(label: str, most: int = 34) -> str:
-    text = clean(label)
-    return text if len(text) <= most else f"{text[: most - 1]}…"

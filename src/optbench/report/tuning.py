@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel
 
-from optbench.report.cells import Cell, Column
+from optbench.report.cells import Column, text_column
 from optbench.report.document import Block, Table
 from optbench.report.text import clean, number, seconds
 from optbench.suite.protocols import protocol
@@ -37,39 +37,36 @@ def _block(table: pd.DataFrame, inclusions: pd.DataFrame, workload: str) -> Bloc
     most = int(table["trials"].max())
     shown = [k for k in _SHOWN_AT if k <= most and k < most] + [most]
     columns = (
-        Column("optimizer", lambda row: Cell(clean(row["optimizer"])), text=True),
-        *([Column("study", lambda row: Cell(str(row["study"])))] if several_studies else []),
-        Column("trials", lambda row: Cell(_trials(row))),
-        Column("selected", lambda row: Cell(_settings(row["best"])), text=True),
-        Column(f"tuned {metric}", lambda row: Cell(_number(row["tuned"]))),
-        Column("fresh", lambda row: Cell(_number(row["fresh"]))),
-        Column("optimism", lambda row: Cell(_number(row["optimism"]))),
-        Column("diverged", lambda row: Cell(str(row["diverged"]))),
-        Column("epochs", lambda row: Cell(number(row["tuning_epochs"], 3))),
-        Column("seconds", lambda row: Cell(seconds(row["tuning_seconds"]))),
+        text_column("optimizer"),
+        *([Column("study", lambda row: str(row["study"]))] if several_studies else []),
+        Column("trials", _trials),
+        Column("selected", lambda row: _settings(row["best"]), text=True),
+        Column(f"tuned {metric}", lambda row: _number(row["tuned"])),
+        Column("fresh", lambda row: _number(row["fresh"])),
+        Column("optimism", lambda row: _number(row["optimism"])),
+        Column("diverged", lambda row: str(row["diverged"])),
+        Column("epochs", lambda row: number(row["tuning_epochs"], 3)),
+        Column("seconds", lambda row: seconds(row["tuning_seconds"])),
     )
     by_budget = (
-        Column("optimizer", lambda row: Cell(clean(row["optimizer"])), text=True),
-        *([Column("study", lambda row: Cell(str(row["study"])))] if several_studies else []),
+        text_column("optimizer"),
+        *([Column("study", lambda row: str(row["study"]))] if several_studies else []),
         *(
-            Column(f"{k} trial{'s' * (k != 1)}", lambda row, k=k: Cell(_expected(row, k)))  # type: ignore[misc]
+            Column(f"{k} trial{'s' * (k != 1)}", lambda row, k=k: _expected(row, k))  # type: ignore[misc]
             for k in shown
         ),
     )
     records = table.to_dict("records")
-    tables = [Table(CAPTION, columns, tuple(tuple(c.cell(row) for c in columns) for row in records))]
+    tables = [Table.of(CAPTION, columns, records)]
     if any(row["expected_best"] for row in records):
         caption = f"Expected best {metric} by number of tuning trials"
-        tables.append(
-            Table(caption, by_budget, tuple(tuple(c.cell(row) for c in by_budget) for row in records))
-        )
+        tables.append(Table.of(caption, by_budget, records))
     return Block(
         heading=f"Tuning{f' on {clean(workload)}' if workload else ''}",
         facts="",
         tables=tuple(tables),
         notes=tuple(_notes(table)),
         warnings=(*_warnings(table), *_too_small(inclusions)),
-        measured_on="",
     )
 
 
