@@ -2,15 +2,16 @@
 
 A command's name is that of its file, without a trailing underscore. The file has a docstring, which is its manual page, a constant
 `PLACE` (its heading in `optbench --help` and its position there), and a function of the same name as the file, or a Typer `app` of several
-commands.
+commands. The parameters of the function are those of the command; with many, it takes `options`, a dataclass `Options` of them.
 """
 
 from __future__ import annotations
 
 import ast
+import inspect
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from typer.main import get_command
@@ -80,8 +81,23 @@ def _typer_command(names: dict[str, Any], stem: str) -> Any:
     """Return the command that the global names of its file define."""
     commands = names.get("app") or typer.Typer(add_completion=False, rich_markup_mode=None)
     if "app" not in names:
-        commands.command(cls=Command)(names[stem])
+        commands.command(cls=Command)(_with_fields(names[stem], names))
     return get_command(commands)
+
+
+def _with_fields(function: Any, names: dict[str, Any]) -> Any:
+    """Return a function of the fields of the dataclass `Options` if that is the argument of the command."""
+    if [*inspect.signature(function).parameters] != ["options"]:
+        return function
+    options = names["Options"]
+    types = get_type_hints(options, names, include_extras=True)
+    fields = inspect.signature(options).parameters.values()
+
+    def command(**values: Any) -> Any:
+        return function(options(**values))
+
+    command.__signature__ = inspect.Signature([p.replace(annotation=types[p.name]) for p in fields])  # type: ignore[attr-defined]
+    return command
 
 
 def _signatures(stem: str) -> dict[str, Any]:
@@ -100,7 +116,7 @@ def _signatures(stem: str) -> dict[str, Any]:
             kept.append(node)
             used |= _names(node)
     tree.body = [node for node in reversed(kept) if getattr(node, "names", True)]
-    names: dict[str, Any] = {"__name__": f"optbench.cli.commands.{stem}"}
+    names: dict[str, Any] = {"__name__": __name__}
     exec(compile(ast.fix_missing_locations(tree), str(_FOLDER / f"{stem}.py"), "exec"), names)
     return names
 

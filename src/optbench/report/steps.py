@@ -13,7 +13,7 @@ from optbench.report.colours import style
 from optbench.report.document import Block, Column, Report, Section, Table
 from optbench.report.drawing import Drawing
 from optbench.report.figures import written
-from optbench.report.plots import Axis, Entry, Interval, Panel, Plot, Points, Row
+from optbench.report.plots import Axis, Entry, Interval, Mark, Panel, Plot, Points, Row
 from optbench.report.text import clean, number
 from optbench.steptimes import StepTime, StepTimes
 
@@ -56,7 +56,8 @@ def save_figure(times: StepTimes, folder: Path) -> tuple[Path, ...]:
 def _plot(times: StepTimes) -> Plot:
     """Return the figure: a bar per implementation, with whiskers over the rounds and a mark at the floor."""
     measured = [row for row in times.rows if not row.problem]
-    entries, rows, marks = [], [], []
+    entries, rows = [], []
+    marks: list[Mark] = []
     for place, row in enumerate(measured):
         name = f"{clean(row.label)}, {row.implementation}"
         entries.append(Entry(name, name, style(_ORDER.index(row.implementation))))

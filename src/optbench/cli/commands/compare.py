@@ -32,7 +32,7 @@ import typer
 
 from optbench import report as reports
 from optbench.analysis.changes import compared
-from optbench.analysis.gates import Gate, fails, judge
+from optbench.analysis.gates import Gate, Kind, fails, judge
 from optbench.analysis.matching import match
 from optbench.analysis.settings import differences, one_sided_frame
 from optbench.cli import printing
@@ -52,26 +52,16 @@ PLACE = "Read results", 3
 
 @dataclass(frozen=True)
 class Options:
-    """Values of the command-line options."""
+    """Arguments and options of the command."""
 
-    format: str | None = None
-    output: Path | None = None
-    slower: str | None = None
-    worse: str | None = None
-    more_memory: str | None = None
-    strict: bool = False
-    all_seeds: bool = False
-
-
-def compare(
-    before: Annotated[Path, argument("BEFORE", "Results folder, or a folder that contains results.")],
-    after: Annotated[Path, argument("AFTER", "Results to compare with BEFORE.")],
-    format: OutputFormat = None,
-    output: Output = None,
+    before: Annotated[Path, argument("BEFORE", "Results folder, or a folder that contains results.")]
+    after: Annotated[Path, argument("AFTER", "Results to compare with BEFORE.")]
+    format: OutputFormat = None
+    output: Output = None
     slower: Annotated[
         str | None,
         option("5%", "Fail if training seconds per epoch increase by more than this.", "--fail-if-slower"),
-    ] = None,
+    ] = None
     worse: Annotated[
         str | None,
         option(
@@ -79,7 +69,7 @@ def compare(
             "Fail if the final metric is worse by more than this, in the metric's unit: 0.5% of accuracy is half a point.",
             "--fail-if-worse",
         ),
-    ] = None,
+    ] = None
     more_memory: Annotated[
         str | None,
         option(
@@ -87,25 +77,25 @@ def compare(
             "Fail if optimizer state, peak memory of step() or peak GPU memory increase by more than this.",
             "--fail-if-more-memory",
         ),
-    ] = None,
-    strict: Annotated[bool, flag("--strict", "Also fail on inconclusive gates.")] = False,
-    all_seeds: AllSeeds = False,
-) -> None:
-    raise typer.Exit(
-        run(before, after, Options(format, output, slower, worse, more_memory, strict, all_seeds))
-    )
+    ] = None
+    strict: Annotated[bool, flag("--strict", "Also fail on inconclusive gates.")] = False
+    all_seeds: AllSeeds = False
 
 
-def run(before: Path, after: Path, options: Options) -> int:
+def compare(options: Options) -> None:
+    raise typer.Exit(run(options))
+
+
+def run(options: Options) -> int:
     """Print the comparison. Return the exit code."""
     format = reports.chosen_format(options.format, options.output)
     gates = _gates(options)
-    first, second = _read(before, after, all_seeds=options.all_seeds)
+    first, second = _read(options.before, options.after, all_seeds=options.all_seeds)
     matched = match(first, second)
     items = compared(matched)
     difference = differences(one_sided_frame(matched))
     judgements = [judgement for gate in gates for judgement in judge(items, gate, difference)]
-    report = changes_report(matched, items, judgements, (str(before), str(after)))
+    report = changes_report(matched, items, judgements, (str(options.before), str(options.after)))
     if format == "terminal" and options.output is None:
         printing.print_report(report)
     else:
@@ -135,16 +125,12 @@ def _read(before: Path, after: Path, *, all_seeds: bool) -> tuple[Results, Resul
 
 
 def _gates(options: Options) -> list[Gate]:
-    asked = [
-        Gate("slower", _threshold(options.slower, "--fail-if-slower"))
-        if options.slower is not None
-        else None,
-        Gate("worse", _threshold(options.worse, "--fail-if-worse")) if options.worse is not None else None,
-        Gate("more memory", _threshold(options.more_memory, "--fail-if-more-memory"))
-        if options.more_memory is not None
-        else None,
-    ]
-    return [gate for gate in asked if gate is not None]
+    thresholds: tuple[tuple[Kind, str | None, str], ...] = (
+        ("slower", options.slower, "--fail-if-slower"),
+        ("worse", options.worse, "--fail-if-worse"),
+        ("more memory", options.more_memory, "--fail-if-more-memory"),
+    )
+    return [Gate(kind, _threshold(text, name)) for kind, text, name in thresholds if text is not None]
 
 
 def _threshold(text: str, option: str) -> float:

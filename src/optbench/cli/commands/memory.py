@@ -54,7 +54,10 @@ if TYPE_CHECKING:
 PLACE = "Look up", 2
 
 
-def memory(
+@dataclass(frozen=True)
+class Options:
+    """Arguments and options of the command."""
+
     model: Annotated[
         str,
         argument(
@@ -62,7 +65,7 @@ def memory(
             "A model, for example resnet20 or 'mlp(hidden=[512])', or a suite, for its model and optimizers.",
             complete=completion.models_and_suites,
         ),
-    ],
+    ]
     optimizer: Annotated[
         list[str] | None,
         option(
@@ -70,64 +73,50 @@ def memory(
             "An optimizer, for example adamw or 'torch.optim.SGD(momentum=0.9)'. Repeatable. Default: ten common ones.",
             complete=completion.catalog("optimizers"),
         ),
-    ] = None,
+    ] = None
     batch_size: Annotated[
         int | None, option("N", "Batch size. Default: the suite's, or 32 for a model.", min=1)
-    ] = None,
-    task: ModelTask = None,
-    shape: InputShape = None,
-    classes: Classes = None,
+    ] = None
+    task: ModelTask = None
+    shape: InputShape = None
+    classes: Classes = None
     precision: Annotated[
         Literal["fp32", "bf16"] | None,
         option(
             "PRECISION",
             "fp32 or bf16. Default: the suite's (auto means bf16, as on a GPU), or fp32 for a model.",
         ),
-    ] = None,
+    ] = None
     implementation: Annotated[
         Literal["default", "forloop", "foreach", "fused"] | None,
         option(
             "NAME",
             "Implementation of step(): default, forloop, foreach or fused. default is torch's choice on a GPU, usually foreach.",
         ),
-    ] = None,
+    ] = None
     steps: Annotated[
         int, option("N", "Minimum number of steps, for optimizers that allocate state late.", min=1)
-    ] = 3,
+    ] = 3
     devices: Annotated[
         int | None,
         option(
             "N", "Devices that train together; sizes are those of one. Default: the suite's, or 1.", min=1
         ),
-    ] = None,
+    ] = None
     sharding: Annotated[
         Literal["none", "zero1", "full"] | None,
         option("NAME", "What is divided among the devices: none, zero1 (optimizer state) or full (FSDP)."),
-    ] = None,
-    sets: Set = None,
-    data: Data = None,
-    format: TextFormat = "terminal",
+    ] = None
+    sets: Set = None
+    data: Data = None
+    format: TextFormat = "terminal"
     check: Annotated[
         bool, flag("--check", "Compare the estimate with the measured peak. Needs an NVIDIA GPU.")
-    ] = False,
-) -> None:
-    options = Options(
-        optimizers=tuple(optimizer or ()),
-        batch_size=batch_size,
-        task=task,
-        shape=shape,
-        classes=classes,
-        precision=precision,
-        implementation=implementation,
-        overrides=tuple(sets or ()),
-        data=data,
-        steps=steps,
-        devices=devices,
-        sharding=sharding,
-        format=format,
-        check=check,
-    )
-    raise typer.Exit(print_forecasts(model, options))
+    ] = False
+
+
+def memory(options: Options) -> None:
+    raise typer.Exit(print_forecasts(options))
 
 
 #: label -> value of `--optimizer`
@@ -146,26 +135,6 @@ COMMON = {
 
 
 @dataclass(frozen=True)
-class Options:
-    """Values of the command-line options; None if not given."""
-
-    optimizers: tuple[str, ...] = ()
-    batch_size: int | None = None
-    task: str | None = None
-    shape: str | None = None
-    classes: int | None = None
-    precision: str | None = None
-    implementation: str | None = None
-    overrides: tuple[str, ...] = ()
-    data: str | None = None
-    steps: int = 3
-    devices: int | None = None
-    sharding: str | None = None
-    format: str = "terminal"
-    check: bool = False
-
-
-@dataclass(frozen=True)
 class Job:
     """One workload with its rows."""
 
@@ -174,14 +143,14 @@ class Job:
     info: DataInfo
 
 
-def print_forecasts(model: str, options: Options) -> int:
+def print_forecasts(options: Options) -> int:
     """Print the table. Returns the exit code: 1 if an optimizer can't step on the model."""
     check_format(options.format)
     # Before anything imports torch: its profiler would remark on memory that it did not see allocated.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    jobs = _of_suite(model, options) if _is_suite(model) else [_of_model(model, options)]
+    jobs = _of_suite(options) if _is_suite(options.model) else [_of_model(options)]
     rows = [_forecasts(job, options) for job in jobs]
-    report = _report(model, jobs, rows)
+    report = _report(options.model, jobs, rows)
     if options.format == "terminal":
         print_report(report)
     else:
@@ -193,11 +162,11 @@ def _is_suite(text: str) -> bool:
     return text.endswith((".yaml", ".yml")) or (text in shipped() and text not in items("models"))
 
 
-def _of_model(text: str, options: Options) -> Job:
+def _of_model(options: Options) -> Job:
     named = named_trials(
-        text,
-        {typed: typed for typed in options.optimizers} or COMMON,
-        overrides=options.overrides,
+        options.model,
+        {typed: typed for typed in options.optimizer or ()} or COMMON,
+        overrides=options.sets or (),
         task=options.task,
         shape=options.shape,
         classes=options.classes,
@@ -209,14 +178,14 @@ def _of_model(text: str, options: Options) -> Job:
     return Job("", named.trials, named.info)
 
 
-def _of_suite(text: str, options: Options) -> list[Job]:
+def _of_suite(options: Options) -> list[Job]:
     for name, value, what in (
-        ("--optimizer", options.optimizers, "optimizers"),
+        ("--optimizer", options.optimizer, "optimizers"),
         ("--task", options.task, "task"),
     ):
         if value:
             raise OptbenchError(f"not allowed with a suite, which defines its own {what}", where=name)
-    loaded = load(find(text), options.overrides, seeds=1, complete=complete)
+    loaded = load(find(options.model), options.sets or (), seeds=1, complete=complete)
     root = data_root(options.data)
     _refuse_problems(loaded, root, data_needed=not (options.shape and options.classes))
     changed: dict[str, Any] = {

@@ -48,7 +48,10 @@ class MeasuredImplementation(StrEnum):
     compiled = "compiled"
 
 
-def steps(
+@dataclass(frozen=True)
+class Options:
+    """Arguments and options of the command."""
+
     model: Annotated[
         str,
         argument(
@@ -56,7 +59,7 @@ def steps(
             "The model whose parameters are updated, for example resnet20 or 'mlp(hidden=[512])'.",
             complete=completion.catalog("models"),
         ),
-    ] = "torchvision.models.resnet18",
+    ] = "torchvision.models.resnet18"
     optimizer: Annotated[
         list[str] | None,
         option(
@@ -64,37 +67,26 @@ def steps(
             "An optimizer, for example adamw or 'sgd(momentum=0.9)'. Repeatable. Default: seven common ones.",
             complete=completion.catalog("optimizers"),
         ),
-    ] = None,
+    ] = None
     implementation: Annotated[
         list[MeasuredImplementation] | None,
         option("NAME", "forloop, foreach, fused or compiled. Repeatable. Default: all."),
-    ] = None,
+    ] = None
     rounds: Annotated[
         int, option("N", "Number of interleaved rounds. The median over rounds is reported.", min=1)
-    ] = 9,
-    threads: Annotated[int | None, option("N", "CPU threads. Default: torch's choice.", min=1)] = None,
-    task: ModelTask = None,
-    shape: InputShape = None,
-    classes: Classes = None,
-    device: Device = "auto",
-    data: Data = None,
-    format: TextFormat = "terminal",
-    save: Annotated[Path | None, option("DIR", "Also write the tables and a figure to this folder.")] = None,
-) -> None:
-    options = Options(
-        tuple(optimizer or ()),
-        tuple(name.value for name in implementation or ()),
-        rounds,
-        threads,
-        task,
-        shape,
-        classes,
-        device,
-        data,
-        format,
-        save,
-    )
-    raise typer.Exit(measure_steps(model, options))
+    ] = 9
+    threads: Annotated[int | None, option("N", "CPU threads. Default: torch's choice.", min=1)] = None
+    task: ModelTask = None
+    shape: InputShape = None
+    classes: Classes = None
+    device: Device = "auto"
+    data: Data = None
+    format: TextFormat = "terminal"
+    save: Annotated[Path | None, option("DIR", "Also write the tables and a figure to this folder.")] = None
+
+
+def steps(options: Options) -> None:
+    raise typer.Exit(measure_steps(options))
 
 
 #: label -> value of `--optimizer`
@@ -110,29 +102,12 @@ COMMON = {
 _SUFFIXES = {"markdown": ".md", "csv": ".csv", "json": ".json"}
 
 
-@dataclass(frozen=True)
-class Options:
-    """Values of the command-line options; None or () if not given."""
-
-    optimizers: tuple[str, ...]
-    implementations: tuple[str, ...]
-    rounds: int
-    threads: int | None
-    task: str | None
-    shape: str | None
-    classes: int | None
-    device: str
-    data: str | None
-    format: str
-    save: Path | None
-
-
-def measure_steps(model: str, options: Options) -> int:
+def measure_steps(options: Options) -> int:
     """Print the table on standard output, progress on standard error. Returns the exit code: 1 if nothing could be measured of
     some optimizer. Raises `OptbenchError`."""
     check_format(options.format)
-    rows = {typed: typed for typed in options.optimizers} or COMMON
-    named = named_trials(model, rows, task=options.task, shape=options.shape, classes=options.classes)
+    rows = {typed: typed for typed in options.optimizer or ()} or COMMON
+    named = named_trials(options.model, rows, task=options.task, shape=options.shape, classes=options.classes)
     if options.save is not None:
         refuse_file_name(options.save)
         make_folder(options.save)
@@ -140,7 +115,10 @@ def measure_steps(model: str, options: Options) -> int:
     from optbench.engine import step_times
 
     device = step_times.set_up(options.device, options.threads, data_root(options.data))
-    asked = tuple(dict.fromkeys(options.implementations)) or step_times.IMPLEMENTATIONS
+    asked = (
+        tuple(dict.fromkeys(name.value for name in options.implementation or ()))
+        or step_times.IMPLEMENTATIONS
+    )
     try:
         times = step_times.step_times(
             named.trials,
@@ -152,7 +130,7 @@ def measure_steps(model: str, options: Options) -> int:
         )
     finally:
         _show_progress("", 0, 0)
-    times = replace(times, model=model)  # with its arguments, as typed
+    times = replace(times, model=options.model)  # with its arguments, as typed
     report = steps_report(times)
     if options.format == "terminal":
         print_report(report)

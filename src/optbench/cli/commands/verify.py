@@ -22,6 +22,7 @@ Exit codes:
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,28 +45,19 @@ PLACE = "Check the installation", 2
 
 @dataclass(frozen=True)
 class Options:
-    """Options given on the command line."""
+    """Arguments and options of the command."""
 
-    sets: tuple[str, ...] = ()
-    equation: str | None = None
-    allow: tuple[str, ...] = ()
-    device: str = "auto"
-    closure: bool = False
-    create_graph: bool = False
-
-
-def verify(
     optimizer: Annotated[
         str | None,
         argument(
             "[OPTIMIZER]",
             "Optimizer to check, for example my_opt.py:MyOpt. Default: torch's optimizers against reference implementations.",
         ),
-    ] = None,
+    ] = None
     sets: Annotated[
         list[str] | None,
         option("KEY=VALUE", "An argument of the optimizer, for example lr=0.1. Repeatable.", "--set"),
-    ] = None,
+    ] = None
     equation: Annotated[
         str | None,
         option(
@@ -73,31 +65,32 @@ def verify(
             "Also compare with the reference implementation of sgd, adagrad, rmsprop, adam or adamw.",
             "--as",
         ),
-    ] = None,
-    allow: Annotated[list[str] | None, option("CHECK", "Name of a check that may fail. Repeatable.")] = None,
-    closure: Annotated[
-        bool, flag("--closure", "Call step(closure), like an entry with `closure: true`.")
-    ] = False,
+    ] = None
+    allow: Annotated[list[str] | None, option("CHECK", "Name of a check that may fail. Repeatable.")] = None
+    closure: Annotated[bool, flag("--closure", "Call step(closure), like an entry with `closure: true`.")] = (
+        False
+    )
     create_graph: Annotated[
         bool,
         flag("--create-graph", "Call backward(create_graph=True), like an entry with `create_graph: true`."),
-    ] = False,
+    ] = False
     every: Annotated[
         bool,
         flag(
             "--all",
             "Check all optimizer classes of the installed packages, or those whose names begin with OPTIMIZER.",
         ),
-    ] = False,
-    format_: Annotated[str, option("FORMAT", "With --all: table, csv or markdown.", "--format")] = "table",
-    device: Device = "auto",
-) -> None:
-    options = Options(tuple(sets or ()), equation, tuple(allow or ()), device, closure, create_graph)
-    if every:
-        raise typer.Exit(_check_packages(optimizer or "", format_, options))
-    if format_ != "table":
+    ] = False
+    format_: Annotated[str, option("FORMAT", "With --all: table, csv or markdown.", "--format")] = "table"
+    device: Device = "auto"
+
+
+def verify(options: Options) -> None:
+    if options.every:
+        raise typer.Exit(_check_packages(options))
+    if options.format_ != "table":
         raise OptbenchError("requires --all", where="--format")
-    raise typer.Exit(_check_installed(options) if optimizer is None else _check_plugin(optimizer, options))
+    raise typer.Exit(_check_installed(options) if options.optimizer is None else _check_plugin(options))
 
 
 def _check_installed(options: Options) -> int:
@@ -107,8 +100,9 @@ def _check_installed(options: Options) -> int:
     return int(not passed)
 
 
-def _check_packages(beginning: str, format_: str, options: Options) -> int:
-    """Check all classes whose import path begins with `beginning`. Return the exit code."""
+def _check_packages(options: Options) -> int:
+    """Check all classes whose import path begins with `optimizer`. Return the exit code."""
+    beginning, format_ = options.optimizer or "", options.format_
     if format_ not in (formats := ("table", "csv", "markdown")):
         raise OptbenchError(f"unknown format '{format_}'; {nearest(format_, formats)}", where="--format")
     _refuse_given(options, "cannot be combined with --all")
@@ -127,19 +121,20 @@ def _check_packages(beginning: str, format_: str, options: Options) -> int:
     return int(any(one.failed or one.problem for one in results))
 
 
-def _check_plugin(typed: str, options: Options) -> int:
+def _check_plugin(options: Options) -> int:
+    typed = options.optimizer or ""
     name, arguments = parse_call(typed, "OPTIMIZER")
-    for override in map(parse_override, options.sets):
+    for override in map(parse_override, options.sets or ()):
         put(arguments, override.path.split("."), override.value.data)
     checks = _checks()
-    _refuse_unknown("--allow", options.allow, checks.CHECKS)
+    _refuse_unknown("--allow", options.allow or (), checks.CHECKS)
     _refuse_unknown("--as", (options.equation,) if options.equation else (), checks.REFERENCES)
     table, passed = checks.check_plugin(
         typed,
         name,
         arguments,
         device=options.device,
-        allowed=options.allow,
+        allowed=options.allow or (),
         equation=options.equation,
         closure=options.closure or None,
         create_graph=options.create_graph or None,
@@ -174,7 +169,7 @@ def _refuse_given(options: Options, message: str) -> None:
         raise OptbenchError(*wrong)
 
 
-def _refuse_unknown(option: str, given: tuple[str, ...], known: Any) -> None:
+def _refuse_unknown(option: str, given: Sequence[str], known: Any) -> None:
     wrong = [
         Problem(f"unknown name '{word}'; {nearest(word, known)}", option)
         for word in given
