@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 import os
 import pickle
 import random
-import re
 import statistics
 import struct
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,7 +19,6 @@ import pytest
 from optbench.analysis import censoring
 from optbench.analysis.frames import first_holding, plain_rows
 from optbench.analysis.intervals import t_interval
-from optbench.catalog import sources
 from optbench.catalog.lookup import resolve
 from optbench.catalog.signatures import signature
 from optbench.events import Evaluated
@@ -168,48 +164,6 @@ def test_json_is_read_as_the_standard_library_reads_it():
     for text in (b"01", b"[1,]", b"", b'{"a"', b"\xff", b'"\x01"', b"[" * 100_000):
         with pytest.raises(Corrupt):
             from_json(text)
-
-
-LIBRARIES = ("torch.optim", "torch.optim.lr_scheduler", "torchvision.models", "schedulefree")
-
-
-def files_of(module: str) -> list[Path]:
-    _, _, file = sources.locate(module)
-    assert file is not None
-    return sorted(file.parent.glob("*.py")) if file.name == "__init__.py" else [file]
-
-
-@pytest.mark.parametrize("file", [file for module in LIBRARIES for file in files_of(module)], ids=str)
-def test_the_parts_of_a_file_that_name_something_say_what_the_whole_file_says(file):
-    whole = list(sources.statements(ast.parse(file.read_text())))
-    names = {node.name for node in whole if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
-    names |= {alias.name for node in whole if isinstance(node, ast.ImportFrom) for alias in node.names}
-    for name in names - {"*"}:
-        found = {ast.dump(node, include_attributes=True) for node in sources._naming(file, name)}
-        for node in whole:
-            if name in ast.dump(node) and re.search(rf"\b{name}\b", ast.unparse(node)):
-                assert ast.dump(node, include_attributes=True) in found, f"{name} in line {node.lineno}"
-
-
-AWKWARD = [
-    'X = """\nclass Mine:\n    pass\n"""\nclass Other(X): pass\n',
-    "def Mine(): pass\nX = f(\na=1,\nb=Mine,\n)\n",
-    "@decorated\n@again(\n1)\nclass Mine:\n    lr = 1\n",
-    "try:\n    from a import Mine\nexcept ImportError:\n    Mine = None\nelse:\n    pass\n",
-    "if x:\n    class Mine: pass\nelif y:\n    Mine = 1\nelse:\n    Mine = 2\n",
-    "# -*- coding: latin-1 -*-\nclass Mine: pass\n",
-]
-
-
-@pytest.mark.parametrize("text", AWKWARD)
-def test_awkward_files_are_read_whole_where_parts_would_mislead(text, tmp_path):
-    (tmp_path / "mine.py").write_text(text)
-    found = [
-        ast.dump(node, include_attributes=True) for node in sources._naming(tmp_path / "mine.py", "Mine")
-    ]
-    whole = list(sources.statements(ast.parse(text)))
-    wanted = [ast.dump(node, include_attributes=True) for node in whole if "Mine" in ast.unparse(node)]
-    assert [each for each in found if "Mine" in each] == [each for each in wanted if "Mine" in each]
 
 
 def test_a_list_of_suites_shows_the_titles_that_are_loaded():

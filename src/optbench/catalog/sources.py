@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -119,7 +118,7 @@ def define(module: str, file: Path, name: str, hops: int = 0) -> Definition | No
         return None
     found: Definition | None = None
     stars: list[ast.ImportFrom] = []
-    for node in _naming(file, name):
+    for node in statements(parse(file)):
         if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == name:
             if not _is_overload(node):
                 found = Definition(node, module, file)
@@ -196,55 +195,6 @@ def _assigns(node: ast.Assign, name: str) -> bool:
     )
 
 
-def _naming(file: Path, name: str) -> list[ast.stmt]:
-    """Return the module-level statements that may define `name`.
-
-    Only the parts of a file that contain the name are parsed, since parsing takes most of the time of a check."""
-    mention = re.compile(rf"\b{re.escape(name)}\b|import \*")
-    found: list[ast.stmt] = []
-    try:
-        for line, part in _parts(file, file.stat().st_mtime_ns):
-            if mention.search(part):
-                found += statements(ast.parse("\n" * line + part))  # so that its lines are the file's
-    except (OSError, SyntaxError, ValueError, RecursionError):  # not where statements begin, after all
-        return list(statements(parse(file)))
-    return found
-
-
-@lru_cache(maxsize=256)
-def _parts(file: Path, changed: int) -> tuple[tuple[int, str], ...]:
-    """Split a file at the starts of top-level statements; each part has the number of lines before it.
-
-    A multi-line string is not split: its quotes would not be closed."""
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    starts = list(_starts(lines))
-    parts: list[tuple[int, str]] = []
-    begun = 0
-    for end in [*starts[1:], len(lines)] if starts else [len(lines)]:
-        text = "".join(lines[begun:end])
-        if (text.count('"""') % 2 or text.count("'''") % 2) and end < len(lines):
-            continue
-        parts.append((begun, text))
-        begun = end
-    return tuple(parts)
-
-
-#: a line that starts a statement of a module, and is not the continuation of one
-_BEGINS = re.compile(
-    r"(?:@|(?:class|def|async|from|import|if|try|with|for|while)\b|(?!(?:else|finally|except)\b)\w+ *[=:])"
-)
-
-
-def _starts(lines: list[str]) -> Iterator[int]:
-    """Return the lines where statements start; a decorated definition starts at its first decorator."""
-    decorated = False
-    for number, line in enumerate(lines):
-        if _BEGINS.match(line):
-            if not decorated:
-                yield number
-            decorated = line.startswith("@")
-
-
 def _is_overload(node: ast.ClassDef | Function) -> bool:
     return any(ast.unparse(decorator).endswith("overload") for decorator in node.decorator_list)
 
@@ -263,7 +213,7 @@ def absolute(node: ast.ImportFrom, module: str, file: Path) -> str:
 
 def _imported(name: str, module: str, file: Path) -> str:
     """Return the dotted path from which a file imports a name."""
-    for node in _naming(file, name):
+    for node in statements(parse(file)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.asname == name:
