@@ -14,7 +14,7 @@ from optbench.cli.live.board import Board, key_of
 from optbench.cli.live.display import machine
 from optbench.cli.live.glyphs import ASCII, UNICODE, Glyphs, glyphs_for
 from optbench.cli.live.lines import Lines, json_line
-from optbench.cli.live.view import Line, Surroundings, frame
+from optbench.cli.live.view import FrameText, Line, frame
 from optbench.events import Event, Progressed, Resumed
 from optbench.store.read import read_log
 from optbench.suite.types import Trial
@@ -29,7 +29,7 @@ LABELS = [
     "[red]markup[/red] <b>",
     "日本語の最適化手法",
 ]
-AROUND = Surroundings("digits: 120 trials on a machine", "CPU 90 % busy", "Ctrl-C stops")
+AROUND = FrameText("digits: 120 trials on a machine", "CPU 90 % busy", "Ctrl-C stops")
 LEVELS = set(UNICODE.levels)
 
 
@@ -38,9 +38,9 @@ def board_of(labels: Iterable[str] = ("SGD", "Adam"), seeds: int = 3, **changes:
     return Board.of(trials, trials)
 
 
-def take(board: Board, trial: Trial, events: Iterable[Event]) -> None:
+def apply(board: Board, trial: Trial, events: Iterable[Event]) -> None:
     for event in events:
-        board.take(trial, event)
+        board.apply(trial, event)
 
 
 def of(board: Board, label: str, seed: int = 0) -> Trial:
@@ -63,7 +63,7 @@ def busy() -> Board:
     for place, trial in enumerate(begun):
         values = [0.1 + 0.08 * k * (1 + place % 3) / 3 for k in range(1, 11)]
         events = curve(values) if place % 7 else diverged()
-        take(board, trial, events[:5] if trial is begun[-1] else events)
+        apply(board, trial, events[:5] if trial is begun[-1] else events)
     return board
 
 
@@ -107,12 +107,12 @@ def test_markup_in_labels_is_shown_as_it_is() -> None:
 
 def test_the_curve_rises_with_the_metric_and_ends_where_the_trial_is() -> None:
     board = board_of(["SGD"], seeds=1)
-    take(board, of(board, "SGD"), [started(), *(evaluated(k, 0.1 * k) for k in range(1, 6))])
+    apply(board, of(board, "SGD"), [started(), *(evaluated(k, 0.1 * k) for k in range(1, 6))])
     [row] = [line for line in shown(board, 120) if line.startswith(UNICODE.running)]
     drawn = [sign for sign in row if sign in LEVELS]
     assert drawn == sorted(drawn)
     assert (drawn[0], drawn[-1]) == (UNICODE.levels[0], UNICODE.levels[-1])
-    board.take(next(iter(board.pending.values())), evaluated(10, 0.5))
+    board.apply(next(iter(board.pending.values())), evaluated(10, 0.5))
     [row] = [line for line in shown(board, 120) if line.startswith(UNICODE.running)]
     assert sum(sign in LEVELS for sign in row) >= 2 * len(drawn) - 2  # half of the way was blank
 
@@ -133,9 +133,9 @@ def test_states_differ_without_colour() -> None:
 
 def test_warnings_are_shown_with_their_reason() -> None:
     board = board_of()
-    take(board, of(board, "SGD"), diverged())
-    take(board, of(board, "Adam"), failed())
-    take(board, of(board, "Adam", 1), [started(), evaluated(1, 0.2, exploded_steps=3)])
+    apply(board, of(board, "SGD"), diverged())
+    apply(board, of(board, "Adam"), failed())
+    apply(board, of(board, "Adam", 1), [started(), evaluated(1, 0.2, exploded_steps=3)])
     lines = "\n".join(shown(board))
     assert "SGD seed 0: diverged at epoch 2: loss is not finite" in lines
     assert "Adam seed 0: failed: Traceback: boom" in lines
@@ -144,7 +144,7 @@ def test_warnings_are_shown_with_their_reason() -> None:
 
 def test_a_long_name_leaves_room_for_the_reason_of_its_warning() -> None:
     board = board_of([LONG], seeds=1)
-    take(board, of(board, LONG), diverged())
+    apply(board, of(board, LONG), diverged())
     [line] = [line for line in shown(board, 80) if line.startswith("!")]
     assert "seed 0: diverged at epoch 2: loss is not finite" in line
 
@@ -156,7 +156,7 @@ def test_a_done_trial_that_is_measured_once_more_is_said_to_be_with_the_time_it_
     for trial in trials:
         board.replay(trial, read_log(folder.trial_path(trial)))
     assert "2/2 trials, 1 to rerun, about 1 s left" in shown(board)[1]
-    take(board, trials[0], curve([0.5, 0.95]))
+    apply(board, trials[0], curve([0.5, 0.95]))
     assert "2/2 trials (" in shown(board)[1]
 
 
@@ -170,17 +170,17 @@ def test_many_warnings_keep_to_their_part_of_the_screen(busy: Board) -> None:
 def test_a_lost_trial_is_not_done() -> None:
     board = board_of()
     trial = of(board, "SGD")
-    take(board, trial, failed(at_fault="infrastructure"))
+    apply(board, trial, failed(at_fault="infrastructure"))
     assert board.done == 0
-    take(board, trial, curve([0.5, 0.95]))
+    apply(board, trial, curve([0.5, 0.95]))
     assert board.done == 1
 
 
 def test_a_trial_attempted_again_counts_once() -> None:
     board = board_of()
     trial = of(board, "SGD")
-    take(board, trial, curve([0.5, 0.95]))
-    take(board, trial, curve([0.5, 0.95]))
+    apply(board, trial, curve([0.5, 0.95]))
+    apply(board, trial, curve([0.5, 0.95]))
     row = board.rows[key_of(trial)]
     assert (row.done, row.reached, row.ended["completed"]) == (1, 1, 1)
 
@@ -190,9 +190,9 @@ def test_time_left_is_unknown_at_first_and_then_learned() -> None:
     assert board.seconds_left() is None
     assert not any("left" in line for line in shown(board)[:3])
     first = of(board, "SGD")
-    take(board, first, curve([0.1] * 10))  # 5 s of training, 1 s of evaluation, 0.2 s of setting up
+    apply(board, first, curve([0.1] * 10))  # 5 s of training, 1 s of evaluation, 0.2 s of setting up
     assert board.seconds_left() == pytest.approx(5 * 6.2)
-    take(board, of(board, "Adam"), [started(), *(evaluated(k, 0.1) for k in range(1, 6))])
+    apply(board, of(board, "Adam"), [started(), *(evaluated(k, 0.1) for k in range(1, 6))])
     # its row has no trial that ended: the two others of it take as long as this one will have, 6 s
     assert board.seconds_left() == pytest.approx(2 * 6.2 + 2 * 6.0 + 3.0, abs=0.3)
 
@@ -212,9 +212,9 @@ def test_time_left_after_a_resume_counts_only_what_is_to_do(tmp_path: Path) -> N
             board.replay(trial, logs[trial.id])
     assert (board.done, len(board.running)) == (1, 0)
     trial = of(board, "SGD", 1)
-    take(board, trial, [Resumed(step=50), Progressed(step=60, train_seconds=3.0)])
-    [course] = board.running
-    assert course.fraction == pytest.approx(0.6)
+    apply(board, trial, [Resumed(step=50), Progressed(step=60, train_seconds=3.0)])
+    [progress] = board.running
+    assert progress.fraction == pytest.approx(0.6)
     whole = (3.0 + 0.5 / 50 * 60) / 0.6
     assert board.seconds_left() == pytest.approx(4 * 6.2 + 0.4 * whole, abs=0.3)
 
@@ -222,14 +222,14 @@ def test_time_left_after_a_resume_counts_only_what_is_to_do(tmp_path: Path) -> N
 def test_a_resumed_trial_does_not_show_evaluations_that_come_again() -> None:
     board = board_of(["SGD"], seeds=1)
     trial = of(board, "SGD")
-    take(board, trial, [started(), *(evaluated(k, 0.1 * k) for k in range(1, 6)), Resumed(step=30)])
-    [course] = board.running
-    assert [step for step, _ in course.curve] == [10, 20, 30]
+    apply(board, trial, [started(), *(evaluated(k, 0.1 * k) for k in range(1, 6)), Resumed(step=30)])
+    [progress] = board.running
+    assert [step for step, _ in progress.curve] == [10, 20, 30]
 
 
 def test_without_a_target_nothing_is_said_to_reach_it() -> None:
     board = board_of(target=())
-    take(board, of(board, "SGD"), curve([0.5, 0.95]))
+    apply(board, of(board, "SGD"), curve([0.5, 0.95]))
     assert "reached" not in "\n".join(shown(board, 200))
 
 
@@ -245,9 +245,9 @@ def test_piped_output_is_one_plain_line_an_end_or_warning() -> None:
     lines = Lines(board, out)
     first, second = of(board, "SGD"), of(board, "Adam")
     for event in curve([0.5, 0.95]):
-        lines.take(first, event)
+        lines.apply(first, event)
     for event in [started(), finished(status="failed", epochs=0, detail="Traceback: bo\x1b[31mom")]:
-        lines.take(second, event)
+        lines.apply(second, event)
     said = out.getvalue().splitlines()
     assert "[1/6] SGD seed 0: completed, test accuracy 0.9500" in said[0]
     assert "[2/6] Adam seed 0: failed" in said[1]
@@ -263,7 +263,7 @@ def test_a_swept_trial_is_reported_by_its_validation_metric(capsys: pytest.Captu
     board, out = Board.of([trial], [trial]), io.StringIO()
     lines = Lines(board, out)
     for event in curve([0.5, 0.95], final=0.77):
-        lines.take(trial, event)
+        lines.apply(trial, event)
         json_line(trial, event)
     assert "SGD (sweep) lr=1 seed 0: completed, validation accuracy 0.9500" in out.getvalue()
     assert "0.77" not in out.getvalue() + capsys.readouterr().out
@@ -285,7 +285,7 @@ def test_a_curve_of_many_points_has_no_holes_and_ends_at_the_last() -> None:
     for points in (41, 79, 80, 81, 160, 999):
         board = board_of(["SGD"], seeds=1)
         values = [(k + 1) / points for k in range(points)]
-        take(
+        apply(
             board,
             of(board, "SGD"),
             [started(steps=points * 10), *(evaluated(k + 1, v) for k, v in enumerate(values))],

@@ -79,7 +79,7 @@ def test_of_another_machine_nobody_can_tell(tmp_path: Path) -> None:
     held = holder(folder.path)
     assert held is not None
     assert held.is_alive is None
-    assert Follower(tmp_path).look().is_running
+    assert Follower(tmp_path).snapshot().is_running
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"pid": "x"}', '{"pid": 1}', "\x00\xff"])
@@ -92,24 +92,24 @@ def test_a_damaged_lock_is_nobodys(tmp_path: Path, text: str) -> None:
 def test_a_look_shows_what_is_done_and_what_runs(tmp_path: Path) -> None:
     folder = half_way(tmp_path)
     with folder.lock(), unchanged(tmp_path):
-        look = Follower(folder.path).look()
-    assert look.is_running
-    assert look.board is not None
-    assert (look.board.done, look.board.planned) == (1, 6)
-    [course] = look.board.running
-    assert (course.trial.label, course.fraction) == ("Adam", 0.5)
-    assert look.board.seconds_left() == pytest.approx(2 * 6.2 + 2 * 6.0 + 3.0, abs=1.0)
+        snapshot = Follower(folder.path).snapshot()
+    assert snapshot.is_running
+    assert snapshot.board is not None
+    assert (snapshot.board.done, snapshot.board.planned) == (1, 6)
+    [progress] = snapshot.board.running
+    assert (progress.trial.label, progress.fraction) == ("Adam", 0.5)
+    assert snapshot.board.seconds_left() == pytest.approx(2 * 6.2 + 2 * 6.0 + 3.0, abs=1.0)
 
 
 def test_nothing_runs_after_a_kill(tmp_path: Path) -> None:
     folder = half_way(tmp_path)
     lock(folder, NOBODY)
-    look = Follower(folder.path).look()
-    assert look.board is not None
-    assert look.board.running == []
+    snapshot = Follower(folder.path).snapshot()
+    assert snapshot.board is not None
+    assert snapshot.board.running == []
     assert (
         "probably killed: waiting for the run to be resumed, for example with: optbench run digits"
-        in _state(look, tmp_path)
+        in _state(snapshot, tmp_path)
     )
 
 
@@ -117,21 +117,21 @@ def test_of_several_suites_the_running_one_is_followed(tmp_path: Path) -> None:
     first, second = half_way(tmp_path, "first"), half_way(tmp_path, "second")
     os.utime(first.path / "plan.json", (1e9, 1e9))
     follower = Follower(tmp_path)
-    assert follower.look().name == "second"  # written last
+    assert follower.snapshot().name == "second"  # written last
     with first.lock():
-        assert follower.look().name == "first"
-        assert follower.look().held is not None
+        assert follower.snapshot().name == "first"
+        assert follower.snapshot().held is not None
     with second.lock():
-        assert follower.look().name == "second"
+        assert follower.snapshot().name == "second"
 
 
 def test_nothing_there_yet_is_waited_for(tmp_path: Path) -> None:
     follower = Follower(tmp_path / "results")
-    look = follower.look()
-    assert look.board is None
-    assert "No results in" in _state(look, tmp_path)
+    snapshot = follower.snapshot()
+    assert snapshot.board is None
+    assert "No results in" in _state(snapshot, tmp_path)
     half_way(tmp_path / "results")
-    assert follower.look().board is not None
+    assert follower.snapshot().board is not None
 
 
 def test_a_damaged_record_does_not_end_the_watching(tmp_path: Path) -> None:
@@ -140,16 +140,16 @@ def test_a_damaged_record_does_not_end_the_watching(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for length in (len(whole) - 10, 20, 0):  # as a reader meets it that comes between two writes
         path.write_bytes(whole[:length])
-        Follower(folder.path).look()
+        Follower(folder.path).snapshot()
 
 
 def test_only_what_is_new_is_told(tmp_path: Path) -> None:
     folder = half_way(tmp_path)
     follower = Follower(folder.path)
-    before = follower.look()
-    assert list(new_events(before, follower.look())) == []
+    before = follower.snapshot()
+    assert list(new_events(before, follower.snapshot())) == []
     write(tmp_path, a_suite(), {("SGD", 1): diverged()})
-    told = [(trial.label, trial.seed, event.kind) for trial, event in new_events(before, follower.look())]
+    told = [(trial.label, trial.seed, event.kind) for trial, event in new_events(before, follower.snapshot())]
     assert told == [("SGD", 1, "evaluated"), ("SGD", 1, "finished")]
 
 
@@ -158,10 +158,10 @@ def test_a_warning_is_told_once_where_a_trial_ends_between_two_looks(
 ) -> None:
     folder = half_way(tmp_path)
     watcher = _Watcher(Follower(folder.path), 1.0, folder.path, lines=True)
-    before = watcher.follower.look()
+    before = watcher.follower.snapshot()
     watcher._tell(None, before)
     write(tmp_path, a_suite(), {("SGD", 1): diverged()})
-    watcher._tell(before, watcher.follower.look())
+    watcher._tell(before, watcher.follower.snapshot())
     assert capsys.readouterr().err.count("! SGD seed 1: diverged") == 1
 
 
@@ -209,9 +209,9 @@ def test_ctrl_c_ends_the_watching_alone(
 def test_the_watched_board_fits_the_terminal(tmp_path: Path, size: tuple[int, int]) -> None:
     folder = half_way(tmp_path)
     watcher = _Watcher(Follower(folder.path), 1.0, folder.path)
-    assert len(watcher.draw(*size)) <= size[1]  # before the first look
+    assert len(watcher.draw(*size)) <= size[1]  # before the first snapshot
     with folder.lock():
-        watcher.now = watcher.follower.look()
+        watcher.now = watcher.follower.snapshot()
         lines = ["".join(text for text, _ in line) for line in watcher.draw(*size)]
     assert len(lines) <= size[1]
     assert all(len(line) <= size[0] for line in lines)
@@ -221,7 +221,7 @@ def test_the_watched_board_fits_the_terminal(tmp_path: Path, size: tuple[int, in
 def test_a_trial_that_was_interrupted_is_not_done(tmp_path: Path) -> None:
     stopped = [*HALF, finished(status="interrupted", epochs=5)]
     folder = write(tmp_path, a_suite(seeds=1), {("SGD", 0): stopped, ("Adam", 0): curve([0.5, 0.6])})
-    look = Follower(folder.path).look()
-    assert not look.is_complete
-    assert look.board is not None
-    assert (look.board.done, look.board.running) == (1, [])
+    snapshot = Follower(folder.path).snapshot()
+    assert not snapshot.is_complete
+    assert snapshot.board is not None
+    assert (snapshot.board.done, snapshot.board.running) == (1, [])

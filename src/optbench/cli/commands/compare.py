@@ -1,9 +1,9 @@
 """Compare two sets of results per entry, with intervals.
 
-For example two versions of torch, two machines, or before and after a change. Reports AFTER minus BEFORE for each suite,
-workload, horizon, target and optimizer in both, the differences in suite and environment, and entries in only one of them.
-The comparison is paired by seed where both ran the same seeds from the same weights, otherwise the groups are independent
-(Welch's test). With fewer than 5 seeds it is preliminary.
+For example, results of two versions of torch, of two machines, or from before and after a change. Reports AFTER minus
+BEFORE for each suite, workload, horizon, target and optimizer in both, the differences in suite and environment, and
+entries in only one of them. The comparison is paired by seed where both ran the same seeds from the same weights, otherwise
+the groups are independent (Welch's test). With fewer than 5 seeds it is preliminary.
 
 A gate fails if the nearer bound of the 95 % interval (Holm-adjusted over the entries) exceeds the threshold. If only the
 estimate exceeds it, the gate is inconclusive: a warning, or a failure with --strict. A gate that cannot be evaluated fails:

@@ -1,8 +1,9 @@
 """Write a first suite, from questions or options.
 
-In a terminal, it asks for values that no option gives, the task first. The budget is computed from the total time: training
-steps of the model are timed for about one second, and the steps that fit into 70 % of the time are divided among the trials. The
-rest is for start-up and evaluation. If the model cannot be timed, 0.02 s per step is assumed, and the file states this.
+In a terminal, the command asks for values that were not given as options, the task first. The budget is computed from the
+total time: training steps of the model are timed for about one second, and the steps that fit into 70 % of the time are
+divided among the trials. The rest is for start-up and evaluation. If the model cannot be timed, 0.02 s per step is assumed,
+and the file states this.
 
 Examples:
   optbench new

@@ -11,7 +11,7 @@ Examples:
 
 Exit codes:
   0    all optimizers were measured
-  1    at least one optimizer could not be measured; its rows say why
+  1    at least one optimizer could not be measured; its rows state the reason
   2    bad input
   130  stopped with Ctrl-C
 """

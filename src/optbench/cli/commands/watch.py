@@ -28,13 +28,13 @@ from typing import Annotated
 import typer
 
 from optbench.cli.live.display import glyphs_here, is_live, machine
-from optbench.cli.live.follow import Follower, Look, new_events
+from optbench.cli.live.follow import Follower, Snapshot, new_events
 from optbench.cli.live.glyphs import Glyphs
 from optbench.cli.live.lines import Lines
 from optbench.cli.live.plan import count
 from optbench.cli.live.screen import Screen
 from optbench.cli.live.times import duration
-from optbench.cli.live.view import Line, Surroundings, frame
+from optbench.cli.live.view import FrameText, Line, frame
 from optbench.cli.options import argument, option
 from optbench.cli.printing import print_tables
 from optbench.cli.signals import say
@@ -54,7 +54,7 @@ def watch(
     raise typer.Exit(follow_run(path, every))
 
 
-_COST = 20  # looking takes at most one part of so many of the time
+_PAUSE = 20  # minimum pause between two reads, as a multiple of the time of a read
 
 
 def follow_run(path: Path, every: float) -> int:
@@ -63,10 +63,10 @@ def follow_run(path: Path, every: float) -> int:
     try:
         if is_live():
             with Screen(watcher.draw):
-                last = watcher.until_over()
+                last = watcher.wait_for_end()
         else:
             watcher.lines = True
-            last = watcher.until_over()
+            last = watcher.wait_for_end()
     except KeyboardInterrupt:
         say("Stopped watching. The run is not affected")
         return 130
@@ -81,87 +81,89 @@ class _Watcher:
     path: Path
     lines: bool = False
     glyphs: Glyphs = field(default_factory=glyphs_here)
-    now: Look | None = None
+    now: Snapshot | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _teller: Lines | None = None
-    _said: str = ""
+    _printer: Lines | None = None
+    _last_state: str = ""
 
-    def until_over(self) -> Look:
-        """What there is at the end: of a run that was seen, or whose trials are all done."""
+    def wait_for_end(self) -> Snapshot:
+        """Return the last snapshot of a run, once it has ended or all trials are complete."""
         was_running = False
         while True:
             began = time.monotonic()
-            look = self.follower.look()
+            snapshot = self.follower.snapshot()
             if self.lines:
-                self._tell(self.now, look)
+                self._print_changes(self.now, snapshot)
             with self._lock:
-                self.now = look
-            if look.held is None and look.trials and (was_running or look.is_complete):
-                return look
-            if look.held is not None and not look.is_running and look.is_complete:
-                return look  # killed after its last trial
-            was_running = (was_running or look.is_running) and (look.held is None or look.is_running)
-            time.sleep(max(self.every, _COST * (time.monotonic() - began)))
+                self.now = snapshot
+            if snapshot.held is None and snapshot.trials and (was_running or snapshot.is_complete):
+                return snapshot
+            if snapshot.held is not None and not snapshot.is_running and snapshot.is_complete:
+                return snapshot  # killed after its last trial
+            was_running = (was_running or snapshot.is_running) and (
+                snapshot.held is None or snapshot.is_running
+            )
+            time.sleep(max(self.every, _PAUSE * (time.monotonic() - began)))
 
     def draw(self, width: int, height: int) -> list[Line]:
         with self._lock:
-            look = self.now
+            snapshot = self.now
             footer = "Ctrl-C stops watching; the run continues"
-            if look is None or look.board is None:
-                lines = [f"Watching {self.path}", _state(look, self.path), footer]
+            if snapshot is None or snapshot.board is None:
+                lines = [f"Watching {self.path}", _state(snapshot, self.path), footer]
                 return [[(self.glyphs.fit(clean(line), width), "")] for line in lines][:height]
-            around = Surroundings(clean(_heading(look)), clean(_state(look, self.path)), footer)
-            return frame(look.board, around, width, height, self.glyphs)
+            text = FrameText(clean(_heading(snapshot)), clean(_state(snapshot, self.path)), footer)
+            return frame(snapshot.board, text, width, height, self.glyphs)
 
-    def _tell(self, before: Look | None, now: Look) -> None:
-        """Plain lines: how it stands, then what is new."""
+    def _print_changes(self, before: Snapshot | None, now: Snapshot) -> None:
+        """Print the state as a line, then what is new."""
         if now.board is not None:
-            if self._teller is None or before is None or before.folder != now.folder or before.board is None:
-                self._teller = Lines(now.board, sys.stderr)
+            if self._printer is None or before is None or before.folder != now.folder or before.board is None:
+                self._printer = Lines(now.board, sys.stderr)
                 say(clean(f"{_heading(now)}; {now.board.done} done"))
             else:
-                self._teller.board = now.board
-                untold = {
+                self._printer.board = now.board
+                new_warnings = {
                     key: text
-                    for key, (_, text) in now.board.troubles.items()
-                    if key not in before.board.troubles
+                    for key, (_, text) in now.board.warnings.items()
+                    if key not in before.board.warnings
                 }
                 for trial, event in new_events(before, now):
-                    own = sorted(key for key in untold if key[0] == trial.id)
-                    self._teller.tell(trial, event, [untold.pop(key) for key in own])
+                    own = sorted(key for key in new_warnings if key[0] == trial.id)
+                    self._printer.report(trial, event, [new_warnings.pop(key) for key in own])
         state = _state(now, self.path, briefly=True)
-        if state != self._said:
-            self._said = state
+        if state != self._last_state:
+            self._last_state = state
             say(clean(f"{time.strftime('%H:%M:%S')} {state}"))
 
 
-def _heading(look: Look) -> str:
-    return f"{look.name}: {count(look.trials)}{machine(look.environment)}"
+def _heading(snapshot: Snapshot) -> str:
+    return f"{snapshot.name}: {count(snapshot.trials)}{machine(snapshot.environment)}"
 
 
-def _state(look: Look | None, path: Path, *, briefly: bool = False) -> str:
-    """Who is running it, or what is waited for."""
-    if look is None or (look.board is None and look.held is None):
+def _state(snapshot: Snapshot | None, path: Path, *, briefly: bool = False) -> str:
+    """Return which process runs the suite, or what the command waits for."""
+    if snapshot is None or (snapshot.board is None and snapshot.held is None):
         return f"No results in {path} yet: waiting for a run to start"
-    if look.is_running:
-        quiet = _seconds_since_last_record(look)
+    if snapshot.is_running:
+        quiet = _seconds_since_last_record(snapshot)
         silent = f"; no new records for {duration(quiet)}" if not briefly and quiet > 120 else ""
-        return f"Run by {look.held}{silent}" + ("" if look.board else ": preparing the data")
-    if look.is_complete:
+        return f"Run by {snapshot.held}{silent}" + ("" if snapshot.board else ": preparing the data")
+    if snapshot.is_complete:
         return "All trials are complete"
-    again = f", for example with: {look.command}" if look.command else ""
-    if look.held is not None:
-        return f"{str(look.held).capitalize()} ended unexpectedly, probably killed: waiting for the run to be resumed{again}"
+    again = f", for example with: {snapshot.command}" if snapshot.command else ""
+    if snapshot.held is not None:
+        return f"{str(snapshot.held).capitalize()} ended unexpectedly, probably killed: waiting for the run to be resumed{again}"
     return f"Not running: waiting for the run to be resumed{again}"
 
 
-def _seconds_since_last_record(look: Look) -> float:
-    last = max((log.path.stat().st_mtime for log in look.logs.values() if log.path.exists()), default=0.0)
-    return time.time() - max(last, look.held.since if look.held else 0.0)
+def _seconds_since_last_record(snapshot: Snapshot) -> float:
+    last = max((log.path.stat().st_mtime for log in snapshot.logs.values() if log.path.exists()), default=0.0)
+    return time.time() - max(last, snapshot.held.since if snapshot.held else 0.0)
 
 
-def _close(last: Look) -> None:
-    """Print the table on standard output; where the files are, and how to resume, on standard error."""
+def _close(last: Snapshot) -> None:
+    """Print the table on standard output, and the results folder and how to resume on standard error."""
     if any(log.evaluations or log.is_complete for log in last.logs.values()):
         print_tables(read([last.folder]))
     left = sum(trial.id not in last.logs or not last.logs[trial.id].is_complete for trial in last.trials)

@@ -42,7 +42,7 @@ def work(
         float,
         option(
             "SECONDS",
-            "Take over a trial whose worker shows no sign of life for this long. The same for all workers.",
+            "Take over a trial whose worker has not renewed its lease for this long. The same for all workers.",
             min=1,
         ),
     ] = 120,

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from optbench.cli.live.times import Known, seconds_left, seconds_of
+from optbench.cli.live.times import DurationEstimates, seconds_left, seconds_of
 from optbench.cli.live.trial_warnings import disturbance, end_warnings, evaluation_warnings
 from optbench.events import Evaluated, Event, Finished, Progressed, Resumed, Started
 from optbench.store import TrialLog
@@ -20,8 +20,8 @@ Key = tuple[str, str, str, bool]
 
 
 @dataclass
-class Course:
-    """One trial under way, or the last one of its row."""
+class TrialProgress:
+    """Progress of a running trial, or of the last one of its row."""
 
     trial: Trial
     steps: int | None = None
@@ -31,15 +31,15 @@ class Course:
     train_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     evaluated_step: int = 0
-    heard: float = 0.0  # by the clock of `Board.now`
+    last_event_time: float = 0.0  # by `time.monotonic`
     curve: list[tuple[int, float]] = field(default_factory=list)  # step, metric on validation
     environment: dict[str, object] = field(default_factory=dict)
-    hit: bool = False
-    counted: bool = False  # among those that are done; it may be attempted again nevertheless
+    has_reached_target: bool = False
+    is_counted: bool = False  # among the finished trials; it may still be rerun
 
     @property
     def fraction(self) -> float:
-        """Of the budget."""
+        """Return the completed share of the budget."""
         if self.steps:
             return min(1.0, self.step / self.steps)
         budget = self.trial.workload.budget
@@ -55,8 +55,8 @@ class Course:
         return (self.train_seconds + evaluating) / fraction
 
     @property
-    def pace(self) -> float | None:
-        """Training samples per second."""
+    def samples_per_second(self) -> float | None:
+        """Return the training samples per second; None before the first step."""
         samples = self.step * self.trial.samples_a_step(self.train)
         return samples / self.train_seconds if self.train_seconds > 0 and samples else None
 
@@ -72,18 +72,18 @@ class Row:
     done: int = 0
     reached: int = 0
     has_target: bool = False
-    ended: Counter[str] = field(default_factory=Counter)  # trials by status, of those that are done
+    ended: Counter[str] = field(default_factory=Counter)  # finished trials by status
     running: list[str] = field(default_factory=list)  # ids of trials
-    last: Course | None = None
-    touched: int = 0  # the later, the higher
+    last: TrialProgress | None = None
+    last_event: int = 0  # number of its last event
 
     @property
     def state(self) -> str:
-        """running, waiting, done, or trouble: done, and something ended badly."""
+        """Return running, waiting, done, or problem: a trial failed or diverged."""
         if self.running:
             return "running"
         if any(n for status, n in self.ended.items() if status not in ("completed", "stopped")):
-            return "trouble"
+            return "problem"
         return "done" if self.done >= self.planned else "waiting"
 
     @property
@@ -93,18 +93,18 @@ class Row:
 
 @dataclass
 class Board:
-    """Rows in the order of the plan. `pending` are the trials that this run has still to end, by id."""
+    """Rows in the order of the plan. `pending`: trials that this run has not finished, by id."""
 
     rows: dict[Key, Row]
     pending: dict[str, Trial]
     planned: int
     at_once: int = 1  # trials of a sweep
-    known: Known = field(default_factory=Known)
-    courses: dict[str, Course] = field(default_factory=dict)  # by trial id
-    troubles: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
-    """(trial, kind) -> (time of day, text), the latest last."""
+    durations: DurationEstimates = field(default_factory=DurationEstimates)
+    progress_of: dict[str, TrialProgress] = field(default_factory=dict)  # by trial id
+    warnings: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    """(trial, kind) -> (time of day, text), in the order of time."""
     calibration: Calibration = field(default_factory=Calibration)
-    began: float | None = field(default_factory=time.monotonic)  # None: not known
+    began: float | None = field(default_factory=time.monotonic)  # None: unknown
     _events: int = 0
 
     @classmethod
@@ -123,125 +123,127 @@ class Board:
         return sum(row.done for row in self.rows.values())
 
     @property
-    def running(self) -> list[Course]:
-        return [self.courses[name] for row in self.rows.values() for name in row.running]
+    def running(self) -> list[TrialProgress]:
+        return [self.progress_of[name] for row in self.rows.values() for name in row.running]
 
     @property
-    def again(self) -> int:
+    def reruns(self) -> int:
         """Number of pending trials that are reruns of finished ones."""
-        return sum(name in self.courses and self.courses[name].counted for name in self.pending)
+        return sum(name in self.progress_of and self.progress_of[name].is_counted for name in self.pending)
 
     def replay(self, trial: Trial, log: TrialLog) -> None:
         """Apply the stored events of a trial, without the end of an unfinished one, which may resume. `pending` is unchanged."""
         if log.started is not None:
-            self._apply(trial, log.started, "")
+            self._apply_event(trial, log.started, "")
         for event in log.evaluations:
-            self._apply(trial, event, "")
+            self._apply_event(trial, event, "")
         row = self.rows[key_of(trial)]
         if log.is_complete and log.finished is not None:
-            self._apply(trial, log.finished, "")
+            self._apply_event(trial, log.finished, "")
         elif trial.id in row.running:
             row.running.remove(trial.id)
 
-    def goes_on(self, trial: Trial, seconds_ago: float) -> None:
+    def mark_running(self, trial: Trial, seconds_ago: float) -> None:
         """Mark a replayed trial as running; its last event was `seconds_ago`."""
         row = self.rows[key_of(trial)]
         self._events += 1
-        row.touched, row.last = self._events, self.courses.setdefault(trial.id, Course(trial))
-        row.last.heard = time.monotonic() - seconds_ago
+        row.last_event, row.last = self._events, self.progress_of.setdefault(trial.id, TrialProgress(trial))
+        row.last.last_event_time = time.monotonic() - seconds_ago
         row.running.append(trial.id)
 
-    def take(self, trial: Trial, event: Event) -> list[str]:
+    def apply(self, trial: Trial, event: Event) -> list[str]:
         """Apply an event and return new warnings."""
         if isinstance(event, Finished) and event.status != "interrupted":
             self.pending.pop(trial.id, None)
-        return self._apply(trial, event, time.strftime("%H:%M:%S"))
+        return self._apply_event(trial, event, time.strftime("%H:%M:%S"))
 
-    def _apply(self, trial: Trial, event: Event, clock: str) -> list[str]:
+    def _apply_event(self, trial: Trial, event: Event, clock: str) -> list[str]:
         """Apply an event without counting its trial as ended by this run. `clock` is the time of day of new warnings."""
         row = self.rows[key_of(trial)]
-        course = self.courses.setdefault(trial.id, Course(trial))
+        progress = self.progress_of.setdefault(trial.id, TrialProgress(trial))
         self._events += 1
-        row.touched, row.last = self._events, course
-        course.heard = time.monotonic()
+        row.last_event, row.last = self._events, progress
+        progress.last_event_time = time.monotonic()
         if isinstance(event, Finished):
-            found = self._end(row, course, event)
+            found = self._end(row, progress, event)
         else:
             if trial.id not in row.running:
                 row.running.append(trial.id)
-            found = self._go_on(row, course, event)
+            found = self._apply_running(row, progress, event)
         new = []
         for kind, text in found:
-            if self.troubles.pop((trial.id, kind), None) is None:
+            if self.warnings.pop((trial.id, kind), None) is None:
                 new.append(text)
-            self.troubles[trial.id, kind] = (clock, text)
+            self.warnings[trial.id, kind] = (clock, text)
         return new
 
     def seconds_left(self) -> float | None:
         """Return the estimated seconds until the run ends; None if unknown."""
         now = time.monotonic()
         left, totals = {}, {}
-        for course in self.running:
-            total = course.total_seconds
+        for progress in self.running:
+            total = progress.total_seconds
             if total is None:
-                total = self.known.expected(course.trial)
+                total = self.durations.expected(progress.trial)
             else:
-                totals[course.trial.config_id] = total
+                totals[progress.trial.config_id] = total
             if total is not None:
-                left[course.trial.id] = max(0.0, total * (1 - course.fraction) - (now - course.heard))
-        at_once = max(self.at_once, sum(bool(course.trial.point) for course in self.running))
-        return seconds_left(self.known, self.pending.values(), left, totals, at_once)
+                left[progress.trial.id] = max(
+                    0.0, total * (1 - progress.fraction) - (now - progress.last_event_time)
+                )
+        at_once = max(self.at_once, sum(bool(progress.trial.point) for progress in self.running))
+        return seconds_left(self.durations, self.pending.values(), left, totals, at_once)
 
-    def _go_on(self, row: Row, course: Course, event: Event) -> Iterable[tuple[str, str]]:
+    def _apply_running(self, row: Row, progress: TrialProgress, event: Event) -> Iterable[tuple[str, str]]:
         if isinstance(event, Started):
-            course.steps, course.steps_per_epoch = event.steps, max(1, event.steps_per_epoch)
-            course.train, course.environment = event.splits.get("train", 0), event.environment
-            _back_to(course, row, 0)
+            progress.steps, progress.steps_per_epoch = event.steps, max(1, event.steps_per_epoch)
+            progress.train, progress.environment = event.splits.get("train", 0), event.environment
+            _rewind(progress, row, 0)
         elif isinstance(event, Resumed):
-            _back_to(course, row, event.step)
+            _rewind(progress, row, event.step)
         elif isinstance(event, Progressed):
-            course.step, course.train_seconds = event.step, event.train_seconds
+            progress.step, progress.train_seconds = event.step, event.train_seconds
             if event.note:
                 return [
                     (
                         "checkpoint",
-                        f"{row.name}{setting_of(course.trial)}: {event.note}",
+                        f"{row.name}{setting_of(progress.trial)}: {event.note}",
                     )
                 ]
         elif isinstance(event, Evaluated):
-            return self._evaluated(row, course, event)
+            return self._evaluated(row, progress, event)
         return ()
 
-    def _evaluated(self, row: Row, course: Course, event: Evaluated) -> Iterable[tuple[str, str]]:
-        course.step, course.evaluated_step = event.step, event.step
-        course.train_seconds, course.evaluation_seconds = event.train_seconds, event.evaluation_seconds
+    def _evaluated(self, row: Row, progress: TrialProgress, event: Evaluated) -> Iterable[tuple[str, str]]:
+        progress.step, progress.evaluated_step = event.step, event.step
+        progress.train_seconds, progress.evaluation_seconds = event.train_seconds, event.evaluation_seconds
         value = event.metrics.get("validation", {}).get(row.metric, math.nan)
-        course.curve.append((event.step, value))
-        targets = course.trial.workload.target if row.has_target else ()
+        progress.curve.append((event.step, value))
+        targets = progress.trial.workload.target if row.has_target else ()
         met = [
             target.holds(event.metrics.get(target.split, {}).get(target.metric, math.nan))
             for target in targets
         ]
-        if targets and not course.hit and all(met):
-            course.hit = True
+        if targets and not progress.has_reached_target and all(met):
+            progress.has_reached_target = True
             row.reached += 1
-        return evaluation_warnings(f"{row.name}{setting_of(course.trial)}", event)
+        return evaluation_warnings(f"{row.name}{setting_of(progress.trial)}", event)
 
-    def _end(self, row: Row, course: Course, event: Finished) -> Iterable[tuple[str, str]]:
-        trial = course.trial
+    def _end(self, row: Row, progress: TrialProgress, event: Finished) -> Iterable[tuple[str, str]]:
+        trial = progress.trial
         row.running = [other for other in row.running if other != trial.id]
-        course.step = max(course.step, event.step)
+        progress.step = max(progress.step, event.step)
         final = event.status != "interrupted" and event.at_fault != "infrastructure"
-        if final and not course.counted:
-            course.counted = True
+        if final and not progress.is_counted:
+            progress.is_counted = True
             row.done += 1
             row.ended[event.status] += 1
             if event.status == "completed":
-                self.known.add(trial, seconds_of(event))
+                self.durations.add(trial, seconds_of(event))
         name = f"{row.name}{setting_of(trial)}"
         return [
-            *end_warnings(name, event, course.step / course.steps_per_epoch),
-            *disturbance(self.calibration, name, trial, course.environment, event),
+            *end_warnings(name, event, progress.step / progress.steps_per_epoch),
+            *disturbance(self.calibration, name, trial, progress.environment, event),
         ]
 
 
@@ -273,13 +275,13 @@ def _names(wanted: Sequence[Trial]) -> list[str]:
     return names
 
 
-def _back_to(course: Course, row: Row, step: int) -> None:
-    """Reset the course to a checkpoint's step: later evaluations will be repeated."""
-    course.step = step
+def _rewind(progress: TrialProgress, row: Row, step: int) -> None:
+    """Reset the progress to a checkpoint's step: later evaluations will be repeated."""
+    progress.step = step
     if step == 0:
-        course.train_seconds = course.evaluation_seconds = 0.0
-        course.evaluated_step = 0
-        if course.hit:
-            course.hit = False
+        progress.train_seconds = progress.evaluation_seconds = 0.0
+        progress.evaluated_step = 0
+        if progress.has_reached_target:
+            progress.has_reached_target = False
             row.reached -= 1
-    course.curve = [(at, value) for at, value in course.curve if at <= step]
+    progress.curve = [(at, value) for at, value in progress.curve if at <= step]

@@ -13,15 +13,15 @@ from optbench.cli.live.glyphs import Glyphs
 from optbench.cli.live.times import duration
 from optbench.report.text import is_share, number
 
-_LEAST_NAME = 12  # cells that the optimizer's name keeps as long as there is another column to leave out
-_WANTED_NAME = 20  # that it keeps as long as there are more than three
-_MOST_NAME = 60
-_MOST_CURVE = 40
+_MIN_NAME = 12  # minimum width of the optimizer's name while other columns can be hidden
+_PREFERRED_NAME = 20  # the same while more than three columns are shown
+_MAX_NAME = 60
+_MAX_CURVE = 40
 
 
 @dataclass(frozen=True)
 class Column:
-    """`rank`: the higher, the sooner it is left out."""
+    """A column. Those with a higher `rank` are hidden first."""
 
     title: str
     width: int
@@ -37,18 +37,18 @@ class Column:
 
 
 def columns(board: Board, rows: list[Row], width: int, glyphs: Glyphs) -> list[Column]:
-    """Those for which `width` has room, the name first, a cell between any two."""
+    """Return the columns that fit into `width`, with a space between them; the name is the first."""
     wanted = _all(board, rows, glyphs)
-    longest = max((cell_len(glyphs.steady(row.name)) for row in rows), default=0)
-    least = max(_LEAST_NAME, min(longest, _WANTED_NAME))
+    longest = max((cell_len(glyphs.printable(row.name)) for row in rows), default=0)
+    least = max(_MIN_NAME, min(longest, _PREFERRED_NAME))
     while (
         len(wanted) > 1
-        and (least if len(wanted) > 3 else _LEAST_NAME) + sum(column.width + 1 for column in wanted) > width
+        and (least if len(wanted) > 3 else _MIN_NAME) + sum(column.width + 1 for column in wanted) > width
     ):
         wanted.remove(max(wanted, key=lambda column: column.rank))
     spare = width - sum(column.width + 1 for column in wanted)
-    name_width = max(1, min(spare, max(_LEAST_NAME, min(longest, _MOST_NAME))))
-    spare = min(spare - name_width, _MOST_CURVE - 10)
+    name_width = max(1, min(spare, max(_MIN_NAME, min(longest, _MAX_NAME))))
+    spare = min(spare - name_width, _MAX_CURVE - 10)
     wanted = [
         _curve(board, rows, glyphs, column.width + max(0, spare)) if column.title == "curve" else column
         for column in wanted
@@ -56,7 +56,7 @@ def columns(board: Board, rows: list[Row], width: int, glyphs: Glyphs) -> list[C
     return [Column("optimizer", name_width, lambda row: row.name, 0, left=True), *wanted]
 
 
-def left_out(board: Board, rows: list[Row], shown: list[Column], glyphs: Glyphs) -> list[str]:
+def hidden_columns(board: Board, rows: list[Row], shown: list[Column], glyphs: Glyphs) -> list[str]:
     """Return the titles of the columns for which there was no room."""
     titles = {column.title for column in shown}
     return [column.title for column in _all(board, rows, glyphs) if column.title not in titles]
@@ -90,8 +90,8 @@ def _all(board: Board, rows: list[Row], glyphs: Glyphs) -> list[Column]:
     ]
     if any(row.has_target for row in rows):
         found.append(_measured("reached", ["0/0"], lambda row: _reached(board, row), 4))
-    found.append(_measured("samples/s", ["0"], _pace, 6))
-    if any(row.running and board.known.expected(row.last.trial) for row in rows if row.last):
+    found.append(_measured("samples/s", ["0"], _samples_per_second, 6))
+    if any(row.running and board.durations.expected(row.last.trial) for row in rows if row.last):
         found.append(_measured("per trial", ["10 min"], lambda row: _trial_duration(board, row), 8))
     found.append(Column("state", max(12, *(len(_state(row)) for row in rows)), _state, 7, left=True))
     return found
@@ -102,7 +102,7 @@ def _measured(title: str, texts: list[str], cell: Callable[[Row], str], rank: in
 
 
 def _curve(board: Board, rows: list[Row], glyphs: Glyphs, width: int) -> Column:
-    """On one scale for all rows of a workload, so that curves compare."""
+    """Return the column of curves, with one scale for all rows of a workload."""
     ranges: dict[str, tuple[float, float]] = {}
     for workload in {row.workload for row in rows}:
         values = sorted(
@@ -112,33 +112,35 @@ def _curve(board: Board, rows: list[Row], glyphs: Glyphs, width: int) -> Column:
             for _, value in _thinned(row.last.curve)
             if math.isfinite(value)
         )
-        if values:  # a few that ran away must not make all others look alike
+        if values:  # without outliers, which would flatten all other curves
             ranges[workload] = values[len(values) // 50], values[-1 - len(values) // 50]
 
     def cell(row: Row) -> str:
-        course = row.last
-        if course is None or not course.curve or row.workload not in ranges:
+        progress = row.last
+        if progress is None or not progress.curve or row.workload not in ranges:
             return ""
-        whole = course.steps or (course.step / course.fraction if course.fraction else course.step) or 1
-        points = [(step / whole, value) for step, value in _thinned(course.curve)]
+        whole = (
+            progress.steps or (progress.step / progress.fraction if progress.fraction else progress.step) or 1
+        )
+        points = [(step / whole, value) for step, value in _thinned(progress.curve)]
         return glyphs.curve(points, width, *ranges[row.workload], until=points[-1][0])
 
     return Column("curve", width, cell, 5, left=True)
 
 
 def _thinned(curve: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """As many points as a line has room for, the last among them."""
-    return curve[:: -(1 + len(curve) // (2 * _MOST_CURVE))][::-1]
+    """Return as many points as fit into a line, including the last one."""
+    return curve[:: -(1 + len(curve) // (2 * _MAX_CURVE))][::-1]
 
 
 def _epoch(row: Row) -> str:
-    course = row.last
-    if course is None or not course.step:
+    progress = row.last
+    if progress is None or not progress.step:
         return ""
-    epoch = course.step / course.steps_per_epoch
-    if not course.steps:
+    epoch = progress.step / progress.steps_per_epoch
+    if not progress.steps:
         return f"{epoch:.1f}"
-    epochs = course.steps / course.steps_per_epoch
+    epochs = progress.steps / progress.steps_per_epoch
     return f"{epoch:.{0 if epochs >= 100 else 1}f}/{epochs:.4g}"
 
 
@@ -152,22 +154,26 @@ def _latest(row: Row, glyphs: Glyphs) -> str:
 
 
 def _reached(board: Board, row: Row) -> str:
-    """Of the trials that are done, and of those that run if they have."""
+    """Return how many of the finished trials, and of the running ones that reached it, reached the target."""
     if not row.has_target:
         return ""
-    told = row.done + sum(board.courses[name].hit for name in row.running if not board.courses[name].counted)
-    return f"{row.reached}/{told}" if told else ""
+    total = row.done + sum(
+        board.progress_of[name].has_reached_target
+        for name in row.running
+        if not board.progress_of[name].is_counted
+    )
+    return f"{row.reached}/{total}" if total else ""
 
 
-def _pace(row: Row) -> str:
-    pace = row.last.pace if row.last else None
-    if pace is None:
+def _samples_per_second(row: Row) -> str:
+    rate = row.last.samples_per_second if row.last else None
+    if rate is None:
         return ""
-    return f"{pace:,.0f}" if pace < 100_000 else f"{pace / 1000:,.0f}k" if pace < 1e8 else f"{pace:.1e}"
+    return f"{rate:,.0f}" if rate < 100_000 else f"{rate / 1000:,.0f}k" if rate < 1e8 else f"{rate:.1e}"
 
 
 def _trial_duration(board: Board, row: Row) -> str:
-    seconds = board.known.expected(row.last.trial) if row.last else None
+    seconds = board.durations.expected(row.last.trial) if row.last else None
     return duration(seconds) if seconds else ""
 
 
@@ -176,7 +182,7 @@ def _state(row: Row) -> str:
         return (
             f"running seed {row.last.trial.seed}" if len(row.running) == 1 else f"{len(row.running)} running"
         )
-    if row.state == "trouble":
+    if row.state == "problem":
         return ", ".join(
             f"{n} {status.replace('_', ' ')}" for status, n in row.ended.items() if status != "completed"
         )

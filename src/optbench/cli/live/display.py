@@ -15,7 +15,7 @@ from optbench.cli.live.lines import Lines, json_line
 from optbench.cli.live.meter import Meter
 from optbench.cli.live.plan import count, forecast, stored_logs
 from optbench.cli.live.screen import Screen
-from optbench.cli.live.view import Line, Surroundings, frame
+from optbench.cli.live.view import FrameText, Line, frame
 from optbench.cli.signals import say
 from optbench.events import Event
 from optbench.report.text import clean
@@ -60,7 +60,7 @@ def display(
         if trial.id in logs:
             board.replay(trial, logs[trial.id])
     if not is_live():
-        yield Lines(board, sys.stderr).take
+        yield Lines(board, sys.stderr).apply
         return
     meter, glyphs, lock = Meter(str(here.get("device"))), glyphs_here(), threading.Lock()
 
@@ -68,14 +68,14 @@ def display(
         meter.sample()
         footer = _STOPPING if stop.asked else _FOOTER
         with lock:
-            return frame(board, Surroundings(clean(heading), meter.facts, footer), width, height, glyphs)
+            return frame(board, FrameText(clean(heading), meter.facts, footer), width, height, glyphs)
 
-    def take(trial: Trial, event: Event) -> None:
+    def apply(trial: Trial, event: Event) -> None:
         with lock:
-            board.take(trial, event)
+            board.apply(trial, event)
 
     with Screen(draw), stop.shown():
-        yield take
+        yield apply
 
 
 def is_live() -> bool:

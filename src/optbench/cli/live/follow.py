@@ -23,7 +23,7 @@ _SLACK_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Look:
+class Snapshot:
     """State of the results at one moment. `logs` are by trial id; `board` is None until a trial is planned."""
 
     folder: Path
@@ -60,19 +60,19 @@ class Follower:
         self._seen: object = None
         self._suite: SuiteResults | None = None
 
-    def look(self) -> Look:
+    def snapshot(self) -> Snapshot:
         """Return the present state. Raises `OptbenchError` for results of a newer optbench."""
         folder = self._folder = self._chosen()
         if folder is None:
-            return Look(self._path, None)
+            return Snapshot(self._path, None)
         held = holder(folder)  # before the records: what is complete and not held any more is over
         signs = _signs(folder)
         if (folder, signs) != self._seen:
             self._suite = _read(folder)
             self._seen = (folder, signs)
         if self._suite is None:
-            return Look(folder, held)
-        return _look(self._suite, folder, held)
+            return Snapshot(folder, held)
+        return _snapshot(self._suite, folder, held)
 
     def _chosen(self) -> Path | None:
         if self._folder is not None and holder(self._folder) is not None:
@@ -86,7 +86,7 @@ class Follower:
         return self._folder or max(there, key=_written, default=None)
 
 
-def new_events(before: Look | None, now: Look) -> Iterator[tuple[Trial, Evaluated | Finished]]:
+def new_events(before: Snapshot | None, now: Snapshot) -> Iterator[tuple[Trial, Evaluated | Finished]]:
     """Yield what is new since `before`: per trial its last evaluation, then its end."""
     for trial in now.trials:
         log = now.logs.get(trial.id)
@@ -123,7 +123,7 @@ def _signs(folder: Path) -> object:
 
 
 def _read(folder: Path) -> SuiteResults | None:
-    """Return the results; None if there are none yet, or a file was moved during the read (the next look retries)."""
+    """Return the results; None if there are none yet, or a file was moved during the read (the next snapshot retries)."""
     try:
         [suite] = read([folder]).suites
     except NewerFormat:
@@ -133,7 +133,7 @@ def _read(folder: Path) -> SuiteResults | None:
     return suite
 
 
-def _look(suite: SuiteResults, folder: Path, held: Holder | None) -> Look:
+def _snapshot(suite: SuiteResults, folder: Path, held: Holder | None) -> Snapshot:
     trials: list[Trial] = []
     logs: dict[str, TrialLog] = {}
     for row in all_rows(Results((suite,))):
@@ -144,21 +144,21 @@ def _look(suite: SuiteResults, folder: Path, held: Holder | None) -> Look:
             if seed in by_seed:
                 logs[trial.id] = by_seed[seed]
     if not trials:
-        return Look(folder, held)
+        return Snapshot(folder, held)
     pending = [trial for trial in trials if trial.id not in logs or not logs[trial.id].is_complete]
     board = Board.of(trials, pending)
     board.began = None
-    look = Look(
+    snapshot = Snapshot(
         folder, held, board, tuple(trials), logs, suite.name, suite.plan.command if suite.plan else ""
     )
     for trial in sorted(trials, key=lambda trial: _modified(logs.get(trial.id))):
         if trial.id in logs:
             board.replay(trial, logs[trial.id])
-    if look.is_running and held is not None:
+    if snapshot.is_running and held is not None:
         board.began = time.monotonic() - max(0.0, time.time() - held.since)
-        for trial in _under_way(pending, logs, held.since):
-            board.goes_on(trial, max(0.0, time.time() - _modified(logs[trial.id])))
-    return look
+        for trial in _running_trials(pending, logs, held.since):
+            board.mark_running(trial, max(0.0, time.time() - _modified(logs[trial.id])))
+    return snapshot
 
 
 def _with_seed(row: TableRow, seed: int) -> Trial:
@@ -174,7 +174,7 @@ def _modified(log: TrialLog | None) -> float:
     return 0.0
 
 
-def _under_way(pending: list[Trial], logs: dict[str, TrialLog], since: float) -> list[Trial]:
+def _running_trials(pending: list[Trial], logs: dict[str, TrialLog], since: float) -> list[Trial]:
     """Return the pending trials written since the run began; of timed ones only the last, as they run one by one."""
     begun = [t for t in pending if t.id in logs and _modified(logs[t.id]) >= since - _SLACK_SECONDS]
     timed = [trial for trial in begun if not trial.point]

@@ -9,20 +9,20 @@ from functools import lru_cache
 
 from rich.cells import cell_len, set_cell_size
 
-#: what terminals and tables disagree on how wide it is: joiners, presentation selectors, skin tones
-_UNSTEADY = dict.fromkeys(
+#: characters that terminals display with different widths: joiners, presentation selectors, skin tones
+_AMBIGUOUS_WIDTH = dict.fromkeys(
     [0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, *range(0xFE00, 0xFE10), *range(0x1F3FB, 0x1F400)]
 )
 
 
 @dataclass(frozen=True)
 class Glyphs:
-    """Every sign differs from the others without colour."""
+    """Characters that differ from each other without colour."""
 
     running: str
     done: str
     waiting: str
-    trouble: str
+    problem: str
     full: str
     empty: str
     levels: str  # of a curve, from low to high
@@ -31,15 +31,15 @@ class Glyphs:
     encoding: str
 
     def states(self) -> dict[str, str]:
-        return {"running": self.running, "done": self.done, "waiting": self.waiting, "trouble": self.trouble}
+        return {"running": self.running, "done": self.done, "waiting": self.waiting, "problem": self.problem}
 
     def fit(self, text: str, width: int) -> str:
         """Pad the text to `width` cells, or cut it with dots at the end."""
-        return _fitted(self.steady(text), width, self.dots)
+        return _fitted(self.printable(text), width, self.dots)
 
-    def steady(self, text: str) -> str:
+    def printable(self, text: str) -> str:
         """Replace characters that terminals display with different widths or that the encoding lacks."""
-        return _steady(text, self.encoding)
+        return _printable(text, self.encoding)
 
     def bar(self, fraction: float, width: int) -> tuple[str, str]:
         """Return the filled and the empty part of a progress bar."""
@@ -62,9 +62,9 @@ class Glyphs:
         return "".join(cells)
 
 
-@lru_cache(4096)  # names and headings, four times a second
-def _steady(text: str, encoding: str) -> str:
-    return text.translate(_UNSTEADY).encode(encoding, "replace").decode(encoding)
+@lru_cache(4096)  # the screen is drawn four times per second
+def _printable(text: str, encoding: str) -> str:
+    return text.translate(_AMBIGUOUS_WIDTH).encode(encoding, "replace").decode(encoding)
 
 
 @lru_cache(4096)

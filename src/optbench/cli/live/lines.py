@@ -15,37 +15,37 @@ from optbench.events import Evaluated, Event, Finished
 from optbench.report.text import clean
 from optbench.suite.types import Trial
 
-SIGN_OF_LIFE_SECONDS = 30.0
+PROGRESS_SECONDS = 30.0
 
 
 class Lines:
-    """Each line has the time of day and how far the run is."""
+    """Prints lines with the time of day and the number of finished trials."""
 
     def __init__(self, board: Board, stream: TextIO) -> None:
         self.board, self._stream = board, stream
         self._last = time.monotonic()
 
-    def take(self, trial: Trial, event: Event) -> None:
-        self.tell(trial, event, self.board.take(trial, event))
+    def apply(self, trial: Trial, event: Event) -> None:
+        self.report(trial, event, self.board.apply(trial, event))
 
-    def tell(self, trial: Trial, event: Event, troubles: list[str]) -> None:
-        """The same for an event that the board has taken already."""
+    def report(self, trial: Trial, event: Event, warnings: list[str]) -> None:
+        """Print an event that the board has already applied."""
         row = self.board.rows[key_of(trial)]
         name = f"{row.name}{setting_of(trial)}"
         if isinstance(event, Finished):
             reason = (
                 f" ({event.reason})"
-                if event.reason and not any(event.reason in text for text in troubles)
+                if event.reason and not any(event.reason in text for text in warnings)
                 else ""
             )
-            self.say(f"{name}: {event.status}{self._result(trial, event)}{reason}")
-        elif time.monotonic() - self._last > SIGN_OF_LIFE_SECONDS and row.last is not None:
+            self.print_line(f"{name}: {event.status}{self._result(trial, event)}{reason}")
+        elif time.monotonic() - self._last > PROGRESS_SECONDS and row.last is not None:
             latest = "" if row.latest is None else f", {row.metric} {row.latest:.4g}"
-            self.say(f"{name}: epoch {row.last.step / row.last.steps_per_epoch:.1f}{latest}")
-        for text in troubles:
-            self.say(f"! {text}")
+            self.print_line(f"{name}: epoch {row.last.step / row.last.steps_per_epoch:.1f}{latest}")
+        for text in warnings:
+            self.print_line(f"! {text}")
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         self._last = time.monotonic()
         left = self.board.seconds_left() if self.board.pending else None
         tail = "" if left is None else f", about {duration(left)} left"
@@ -59,8 +59,8 @@ class Lines:
         metric = trial.workload.metrics[0]
         split, value = "test", event.final["last"][metric]
         if trial.point:
-            course = self.board.courses.get(trial.id)
-            split, value = "validation", course.curve[-1][1] if course and course.curve else math.nan
+            progress = self.board.progress_of.get(trial.id)
+            split, value = "validation", progress.curve[-1][1] if progress and progress.curve else math.nan
         return f", {split} {metric} {value:.4f}, training time {event.train_seconds:.1f} s"
 
 

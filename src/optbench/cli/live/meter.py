@@ -55,7 +55,7 @@ class Meter:
 
     def _gpu(self, pids: list[int]) -> Iterator[str]:
         """Yield the facts of the device that runs the trials, or of the first device if that is unknown."""
-        with contextlib.suppress(Exception):  # a driver may say no at any time
+        with contextlib.suppress(Exception):  # a driver may fail at any time
             found = [gpu for gpu in self._gpus if gpu.holds(set(pids))] or self._gpus[:1]
             for gpu in found:
                 yield gpu.text()
@@ -65,22 +65,22 @@ class Gpu:
     def __init__(self, nvml: object, handle: object) -> None:
         self._nvml, self._handle = nvml, handle
 
-    def _ask(self, name: str) -> object:
-        ask: Callable[[object], object] = getattr(self._nvml, f"nvmlDeviceGet{name}")
-        return ask(self._handle)
+    def _query(self, name: str) -> object:
+        query: Callable[[object], object] = getattr(self._nvml, f"nvmlDeviceGet{name}")
+        return query(self._handle)
 
     def holds(self, pids: set[int]) -> bool:
-        processes = self._ask("ComputeRunningProcesses")
+        processes = self._query("ComputeRunningProcesses")
         return any(process.pid in pids for process in processes)  # type: ignore[attr-defined]
 
     def text(self) -> str:
-        memory, rates = self._ask("MemoryInfo"), self._ask("UtilizationRates")
+        memory, rates = self._query("MemoryInfo"), self._query("UtilizationRates")
         used, total = memory.used, memory.total  # type: ignore[attr-defined]
         return f"GPU {rates.gpu} % busy, {size(used)} of {size(total)} used"  # type: ignore[attr-defined]
 
 
 def trial_processes(root: int, proc: Path = _PROC) -> Iterator[int]:
-    """Below `root`, those that lead a session of their own: that is what a trial does. Nothing where /proc doesn't tell."""
+    """Yield the descendants of `root` that lead their own session, as trials do; none without /proc."""
     waiting, seen = [root], {root}
     while waiting:
         pid = waiting.pop()
@@ -110,6 +110,6 @@ def _gpus() -> list[Gpu]:
 
         pynvml.nvmlInit()
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-    except Exception:  # not installed, or no driver: then GPUs go unwatched
+    except Exception:  # not installed, or no driver
         return []
     return [Gpu(pynvml, handle) for handle in handles]

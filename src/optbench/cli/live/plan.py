@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from optbench.catalog.stackable import why_plain
 from optbench.cli.live.board import Key, key_of
-from optbench.cli.live.times import Known, duration, seconds_of
+from optbench.cli.live.times import DurationEstimates, duration, seconds_of
 from optbench.console import wrapped
 from optbench.errors import OptbenchError
 from optbench.plurals import counted
@@ -123,10 +123,10 @@ def forecast(logs: Mapping[str, TrialLog], wanted: Sequence[Trial], pending: Seq
     """Return the estimated time of the pending trials as text, from complete trials."""
     if not pending:
         return "nothing to do"
-    known = Known()
+    durations = DurationEstimates()
     for trial in wanted:
         end = logs[trial.id].finished if trial.id in logs and logs[trial.id].is_complete else None
         if end is not None:
-            known.add(trial, seconds_of(end))
-    seconds = known.total(pending)
+            durations.add(trial, seconds_of(end))
+    seconds = durations.total(pending)
     return f"about {duration(seconds)}" if seconds else "no time estimate until a trial has finished"

@@ -22,12 +22,12 @@ from optbench.cli.live.view import Line
 from optbench.cli.streams import stop_talking
 
 SECONDS = 0.25
-_MAX_SHARE = 0.04  # of a core: a table of a large study is drawn less often
+_MAX_SHARE = 0.04  # maximum share of a core: large tables are drawn less often
 _STYLES = {name: Style.parse(name) for name in ("bold", "dim", "green", "red", "yellow")} | {"": Style()}
 
 
 class Screen:
-    """A context manager; `draw(width, height)` gives the lines, in a thread of its own."""
+    """Context manager that draws the lines of `draw(width, height)` in a thread."""
 
     def __init__(self, draw: Callable[[int, int], list[Line]]) -> None:
         console = Console(stderr=True, highlight=False)

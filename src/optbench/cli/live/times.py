@@ -39,8 +39,8 @@ class Mean:
 
 
 @dataclass
-class Known:
-    """Seconds of whole trials. A row without any is estimated from all others, in proportion to its budget."""
+class DurationEstimates:
+    """Durations of finished trials. Rows without finished trials are estimated from the others, in proportion to their budgets."""
 
     by_row: dict[str, Mean] = field(default_factory=dict)
     _by_budget: dict[str, Mean] = field(default_factory=dict)  # seconds per unit of budget, by unit
@@ -61,12 +61,12 @@ class Known:
     def total(self, trials: Iterable[Trial]) -> float | None:
         """Return the sum over all trials, run one after another; None if any is unknown."""
         estimates = [self.expected(trial) for trial in trials]
-        known = [seconds for seconds in estimates if seconds is not None]
-        return sum(known) if known and len(known) == len(estimates) else None
+        durations = [seconds for seconds in estimates if seconds is not None]
+        return sum(durations) if durations and len(durations) == len(estimates) else None
 
 
 def seconds_left(
-    known: Known,
+    durations: DurationEstimates,
     pending: Iterable[Trial],
     running: Mapping[str, float],
     totals: Mapping[str, float],
@@ -77,16 +77,16 @@ def seconds_left(
     `running` maps ids of running trials to their remaining seconds, where known; `totals` maps rows to the estimated total
     seconds of a running trial, used for rows without a finished trial. `at_once` sweep trials run in parallel.
     """
-    if not known.by_row and not totals:
+    if not durations.by_row and not totals:
         return None
     spare = sum(totals.values()) / len(totals) if totals else None
     sums = {True: 0.0, False: 0.0}
     for trial in pending:
         seconds = running.get(trial.id)
-        if seconds is None and trial.config_id not in known.by_row:
+        if seconds is None and trial.config_id not in durations.by_row:
             seconds = totals.get(trial.config_id)
         if seconds is None:
-            seconds = known.expected(trial)
+            seconds = durations.expected(trial)
         if seconds is None:
             seconds = spare
         if seconds is None:

@@ -7,43 +7,43 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optbench.cli.live.board import Board, Row
-from optbench.cli.live.columns import Column, columns, left_out
+from optbench.cli.live.columns import Column, columns, hidden_columns
 from optbench.cli.live.glyphs import Glyphs
 from optbench.cli.live.times import duration
 from optbench.plurals import counted
 
-#: text and its style, one after another
+#: text segments with their styles
 Line = list[tuple[str, str]]
 
-_STYLES = {"running": "bold", "done": "green", "trouble": "red", "waiting": "dim"}
-_MOST_TROUBLES = 4
+_STYLES = {"running": "bold", "done": "green", "problem": "red", "waiting": "dim"}
+_MAX_WARNINGS = 4
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What is shown beside the board."""
+class FrameText:
+    """Text above and below the table."""
 
     heading: str  # suite, trials, machine
     facts: str = ""  # of the device, now
     footer: str = ""
 
 
-def frame(board: Board, around: Surroundings, width: int, height: int, glyphs: Glyphs) -> list[Line]:
-    """At most `height` lines of at most `width` cells."""
+def frame(board: Board, text: FrameText, width: int, height: int, glyphs: Glyphs) -> list[Line]:
+    """Return at most `height` lines of at most `width` cells."""
     tall = height >= 14
-    top = [[(glyphs.fit(around.heading, width), "bold")]] if height >= 6 else []
+    top = [[(glyphs.fit(text.heading, width), "bold")]] if height >= 6 else []
     top.append(_progress(board, width, glyphs))
-    if around.facts and height >= 10:
-        top.append([(glyphs.fit(around.facts, width), "dim")])
-    bottom = [[(glyphs.fit(around.footer, width), "dim")]] if around.footer and height >= 8 else []
-    troubles = (
-        _troubles(board, width, max(1, min(_MOST_TROUBLES, height // 6)), glyphs) if height >= 5 else []
+    if text.facts and height >= 10:
+        top.append([(glyphs.fit(text.facts, width), "dim")])
+    bottom = [[(glyphs.fit(text.footer, width), "dim")]] if text.footer and height >= 8 else []
+    warnings = (
+        _warning_lines(board, width, max(1, min(_MAX_WARNINGS, height // 6)), glyphs) if height >= 5 else []
     )
-    gaps = (1 if tall else 0) * (1 + bool(troubles) + bool(bottom))
-    room = height - len(top) - len(bottom) - len(troubles) - gaps
+    gaps = (1 if tall else 0) * (1 + bool(warnings) + bool(bottom))
+    room = height - len(top) - len(bottom) - len(warnings) - gaps
     blank: list[Line] = [[]] if tall else []
     lines = top + blank + _table(board, width, room, glyphs)
-    lines += blank + troubles if troubles else []
+    lines += blank + warnings if warnings else []
     lines += blank + bottom if bottom else []
     return lines[:height]
 
@@ -51,24 +51,24 @@ def frame(board: Board, around: Surroundings, width: int, height: int, glyphs: G
 def _progress(board: Board, width: int, glyphs: Glyphs) -> Line:
     left = board.seconds_left()
     words = f" {board.done}/{counted(board.planned, 'trial')}"
-    if board.again:
-        words += f", {board.again} to rerun"
+    if board.reruns:
+        words += f", {board.reruns} to rerun"
     if left is not None and board.pending:
         words += f", about {duration(left)} left"
     if width >= 70 and board.began is not None:
         words += f" ({duration(time.monotonic() - board.began)} elapsed)"
-    came = board.done + sum(course.fraction for course in board.running)
-    done, rest = glyphs.bar(came / max(1, board.planned), max(0, min(40, width - len(words))))
+    completed = board.done + sum(progress.fraction for progress in board.running)
+    done, rest = glyphs.bar(completed / max(1, board.planned), max(0, min(40, width - len(words))))
     return [(done, "green"), (rest, "dim"), (glyphs.fit(words, min(len(words), width)), "")]
 
 
 def _table(board: Board, width: int, room: int, glyphs: Glyphs) -> list[Line]:
-    """Column titles, rows, and a line for those that have no room."""
+    """Return the lines of the titles and rows, and one that summarises the rows that do not fit."""
     rows = list(board.rows.values())
     if room < 1 or not rows:
         return []
     of_rows = columns(board, rows, width - 2, glyphs)
-    missing = left_out(board, rows, of_rows, glyphs) if room > 3 else []
+    missing = hidden_columns(board, rows, of_rows, glyphs) if room > 3 else []
     shown = _chosen(rows, max(1, room - 1 - bool(missing)))
     titles = " ".join(column.fitted(column.title, glyphs) for column in of_rows)
     lines: list[Line] = [[("  " + titles.rstrip(), "dim")]] if room > 1 else []
@@ -86,7 +86,7 @@ def _chosen(rows: Sequence[Row], room: int) -> list[Row]:
     """Return the rows that fit, in their order: running ones first, then failed, then the most recently updated."""
     if len(rows) <= room:
         return list(rows)
-    order = sorted(rows, key=lambda row: (row.state != "running", row.state != "trouble", -row.touched))
+    order = sorted(rows, key=lambda row: (row.state != "running", row.state != "problem", -row.last_event))
     chosen = {id(row) for row in order[: max(1, room - 1)]}
     return [row for row in rows if id(row) in chosen]
 
@@ -101,7 +101,7 @@ def _row(row: Row, of_rows: list[Column], glyphs: Glyphs) -> Line:
 
 
 def _summary(rest: Sequence[Row], glyphs: Glyphs) -> str:
-    words = {"running": "running", "trouble": "with problems", "waiting": "waiting", "done": "done"}
+    words = {"running": "running", "problem": "with problems", "waiting": "waiting", "done": "done"}
     counts = {word: sum(row.state == state for row in rest) for state, word in words.items()}
     states = ", ".join(f"{n} {word}" for word, n in counts.items() if n)
     return f"{glyphs.dots} and {len(rest)} more: {states}"
@@ -116,8 +116,8 @@ def _shorter(text: str, board: Board, width: int, glyphs: Glyphs) -> str:
     return text.replace(longest, glyphs.fit(longest, room).rstrip(), 1) if room < len(longest) else text
 
 
-def _troubles(board: Board, width: int, most: int, glyphs: Glyphs) -> list[Line]:
-    found = list(board.troubles.values())
+def _warning_lines(board: Board, width: int, most: int, glyphs: Glyphs) -> list[Line]:
+    found = list(board.warnings.values())
     shown = found if len(found) <= most else found[len(found) - max(1, most - 1) :]
     lines: list[Line] = []
     if len(found) > len(shown) and most > 1:
