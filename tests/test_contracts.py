@@ -20,13 +20,13 @@ from optbench.catalog.metric_contract import metric_problems
 from optbench.catalog.sources import constants
 from optbench.catalog.task_types import task_module
 from optbench.catalog.types import DataInfo, Splits
+from optbench.cli.completion import format_names
 from optbench.engine.batch import Batch, Random, call, example_batch
 from optbench.engine.models import build_model
 from optbench.engine.tasks import build_loss
 from optbench.errors import OptbenchError
 from optbench.exporting import known_tools
 from optbench.importing.readers import known_readers
-from optbench.report import known_formats
 from optbench.report.figures import known_figures
 from optbench.report.figures._groups import Material
 from optbench.store import Results
@@ -203,7 +203,7 @@ def test_a_figure_yields_nothing_without_results(name: str) -> None:
 @pytest.mark.parametrize(
     ("folder", "known"),
     [
-        ("report/formats", known_formats()),
+        ("report/formats", format_names()),
         ("exporting", known_tools()),
         ("importing/readers", known_readers()),
     ],

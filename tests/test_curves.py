@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from msgspec.structs import replace
 
-from optbench.analysis.curves import curves_frame, seed_curves_frame
+from optbench.analysis.curves import curves_frame
 from optbench.analysis.entries import entry_names
 from optbench.events import Resumed
 from optbench.store import read
@@ -111,18 +111,6 @@ def test_nothing_run_gives_empty_frames_with_the_columns(tmp_path):
     results = read([tmp_path])
     assert curves_frame(results).empty
     assert {"median", "low", "high", "n"} <= set(curves_frame(results))
-    assert seed_curves_frame(results).empty
-
-
-def test_seeds_are_told_one_by_one_with_how_they_ended(tmp_path):
-    write(
-        tmp_path, a_suite(labels=["SGD"], seeds=2), {("SGD", 0): curve([0.5, 0.6]), ("SGD", 1): diverged(1)}
-    )
-    found = series(seed_curves_frame(read([tmp_path])))
-    assert found["seed"].tolist() == [0, 0, 1]
-    assert found["status"].tolist() == ["completed", "completed", "diverged"]
-    assert found["value"].tolist() == [0.5, 0.6, 0.1]
-    assert found["step"].dtype == np.dtype(int)
 
 
 def test_quantiles_are_numpys(tmp_path):

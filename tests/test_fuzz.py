@@ -26,8 +26,9 @@ from typer.main import get_command
 from mutations import NASTY_TEXTS, as_json, changed_bytes, changed_value
 from optbench.catalog.check import problems
 from optbench.catalog.task_defaults import complete
+from optbench.cli.completion import format_names
 from optbench.errors import OptbenchError
-from optbench.report import known_formats, render_report
+from optbench.report import render_report
 from optbench.report.build import build
 from optbench.report.records import records
 from optbench.store import TrialFile, read
@@ -117,7 +118,7 @@ def report_all(folder: Path, rendered: bool) -> None:
     found = read([folder])
     if rendered:
         report = build(found)
-        for format in known_formats():
+        for format in format_names():
             render_report(report, format)
         records(found, "csv")
         records(found, "json")

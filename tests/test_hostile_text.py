@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from optbench.report import known_formats, render
+from optbench.cli.completion import format_names
+from optbench.report import render
 from optbench.report.records import records
 from optbench.store import read
 from program import optbench
@@ -38,13 +39,13 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("format", known_formats())
+@pytest.mark.parametrize("format", format_names())
 def test_no_format_steers_a_terminal_or_turns_text_around(results: Path, format: str) -> None:
     text = render(read([results]), format)
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028]", text)
 
 
-@pytest.mark.parametrize("format", known_formats())
+@pytest.mark.parametrize("format", format_names())
 def test_no_format_brings_tags_of_its_own_into_a_page(results: Path, format: str) -> None:
     found = []
 

@@ -7,7 +7,7 @@ import pytest
 
 from optbench.analysis.table import comparison
 from optbench.errors import OptbenchError
-from optbench.importing.tidy import Asked, import_csv
+from optbench.importing.tidy import Asked, import_logs
 from optbench.report import render
 from optbench.report.records import records
 from optbench.store import read
@@ -23,8 +23,8 @@ def do_import(tmp_path: Path, *texts: str, **asked):
     for number, text in enumerate(texts):
         files.append(tmp_path / f"log{number}.csv")
         files[-1].write_text(text)
-    return import_csv(
-        files, tmp_path / "results", Asked(**{"maps": MAPS, "targets": ("accuracy>=0.9",)} | asked)
+    return import_logs(
+        "csv", files, tmp_path / "results", Asked(**{"maps": MAPS, "targets": ("accuracy>=0.9",)} | asked)
     )
 
 

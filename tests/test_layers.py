@@ -103,7 +103,10 @@ DEFERRED = {
     ("optbench.cli.commands.steps", "optbench.engine"): "torch",
     ("optbench.cli.commands.verdicts", "optbench.engine.state_multiples"): "torch",
     ("optbench.cli.commands.verify", "optbench.verify"): "torch",
-    ("optbench.cli.completion", "optbench.catalog.lookup"): "help pages, which show no completions, load twice as fast",
+    (
+        "optbench.cli.completion",
+        "optbench.catalog.lookup",
+    ): "help pages, which show no completions, load twice as fast",
     ("optbench.cli.completion", "optbench.suite.yaml_source"): "YAML, as above",
     ("optbench.cli.printing", "optbench.report.figures"): "pandas",
     ("optbench.executor.worker", "optbench.executor"): "torch, which only workers load",

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from optbench.analysis.warnings import warnings_frame
-from optbench.report import known_formats, render
+from optbench.cli.completion import format_names
+from optbench.report import render
 from optbench.report.records import records
 from optbench.store import read
 from optbench.store.records import FORMAT
@@ -39,7 +40,7 @@ def test_old_results_still_report(fixture: Path) -> None:
     }
     assert (rows["Diverges"]["diverged"], rows["Fails"]["failed"]) == ("2", "2")
     assert rows["AdamW"]["memory_overhead"] == "2.0"
-    for format in known_formats():
+    for format in format_names():
         assert "AdamW" in render(results, format)
     ended_before_an_evaluation = 4
     assert len(records(results, "csv").splitlines()) == 1 + 6 * 3 + ended_before_an_evaluation

@@ -15,8 +15,9 @@ import pytest
 from msgspec.structs import replace
 from rich.cells import cell_len
 
+from optbench.cli.completion import format_names
 from optbench.errors import OptbenchError
-from optbench.report import known_formats, render, save
+from optbench.report import render, save
 from optbench.report.records import records
 from optbench.report.text import clean, number, seconds
 from optbench.store import Results, read
@@ -63,10 +64,9 @@ def csv_rows(text: str) -> list[dict[str, str]]:
 
 
 def test_every_format_is_found_described_and_renders(tmp_path):
-    assert set(known_formats()) >= {"terminal", "markdown", "csv", "json", "html"}
-    assert all(known_formats().values())
+    assert set(format_names()) >= {"terminal", "markdown", "csv", "json", "html"}
     found = usual(tmp_path)
-    assert all("Adam" in render(found, name) for name in known_formats())
+    assert all("Adam" in render(found, name) for name in format_names())
 
 
 def test_an_unknown_format_names_the_nearest(tmp_path):
@@ -83,9 +83,10 @@ def test_importing_the_report_loads_nothing_heavy():
 def test_rendering_needs_no_torch(tmp_path):
     usual(tmp_path)
     code = (
-        "import sys; from pathlib import Path; from optbench.report import known_formats, render\n"
+        "import sys; from pathlib import Path; from optbench.cli.completion import format_names\n"
+        "from optbench.report import render\n"
         "from optbench.store import read\n"
-        f"for name in known_formats(): render(read([Path({str(tmp_path)!r})]), name)\n"
+        f"for name in format_names(): render(read([Path({str(tmp_path)!r})]), name)\n"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -73,27 +73,6 @@ def curves_frame(results: Results) -> pd.DataFrame:
     return _table(pieces, (*KEYS, "metric", "split", *values))
 
 
-def seed_curves_frame(results: Results) -> pd.DataFrame:
-    """Return one row per trial, series and evaluation: as `curves_frame`, with seed, trial_id, status and value.
-
-    Values that are not finite are left out. `status` is how the trial ended; "unfinished" if it has not.
-    """
-    pieces: list[_Piece] = []
-    shown = workloads_shown(results)
-    for row in table_rows(results):
-        gradients = (row.suite, row.trial.workload_name) in shown
-        for log in row.logs:
-            status = log.finished.status if log.finished else "unfinished"
-            whose = _names(row) | {"seed": log.trial["seed"], "trial_id": log.id, "status": status}
-            for curve in _curves(log, gradients=gradients):
-                named = whose | {"metric": curve.metric, "split": curve.split}
-                clocks = {"step": curve.step.astype(int), "epoch": curve.epoch}
-                clocks |= {"train_seconds": curve.train_seconds, "gradient_evaluations": curve.gradients}
-                pieces.append((named, clocks | {"value": curve.value}))
-    values = ("step", "epoch", "train_seconds", "gradient_evaluations", "value")
-    return _table(pieces, (*KEYS, "seed", "trial_id", "status", "metric", "split", *values))
-
-
 #: values that all rows of a curve share, and its columns
 _Piece = tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]
 

@@ -36,10 +36,12 @@ def ranking_frame(suite: SuiteResults) -> pd.DataFrame:
     the mean final metric.
     """
     results = Results((suite,))
-    finals = finals_frame(results)
     entries = list(suite.plan.resolved["optimizers"]) if suite.plan is not None else []
+    if len({row.trial.workload_name for row in table_rows(results)}) < 2 or len(entries) < MIN_ENTRIES:
+        return pd.DataFrame(columns=list(COLUMNS))
+    finals = finals_frame(results)
     workloads = list(dict.fromkeys(finals["workload"]))
-    if len(workloads) < 2 or len(entries) < MIN_ENTRIES or finals["horizon"].nunique() > len(workloads):
+    if len(workloads) < 2 or finals["horizon"].nunique() > len(workloads):
         return pd.DataFrame(columns=list(COLUMNS))
     values = finals.groupby(["workload", "optimizer"])["value"].agg(["mean", "std", "count"])
     signs = {

@@ -48,11 +48,6 @@ class Imported:
     findings: tuple[str, ...]
 
 
-def import_csv(files: Sequence[Path], results: Path, asked: Asked) -> Imported:
-    """Import delimited files, see `import_logs`."""
-    return import_logs("csv", files, results, asked)
-
-
 def import_logs(kind: str, paths: Sequence[Path], results: Path, asked: Asked) -> Imported:
     """Read logs with the reader `kind` into the suite `asked.name` (default: the first path's stem).
 

@@ -6,7 +6,6 @@ imported when a report is rendered.
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -18,15 +17,6 @@ from optbench.store import Results
 from optbench.store.files import make_folder, write_whole
 
 _FOLDER = Path(__file__).parent / "formats"
-
-
-def known_formats() -> dict[str, str]:
-    """Return the description of each format by name, read from the files without importing them."""
-    found = {}
-    for file in _files():
-        text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
-        found[file.stem] = text.partition("\n")[0]
-    return found
 
 
 def render(results: Results, format: str = "terminal") -> str:

@@ -61,15 +61,30 @@ def build(results: Results) -> Report:
     inclusions, times = inclusions_frame(results), sweep_times_frame(results)
     warnings, costs = warnings_frame(results), costs_frame(results, table)
     rankings = {suite.name: ranking_frame(suite) for suite in results.suites}
+    frames = {
+        "table": table,
+        "horizons": horizons,
+        "sensitivity": sensitivity,
+        "times": times,
+        "verdicts": verdicts,
+        "statements": statements,
+        "tuning": tuning,
+        "inclusions": inclusions,
+        "warnings": warnings,
+        "costs": costs,
+    }
+    by_suite = {key: dict(tuple(frame.groupby("suite"))) for key, frame in frames.items() if len(frame)}
+    empty = {key: frame[:0] for key, frame in frames.items()}
     sections = []
     for suite in results.suites:
         rows = table_rows(Results((suite,)))
+        own = empty | {key: parts[suite.name] for key, parts in by_suite.items() if suite.name in parts}
         workloads = list(dict.fromkeys(row.trial.workload_name for row in rows))
         blocks = tuple(
             _block(
                 [row for row in rows if row.trial.workload_name == workload],
-                table[(table["suite"] == suite.name) & (table["workload"] == workload)],
-                _messages(warnings, suite.name, workload),
+                own["table"][own["table"]["workload"] == workload],
+                _messages(own["warnings"], workload),
                 imported=_imported(suite),
                 alone=len(workloads) == 1,
                 tuned=_tuned(suite),
@@ -77,40 +92,26 @@ def build(results: Results) -> Report:
             )
             for workload in workloads
         )
-        own = table[table["suite"] == suite.name]
-        by_axes = axes_block(rows, own, _messages_of_all(warnings, suite.name) if alone(rows) else ())
+        by_axes = axes_block(rows, own["table"], _messages_of_all(own["warnings"]) if alone(rows) else ())
         if by_axes is not None:
             facts = dict.fromkeys(block.measured_on for block in blocks if block.measured_on)
             by_axes = replace(by_axes, measured_on="; ".join(facts))
             blocks = (by_axes,) if alone(rows) else (by_axes, *blocks)
-        blocks += tuple(
-            tuning_blocks(
-                tuning[tuning["suite"] == suite.name], inclusions[inclusions["suite"] == suite.name]
-            )
-        )
-        blocks += tuple(cost_blocks(costs[costs["suite"] == suite.name], rows))
+        blocks += tuple(tuning_blocks(own["tuning"], own["inclusions"])) if len(own["tuning"]) else ()
+        blocks += tuple(cost_blocks(own["costs"], rows))
         summary, ranking = summary_block(suite), ranking_block(rankings[suite.name])
         blocks = (*((ranking,) if ranking is not None else ()), *blocks)
         blocks += (summary,) if summary is not None else ()
-        if len(horizons):
-            blocks += tuple(horizon_blocks(horizons[horizons["suite"] == suite.name]))
-        if len(sensitivity):
-            blocks += tuple(
-                sensitivity_blocks(
-                    sensitivity[sensitivity["suite"] == suite.name], times[times["suite"] == suite.name]
-                )
-            )
-        blocks += tuple(published_blocks(verdicts[verdicts["suite"] == suite.name]))
-        blocks += tuple(statement_blocks(statements[statements["suite"] == suite.name]))
-        sections.append(_section(suite, blocks, _messages(warnings, suite.name, "")))
-    more = {
-        "horizons": horizons,
-        "sensitivity": sensitivity,
-        "verdicts": verdicts,
-        "statements": statements,
-        "tuning": tuning,
-        "ranking": pd.concat([pd.DataFrame(), *(f.assign(suite=name) for name, f in rankings.items())]),
-    }
+        blocks += tuple(horizon_blocks(own["horizons"])) if len(own["horizons"]) else ()
+        blocks += (
+            tuple(sensitivity_blocks(own["sensitivity"], own["times"])) if len(own["sensitivity"]) else ()
+        )
+        blocks += tuple(published_blocks(own["verdicts"])) if len(own["verdicts"]) else ()
+        blocks += tuple(statement_blocks(own["statements"])) if len(own["statements"]) else ()
+        sections.append(_section(suite, blocks, _messages(own["warnings"], "")))
+    kept = ("horizons", "sensitivity", "verdicts", "statements", "tuning")
+    more = {key: frames[key] for key in kept}
+    more["ranking"] = pd.concat([f.assign(suite=name) for name, f in rankings.items()] or [pd.DataFrame()])
     return Report(
         tuple(sections),
         table,
@@ -211,17 +212,16 @@ def _caption(target: str) -> str:
     return f"Target: {clean(target)}" if target else "No target"
 
 
-def _messages_of_all(warnings: pd.DataFrame, suite: str) -> tuple[str, ...]:
+def _messages_of_all(warnings: pd.DataFrame) -> tuple[str, ...]:
     """Return the warnings of all workloads of a suite: shared ones once, the others with the workload's name."""
-    own = warnings[(warnings["suite"] == suite) & (warnings["workload"] != "")]
+    own = warnings[warnings["workload"] != ""]
     shared = own["message"].duplicated(keep=False)
     texts = own["message"].where(shared, own["workload"] + ": " + own["message"])
     return tuple(dict.fromkeys(clean(text) for text in texts))
 
 
-def _messages(warnings: pd.DataFrame, suite: str, workload: str) -> tuple[str, ...]:
-    own = warnings[(warnings["suite"] == suite) & (warnings["workload"] == workload)]
-    return tuple(clean(message) for message in own["message"])
+def _messages(warnings: pd.DataFrame, workload: str) -> tuple[str, ...]:
+    return tuple(clean(message) for message in warnings.loc[warnings["workload"] == workload, "message"])
 
 
 def _measured_on(rows: list[TableRow]) -> str:

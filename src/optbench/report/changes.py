@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from optbench.analysis.changes import Compared, changes_frame, compared
+from optbench.analysis.changes import Compared, changes_frame
 from optbench.analysis.gates import Judgement, judgements_frame
 from optbench.analysis.matching import Matched
 from optbench.analysis.settings import (
@@ -71,11 +71,6 @@ def changes_report(
         sections.append(Section(title, _named(names), tuple(blocks), tuple(map(clean, warnings)), ""))
     sections += _closing(matched, more["only_in_one"], judgements, names)
     return Report(tuple(sections), frame, cautions, {k: v for k, v in more.items() if len(v)})
-
-
-def build_changes(matched: Matched, names: tuple[str, str]) -> Report:
-    """Return the report without gates."""
-    return changes_report(matched, compared(matched), (), names)
 
 
 def _block(workload: str, frame: pd.DataFrame, cautions: pd.DataFrame, *, alone: bool) -> Block:

@@ -69,9 +69,11 @@ def _of_final(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _of_unknown_memory(table: pd.DataFrame) -> Iterator[str]:
-    for row in table[table["memory_note"].fillna("") != ""].to_dict("records"):
-        known = "–" if math.isnan(row["memory_overhead"]) else ">="
-        yield f"{known}: the state of {clean(str(row['optimizer']))} is only partly counted ({clean(row['memory_note'])})."
+    columns = (table[name].tolist() for name in ("optimizer", "memory_overhead", "memory_note"))
+    for optimizer, overhead, note in zip(*columns, strict=True):
+        if note and note == note:
+            known = "–" if math.isnan(overhead) else ">="
+            yield f"{known}: the state of {clean(str(optimizer))} is only partly counted ({clean(note)})."
 
 
 def _of_groups(table: pd.DataFrame) -> Iterator[str]:
