@@ -132,7 +132,7 @@ def worst_value(rows: Iterable[TableRow], metric: str, *, higher: bool) -> float
 
 
 def _every_value(log: TrialLog, metric: str) -> Iterator[Iterable[float]]:
-    """Of all splits, at evaluations and at the end."""
+    """Yield the values of a metric on each split, at evaluations and at the end."""
     for split in log.evaluations.metrics():
         yield log.evaluations.metric(split, metric)
     if log.finished is not None:
@@ -269,7 +269,7 @@ def _passage(log: TrialLog, target: Target) -> dict[str, Any]:
 
 
 def first_holding(log: TrialLog, target: Target) -> int | None:
-    """Index of the first evaluation at which the target held; None where it never did."""
+    """Return the index of the first evaluation at which the target is reached; None if there is none."""
     values = np.asarray(log.evaluations.metric(target.split, target.metric), dtype=float)
     meets = values >= target.value if target.at_least is not None else values <= target.value
     held = meets & np.isfinite(values)

@@ -40,7 +40,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Judgement:
-    """`why` is empty but for what is not judged; `quantity` is empty where nothing at all could be looked at."""
+    """`why` is the reason why nothing was judged; `quantity` is empty where no value exists."""
 
     gate: Gate
     outcome: Outcome

@@ -7,7 +7,7 @@ from statistics import median
 
 from optbench.analysis.rows import TableRow
 
-#: classes of implementation: within one, seconds tell optimizers apart, across two they tell implementations apart
+#: classes of implementation: seconds compare optimizers only within one class
 _FAST = ("fused", "compiled")
 _SCOPES = {
     "step": "whole steps",
@@ -26,7 +26,7 @@ def steps_ran(rows: list[TableRow]) -> str:
 
 
 def implementation_warnings(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
-    """Kind and message: classes that are mixed, and optimizers that did not get what the suite asks for."""
+    """Yield kind and message: mixed classes, and optimizers that ran with another implementation than the suite requests."""
     labels = _labels_by_implementation(rows)
     fast = {name: own for name, own in labels.items() if name in _FAST}
     plain = {name: own for name, own in labels.items() if name not in _FAST}

@@ -20,12 +20,12 @@ from optbench.analysis.order_statistics import SPREAD_DEGREES
 #: fewest pairs with which a two-sided sign-flip test can reach 0.05: 2 / 2**6 = 0.031
 EXACT_TEST_SEEDS = 6
 
-_ENUMERATED = 16  # pairs up to which all 2**n sign patterns are looked at
+_ENUMERATED = 16  # maximum number of pairs for which all 2**n sign patterns are evaluated
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its two-sided interval; what n values cannot tell is NaN."""
+    """A mean with its two-sided interval; NaN where n is too small."""
 
     n: int
     mean: float
@@ -54,7 +54,7 @@ def t_interval(
 ) -> Estimate:
     """Return mean +- t(n - 1) x std / sqrt(n). One value has no interval; none has no mean.
 
-    `within` is the range of possible values: an end that leaves it is cut there, which takes nothing from the coverage.
+    `within` is the range of possible values: the interval is clipped to it, which does not reduce its coverage.
     `shared_variance` is that of what all values share, such as settings selected by one tuning study (`variance_of_best`).
     """
     n = len(values)
@@ -78,10 +78,8 @@ def _standard_error(std: float, n: int, shared_variance: float) -> tuple[float, 
 
 
 def _moments(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation, rounded once: equal values have their value as mean, and no spread.
-
-    What `statistics` gives, in a third of its time: floats are whole multiples of a power of two, and Python's whole numbers
-    have no limit.
+    """Return the exactly rounded mean and sample standard deviation, equal to those of `statistics` but several times faster:
+    floats are integer multiples of a power of two.
     """
     n = len(values)
     if not all(map(math.isfinite, values)):
@@ -96,7 +94,7 @@ def _moments(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _root(numerator: int, denominator: int) -> float:
-    """Square root of a ratio, rounded once: of its integer root to some 109 bits, with a last bit for what is left over."""
+    """Return the exactly rounded square root of a ratio, from its integer root to about 109 bits with a sticky bit."""
     shift = (numerator.bit_length() - denominator.bit_length() - 109) // 2
     up, down = (0, 2 * shift) if shift >= 0 else (-2 * shift, 0)
     n, m = numerator << up, denominator << down
@@ -108,9 +106,9 @@ def _root(numerator: int, denominator: int) -> float:
 def paired_difference(
     a: Sequence[float], b: Sequence[float], level: float = 0.95, shared_variance: float = 0.0
 ) -> Difference:
-    """a[i] - b[i] over common seeds: interval and p of the paired t test, which takes differences as normal.
+    """Return the interval and p of a[i] - b[i] over common seeds, by the paired t test, which assumes normal differences.
 
-    Where all differences are equal the t test has nothing to go by (it would claim certainty from two seeds): p is
+    If all differences are equal, the t test is not valid (it would claim certainty from two seeds): p is
     then that of the sign-flip test, 2 / 2**n, or 1 if they are all zero. `shared_variance` as in `t_interval`, of both sides; there
     is no sign-flip test with it, since all pairs share it.
     """
@@ -130,7 +128,7 @@ def paired_difference(
 
 
 def sign_flip_p(differences: npt.NDArray[np.float64]) -> float:
-    """Two-sided permutation p of the mean being zero, flipping signs. NaN under 6 pairs: it could not reach 0.05.
+    """Return the two-sided p of the sign-flip test that the mean is zero; NaN for fewer than 6 pairs, which cannot reach 0.05.
 
     Exact up to 16 pairs; beyond, by the normal approximation of the flipped sum (variance: the sum of squares).
     """
@@ -147,13 +145,13 @@ def sign_flip_p(differences: npt.NDArray[np.float64]) -> float:
 
 @lru_cache(maxsize=4)
 def _signs(n: int) -> npt.NDArray[np.float64]:
-    """All patterns with a first sign of +1, (2**(n - 1), n): the others are their mirror images."""
+    """Return all sign patterns that start with +1, shape (2**(n - 1), n); the others are their negatives."""
     bits = (np.arange(2 ** (n - 1))[:, None] >> np.arange(n)) & 1
     return 1.0 - 2.0 * np.roll(bits, 1, axis=1)
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment (Scandinavian Journal of Statistics 6, 1979). NaN stays and is not counted."""
+    """Return p-values with Holm's step-down adjustment (Scandinavian Journal of Statistics 6, 1979); NaN is not counted."""
     known = sorted((value, index) for index, value in enumerate(p) if not math.isnan(value))
     adjusted = [math.nan] * len(p)
     least = 0.0

@@ -41,7 +41,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """`scores`: a row a submission, best first: submission, score, low, high (95 % band), reached (base workloads with
+    """`scores`: one row per submission, best first: submission, score, low, high (95 % band), reached (base workloads with
     a time that counts), workloads (base), studies_least, studies_most (a workload).
     `flips`: a row a pair in the order of the scores: first, second, flipped, tied (shares of resamples).
     `times` (medians over studies), `counted` (after the rules): submission x workload, seconds, inf = never reached.
@@ -112,7 +112,7 @@ def leaderboard(trials: pd.DataFrame, rules: Rules, resamples: int = RESAMPLES, 
 
     1. A study's time is the least of its trials' times. 2. A submission's time on a workload is the median over its
     studies there; a workload without any study is infinite. 3. to 5.: `count`. 6. `profile` and `score`.
-    The bands are percentiles over `resamples` bootstrap samples of the studies, drawn anew for each submission and workload.
+    The bands are percentiles over `resamples` bootstrap samples of the studies, drawn separately for each submission and workload.
     Raises `OptbenchError` if there is no trial.
     """
     if trials.empty:

@@ -46,20 +46,20 @@ class Matched:
 
 
 def match(before: Results, after: Results) -> Matched:
-    """By suite, workload, horizon and label. Where one suite (or workload) is left on each side, those are a pair too,
-    whatever their names: a renamed file is still the same question."""
+    """Pair entries by suite, workload, horizon and label. If one suite (or workload) is left on each side, these are paired too:
+    it may have been renamed."""
     pairs, left, right = _matched({s.name: s for s in before.suites}, {s.name: s for s in after.suites})
     return Matched(tuple(_suite_pair(a, b) for a, b in pairs), tuple(left), tuple(right))
 
 
 def common_logs(pair: EntryPair) -> list[tuple[TrialLog, TrialLog]]:
-    """The trials of seeds that ran on both sides."""
+    """Return the trials of seeds that ran on both sides."""
     after = {log.trial["seed"]: log for log in pair.after.logs}
     return [(log, after[log.trial["seed"]]) for log in pair.before.logs if log.trial["seed"] in after]
 
 
 def starts_alike(pair: EntryPair) -> bool:
-    """Whether seeds ran on both sides, and each from the same initial weights: what makes pairs by seed."""
+    """Return whether seeds ran on both sides from the same initial weights, so that they can be paired."""
     starts = [(a.started, b.started) for a, b in common_logs(pair) if a.started and b.started]
     known = all(a.initial_weights for a, _ in starts)  # imported logs do not record them
     return bool(starts) and known and all(a.initial_weights == b.initial_weights for a, b in starts)
@@ -72,7 +72,7 @@ def same_records(pair: EntryPair) -> bool:
 
 
 def _is_copy(a: TrialLog, b: TrialLog) -> bool:
-    # as text, which unlike == takes NaN for NaN; the ends first, as they nearly always tell
+    # as text, because NaN != NaN; the ends first, as they nearly always differ
     if repr((a.started, a.finished)) != repr((b.started, b.finished)):
         return False
     return a.evaluations.is_copy_of(b.evaluations)
@@ -107,7 +107,7 @@ def _by_workload(rows: Iterable[TableRow]) -> dict[str, list[TableRow]]:
 
 
 def _by_entry(rows: Iterable[TableRow]) -> dict[tuple[str, str, int], TableRow]:
-    """Imported logs may hold several rows of one name: the first beside the first."""
+    """Return the rows by entry. Rows of one name, as in imported logs, are numbered in their order."""
     found: dict[tuple[str, str, int], TableRow] = {}
     for row in rows:
         nth = sum(key[:2] == (row.horizon, row.trial.label) for key in found)

@@ -31,7 +31,7 @@ def time_parts_frame(results: Results) -> pd.DataFrame:
     """Return one row per table row and known part of `TIME_PARTS`: as `memory_parts_frame`, with seconds (mean over trials whose
     clock ran through), share (of the sum of all that is known) and n (those trials).
 
-    Training is the clock of all timed results, less the data wait where that is told apart; the other two are no part of it.
+    Training is the clock of all timed results, without the data wait where that was measured separately; the other two are not included.
     """
     frame = _frame(results, _time, "seconds", "n")
     total = frame.groupby("config_id")["seconds"].transform("sum")

@@ -15,7 +15,7 @@ from optbench.analysis.contrast import Contrast, contrast
 
 @dataclass(frozen=True)
 class PassageChange:
-    """`method` and `p` stand above the contrast's own: its p does not know of censoring or of the evaluation grid."""
+    """`method` and `p` replace those of the contrast, which ignore censoring and the evaluation grid."""
 
     contrast: Contrast
     method: str

@@ -22,7 +22,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Profiles:
-    """`summary`: a row an entry, in the order given: optimizer, score, score_low, score_high, reached (workloads),
+    """`summary`: one row per entry, in the given order: optimizer, score, score_low, score_high, reached (workloads),
     workloads, speedup (geometric mean over workloads of the baseline's time over the entry's), speedup_low, speedup_high,
     speedup_bound ("", or "at most" / "at least" where budgets stand for times that were not reached),
     speedup_workloads. Bands are 95 %. `left_out`: workloads that not all entries have run. `runs`: all that count.
@@ -46,7 +46,7 @@ class _Cell:
 def profiles(
     passages: pd.DataFrame, unit: str, baseline: str, resamples: int = RESAMPLES, seed: int = 0
 ) -> Profiles | None:
-    """`passages`: a row a trial: workload, optimizer, reached, and `unit` (the time, or the budget where not reached).
+    """`passages`: one row per trial: workload, optimizer, reached, and `unit` (the time, or the budget where not reached).
 
     Trials whose time is not known are left out, and so are workloads that some entry has no time for. None if fewer
     than two workloads or entries are left. The bands are from the bootstrap over seeds, within each workload and entry.

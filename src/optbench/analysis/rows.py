@@ -58,13 +58,13 @@ class TableRow:
 
 
 def batch_size(row: TableRow) -> int | str:
-    """Samples a step; "full" as long as no trial has told how many that are."""
+    """Return the samples per step; "full" if no trial has recorded their number yet."""
     train = next((log.started.splits.get("train", 0) for log in row.logs if log.started is not None), 0)
     return row.trial.samples_a_step(train) or "full"
 
 
 def axis_values(row: TableRow) -> dict[str, Any]:
-    """By path: plain values as they are, mappings and lists as text; empty for what the axis switches off."""
+    """Return the values of the axes by path; mappings and lists as text, None where the axis disables a setting."""
     return {
         path: as_text(value) if isinstance(value, (dict, list)) else value
         for path, value in row.trial.axes.items()
@@ -72,8 +72,8 @@ def axis_values(row: TableRow) -> dict[str, Any]:
 
 
 def table_rows(results: Results) -> list[TableRow]:
-    """All rows of all timed tables. Trials of no row are superseded and left out, as are those of seeds that are not
-    planned, unless the results were read with `all_seeds`.
+    """Return all rows of all timed tables. Superseded trials are excluded, and trials of seeds that are not planned unless the
+    results were read with `all_seeds`.
 
     Without a plan (a folder of copied files) the rows are those of the logs, by file name.
     Raises `OptbenchError` if a stored trial is not readable by this version.
@@ -82,7 +82,7 @@ def table_rows(results: Results) -> list[TableRow]:
 
 
 def sweep_rows(results: Results) -> list[TableRow]:
-    """The points of all sweeps: as `table_rows`, each with `trial.point`. They are no part of a timed table."""
+    """Return the points of all sweeps, as `table_rows`, each with `trial.point`; they are in no timed table."""
     return [row for row in all_rows(results) if row.trial.point and row.trial.study is None]
 
 
@@ -96,7 +96,7 @@ def all_rows(results: Results) -> list[TableRow]:
 
 
 def comparable(rows: list[TableRow]) -> list[list[TableRow]]:
-    """One workload's rows by the budget they were given: final metrics and times compare within each."""
+    """Group the rows of a workload by budget: final metrics and times are comparable within a group only."""
     groups: list[list[TableRow]] = []
     for row in rows:
         known = next((group for group in groups if _same_budget(group[0], row)), None)
@@ -126,7 +126,7 @@ def _same_budget(a: TableRow, b: TableRow) -> bool:
 
 
 def superseded(suite: SuiteResults) -> tuple[TrialLog, ...]:
-    """Logs of configurations that the plan no longer has."""
+    """Return the logs of configurations that are no longer planned."""
     if suite.plan is None:
         return ()
     planned = {row.config_id for row in suite.plan.rows}
@@ -142,7 +142,7 @@ def seeds_not_shown(suite: SuiteResults) -> list[int]:
 
 
 def seeds_not_shown_text(suite: SuiteResults) -> str:
-    """Return a sentence about them for people; "" if there are none."""
+    """Return a sentence about these seeds; "" if there are none."""
     seeds = seeds_not_shown(suite)
     if not seeds:
         return ""
@@ -152,7 +152,7 @@ def seeds_not_shown_text(suite: SuiteResults) -> str:
 
 
 def higher_is_better(suite: SuiteResults, workload: Workload, metric: str) -> bool:
-    """As the plan says, else as a target on the metric says, else by its name (losses and errors are to be small)."""
+    """Return whether a metric is to be maximised: by the plan, else by a target, else by its name (losses and errors: no)."""
     if suite.plan is not None and metric in suite.plan.higher_is_better:
         return suite.plan.higher_is_better[metric]
     for target in workload.target:
@@ -173,7 +173,7 @@ def value_range(metric: str, ranges: Mapping[str, MetricRange]) -> tuple[float, 
 
 
 def _known_rows(suite: SuiteResults) -> tuple[TableRow, ...]:
-    """Made once a suite, as long as somebody holds it: every frame asks for them."""
+    """Return the rows of a suite, cached while the suite is referenced because every frame needs them."""
     if suite not in _MADE:
         _MADE[suite] = tuple(_suite_rows(suite))
     return _MADE[suite]

@@ -14,7 +14,7 @@ from optbench.plurals import counted
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.suite.types import Duration
 
-#: facts of a start that tell when and how it was started, not where
+#: facts of a start about its time and command, not about the machine
 _OF_THE_MOMENT = {"started_at", "command"}
 _ABSENT = "–"
 _NO_SUITE = "suite: not on the other side"
@@ -193,7 +193,7 @@ def _rows_of(suites: Iterable[SuiteResults]) -> list[TableRow]:
 
 
 def _resolved(suite: SuiteResults, other: SuiteResults) -> dict[str, Any]:
-    """Flat; a suite's only workload without its name, which is the suite's where nobody gave one."""
+    """Return the flat settings; the only workload of a suite without its name, which may be that of the suite."""
     resolved, beside = _written(suite), _written(other)
     for family in ("optimizers", "workloads"):
         if family in resolved and family in beside:

@@ -50,7 +50,7 @@ def sweep_times_frame(results: Results) -> pd.DataFrame:
 
 
 def fastest(frame: pd.DataFrame) -> pd.DataFrame:
-    """Of each entry the point with the fewest steps to target; entries of which none arrives are left out."""
+    """Return the point of each entry with the fewest steps to the target; entries that never reach it are left out."""
     known = frame.dropna(subset=["steps_to_target"])
     if known.empty:
         return known

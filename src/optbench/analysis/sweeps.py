@@ -1,4 +1,4 @@
-"""Records of a sweep -> scores over its grid, an entry and a seed at a time. Diverged points are there, as the worst outcome."""
+"""Records of a sweep -> scores over its grid, per entry and seed. Diverged points are included, as the worst outcome."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Key = tuple[tuple[str, float], ...]
 
 @dataclass(frozen=True)
 class Sweep:
-    """One entry on one workload. `scores`: a row a seed, a column a point (its place in `points`); greater is better; only seeds
+    """One entry on one workload. `scores`: one row per seed, one column per point (its index in `points`); higher is better; only seeds
     of which every point counts. `reached`: likewise, whether the first target held at some evaluation. `own`: the score of the entry as it
     is written, by seed, whether or not it lies on the grid.
     """
@@ -149,7 +149,7 @@ def _centre(suite: SuiteResults, rows: list[TableRow]) -> TableRow | None:
 
 
 def _is_extension(suite: SuiteResults, own: TableRow, keys: list[Key]) -> bool:
-    """Whether the entry's own point lies where the grid was extended to."""
+    """Return whether the entry's own point lies in the extension of the grid."""
     grids, mine = grids_of(suite), _key(own.trial.point)
     widest = dict.fromkeys(grids, (MAX_EXTENSIONS, MAX_EXTENSIONS))
     reach = {_key(point) for point in points(grids, own.trial.entry, widest, with_own=True)}
@@ -209,7 +209,7 @@ def _own_values(suite: SuiteResults, swept: TableRow, own: TableRow | None) -> d
 
 
 def _own_key(suite: SuiteResults, own: TableRow, values: dict[str, float]) -> Key | None:
-    """The entry's own place on the grid; None if it has none there."""
+    """Return the point of the entry's own values on the grid; None if it is not on the grid."""
     try:
         grid = points(grids_of(suite), own.trial.entry, with_own=True)
     except ValueError:

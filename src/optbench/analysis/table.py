@@ -39,7 +39,7 @@ GRADIENT_COLUMNS = (
     *(f"{GRADIENTS}_to_target{part}" for part in _OF_TIME),
     *(f"{GRADIENTS}_{name}" for name in ("budget", "restricted_mean")),
 )
-#: every table has these columns, what people look for first at the front; `final_<metric>` follows them
+#: columns of every table, the most important first; `final_<metric>` follows them
 COLUMNS = (
     *("suite", "workload", "horizon", "target", "optimizer", "planned", "trials", "reached"),
     *(f"{unit}_to_target{part}" for unit in ("epochs", "seconds") for part in _OF_TIME),
@@ -126,7 +126,7 @@ def comparison(results: Results) -> pd.DataFrame:
 
 
 def final_values(rows: list[TableRow], metric: str, *, higher: bool) -> pd.DataFrame:
-    """The final metric, one row per seed and one column per config_id. Worst outcomes are filled in, missing trials are NaN."""
+    """Return the final metric, one row per seed and one column per config_id, with worst outcomes imputed; missing trials are NaN."""
     worst = worst_value(rows, metric, higher=higher)
     columns = {}
     for row in rows:
@@ -150,7 +150,7 @@ def _final(log: TrialLog, estimand: str, metric: str, worst: float) -> float:
 def _final_records(
     block: list[TableRow], metric: str, *, higher: bool, variation: TuningVariation
 ) -> dict[str, Record]:
-    """By config_id: everything that does not depend on a target."""
+    """Return by config_id everything that does not depend on a target."""
     values = final_values(block, metric, higher=higher)
     within = least, greatest = value_range(metric, block[0].metric_ranges)
     independent, shared = variation.independent(values), variation.shared(block)
@@ -168,7 +168,7 @@ def _final_records(
             means = t_interval(of_studies, within=within, shared_variance=shared[row.config_id])
             final = replace(means, std=final.std)
         group = best.get(row.config_id)
-        if imputed:  # a mean of measured and filled-in values is not normal: no interval, and no praise
+        if imputed:  # a mean of measured and imputed values is not normal: no interval, not in the group
             final = replace(final, low=math.nan, high=math.nan)
             group = False if group is False else None
         record = _counts(row) | _costs(row)
@@ -213,7 +213,7 @@ def _counts(row: TableRow) -> Record:
 
 
 def memory_multiple(row: TableRow) -> float:
-    """Greatest optimizer state over parameter bytes; NaN if no trial has told."""
+    """Return the maximum of optimizer state over parameter bytes; NaN if no trial recorded it."""
     state = [
         log.finished.state_bytes / log.started.parameter_bytes
         for log in row.logs
@@ -252,7 +252,7 @@ def _costs(row: TableRow) -> Record:
 def _target_records(
     block: list[TableRow], times: pd.DataFrame, units: Sequence[str], variation: TuningVariation
 ) -> dict[str, Record]:
-    """By config_id: time to one target, in each of `units`."""
+    """Return by config_id the time to one target in each of `units`."""
     times = times[times["config_id"].isin([row.config_id for row in block])]
     fastest = _fastest(times, block, variation)
     tau = {unit: times[unit].max() for unit in UNITS}
@@ -265,7 +265,7 @@ def _target_records(
         own = {name: column[here] for name, column in columns.items()}
         record: Record = {"reached": int(own["reached"].sum())}
         group = fastest.get(row.config_id)
-        if 2 * record["reached"] <= len(here):  # no median, no praise
+        if 2 * record["reached"] <= len(here):  # no median: not in the group
             group = False if group is False else None
         record["fastest_group"] = group
         for unit in units:
@@ -280,7 +280,7 @@ def _target_records(
 def _restricted_differences(
     block: list[TableRow], times: pd.DataFrame, variation: TuningVariation
 ) -> dict[str, Record]:
-    """By config_id, against the baseline: whoever never arrived counts with the longest budget.
+    """Return by config_id the difference from the baseline; trials that did not reach the target count with the longest budget.
 
     No p where the seeds of one side share the settings of a study: the permutation test needs independent trials.
     """
@@ -308,7 +308,7 @@ def _restricted_differences(
 
 
 def _to_target(own: Mapping[str, npt.NDArray[Any]], unit: str, tau: float) -> Record:
-    """`own`: columns of the passages of one row of the table. As arrays: there are thousands of rows."""
+    """Return the time to the target of one row. `own`: the columns of its passages, as arrays because there are thousands of rows."""
     known = ~pd.isna(own[unit])
     high, there = own[unit][known], own["reached"][known].astype(bool)
     times, reached = high.tolist(), there.tolist()
@@ -331,7 +331,7 @@ def _to_target(own: Mapping[str, npt.NDArray[Any]], unit: str, tau: float) -> Re
 def _fastest(
     times: pd.DataFrame, block: list[TableRow], variation: TuningVariation
 ) -> dict[str, bool | None]:
-    """Restricted times in epochs, paired by seed, by sign-flip test; whoever never arrived gets the longest budget.
+    """Return the fastest group by sign-flip tests of restricted times, paired by seed: without the target, the longest budget.
 
     An imported log may have no epochs: then in steps, or in another unit that it has.
     """

@@ -29,7 +29,7 @@ def earlier(
 ) -> tuple[Measured, Verdict]:
     """Return by how much `row` reaches the target before `other`, and whether it does: times within the common budget, paired by seed.
 
-    A pair of which neither trial reached the target has a difference of 0 that nobody observed: "no difference" needs a time in
+    A pair of which neither trial reached the target has an unobserved difference of 0: "no difference" needs a time in
     more than half of the pairs.
     """
     restricted = passages.assign(time=passages[unit].where(passages["reached"], passages[unit].max()))

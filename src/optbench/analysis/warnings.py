@@ -16,7 +16,7 @@ from optbench.plurals import counted
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.store.attempts import disagreement
 
-#: facts of the environment that must agree within a table, with their names for people
+#: facts of the environment that must agree within a table, with their names in messages
 _FACTS = {
     "device_name": "devices",
     "torch": "torch versions",
@@ -206,7 +206,7 @@ def _gradients(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
 
 
 def _idle_rates(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
-    """Trials whose learning rate was 0 for a large part of their steps, as after a schedule that ends too early."""
+    """Yield trials whose learning rate was 0 for a large part of their steps, as after a schedule that ends too early."""
     shares: dict[str, float] = {}
     for log in _logs(rows):
         if log.evaluations:
@@ -223,7 +223,7 @@ def _idle_rates(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
 
 
 def _idle_share(steps: Sequence[int], rates: Sequence[float]) -> float:
-    """Share of the steps between two evaluations that both have a rate of 0; rates are those of the last steps before."""
+    """Return the share of the steps between two evaluations that both have a rate of 0."""
     least = _IDLE_RATE * max((rate for rate in rates if rate == rate), default=0.0)
     idle = sum(
         later - step

@@ -17,7 +17,7 @@ _FOLDER = Path(__file__).parent
 
 
 def known_tools() -> dict[str, str]:
-    """Name of every tool -> what is written for it, read from the files without importing them."""
+    """Return the description of each tool by name, read from the files without importing them."""
     found = {}
     for file in sorted(_FOLDER.glob("*.py")):
         if not file.stem.startswith("_"):
@@ -27,7 +27,7 @@ def known_tools() -> dict[str, str]:
 
 
 def exporter(tool: str) -> Any:
-    """The tool's module. Raises `OptbenchError` if there is none of this name, or if a library of it is not installed."""
+    """Return the tool's module. Raises `OptbenchError` if there is none of this name, or if a library of it is not installed."""
     known = known_tools()
     if tool not in known:
         raise OptbenchError(f"unknown tool '{tool}': {nearest(tool, known)}")

@@ -13,7 +13,7 @@ from optbench.analysis.rows import TableRow, all_rows
 from optbench.events import Evaluated
 from optbench.store import Results, TrialLog
 
-#: of `Evaluated`, what is not a series of its own
+#: fields of `Evaluated` that are not exported as series
 _NOT_SERIES = ("metrics", "step")
 
 
@@ -38,10 +38,10 @@ class Run:
     seed: int
     settings: dict[str, str | int | float | bool]
     points: tuple[Point, ...]
-    final: dict[str, float]  # estimand/metric of the test split, and sizes and seconds told at the end
+    final: dict[str, float]  # estimand/metric of the test split, and sizes and seconds recorded at the end
     status: str  # how the trial ended, or "unfinished"
     detail: str
-    started_at: float  # seconds since the epoch; 0 if nobody told
+    started_at: float  # seconds since the epoch; 0 if unknown
 
     @property
     def went_well(self) -> bool:
@@ -49,7 +49,7 @@ class Run:
 
     @property
     def digest(self) -> str:
-        """Of everything above: an export that is there already is known by it."""
+        """Return a hash of all fields, by which an existing export is recognised."""
         return hashlib.sha256(repr(self).encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 

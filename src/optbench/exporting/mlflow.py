@@ -23,7 +23,7 @@ _ENDS = {"completed": "FINISHED", "stopped": "FINISHED", "interrupted": "KILLED"
 def export(runs: Iterable[Run], output: Path) -> Written:
     """`<output>/mlflow.db`. NaN is kept as such; an infinity becomes the greatest double, as MLflow stores it.
 
-    A run is known by its trial's id: one that is there and whole is left alone, one that was cut off or whose trial has changed
+    Runs are identified by the id of their trial: complete ones are unchanged; an incomplete one, or one whose trial has changed,
     is deleted (MLflow keeps it among the deleted) and written anew. Raises `OptbenchError` if the disk refuses.
     """
     make_folder(output)

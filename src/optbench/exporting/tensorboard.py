@@ -1,4 +1,4 @@
-"""Event files for TensorBoard: a run a trial, scalars by step with training seconds as wall time, hyperparameters.
+"""Event files for TensorBoard: one run per trial, scalars by step with training seconds as wall time, hyperparameters.
 
 Scalars are float32, as TensorBoard keeps them. The bytes follow from the records alone, so a repeated export changes nothing.
 """
@@ -87,7 +87,7 @@ def _text(tag: str, text: str) -> Any:
 
 
 def _start(run: Run) -> Any:
-    """With `hparams_pb` of the library, which wants to know the time, and is told the trial's own."""
+    """Return the hyperparameters, by `hparams_pb` of the library, with the time of the trial."""
     hparams = import_module("tensorboard.plugins.hparams.summary_v2")
     data = import_module("tensorboard.plugins.hparams.plugin_data_pb2").HParamsPluginData
     summary = hparams.hparams_pb(run.settings, trial_id=run.id, start_time_secs=run.started_at)

@@ -13,12 +13,12 @@ from optbench.exporting._runs import Run, Written
 from optbench.store.files import make_folder, write_whole
 
 LIBRARIES = ("wandb",)
-#: written into a run's folder when it is whole: by this a repeated export knows it
+#: written into the folder of a complete run, by which a repeated export recognises it
 _MARK = "optbench-digest"
 
 
 def export(runs: Iterable[Run], output: Path) -> Written:
-    """`<output>/wandb/offline-run-*-<id>/`, one a trial: the suite as project, the optimizer as group, the status in the summary.
+    """`<output>/wandb/offline-run-*-<id>/`, one per trial: the suite as project, the optimizer as group, the status in the summary.
 
     Steps are W&B's own; `train_seconds` is a series as the others. A run that was cut off, or whose trial has changed, is
     written anew. Raises `OptbenchError` if the disk refuses.

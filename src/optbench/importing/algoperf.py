@@ -38,7 +38,7 @@ class Imported:
 def import_algoperf(logs: Path, targets_file: Path, results: Path, name: str | None = None) -> Imported:
     """Read a folder of submissions into the suite `name` (default: the folder's name) below `results`.
 
-    What is broken in single logs is worked around, counted and told in `findings`. Raises `OptbenchError` if there
+    Problems in single logs are repaired or skipped, and counted in `findings`. Raises `OptbenchError` if there
     is nothing to read, if the targets file is wrong, or if the store refuses.
     """
     targets = read_targets(targets_file)

@@ -59,7 +59,7 @@ def split_name(folder: str, targets: Targets) -> tuple[str, str]:
 
 
 def _submissions(logs: Path) -> list[tuple[str, Path]]:
-    """(name, folder) of everything that holds studies. Names are paths where folders' names alone do not tell apart."""
+    """Return (name, folder) of everything that contains studies. Names are paths where the folders' names are not unique."""
     found = sorted(_with_studies(logs, _DEPTH))
     rulesets = sorted({part for path in found for part in path.relative_to(logs).parts[:-1]} & _RULESETS)
     if len(rulesets) > 1:

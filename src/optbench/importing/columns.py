@@ -110,7 +110,7 @@ def map_columns(
 def _find_fields(
     columns: Sequence[str], names: Sequence[str], fields: dict[str, str], mapped: Collection[str]
 ) -> None:
-    """Add to `fields` those of `names` that have a column of their own name."""
+    """Add to `fields` those of `names` that are names of columns."""
     by_name: dict[str, str] = {}
     for column in columns:
         if column not in mapped:

@@ -11,10 +11,9 @@ Numbers = list[float | None]
 def drop_fills(numbers: dict[str, Numbers], names: Iterable[str], losses: Iterable[str]) -> None:
     """Replace NaN by None in the columns `names` of one run where it stands for a missing value.
 
-    A row may be of another kind than those that have the column: it has other columns, and none of them ever has a
-    value in the same row as this one. Or the row has a finite training loss, and the column, NaN at first, is finite
-    in a later row: training went on. Every other NaN was measured: columns that are logged together, as a loss and an
-    accuracy, become NaN together or not at all, and what is NaN stays NaN.
+    A NaN is a missing value in two cases. The row is of another kind: its columns never have a value in the same row as this
+    column. Or the row has a finite training loss, and the column is finite in a later row, so training continued. Every
+    other NaN was measured: columns that are logged together, as a loss and an accuracy, become NaN together.
     """
     columns = [name for name in dict.fromkeys(names) if name in numbers]
     with_nan = [

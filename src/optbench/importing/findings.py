@@ -1,4 +1,4 @@
-"""Count what was left out or worked around in logs."""
+"""Counts of problems in logs that were skipped or repaired."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass
 class Findings:
-    """How often each kind of trouble occurred, and the first file that had it."""
+    """Count of each kind of problem, with the first file that had it."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
@@ -24,5 +24,5 @@ class Findings:
 
 
 def short(path: Path, root: Path) -> str:
-    """How findings name a file: from where the logs are."""
+    """Return a path relative to the folder of the logs."""
     return str(path.relative_to(root))

@@ -15,7 +15,7 @@ _POINT = "point_"
 
 
 def one_run_per_trial(table: Table, findings: Findings) -> Table:
-    """Return the table with workload names that tell its trials apart; another table is returned unchanged.
+    """Return the table with workload names that distinguish its trials; other tables are returned unchanged.
 
     A workload of several suites, or with several horizons, gets the suite or the horizon in its name. Trials of sweeps
     are left out: they belong to no table of timed entries.

@@ -147,7 +147,7 @@ def _adjacent(rows: Iterable[Row]) -> list[Row]:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a run besides its evaluations."""
+    """Facts of a run besides its evaluations."""
 
     environment: dict[str, Any]
     hyperparameters: dict[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What every reader returns: a table of evaluations or of single log calls, a column per quantity."""
+"""Tables that readers return: one row per evaluation or log call, one column per quantity."""
 
 from __future__ import annotations
 

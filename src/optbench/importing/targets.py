@@ -1,4 +1,4 @@
-"""The targets file of an AlgoPerf benchmark version: what must be reached where, and which workloads are scored."""
+"""The targets file of an AlgoPerf benchmark version: targets by workload, and which workloads are scored."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Targets:
 
 
 def read_targets(path: Path) -> Targets:
-    """Read `workload_targets.json`. Raises `OptbenchError` with everything that is wrong with it."""
+    """Read `workload_targets.json`. Raises `OptbenchError` with all its errors."""
     content = _json(path)
     problems: list[Problem] = []
 
@@ -71,7 +71,7 @@ def read_targets(path: Path) -> Targets:
 
 
 def base_of(variant: str, base: tuple[str, ...]) -> str | None:
-    """The base workload whose name the variant's starts with; the longest of them."""
+    """Return the base workload with the longest name that the variant's name starts with; None if there is none."""
     fitting = [name for name in base if variant.startswith(f"{name}_")]
     return max(fitting, key=len, default=None)
 

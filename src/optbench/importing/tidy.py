@@ -51,8 +51,8 @@ class Imported:
 def import_logs(kind: str, paths: Sequence[Path], results: Path, asked: Asked) -> Imported:
     """Read logs with the reader `kind` into the suite `asked.name` (default: the first path's stem).
 
-    What is left out is counted in `findings`. Raises `OptbenchError` for columns or targets that are missing or do not
-    fit, for cells that are not numbers, if there is no evaluation at all, or if the store refuses.
+    Skipped rows are counted in `findings`. Raises `OptbenchError` for missing or unsuitable columns or targets, for cells
+    that are not numbers, and for logs without an evaluation.
     """
     targets = [parse_target(text) for text in asked.targets]
     findings = Findings()
@@ -102,10 +102,11 @@ def _course(key: Key, log: RunLog, targets: Sequence[Target], findings: Findings
 
 
 def _seeds(keys: Sequence[Key], findings: Findings) -> dict[Key, int]:
-    """Runs called by the same whole number pair up across optimizers. Names are numbered in the order of the log.
+    """Return the seeds of runs: their names if these are integers, so that they pair across optimizers, else numbers in the order
+    of the log.
 
-    Numbers that two runs of one optimizer share, as `1` and `1.0`, are names. Where no name is used by two optimizers,
-    there is nothing to pair: every optimizer's runs are numbered from 0.
+    If two runs of one optimizer have the same number, as `1` and `1.0`, names are numbered too. If no name is used by two
+    optimizers, the runs of each optimizer are numbered from 0.
     """
     names = list(dict.fromkeys(run for _, _, run in keys))
     used = {(optimizer, run) for _, optimizer, run in keys}
@@ -141,7 +142,7 @@ def _workload(
     metrics: Sequence[Metric],
     targets: tuple[Target, ...],
 ) -> tuple[ForeignWorkload, dict[str, Any]]:
-    """Return the workload and the facts that its runs share. Its metrics are those that it has a finite value of."""
+    """Return the workload and the facts that its runs share. Its metrics are those with a finite value."""
     measured = {
         (split, metric)
         for course in courses.values()

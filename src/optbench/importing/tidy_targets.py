@@ -24,7 +24,7 @@ class Asked:
 
 
 def parse_target(text: str) -> Asked:
-    """Raises `OptbenchError` for what is no target."""
+    """Parse a target. Raises `OptbenchError` for invalid text."""
     match = _FORM.fullmatch(text.replace(" ", ""))
     try:
         value = float(match["value"]) if match else math.nan
@@ -45,7 +45,7 @@ def of_workload(asked: Sequence[Asked], name: str) -> tuple[Target, ...]:
 def check_targets(
     asked: Sequence[Asked], workloads: Sequence[str], metrics: Sequence[tuple[str, str]]
 ) -> None:
-    """Raises `OptbenchError` if the log has no such workload, or no such metric on that split."""
+    """Raise `OptbenchError` for workloads or metrics that the log does not contain."""
     problems = []
     for each in asked:
         if each.workload and each.workload not in workloads:

@@ -30,7 +30,7 @@ class Run:
 
 @dataclass(frozen=True)
 class ForeignWorkload:
-    """What the runs of a workload share, as far as the log contains it."""
+    """Settings that the runs of a workload share, as far as the log contains them."""
 
     budget: Duration
     targets: tuple[Target, ...]
@@ -40,7 +40,7 @@ class ForeignWorkload:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the runs came from. `provenance` is kept in the plan, under what wrote it."""
+    """Origin of the runs. `provenance` is stored in the plan."""
 
     name: str  # of the suite in the store
     title: str
@@ -52,7 +52,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Written:
-    """How many trial files were new, already there with the same content, replaced, or moved out of the way."""
+    """Numbers of trial files that were new, unchanged, replaced, or moved to `superseded/`."""
 
     folder: Path
     new: int
@@ -64,10 +64,10 @@ class Written:
 def write(
     results: Path, source: Source, workloads: dict[str, ForeignWorkload], runs: Sequence[Run]
 ) -> Written:
-    """Store the runs, in the order in which `workloads` and `runs` come. Doing it twice changes nothing.
+    """Store the runs, in the order of `workloads` and `runs`. A second call changes nothing.
 
-    What an earlier import of the same name had and this one has not goes to `superseded/`. Raises `OptbenchError` if
-    the folder holds results that optbench measured itself, or if a name is none that a table can show.
+    Runs of an earlier import of the same name that are not in this one are moved to `superseded/`. Raises `OptbenchError`
+    if the folder contains results that optbench measured itself, or if a name is invalid.
     """
     folder = SuiteFolder.of(results, source.name)
     folder.create()

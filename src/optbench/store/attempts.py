@@ -77,7 +77,7 @@ class Calibration:
         self._of_workload[workload] = max(share, self._of_workload.get(workload, 0.0))
 
     def best(self, row: Any, workload: Any) -> float:
-        """Return the highest share of a row, or of its workload. Both must have been added."""
+        """Return the maximum share of a row, or of its workload. Both must have been added."""
         own = self._of_row[row]
         return max(own) if len(own) > 1 else self._of_workload[workload]
 

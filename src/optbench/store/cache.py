@@ -1,4 +1,4 @@
-"""What was parsed of large suites before, in the user's own cache folder: a report need not read a million lines twice.
+"""Cache of parsed records of large suites, in the user's cache folder, so that a report does not parse them again.
 
 Nothing depends on it. It may be deleted at any time, is rebuilt where it is damaged or of another version, and left alone where it
 can't be written. A file counts as known only if its name, size, times (also of its last change of any kind) and inode are what

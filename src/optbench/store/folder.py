@@ -208,7 +208,7 @@ class SuiteFolder:
         return True
 
     def set_aside(self, trial: Trial) -> Path | None:
-        """Move the trial's records out of the way, those of all attempts, so that it runs anew, and drop its checkpoint.
+        """Move the trial's records of all attempts to `superseded/`, so that it runs from scratch, and delete its checkpoint.
 
         Returns where the records are now (`superseded/`), None if there were none: nothing
         measured is ever deleted.

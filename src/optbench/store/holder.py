@@ -20,7 +20,7 @@ class Holder:
     pid: int
     host: str
     since: float  # when it took the lock, by the clock of the file system that the records are on
-    is_alive: bool | None  # None: on another machine, where nobody can tell
+    is_alive: bool | None  # None: on another machine, unknown
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -44,7 +44,7 @@ def _is_alive(pid: int, since: float) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        pass  # there is one, somebody else's: its age decides, as for any other
+        pass  # the lock of another process: its age decides, as for any other
     began = _began(pid)
     return began is None or began <= since + 2
 

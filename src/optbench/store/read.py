@@ -26,7 +26,7 @@ class SuiteResults:
     name: str
     path: Path
     plan: Plan | None
-    logs: tuple[TrialLog, ...]  # by file name; one a trial id: of several attempts the one that counts
+    logs: tuple[TrialLog, ...]  # by file name; one per trial id: of several attempts the one that counts
     warnings: tuple[Problem, ...] = ()
     all_seeds: bool = False  # show the results of seeds that are not planned
 
