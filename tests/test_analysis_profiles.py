@@ -89,7 +89,7 @@ def test_where_each_missed_another_workload_no_speedup_is_stated():
     assert math.isnan(rows.loc["Adam", "speedup"])
 
 
-def test_where_both_missed_a_workload_it_says_nothing_about_the_speedup():
+def test_the_speedup_is_unknown_where_both_missed_a_workload():
     rows = summary(TWO | {("a", "Adam"): [math.inf], ("a", "SGD"): [math.inf]})
     assert rows.loc["Adam", "speedup"] == pytest.approx(4.0)
     assert rows.loc["Adam", "speedup_workloads"] == 1

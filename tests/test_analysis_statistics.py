@@ -74,7 +74,7 @@ def test_the_sign_flip_test_is_scipys_permutation_test(n):
     assert sign_flip_p(differences) == pytest.approx(theirs.pvalue)
 
 
-def test_the_sign_flip_test_says_nothing_under_six_pairs():
+def test_the_sign_flip_test_states_nothing_under_six_pairs():
     assert math.isnan(sign_flip_p(np.ones(5)))
     assert sign_flip_p(np.ones(6)) == 2 / 2**6
 
@@ -108,7 +108,7 @@ def test_t_intervals_cover_the_truth_at_their_level(n):
 
 
 @pytest.mark.parametrize("n", [3, 5, 10])
-def test_identical_arms_differ_as_often_as_the_level_says(n):
+def test_identical_arms_differ_as_often_as_the_level(n):
     pairs = np.random.default_rng(n).normal(0.9, 0.01, (2000, 2, n))
     false = sum(paired_difference(a.tolist(), b.tolist()).p < 0.05 for a, b in pairs)
     assert within(false, 2000, 0.05)

@@ -61,7 +61,7 @@ def test_a_value_that_is_not_finite_reaches_no_target(tmp_path, bound, value):
     assert found["epochs"].tolist() == [3]
 
 
-def test_trials_frame_has_a_row_a_planned_trial_run_or_not(tmp_path):
+def test_trials_frame_has_one_row_per_planned_trial_run_or_not(tmp_path):
     found = trials_frame(results(tmp_path, a_suite(seeds=2), {("SGD", 0): reaching(3), ("SGD", 1): failed()}))
     assert found["status"].tolist() == ["completed", "failed", "not run", "not run"]
     assert found["complete"].tolist() == [True, True, False, False]
@@ -85,7 +85,7 @@ def test_evaluations_frame_has_a_row_an_evaluation(tmp_path):
 
 
 @pytest.mark.parametrize("status", ["diverged", "failed", "out_of_memory", "interrupted"])
-def test_a_trial_that_ended_before_its_first_evaluation_is_a_row_that_says_so(tmp_path, status):
+def test_a_trial_that_ended_before_its_first_evaluation_is_a_row_that_reports_it(tmp_path, status):
     lost = [started(), finished(status=status, epochs=0)]
     found = evaluations_frame(
         results(tmp_path, a_suite(seeds=1), {("SGD", 0): lost, ("Adam", 0): curve([0.5])})
@@ -104,7 +104,7 @@ def test_records_have_the_columns_of_the_metrics_also_where_no_trial_was_evaluat
     assert found["validation_accuracy"].isna().tolist() == [True]
 
 
-def test_what_only_some_trials_tell_stays_a_whole_number_and_is_empty_in_the_others(tmp_path):
+def test_what_only_some_trials_record_stays_a_whole_number_and_is_empty_in_the_others(tmp_path):
     watched = [
         started(),
         evaluated(1, 0.5, exploded_steps=3, gradient_norm=0.25),
@@ -200,7 +200,7 @@ def test_time_to_target_has_an_interval_from_six_seeds_on(tmp_path):
     assert (entry["epochs_to_target_low"], entry["epochs_to_target_high"]) == (2, 8)
 
 
-def test_units_that_an_imported_log_does_not_tell_stay_empty(tmp_path):
+def test_units_that_an_imported_log_does_not_contain_stay_empty(tmp_path):
     unknown = {"samples": math.nan, "train_seconds": math.nan, "cpu_seconds": math.nan}
     events = [started(), evaluated(1, 0.5, **unknown), evaluated(2, 0.95, **unknown), finished(0.95)]
     found = results(tmp_path, a_suite(labels=["SGD"], seeds=1), {("SGD", 0): events})
@@ -321,7 +321,7 @@ def test_no_p_value_of_a_difference_contradicts_the_group(tmp_path):
     assert not table["best_group"].eq(False).any()
 
 
-def test_entries_of_one_configuration_are_never_told_apart(tmp_path):
+def test_entries_of_one_configuration_are_never_distinguished(tmp_path):
     events = {
         (label, seed): reaching(3 + seed, 0.9 + seed / 100) for label in ("A", "B") for seed in range(6)
     }
@@ -332,7 +332,7 @@ def test_entries_of_one_configuration_are_never_told_apart(tmp_path):
     assert row(table, "B")["difference_p"] == 1
 
 
-def test_the_faster_of_two_is_told_apart_from_six_seeds_on(tmp_path):
+def test_the_faster_of_two_is_distinguished_from_six_seeds_on(tmp_path):
     for seeds, expected in ((5, [pd.NA, pd.NA]), (6, [True, False])):
         events = {("SGD", seed): reaching(3) for seed in range(seeds)}
         events |= {("Adam", seed): reaching(6) for seed in range(seeds)}
@@ -428,7 +428,7 @@ def test_a_clean_comparison_has_no_warning(tmp_path):
 @pytest.mark.parametrize(
     ("seeds", "words"), [(1, "only one seed: no difference can be tested"), (3, "preliminary: 3 seeds")]
 )
-def test_few_seeds_are_said_plainly(tmp_path, seeds, words):
+def test_few_seeds_are_reported_plainly(tmp_path, seeds, words):
     events = {(label, seed): reaching(3) for label in ("SGD", "Adam") for seed in range(seeds)}
     assert words in message(results(tmp_path, a_suite(seeds=seeds), events), "seeds")
 

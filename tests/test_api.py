@@ -152,7 +152,7 @@ def test_a_class_of_a_script_is_compared(tmp_path: Path) -> None:
     assert "from torch import optim as o" in copied or "import torch.optim as o" in copied
 
 
-def test_what_cannot_be_copied_says_what_to_do(tmp_path: Path) -> None:
+def test_what_cannot_be_copied_states_what_to_do(tmp_path: Path) -> None:
     class Local(torch.optim.SGD):
         pass
 

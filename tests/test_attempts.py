@@ -91,7 +91,7 @@ def test_threads_that_waited_for_a_processor_disturb_also_where_all_trials_were_
 
 
 @pytest.mark.parametrize("facts", [{"device": "cuda"}, {"host": "elsewhere", "device_name": "alone"}])
-def test_a_share_says_nothing_on_a_gpu_or_without_another_trial_of_that_machine(tmp_path, facts):
+def test_a_share_is_unknown_on_a_gpu_or_without_another_trial_of_that_machine(tmp_path, facts):
     suite = a_suite()
     given = {(label, seed): events(CALM) for label in ("SGD", "Adam") for seed in range(3)}
     write(tmp_path, suite, given | {("SGD", 0): events(DISTURBED, **facts)})
@@ -106,7 +106,7 @@ def test_attempts_of_one_machine_agree_and_one_that_does_not_is_named(tmp_path):
     assert disagreement(elsewhere) == ""
 
 
-def test_the_analysis_tells_the_attempt_that_counts_and_how_many_there_were(tmp_path):
+def test_the_analysis_states_the_attempt_that_counts_and_how_many_there_were(tmp_path):
     frame = trials_frame(read([results(tmp_path, events(CALM))]))
     row = frame[(frame["optimizer"] == "SGD") & (frame["seed"] == 0)].iloc[0]
     assert (row["attempt"], row["attempts"], row["disturbed"]) == (2, 2, False)
@@ -114,7 +114,7 @@ def test_the_analysis_tells_the_attempt_that_counts_and_how_many_there_were(tmp_
     assert len(frame) == 6
 
 
-def test_a_report_says_what_was_run_again_what_stayed_disturbed_and_what_cannot_be_repeated(tmp_path):
+def test_a_report_states_what_was_run_again_what_stayed_disturbed_and_what_cannot_be_repeated(tmp_path):
     calm = render(read([results(tmp_path / "calm", events(CALM))]), "markdown")
     assert "1 trial was disturbed by other load and rerun: it was undisturbed in a rerun" in calm
     noisy = render(read([results(tmp_path / "noisy")]), "markdown")

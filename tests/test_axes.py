@@ -161,7 +161,7 @@ def test_the_command_line_sets_axes_and_what_they_start_from(tmp_path: Path) -> 
     assert [(trial.batch_size, trial.workload.accumulate) for trial in made] == [(8, 2)]
 
 
-def test_tables_have_a_row_a_cell_with_the_axes_as_columns(tmp_path: Path) -> None:
+def test_tables_have_one_row_per_cell_with_the_axes_as_columns(tmp_path: Path) -> None:
     suite = {**TINY, "axes": {**AXES, "clip": [None, {"norm": 1}]}}
     (tmp_path / "which.yaml").write_text(yaml.safe_dump(suite, sort_keys=False))
     done = optbench("run", "which.yaml", "--device", "cpu", "--threads", "1", cwd=tmp_path)

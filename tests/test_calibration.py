@@ -138,7 +138,7 @@ def test_the_permutation_test_of_restricted_means_keeps_its_rate(n: int) -> None
 
 
 @pytest.mark.parametrize("n", SEEDS)
-def test_power_is_what_the_plan_says(n: int, record_property: pytest.RecordProperty) -> None:
+def test_power_is_that_of_the_plan(n: int, record_property: pytest.RecordProperty) -> None:
     """And it is reported: seen at 3, 5 and 10 seeds for a true difference of one and of two standard deviations."""
     for effect in (1.0, 2.0):
         a, b = draws(n, correlation=0.5, seed=2)

@@ -148,7 +148,7 @@ def test_image_settings_are_refused_for_vectors(tmp_path: Path) -> None:
     assert sum("found data of shape (5,)" in line for line in lines) == 4
 
 
-def test_models_are_built_where_the_source_says_too_little(tmp_path: Path) -> None:
+def test_models_are_built_where_their_source_is_not_enough(tmp_path: Path) -> None:
     vectors = "workload.data={name: synthetic, shape: [5]}"
     (message,) = at(tmp_path, vectors, "workload.model=small_cnn")
     assert "small_cnn needs images" in message
@@ -162,7 +162,7 @@ def test_models_are_built_where_the_source_says_too_little(tmp_path: Path) -> No
     assert "unexpected keyword argument 'bais'" in message
 
 
-def test_all_models_are_built_if_asked_for(tmp_path: Path) -> None:
+def test_all_models_are_built_if_requested(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(HEAD + "  A: adam\n")
     loaded = load(path, ["workload.model={name: small_cnn, width: -1}"])

@@ -99,7 +99,7 @@ def test_report_renders_every_format_to_a_file(format: str, ran: Path) -> None:
     assert "Adam" in (ran / "out" / format).read_text()
 
 
-def test_set_overrides_and_runs_changed_trials_anew(ran: Path) -> None:
+def test_set_overrides_and_runs_changed_trials_again(ran: Path) -> None:
     done = optbench(
         "run", "tiny.yaml", "--set", "workload.budget.epochs=1", "--seeds", "1", "--results", "other", cwd=ran
     )
@@ -120,7 +120,7 @@ def test_only_runs_one_entry_and_json_prints_events(ran: Path) -> None:
     ]
 
 
-def test_dry_run_says_what_would_run_and_writes_nothing(tmp_path: Path) -> None:
+def test_dry_run_states_what_would_run_and_writes_nothing(tmp_path: Path) -> None:
     done = optbench("run", suite(tmp_path), "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "4 trials (2 optimizers x 2 seeds)" in done.stdout
@@ -160,7 +160,7 @@ class Raises(torch.optim.SGD):
 """
 
 
-def test_faults_are_results_and_the_suite_goes_on(tmp_path: Path) -> None:
+def test_faults_are_results_and_the_suite_continues(tmp_path: Path) -> None:
     (tmp_path / "faulty.py").write_text(FAULTY)
     text = (
         SUITE.replace("seeds: 2", "seeds: 1")
@@ -194,7 +194,7 @@ def endless(folder: Path) -> Run:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_stops_cleanly_keeps_everything_and_says_how_to_go_on(
+def test_a_signal_stops_cleanly_keeps_everything_and_states_how_to_continue(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
     stopped = endless(tmp_path)
@@ -207,7 +207,7 @@ def test_a_signal_stops_cleanly_keeps_everything_and_says_how_to_go_on(
     assert len(list((tmp_path / "results/tiny/checkpoints").glob("*.pt"))) == 1
 
 
-def test_a_second_run_on_the_same_folder_says_who_holds_it(tmp_path: Path) -> None:
+def test_a_second_run_on_the_same_folder_states_who_holds_it(tmp_path: Path) -> None:
     first = endless(tmp_path)
     try:
         second = optbench("run", "tiny.yaml", cwd=tmp_path)
@@ -282,7 +282,7 @@ def test_bad_input_ends_with_code_two_and_no_traceback(
     assert "Traceback" not in done.stderr
 
 
-def test_a_read_only_results_folder_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+def test_a_read_only_results_folder_is_an_error_that_states_what_to_do(tmp_path: Path) -> None:
     blocked = tmp_path / "blocked"
     blocked.write_text("a file where a folder should be")
     done = optbench("run", suite(tmp_path), "--results", blocked, cwd=tmp_path)

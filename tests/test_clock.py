@@ -49,5 +49,5 @@ def test_time_without_a_processor_is_counted():
     assert 0.2 < queued <= 1.5
 
 
-def test_where_the_processor_is_not_what_is_timed_nothing_is_told():
+def test_where_the_processor_is_not_what_is_timed_nothing_is_reported():
     assert Clock(torch.device("meta")).queued_seconds is None

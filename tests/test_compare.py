@@ -308,7 +308,7 @@ def test_an_optimizer_that_one_side_lacks_is_one_change_of_the_suite(tmp_path: P
     ]
 
 
-def test_a_side_on_which_nothing_ran_is_said_to_have_no_values(tmp_path: Path) -> None:
+def test_a_side_on_which_nothing_ran_is_reported_to_have_no_values(tmp_path: Path) -> None:
     results(tmp_path / "a")
     write(tmp_path / "b", a_suite(seeds=SEEDS), {})
     said = command(tmp_path / "a", tmp_path / "b")
@@ -425,7 +425,7 @@ def test_every_format_lives_with_hostile_labels(tmp_path: Path, format: str) -> 
         (["a", "b", "--format", "jsn"], "did you mean 'json'?"),
     ],
 )
-def test_bad_input_is_told_with_its_place(tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_bad_input_is_reported_with_its_place(tmp_path: Path, arguments: list[str], said: str) -> None:
     results(tmp_path / "a", (1.0,))
     results(tmp_path / "b", (1.0,))
     (tmp_path / "empty").mkdir()

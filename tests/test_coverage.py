@@ -88,7 +88,7 @@ def test_the_variants_table_is_that_of_the_results() -> None:
         assert re.search(rf"^\| {re.escape(label)} \|.*\| {unit} \| {time}0? \|", report, re.MULTILINE), label
 
 
-def test_faults_and_checks_are_as_many_as_it_says() -> None:
+def test_the_numbers_of_faults_and_checks_are_those_of_the_page() -> None:
     assert f"| {len(FAULTS)} deliberate faults caught by name" in TEXT
     assert f"runs {len(CHECKS)} checks" in TEXT
 

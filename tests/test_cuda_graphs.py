@@ -176,7 +176,7 @@ def test_on_captures_after_the_warm_up_without_measuring(tmp_path: Path, graphs:
     assert graphs[0].replays == 10 - WARM_STEPS
 
 
-def test_a_trial_that_was_captured_goes_on_exactly_from_its_checkpoint(
+def test_a_trial_that_was_captured_continues_exactly_from_its_checkpoint(
     tmp_path: Path, graphs: list[Calls]
 ) -> None:
     (trial,) = trials(tmp_path, optimizers={"SGD": SGD}, workload=IMAGES)
@@ -261,7 +261,7 @@ def test_a_step_that_draws_on_the_host_is_not_captured(
 
 
 @pytest.mark.parametrize(("times", "scope"), [(1, "gradients"), (2, "none")])
-def test_what_cannot_be_captured_is_run_as_written_and_says_why(
+def test_what_cannot_be_captured_is_run_as_written_and_states_the_reason(
     times: int, scope: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, Refuses)
@@ -300,7 +300,7 @@ def test_an_optimizer_that_moves_the_parameters_ends_the_replays(
         ({"workload": {"model": {"name": "net.py:Net"}}}, "may differ from step to step"),
     ],
 )
-def test_what_is_never_captured_says_why(
+def test_what_is_never_captured_states_the_reason(
     changes: dict[str, Any], reason: str, tmp_path: Path, graphs: list[Calls]
 ) -> None:
     (tmp_path / "net.py").write_text(
@@ -314,7 +314,7 @@ def test_what_is_never_captured_says_why(
     assert graphs[0].captures == 0
 
 
-def test_on_a_cpu_nobody_asks_but_who_says_on(tmp_path: Path) -> None:
+def test_on_a_cpu_only_the_setting_on_captures(tmp_path: Path) -> None:
     (trial,) = trials(tmp_path)
     assert finished(run(trial, tmp_path)).captured == ""
     end = finished(run(trial.model_copy(update={"cuda_graph": "on"}), tmp_path))
@@ -472,7 +472,7 @@ def row(label: str, captured: str, note: str = "") -> Any:
     return SimpleNamespace(trial=SimpleNamespace(label=label), logs=[log, SimpleNamespace(finished=None)])
 
 
-def test_the_report_says_what_was_captured_and_warns_of_a_mix() -> None:
+def test_the_report_states_what_was_captured_and_warns_of_a_mix() -> None:
     rows = [
         row("SGD", "gradients", "its rate"),
         row("Adam", "step"),
@@ -576,7 +576,7 @@ def test_a_capture_runs_its_action_once_and_replays_give_the_same_tensors(driver
     assert driver.calls.count("capture into pool 1 on side 1, thread_local") == 2  # they share their memory
 
 
-def test_a_failed_capture_gives_its_memory_back_and_the_next_begins_anew(driver: Driver) -> None:
+def test_a_failed_capture_gives_its_memory_back_and_the_next_begins_again(driver: Driver) -> None:
     graphs = graphs_module.CudaGraphs(torch.device("cuda", 1))
 
     def refused() -> None:

@@ -71,7 +71,7 @@ def test_an_unfinished_seed_is_missing_not_lost(tmp_path):
     assert found["lost"].tolist() == [0, 0, 0]
 
 
-def test_every_series_is_told_once_and_empty_ones_are_left_out(tmp_path):
+def test_every_series_is_reported_once_and_empty_ones_are_left_out(tmp_path):
     events = [started(), evaluated(1, 0.5, gradient_norm=2.0), finished(epochs=1)]
     found = frame(tmp_path, {("SGD", 0): events})
     assert set(zip(found["metric"], found["split"], strict=True)) == {

@@ -65,7 +65,7 @@ def test_without_val_a_test_split_is_carved_too(tmp_path: Path) -> None:
     assert len(np.unique(together.reshape(30, -1), axis=0)) == 30
 
 
-def test_with_val_and_test_each_is_what_it_says(tmp_path: Path) -> None:
+def test_with_val_and_test_each_is_what_it_states(tmp_path: Path) -> None:
     assert sizes(load(grow(tmp_path / "animals", train=5, val=2, test=3))) == (15, 6, 9)
 
 
@@ -335,7 +335,7 @@ def test_the_cache_is_for_others_to_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_are_turned_as_their_exif_orientation_says(
+def test_pictures_are_rotated_by_their_exif_orientation(
     tmp_path: Path, suffix: str, orientation: int
 ) -> None:
     upright = np.zeros((24, 16, 3), np.uint8)

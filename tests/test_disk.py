@@ -87,7 +87,7 @@ def test_a_checkpoint_that_does_not_fit_stops_the_run_before_damage(
     assert measured(disk) == measured(tmp_path / "whole")
 
 
-def test_a_disk_that_fills_up_meanwhile_loses_no_record(
+def test_a_disk_that_fills_up_loses_no_record(
     tmp_path: Path, small_disk: Callable[..., Path]
 ) -> None:
     disk = small_disk(4)
@@ -113,7 +113,7 @@ def test_a_disk_that_fills_up_meanwhile_loses_no_record(
 
 
 @pytest.mark.parametrize("state", ["full", "read-only"])
-def test_a_disk_that_takes_nothing_is_told_before_anything_runs(
+def test_a_full_disk_is_reported_before_anything_runs(
     state: str, tmp_path: Path, small_disk: Callable[..., Path]
 ) -> None:
     disk = small_disk(1)
@@ -255,7 +255,7 @@ def test_a_checkpoint_with_changed_bytes_is_used_exactly_or_not_at_all(seed: int
     assert all(record in whole for record in again.values())
 
 
-def test_a_checkpoint_of_the_wrong_shape_means_starting_anew(tmp_path: Path) -> None:
+def test_a_checkpoint_of_the_wrong_shape_means_starting_again(tmp_path: Path) -> None:
     (trial,) = trials(tmp_path)
     whole = [untimed(event) for event in run(trial, tmp_path)]
     path = tmp_path / "trial.pt"

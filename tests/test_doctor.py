@@ -33,7 +33,7 @@ def test_a_healthy_machine_is_ready_and_stays_as_it_was(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_would_fail_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_what_would_fail_is_reported_with_what_to_do(tmp_path: Path) -> None:
     blocked = tmp_path / "blocked"
     blocked.write_text("no folder")
     done = optbench("doctor", "--results", blocked / "x", "--device", "cuda:7", cwd=tmp_path)
@@ -43,7 +43,7 @@ def test_what_would_fail_is_told_with_what_to_do(tmp_path: Path) -> None:
     assert "2 problems to fix" in done.stdout
 
 
-def test_missing_and_old_packages_are_told_with_the_command_that_helps(
+def test_missing_and_old_packages_are_reported_with_the_command_that_helps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     real = importlib.metadata.version

@@ -85,7 +85,7 @@ def test_stopping_every_few_steps_changes_no_record(case: str, polls: int, tmp_p
 
 
 @pytest.mark.parametrize("killed_at", range(1, 7))
-def test_a_generator_dropped_after_any_record_goes_on_exactly(killed_at: int, tmp_path: Path) -> None:
+def test_a_generator_dropped_after_any_record_continues_exactly(killed_at: int, tmp_path: Path) -> None:
     trial = the_trial(tmp_path, "adam with everything")
     whole = records(run(trial, tmp_path))
     checkpoint = tmp_path / "trial.pt"
@@ -109,7 +109,7 @@ def test_no_record_is_behind_a_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a checkpoint", b"PK\x03\x04 cut off"])
-def test_a_damaged_checkpoint_means_starting_anew(damage: bytes, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_means_starting_again(damage: bytes, tmp_path: Path) -> None:
     trial = the_trial(tmp_path, "sgd")
     whole = records(run(trial, tmp_path))
     (tmp_path / "trial.pt").write_bytes(damage)

@@ -129,7 +129,7 @@ def test_the_best_weights_are_tested_as_if_training_had_ended_there(tmp_path: Pa
     assert ends[False]["last"] != ends[False]["best_validation"]
 
 
-def test_a_diverging_trial_says_at_which_step(tmp_path: Path) -> None:
+def test_a_diverging_trial_states_at_which_step(tmp_path: Path) -> None:
     end = finished(run(only(tmp_path, {"use": "torch.optim.SGD", "lr": 1e9}), tmp_path))
     assert end.status == "diverged"
     assert "at step" in end.detail
@@ -217,7 +217,7 @@ def test_a_learning_rate_of_zero_is_no_fault(tmp_path: Path) -> None:
     assert end.status == "completed"
 
 
-def test_out_of_memory_is_told_with_its_sizes(tmp_path: Path) -> None:
+def test_out_of_memory_is_reported_with_its_sizes(tmp_path: Path) -> None:
     plugin(
         tmp_path,
         """

@@ -86,7 +86,7 @@ def test_tools_are_found_by_their_files() -> None:
 @pytest.mark.parametrize(
     ("tool", "library"), [*((tool, tool) for tool in TOOLS), ("mlflow", "sqlalchemy")], ids=str
 )
-def test_a_missing_library_is_told_with_what_to_install(
+def test_a_missing_library_is_reported_with_what_to_install(
     tool: str, library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = importlib.import_module
@@ -254,7 +254,7 @@ def wandb_records(file: Path) -> Iterator[Any]:
             parts = b""
 
 
-def test_what_a_killed_export_left_is_written_anew(folder: Path, tmp_path: Path) -> None:
+def test_what_a_killed_export_left_is_written_again(folder: Path, tmp_path: Path) -> None:
     needs("tensorboard")
     output = tmp_path / "out"
     export("tensorboard", folder, output)
@@ -265,7 +265,7 @@ def test_what_a_killed_export_left_is_written_anew(folder: Path, tmp_path: Path)
     assert file.read_bytes() == whole
 
 
-def test_a_wandb_run_without_its_mark_is_written_anew(folder: Path, tmp_path: Path) -> None:
+def test_a_wandb_run_without_its_mark_is_written_again(folder: Path, tmp_path: Path) -> None:
     needs("wandb")
     output = tmp_path / "out"
     export("wandb", folder, output)
@@ -274,7 +274,7 @@ def test_a_wandb_run_without_its_mark_is_written_anew(folder: Path, tmp_path: Pa
     assert len(list(output.rglob("*.wandb"))) == 4
 
 
-def test_a_file_in_the_place_of_the_folder_is_told(folder: Path, tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_the_folder_is_reported(folder: Path, tmp_path: Path) -> None:
     needs("tensorboard")
     (tmp_path / "file").touch()
     with pytest.raises(OptbenchError, match="expected a folder"):

@@ -130,7 +130,7 @@ def test_copies_are_found_without_making_events():
 
 
 @pytest.mark.parametrize("bound", ["at_least", "at_most"])
-def test_the_first_evaluation_at_which_a_target_holds_is_the_first_that_says_so(bound):
+def test_the_first_evaluation_at_which_a_target_holds_is_the_first_that_reports_it(bound):
     draw = random.Random(1)
     target = Target.model_validate({"metric": "accuracy", bound: 0.5})
     for length in range(8):

@@ -264,7 +264,7 @@ def test_a_daemon_of_a_trial_ends_with_a_run_that_is_killed(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("megabytes", [200, 700])
-def test_too_little_memory_for_pytorch_is_one_line_that_says_so(megabytes: int, tmp_path: Path) -> None:
+def test_too_little_memory_for_pytorch_is_one_line_that_reports_it(megabytes: int, tmp_path: Path) -> None:
     suite = a_suite(tmp_path, {"SGD": "torch.optim.SGD"})
     line = f"ulimit -v {megabytes * 1000}; exec {sys.executable} -m optbench run {suite}"
     done = subprocess.run(["bash", "-c", line], cwd=tmp_path, text=True, capture_output=True, check=False)

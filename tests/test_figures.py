@@ -90,7 +90,7 @@ def test_nothing_is_drawn_of_nothing(tmp_path):
     assert not of(read([tmp_path]))
 
 
-def test_a_target_that_nobody_met_has_no_survival_curve(tmp_path):
+def test_a_target_that_no_one_met_has_no_survival_curve(tmp_path):
     assert "survival" not in of(results(tmp_path, {("SGD", 0): curve([0.5] * 4)}, 1))
 
 
@@ -194,7 +194,7 @@ def test_an_imported_leaderboard_has_figures_of_what_its_logs_tell(tmp_path):
     assert "3 seeds" in said(found["survival-mnist"])
 
 
-def test_figures_say_seeds_bands_and_who_did_not_arrive(tmp_path):
+def test_figures_state_seeds_bands_and_who_did_not_arrive(tmp_path):
     events = {("SGD", s): reaching(3) for s in range(4)} | {("SGD", 4): curve([0.5] * 10)}
     found = of(results(tmp_path, events))
     curves = said(found["curves-accuracy"])
@@ -205,14 +205,14 @@ def test_figures_say_seeds_bands_and_who_did_not_arrive(tmp_path):
     assert "(5 seeds)" in said(found["finals"])
 
 
-def test_seeds_that_diverged_are_told_of_and_their_worst_is_no_dot(tmp_path):
+def test_seeds_that_diverged_are_reported_without_a_dot(tmp_path):
     events = {("Half", s): reaching(3) for s in range(3)} | {("Half", s): diverged() for s in (3, 4)}
     found = of(results(tmp_path, events | {("SGD", s): reaching(2) for s in range(5)}))
     assert "Half 2 of 5" in said(found["curves-accuracy"])
     assert "2 of 5 diverged" in said(found["finals"])
 
 
-def test_only_what_can_be_told_apart_is_marked(tmp_path):
+def test_only_what_can_be_distinguished_is_marked(tmp_path):
     tied = {(label, s): reaching(3, 0.9 + s / 100) for label in ("SGD", "Adam") for s in range(5)}
     assert "No entry is significantly worse" in said(of(results(tmp_path / "tied", tied))["finals"])
     apart = {("SGD", s): reaching(3, 0.9 + (s * 7 % 5) / 1000) for s in range(5)}

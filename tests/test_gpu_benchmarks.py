@@ -36,7 +36,7 @@ def test_every_topic_gives_its_figures(topic: str, place: gpu.Place) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_it_says_so_and_fails(tmp_path: Path) -> None:
+def test_without_a_gpu_the_benchmark_fails_with_a_message(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "benchmarks.gpu", "--output", str(tmp_path / "out")]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1

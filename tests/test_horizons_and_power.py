@@ -69,7 +69,7 @@ def test_a_horizon_is_the_same_trial_as_that_budget_alone(tmp_path: Path) -> Non
         ("[5 seconds, 6 seconds]", "found seconds"),
     ],
 )
-def test_mistakes_in_horizons_are_told(tmp_path: Path, wrong: str, message: str) -> None:
+def test_mistakes_in_horizons_are_reported(tmp_path: Path, wrong: str, message: str) -> None:
     with pytest.raises(OptbenchError, match=rf"s.yaml:2:11: horizons: .*{message}"):
         trials(tmp_path, SUITE.replace("[20 epochs, 5 epochs]", wrong))
 
@@ -93,7 +93,7 @@ def rising(label: str, length: float, seed: int) -> float | None:
     return start + 0.0015 * length + 0.012 * (seed - 2) + own
 
 
-def test_the_shortest_horizon_whose_final_metric_meets_the_target_is_told(tmp_path: Path) -> None:
+def test_the_shortest_horizon_whose_final_metric_meets_the_target_is_reported(tmp_path: Path) -> None:
     found = horizons_frame(with_horizons(tmp_path, rising))
     shortest = found[found["shortest"]].set_index("optimizer")["horizon"].to_dict()
     assert shortest == {"A": "40 epochs"}  # 0.875, 0.89, 0.92; B ends at 0.86
@@ -108,7 +108,7 @@ def test_a_diverged_seed_is_never_sure(tmp_path: Path) -> None:
     assert not found["meets"].any()
 
 
-def test_groups_never_compare_across_horizons_and_a_warning_says_so(tmp_path: Path) -> None:
+def test_groups_never_compare_across_horizons_and_a_warning_reports_it(tmp_path: Path) -> None:
     found = with_horizons(tmp_path, rising)
     table = comparison(found)
     assert len(table) == 6

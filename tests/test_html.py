@@ -156,7 +156,7 @@ def test_a_sweep_over_two_hyperparameters_is_a_map_an_entry_with_intervals_and_f
     assert "2 seeds" in found[0]["note"]
 
 
-def test_trials_of_a_sweep_that_failed_are_told_where_failures_are(tmp_path):
+def test_failed_trials_of_a_sweep_are_listed_with_the_failures(tmp_path):
     swept_twice(tmp_path)
     words = " ".join(Document(render(read([tmp_path / "results"]), "html")).words().split())
     assert "4 of 24 trials did not complete (4 diverged)" in words
@@ -256,7 +256,7 @@ def test_censored_seeds_are_counted_in_the_survival_figure(tmp_path):
     assert line["steps"]
 
 
-def test_failures_are_told_with_their_last_lines_and_have_no_dot(tmp_path):
+def test_failures_are_reported_with_their_last_lines_and_have_no_dot(tmp_path):
     long = "\n".join(f"line {number}" for number in range(100))
     broken = [started(), finished(status="failed", epochs=0, detail=long)]
     events = {("SGD", 0): reaching(3), ("SGD", 1): diverged(), ("SGD", 2): broken, ("Adam", 0): failed()}
@@ -273,7 +273,7 @@ def test_failures_are_told_with_their_last_lines_and_have_no_dot(tmp_path):
     ]
 
 
-def test_only_entries_that_can_be_told_apart_are_marked(tmp_path):
+def test_only_entries_that_can_be_distinguished_are_marked(tmp_path):
     apart = {
         (label, seed): reaching(3, value + seed * step % 5 / 1000)
         for label, value, step in (("SGD", 0.9, 1), ("Adam", 0.95, 2), ("AdamW", 0.95, 3))
@@ -307,7 +307,7 @@ def noisy(labels, seeds: int, evaluations: int) -> dict:
     }
 
 
-def test_long_curves_are_thinned_and_say_so(tmp_path, monkeypatch):
+def test_long_curves_are_thinned_and_report_it(tmp_path, monkeypatch):
     assert "extremes kept" not in page(tmp_path / "short")
     monkeypatch.setattr("optbench.report.page.plots.NUMBERS", 1000)
     text = page(tmp_path / "long", ("SGD",), 2, noisy(("SGD",), 2, 300))
@@ -322,7 +322,7 @@ def test_forty_optimizers_of_ten_seeds_stay_under_two_megabytes(tmp_path):
     assert len(text.encode()) < 2_000_000
 
 
-def test_thinning_keeps_ends_extremes_and_what_it_is_told():
+def test_thinning_keeps_ends_extremes_and_given_points():
     values = np.sin(np.arange(1000.0) / 7)
     values[333] = 9.0
     places = kept(values, 50, always=[501])

@@ -167,7 +167,7 @@ class Own(torch.optim.SGD):
         (lambda p: torch.optim.Adam(p, lr=torch.tensor(0.1)), "is already a tensor"),
     ],
 )
-def test_what_cannot_be_compiled_says_why(make: Any, reason: str) -> None:
+def test_what_cannot_be_compiled_states_the_reason(make: Any, reason: str) -> None:
     with pytest.raises(NotCompilable, match=reason):
         CompiledStep(make(parameters()))
 

@@ -113,7 +113,7 @@ def test_results_that_optbench_measured_are_never_mixed_with_imported_ones(tmp_p
 # --- folders
 
 
-def test_frameworks_are_told_from_workloads_by_the_targets_file(tmp_path, logs):
+def test_frameworks_are_distinguished_from_workloads_by_the_targets_file(tmp_path, logs):
     trial(logs, "adam", 0, "mnist_wide_pytorch", 1, reaching(10.0))
     trial(logs, "adam", 0, "wmt", 1, reaching(20.0))
     do_import(tmp_path)
@@ -151,14 +151,14 @@ def test_rulesets_are_never_mixed(tmp_path, logs):
         do_import(tmp_path)
 
 
-def test_a_study_that_lacks_a_workload_is_told(tmp_path, logs):
+def test_a_study_that_lacks_a_workload_is_reported(tmp_path, logs):
     trial(logs, "adam", 0, "mnist_jax", 1, reaching(10.0))
     trial(logs, "adam", 0, "wmt_jax", 1, reaching(10.0))
     trial(logs, "adam", 1, "mnist_jax", 1, reaching(10.0))
     assert "adam wmt: not in study 1" in " ".join(do_import(tmp_path).findings)
 
 
-def test_workloads_without_a_target_are_left_out_and_told(tmp_path, logs):
+def test_workloads_without_a_target_are_left_out_and_reported(tmp_path, logs):
     trial(logs, "adam", 0, "mnist_jax", 1, NEVER)
     trial(logs, "adam", 0, "finewebedu_lm_jax", 1, NEVER)
     found = do_import(tmp_path)
@@ -167,7 +167,7 @@ def test_workloads_without_a_target_are_left_out_and_told(tmp_path, logs):
 
 
 @pytest.mark.parametrize("make", ["nothing", "file", "empty", "foreign"])
-def test_a_folder_without_logs_is_an_error_that_says_what_was_expected(tmp_path, logs, make):
+def test_a_folder_without_logs_is_an_error_that_states_what_was_expected(tmp_path, logs, make):
     if make == "file":
         logs.write_text("")
     elif make != "nothing":
@@ -271,7 +271,7 @@ def test_a_header_repeated_after_a_restart_may_change_the_columns(tmp_path, logs
         HEADER + "\n1,2",
     ],
 )
-def test_logs_without_an_evaluation_count_as_never_reached_and_are_told(tmp_path, logs, content):
+def test_logs_without_an_evaluation_count_as_never_reached_and_are_reported(tmp_path, logs, content):
     trial(logs, "adam", 0, "mnist_jax", 1, content, {})
     found = do_import(tmp_path)
     assert "target not reached (1; first: adam/study_0" in " ".join(found.findings)
@@ -360,7 +360,7 @@ def test_a_variant_belongs_to_the_longest_base_its_name_starts_with(tmp_path):
         (one(target_metric_name="loss", validation_target_value=1, target_metric_goal="up"), "'minimize' or"),
     ],
 )
-def test_a_wrong_targets_file_says_what_is_wrong(tmp_path, changes, message):
+def test_a_wrong_targets_file_states_what_is_wrong(tmp_path, changes, message):
     with pytest.raises(OptbenchError, match=message):
         targets(tmp_path, **changes)
 

@@ -84,7 +84,7 @@ def test_several_workloads_each_with_a_target_of_its_own(tmp_path):
     assert reached.to_dict() == {("a", "Adam"): 1, ("a", "SGD"): 0, ("b", "Adam"): 0, ("b", "SGD"): 1}
 
 
-def test_percent_becomes_fractions_when_told_and_is_refused_when_not(tmp_path):
+def test_percent_becomes_fractions_with_the_option_and_is_refused_without(tmp_path):
     log = LOG.replace("0.95", "95").replace("0.5", "50").replace("0.4", "40").replace("0.6", "60")
     with pytest.raises(OptbenchError, match="--percent"):
         do_import(tmp_path, log)
@@ -130,7 +130,7 @@ def test_without_steps_evaluations_are_numbered_by_their_clock_and_repeats_repla
     assert found.evaluations[1].metrics["validation"]["accuracy"] == 0.7
 
 
-def test_lines_of_training_between_evaluations_are_left_out_and_told(tmp_path):
+def test_lines_of_training_between_evaluations_are_left_out_and_reported(tmp_path):
     found = do_import(tmp_path, LOG + "SGD,0,3,\n")
     assert found.evaluations == 4
     assert "without a validation or test metric: skipped (1;" in found.findings[0]
@@ -172,7 +172,7 @@ def test_one_run_in_two_files_is_an_error_and_different_runs_are_not(tmp_path):
         ({"baseline": "AdamW"}, "no such optimizer: 'AdamW'"),
     ],
 )
-def test_wrong_flags_say_what_is_wrong(tmp_path, asked, message):
+def test_wrong_flags_state_what_is_wrong(tmp_path, asked, message):
     with pytest.raises(OptbenchError, match=message):
         do_import(tmp_path, LOG, **asked)
 

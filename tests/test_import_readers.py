@@ -69,7 +69,7 @@ def test_a_path_that_is_not_there_is_an_error(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ["lightning", "mlflow"])
-def test_a_folder_without_logs_is_an_error_that_says_what_is_expected(tmp_path, kind):
+def test_a_folder_without_logs_is_an_error_that_states_what_is_expected(tmp_path, kind):
     (tmp_path / "empty").mkdir()
     with pytest.raises(OptbenchError, match=r"expected .*me"):
         do_import(kind, tmp_path, tmp_path / "empty")

@@ -90,7 +90,7 @@ def test_adam_that_loses_to_momentum_has_too_small_a_space(tmp_path: Path) -> No
     ],
     ids=["general wins", "equal", "not tuned", "fixed weight decay", "another schedule", "no inclusion"],
 )
-def test_no_warning_where_the_law_says_nothing(
+def test_no_warning_where_the_law_does_not_apply(
     accuracies: dict[str, float], adam: str, tmp_path: Path
 ) -> None:
     assert inclusions_frame(_results(tmp_path, accuracies, Adam=adam, Momentum=MOMENTUM)).empty

@@ -68,7 +68,7 @@ def test_braces_and_environments_are_balanced(tmp_path):
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") > 0
 
 
-def test_notes_and_failures_are_told(tmp_path):
+def test_notes_and_failures_are_reported(tmp_path):
     write(tmp_path, a_suite(labels=["SGD"], seeds=2), {("SGD", 0): diverged(), ("SGD", 1): reaching(3)})
     text = render(read([tmp_path]), "latex")
     assert "1 of 2 diverged" in text

@@ -120,7 +120,7 @@ def test_the_score_is_the_trapezoid_area_over_three():
     assert score(profile(np.array([[10.0], [25.0]]))).tolist() == pytest.approx([1.0, (49 + 0.5) / 99])
 
 
-def test_nobody_gets_a_share_of_a_workload_that_nobody_reached():
+def test_a_workload_that_no_submission_reached_adds_to_no_score():
     assert score(profile(np.array([[INF, 1.0], [INF, 1.0]]))).tolist() == pytest.approx([0.5, 0.5])
 
 
@@ -170,7 +170,7 @@ def test_the_share_of_flips_is_that_of_all_resamples():
     assert board.order_changed == pytest.approx(7 / 27, abs=0.01)
 
 
-def test_the_band_holds_the_share_of_resamples_it_says():
+def test_the_band_contains_the_stated_share_of_resamples():
     # x is 1 s (chance 20/27) or never (7/27); alone on the board its score is 1 or 0.
     trials = pd.DataFrame(
         {"submission": "x", "workload": "a", "study": [0, 1, 2], "seconds": [1.0, 1.0, INF]}
@@ -261,7 +261,7 @@ def report(tmp_path):
     return build_leaderboard(imported(tmp_path))
 
 
-def test_a_variant_that_nobody_has_logs_of_is_told_as_it_takes_its_base_from_everybody(tmp_path):
+def test_a_variant_without_logs_is_reported_because_it_removes_its_base(tmp_path):
     trial(tmp_path / "logs", "x", 0, "mnist_jax", 1, reaching(10.0))
     report = build_leaderboard(imported(tmp_path))
     assert report.table["score"].tolist() == [0.0]
@@ -285,7 +285,7 @@ def test_a_report_states_set_scores_studies_rules_and_what_was_broken(report, fo
         assert part.replace("_", "") in text.replace("_", "").replace("\\", ""), part
 
 
-def test_csv_and_json_have_a_row_a_submission_with_bands_flips_and_times(report):
+def test_csv_and_json_have_one_row_per_submission_with_bands_flips_and_times(report):
     from io import StringIO
 
     table = pd.read_csv(StringIO(render_report(report, "csv"))).set_index("submission")

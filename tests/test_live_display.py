@@ -149,7 +149,7 @@ def test_a_long_name_leaves_room_for_the_reason_of_its_warning() -> None:
     assert "seed 0: diverged at epoch 2: loss is not finite" in line
 
 
-def test_a_done_trial_that_is_measured_once_more_is_said_to_be_with_the_time_it_takes(tmp_path: Path) -> None:
+def test_a_done_trial_that_is_measured_once_more_is_reported_to_be_with_the_time_it_takes(tmp_path: Path) -> None:
     folder = write(tmp_path, a_suite(seeds=1), {(label, 0): curve([0.5, 0.95]) for label in ("SGD", "Adam")})
     trials = trials_of(a_suite(seeds=1))
     board = Board.of(trials, trials[:1])
@@ -227,7 +227,7 @@ def test_a_resumed_trial_does_not_show_evaluations_that_come_again() -> None:
     assert [step for step, _ in progress.curve] == [10, 20, 30]
 
 
-def test_without_a_target_nothing_is_said_to_reach_it() -> None:
+def test_without_a_target_nothing_is_reported_to_reach_it() -> None:
     board = board_of(target=())
     apply(board, of(board, "SGD"), curve([0.5, 0.95]))
     assert "reached" not in "\n".join(shown(board, 200))

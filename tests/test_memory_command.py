@@ -163,7 +163,7 @@ def test_adafactor_saves_nothing_on_small_kernels() -> None:
     assert round(found.state_bytes / parameter_bytes(model), 4) == 1.2467
 
 
-def test_a_long_history_is_told_in_full_and_said_to_be_extrapolated() -> None:
+def test_a_long_history_is_reported_in_full_and_stated_to_be_extrapolated() -> None:
     found = optimizer_memory(trial("lbfgs", arguments={"history_size": 30}), small())
     assert found.state_bytes == 62 * parameter_bytes(small())
     assert "history of 30, extrapolated" in found.note
@@ -419,7 +419,7 @@ def test_ten_optimizers_by_default(tmp_path: Path) -> None:
     assert {row["parameters"] for row in rows.values()} == {"269722"}
 
 
-def test_the_table_fits_80_columns_and_says_what_it_holds_for(tmp_path: Path) -> None:
+def test_the_table_fits_80_columns_and_states_its_conditions(tmp_path: Path) -> None:
     done = memory("mlp(hidden=[64])", "--optimizer", "adamw", "--optimizer", "sgd(momentum=0.9)", "--shape", "100",
                     "--classes", "4", "--batch-size", "7", folder=tmp_path)  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

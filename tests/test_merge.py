@@ -204,7 +204,7 @@ def test_a_kill_in_the_middle_leaves_what_a_repeat_finishes(tmp_path: Path, into
         )
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     a = machine(tmp_path / "a", (0,))
     (tmp_path / "file").touch()
     with pytest.raises(OptbenchError, match="a file: expected a folder"):

@@ -159,7 +159,7 @@ def test_senseless_arguments_are_explained(name: str, arguments: dict[str, objec
 
 
 @pytest.mark.parametrize("norm", ["batch", "group", "none"])
-def test_small_cnn_has_the_normalisation_asked_for(norm: str) -> None:
+def test_small_cnn_has_the_normalisation_requested(norm: str) -> None:
     kinds = {type(module) for module in build("small_cnn", (1, 8, 8), norm=norm).modules()}
     assert (nn.BatchNorm2d in kinds) == (norm == "batch")
     assert (nn.GroupNorm in kinds) == (norm == "group")

@@ -84,7 +84,7 @@ def test_every_shipped_optimizer_passes_the_check(tmp_path: Path) -> None:
     assert len(load(file).suite.optimizers) == len(optimizers)
 
 
-def test_flags_make_a_suite_that_is_planned_and_says_what_its_budget_rests_on(tmp_path: Path) -> None:
+def test_flags_make_a_suite_that_is_planned_and_states_what_its_budget_rests_on(tmp_path: Path) -> None:
     done = optbench(*FLAGS, "--seeds", "3", "--target", "0.9", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "digits.yaml").read_text()
@@ -121,7 +121,7 @@ def test_a_file_that_is_there_is_never_overwritten(tmp_path: Path) -> None:
         (("mlp", "digits", "sgd(learning_rate=1)"), "did you mean 'lr'?"),
     ],
 )
-def test_a_wrong_name_is_told_with_its_flag_and_the_nearest_one(
+def test_a_wrong_name_is_reported_with_its_flag_and_the_nearest_one(
     flags: tuple[str, str, str], words: str, tmp_path: Path
 ) -> None:
     given = new.Given(tmp_path / "s.yaml", flags[0], flags[1], (flags[2],), None, None, None)

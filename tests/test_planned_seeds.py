@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
     return write(tmp_path / "results", later, events).path
 
 
-def test_a_report_says_which_seeds_it_does_not_show(folder: Path) -> None:
+def test_a_report_states_which_seeds_it_does_not_show(folder: Path) -> None:
     shown = optbench("report", folder, "--format", "markdown", cwd=folder)
     assert NOTE in shown.stdout
     assert "| 2/2 |" in shown.stdout
@@ -32,7 +32,7 @@ def test_a_report_says_which_seeds_it_does_not_show(folder: Path) -> None:
     assert "| 4/4 |" in every.stdout
 
 
-def test_records_say_so_on_standard_error(folder: Path) -> None:
+def test_records_report_it_on_standard_error(folder: Path) -> None:
     planned, every = (optbench("records", folder, *more, cwd=folder) for more in ((), ("--all-seeds",)))
     assert NOTE in planned.stderr
     assert every.stderr == ""

@@ -249,7 +249,7 @@ def test_a_proxy_never_speaks_for_the_numbers_of_the_source(tmp_path: Path) -> N
     assert "valid for this workload only: the source measured imagenet" in found.loc["final_metric", "reason"]
 
 
-def test_another_model_says_nothing_of_bytes_and_other_hardware_nothing_of_seconds(tmp_path: Path) -> None:
+def test_another_model_has_no_verdict_on_bytes_and_other_hardware_none_on_seconds(tmp_path: Path) -> None:
     values = {
         "memory_overhead": {"kind": "deterministic", "value": 2, "unit": "x"},
         "seconds_to_target": {"kind": "numeric", "value": 1.5, "unit": "seconds", "margin": 1},
@@ -261,7 +261,7 @@ def test_another_model_says_nothing_of_bytes_and_other_hardware_nothing_of_secon
     assert same["verdict"].to_dict() == dict.fromkeys(values, "reproduced")
 
 
-def test_a_word_without_a_unit_is_not_testable_and_how_it_is_read_is_told(tmp_path: Path) -> None:
+def test_a_word_without_a_unit_is_not_testable_and_its_interpretation_is_reported(tmp_path: Path) -> None:
     events = {("Adam", seed): reaching(3) for seed in range(6)}
     low = {"kind": "ladder", "level": "low"}
     found = judged(tmp_path / "a", [row({"memory_overhead": low})], events)
@@ -294,7 +294,7 @@ def test_kind_words_is_only_for_columns_without_a_quantity(
         Claims.model_validate({column: claim})
 
 
-def test_words_that_name_no_quantity_are_not_testable_and_the_derived_use_is_told(tmp_path: Path) -> None:
+def test_words_that_name_no_quantity_are_not_testable_and_the_derived_use_is_reported(tmp_path: Path) -> None:
     values = {
         "convergence": {"kind": "words", "words": "good for non-stationary"},
         "best_use": {"kind": "words", "words": "quick prototyping"},

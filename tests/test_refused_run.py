@@ -124,7 +124,7 @@ def test_the_second_run_is_refused_and_the_first_keeps_its_folder(here: Path) ->
     assert (folder.path / "plan.json").exists()
 
 
-def test_a_lock_whose_file_was_taken_away_meanwhile_is_taken_anew(
+def test_a_lock_whose_file_was_removed_is_acquired_again(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between opening and locking the file another run may end, refused, and remove it."""
@@ -154,7 +154,7 @@ def stored(root: Path) -> Results:
     return read([root])
 
 
-def test_only_shows_no_rows_that_nobody_asked_for(tmp_path: Path) -> None:
+def test_only_shows_no_rows_that_were_not_requested(tmp_path: Path) -> None:
     [suite] = requested_rows(stored(tmp_path), ("Adam",)).suites
     assert suite.plan is not None
     assert [row.trial["label"] for row in suite.plan.rows] == ["Adam"]

@@ -63,7 +63,7 @@ def test_every_optimizer_of_a_seed_has_the_same_changes_and_loses_by_them(tmp_pa
     assert changing[4].train_loss > still[4].train_loss
 
 
-def test_a_trial_stopped_after_a_change_goes_on_exactly(tmp_path: Path) -> None:
+def test_a_trial_stopped_after_a_change_continues_exactly(tmp_path: Path) -> None:
     (trial,) = trials(tmp_path, workload={"relabel": {"every": "1 epoch"}, "evaluate": {"every": "2 steps"}})
     whole = [untimed(e) for e in evaluations(run(trial, tmp_path))]
     asked = iter([False] * 9 + [True] * 100)

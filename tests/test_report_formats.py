@@ -124,7 +124,7 @@ def test_times_show_the_range_under_six_seeds_and_the_interval_from_there_on(tmp
         assert words in text
 
 
-def test_a_target_that_nobody_reached_says_so(tmp_path):
+def test_a_target_that_no_one_reached_reports_it(tmp_path):
     text = render(
         results(tmp_path, a_suite(labels=["SGD"], seeds=1), {("SGD", 0): curve([0.5] * 10)}), "markdown"
     )
@@ -157,7 +157,7 @@ def test_failures_are_rows_and_counts_never_gaps(tmp_path):
     assert "count as 0" in text
 
 
-def test_only_what_can_be_told_apart_is_marked(tmp_path):
+def test_only_what_can_be_distinguished_is_marked(tmp_path):
     same = {(label, seed): reaching(3, 0.9 + seed / 100) for label in ("SGD", "Adam") for seed in range(5)}
     tied = render(results(tmp_path / "tied", a_suite(seeds=5), same), "markdown")
     assert "**9" not in tied
@@ -324,7 +324,7 @@ def test_records_in_an_unknown_format_are_an_error(tmp_path):
         records(usual(tmp_path), "parquet")
 
 
-def test_survival_curves_are_told_in_every_unit_with_their_bands(tmp_path):
+def test_survival_curves_are_reported_in_every_unit_with_their_bands(tmp_path):
 
     events = {("SGD", seed): reaching(epoch) for seed, epoch in enumerate((2, 4, 4))} | {
         ("Adam", 0): curve([0.1] * 10)

@@ -96,7 +96,7 @@ def test_no_more_often_than_allowed(tmp_path, monkeypatch, reruns, attempts):
     assert bench.attempts == attempts
 
 
-def test_where_a_whole_round_comes_to_nothing_there_is_no_other(tmp_path, monkeypatch):
+def test_after_a_round_without_effect_there_is_no_other(tmp_path, monkeypatch):
     bench = Bench(tmp_path, monkeypatch, {0: [DISTURBED] * 9, 1: [CALM], 2: [DISTURBED] * 9})
     bench.run_again(reruns=5)
     assert bench.attempts == [(0, 2), (2, 2)]
@@ -133,7 +133,7 @@ class Slowed(torch.optim.SGD):
 """
 
 
-def test_a_real_run_repeats_it_bit_for_bit_and_says_so(tmp_path):
+def test_a_real_run_repeats_it_bit_for_bit_and_reports_it(tmp_path):
     (tmp_path / "slowed.py").write_text(SLOWED)
     suite = a_suite(tmp_path, {"Slowed": "slowed.py:Slowed"}, budget=10)
     suite.write_text(suite.read_text().replace("seeds: 1", "seeds: 2"))

@@ -419,7 +419,7 @@ def test_reading_a_checkpoint_calls_no_function_of_strangers(tmp_path: Path) -> 
     assert not victim.exists()
 
 
-def test_a_stack_resumes_such_state_exactly_or_says_that_it_does_not(tmp_path: Path) -> None:
+def test_a_stack_resumes_such_state_exactly_or_states_that_it_does_not(tmp_path: Path) -> None:
     for name in ("Attribute", "Closure"):
         folder = tmp_path / name
         folder.mkdir()

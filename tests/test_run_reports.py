@@ -95,7 +95,7 @@ def test_the_end_shows_the_table_and_writes_every_format(folder, capsys):
     assert "Drawing" not in said.err
 
 
-def test_the_end_says_that_it_draws_and_shows_the_figures_in_markdown(folder, monkeypatch, capsys):
+def test_the_end_states_that_it_draws_and_shows_the_figures_in_markdown(folder, monkeypatch, capsys):
     drawing_with(monkeypatch, lambda drawing, digest="": dict.fromkeys(figures.FORMATS, b"-"))
     ended(folder)
     assert "Drawing the figures" in capsys.readouterr().err

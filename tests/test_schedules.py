@@ -167,7 +167,7 @@ def test_a_plateau_in_a_trial_halves_the_rate_and_is_in_the_records(tmp_path: Pa
     ],
     ids=lambda schedule: schedule["name"].rpartition(".")[2],
 )
-def test_a_resumed_trial_goes_on_at_the_same_rates(schedule: dict[str, Any], tmp_path: Path) -> None:
+def test_a_resumed_trial_continues_at_the_same_rates(schedule: dict[str, Any], tmp_path: Path) -> None:
     (trial,) = trials(tmp_path, schedule=schedule, workload={"budget": {"epochs": 6}})
     whole = run(trial, tmp_path)
     stopped = iter([False] * 20 + [True] * 10)
@@ -341,7 +341,7 @@ def test_epochs_of_one_cycle_are_not_overridden_by_the_horizon() -> None:
         ({"name": LR + "ExponentialLR", "gamma": -0.5}, "at least 0; found -0.5"),
     ],
 )
-def test_check_says_what_is_wrong_with_a_schedule_before_anything_runs(
+def test_check_states_what_is_wrong_with_a_schedule_before_anything_runs(
     tmp_path: Path, schedule: dict[str, Any], words: str
 ) -> None:
     (tmp_path / "own.py").write_text(OWN)

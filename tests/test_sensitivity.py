@@ -109,7 +109,7 @@ def test_an_extension_covers_a_decade_in_the_grids_own_steps() -> None:
         ("3", r"s.yaml:2:19: sensitivity.lr: expected factors, as in \[0.1, 1, 10\]"),
     ],
 )
-def test_mistakes_in_grids_are_told(tmp_path: Path, grid: str, message: str) -> None:
+def test_mistakes_in_grids_are_reported(tmp_path: Path, grid: str, message: str) -> None:
     with pytest.raises(OptbenchError, match=message):
         sweep(tmp_path, grid)
 
@@ -286,7 +286,7 @@ def test_records_and_exports_of_a_sweep_leave_the_test_split_out(tmp_path: Path)
         assert is_swept != any(name.startswith(("test/", "last/")) for name in shown)
 
 
-def test_seeds_without_every_point_are_left_out_and_told(tmp_path: Path) -> None:
+def test_seeds_without_every_point_are_left_out_and_reported(tmp_path: Path) -> None:
     found = results(tmp_path, hill(1), without=lambda trial: bool(trial.point) and trial.seed == 4)
     frame = sensitivity_frame(found)
     assert frame["seeds"].tolist() == [4, 4]
@@ -536,7 +536,7 @@ def test_the_engine_trains_at_the_point(tmp_path: Path) -> None:
     assert groups == [0.5, 0.25]
 
 
-def test_a_run_sweeps_many_at_once_widens_the_grid_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_a_run_sweeps_many_at_once_widens_the_grid_and_continues_where_it_stopped(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(
         "workload:\n"
         "  model: {name: mlp, hidden: [8]}\n"

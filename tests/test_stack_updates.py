@@ -110,12 +110,12 @@ def reason(folder: Path, changes: dict[str, Any], workload: dict[str, Any], *ove
 
 
 @pytest.mark.parametrize(("changes", "workload", "told"), [c[1:] for c in PLAIN], ids=[c[0] for c in PLAIN])
-def test_what_a_stack_has_not_is_trained_plain_and_says_why(
+def test_what_a_stack_has_not_is_trained_plain_and_states_the_reason(
     tmp_path: Path, changes: dict[str, Any], workload: dict[str, Any], told: str
 ) -> None:
     assert told in reason(tmp_path, changes, workload)
 
 
-def test_a_small_sweep_is_stacked_unless_the_command_line_says_plain(tmp_path: Path) -> None:
+def test_a_small_sweep_is_stacked_unless_the_command_line_sets_plain(tmp_path: Path) -> None:
     assert reason(tmp_path, {}, {}) == ""
     assert "engine: plain" in reason(tmp_path, {}, {}, "engine=plain")

@@ -99,7 +99,7 @@ def test_the_state_of_one_is_not_the_state_of_another() -> None:
         assert only.state_bytes == measured(only.label, rounds=1).rows[0].state_bytes
 
 
-def test_an_implementation_that_a_class_has_not_got_says_so_and_the_others_are_measured() -> None:
+def test_an_implementation_that_a_class_has_not_got_reports_it_and_the_others_are_measured() -> None:
     times = measured("rmsprop", implementations=("forloop", "fused"))
     assert row(times, "rmsprop", "fused").problem == "it has no fused step"
     assert row(times, "rmsprop", "forloop").milliseconds
@@ -110,7 +110,7 @@ def test_an_optimizer_with_a_closure_has_one_row_with_the_reason() -> None:
     assert "calls a closure" in only.problem
 
 
-def test_a_step_that_can_not_be_compiled_says_why() -> None:
+def test_a_step_that_can_not_be_compiled_states_the_reason() -> None:
     (only,) = measured("adafactor", implementations=("compiled",)).rows
     assert only.problem == "not compiled: its step reads tensor values on the host"
 
@@ -221,7 +221,7 @@ def test_an_optimizer_of_which_nothing_could_be_measured_is_exit_code_1() -> Non
     assert "lbfgs, own: its step calls a closure" in done.stdout
 
 
-def test_wrong_names_are_all_told_with_the_nearest() -> None:
+def test_wrong_names_are_all_reported_with_the_nearest() -> None:
     done = CliRunner().invoke(
         app, ["steps", "resnet2O", "--optimizer", "adamww", "--optimizer", "sgd(lr=0.1, mom=1)"]
     )

@@ -180,7 +180,7 @@ def test_a_complete_trial_takes_no_further_records(folder):
 @pytest.mark.parametrize(
     "ending", [finished(status="interrupted"), finished(status="failed", at_fault="infrastructure")]
 )
-def test_what_the_infrastructure_ended_is_not_complete_and_goes_on(tmp_path, folder, ending):
+def test_what_the_infrastructure_ended_is_not_complete_and_continues(tmp_path, folder, ending):
     with folder.open_trial(TRIAL) as file:
         file.append(ending)
         assert not file.is_complete
@@ -198,7 +198,7 @@ def test_an_optimizer_that_fails_is_complete(folder, events):
         assert file.is_complete
 
 
-def test_a_full_disk_says_so_and_leaves_whole_lines(folder, monkeypatch):
+def test_a_full_disk_reports_it_and_leaves_whole_lines(folder, monkeypatch):
     with folder.open_trial(TRIAL) as file:
         file.append(evaluated(1, 0.5))
         before = file.path.read_bytes()
@@ -456,7 +456,7 @@ def test_a_whole_file_is_replaced_in_one_move(folder, monkeypatch):
     assert [path.name for path in folder.path.iterdir() if path.is_file()] == ["report.md"]
 
 
-def test_set_aside_makes_room_and_deletes_no_record(tmp_path, folder):
+def test_archiving_makes_room_and_deletes_no_record(tmp_path, folder):
     for _ in range(2):
         with folder.open_trial(TRIAL) as file:
             file.append(finished())
@@ -471,7 +471,7 @@ def test_set_aside_makes_room_and_deletes_no_record(tmp_path, folder):
 # --- the lock
 
 
-def test_a_second_writer_is_told_who_holds_the_lock(folder):
+def test_a_second_writer_gets_the_name_of_the_lock_holder(folder):
     with (
         folder.lock(),
         pytest.raises(OptbenchError, match=rf"process {os.getpid()} on .* \(since "),
@@ -508,7 +508,7 @@ def test_a_root_and_its_suites_may_be_given_in_any_mixture(tmp_path):
     assert names == ["two", "one"]
 
 
-def test_suites_of_one_name_in_two_roots_are_told_apart(tmp_path):
+def test_suites_of_one_name_in_two_roots_are_distinguished(tmp_path):
     for root in ("a", "b"):
         write(tmp_path / root, a_suite(seeds=1), {("SGD", 0): reaching(3)})
     assert [suite.name for suite in read([tmp_path / "a", tmp_path / "b"]).suites] == ["a/digits", "b/digits"]

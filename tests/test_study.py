@@ -154,7 +154,7 @@ def test_one_batch_per_epoch_has_no_variance(tmp_path: Path) -> None:
     assert math.isnan(gradient_noise(session).variance)
 
 
-def test_noise_is_told_at_start_and_end(tmp_path: Path) -> None:
+def test_noise_is_reported_at_start_and_end(tmp_path: Path) -> None:
     told = events(tmp_path, workload={"study": "noise"})
     assert started(told).gradient_noise is not None
     assert finished(told).gradient_noise is not None
@@ -216,7 +216,7 @@ def test_resources_are_sampled_off_the_training_thread(tmp_path: Path) -> None:
     assert finished(events(tmp_path)).data_wait_seconds == 0.0  # small data are on the device
 
 
-def test_a_machine_that_tells_nothing_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_counters_causes_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("optbench.engine.resources.Path.read_text", lambda *_: 1 / 0)
     monitor = Monitor(CPU)
     monitor.sample()

@@ -67,7 +67,7 @@ def charts(
 
 @pytest.mark.parametrize("unicode", [True, False])
 @pytest.mark.parametrize("width", [30, 31, 40, 79, 80, 200])
-def test_the_chart_fits_and_has_the_height_asked_for(width: int, unicode: bool) -> None:
+def test_the_chart_fits_and_has_the_height_requested(width: int, unicode: bool) -> None:
     named = ("🚀 a name of very many characters, longer than any line of a terminal", [1, 2], [0.1, 0.9])
     for height in (4, 10, 30):
         plot = plot_of([*several(7), named])
@@ -124,7 +124,7 @@ def test_a_rising_curve_goes_from_the_lower_left_to_the_upper_right() -> None:
     assert rows[0].index(rows[0].strip()[0]) > rows[-1].index(rows[-1].strip()[0])
 
 
-def test_the_caption_tells_the_seeds_and_claims_no_band(tmp_path: Path) -> None:
+def test_the_caption_states_the_seeds_and_claims_no_band(tmp_path: Path) -> None:
     lines = charts(tmp_path, {("SGD", seed): curve(RISE) for seed in range(3)})
     assert "Lines: median of 3 seeds, without bands" in lines[-1]
     assert "interval" not in "\n".join(lines)
@@ -134,19 +134,19 @@ def test_one_seed_is_no_median(tmp_path: Path) -> None:
     assert charts(tmp_path, {("SGD", 0): curve(RISE)})[-1].startswith("One seed per entry")
 
 
-def test_entries_with_different_numbers_of_seeds_are_told(tmp_path: Path) -> None:
+def test_entries_with_different_numbers_of_seeds_are_reported(tmp_path: Path) -> None:
     events = {("SGD", seed): curve(RISE) for seed in range(3)} | {("Adam", 0): curve(RISE)}
     assert "median of 1 to 3 seeds" in charts(tmp_path, events)[-1]
 
 
-def test_seeds_that_diverged_are_told(tmp_path: Path) -> None:
+def test_seeds_that_diverged_are_reported(tmp_path: Path) -> None:
     events = {("SGD", seed): curve(RISE) for seed in range(3)} | {("SGD", 3): diverged()}
     assert (
         "seeds that diverged or failed are missing from the curve: SGD 1 of 4" in charts(tmp_path, events)[-1]
     )
 
 
-def test_of_many_entries_the_best_are_drawn_and_it_is_said(tmp_path: Path) -> None:
+def test_of_many_entries_the_best_are_drawn_and_reported(tmp_path: Path) -> None:
     events = {(f"Entry {i:02}", 0): curve([value * (0.5 + i / 24) for value in RISE]) for i in range(12)}
     lines = charts(tmp_path, events)
     assert "the 8 of 12 entries with the highest final values" in lines[-1]

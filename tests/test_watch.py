@@ -54,7 +54,7 @@ def test_a_held_lock_names_a_living_process(tmp_path: Path) -> None:
     assert holder(folder.path) is None  # it said goodbye
 
 
-def test_a_killed_process_is_told_from_a_living_one(tmp_path: Path) -> None:
+def test_a_killed_process_is_distinguished_from_a_living_one(tmp_path: Path) -> None:
     folder = half_way(tmp_path)
     lock(folder, NOBODY)
     held = holder(folder.path)
@@ -73,7 +73,7 @@ def test_a_younger_process_with_the_same_number_is_not_the_run(tmp_path: Path) -
     assert held.is_alive is False
 
 
-def test_of_another_machine_nobody_can_tell(tmp_path: Path) -> None:
+def test_processes_of_another_machine_are_unknown(tmp_path: Path) -> None:
     folder = half_way(tmp_path)
     lock(folder, 1, "elsewhere")
     held = holder(folder.path)
@@ -83,7 +83,7 @@ def test_of_another_machine_nobody_can_tell(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"pid": "x"}', '{"pid": 1}', "\x00\xff"])
-def test_a_damaged_lock_is_nobodys(tmp_path: Path, text: str) -> None:
+def test_a_damaged_lock_has_no_holder(tmp_path: Path, text: str) -> None:
     folder = half_way(tmp_path)
     (folder.path / "run.lock").write_text(text)
     assert holder(folder.path) is None
@@ -143,7 +143,7 @@ def test_a_damaged_record_does_not_end_the_watching(tmp_path: Path) -> None:
         Follower(folder.path).snapshot()
 
 
-def test_only_what_is_new_is_told(tmp_path: Path) -> None:
+def test_only_what_is_new_is_reported(tmp_path: Path) -> None:
     folder = half_way(tmp_path)
     follower = Follower(folder.path)
     before = follower.snapshot()
@@ -153,7 +153,7 @@ def test_only_what_is_new_is_told(tmp_path: Path) -> None:
     assert told == [("SGD", 1, "evaluated"), ("SGD", 1, "finished")]
 
 
-def test_a_warning_is_told_once_where_a_trial_ends_between_two_looks(
+def test_a_warning_is_reported_once_where_a_trial_ends_between_two_looks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = half_way(tmp_path)
@@ -176,7 +176,7 @@ def test_a_finished_run_is_shown_and_left(tmp_path: Path, capsys: pytest.Capture
     assert "unfinished trial" not in said.err
 
 
-def test_a_run_that_ends_early_says_how_to_go_on(
+def test_a_run_that_ends_early_states_how_to_continue(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = half_way(tmp_path)
