@@ -183,7 +183,7 @@ def test_mistakes_are_explained_before_anything_is_decoded(
 
 def test_a_missing_folder_is_named_with_its_nearest_neighbour(tmp_path: Path) -> None:
     grow(tmp_path / "animals", train=3)
-    with pytest.raises(OptbenchError, match=r"animal: is no folder; .* did you mean 'animals'"):
+    with pytest.raises(OptbenchError, match=r"animal: is not a folder; .* did you mean 'animals'"):
         image_folder.describe(tmp_path, path="animal")
 
 
@@ -197,7 +197,8 @@ def test_a_path_starts_from_the_suite_if_it_is_there_else_from_the_data_root(tmp
     assert describe_data(data, tmp_path / "root").train == 8
     data = Component(name="image_folder", arguments={"path": "gone"})
     with pytest.raises(
-        OptbenchError, match=rf"root/gone: is no folder.*isn't beside the suite either, in {tmp_path}/suite"
+        OptbenchError,
+        match=rf"root/gone: is not a folder.*isn't beside the suite either, in {tmp_path}/suite",
     ):
         describe_data(data, tmp_path / "root", tmp_path / "suite")
 

@@ -87,9 +87,7 @@ def test_a_checkpoint_that_does_not_fit_stops_the_run_before_damage(
     assert measured(disk) == measured(tmp_path / "whole")
 
 
-def test_a_disk_that_fills_up_loses_no_record(
-    tmp_path: Path, small_disk: Callable[..., Path]
-) -> None:
+def test_a_disk_that_fills_up_loses_no_record(tmp_path: Path, small_disk: Callable[..., Path]) -> None:
     disk = small_disk(4)
     suite = a_suite(tmp_path, {"SGD": "torch.optim.SGD"}, budget=400)
     arguments = ("run", str(suite), "--results", str(disk), "--threads", "1")

@@ -149,7 +149,9 @@ def test_a_long_name_leaves_room_for_the_reason_of_its_warning() -> None:
     assert "seed 0: diverged at epoch 2: loss is not finite" in line
 
 
-def test_a_done_trial_that_is_measured_once_more_is_reported_to_be_with_the_time_it_takes(tmp_path: Path) -> None:
+def test_a_done_trial_that_is_measured_once_more_is_reported_to_be_with_the_time_it_takes(
+    tmp_path: Path,
+) -> None:
     folder = write(tmp_path, a_suite(seeds=1), {(label, 0): curve([0.5, 0.95]) for label in ("SGD", "Adam")})
     trials = trials_of(a_suite(seeds=1))
     board = Board.of(trials, trials[:1])

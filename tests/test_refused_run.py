@@ -124,9 +124,7 @@ def test_the_second_run_is_refused_and_the_first_keeps_its_folder(here: Path) ->
     assert (folder.path / "plan.json").exists()
 
 
-def test_a_lock_whose_file_was_removed_is_acquired_again(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_whose_file_was_removed_is_acquired_again(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between opening and locking the file another run may end, refused, and remove it."""
     import fcntl
 

@@ -155,7 +155,9 @@ def test_an_optimizer_that_raises_ends_its_own_trial_alone(tmp_path, undisturbed
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_ended_in_the_middle_of_a_stack_continues_to_the_same_records(tmp_path, undisturbed, number):
+def test_a_run_that_ended_in_the_middle_of_a_stack_continues_to_the_same_records(
+    tmp_path, undisturbed, number
+):
     folder = written(tmp_path / "suite", "made > 1 and self.once() and time.sleep(1.5)")
     first = Run(
         folder,

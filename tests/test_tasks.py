@@ -531,7 +531,7 @@ HOLE = "a,b\n1,2\n3,\n5,6\n7,8\n1,2\n3,4\n5,6\n7,8\n"
         (
             {"name": "table", **AT, "target": "b", "task": "classification"},
             "a,b\n" + "1,2.5\n" * 9,
-            r"has fractions, so it is no class",
+            r"contains fractions, so it cannot be a class",
         ),
         ({"name": "text", **AT}, "short", r"5 tokens are too few for a context of 64"),
         ({"name": "text", "path": "missing"}, None, r"no such file or folder"),

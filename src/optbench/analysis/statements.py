@@ -426,7 +426,7 @@ def _judged_time(row: TableRow, other: TableRow | None, test: ClaimTest, known: 
 def _judged_slope(by_value: dict[Any, TableRow], test: ClaimTest, known: StatementRows) -> Judged:
     """Judge the least-squares slope of log(quantity) over log(value), one slope per seed."""
     if not all(isinstance(value, (int, float)) and value > 0 for value in by_value):
-        raise LookupError(f"'{test.slope_over}' has values that are no positive numbers")
+        raise LookupError(f"'{test.slope_over}' has values that are not positive numbers")
     _, values = known.values(list(by_value.values()), test.quantity)
     values = values[[row.config_id for row in by_value.values()]].dropna()
     positive = values[(values > 0).all(axis=1)]

@@ -178,8 +178,7 @@ def _warmup(
             yield (
                 (*path, "warmup"),
                 f"a warmup of {counted(warm, 'step')} is longer than the {counted(total, 'step')} of {whole}: the learning rate would "
-                "never get to "
-                "its value; expected less, as in 5%",
+                "never reach its value; expected less, as in 5%",
             )
             return
 

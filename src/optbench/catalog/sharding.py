@@ -21,6 +21,6 @@ def why_not_sharded(use: str, folder: str) -> str:
     if target.module.partition(".")[0] == "torch" and name in ELEMENTWISE:
         return ""
     return (
-        f"'{use}' may need whole matrices: `sharding` is for optimizers that update each element by itself "
+        f"'{use}' may need whole matrices: `sharding` is for optimizers that update each element independently "
         f"({', '.join(ELEMENTWISE)} of torch.optim); expected `sharding: none`"
     )

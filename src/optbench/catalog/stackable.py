@@ -45,13 +45,13 @@ def why_plain(loaded: Loaded, workload_name: str) -> str:
     suite, folder = loaded.suite, str(loaded.folder)
     workload = suite.workloads[workload_name]
     if suite.engine == "plain":
-        return "the suite says `engine: plain`"
+        return "the suite has `engine: plain`"
     if suite.precision == "fp16":
-        return "fp16 scales the gradients of each trial by itself"
+        return "fp16 scales the gradients of each trial separately"
     if suite.implementation in ("compiled", "auto"):
-        return f"the suite says `implementation: {suite.implementation}`, and a stack compiles no steps"
+        return f"the suite has `implementation: {suite.implementation}`, and a stack compiles no steps"
     if suite.cuda_graph == "on":
-        return "the suite says `cuda_graph: on`, and a stack is not captured"
+        return "the suite has `cuda_graph: on`, and a stack is not captured"
     if reason := _of_workload(workload, folder):
         return reason
     for label, written in suite.optimizers.items():
@@ -76,7 +76,7 @@ def _of_workload(workload: Workload, folder: str) -> str:
     for name in workload.metrics:
         metric = lookup.resolve("metrics", workload.metric_code(name), folder)
         if metric.file is not None and sources.define(metric.module, metric.file, "Accumulator") is not None:
-            return f"the metric {name} is no mean over samples"
+            return f"the metric {name} is not a mean over samples"
     other = sorted(set(workload.model_dump(exclude_defaults=True)) - _SUPPORTED)
     if other:
         return f"the workload sets `{other[0]}`"

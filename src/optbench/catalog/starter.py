@@ -119,9 +119,9 @@ def compose(
     question = f"Which optimizer for {model.name} on {data.name}?"
     lines = [
         f"# {question}",
-        f"#   optbench check {file}    every mistake at once",
-        f"#   optbench plan {file}     what will run, and how long it takes",
-        f"#   optbench run {file}      runs it, or goes on where it stopped",
+        f"#   optbench check {file}    report all errors",
+        f"#   optbench plan {file}     list the trials, with a time estimate",
+        f"#   optbench run {file}      run it, or resume it",
         f"title: {scalar(question)}",
         "",
         "workload:  # what all optimizers share: the same weights at the start, the same batches in the same order",

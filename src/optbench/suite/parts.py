@@ -231,7 +231,7 @@ class Workload(Strict):
     """With `devices` above 1: batch norm over the whole batch, as on one device, instead of over each device's share."""
     sharding: Literal["none", "zero1", "full"] = "none"
     """With `devices` above 1: what is divided among the devices. `zero1`: optimizer state; `full`: parameters, gradients and optimizer
-    state (FSDP). Only for optimizers that update each element by itself."""
+    state (FSDP). Only for optimizers that update each element independently."""
     stop_at_target: Flag = False
     """Stop a trial when all targets are reached; it then has no final metric."""
     activation_checkpointing: Flag = False

@@ -91,7 +91,7 @@ def _labels(values: Any, name: str, source: str) -> tuple[Any, int]:
         values = _numbers(values, name, source)
         if (values != np.rint(values)).any():
             raise OptbenchError(
-                f"{source}: column '{name}' has fractions, so it is no class: use task: regression"
+                f"{source}: column '{name}' contains fractions, so it cannot be a class: use task: regression"
             )
     known, labels = np.unique(values, return_inverse=True)
     if len(known) < 2:

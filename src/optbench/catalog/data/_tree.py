@@ -169,7 +169,7 @@ def _no_tree(folder: Path) -> Problem:
         return Problem(f"has no folder 'train'; {expected}", file=str(folder))
     beside = _folders(folder.parent)
     return Problem(
-        f"is no folder; {expected}" + (f"; {nearest(folder.name, beside)}" if beside else ""),
+        f"is not a folder; {expected}" + (f"; {nearest(folder.name, beside)}" if beside else ""),
         file=str(folder),
     )
 

@@ -49,7 +49,7 @@ def load(
     folder = root / _FOLDER
     if not (folder / "train").is_dir() or not (folder / "val").is_dir():
         raise OptbenchError(
-            f"ImageNet can't be downloaded for you: put its pictures into {folder}/train/<class>/*.JPEG and "
+            f"ImageNet cannot be downloaded automatically: put its pictures into {folder}/train/<class>/*.JPEG and "
             f"{folder}/val/<class>/*.JPEG (torchvision's layout), or link such a folder to {folder}"
         )
     training, evaluation = _tree.geometries(size, resize, train_size, 3)
