@@ -31,20 +31,16 @@ def implementation_warnings(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     fast = {name: own for name, own in labels.items() if name in _FAST}
     plain = {name: own for name, own in labels.items() if name not in _FAST}
     if fast and plain:
-        yield (
-            "implementation",
-            f"training times reflect implementations as well as optimizers: {_listed(fast)} vs {_listed(plain)}",
-        )
+        message = f"training times reflect implementations as well as optimizers: {_listed(fast)} vs {_listed(plain)}"
+        yield "implementation", message
     reported = set()
     for row in rows:
         for group in _groups(row):
             label, note = row.trial.label, group.get("implementation_note")
             if note and (label, note) not in reported:
                 reported.add((label, note))
-                yield (
-                    "implementation",
-                    f"{label} runs {_word(str(group.get('implementation')))} steps: {note}",
-                )
+                message = f"{label} runs {_word(str(group.get('implementation')))} steps: {note}"
+                yield "implementation", message
 
 
 def compile_note(rows: list[TableRow]) -> Iterator[str]:

@@ -141,11 +141,8 @@ def _cautions(pair: SuitePair) -> Iterator[tuple[str, str, str]]:
         yield from ((workload, kind, message) for kind, message in _of_workload(own))
     devices = [_environment(suite).get("device_name", []) for suite in (pair.before, pair.after)]
     if devices[0] != devices[1] and all(devices):
-        yield (
-            "",
-            "device",
-            "measured on different devices: differences in time also reflect the hardware",
-        )
+        message = "measured on different devices: differences in time also reflect the hardware"
+        yield "", "device", message
 
 
 def _of_workload(entries: list[EntryPair]) -> Iterator[tuple[str, str]]:
@@ -156,16 +153,12 @@ def _of_workload(entries: list[EntryPair]) -> Iterator[tuple[str, str]]:
         logs = [log for row in rows for log in row.logs]
         resumed = sum(log.timings_interrupted for log in logs)
         if resumed:
-            yield (
-                "resumed",
-                f"{side}: training times of {counted(resumed, 'trial')} excluded: the trials were interrupted and resumed",
-            )
+            message = f"{side}: training times of {counted(resumed, 'trial')} excluded: the trials were interrupted and resumed"
+            yield "resumed", message
         noisy = [log for log in logs if log.disturbed]
         if noisy:
-            yield (
-                "disturbed",
-                f"{side}: training times of {counted(len(noisy), 'trial')} were disturbed by other load: {_named(map(_name, noisy))}",
-            )
+            message = f"{side}: training times of {counted(len(noisy), 'trial')} were disturbed by other load: {_named(map(_name, noisy))}"
+            yield "disturbed", message
         missing = [f"{row.trial.label} ({len(missing_seeds(row))})" for row in rows if missing_seeds(row)]
         if missing:
             yield "missing", f"{side}: missing or unfinished trials: {_named(missing)}"

@@ -59,10 +59,8 @@ def warnings_frame(results: Results) -> pd.DataFrame:
 def _of_suite(suite: SuiteResults) -> Iterator[tuple[str, str]]:
     old = superseded(suite)
     if old:
-        yield (
-            "superseded",
-            f"{counted(len(old), 'trial')} left out: the suite no longer contains their configurations",
-        )
+        message = f"{counted(len(old), 'trial')} left out: the suite no longer contains their configurations"
+        yield "superseded", message
     if further := seeds_not_shown_text(suite):
         yield "unplanned", further
     for problem in suite.warnings:
@@ -84,16 +82,12 @@ def _missing(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     planned = sum(len(set(row.seeds) | {log.trial["seed"] for log in row.logs}) for row in rows)
     left = planned - sum(log.is_complete for row in rows for log in row.logs)
     if left:
-        yield (
-            "missing",
-            f"{left} of {counted(planned, 'trial')} not finished: excluded from all numbers; run the suite again to complete them",
-        )
+        message = f"{left} of {counted(planned, 'trial')} not finished: excluded from all numbers; run the suite again to complete them"
+        yield "missing", message
     faulty = sum(log.is_complete and not counts(log) for log in _logs(rows))
     if faulty:
-        yield (
-            "failed",
-            f"{counted(faulty, 'trial')} failed outside the optimizer: excluded; the records contain the errors",
-        )
+        message = f"{counted(faulty, 'trial')} failed outside the optimizer: excluded; the records contain the errors"
+        yield "failed", message
 
 
 def _environment(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
@@ -114,10 +108,10 @@ def _settings(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
         if row.length != first.length
     )
     if len(horizons) > 1 and not alike:
-        yield (
-            "horizon",
-            f"different horizons ({', '.join(horizons)}): times to target are not comparable across them",
+        message = (
+            f"different horizons ({', '.join(horizons)}): times to target are not comparable across them"
         )
+        yield "horizon", message
     sizes = sorted({batch_size(row) for row in rows}, key=lambda size: (isinstance(size, str), size))
     if len(sizes) > 1:
         yield "batch_size", f"different batch sizes ({', '.join(map(str, sizes))}) in one comparison"
@@ -127,19 +121,17 @@ def _checkpoints(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     for row in rows:
         ends = [log.finished for log in row.logs if log.finished is not None and log.finished.resume_note]
         if ends:
-            yield (
-                "not_checkpointed",
-                f"{row.trial.label} is not checkpointed ({ends[0].resume_note}): interrupted trials restart from step 0",
-            )
+            message = f"{row.trial.label} is not checkpointed ({ends[0].resume_note}): interrupted trials restart from step 0"
+            yield "not_checkpointed", message
 
 
 def _clock(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     resumed = sum(log.timings_interrupted for log in _logs(rows))
     if resumed:
-        yield (
-            "resumed",
-            f"training times of {counted(resumed, 'trial')} excluded: the trials were interrupted and resumed",
+        message = (
+            f"training times of {counted(resumed, 'trial')} excluded: the trials were interrupted and resumed"
         )
+        yield "resumed", message
     again = [log for log in _logs(rows) if log.attempts > 1]
     if again:
         calm = sum(not log.disturbed for log in again)
@@ -151,10 +143,10 @@ def _clock(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
         )
     noisy = [log for log in _logs(rows) if log.disturbed]
     if noisy:
-        yield (
-            "disturbed",
-            f"training times of {counted(len(noisy), 'trial')} were disturbed by other load: {_named(noisy)}",
+        message = (
+            f"training times of {counted(len(noisy), 'trial')} were disturbed by other load: {_named(noisy)}"
         )
+        yield "disturbed", message
     disagreeing = [(log, difference) for log in again if (difference := disagreement(log))]
     if disagreeing:
         difference = disagreeing[0][1]
@@ -177,19 +169,15 @@ def _same_start(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
             hashes.setdefault(log.trial["seed"], set()).add(log.started.initial_weights)
     seeds = [str(seed) for seed, found in sorted(hashes.items()) if len(found) > 1]
     if seeds:
-        yield (
-            "initial_weights",
-            f"initial weights differ between optimizers at seed {', '.join(seeds)}: their results are not comparable",
-        )
+        message = f"initial weights differ between optimizers at seed {', '.join(seeds)}: their results are not comparable"
+        yield "initial_weights", message
 
 
 def _same_data(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     checksums = {log.started.data_checksum for log in _logs(rows) if log.started is not None}
     if len(checksums - {""}) > 1:
-        yield (
-            "data",
-            "trials used different data: their results are not comparable; a data set must return the same samples each time",
-        )
+        message = "trials used different data: their results are not comparable; a data set must return the same samples each time"
+        yield "data", message
 
 
 def _gradients(rows: list[TableRow]) -> Iterator[tuple[str, str]]:

@@ -40,10 +40,10 @@ def _outside(ranges: Mapping[str, Ends], arguments: Mapping[str, Any], path: Typ
                 continue  # reported already
             if (low is not None and number < low) or (high is not None and number > high):
                 ends = f"from {low:g} to {high:g}" if None not in (low, high) else f"of at least {low:g}"
-                yield (
-                    (*path, name),
-                    f"expected {'numbers' if isinstance(value, list) else 'a number'} {ends}; found {number}",
+                message = (
+                    f"expected {'numbers' if isinstance(value, list) else 'a number'} {ends}; found {number}"
                 )
+                yield (*path, name), message
 
 
 def said(problem: Problem) -> str:

@@ -60,10 +60,8 @@ def _kind(parameters: str, path: TypedPath) -> Iterator[Finding]:
     """Yield a misspelt kind of parameters."""
     close = get_close_matches(parameters, _KINDS, n=1, cutoff=0.75)
     if parameters not in _KINDS and close:
-        yield (
-            (*path, "parameters"),
-            f"unknown kind of parameters '{parameters}'; did you mean '{close[0]}'?",
-        )
+        message = f"unknown kind of parameters '{parameters}'; did you mean '{close[0]}'?"
+        yield (*path, "parameters"), message
 
 
 def _order(entry: Optimizer, path: TypedPath) -> Iterator[Finding]:
@@ -89,15 +87,11 @@ def _closure(suite: Suite, entry: Optimizer, folder: Path, path: TypedPath) -> I
             continue  # reported already
         here = (*path, "rules", position, "use")
         if (needs or entry.create_graph) and suite.precision == "fp16":
-            yield (
-                here,
-                "a closure or create_graph is not compatible with the gradient scaler of fp16; expected precision bf16 or fp32",
-            )
+            message = "a closure or create_graph is not compatible with the gradient scaler of fp16; expected precision bf16 or fp32"
+            yield here, message
         if needs and len(entry.rules) > 1:
-            yield (
-                here,
-                "an optimizer that needs a closure can't be one of several rules: the rules would not step together",
-            )
+            message = "an optimizer that needs a closure can't be one of several rules: the rules would not step together"
+            yield here, message
             return
     if entry.closure == "loss_only" and merged(suite, entry).clip is not None:
         yield (*path, "closure"), LOSS_ONLY_CLIP
@@ -191,15 +185,15 @@ def _batch(
     here = (*path, "batch_size")
     for name, info in infos.items():
         if info is not None and entry.batch_size > info.train:
-            yield (
-                here,
-                f"a batch of {entry.batch_size} is larger than the training split ({info.train} samples)",
+            message = (
+                f"a batch of {entry.batch_size} is larger than the training split ({info.train} samples)"
             )
+            yield here, message
             return
         accumulate = suite.workloads[name].accumulate
         if accumulate > entry.batch_size:
-            yield (
-                here,
-                f"expected at least the {accumulate} micro-batches of 'accumulate'; found {entry.batch_size}",
+            message = (
+                f"expected at least the {accumulate} micro-batches of 'accumulate'; found {entry.batch_size}"
             )
+            yield here, message
             return

@@ -89,10 +89,8 @@ def group_findings(use: str, values: Mapping[str, Any], folder: Path, path: Type
                 yield (*path, "arguments", key), message
         elif files and key not in texts:
             close = get_close_matches(key, filter(str.isidentifier, texts), n=1)
-            yield (
-                (*path, "arguments", key),
-                f"'{use}' reads no '{key}' from its groups; {nearest(key, [*known, *close])}",
-            )
+            message = f"'{use}' reads no '{key}' from its groups; {nearest(key, [*known, *close])}"
+            yield (*path, "arguments", key), message
 
 
 def _files_of(found: Definition) -> list[Path]:
@@ -111,10 +109,10 @@ def _unwrapped(
     for parameter in read.parameters:
         role = by_name[parameter.name]
         if role in ("optimizer", "optimizer_class") and parameter.required and parameter.name not in inner:
-            yield (
-                path[:-1],
-                f"'{use}' requires another optimizer, as in '{parameter.name}: {{use: torch.optim.AdamW}}'",
+            message = (
+                f"'{use}' requires another optimizer, as in '{parameter.name}: {{use: torch.optim.AdamW}}'"
             )
+            yield path[:-1], message
 
 
 def _widened(

@@ -128,15 +128,11 @@ def tuning_findings(suite: Suite) -> Iterator[Finding]:
             message = f"expected a target on the validation split in the workload '{name}', as in target: {{at_least: 0.9}}"
             yield ("tuning", "select", "metric"), message
         if suite.tuning.budget is None and workload.budget.unit == "seconds":
-            yield (
-                ("tuning",),
-                "a budget in seconds would make the selection depend on the machine: set 'budget' in epochs or steps",
-            )
+            message = "a budget in seconds would make the selection depend on the machine: set 'budget' in epochs or steps"
+            yield ("tuning",), message
     for label in tuned if suite.horizons else ():
-        yield (
-            ("optimizers", label),
-            "horizons are not available for entries with search spaces: set 'horizons: []'",
-        )
+        message = "horizons are not available for entries with search spaces: set 'horizons: []'"
+        yield ("optimizers", label), message
 
 
 def _sampler(suite: Suite, tuned: list[str]) -> Iterator[Finding]:

@@ -74,10 +74,8 @@ def metric_findings(
     for position, metric in enumerate(workload.metrics):
         own = metric in workload.own_metrics
         if own and metric in lookup.items("metrics"):
-            yield (
-                (*path, "own_metrics", metric),
-                f"'{metric}' is a metric of the catalog: choose another name",
-            )
+            message = f"'{metric}' is a metric of the catalog: choose another name"
+            yield (*path, "own_metrics", metric), message
         elif own or metric not in of_targets:
             place = ("own_metrics", metric) if own else ("metrics", position)
             for message in _metric_messages(workload, metric, folder, info):
@@ -114,10 +112,8 @@ def task_findings(
         message = f"the data set has the task {info.task}: add TASK = {info.task!r} to its file, so that loss and metrics follow it"
         yield (*path, "data", "name"), message
     if workload.augment != Augment() and is_stream(workload.data, folder):
-        yield (
-            (*path, "augment"),
-            "requires images in memory; put the transforms into the data set, whose samples are read during training (STREAM = True)",
-        )
+        message = "requires images in memory; put the transforms into the data set, whose samples are read during training (STREAM = True)"
+        yield (*path, "augment"), message
     if info.task != "classification" and workload.relabel is not None:
         yield (*path, "relabel"), f"permutes classes; the task of {workload.data.name} is {info.task}"
 
@@ -127,10 +123,8 @@ def size_findings(workload: Workload, path: TypedPath, info: DataInfo | None) ->
     full = info.train if info is not None else None
     size = full if workload.batch_size == "full" else workload.batch_size
     if size is not None and workload.accumulate > size:
-        yield (
-            (*path, "accumulate"),
-            f"expected at most the batch size, {size}; found {workload.accumulate}",
-        )
+        message = f"expected at most the batch size, {size}; found {workload.accumulate}"
+        yield (*path, "accumulate"), message
     if info is None:
         return
     if size is not None and size > info.train:
@@ -173,10 +167,8 @@ def device_findings(
             yield here, f"expected at least one sample for each of {share}; {found}"
         if entry.create_graph or entry.closure == "loss_only":
             setting = "create_graph" if entry.create_graph else "closure"
-            yield (
-                ("optimizers", label, setting),
-                "its gradients are not averaged over several processes: expected `devices: 1`",
-            )
+            message = "its gradients are not averaged over several processes: expected `devices: 1`"
+            yield ("optimizers", label, setting), message
 
 
 def _sharding(suite: Suite, workload: Workload, folder: Path, path: TypedPath) -> Iterator[Finding]:
@@ -185,32 +177,26 @@ def _sharding(suite: Suite, workload: Workload, folder: Path, path: TypedPath) -
         yield here, "fp16 scales whole gradients: expected precision bf16 or fp32"
     if suite.implementation not in IMPLEMENTATIONS:
         expected = ", ".join(IMPLEMENTATIONS)
-        yield (
-            here,
-            f"`implementation: {suite.implementation}` does not run on a part of the parameters; expected one of {expected}",
-        )
+        message = f"`implementation: {suite.implementation}` does not run on a part of the parameters; expected one of {expected}"
+        yield here, message
     if "parameters" in workload.study:
         yield (*path, "study"), "`parameters` needs whole parameters: expected `sharding: none`"
     if workload.compile and workload.sharding == "full":
-        yield (
-            here,
-            "`full` gathers parameters during the passes, which are not compiled: expected `compile: false`",
+        message = (
+            "`full` gathers parameters during the passes, which are not compiled: expected `compile: false`"
         )
+        yield here, message
     for label, entry in suite.optimizers.items():
         for position, rule in enumerate(entry.rules):
             of_rule: TypedPath = ("optimizers", label, "rules", position)
             if reason := why_not_sharded(rule.use, str(folder)):
                 yield (*of_rule, "use"), reason
             elif rule.arguments.get("fused"):
-                yield (
-                    (*of_rule, "arguments", "fused"),
-                    "a fused step does not run on a part of the parameters: expected false",
-                )
+                message = "a fused step does not run on a part of the parameters: expected false"
+                yield (*of_rule, "arguments", "fused"), message
         if entry.closure:
-            yield (
-                ("optimizers", label, "closure"),
-                "a closure needs whole parameters: expected `sharding: none`",
-            )
+            message = "a closure needs whole parameters: expected `sharding: none`"
+            yield ("optimizers", label, "closure"), message
 
 
 def _target(

@@ -12,10 +12,10 @@ from optbench.suite.types import Trial
 def evaluation_warnings(name: str, event: Evaluated) -> Iterator[tuple[str, str]]:
     for kind, steps in (("exploded", event.exploded_steps), ("vanished", event.vanished_steps)):
         if steps:
-            yield (
-                kind,
-                f"{name}: gradients {kind} at {steps} step{'s' * (steps != 1)} by epoch {event.epoch:.3g}",
+            message = (
+                f"{name}: gradients {kind} at {steps} step{'s' * (steps != 1)} by epoch {event.epoch:.3g}"
             )
+            yield kind, message
 
 
 def end_warnings(name: str, event: Finished, epoch: float) -> Iterator[tuple[str, str]]:
@@ -44,7 +44,5 @@ def disturbance(
         yield "disturbed", f"{name}: disturbed: its threads waited for a CPU {100 * queued:.0f} % of the time"
     elif share < DISTURBED * best:
         lost = 100 * (1 - share / best)
-        yield (
-            "disturbed",
-            f"{name}: disturbed: got {lost:.0f} % less CPU time than the best trial of this workload",
-        )
+        message = f"{name}: disturbed: got {lost:.0f} % less CPU time than the best trial of this workload"
+        yield "disturbed", message
