@@ -15,8 +15,8 @@ from optbench.analysis.rows import (
     comparable,
     higher_is_better,
     lengths_in_one_unit,
-    table_rows,
     value_range,
+    workload_rows,
 )
 from optbench.analysis.table import final_values
 from optbench.store import Results
@@ -47,19 +47,17 @@ def horizons_frame(results: Results) -> pd.DataFrame:
     surely (the whole interval does); shortest and shortest_surely: the least horizon of the optimizer that does.
     """
     records: list[dict[str, Any]] = []
-    for suite in results.suites:
-        rows = table_rows(Results((suite,)))
-        for workload in dict.fromkeys(row.trial.workload_name for row in rows):
-            blocks = comparable([row for row in rows if row.trial.workload_name == workload])
-            if len(blocks) > 1:
-                lengths = lengths_in_one_unit([block[0] for block in blocks])
-                for target in blocks[0][0].trial.workload.target:
-                    higher = higher_is_better(suite, blocks[0][0].trial.workload, target.metric)
-                    records += [
-                        record
-                        for block, length in zip(blocks, lengths, strict=True)
-                        for record in _of_block(block, length, target, higher=higher)
-                    ]
+    for suite, _, rows in workload_rows(results):
+        blocks = comparable(rows)
+        if len(blocks) > 1:
+            lengths = lengths_in_one_unit([block[0] for block in blocks])
+            for target in blocks[0][0].trial.workload.target:
+                higher = higher_is_better(suite, blocks[0][0].trial.workload, target.metric)
+                records += [
+                    record
+                    for block, length in zip(blocks, lengths, strict=True)
+                    for record in _of_block(block, length, target, higher=higher)
+                ]
     table = pd.DataFrame(records, columns=list(COLUMNS))
     for name, condition in (("shortest", "meets"), ("shortest_surely", "surely")):
         least = table[table[condition].eq(True)].groupby(["suite", "workload", "target", "optimizer"])[

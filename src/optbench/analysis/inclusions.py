@@ -13,7 +13,7 @@ import pandas as pd
 
 from optbench.analysis.compare import ALPHA, all_pairs
 from optbench.analysis.frames import plain_rows
-from optbench.analysis.rows import TableRow, comparable, higher_is_better, table_rows
+from optbench.analysis.rows import TableRow, comparable, higher_is_better, workload_rows
 from optbench.analysis.table import final_values
 from optbench.analysis.tuning import studies, tuning_variation
 from optbench.store import Results, SuiteResults
@@ -92,9 +92,7 @@ def _of_suite(suite: SuiteResults) -> Iterator[dict[str, Any]]:
         return
     written = suite.plan.resolved["optimizers"]
     entries = {label: Optimizer.model_validate(entry) for label, entry in written.items()}
-    rows = table_rows(Results((suite,)))
-    for workload in dict.fromkeys(row.trial.workload_name for row in rows):
-        block = [row for row in rows if row.trial.workload_name == workload]
+    for _, workload, block in workload_rows(Results((suite,))):
         metric = block[0].trial.workload.metrics[0]
         higher = higher_is_better(suite, block[0].trial.workload, metric)
         variation = tuning_variation(suite, workload, metric)

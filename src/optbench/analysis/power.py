@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from optbench.analysis.compare import ALPHA
-from optbench.analysis.rows import TableRow, comparable, higher_is_better, table_rows
+from optbench.analysis.rows import TableRow, comparable, higher_is_better, workload_rows
 from optbench.analysis.table import final_values
 from optbench.store import Results
 
@@ -59,13 +59,11 @@ def seeds_frame(results: Results, delta: float) -> pd.DataFrame:
     adjustment asks). Empty with fewer than two common seeds, or no spread.
     """
     records: list[dict[str, Any]] = []
-    for suite in results.suites:
-        rows = table_rows(Results((suite,)))
-        for workload in dict.fromkeys(row.trial.workload_name for row in rows):
-            for block in comparable([row for row in rows if row.trial.workload_name == workload]):
-                metric = block[0].trial.workload.metrics[0]
-                higher = higher_is_better(suite, block[0].trial.workload, metric)
-                records += _of_block(block, final_values(block, metric, higher=higher), metric, delta)
+    for suite, _, rows in workload_rows(results):
+        for block in comparable(rows):
+            metric = block[0].trial.workload.metrics[0]
+            higher = higher_is_better(suite, block[0].trial.workload, metric)
+            records += _of_block(block, final_values(block, metric, higher=higher), metric, delta)
     return pd.DataFrame(records, columns=list(COLUMNS))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -93,6 +93,14 @@ def tuning_rows(results: Results) -> list[TableRow]:
 
 def all_rows(results: Results) -> list[TableRow]:
     return [row for suite in results.suites for row in _known_rows(suite)]
+
+
+def workload_rows(results: Results) -> Iterator[tuple[SuiteResults, str, list[TableRow]]]:
+    """Yield each workload of the timed tables: its suite, its name and its rows."""
+    for suite in results.suites:
+        rows = table_rows(Results((suite,)))
+        for workload in dict.fromkeys(row.trial.workload_name for row in rows):
+            yield suite, workload, [row for row in rows if row.trial.workload_name == workload]
 
 
 def comparable(rows: list[TableRow]) -> list[list[TableRow]]:

@@ -24,6 +24,7 @@ from optbench.analysis.rows import (
     higher_is_better,
     table_rows,
     value_range,
+    workload_rows,
 )
 from optbench.analysis.tuning import TuningVariation, tuning_variation
 from optbench.events import Status
@@ -85,38 +86,35 @@ def comparison(results: Results) -> pd.DataFrame:
     passages = passages_frame(results)
     of_target = dict(tuple(passages.groupby(["suite", "target"], sort=False)))
     records: list[Record] = []
-    for suite in results.suites:
-        rows = table_rows(Results((suite,)))
-        for workload in dict.fromkeys(row.trial.workload_name for row in rows):
-            block = [row for row in rows if row.trial.workload_name == workload]
-            metric = block[0].trial.workload.metrics[0]
-            higher = higher_is_better(suite, block[0].trial.workload, metric)
-            variation = tuning_variation(suite, workload, metric)
-            of_times = tuning_variation(suite, workload, None)
-            shared: dict[str, Record] = {}
+    for suite, workload, block in workload_rows(results):
+        metric = block[0].trial.workload.metrics[0]
+        higher = higher_is_better(suite, block[0].trial.workload, metric)
+        variation = tuning_variation(suite, workload, metric)
+        of_times = tuning_variation(suite, workload, None)
+        shared: dict[str, Record] = {}
+        for alike in comparable(block):
+            shared |= _final_records(alike, metric, higher=higher, variation=variation)
+        units = [unit for unit in UNITS if unit != GRADIENTS]
+        if are_shown(block):
+            units.append(GRADIENTS)
+            for row in block:
+                shared[row.config_id][GRADIENT_COLUMNS[0]] = mean_per_step(row)
+        targets = dict.fromkeys(str(target) for row in block for target in row.trial.workload.target)
+        for target in targets or [""]:
+            times = of_target.get((suite.name, target), passages[:0])
+            reached: dict[str, Record] = {}
             for alike in comparable(block):
-                shared |= _final_records(alike, metric, higher=higher, variation=variation)
-            units = [unit for unit in UNITS if unit != GRADIENTS]
-            if are_shown(block):
-                units.append(GRADIENTS)
-                for row in block:
-                    shared[row.config_id][GRADIENT_COLUMNS[0]] = mean_per_step(row)
-            targets = dict.fromkeys(str(target) for row in block for target in row.trial.workload.target)
-            for target in targets or [""]:
-                times = of_target.get((suite.name, target), passages[:0])
-                reached: dict[str, Record] = {}
-                for alike in comparable(block):
-                    reached |= _target_records(alike, times, units, of_times)
-                for row in block:
-                    keys = {
-                        "suite": row.suite,
-                        "workload": workload,
-                        **axis_values(row),
-                        "horizon": row.horizon,
-                        "target": target,
-                        "optimizer": row.trial.label,
-                    }
-                    records.append(keys | shared[row.config_id] | reached[row.config_id])
+                reached |= _target_records(alike, times, units, of_times)
+            for row in block:
+                keys = {
+                    "suite": row.suite,
+                    "workload": workload,
+                    **axis_values(row),
+                    "horizon": row.horizon,
+                    "target": target,
+                    "optimizer": row.trial.label,
+                }
+                records.append(keys | shared[row.config_id] | reached[row.config_id])
     axes = dict.fromkeys(path for row in table_rows(results) for path in row.trial.axes)
     known = {*COLUMNS, *GRADIENT_COLUMNS, *axes}
     finals = dict.fromkeys(name for record in records for name in record if name not in known)
