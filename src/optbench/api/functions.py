@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from optbench.api.class_source import reference_to
 from optbench.api.study import Study
@@ -20,6 +20,7 @@ from optbench.events import Event
 from optbench.executor.api import StopRequest
 from optbench.runner.final_reports import write_reports
 from optbench.runner.job import create_job
+from optbench.runner.observer import Listener, Round
 from optbench.runner.options import DEFAULT_RERUNS, RunOptions
 from optbench.runner.suite_run import run_job
 from optbench.store import read as read_store
@@ -27,11 +28,6 @@ from optbench.suite.find import find
 from optbench.suite.load import Loaded
 from optbench.suite.types import Trial
 from optbench.suite.yaml_source import from_data
-
-if TYPE_CHECKING:
-    from optbench.executor.api import StopRequest
-    from optbench.runner.job import Job
-    from optbench.runner.observer import Listener
 
 Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
 
@@ -165,15 +161,7 @@ class _Observer:
         self._on_event = on_event
 
     @contextmanager
-    def round(
-        self,
-        job: Job,
-        pending: Sequence[Trial],
-        environment: Mapping[str, Any],
-        *,
-        parallel: int,
-        stop: StopRequest,
-    ) -> Iterator[Listener]:
+    def round(self, round: Round) -> Iterator[Listener]:
         yield self._on_event or (lambda trial, event: None)
 
 

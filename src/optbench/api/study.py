@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from optbench.analysis.frames import evaluations_frame, trials_frame
 from optbench.analysis.published import verdicts_frame
@@ -17,16 +18,12 @@ from optbench.analysis.tuning import tuning_frame
 from optbench.errors import OptbenchError, nearest
 from optbench.report import render, save_everything
 from optbench.report.build import build
+from optbench.report.drawing import Drawing
 from optbench.report.figures import FORMATS, file_drawings, rendered
 from optbench.report.page.markup import el, join
 from optbench.report.page.tables import table
 from optbench.store import Results
 from optbench.store.files import write_whole
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from optbench.report.drawing import Drawing
 
 _COMPARED = ("difference", "difference_low", "difference_high", "difference_p", "difference_n")
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from optbench.catalog.check_component import component_findings
 from optbench.catalog.check_optimizer import optimizer_findings
 from optbench.catalog.check_workload import data_findings, model_findings
 from optbench.catalog.data_sets import task_of
 from optbench.catalog.starter import entry
+from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError, nearest
 from optbench.suite.call import parse_call
 from optbench.suite.types import Component
-
-if TYPE_CHECKING:
-    from optbench.catalog.types import DataInfo
-    from optbench.suite.types import Component
 
 MOST_SEEDS = 1000
 N = TypeVar("N", int, float)

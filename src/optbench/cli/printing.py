@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from optbench.console import standard_output
 from optbench.errors import OptbenchError
 from optbench.report import build_report
+from optbench.report.chart import Line
 from optbench.report.chart import charts as charts_of
+from optbench.report.document import Report
 from optbench.report.formats.terminal import show
 from optbench.store import Results
 from optbench.store.files import explained, is_standard_stream, make_folder, write_whole
-
-if TYPE_CHECKING:
-    from optbench.report.chart import Line
-    from optbench.report.document import Report
 
 
 def print_tables(results: Results) -> None:

@@ -9,15 +9,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from optbench.cli.streams import stop_talking
 from optbench.events import Event
 from optbench.executor.api import StopRequest
 from optbench.suite.types import Trial
-
-if TYPE_CHECKING:
-    from optbench.executor.api import StopRequest
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 _ONE_SECONDS = 0.5  # signals that come together (a closed terminal, a scheduler) are one request

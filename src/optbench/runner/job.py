@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from optbench.catalog.data_root import data_root
 from optbench.catalog.data_sets import identified_by_data
@@ -14,14 +13,9 @@ from optbench.catalog.stackable import why_plain
 from optbench.errors import OptbenchError, Problem, nearest
 from optbench.runner.options import RunOptions
 from optbench.store import StoredSuite, SuiteFolder
-from optbench.store.archive import has_record, has_records
-from optbench.store.log import read_log
+from optbench.suite.load import Loaded
 from optbench.suite.plan import plan
 from optbench.suite.types import Trial
-
-if TYPE_CHECKING:
-    from optbench.store import StoredSuite, SuiteFolder
-    from optbench.suite.load import Loaded
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from optbench.events import Event
@@ -16,21 +17,23 @@ if TYPE_CHECKING:
 Listener = Callable[[Trial, Event], None]
 
 
+@dataclass(frozen=True)
+class Round:
+    """Trials that run next. `environment` is what they will record, `parallel` the number of sweep trials that run at once."""
+
+    job: Job
+    pending: Sequence[Trial]
+    environment: Mapping[str, Any]
+    stop: StopRequest
+    parallel: int = 1
+
+
 class Observer(Protocol):
     def message(self, text: str) -> None:
         """Report one line about the run as a whole."""
 
-    def round(
-        self,
-        job: Job,
-        pending: Sequence[Trial],
-        environment: Mapping[str, Any],
-        *,
-        parallel: int,
-        stop: StopRequest,
-    ) -> AbstractContextManager[Listener]:
-        """Return a context that gives a function for the events of `pending`, which run while the context is open.
+    def round(self, round: Round) -> AbstractContextManager[Listener]:
+        """Return a context that gives a function for the events of the round, whose trials run while the context is open.
 
-        `environment` is what these trials will record, `parallel` how many sweep trials run at once. The function is called by
-        one thread at a time, after the event was stored.
+        The function is called by one thread at a time, after the event was stored.
         """

@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from time import monotonic, sleep
-from typing import TYPE_CHECKING
 
+from optbench.executor.api import StopRequest
 from optbench.executor.dispatch import Summary
 from optbench.runner import slurm
 from optbench.runner.following import follow
 from optbench.runner.intermediate_reports import with_intermediate_reports
 from optbench.runner.job import Job
-from optbench.runner.observer import Observer
+from optbench.runner.observer import Observer, Round
 from optbench.runner.options import RunOptions
 from optbench.runner.plan_files import already_measured, write_plan
 from optbench.runner.shared_work import FILE, WorkList, is_complete
 from optbench.store import SuiteFolder
 from optbench.store.leases import Leases
-
-if TYPE_CHECKING:
-    from optbench.executor.api import StopRequest
-    from optbench.executor.dispatch import Summary
 
 _RELEASE_SECONDS = 10.0  # that a worker has after its last record
 
@@ -57,7 +53,7 @@ def run_on_workers(
         observer.message(
             f"Waiting for workers. Start any number of them on any machine: optbench work {path}"
         )
-    with observer.round(job, pending, {}, parallel=1, stop=stop) as listen:
+    with observer.round(Round(job, pending, {}, stop)) as listen:
         listener = with_intermediate_reports(job.folder, job.stored, listen)
         ended = follow(job.folder, pending, listener, stop, active)
     summary.add(Summary(ended))

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from optbench.events import FINGERPRINT
 from optbench.runner.job import Job
-from optbench.runner.observer import Observer
+from optbench.runner.observer import Observer, Round
 from optbench.runner.options import RunOptions
+from optbench.store import TrialLog
 from optbench.store.attempts import to_run_again
 
 if TYPE_CHECKING:
     from optbench.executor.api import Slot
     from optbench.executor.dispatch import Dispatcher, Summary
-    from optbench.store import TrialLog
 
 _HOST = {"host": platform.node()}
 
@@ -58,7 +58,7 @@ def rerun_disturbed(
         observer.message(f"Rerunning {n} disturbed by other load")
         trials = [trial for trial in job.wanted if trial.id in ids]
         attempts = {log.id: log.attempts + 1 for log in disturbed}
-        with observer.round(job, trials, environment, parallel=1, stop=stop) as listen:
+        with observer.round(Round(job, trials, environment, stop)) as listen:
             ended = dispatcher.run_timed(trials, slots, listen, attempts)
         summary.left += ended.left + ended.ended.get("interrupted", 0)
 

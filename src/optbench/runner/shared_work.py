@@ -14,12 +14,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING
 
 from optbench.catalog.data_root import data_root
 from optbench.errors import OptbenchError, Problem
 from optbench.events import Event
-from optbench.executor.api import Settings
+from optbench.executor.api import Executor, Settings, Slot, StopRequest
 from optbench.executor.dispatch import Dispatcher
 from optbench.executor.local import LocalExecutor
 from optbench.runner.environment_check import refuse_to_mix
@@ -31,9 +30,6 @@ from optbench.store.leases import LEASE_SECONDS, Lease, LeasedFolder, LeaseLost,
 from optbench.store.log import read_log
 from optbench.store.records import from_json
 from optbench.suite.types import Trial
-
-if TYPE_CHECKING:
-    from optbench.executor.api import Executor, Settings, Slot, StopRequest
 
 FILE = "work.json"
 _WAIT_SECONDS = 2.0  # between two looks for trials that other workers hold

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TYPE_CHECKING
 
 from optbench.catalog.data_root import data_root
 from optbench.errors import OptbenchError
 from optbench.events import FINGERPRINT
-from optbench.executor.api import Settings, split_slots
+from optbench.executor.api import Executor, Settings, Slot, StopRequest, split_slots
 from optbench.executor.dispatch import Dispatcher, Summary
 from optbench.executor.local import LocalExecutor
 from optbench.executor.ray_cluster import RayExecutor
@@ -20,7 +19,7 @@ from optbench.plurals import counted
 from optbench.runner.environment_check import refuse_to_mix
 from optbench.runner.intermediate_reports import with_intermediate_reports
 from optbench.runner.job import Job, create_job, pending_trials
-from optbench.runner.observer import Observer
+from optbench.runner.observer import Observer, Round
 from optbench.runner.on_workers import run_on_workers
 from optbench.runner.options import RunOptions
 from optbench.runner.plan_files import already_measured, write_plan
@@ -28,12 +27,8 @@ from optbench.runner.reruns import rerun_disturbed
 from optbench.runner.results_folder import locked_folder
 from optbench.runner.shared_trials import copy_shared_trials
 from optbench.runner.shared_work import refuse_held
-
-if TYPE_CHECKING:
-    from optbench.executor.api import Executor, Settings, Slot, StopRequest
-    from optbench.executor.dispatch import Dispatcher, Summary
-    from optbench.store import Results, SuiteFolder
-    from optbench.suite.types import Trial
+from optbench.store import Results, SuiteFolder
+from optbench.suite.types import Trial
 
 
 @dataclass(frozen=True)
@@ -133,9 +128,8 @@ def _run_pending(
         _unpack(job, observer)
     write_plan(job, options)
     timed = [trial for trial in pending if not trial.point]
-    with observer.round(
-        job, pending, environment, parallel=max(1, len(sweep_slots)), stop=dispatcher.stop
-    ) as listen:
+    next_round = Round(job, pending, environment, dispatcher.stop, max(1, len(sweep_slots)))
+    with observer.round(next_round) as listen:
         listener = with_intermediate_reports(job.folder, job.stored, listen)
         summary.add(dispatcher.run_timed(timed, slots, listener))
         if swept := [trial for trial in pending if trial.point]:

@@ -26,13 +26,13 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from optbench import report as reports
 from optbench.analysis.changes import compared
-from optbench.analysis.gates import Gate, Kind, fails, judge
+from optbench.analysis.gates import Gate, Judgement, Kind, fails, judge
 from optbench.analysis.matching import match
 from optbench.analysis.settings import differences, one_sided_frame
 from optbench.cli import printing
@@ -41,11 +41,7 @@ from optbench.errors import OptbenchError, Problem
 from optbench.report.change_cells import judgement_text
 from optbench.report.changes import changes_report
 from optbench.report.text import clean
-from optbench.store import read
-
-if TYPE_CHECKING:
-    from optbench.analysis.gates import Gate, Judgement
-    from optbench.store import Results
+from optbench.store import Results, read
 
 PLACE = "Read results", 3
 

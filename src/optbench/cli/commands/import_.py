@@ -11,7 +11,7 @@ Examples:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -21,10 +21,8 @@ from optbench.console import wrapped
 from optbench.importing.algoperf import import_algoperf
 from optbench.importing.readers import known_readers
 from optbench.importing.tidy import Asked, import_logs
+from optbench.importing.write import Written
 from optbench.plurals import counted
-
-if TYPE_CHECKING:
-    from optbench.importing.write import Written
 
 PLACE = "Import and share", 3
 

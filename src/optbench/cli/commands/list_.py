@@ -19,21 +19,18 @@ from __future__ import annotations
 import shutil
 import textwrap
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from optbench.catalog.arguments import SUPPLIED, choices
 from optbench.catalog.lookup import names, resolve
 from optbench.catalog.optimizer_packages import offered
-from optbench.catalog.signatures import UNKNOWN, signature
+from optbench.catalog.signatures import UNKNOWN, Parameter, signature
 from optbench.cli import completion
 from optbench.cli.options import argument
 from optbench.console import wrapped
 from optbench.errors import OptbenchError, nearest
 from optbench.suite.find import shipped
 from optbench.suite.yaml_source import read
-
-if TYPE_CHECKING:
-    from optbench.catalog.signatures import Parameter
 
 PLACE = "Look up", 1
 

@@ -23,7 +23,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -39,17 +39,14 @@ from optbench.cli.named_trials import named_trials, parse_shape
 from optbench.cli.options import Classes, Data, InputShape, ModelTask, Set, TextFormat, argument, flag, option
 from optbench.cli.printing import print_report
 from optbench.errors import OptbenchError, Problem
+from optbench.forecasts import Forecast
 from optbench.report import check_format, render_report
+from optbench.report.document import Report
 from optbench.report.memory import memory_block, memory_report
 from optbench.suite.find import find, shipped
-from optbench.suite.load import load
+from optbench.suite.load import Loaded, load
 from optbench.suite.plan import plan
 from optbench.suite.types import Trial, Workload
-
-if TYPE_CHECKING:
-    from optbench.forecasts import Forecast
-    from optbench.report.document import Report
-    from optbench.suite.load import Loaded
 
 PLACE = "Look up", 2
 

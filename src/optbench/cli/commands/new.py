@@ -27,13 +27,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, TypeVar
 
 from optbench.catalog import starter
 from optbench.catalog.check import examine
 from optbench.catalog.data_root import data_root
-from optbench.catalog.starter import ASSUMED_STEP_SECONDS
+from optbench.catalog.starter import ASSUMED_STEP_SECONDS, Budget
 from optbench.catalog.task_defaults import defaults, model_tasks, models_of, task_metric, task_starters
+from optbench.catalog.types import DataInfo
 from optbench.cli import answer_parsing, completion
 from optbench.cli.options import argument, option
 from optbench.errors import OptbenchError, Problem
@@ -41,10 +42,6 @@ from optbench.plurals import counted
 from optbench.store.files import cause
 from optbench.suite.call import parse_call
 from optbench.suite.types import Component, Duration, Workload
-
-if TYPE_CHECKING:
-    from optbench.catalog.starter import Budget
-    from optbench.catalog.types import DataInfo
 
 PLACE = "Compare optimizers", 1
 

@@ -21,20 +21,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from optbench.cli.printing import print_report, refuse_file_name, write
-from optbench.errors import OptbenchError, Problem
-from optbench.store import Results, read
-from optbench.store.files import explained
-
-if TYPE_CHECKING:
-    from optbench.report.document import Report
+from typing import Annotated
 
 from optbench import report as reports
 from optbench.cli.options import AllSeeds, Output, OutputFormat, flag, option
+from optbench.cli.printing import print_report, refuse_file_name, write
 from optbench.cli.result_paths import ResultPaths
+from optbench.errors import OptbenchError, Problem
+from optbench.report.document import Report
 from optbench.report.selection import SHOWING_TABLES, selected
+from optbench.store import Results, read
+from optbench.store.files import explained
 
 PLACE = "Read results", 1
 

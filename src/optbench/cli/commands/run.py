@@ -27,10 +27,10 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -42,14 +42,12 @@ from optbench.cli.run_summary import show_end
 from optbench.cli.signals import say, stop_requests, undisturbed
 from optbench.cli.streams import accept_closed_output
 from optbench.errors import OptbenchError
-from optbench.runner.job import Job
-from optbench.runner.observer import Listener
+from optbench.runner.observer import Listener, Round
 from optbench.runner.options import DEFAULT_RERUNS, RunOptions
 from optbench.runner.suite_run import run_job
-from optbench.suite.types import Trial
 
 if TYPE_CHECKING:
-    from optbench.executor.api import StopRequest
+    pass
 
 PLACE = "Compare optimizers", 4
 
@@ -210,23 +208,6 @@ class TerminalObserver:
         say(text)
 
     @contextmanager
-    def round(
-        self,
-        job: Job,
-        pending: Sequence[Trial],
-        environment: Mapping[str, Any],
-        *,
-        parallel: int,
-        stop: StopRequest,
-    ) -> Iterator[Listener]:
-        with display(
-            job.loaded,
-            job.wanted,
-            pending,
-            dict(environment),
-            job.folder,
-            stop=stop,
-            at_once=parallel,
-            as_json=self._as_json,
-        ) as listen:
+    def round(self, round: Round) -> Iterator[Listener]:
+        with display(round, as_json=self._as_json) as listen:
             yield listen if self._as_json else undisturbed(listen)

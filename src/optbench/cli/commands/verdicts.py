@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from optbench.analysis.published import verdicts_frame
 from optbench.analysis.rows import seeds_not_shown_text
@@ -32,12 +32,9 @@ from optbench.report import check_format, render_report
 from optbench.report.published import published_report
 from optbench.runner.suite_check import check_suites
 from optbench.store import Results, SuiteFolder, SuiteResults, make_plan, read
-from optbench.store.archive import has_records
+from optbench.suite.load import Loaded
 from optbench.suite.plan import plan
-
-if TYPE_CHECKING:
-    from optbench.suite.load import Loaded
-    from optbench.suite.types import Trial
+from optbench.suite.types import Trial
 
 PLACE = "Read results", 4
 

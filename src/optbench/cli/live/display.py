@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,50 +19,37 @@ from optbench.cli.live.view import FrameText, Line, frame
 from optbench.cli.signals import say
 from optbench.events import Event
 from optbench.report.text import clean
-from optbench.store import SuiteFolder
-from optbench.suite.load import Loaded
 from optbench.suite.types import Trial
 
 if TYPE_CHECKING:
-    from optbench.executor.api import StopRequest
-
-Listener = Callable[[Trial, Event], None]
+    from optbench.runner.observer import Listener, Round
 
 _FOOTER = "Ctrl-C writes a checkpoint and stops; the same command resumes"
 _STOPPING = "Stopping: writing a checkpoint (press Ctrl-C again to stop immediately)"
 
 
 @contextmanager
-def display(
-    loaded: Loaded,
-    wanted: Sequence[Trial],
-    pending: Sequence[Trial],
-    here: dict[str, Any],
-    folder: SuiteFolder,
-    *,
-    stop: StopRequest,
-    at_once: int,
-    as_json: bool,
-) -> Iterator[Listener]:
+def display(round: Round, *, as_json: bool) -> Iterator[Listener]:
     """Return a listener that shows events on standard error, or as JSON on standard output."""
     if as_json:
         yield json_line
         return
-    logs = stored_logs(folder, wanted)
-    heading = f"{loaded.name}: {count(wanted)}{machine(here)}"
+    wanted, pending, stop = round.job.wanted, round.pending, round.stop
+    logs = stored_logs(round.job.folder, wanted)
+    heading = f"{round.job.loaded.name}: {count(wanted)}{machine(round.environment)}"
     done = sum(logs[trial.id].is_complete for trial in wanted if trial.id in logs)
     print_folded(f"{heading}; {done} done; {forecast(logs, wanted, pending)}")
     if not pending:
         yield lambda trial, event: None
         return
-    board = Board.of(wanted, pending, at_once)
+    board = Board.of(wanted, pending, round.parallel)
     for trial in wanted:
         if trial.id in logs:
             board.replay(trial, logs[trial.id])
     if not is_live():
         yield Lines(board, sys.stderr).apply
         return
-    meter, glyphs, lock = Meter(str(here.get("device"))), glyphs_here(), threading.Lock()
+    meter, glyphs, lock = Meter(str(round.environment.get("device"))), glyphs_here(), threading.Lock()
 
     def draw(width: int, height: int) -> list[Line]:
         meter.sample()
@@ -87,7 +74,7 @@ def glyphs_here() -> Glyphs:
     return glyphs_for(getattr(sys.stderr, "encoding", None))
 
 
-def machine(here: dict[str, Any]) -> str:
+def machine(here: Mapping[str, Any]) -> str:
     if not here:
         return ""
     n = here.get("threads")

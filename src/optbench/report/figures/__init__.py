@@ -16,7 +16,9 @@ from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from optbench.report.drawing import Drawing as Drawing
 from optbench.report.figures._groups import Material
@@ -24,9 +26,6 @@ from optbench.report.paper.draw import draw
 from optbench.report.paper.sheet import settings
 from optbench.store import Results
 from optbench.store.files import make_folder, write_whole
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _FOLDER = Path(__file__).parent
 FORMATS = ("svg", "png", "pdf")
