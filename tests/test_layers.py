@@ -1,10 +1,11 @@
-"""The house: which room may import which, and that reading commands never load torch."""
+"""Layers: which package may import which, and that commands that only read do not load torch."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -46,13 +47,18 @@ def modules() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def room(path: Path) -> str:
     parts = path.relative_to(PACKAGE).parts
     return parts[0] if len(parts) > 1 else ""
 
 
 def imports(tree: ast.Module, path: Path, everywhere: bool) -> set[str]:
-    """Dotted names that a module imports, at its top or anywhere; those for type checkers only don't count."""
+    """Return the dotted names that a module imports, at its top or anywhere."""
     nodes = ast.walk(tree) if everywhere else iter(tree.body)
     found = set()
     package = ["optbench", *path.relative_to(PACKAGE).parts[:-1]]
@@ -67,11 +73,11 @@ def imports(tree: ast.Module, path: Path, everywhere: bool) -> set[str]:
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_run_downhill(path: Path) -> None:
+def test_layers_import_only_from_layers_below(path: Path) -> None:
     here = room(path)
     if here == "":
         return
-    names = imports(ast.parse(path.read_text()), path, everywhere=True)
+    names = imports(parsed(path), path, everywhere=True)
     ours = {name.split(".")[1] for name in names if name.startswith("optbench.")}
     rooms = {name for name in ours if (PACKAGE / name).is_dir()}
     assert rooms - {here} <= MAY_IMPORT[here]
@@ -86,7 +92,7 @@ def test_modules_have_no_cycles() -> None:
     """Deferred imports and those for type checkers count too."""
     known = {dotted(path): path for path in modules()}
     graph = {
-        name: (imports(ast.parse(path.read_text()), path, everywhere=True) & known.keys()) - {name}
+        name: (imports(parsed(path), path, everywhere=True) & known.keys()) - {name}
         for name, path in known.items()
     }
     TopologicalSorter(graph).prepare()  # raises CycleError with the modules of a cycle
@@ -119,7 +125,7 @@ def test_only_stated_imports_of_our_own_modules_are_inside_functions() -> None:
     assert len(DEFERRED) <= 15
     deferred = set()
     for path in modules():
-        functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, FUNCTION)]
+        functions = [node for node in ast.walk(parsed(path)) if isinstance(node, FUNCTION)]
         for node in {inner for function in functions for inner in ast.walk(function)}:
             imported = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             imported += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -133,7 +139,7 @@ def test_only_stated_imports_of_our_own_modules_are_inside_functions() -> None:
     ids=lambda path: str(path.relative_to(PACKAGE)),
 )
 def test_torch_is_not_imported_at_module_level(path: Path) -> None:
-    names = imports(ast.parse(path.read_text()), path, everywhere=False)
+    names = imports(parsed(path), path, everywhere=False)
     assert not {name for name in names if name.split(".")[0] in ("torch", "torchvision")}
 
 

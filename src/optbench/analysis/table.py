@@ -336,10 +336,13 @@ def _fastest(
     unit = next((unit for unit in UNITS if times[unit].notna().all()), None)
     if times.empty or unit is None:
         return {}
-    restricted = times.assign(time=times[unit].where(times["reached"], times[unit].max()))
-    values = restricted.pivot(index="seed", columns="config_id", values="time").astype(float)
-    grid = (
-        float((times[unit] - times[f"{unit}_low"])[times["reached"]].max()) if times["reached"].any() else 0.0
-    )
+    lengths, reached = times[unit].to_numpy(dtype=float), times["reached"].to_numpy(dtype=bool)
+    seeds, rows = np.unique(times["seed"], return_inverse=True)
+    entries, columns = np.unique(times["config_id"].astype(str), return_inverse=True)
+    restricted = np.full((len(seeds), len(entries)), math.nan)
+    restricted[rows, columns] = np.where(reached, lengths, lengths.max())
+    values = pd.DataFrame(restricted, index=seeds, columns=entries)
+    intervals = (lengths - times[f"{unit}_low"].to_numpy(dtype=float))[reached]
+    grid = float(np.fmax.reduce(intervals, initial=0.0))
     pairs = all_pairs(variation.independent(values), "sign_flip", grid, variation.shared(block))
     return top_group(pairs, higher_is_better=False)

@@ -213,6 +213,8 @@ def _idle_rates(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
 def _idle_share(steps: Sequence[int], rates: Sequence[float]) -> float:
     """Return the share of the steps between two evaluations that both have a rate of 0."""
     least = _IDLE_RATE * max((rate for rate in rates if rate == rate), default=0.0)
+    if min(map(abs, rates)) > least:
+        return 0.0
     idle = sum(
         later - step
         for step, later, rate, then in zip(steps, steps[1:], rates, rates[1:], strict=False)
