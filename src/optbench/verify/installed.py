@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -53,13 +54,15 @@ def check_all(
     return results
 
 
+_starting = threading.Lock()  # a start polls all processes, also those that another thread joins
+
+
 def _in_process(one: Offered, device: torch.device) -> Checked:
-    context: Any = multiprocessing.get_context(
-        "fork" if device.type == "cpu" else "spawn"
-    )  # CUDA cannot be forked
+    context = _context(device)
     receiving, sending = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(sending, one, device), daemon=True)
-    process.start()
+    with _starting:
+        process.start()
     sending.close()
     try:
         if not receiving.poll(SECONDS):
@@ -67,11 +70,21 @@ def _in_process(one: Offered, device: torch.device) -> Checked:
         settings, state, verdicts, problem = receiving.recv()
         return Checked(one, settings, state, verdicts, problem)
     except EOFError:
-        process.join()
+        with _starting:
+            process.join()
         return Checked(one, problem=f"the process ended with exit code {process.exitcode}")
     finally:
         process.kill()
-        process.join()
+        with _starting:
+            process.join()
+
+
+def _context(device: torch.device) -> Any:
+    """Return the context of a server that has loaded torch. A fork of this process would inherit its threads and torch's state."""
+    is_forked = device.type == "cpu" and "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if is_forked else "spawn")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _send(connection: Connection, one: Offered, device: torch.device) -> None:
@@ -79,6 +92,7 @@ def _send(connection: Connection, one: Offered, device: torch.device) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
+    torch.set_num_threads(1)
     try:
         connection.send((*_check(one, device), ""))
     except OptbenchError as error:
