@@ -203,7 +203,10 @@ def test_a_figure_yields_nothing_without_results(name: str) -> None:
 @pytest.mark.parametrize(
     ("folder", "known"),
     [
-        ("report/formats", format_names()),
+        (
+            "report/formats",
+            {name: import_module(f"optbench.report.formats.{name}").__doc__ for name in format_names()},
+        ),
         ("exporting", known_tools()),
         ("importing/readers", known_readers()),
     ],

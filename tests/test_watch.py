@@ -159,9 +159,9 @@ def test_a_warning_is_reported_once_where_a_trial_ends_between_two_looks(
     folder = half_way(tmp_path)
     watcher = _Watcher(Follower(folder.path), 1.0, folder.path, lines=True)
     before = watcher.follower.snapshot()
-    watcher._tell(None, before)
+    watcher._print_changes(None, before)
     write(tmp_path, a_suite(), {("SGD", 1): diverged()})
-    watcher._tell(before, watcher.follower.snapshot())
+    watcher._print_changes(before, watcher.follower.snapshot())
     assert capsys.readouterr().err.count("! SGD seed 1: diverged") == 1
 
 
