@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from optbench.store.archive import has_results, read_record, record_paths
+from optbench.store.archive import read_record, record_paths
+from optbench.suite_folders import has_results
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = sorted(folder for folder in (ROOT / "results").iterdir() if has_results(folder))

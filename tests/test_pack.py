@@ -13,7 +13,7 @@ import pytest
 
 from optbench.report import render
 from optbench.store import SuiteFolder, archive, read
-from optbench.store.archive import ARCHIVE
+from optbench.suite_folders import ARCHIVE
 from program import Done, optbench
 from real_runs import a_suite as a_tiny_suite
 from results_builder import a_suite, reaching, swept_twice, write

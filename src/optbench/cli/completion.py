@@ -13,6 +13,7 @@ import typer
 import optbench
 from optbench.errors import OptbenchError
 from optbench.suite.find import find_all, shipped, shipped_folders
+from optbench.suite_folders import has_results
 
 Offer = str | tuple[str, str]
 Completer = Callable[[typer.Context, str], list[Offer]]
@@ -130,7 +131,7 @@ def _is_suite(entry: os.DirEntry[str]) -> bool:
 
 
 def _holds_results(entry: os.DirEntry[str]) -> bool:
-    return any(os.path.isfile(os.path.join(entry.path, name)) for name in ("plan.json", "records.tar.xz"))
+    return has_results(Path(entry.path))
 
 
 def _suite_data(ctx: typer.Context) -> Iterator[Mapping[str, Any]]:

@@ -35,7 +35,7 @@ def _block(table: pd.DataFrame) -> Block:
             else ()
         ),
         Column("measured", lambda row: clean(_measurement(row)), text=True),
-        text_column("expected"),
+        Column("expected", lambda row: clean(expected_text(row)), text=True),
         Column("result", measured_text),
         Column("verdict", lambda row: _verdict(row, reasons), text=True),
     )

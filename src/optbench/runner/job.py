@@ -13,6 +13,8 @@ from optbench.catalog.stackable import why_plain
 from optbench.errors import OptbenchError, Problem, nearest
 from optbench.runner.options import RunOptions
 from optbench.store import StoredSuite, SuiteFolder
+from optbench.store.archive import has_record, has_records
+from optbench.store.log import read_log
 from optbench.suite.load import Loaded
 from optbench.suite.plan import plan
 from optbench.suite.types import Trial

@@ -21,8 +21,8 @@ from pathlib import Path
 from optbench.errors import OptbenchError, Problem
 from optbench.store.files import explained, make_folder, sync_all, sync_folder, write_whole
 from optbench.store.input_files import MAX_BYTES, read_file
+from optbench.suite_folders import ARCHIVE
 
-ARCHIVE = "records.tar.xz"
 MAX_UNPACKED_BYTES = 1_000_000_000
 _MAX_MEMORY = 256_000_000  # of the decompressor; xz presets need up to 65 MB
 _MEMBER = re.compile(r"plan\.json|(trials|superseded)/[^/\\\0]+\.jsonl")
@@ -37,15 +37,6 @@ class Packed:
     trials: int
     file_bytes: int
     archive_bytes: int
-
-
-def has_results(folder: Path) -> bool:
-    """Return whether the folder contains the results of a suite."""
-    return (
-        (folder / "plan.json").is_file()
-        or (folder / ARCHIVE).is_file()
-        or any((folder / "trials").glob("*.jsonl"))
-    )
 
 
 def has_records(folder: Path) -> bool:

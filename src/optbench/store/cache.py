@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from optbench.events import Record
-from optbench.store.archive import ARCHIVE, record_file
+from optbench.store.archive import record_file
+from optbench.suite_folders import ARCHIVE
 from optbench.version import __version__
 
 if TYPE_CHECKING:

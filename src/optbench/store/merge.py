@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from optbench.errors import OptbenchError, Problem
-from optbench.store.archive import has_results, unpack
+from optbench.store.archive import unpack
 from optbench.store.files import explained, folder_name, make_folder, sync_folder
 from optbench.store.folder import Plan, SuiteFolder
 from optbench.store.input_files import read_file
@@ -30,6 +30,7 @@ from optbench.store.merge_checks import (
     whole_lines,
 )
 from optbench.store.read import SuiteResults, read
+from optbench.suite_folders import has_results
 
 _STAGE = ".merging-"
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from optbench.errors import OptbenchError, Problem
-from optbench.store.archive import has_results, record_paths
+from optbench.store.archive import record_paths
 from optbench.store.attempts import settled
 from optbench.store.cache import Stamp, read_before
 from optbench.store.folder import Plan, SuiteFolder
 from optbench.store.log import TrialLog, read_log, shared
 from optbench.store.records import NewerFormat
-from optbench.suite_folders import is_suite_folder, suite_folders
+from optbench.suite_folders import has_results, suite_folders
 
 __all__ = ["Results", "StoredSuite", "SuiteResults", "TrialLog", "read", "read_log"]
 
@@ -132,7 +132,7 @@ def _nothing(path: Path) -> str:
     if path.is_file():
         return f"a file: {expected}"
     for near in (path.parent, path.parent.parent):
-        if is_suite_folder(near):
+        if has_results(near):
             return f"no results here: {expected}; did you mean '{near}'?"
     below = [child for child in sorted(path.iterdir()) if child.is_dir() and suite_folders(child)]
     hint = f"; did you mean '{below[0]}'?" if below else ""

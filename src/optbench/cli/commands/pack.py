@@ -20,17 +20,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from optbench.cli import completion
+from optbench.cli.options import argument, flag
 from optbench.console import wrapped
 from optbench.errors import OptbenchError, Problem
 from optbench.plurals import counted
 from optbench.store import SuiteFolder
-from optbench.store.archive import ARCHIVE, Packed
+from optbench.store.archive import Packed
 from optbench.store.archive import pack as pack_records
 from optbench.store.archive import unpack as unpack_records
-from optbench.store.read import suite_folders
+from optbench.suite_folders import ARCHIVE, suite_folders
 
 PLACE = "Import and share", 3
 
@@ -38,13 +37,9 @@ PLACE = "Import and share", 3
 def pack(
     paths: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="RESULTS...",
-            help="Results folders, or folders that contain them.",
-            autocompletion=completion.results,
-        ),
+        argument("RESULTS...", "Results folders, or folders that contain them.", completion.results),
     ],
-    unpack: Annotated[bool, typer.Option("--unpack", help="Restore one file per trial.")] = False,
+    unpack: Annotated[bool, flag("--unpack", "Restore one file per trial.")] = False,
 ) -> None:
     for folder in _folders(paths):
         with SuiteFolder(folder).lock():

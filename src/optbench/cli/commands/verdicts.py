@@ -32,6 +32,7 @@ from optbench.report import check_format, render_report
 from optbench.report.published import published_report
 from optbench.runner.suite_check import check_suites
 from optbench.store import Results, SuiteFolder, SuiteResults, make_plan, read
+from optbench.store.archive import has_records
 from optbench.suite.load import Loaded
 from optbench.suite.plan import plan
 from optbench.suite.types import Trial

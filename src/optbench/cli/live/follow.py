@@ -14,10 +14,10 @@ from optbench.cli.live.board import Board
 from optbench.errors import OptbenchError
 from optbench.events import Evaluated, Finished
 from optbench.store import Results, SuiteResults, TrialLog, read
-from optbench.store.archive import ARCHIVE, has_results
 from optbench.store.holder import Holder, holder
 from optbench.store.records import NewerFormat
 from optbench.suite.types import Trial
+from optbench.suite_folders import ARCHIVE, has_results
 
 _SLACK_SECONDS = 2.0
 
