@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from optbench.catalog import lookup, optimizer_packages
@@ -96,3 +98,19 @@ def test_list_optimizers_shows_the_catalog_and_the_packages(package: str) -> Non
 def test_an_unknown_name_names_the_classes_of_installed_packages(package: str) -> None:
     with pytest.raises(OptbenchError, match=f"installed packages have {package}.Swift"):
         lookup.resolve("optimizers", "swift")
+
+
+def test_the_extra_installs_all_packages_of_the_zoo() -> None:
+    root = Path(__file__).resolve().parents[1]
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    installed = {requirement.split(">=")[0].replace("-", "_") for requirement in extras["zoo"]} | {"torch"}
+    entries = yaml.safe_load((root / "suites/zoo.yaml").read_text())["optimizers"]
+    paths = [entry.get("use", label) for label, entry in entries.items()]
+    used = {path.split(".")[0] for path in paths if isinstance(path, str) and "." in path}
+    distributions = {
+        "muon": "muon_optimizer",
+        "optimi": "torch_optimi",
+        "prodigyplus": "prodigy_plus_schedule_free",
+    }
+    assert len(used) > 10
+    assert {distributions.get(module, module) for module in used} <= installed
