@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 import torch
 
+from optbench import read as read_results
 from optbench.engine.devices import pick_all
 from optbench.errors import OptbenchError
 from optbench.executor.api import Slot
@@ -94,6 +96,51 @@ def test_a_sweep_on_cpu_slots(tmp_path: Path) -> None:
     swept = [log for log in read([tmp_path / "results"]).suites[0].logs if log.trial["point"]]
     assert len(swept) >= 3
     assert {log.started.environment["threads"] for log in swept if log.started} == {cores()}
+
+
+def test_untimed_trials_run_at_the_same_time_and_have_no_seconds(tmp_path: Path) -> None:
+    suite = a_suite(tmp_path, {"SGD": "torch.optim.SGD"})
+    suite.write_text(suite.read_text().replace("seeds: 1", "seeds: 3\ntimed: false"))
+    done = optbench("run", suite, "--jobs", "3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "no seconds: 3 trials trained at the same time as others (timed: false)" in " ".join(
+        done.stdout.split()
+    )
+    logs = read([tmp_path / "results"]).suites[0].logs
+    started = [datetime.fromisoformat(log.started.environment["started_at"]) for log in logs if log.started]
+    ended = [path.stat().st_mtime for path in (log.path for log in logs)]
+    assert max(start.timestamp() for start in started) < min(ended)
+    table = read_results(tmp_path / "results").table()
+    assert table["timed"].tolist() == [0]
+    assert table["train_seconds"].isna().all()
+
+
+def test_a_timed_suite_does_not_take_trials_without_seconds(tmp_path: Path) -> None:
+    folder = tmp_path / "both"
+    folder.mkdir()
+    text = a_suite(tmp_path, {"SGD": "torch.optim.SGD"}).read_text()
+    (folder / "a.yaml").write_text(text.replace("seeds: 1", "seeds: 1\ntimed: false"))
+    (folder / "b.yaml").write_text(text)
+    (folder / "c.yaml").write_text(text.replace("seeds: 1", "seeds: 1\ntimed: false"))
+    done = optbench("run", "both", "--reruns", "0", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("1 trial copied from suites that ran before") == 1
+    suites = {suite.name: suite.logs for suite in read([tmp_path / "results" / "both"]).suites}
+    assert {name: [log.seconds_count for log in logs] for name, logs in suites.items()} == {
+        "a": [False],
+        "b": [True],
+        "c": [False],
+    }
+
+
+def test_a_budget_in_seconds_is_timed(tmp_path: Path) -> None:
+    suite = a_suite(tmp_path, {"SGD": "torch.optim.SGD"})
+    suite.write_text(
+        suite.read_text().replace("3 epochs", "3 seconds").replace("seeds: 1", "seeds: 1\ntimed: false")
+    )
+    done = optbench("check", suite, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "is in seconds; found false" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def _costs(row: TableRow) -> dict[str, Any]:
     mean = _mean_over(logs)
     per_epoch = next((log.started.steps_per_epoch for log in logs if log.started), 0) or math.nan
     flops = mean(_flops)
-    seconds = _mean_over([log for log in logs if not log.timings_interrupted])(_seconds)
+    seconds = _mean_over([log for log in logs if log.seconds_count])(_seconds)
     resources = {name: mean(_sampled(name, "mean")) for name in _MEANS}
     return {
         "activation_bytes": mean(lambda log: log.started and log.started.activation_bytes),
@@ -133,7 +133,7 @@ def _seconds(log: TrialLog) -> float | None:
 
 
 def _uninterrupted(log: TrialLog) -> float | None:
-    return None if log.timings_interrupted else _seconds(log)
+    return _seconds(log) if log.seconds_count else None
 
 
 def _flops(log: TrialLog) -> float | None:
@@ -167,7 +167,7 @@ def _clipped(log: TrialLog) -> float | None:
 
 def _data_wait(log: TrialLog) -> float | None:
     end = log.finished
-    if end is None or end.data_wait_seconds is None or end.train_seconds <= 0 or log.timings_interrupted:
+    if end is None or end.data_wait_seconds is None or end.train_seconds <= 0 or not log.seconds_count:
         return None
     return end.data_wait_seconds / end.train_seconds
 

@@ -120,7 +120,7 @@ def _curves(log: TrialLog, *, gradients: bool) -> Iterator[_Curve]:
         ],
         dtype=float,
     ).T
-    if log.timings_interrupted:
+    if not log.seconds_count:
         clocks[:, 2] = math.nan
     for (metric, split), values in _series(log.evaluations).items():
         known = np.isfinite(values)

@@ -288,7 +288,7 @@ def _clocks(log: TrialLog, index: int) -> dict[str, float]:
     epochs, steps, samples, seconds = (
         log.evaluations.column(name)[index] for name in ("epoch", "step", "samples", "train_seconds")
     )
-    if log.timings_interrupted:
+    if not log.seconds_count:
         seconds = float("nan")
     count = log.gradient_evaluations[index]
     gradients = nan if count is None else float(count)
@@ -306,10 +306,10 @@ def _budget(log: TrialLog, last: dict[str, float]) -> dict[str, float]:
     assert log.finished is not None
     facts = log.started
     if facts is None or facts.steps is None or log.finished.step >= facts.steps:
-        seconds = float("nan") if log.timings_interrupted else log.finished.train_seconds
+        seconds = log.finished.train_seconds if log.seconds_count else float("nan")
         return last | {"seconds": seconds}
     steps, step = facts.steps, log.finished.step
-    pace = log.finished.train_seconds / step if step and not log.timings_interrupted else float("nan")
+    pace = log.finished.train_seconds / step if step and log.seconds_count else float("nan")
     samples = facts.splits.get("train", 0) * steps / facts.steps_per_epoch
     gradients = per_step(log)
     if isnan(gradients) and log.finished.gradient_evaluations is not None:

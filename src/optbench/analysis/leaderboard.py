@@ -88,7 +88,7 @@ def trial_times(suite: SuiteResults) -> pd.DataFrame:
             continue
         target = row.trial.workload.target[0]
         for log in row.logs:
-            if not log.is_complete or log.timings_interrupted:
+            if not log.is_complete or not log.seconds_count:
                 continue
             facts = log.started.environment if log.started is not None else {}
             passed = (

@@ -60,11 +60,7 @@ def _memory(row: TableRow) -> Iterable[tuple[str, float]]:
 
 
 def _time(row: TableRow) -> Iterable[tuple[str, float, int]]:
-    ends = [
-        log.finished
-        for log in row.logs
-        if log.finished and log.finished.step > 0 and not log.timings_interrupted
-    ]
+    ends = [log.finished for log in row.logs if log.finished and log.finished.step > 0 and log.seconds_count]
     if not ends:
         return
     n = len(ends)

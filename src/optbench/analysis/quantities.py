@@ -30,7 +30,7 @@ def seconds_per_epoch(log: TrialLog) -> float:
 
 def seconds_per_step(log: TrialLog) -> float:
     end = log.finished
-    if end is None or end.status not in ("completed", "stopped") or end.step <= 0 or log.timings_interrupted:
+    if end is None or end.status not in ("completed", "stopped") or end.step <= 0 or not log.seconds_count:
         return math.nan
     return end.train_seconds / end.step
 

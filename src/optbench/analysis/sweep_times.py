@@ -104,7 +104,7 @@ def _was_alone(log: TrialLog, devices: set[Any]) -> bool:
     if log.started is None or log.finished is None or not log.is_complete:
         return False
     whole = log.finished.status in ("completed", "stopped") and log.finished.step > 0
-    calm = not log.timings_interrupted and not log.disturbed
+    calm = log.seconds_count and not log.disturbed
     return whole and calm and log.started.environment.get("device_name") in devices
 
 

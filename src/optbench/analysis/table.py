@@ -235,7 +235,7 @@ def _costs(row: TableRow) -> Record:
     timed = [
         log.finished.train_seconds
         for log in row.logs
-        if log.finished is not None and log.finished.status in whole and not log.timings_interrupted
+        if log.finished is not None and log.finished.status in whole and log.seconds_count
     ]
     return {
         "memory_overhead": memory_multiple(row),

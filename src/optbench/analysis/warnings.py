@@ -132,6 +132,12 @@ def _clock(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
             f"training times of {counted(resumed, 'trial')} excluded: the trials were interrupted and resumed"
         )
         yield "resumed", message
+    untimed = sum(not log.trial.get("timed", True) for log in _logs(rows))
+    if untimed:
+        yield (
+            "untimed",
+            f"no seconds: {counted(untimed, 'trial')} trained at the same time as others (timed: false)",
+        )
     again = [log for log in _logs(rows) if log.attempts > 1]
     if again:
         calm = sum(not log.disturbed for log in again)

@@ -36,9 +36,7 @@ from optbench.suite.types import Trial
 
 CHECKPOINT_SECONDS = 30.0  # between checkpoints; resuming is exact at any step
 PROGRESS_SECONDS = 0.25  # between progress events
-CHECKED_STEPS = (
-    64  # resumability is checked at steps 1, 2, 4, ... up to this one, later before each checkpoint
-)
+CHECKED_STEPS = (1, 8, 64)  # resumability is checked after these, later before each checkpoint
 EVALUATION_SECONDS = 3.0  # time that an evaluation may take to finish after a stop request; then it is aborted and repeated later
 
 
@@ -437,7 +435,7 @@ class _Run:
         self._reset_peak()
 
     def _check_resumable(self) -> None:
-        if self.progress.step <= CHECKED_STEPS:
+        if self.progress.step in CHECKED_STEPS:
             self.progress.note_peak(self.device)
             self.checkpoints.check()
             self._reset_peak()

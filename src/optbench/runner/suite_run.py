@@ -127,13 +127,13 @@ def _run_pending(
     if pending:
         _unpack(job, observer)
     write_plan(job, options)
-    timed = [trial for trial in pending if not trial.point]
+    timed = [trial for trial in pending if trial.timed and not trial.point]
     next_round = Round(job, pending, environment, dispatcher.stop, max(1, len(sweep_slots)))
     with observer.round(next_round) as listen:
         listener = with_intermediate_reports(job.folder, job.stored, listen)
         summary.add(dispatcher.run_timed(timed, slots, listener))
-        if swept := [trial for trial in pending if trial.point]:
-            summary.add(dispatcher.run_sweep(swept, sweep_slots, listener))
+        if untimed := [trial for trial in pending if trial.point or not trial.timed]:
+            summary.add(dispatcher.run_sweep(untimed, sweep_slots, listener))
     return True
 
 
@@ -145,7 +145,7 @@ def _unpack(job: Job, observer: Observer) -> None:
 
 
 def _sweep_slots(slots: Sequence[Slot], options: RunOptions) -> list[Slot]:
-    """Return the slots of sweep trials, which are not timed.
+    """Return the slots of trials that are not timed.
 
     By default they are single-threaded: one per core on a CPU, one per GPU. `options.slots` divides the cores of each machine instead.
     Raises `OptbenchError` if that is not possible.

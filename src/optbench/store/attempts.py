@@ -33,9 +33,9 @@ _WHOLE = ("completed", "stopped")
 def cpu_share(log: TrialLog) -> float | None:
     """Return CPU time / (wall time x threads) of training, None where it does not indicate other load.
 
-    That is on a GPU, in a sweep (parallel trials), after a restart, in a trial that did not finish, and without records.
+    That is on a GPU, in a sweep or without timing (parallel trials), after a restart, in a trial that did not finish, and without records.
     """
-    if log.started is None or log.finished is None or not log.is_complete or log.timings_interrupted:
+    if log.started is None or log.finished is None or not log.is_complete or not log.seconds_count:
         return None
     if log.trial.get("point"):
         return None

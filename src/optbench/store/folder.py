@@ -193,9 +193,14 @@ class SuiteFolder:
         return "new" if known is None else "replaced"
 
     def copy_trial(self, trial: Trial, source: SuiteFolder) -> bool:
-        """Copy the records of a trial with the same id, of all attempts, from another folder. Return whether it was complete there."""
+        """Copy the records of a trial with the same id, of all attempts, from another folder. Return whether that was possible.
+
+        It is not if the trial is not complete there, or was not timed there and is here.
+        """
         first = source.trial_path(trial)
         if not has_record(first) or not _is_complete(first):
+            return False
+        if trial.timed and not read_log(first).trial.get("timed", True):
             return False
         marker = f"--{trial.id}--attempt"
         for path in (first, *(path for path in record_paths(source.path) if marker in path.name)):

@@ -39,6 +39,11 @@ class TrialLog:
     others: tuple[TrialLog, ...] = field(default=(), repr=False)
 
     @property
+    def seconds_count(self) -> bool:
+        """Whether its seconds are those of one uninterrupted run that shared its device with no other trial."""
+        return not self.timings_interrupted and self.trial.get("timed", True)
+
+    @property
     def is_complete(self) -> bool:
         return is_final(self.finished)
 

@@ -325,6 +325,7 @@ def _row(
         precision=suite.precision,
         implementation=suite.implementation,
         cuda_graph=suite.cuda_graph,
+        timed=suite.timed,
         sources=hashes.of(workload_name, workload, label, entry),
         folder=str(loaded.folder.resolve()),
     )

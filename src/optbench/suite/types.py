@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PlainValidator, WithJsonSchema, field_validator, model_validator
+from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from optbench.suite import protocols
 from optbench.suite.amounts import BatchSize, Duration, Flag, Number, Part, Strict, Whole
@@ -279,6 +279,9 @@ class Suite(Strict):
     tuning: Tuning | None = None
     """Tuning of the entries with search spaces, such as `lr: {log: [1e-4, 1e-1]}`. The best settings by validation are trained on the
     seeds of the suite, which tuning does not use."""
+    timed: Flag = True
+    """Whether seconds are measured, for which trials run one at a time. false: trials run at the same time as on a sweep, which takes
+    less time on several cores or GPUs, and no table has seconds."""
     engine: Literal["auto", "plain"] = "auto"
     """How sweeps are trained. auto: many trials of a small model as one program where that is faster; plain: one by one."""
     published: tuple[Published, ...] = ()
@@ -303,6 +306,18 @@ class Suite(Strict):
         if name in protocols.names() and (count := protocols.protocol(name).seeds) is not None:
             raw.setdefault("seeds", count)
         return raw
+
+    @field_validator("timed")
+    @classmethod
+    def _no_budget_in_seconds(cls, timed: bool, info: ValidationInfo) -> bool:
+        by_seconds = [
+            name for name, one in info.data.get("workloads", {}).items() if one.budget.unit == "seconds"
+        ]
+        if by_seconds and not timed:
+            raise ValueError(
+                f"expected true, since the budget of '{by_seconds[0]}' is in seconds; found false"
+            )
+        return timed
 
     @field_validator("horizons")
     @classmethod
@@ -388,6 +403,8 @@ class Trial(Strict):
     budget is."""
     selected_by: int | None = None
     """Number of the tuning study that selected the settings; None without tuning. Not part of the trial's id."""
+    timed: bool = True
+    """Whether the trial runs alone, so that its seconds count. Not part of the trial's id."""
     engine: Literal["plain", "stacked"] = "plain"
     """Engine that trains the trial: `stacked` trials of a sweep are trained together, as one program."""
     sources: dict[str, str] = Field(default_factory=dict)

@@ -125,7 +125,7 @@ class _Run:
                 if self.step.bit_count() == 1:  # state may be freed before the first evaluation
                     clock.pause()
                     self._note_state()
-                    if self.step <= CHECKED_STEPS and not self.check.passes() and self.check.news:
+                    if self.step in CHECKED_STEPS and not self.check.passes() and self.check.news:
                         yield self._progress()
                     clock.start()
                 due = self._due(self.step) or self.step == steps
