@@ -61,6 +61,7 @@ results: $(VENV)/.installed  ## Rerun all committed results (about 45 minutes; n
 claims: $(VENV)/.installed  ## Rerun the suites of the article's claims and write docs/claims.md (an hour; needs an idle machine)
 	@git diff --quiet HEAD -- . ':!results' || { echo "Commit or stash your changes first: committed results come from one revision."; exit 1; }
 	$(BIN)/optbench run claims --threads 1 --fresh
+	$(BIN)/python docs/generate.py claims
 	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/.dev  ## Benchmark optbench against plain training loops and write results/bench/ (an hour; needs an idle machine)
@@ -85,5 +86,6 @@ cluster: $(VENV)/.dev  ## Run the cluster tests: on a Ray cluster (with optbench
 	$(BIN)/python -m pytest tests/cluster -rs
 
 clean:  ## Remove the environment and all generated files (keeps results)
-	rm -rf $(VENV) build dist site docs/figures .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	find docs/figures -mindepth 1 -maxdepth 1 ! -name claims -exec rm -rf {} +
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -53,27 +54,13 @@ WORDS = (
     "not testable as stated",
 )
 #: parts of reasons that the verdict and the interval show
-_EVIDENT = ("the interval", "valid for this workload only", "interpretation:", "no interval")
-#: quantities whose names need more words
-_NAMES = {
-    "state_multiple": "optimizer state over parameters",
-    "loss_rises": "share of updates whose loss rises",
-    "clipped_steps": "share of steps that are clipped",
-    "reached": "share of runs that reach the target",
-    "completed": "share of runs that complete",
-    "failed_to_train": "share of runs that fail",
-    "rate_drops": "drops of the learning rate",
-    "gradient_variance_start": "variance of the gradient",
-    "gradient_variance_end": "variance of the gradient",
-    "gradient_norm_first": "gradient norm of the first steps",
-    "gradient_norm_growth": "growth of the gradient norm",
-    "gradient_norm_max": "largest gradient norm",
-    "gradient_evaluations_to_target": "passes to the minimum",
-    "embedding_norm_max": "largest norm of a row",
-    "flops_per_update": "operations per update",
-    "training_bytes": "bytes of parameters, gradients, state and activations",
-    "peak_memory_bytes": "peak memory of a GPU",
-}
+_EVIDENT = (
+    "the interval",
+    "valid for this workload only",
+    "this workload uses",
+    "interpretation:",
+    "no interval",
+)
 #: measures of sensitivity: condition, and what is measured
 _MEASURES = {
     "basin_width": ("width of the range", "range of learning rates within one point of the best accuracy"),
@@ -114,7 +101,7 @@ def verdicts(results: Path = RESULTS) -> dict[str, list[dict[str, Any]]]:
         return {}
     from optbench.analysis.published import verdicts_frame
     from optbench.analysis.statements import statements_frame
-    from optbench.report.statements import conditions, measured_text
+    from optbench.report.statements import conditions, measured_text, measurement
     from optbench.store import read
 
     stored = read([results])
@@ -122,7 +109,7 @@ def verdicts(results: Path = RESULTS) -> dict[str, list[dict[str, Any]]]:
     for claim, own in statements_frame(stored).groupby("claim", sort=False):
         for condition, row in zip(conditions(own), own.to_dict("records"), strict=True):
             texts = {
-                "quantity": _quantity(row),
+                "quantity": measurement(row)[0],
                 "measured": measured_text(row),
                 "claimed": _claimed(row),
             }
@@ -130,24 +117,6 @@ def verdicts(results: Path = RESULTS) -> dict[str, list[dict[str, Any]]]:
     for row in verdicts_frame(stored).to_dict("records"):
         found.setdefault(str(row["suite"]).partition("-")[0], []).append({**row, **_published(row)})
     return found
-
-
-def _quantity(row: Mapping[Any, Any]) -> str:
-    """Return what was measured, in words."""
-    from optbench.report.statements import quantity_name
-
-    name, kind = _NAMES.get(row["quantity"]) or quantity_name(row), str(row["measurement"])
-    name = re.sub(r"\brmse\b", "RMSE", name)
-    if "largest lr" in kind:
-        return f"largest learning rate at which the target is reached{', ratio' if 'ratio' in kind else ''}"
-    if kind.startswith("AUROC"):
-        return f"AUROC of the {name} for failure"
-    if found := re.match(r"share above (\S+)", kind):
-        return f"share of the runs above {found[1]} that fail"
-    words = kind.replace("between values of optimizer", "between two optimizers").replace(
-        "batch_size", "batch size"
-    )
-    return name if kind == "value" else f"{name}, {words}"
 
 
 def _claimed(row: Mapping[Any, Any]) -> str:
@@ -291,13 +260,13 @@ def _short(facts: Mapping[str, Any], tests: list[dict[str, Any]]) -> str:
 def _row(claim: str, facts: Mapping[str, Any], tests: list[dict[str, Any]], paths: list[Path]) -> str:
     word, short = _word(facts, tests), _short(facts, tests)
     shown = _shown(facts, tests) if tests else None
-    figure = figure_name(paths, facts)
+    figures = figure_names(paths)
     cells = (
         f"[{claim}](#{claim.lower()}) {facts['says']}",
         f"**{word}**{': ' if short else ''}{short}",
         (shown["measured"] if shown else "") or "–",
         (f"{shown['condition']} ({shown['quantity']})" if shown else "") or "–",
-        f"[figure]({figure})" if figure else "–",
+        "<br>".join(f"[figure]({figure})" for figure in figures) or "–",
         "<br>".join(f"`{command}`" for command in _commands(facts, paths)) or "–",
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -324,51 +293,44 @@ def _section(
             yield f"Measured: {quantities[0]}.\n"
         yield f"| condition |{' measured quantity |' if several else ''} measured (95 % interval) | claimed | verdict |"
         yield f"| :-- |{' :-- |' if several else ''} :-- | :-- | :-- |"
+        notes = list(dict.fromkeys(filter(None, map(_note, tests))))
         for test in tests:
+            note = f" ({notes.index(_note(test)) + 1})" if _note(test) else ""
             cells = [test["condition"], *([test["quantity"]] if several else [])]
-            cells += [test["measured"], test["claimed"], test["verdict"]]
+            cells += [test["measured"], test["claimed"], test["verdict"] + note]
             yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
         yield ""
-        yield from _notes(tests)
-    if figure := figure_name(paths, facts):
+        if notes:
+            yield " ".join(f"({number}) {note}." for number, note in enumerate(notes, start=1)) + "\n"
+    for figure in figure_names(paths):
         yield f"![{claim}: {facts['says']}]({figure}){{ loading=lazy }}\n"
     yield f"Repeat with {' and '.join(f'`{command}`' for command in _commands(facts, paths))}.\n"
 
 
-def _notes(tests: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield a line with the reasons of verdicts that their intervals do not show."""
-    by_reason: dict[str, list[str]] = {}
-    for test in tests:
-        parts = [part for part in test["reason"].split("; ") if part and not part.startswith(_EVIDENT)]
-        if parts:
-            by_reason.setdefault("; ".join(dict.fromkeys(parts)), []).append(test["condition"])
-    everywhere = len(by_reason) == 1 and len(next(iter(by_reason.values()))) == len(tests)
-    lines = [
-        reason if everywhere else f"{' and '.join(conditions)}: {reason}"
-        for reason, conditions in by_reason.items()
-    ]
-    if lines:
-        yield f"Notes: {'. '.join(lines)}.\n"
+def _note(test: Mapping[str, Any]) -> str:
+    """Return the part of a verdict's reason that its interval does not show."""
+    parts = [part for part in test["reason"].split("; ") if part and not part.startswith(_EVIDENT)]
+    text = "; ".join(dict.fromkeys(parts))
+    return re.sub(r"(\w+)=", lambda found: f"{found[1].replace('_', ' ')} ", text)
 
 
-def figure_name(paths: list[Path], facts: Mapping[str, Any]) -> str:
-    """Return the committed figure of a claim, relative to docs/; "" if it has none."""
-    name = f"{paths[0].stem}.svg" if paths else ""
-    return f"figures/claims/{name}" if name and (FIGURES / name).is_file() else ""
+def figure_names(paths: list[Path]) -> list[str]:
+    """Return the committed figures of suites, relative to docs/."""
+    return [f"figures/claims/{path.stem}.svg" for path in paths if (FIGURES / f"{path.stem}.svg").is_file()]
 
 
-def draw_figures(results: Path = RESULTS) -> None:
-    """Draw one figure per suite from its results into docs/figures/claims: of the tests, or the kind that the claim names."""
-    from optbench.report.build import build
-    from optbench.report.figures import file_drawings, rendered
+def draw_figures(results: Path = RESULTS, names: Sequence[str] = ()) -> None:
+    """Draw one figure per suite (all, or `names`) into docs/figures/claims: its tests, or the kind of figure that the claim states."""
+    import pandas as pd
+
+    from optbench.report.figures import rendered
+    from optbench.report.figures._groups import Material
     from optbench.store import read
 
     kinds = {claim: facts.get("figure", "statements") for claim, facts in claims(index()).items()}
     FIGURES.mkdir(parents=True, exist_ok=True)
-    for path in dict.fromkeys(path for paths in suites().values() for path in paths):
-        stored = read([results / path.stem])
-        report = build(stored)
-        kind = kinds[path.stem.partition("-")[0]]
-        drawn = file_drawings(stored, report.table, report.more.get("verdicts"))
-        for drawing in [each for each in drawn if each.name.startswith(kind)][:1]:
-            (FIGURES / f"{path.stem}.svg").write_bytes(rendered(drawing, formats=("svg",))["svg"])
+    for name in names or dict.fromkeys(path.stem for paths in suites().values() for path in paths):
+        module = import_module(f"optbench.report.figures.{kinds[name.partition('-')[0]]}")
+        drawn = next(module.drawings(Material(read([results / name]), pd.DataFrame(), None)), None)
+        if drawn is not None:
+            (FIGURES / f"{name}.svg").write_bytes(rendered(drawn, formats=("svg",))["svg"])

@@ -3,6 +3,7 @@
     python docs/generate.py            # write docs/suite-reference.md, docs/commands.md, the table of docs/speed.md, and the
                                        # console blocks of all pages
     python docs/generate.py figures    # draw the figures of the pages from results/, into docs/figures/ (not committed)
+    python docs/generate.py claims     # draw the figures of docs/claims.md from results/claims, into docs/figures/claims (committed)
 
 A test holds the committed pages to what this would write.
 """
@@ -333,7 +334,6 @@ def figures() -> None:
     from optbench.report.figures import file_drawings, rendered
     from optbench.store import read
 
-    claims_page().copy_figures()
     for name in RESULTS:
         results = read([ROOT / "results" / name])
         report = build(results)
@@ -346,6 +346,8 @@ def figures() -> None:
 if __name__ == "__main__":
     if sys.argv[1:] == ["figures"]:
         figures()
+    elif sys.argv[1:] == ["claims"]:
+        claims_page().draw_figures()
     else:
         for path, text in pages().items():
             if not path.exists() or path.read_text(encoding="utf-8") != text:

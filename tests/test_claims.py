@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from optbench.catalog.task_defaults import complete
 from optbench.events import Event, Finished, Started
 from optbench.suite.load import load
 from optbench.suite.plan import plan
@@ -218,3 +219,19 @@ def test_the_committed_results_support_what_the_page_says_in_words() -> None:
     assert len(content["sentences"]) == 5
     assert set(judged) == {claim for claim, facts in CLAIMS.items() if "verdict" not in facts}
     assert claims_page.count(content, judged).startswith("Of the 41 claims: ")
+
+
+@pytest.mark.skipif(not claims_page.RESULTS.is_dir(), reason="results/claims has not been measured")
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_the_committed_results_are_of_the_suite_as_it_is(path: Path) -> None:
+    stored = claims_page.RESULTS / path.stem / "suite.yaml"
+    assert load(stored, complete=complete).suite == load(path, complete=complete).suite
+
+
+@pytest.mark.skipif(not claims_page.FIGURES.is_dir(), reason="the figures have not been drawn")
+def test_every_suite_has_a_figure_and_all_are_small() -> None:
+    drawn = {file.stem: file.stat().st_size for file in claims_page.FIGURES.glob("*.svg")}
+    assert set(drawn) <= {path.stem for path in SUITES}
+    text = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"!\[[^]]*\]\(figures/claims/([^)]+)\.svg\)", text)) == set(drawn)
+    assert sum(drawn.values()) < 5e6

@@ -12,7 +12,8 @@ from optbench.store.archive import read_record, record_paths
 from optbench.suite_folders import has_results
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = sorted(folder for folder in (ROOT / "results").iterdir() if has_results(folder))
+PARENTS = (ROOT / "results", ROOT / "results" / "claims")
+FOLDERS = sorted(folder for parent in PARENTS for folder in parent.iterdir() if has_results(folder))
 
 
 def environments(folder: Path) -> list[dict[str, Any]]:
@@ -21,10 +22,10 @@ def environments(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_there_are_results() -> None:
-    assert {"digits", "fashion_mnist", "gradient_descent"} <= {folder.name for folder in FOLDERS}
+    assert {"digits", "fashion_mnist", "gradient_descent", "T4-memory"} <= {folder.name for folder in FOLDERS}
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(ROOT)))
 def test_trials_are_of_one_revision_without_uncommitted_changes(folder: Path) -> None:
     facts = environments(folder)
     assert facts
@@ -33,7 +34,7 @@ def test_trials_are_of_one_revision_without_uncommitted_changes(folder: Path) ->
     assert f"revision {revision[:8]}." in (folder / "report.md").read_text()
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(ROOT)))
 def test_nothing_is_left_that_a_report_would_not_show(folder: Path) -> None:
     assert not list(folder.glob("superseded/*"))
     assert not record_paths(folder, "superseded")

@@ -406,7 +406,7 @@ def test_a_report_shows_statements_with_condition_result_and_verdict(tmp_path: P
     _judged(tmp_path, test, lambda trial: diverged() if trial.axes["clip"] is None else curve([0.95]))
     text = report.render(read([tmp_path / "results"]), format="markdown")
     assert (
-        "| P3: clipping is essential | at 0.1 | diverged, difference (SGD, batch_size=8, clip=none) | above clip=norm 1 |"
+        "| P3: clipping is essential | at 0.1 | share of runs that diverge, difference (SGD, batch_size=8, clip=none) | above clip=norm 1 |"
         in text
     )
     assert "| reproduced (1) |" in text

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from optbench.errors import OptbenchError
-from optbench.suite.find import find, shipped
+from optbench.suite.find import find, find_all, shipped
 
 
 def test_a_path_is_a_path(tmp_path: Path) -> None:
@@ -44,3 +44,21 @@ def test_what_is_not_there_is_named_with_the_nearest(
     (tmp_path / "folder").mkdir()
     with pytest.raises(OptbenchError, match=message):
         find(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("clams", "no suite 'clams': .* did you mean 'claims'"),
+        ("digts", "did you mean 'digits'"),
+        ("folder", r"the folder 'folder' contains no suites: expected files named \*.yaml"),
+    ],
+)
+def test_a_folder_of_suites_that_is_not_there_is_named_with_the_nearest(
+    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "notes.txt").write_text("no suite")
+    with pytest.raises(OptbenchError, match=message):
+        find_all(text)

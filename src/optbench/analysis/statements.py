@@ -510,9 +510,8 @@ def _judged_shares(own: list[float], other: list[float], test: ClaimTest) -> Jud
     if test.same_as is not None or measured.n < FEW_SEEDS:
         return measured, _verdict(test, measured)
     p = float(fisher_exact([[ones[0], sizes[0] - ones[0]], [ones[1], sizes[1] - ones[1]]]).pvalue)
-    details = (
-        f"{ones[0]} of {sizes[0]} against {ones[1]} of {sizes[1]} trials, Fisher's exact test p = {p:.2g}"
-    )
+    counted_ones = f"{ones[0]} of {sizes[0]} against {ones[1]} of {sizes[1]} trials"
+    details = f"{counted_ones}, Fisher's exact test p {f'= {p:.2g}' if p >= 0.001 else '< 0.001'}"
     if p >= ALPHA:
         return measured, Verdict("inconclusive", details)
     return measured, Verdict(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,27 @@ from optbench.report.published import verdict_notes
 from optbench.report.text import amount, clean
 
 CAPTION = "Statements and measurements"
+#: quantities whose names need more words
+_NAMES = {
+    "state_multiple": "optimizer state over parameters",
+    "loss_rises": "share of updates whose loss rises",
+    "clipped_steps": "share of steps that are clipped",
+    "reached": "share of runs that reach the target",
+    "completed": "share of runs that complete",
+    "diverged": "share of runs that diverge",
+    "failed_to_train": "share of runs that fail",
+    "rate_drops": "drops of the learning rate",
+    "gradient_variance_start": "variance of the gradient",
+    "gradient_variance_end": "variance of the gradient",
+    "gradient_norm_first": "gradient norm of the first steps",
+    "gradient_norm_growth": "growth of the gradient norm",
+    "gradient_norm_max": "largest gradient norm",
+    "gradient_evaluations_to_target": "passes to the minimum",
+    "embedding_norm_max": "largest norm of a row",
+    "flops_per_update": "operations per update",
+    "training_bytes": "bytes of parameters, gradients, state and activations",
+    "peak_memory_bytes": "peak memory of a GPU",
+}
 
 
 def statement_blocks(statements: pd.DataFrame) -> list[Block]:
@@ -72,17 +94,25 @@ def conditions(statements: pd.DataFrame) -> list[str]:
 
 
 def measurement(row: Mapping[Any, Any]) -> tuple[str, str]:
-    """Return what was measured, and of which trials ("" for all)."""
-    kind = f", {row['measurement']}" if row["measurement"] != "value" else ""
-    return f"{quantity_name(row)}{kind}", str(row["trials"]) if row["trials"] != "all" else ""
+    """Return what was measured, in words, and of which trials ("" for all)."""
+    trials = str(row["trials"]) if row["trials"] != "all" else ""
+    name, kind = _name(row), str(row["measurement"])
+    if found := re.fullmatch(r"(\w+), largest (\w+)", kind):
+        reached = _NAMES[row["quantity"]].removeprefix("share of runs that ")
+        return f"largest {found[2]} at which runs {reached}, {found[1]}", trials
+    if found := re.fullmatch(r"share above (\S+) for (.*)", kind):
+        return f"share of runs with {name} above {found[1]} that are {found[2]}", trials
+    words = kind.replace("between values of", "over").replace("_", " ")
+    return name if kind == "value" else f"{name}, {words}", trials
 
 
-def quantity_name(row: Mapping[Any, Any]) -> str:
+def _name(row: Mapping[Any, Any]) -> str:
     """Return the name of a quantity in words: `final accuracy`, `mean validation distance`."""
     name = str(row["quantity"])
     if row["metric"]:
         name = name.replace("_metric", f" {row['metric']}")
-    return name.replace(".", " ").replace("_", " ")
+    words = _NAMES.get(name) or name.replace(".", " ").replace("_", " ")
+    return re.sub(r"\b(rmse|mae|mase)\b", lambda found: found[0].upper(), words)
 
 
 def _measurement(row: Mapping[Any, Any]) -> str:

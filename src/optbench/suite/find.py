@@ -10,6 +10,11 @@ from optbench.errors import OptbenchError, nearest
 
 def find(text: str | Path) -> Path:
     """Return the path of a suite: an existing file, or a shipped suite (`digits`). Raises `OptbenchError` with the nearest name."""
+    return _find(text, tuple(shipped()))
+
+
+def _find(text: str | Path, names: tuple[str, ...]) -> Path:
+    """Return the path of a suite; `names` are those that an error compares with."""
     path = Path(text).expanduser()
     try:
         if path.is_file():
@@ -28,7 +33,7 @@ def find(text: str | Path) -> Path:
             nearest(str(path), beside) if beside else f"shipped suites: {', '.join(known) or 'none'}"
         )
         raise OptbenchError(f"no suite file '{text}'; {known_files}")
-    raise OptbenchError(f"no suite '{text}': neither a file nor a shipped suite; {nearest(str(text), known)}")
+    raise OptbenchError(f"no suite '{text}': neither a file nor a shipped suite; {nearest(str(text), names)}")
 
 
 def find_all(text: str | Path) -> tuple[str, list[Path]]:
@@ -37,14 +42,20 @@ def find_all(text: str | Path) -> tuple[str, list[Path]]:
     A folder is given by its path or as the name of a shipped one (`claims`). Its suites are ordered by name, with numbers in names
     compared as numbers. Raises `OptbenchError` as `find` does.
     """
-    for folder in (Path(text).expanduser(), *_shipped_folders(str(text))):
+    known = shipped()
+    folders = (Path(text).expanduser(), *_shipped_folders(str(text))) if str(text) not in known else ()
+    is_folder = False
+    for folder in folders:
         try:
             suites = sorted(folder.glob("*.yaml"), key=_natural) if folder.is_dir() else []
+            is_folder |= folder.is_dir()
         except (OSError, ValueError):
             suites = []
-        if suites and str(text) not in shipped():
+        if suites:
             return folder.resolve().name, suites
-    return "", [find(text)]
+    if is_folder:
+        raise OptbenchError(f"the folder '{text}' contains no suites: expected files named *.yaml")
+    return "", [_find(text, (*known, *shipped_folders()))]
 
 
 def shipped() -> dict[str, Path]:

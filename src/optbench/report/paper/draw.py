@@ -283,12 +283,10 @@ def _label(axes: Axes, mark: Label, plot: Plot, panel: Panel) -> None:
             "va": "center",
         }
     else:
-        at = {
-            "xy": (_factor(panel.x) * mark.x, mark.row + 0.2),
-            "xytext": (0, -3),
-            "ha": "center",
-            "va": "top",
-        }
+        (low, high), x = axes.get_xlim(), _factor(panel.x) * mark.x
+        half = (width(mark.text, SMALL_SIZE - 0.5) / 2 + 0.02) * (high - low) / _inches(axes)
+        x = min(max(x, low + half), high - half) if panel.x.low is not None else x  # stays within the frame
+        at = {"xy": (x, mark.row + 0.2), "xytext": (0, -3), "ha": "center", "va": "top"}
     axes.annotate(mark.text, **at, **look)
 
 
