@@ -267,13 +267,18 @@ def _row(claim: str, facts: Mapping[str, Any], tests: list[dict[str, Any]], path
         (shown["measured"] if shown else "") or "–",
         (f"{shown['condition']} ({shown['quantity']})" if shown else "") or "–",
         "<br>".join(f"[figure]({figure})" for figure in figures) or "–",
-        "<br>".join(f"`{command}`" for command in _commands(facts, paths)) or "–",
+        "<br>".join(_commands(facts, paths)),
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _commands(facts: Mapping[str, Any], paths: list[Path]) -> list[str]:
-    return [f"optbench run suites/claims/{path.name}" for path in paths] or [facts["command"]]
+    """Return the commands that repeat a claim, and which of them have no committed results."""
+    own = [
+        f"`optbench run suites/claims/{path.name}`{'' if (RESULTS / path.stem).is_dir() else ' (not measured yet)'}"
+        for path in paths
+    ]
+    return own or [f"`{facts['command']}`"]
 
 
 def _section(
@@ -304,7 +309,7 @@ def _section(
             yield " ".join(f"({number}) {note}." for number, note in enumerate(notes, start=1)) + "\n"
     for figure in figure_names(paths):
         yield f"![{claim}: {facts['says']}]({figure}){{ loading=lazy }}\n"
-    yield f"Repeat with {' and '.join(f'`{command}`' for command in _commands(facts, paths))}.\n"
+    yield f"Repeat with {' and '.join(_commands(facts, paths))}.\n"
 
 
 def _note(test: Mapping[str, Any]) -> str:

@@ -221,8 +221,11 @@ def test_the_committed_results_support_what_the_page_says_in_words() -> None:
     assert claims_page.count(content, judged).startswith("Of the 41 claims: ")
 
 
-@pytest.mark.skipif(not claims_page.RESULTS.is_dir(), reason="results/claims has not been measured")
-@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [path for path in SUITES if (claims_page.RESULTS / path.stem).is_dir()],
+    ids=lambda path: path.stem,
+)
 def test_the_committed_results_are_of_the_suite_as_it_is(path: Path) -> None:
     stored = claims_page.RESULTS / path.stem / "suite.yaml"
     assert load(stored, complete=complete).suite == load(path, complete=complete).suite

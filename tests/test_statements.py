@@ -391,6 +391,7 @@ def test_a_report_shows_units_and_differences_in_points(tmp_path: Path) -> None:
         (1_440_000, "bytes", (), "1.44 MB"),
         (0.01, "points", (), "+1 point"),
         (1e-6, "", (), "0.000001"),
+        (1.77e-5, "", (), "0.00002"),
         (0.0, "points", (-0.001, 0.001), "0.00 points (-0.10 to +0.10)"),
         (float("nan"), "points", (), "–"),
     ],

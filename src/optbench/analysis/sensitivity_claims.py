@@ -41,7 +41,7 @@ def by_sensitivity(
     """Judge rungs of sensitivity (greater is more sensitive), by label, for the entry `label`.
 
     A basin that extends beyond the grid is at least as wide as measured: it never shows that an entry is more sensitive. Losses of
-    score are compared only if the grid covers the whole window of each entry.
+    score are compared only between entries whose whole window the grid covers, for each seed.
     """
     if label not in sweeps:
         return Verdict("not tested here", "the suite has no sensitivity sweep")
@@ -68,7 +68,11 @@ def _by_rate(rungs: Mapping[str, int], sweeps: Mapping[str, Sweep]) -> Verdict:
     losses = {name: rate_sensitivities(sweep) for name, sweep in sweeps.items()}
     if any(loss.empty for loss in losses.values()) or len(losses) < len(rungs):
         return Verdict("inconclusive", "the loss of score is unknown: the sweep is incomplete")
-    if cut := sorted(name for name, loss in losses.items() if loss.attrs["decades"] < WINDOW_DECADES - 1e-9):
-        reason = f"the grid does not cover {WINDOW_DECADES:g} decades around the best learning rate: {', '.join(cut)}"
-        return Verdict("inconclusive", reason)
-    return verdicts.ladder(rungs, pd.DataFrame(losses))
+    cut = sorted(name for name, loss in losses.items() if loss.attrs["decades"] < WINDOW_DECADES - 1e-9)
+    verdict = verdicts.ladder(rungs, pd.DataFrame(losses), incomparable=cut)
+    if not cut:
+        return verdict
+    reason = (
+        f"the grid does not cover {WINDOW_DECADES:g} decades around the best learning rate: {', '.join(cut)}"
+    )
+    return Verdict(verdict.word, "; ".join(filter(None, [verdict.reason, reason])))

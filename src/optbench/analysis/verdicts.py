@@ -99,12 +99,18 @@ def ordering(difference: Measured, margin: float, resolution: float = 0.0) -> Ve
     return Verdict("inconclusive", f"the interval of the difference includes {bound}")
 
 
-def ladder(rungs: Mapping[str, int], values: pd.DataFrame, at_most: Collection[str] = ()) -> Verdict:
+def ladder(
+    rungs: Mapping[str, int],
+    values: pd.DataFrame,
+    at_most: Collection[str] = (),
+    incomparable: Collection[str] = (),
+) -> Verdict:
     """`rungs` (greater is more) against `values` (one row per seed, one column per entry; greater is more), paired by seed.
 
     Every pair of different rungs is a strict claim. Reproduced if all hold significantly (paired t test, Holm-adjusted at
     5 %), contradicted if any is significantly reversed, else inconclusive. The reason includes Kendall's tau-b.
-    Of the entries in `at_most` the values are upper bounds: they show that an entry has less than another, never more.
+    Of the entries in `at_most` the values are upper bounds: they show that an entry has less than another, never more. Pairs with an
+    entry in `incomparable` neither hold nor are reversed.
     """
     pairs = [(a, b) for a in rungs for b in rungs if rungs[a] > rungs[b]]
     if not pairs:
@@ -116,7 +122,10 @@ def ladder(rungs: Mapping[str, int], values: pd.DataFrame, at_most: Collection[s
         return few
     found = [paired_difference(complete[a].tolist(), complete[b].tolist()) for a, b in pairs]
     adjusted = holm([pair.p for pair in found])
-    tested = list(zip(pairs, adjusted, found, strict=True))
+    tested = [
+        (pair, 1.0 if set(pair) & set(incomparable) else p, of)
+        for pair, p, of in zip(pairs, adjusted, found, strict=True)
+    ]
     right = [p < ALPHA and of.mean > 0 and a not in at_most for (a, _), p, of in tested]
     wrong = [p < ALPHA and of.mean < 0 and b not in at_most for (_, b), p, of in tested]
     reason = (

@@ -102,7 +102,11 @@ def measurement(row: Mapping[Any, Any]) -> tuple[str, str]:
         return f"largest {found[2]} at which runs {reached}, {found[1]}", trials
     if found := re.fullmatch(r"share above (\S+) for (.*)", kind):
         return f"share of runs with {name} above {found[1]} that are {found[2]}", trials
-    words = kind.replace("between values of", "over").replace("_", " ")
+    words = (
+        kind.replace("between values of", "over")
+        .replace("for not reached", "for missing the target")
+        .replace("_", " ")
+    )
     return name if kind == "value" else f"{name}, {words}", trials
 
 

@@ -98,10 +98,10 @@ def amount(
 
 
 def _plain(value: float) -> str:
-    """Return three significant digits without trailing zeros and without an exponent."""
+    """Return three significant digits, one below 0.0001, without trailing zeros and without an exponent."""
     if value == 0:
         return "0"
-    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
+    decimals = max(0, (2 if abs(value) >= 1e-4 else 0) - math.floor(math.log10(abs(value))))
     text = f"{value:.{decimals}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
