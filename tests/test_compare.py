@@ -163,6 +163,15 @@ def test_a_worse_metric_fails_and_a_better_one_does_not(tmp_path: Path) -> None:
     assert command(a, b, "--fail-if-worse", "3%").exit_code == 0
 
 
+def test_a_percentage_of_a_metric_that_is_no_fraction_is_refused(tmp_path: Path) -> None:
+    suite = a_suite(["SGD"], seeds=SEEDS, metrics=("loss",), target=())
+    for name in ("a", "b"):
+        write(tmp_path / name, suite, {("SGD", seed): events(seed) for seed in range(SEEDS)})
+    refused = command(tmp_path / "a", tmp_path / "b", "--fail-if-worse", "5%").exception
+    assert isinstance(refused, OptbenchError)
+    assert "loss is not a fraction: expected a difference in its own unit, for example 0.005" in str(refused)
+
+
 def test_more_bytes_fail_without_an_interval(tmp_path: Path) -> None:
     a, b = results(tmp_path / "a"), results(tmp_path / "b", SLOWER)
     for trial in (tmp_path / "b").rglob("*Adam*.jsonl"):

@@ -42,6 +42,7 @@ def test_old_results_still_report(fixture: Path) -> None:
     assert rows["AdamW"]["memory_overhead"] == "2.0"
     for format in format_names():
         assert "AdamW" in render(results, format)
+    assert "final accuracy %" in render(results, "markdown")
     ended_before_an_evaluation = 4
     assert len(records(results, "csv").splitlines()) == 1 + 6 * 3 + ended_before_an_evaluation
 

@@ -9,17 +9,24 @@ import pytest
 import yaml
 
 from optbench.analysis.frames import is_worst
+from optbench.analysis.published import verdicts_frame
 from optbench.analysis.table import comparison
 from optbench.catalog.check import examine
-from optbench.catalog.directions import directions
+from optbench.catalog.metric_facts import metric_facts
+from optbench.cli.live.board import Board
+from optbench.cli.live.columns import metric_heading
+from optbench.cli.live.glyphs import glyphs_for
 from optbench.engine.stacked.loop import train_stack
 from optbench.errors import OptbenchError
-from optbench.store import read
+from optbench.report import render
+from optbench.report.figures import file_drawings
+from optbench.store import Results, read
 from optbench.suite.dump import dump_text
 from optbench.suite.load import load
+from optbench.suite.metric_facts import MetricFacts
 from optbench.suite.plan import plan
 from optbench.suite.types import Trial
-from results_builder import write_trials
+from results_builder import a_suite, curve, diverged, trials_of, write_trials
 from trials import CPU, TINY, evaluations, finished, run, trials
 
 METRICS = """
@@ -64,11 +71,30 @@ class Margin:
         return -outputs.max(dim=1).values.sum()
 """
 
+UNITS = """
+HIGHER_IS_BETTER = True
+UNIT = "fraction"
+
+def wide(outputs, labels, loss):
+    return labels.sum()
+
+class Unnamed:
+    LOW, HIGH, HIGHER_IS_BETTER, UNIT = 0, 1, True, 100
+    def total(self, outputs, labels, loss):
+        return labels.sum()
+
+class Text:
+    LOW, HIGH, HIGHER_IS_BETTER, UNIT, FAILED = 0, 1, True, "fraction", "worst"
+    def total(self, outputs, labels, loss):
+        return labels.sum()
+"""
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "m.py").write_text(METRICS)
     (tmp_path / "bare.py").write_text("def top1(outputs, labels, loss):\n    return 0\n")
+    (tmp_path / "units.py").write_text(UNITS)
     (tmp_path / "turned.py").write_text(
         "LOW, HIGH, HIGHER_IS_BETTER = 1, 0, True\ndef total(outputs, labels, loss):\n    return 0\n"
     )
@@ -98,6 +124,58 @@ def test_tables_targets_and_records_use_the_name_that_the_suite_gives(folder: Pa
     assert row["final_top-2 rate"] > 0.5
 
 
+def _reported(folder: Path, name: str, **of_plan: Any) -> Results:
+    """Return results of two entries, of which one trial diverged, with the metric called `name` at 0.9375 at the end."""
+    suite = a_suite(seeds=3, own_metrics={name: "m.py:top2"}, metrics=(name,), target=())
+    events: dict[str, list[Any]] = {}
+    planned = trials_of(suite)
+    for trial in planned:
+        lost = (trial.label, trial.seed) == ("Adam", 1)
+        events[trial.id] = diverged() if lost else curve([0.5, 0.9375 - trial.seed / 1000])
+        for event in events[trial.id]:
+            for scores in (getattr(event, "metrics", None) or getattr(event, "final", None) or {}).values():
+                scores[name] = scores["accuracy"]
+    write_trials(folder / name, suite, planned, events, **of_plan)
+    return read([folder / name])
+
+
+def test_a_metric_with_the_unit_fraction_is_shown_in_percent_everywhere(folder: Path) -> None:
+    """Its name says nothing; `FAILED` is what diverged trials count as."""
+    (folder / "m.py").write_text(
+        METRICS.replace("LOW, HIGH", 'UNIT, FAILED = "fraction", 0.25\nLOW, HIGH', 1)
+    )
+    one_trial(folder, own_metrics={"hits": "m.py:top2"}, metrics=["hits"])
+    facts = metric_facts(load(folder / "suite.yaml").suite, folder)
+    assert facts["hits"] == MetricFacts(True, 0.0, 1.0, "fraction", 0.25)
+    results = _reported(folder, "hits", metrics=facts)
+    table = comparison(results).set_index("optimizer")
+    assert table.loc["Adam", "final_metric"] == pytest.approx((0.9375 + 0.25 + 0.9355) / 3)
+    for format in ("markdown", "terminal", "latex"):
+        text = render(results, format)
+        assert "93.7" in text, format
+        assert "0.9365" not in text, format
+    assert "final hits %" in render(results, "html")
+    markdown = render(results, "markdown")
+    assert "final hits %" in markdown
+    assert "diverged or failed count as 25 %" in markdown
+    assert "final_hits" in render(results, "csv")
+    drawn = file_drawings(results, comparison(results), verdicts_frame(results))
+    figures = {drawing.name: drawing.plot for drawing in drawn}
+    assert figures["finals"].panels[0].x.format == "percent"
+    assert figures["curves-hits"].panels[0].y.format == "percent"
+    board = Board.of(trials_of(a_suite(metrics=("hits",), target=())), [], fractions=["hits"])
+    assert metric_heading(list(board.rows.values()), glyphs_for("utf-8")) == "hits %"
+
+
+def test_names_of_metrics_decide_nothing_if_the_plan_states_their_facts(folder: Path) -> None:
+    facts = {"relative accuracy loss": MetricFacts(True, unit="nats")}
+    results = _reported(folder, "relative accuracy loss", metrics=facts)
+    markdown = render(results, "markdown")
+    assert "%" not in markdown.splitlines()[6]
+    assert "Final relative accuracy loss (nats): on the test split" in markdown
+    assert comparison(results)["metric_unit"].unique().tolist() == ["nats"]
+
+
 def test_a_changed_file_makes_another_trial_and_unnamed_metrics_keep_their_ids(folder: Path) -> None:
     own = {"own_metrics": {"top-2 rate": "m.py:top2"}}
     before = one_trial(folder, **own).id
@@ -120,8 +198,9 @@ def test_functions_files_and_classes_pass_the_check(folder: Path) -> None:
 
 def test_the_direction_of_a_class_is_its_own(folder: Path) -> None:
     one_trial(folder, own_metrics={"margin": "m.py:Margin", "top-2 rate": "m.py:top2"})
-    found = directions(load(folder / "suite.yaml").suite, folder)
-    assert (found["margin"], found["top-2 rate"]) == (False, True)
+    found = metric_facts(load(folder / "suite.yaml").suite, folder)
+    assert not found["margin"].higher_is_better
+    assert found["top-2 rate"] == MetricFacts(True, 0.0, 1.0)
 
 
 def test_a_computed_direction_is_found_by_importing_the_file(folder: Path) -> None:
@@ -129,7 +208,7 @@ def test_a_computed_direction_is_found_by_importing_the_file(folder: Path) -> No
         "HIGHER_IS_BETTER = bool(0)\ndef total(outputs, labels, loss):\n    return 0\n"
     )
     one_trial(folder, own_metrics={"rate": "computed.py"})
-    assert directions(load(folder / "suite.yaml").suite, folder)["rate"] is False
+    assert not metric_facts(load(folder / "suite.yaml").suite, folder)["rate"].higher_is_better
 
 
 @pytest.mark.parametrize(
@@ -137,6 +216,9 @@ def test_a_computed_direction_is_found_by_importing_the_file(folder: Path) -> No
     [
         ("bare.py:top1", "add HIGHER_IS_BETTER = True or False beside it"),
         ("turned.py", "expected LOW below HIGH; found 1 and 0"),
+        ("units.py:wide", "a fraction has a range within 0 to 1; found None to None"),
+        ("units.py:Unnamed", "expected text as UNIT, such as 'fraction' or 'nats'; found 100"),
+        ("units.py:Text", "expected a number or None as FAILED; found 'worst'"),
         ("m.py:averaged", "expected the sum over the samples, not their mean"),
         ("m.py:of_two", "takes (outputs, labels); expected (outputs, labels, loss)"),
         ("m.py:Needy", "a call without arguments raises TypeError"),

@@ -398,6 +398,7 @@ DAMAGE = {
     "provenance.leaderboard": {"base": "digits"},
     "provenance.merged": "all",
     "higher_is_better": {"accuracy": "often"},
+    "metrics": {"accuracy": {"unit": "fraction"}},
     "rows.0": "none",
     "rows.0.trial.label": 3,
     "seeds": ["one"],

@@ -16,7 +16,7 @@ from optbench.analysis.intervals import holm
 from optbench.analysis.matching import EntryPair, Matched, SuitePair, same_records, starts_alike
 from optbench.analysis.passages import passage_change
 from optbench.analysis.quantities import QUANTITIES, Quantity, by_seed, missing_seeds, worst_seeds
-from optbench.analysis.rows import TableRow, higher_is_better
+from optbench.analysis.rows import TableRow
 from optbench.analysis.table import final_values
 from optbench.store import Results
 
@@ -40,6 +40,7 @@ class Change:
     optimizer: str
     quantity: str
     metric: str
+    metric_unit: str
     ratio: bool
     more_is_worse: bool
     method: str
@@ -132,11 +133,12 @@ def _final(pair: SuitePair, entry: EntryPair, paired: bool) -> Compared:
     metric = workload.metrics[0]
     if metric not in entry.after.trial.workload.metrics:
         metric = next((name for name in workload.metrics if name in entry.after.trial.workload.metrics), "")
-    higher = bool(metric) and higher_is_better(pair.after, workload, metric)
+    higher = bool(metric) and entry.after.facts(metric).higher_is_better
     sides = (entry.before, entry.after)
     # one value for both sides: the worst value of either
-    worst = max((worst_value([row], metric, higher=higher) for row in sides), default=math.nan)
-    values = [_finals(row, metric, higher=higher) for row in sides]
+    limits = [value for row in sides if math.isfinite(value := worst_value([row], metric))]
+    worst = (min if higher else max)(limits, default=math.nan)
+    values = [_finals(row, metric) for row in sides]
     bad = [worst_seeds(row) for row in sides]
     well = [{k: v for k, v in of.items() if k not in ends} for of, ends in zip(values, bad, strict=True)]
     found = contrast(well[0], well[1], paired=paired, ratio=False)
@@ -159,10 +161,10 @@ def _final(pair: SuitePair, entry: EntryPair, paired: bool) -> Compared:
     return Compared(replace(change, note="; ".join(notes)), found, unjudged, words)
 
 
-def _finals(row: TableRow, metric: str, *, higher: bool) -> dict[int, float]:
+def _finals(row: TableRow, metric: str) -> dict[int, float]:
     if not metric:
         return {}
-    known = final_values([row], metric, higher=higher)[row.config_id].dropna()
+    known = final_values([row], metric)[row.config_id].dropna()
     return dict(zip(known.index.tolist(), known.tolist(), strict=True))
 
 
@@ -201,6 +203,7 @@ def change_of(
         optimizer=entry.optimizer,
         quantity=quantity,
         metric=metric,
+        metric_unit=entry.after.facts(metric).unit if metric else "",
         ratio=ratio,
         more_is_worse=more_is_worse,
         method=found.method,

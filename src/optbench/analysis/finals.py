@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from optbench.analysis.frames import KEYS, is_worst
-from optbench.analysis.rows import comparable, higher_is_better, workload_rows
+from optbench.analysis.rows import comparable, workload_rows
 from optbench.analysis.table import final_values
 from optbench.store import Results
 
@@ -14,11 +14,10 @@ def finals_frame(results: Results) -> pd.DataFrame:
     """Return one row per trial that counts: suite, workload, horizon, optimizer, config_id, seed, metric, value, imputed (bool: the
     trial ended in the worst outcome, and `value` is what it counts as)."""
     records = []
-    for suite, workload, block in workload_rows(results):
+    for _, workload, block in workload_rows(results):
         metric = block[0].trial.workload.metrics[0]
-        higher = higher_is_better(suite, block[0].trial.workload, metric)
         for alike in comparable(block):
-            values = final_values(alike, metric, higher=higher)
+            values = final_values(alike, metric)
             for row in alike:
                 worst = {log.trial["seed"] for log in row.logs if is_worst(log)}
                 names = (row.suite, workload, row.horizon, row.trial.label, row.config_id)

@@ -110,16 +110,13 @@ def is_worst(log: TrialLog) -> bool:
     )
 
 
-def worst_value(rows: Iterable[TableRow], metric: str, *, higher: bool) -> float:
-    """Return what a trial that diverged counts as: the worst possible value if the metric has one, else the worst value measured.
-
-    In results whose plan does not state ranges, the worst possible value of a metric where higher is better is 0.
-    """
-    rows = list(rows)
-    stated = [row.metric_ranges[metric] for row in rows if metric in row.metric_ranges]
-    limit = (stated[0][0] if higher else stated[0][1]) if stated else (0.0 if higher else None)
-    if limit is not None:
-        return float(limit)
+def worst_value(rows: Sequence[TableRow], metric: str) -> float:
+    """Return what a trial that diverged counts as: the value that the metric states, else the worst value measured in `rows`."""
+    if not rows:
+        return nan
+    facts = rows[0].facts(metric)
+    if facts.worst is not None:
+        return float(facts.worst)
     seen = [
         value
         for row in rows
@@ -128,7 +125,7 @@ def worst_value(rows: Iterable[TableRow], metric: str, *, higher: bool) -> float
         for value in values
         if isfinite(value)
     ]
-    return min(seen, default=nan) if higher else max(seen, default=nan)
+    return min(seen, default=nan) if facts.higher_is_better else max(seen, default=nan)
 
 
 def _every_value(log: TrialLog, metric: str) -> Iterator[Iterable[float]]:

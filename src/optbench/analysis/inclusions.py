@@ -13,7 +13,7 @@ import pandas as pd
 
 from optbench.analysis.compare import ALPHA, all_pairs
 from optbench.analysis.frames import plain_rows
-from optbench.analysis.rows import TableRow, comparable, higher_is_better, workload_rows
+from optbench.analysis.rows import TableRow, comparable, workload_rows
 from optbench.analysis.table import final_values
 from optbench.analysis.tuning import studies, tuning_variation
 from optbench.store import Results, SuiteResults
@@ -94,10 +94,10 @@ def _of_suite(suite: SuiteResults) -> Iterator[dict[str, Any]]:
     entries = {label: Optimizer.model_validate(entry) for label, entry in written.items()}
     for _, workload, block in workload_rows(Results((suite,))):
         metric = block[0].trial.workload.metrics[0]
-        higher = higher_is_better(suite, block[0].trial.workload, metric)
+        higher = block[0].facts(metric).higher_is_better
         variation = tuning_variation(suite, workload, metric)
         for alike in comparable(block):
-            values = variation.independent(final_values(alike, metric, higher=higher))
+            values = variation.independent(final_values(alike, metric))
             by_id = {row.config_id: row for row in alike}
             for pair in plain_rows(all_pairs(values, shared_variances=variation.shared(alike))):
                 if not pair["p_holm"] < ALPHA:

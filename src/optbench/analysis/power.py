@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from optbench.analysis.compare import ALPHA
-from optbench.analysis.rows import TableRow, comparable, higher_is_better, workload_rows
+from optbench.analysis.rows import TableRow, comparable, workload_rows
 from optbench.analysis.table import final_values
 from optbench.store import Results
 
@@ -16,7 +16,17 @@ POWER = 0.8
 MOST_SEEDS = 10_000
 
 COLUMNS = (
-    *("suite", "workload", "horizon", "optimizer", "baseline", "metric", "n", "difference_std"),
+    *(
+        "suite",
+        "workload",
+        "horizon",
+        "optimizer",
+        "baseline",
+        "metric",
+        "metric_unit",
+        "n",
+        "difference_std",
+    ),
     *("seeds", "seeds_low", "seeds_high", "seeds_holm"),
 )
 
@@ -53,17 +63,16 @@ def seeds_needed(std: float, delta: float, alpha: float = ALPHA, least_power: fl
 def seeds_frame(results: Results, delta: float) -> pd.DataFrame:
     """Return one row per entry and baseline of a block: the number of seeds needed to detect a difference of `delta` in the final metric.
 
-    Columns: suite, workload, horizon, optimizer, baseline, metric; n (common seeds so far), difference_std (of the paired
+    Columns: suite, workload, horizon, optimizer, baseline, metric, metric_unit; n (common seeds so far), difference_std (of the paired
     differences); seeds (power 80 % at 5 %), seeds_low, seeds_high (the same for the ends of the 95 % interval of the standard
     deviation, which few seeds leave wide), seeds_holm (at 5 % over all pairs of the block, as the strictest step of Holm's
     adjustment asks). Empty with fewer than two common seeds, or no spread.
     """
     records: list[dict[str, Any]] = []
-    for suite, _, rows in workload_rows(results):
+    for _, _, rows in workload_rows(results):
         for block in comparable(rows):
             metric = block[0].trial.workload.metrics[0]
-            higher = higher_is_better(suite, block[0].trial.workload, metric)
-            records += _of_block(block, final_values(block, metric, higher=higher), metric, delta)
+            records += _of_block(block, final_values(block, metric), metric, delta)
     return pd.DataFrame(records, columns=list(COLUMNS))
 
 
@@ -77,6 +86,7 @@ def _of_block(block: list[TableRow], values: pd.DataFrame, metric: str, delta: f
         differences = (values[row.config_id] - values[baseline.config_id]).dropna()
         record = {"suite": row.suite, "workload": row.trial.workload_name, "horizon": row.horizon}
         record |= {"optimizer": row.trial.label, "baseline": baseline.trial.label, "metric": metric}
+        record["metric_unit"] = row.facts(metric).unit
         records.append(record | _needed(len(differences), float(differences.std()), delta, pairs))
     return records
 

@@ -17,11 +17,8 @@ from optbench.analysis.intervals import t_interval
 from optbench.analysis.rows import (
     TableRow,
     comparable,
-    higher_is_better,
-    is_share,
     lengths_in_one_unit,
     table_rows,
-    value_range,
 )
 from optbench.analysis.scope import elsewhere, on_proxy, scope_text
 from optbench.analysis.sensitivity_claims import by_sensitivity, measured_sensitivity
@@ -30,6 +27,7 @@ from optbench.analysis.table import final_values, memory_multiple, memory_note
 from optbench.analysis.time_claims import earlier, measured_time, paired_gain
 from optbench.analysis.verdicts import Measured, Verdict
 from optbench.store import Results, SuiteResults
+from optbench.suite.metric_facts import FRACTION, MetricFacts
 from optbench.suite.published import DETERMINISTIC_MARGIN, Claim, Published
 
 COLUMNS = (
@@ -75,7 +73,7 @@ class _Block:
     rows: list[TableRow]
     passages: pd.DataFrame
     metric: str
-    higher: bool
+    facts: MetricFacts  # of the metric
     state_multiples: StateMultiples
     uses: dict[str, str]  # best use derived here, by config_id; empty where no claim asks for it
     sweeps: dict[str, Sweep]  # by label
@@ -129,8 +127,7 @@ def _block(
     metric = workload.metrics[0]
     name = alike[0].trial.workload_name
     found = {sweep.optimizer: sweep for sweep in sweeps(Results((suite,))) if sweep.workload == name}
-    higher = higher_is_better(suite, workload, metric)
-    return _Block(suite, alike, own, metric, higher, state_multiples, uses, found)
+    return _Block(suite, alike, own, metric, alike[0].facts(metric), state_multiples, uses, found)
 
 
 def _uses(suite: SuiteResults) -> dict[str, str]:
@@ -153,7 +150,7 @@ def _records(row: Published, published: list[Published], block: _Block) -> Itera
             "kind": claim.kind,
             "published": str(claim),
             "value": math.nan if claim.value is None else claim.value,
-            "unit": claim.unit or _unit(claim, block.metric),
+            "unit": claim.unit or _unit(claim, block.facts),
             "margin": math.nan if claim.margin is None else claim.margin,
             "measure": (claim.measure or "basin_width") if column == "sensitivity" else "",
             "scope": scope_text(row.scope),
@@ -168,9 +165,9 @@ def _records(row: Published, published: list[Published], block: _Block) -> Itera
         }
 
 
-def _unit(claim: Claim, metric: str) -> str:
+def _unit(claim: Claim, facts: MetricFacts) -> str:
     """Return the unit of a loss of score; other claims state their unit, or have none."""
-    return "fraction" if claim.measure == "rate_sensitivity" and is_share(metric) else ""
+    return FRACTION if claim.measure == "rate_sensitivity" and facts.is_fraction else ""
 
 
 def _judged(
@@ -215,8 +212,8 @@ def _measured(row: TableRow, column: str, block: _Block) -> Measured:
 
 
 def _final(row: TableRow, block: _Block) -> Measured:
-    values = final_values(block.rows, block.metric, higher=block.higher)[row.config_id].dropna().tolist()
-    found = t_interval(values, within=value_range(block.metric, row.metric_ranges))
+    values = final_values(block.rows, block.metric)[row.config_id].dropna().tolist()
+    found = t_interval(values, within=block.facts.range)
     if any(is_worst(log) for log in row.logs):
         return Measured(found.n, found.mean, reason="no interval: some trials diverged or failed")
     return Measured(found.n, found.mean, found.low, found.high)
@@ -236,8 +233,8 @@ def _ordered(row: TableRow, other: TableRow, column: str, claim: Claim, block: _
     if column.endswith("_to_target"):
         return earlier(row, other, column.removesuffix("_to_target"), margin, block.passages)[1]
     if column == "final_metric":
-        values = final_values(block.rows, block.metric, higher=block.higher)
-        sign = 1.0 if block.higher else -1.0
+        values = final_values(block.rows, block.metric)
+        sign = 1.0 if block.facts.higher_is_better else -1.0
         whole = not any(is_worst(log) for each in (row, other) for log in each.logs)
     else:
         values, sign, whole = per_trial(column, block.rows), -1.0, True

@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from optbench.analysis.finals import finals_frame
-from optbench.analysis.rows import higher_is_better, table_rows
+from optbench.analysis.rows import table_rows
 from optbench.analysis.table import comparison
 from optbench.analysis.tuning import tuning_frame
 from optbench.store import Results, SuiteResults
@@ -45,9 +45,7 @@ def ranking_frame(suite: SuiteResults) -> pd.DataFrame:
         return pd.DataFrame(columns=list(COLUMNS))
     values = finals.groupby(["workload", "optimizer"])["value"].agg(["mean", "std", "count"])
     signs = {
-        row.trial.workload_name: 1.0
-        if higher_is_better(suite, row.trial.workload, row.trial.workload.metrics[0])
-        else -1.0
+        row.trial.workload_name: 1.0 if row.facts(row.trial.workload.metrics[0]).higher_is_better else -1.0
         for row in table_rows(results)
     }
     shape = (len(workloads), len(entries))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,15 +13,14 @@ from optbench.analysis.lengths import in_steps, same_length
 from optbench.errors import OptbenchError
 from optbench.plurals import counted
 from optbench.store import Results, SuiteResults, TrialLog
-from optbench.store.folder import MetricRange
 from optbench.suite.amounts import Duration
+from optbench.suite.metric_facts import MetricFacts, facts_by_name
 from optbench.suite.quoting import as_text
 from optbench.suite.types import Trial, Workload
 
 _MADE: WeakKeyDictionary[SuiteResults, tuple[TableRow, ...]] = WeakKeyDictionary()
 #: seeds listed in a message
 _NAMED = 10
-_LOWER_IS_BETTER = ("loss", "error", "perplexity", "mse", "mae", "rmse")
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,10 @@ class TableRow:
     logs: tuple[TrialLog, ...]  # of the planned seeds, or of all
     baseline: bool
     estimand: str  # what the final metric is of: last or best_validation
-    metric_ranges: Mapping[str, MetricRange]  # of the metrics of the suite, as far as its plan states them
+    metrics: Mapping[str, MetricFacts]  # of the suite, as far as its plan states them
+
+    def facts(self, metric: str) -> MetricFacts:
+        return _facts(self.metrics, self.trial.workload, metric)
 
     @property
     def length(self) -> Duration:
@@ -159,25 +160,16 @@ def seeds_not_shown_text(suite: SuiteResults) -> str:
     return f"{counted(len(seeds), 'further seed')} ({named}) {verb} stored but not planned: use --all-seeds to include them"
 
 
-def higher_is_better(suite: SuiteResults, workload: Workload, metric: str) -> bool:
-    """Return whether a metric is to be maximised: by the plan, else by a target, else by its name (losses and errors: no)."""
-    if suite.plan is not None and metric in suite.plan.higher_is_better:
-        return suite.plan.higher_is_better[metric]
-    for target in workload.target:
-        if target.metric == metric:
-            return target.at_least is not None
-    return not metric.lower().endswith(_LOWER_IS_BETTER)
+def metric_facts(suite: SuiteResults, workload: Workload, metric: str) -> MetricFacts:
+    """Return the facts that the plan states; else the direction is that of a target on the metric, and the rest follows from its name."""
+    return _facts(suite.plan.metrics if suite.plan is not None else {}, workload, metric)
 
 
-def is_share(metric: str) -> bool:
-    """Return whether the metric is a fraction from 0 to 1 that people read in percent."""
-    return "accuracy" in metric.lower()
-
-
-def value_range(metric: str, ranges: Mapping[str, MetricRange]) -> tuple[float, float]:
-    """Return the minimum and maximum of a metric: as in `ranges`, those of a plan, else 0 and 1 for a share by its name."""
-    low, high = ranges.get(metric, (0.0, 1.0) if is_share(metric) else (None, None))
-    return (-math.inf if low is None else low, math.inf if high is None else high)
+def _facts(stated: Mapping[str, MetricFacts], workload: Workload, metric: str) -> MetricFacts:
+    if metric in stated:
+        return stated[metric]
+    directions = [target.at_least is not None for target in workload.target if target.metric == metric]
+    return facts_by_name(metric, directions[0] if directions else None)
 
 
 def _known_rows(suite: SuiteResults) -> tuple[TableRow, ...]:
@@ -214,11 +206,11 @@ def _suite_rows(suite: SuiteResults) -> list[TableRow]:
             seeds = divided.get(config_id, plan.seeds)
             if config_id in divided or not suite.all_seeds:
                 of_row = [log for log in of_row if log.trial["seed"] in seeds]
-        ranges = plan.metric_ranges if plan is not None else {}
+        metrics = plan.metrics if plan is not None else {}
         resolved = plan.resolved if plan is not None else {}
         estimand = resolved.get("finals", {}).get(trial.workload_name) or resolved.get("final", "last")
         row = TableRow(
-            suite.name, trial, config_id, seeds, tuple(of_row), trial.label == first, estimand, ranges
+            suite.name, trial, config_id, seeds, tuple(of_row), trial.label == first, estimand, metrics
         )
         if config_id in divided:
             key = (trial.workload_name, trial.label, row.horizon)

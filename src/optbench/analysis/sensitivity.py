@@ -17,7 +17,6 @@ import pandas as pd
 from optbench.analysis.basins import Curve, basin_width, is_dense, width_over_seeds
 from optbench.analysis.intervals import t_interval
 from optbench.analysis.order_statistics import expected_best
-from optbench.analysis.rows import is_share
 from optbench.analysis.sweeps import Sweep, grids_of, sweeps
 from optbench.store import Results
 from optbench.suite.grids import MAX_EXTENSIONS
@@ -138,6 +137,7 @@ def _record(sweep: Sweep) -> dict[str, Any]:
         "optimizer": sweep.optimizer,
         "hyperparameters": ", ".join(sweep.axes),
         "metric": sweep.metric,
+        "metric_unit": sweep.facts.unit,
         "seeds": len(sweep.scores),
         "points": sweep.scores.shape[1],
         "failures": sweep.failures,
@@ -149,7 +149,7 @@ def _record(sweep: Sweep) -> dict[str, Any]:
         return record
     positions = _positions(sweep)
     mean = sweep.scores.mean()
-    sign = 1.0 if sweep.higher else -1.0
+    sign = 1.0 if sweep.facts.higher_is_better else -1.0
     record |= {
         "points_a_decade": (len(positions) - 1) / float(positions[-1] - positions[0])
         if sweep.has_decades
@@ -165,7 +165,7 @@ def _record(sweep: Sweep) -> dict[str, Any]:
         record |= _interval("target_share", sweep.reached.mean(axis=1).tolist(), (0.0, 1.0))
     for k in (2**power for power in range(20) if 2**power <= points / 4):
         best_of = [sign * expected_best(row, k) for row in sweep.scores.to_numpy(float)]
-        record |= _interval(f"expected_best_{k}", best_of, sweep.within)
+        record |= _interval(f"expected_best_{k}", best_of, sweep.facts.range)
     losses = rate_sensitivities(sweep)
     record |= _interval("lr_sensitivity", losses.tolist(), _NOT_NEGATIVE)
     record["lr_window"] = losses.attrs["decades"]
@@ -173,7 +173,7 @@ def _record(sweep: Sweep) -> dict[str, Any]:
     best = sweep.scores.max(axis=1)
     record |= _interval("default_regret", (best.loc[own.index] - own).clip(lower=0).tolist(), _NOT_NEGATIVE)
     incumbents = [sign * tunability(row) for row in sweep.scores.to_numpy(float)]
-    return record | _interval("tunability", incumbents, sweep.within)
+    return record | _interval("tunability", incumbents, sweep.facts.range)
 
 
 def _of_width(sweep: Sweep, positions: Array) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def _curve(sweep: Sweep, row: pd.Series) -> tuple[Array, Array]:
 
 def margin_of(sweep: Sweep, row: pd.Series, name: str) -> float:
     share = MARGINS[name]
-    return share if is_share(sweep.metric) else share * abs(float(row.max()))
+    return share if sweep.facts.is_fraction else share * abs(float(row.max()))
 
 
 def _edges(sweep: Sweep) -> list[tuple[str, str]]:

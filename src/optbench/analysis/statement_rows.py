@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from optbench.analysis.frames import counts, is_worst, passages_frame, worst_value
-from optbench.analysis.rows import TableRow, all_rows, higher_is_better
+from optbench.analysis.rows import TableRow, all_rows
 from optbench.analysis.sweeps import validation_score
 from optbench.analysis.table import final_values
 from optbench.analysis.trial_quantities import TrialQuantity, quantity_of
@@ -95,10 +95,8 @@ class StatementRows:
 
     def _scores(self, rows: list[TableRow]) -> list[float]:
         """Return the mean last validation metric of each row; greater is better."""
-        workload = rows[0].trial.workload
-        metric = workload.metrics[0]
-        higher = higher_is_better(self.suite, workload, metric)
-        worst = worst_value(rows, metric, higher=higher)
+        metric = rows[0].trial.workload.metrics[0]
+        worst = worst_value(rows, metric)
         means = [
             float(
                 np.mean(
@@ -107,7 +105,7 @@ class StatementRows:
             )
             for row in rows
         ]
-        return means if higher else [-mean for mean in means]
+        return means if rows[0].facts(metric).higher_is_better else [-mean for mean in means]
 
     def by_value(self, selection: Selection, path: str) -> dict[Any, TableRow]:
         """Return the selected rows by the values of a path, numbers in increasing order.
@@ -130,11 +128,10 @@ class StatementRows:
         workload = rows[0].trial.workload
         if name in WORST_METRICS:
             metric = workload.metrics[0]
-            higher = higher_is_better(self.suite, workload, metric)
             quantity = TrialQuantity(lambda log: None, within=(-math.inf, math.inf))
             if name == "final_metric":
-                return quantity, final_values(rows, metric, higher=higher)
-            worst = worst_value(rows, metric, higher=higher)
+                return quantity, final_values(rows, metric)
+            worst = worst_value(rows, metric)
             scores = {
                 row.config_id: pd.Series(
                     {

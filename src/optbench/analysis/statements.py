@@ -15,7 +15,7 @@ from optbench.analysis import verdicts
 from optbench.analysis.compare import ALPHA, FEW_SEEDS
 from optbench.analysis.frames import counts
 from optbench.analysis.intervals import paired_difference, t_interval
-from optbench.analysis.rows import TableRow, is_share
+from optbench.analysis.rows import TableRow
 from optbench.analysis.scope import elsewhere, on_proxy, scope_text
 from optbench.analysis.statement_rows import WORST_METRICS, StatementRows, failed_rows, workload_of
 from optbench.analysis.time_claims import earlier, measured_time
@@ -23,6 +23,7 @@ from optbench.analysis.trial_quantities import TIMES, TrialQuantity, quantity_of
 from optbench.analysis.verdicts import Measured, Verdict
 from optbench.plurals import counted
 from optbench.store import Results
+from optbench.suite.metric_facts import FRACTION, facts_by_name
 from optbench.suite.published import Published
 from optbench.suite.quantities import NEEDS, unit_of
 from optbench.suite.quoting import as_text
@@ -108,7 +109,7 @@ def _records(row: Published, known: StatementRows) -> Iterator[dict[str, Any]]:
                 "quantity": test.quantity,
                 "metric": metric,
                 "measurement": _measurement(test),
-                "unit": _unit(test, metric),
+                "unit": _unit(test, metric, first),
                 "trials": _trials_text(test),
                 "comparison": test.comparison,
                 "against": selection_text(test.other) if test.comparison in ORDERS and test.other else "",
@@ -144,7 +145,7 @@ def _measurement(test: ClaimTest) -> str:
     return ("value" if test.other is None else "difference") + largest
 
 
-def _unit(test: ClaimTest, metric: str) -> str:
+def _unit(test: ClaimTest, metric: str, row: TableRow | None) -> str:
     if test.divided_by is not None:
         return "x"
     if test.slope_over is not None or test.largest_over is not None:
@@ -152,7 +153,10 @@ def _unit(test: ClaimTest, metric: str) -> str:
     if test.predicts is not None:
         return "fraction" if test.threshold is not None else ""
     name = metric if test.quantity in WORST_METRICS else test.quantity.partition(".")[2]
-    unit = ("fraction" if is_share(name) else "") if name else unit_of(test.quantity)
+    unit = unit_of(test.quantity)
+    if name:
+        facts = row.facts(name) if row is not None else facts_by_name(name)
+        unit = FRACTION if facts.is_fraction else ""
     is_difference = test.other is not None or test.range_over is not None
     return "points" if unit == "fraction" and is_difference else unit
 

@@ -11,9 +11,10 @@ import pandas as pd
 
 from optbench.analysis.frames import counts, first_holding, is_worst, worst_value
 from optbench.analysis.lengths import same_length
-from optbench.analysis.rows import TableRow, higher_is_better, sweep_rows, table_rows, value_range
+from optbench.analysis.rows import TableRow, sweep_rows, table_rows
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.suite.grids import MAX_EXTENSIONS, Grid
+from optbench.suite.metric_facts import MetricFacts
 from optbench.suite.sweep import own_point, points
 
 #: a point of the grid, comparable: names and values
@@ -35,8 +36,7 @@ class Sweep:
         str, ...
     ]  # the hyperparameters swept, the learning rate first; `0.lr` in entries of several rules
     metric: str
-    higher: bool
-    within: tuple[float, float]  # minimum and maximum of the metric
+    facts: MetricFacts  # of the metric
     scores: pd.DataFrame
     reached: pd.DataFrame | None  # None without a target
     own: pd.Series
@@ -97,8 +97,8 @@ def _of_suite(suite: SuiteResults) -> Iterator[Sweep]:
 def _sweep(suite: SuiteResults, rows: list[TableRow], own: TableRow | None, others: list[TableRow]) -> Sweep:
     workload = rows[0].trial.workload
     metric = workload.metrics[0]
-    higher = higher_is_better(suite, workload, metric)
-    worst = worst_value(others, metric, higher=higher)
+    facts = rows[0].facts(metric)
+    worst, higher = worst_value(others, metric), facts.higher_is_better
     on_grid = {_key(row.trial.point): row for row in rows}
     own_values = _own_values(suite, rows[0], own)
     key = _own_key(suite, own, own_values) if own is not None else None
@@ -123,8 +123,7 @@ def _sweep(suite: SuiteResults, rows: list[TableRow], own: TableRow | None, othe
         points=tuple(map(dict, keys)),
         axes=tuple(axes),
         metric=metric,
-        higher=higher,
-        within=value_range(metric, rows[0].metric_ranges),
+        facts=facts,
         scores=scores,
         reached=reached,
         own=_scores(own, metric, worst, higher=higher) if own is not None else pd.Series(dtype=float),

@@ -21,9 +21,7 @@ from optbench.analysis.rows import (
     axis_values,
     batch_size,
     comparable,
-    higher_is_better,
     table_rows,
-    value_range,
     workload_rows,
 )
 from optbench.analysis.tuning import TuningVariation, tuning_variation
@@ -44,10 +42,12 @@ GRADIENT_COLUMNS = (
 COLUMNS = (
     *("suite", "workload", "horizon", "target", "optimizer", "planned", "trials", "reached"),
     *(f"{unit}_to_target{part}" for unit in ("epochs", "seconds") for part in _OF_TIME),
-    *("metric", "estimand", "final_metric", "final_metric_low", "final_metric_high", "final_metric_std"),
+    *("metric", "metric_unit", "estimand"),
+    *("final_metric", "final_metric_low", "final_metric_high", "final_metric_std"),
     *("memory_overhead", "step_peak_overhead", "best_group", "fastest_group", "baseline"),
     *("difference", "difference_low", "difference_high", "difference_p", "difference_n"),
-    *("completed", "stopped", "diverged", "out_of_memory", "failed", "missing", "imputed", "timed"),
+    *("completed", "stopped", "diverged", "out_of_memory", "failed", "missing"),
+    *("imputed", "worst_value", "timed"),
     *(f"{unit}_to_target{part}" for unit in ("steps", "samples") for part in _OF_TIME),
     *(f"{unit}_{name}" for unit in UNITS if unit != GRADIENTS for name in ("budget", "restricted_mean")),
     *("restricted_difference", "restricted_difference_p", "restricted_unit"),
@@ -69,9 +69,10 @@ def comparison(results: Results) -> pd.DataFrame:
     tell; empty where neither entry reached the target), restricted_difference_p (permutation test, Holm-adjusted over the
     comparisons with the baseline);
     interval_note; timed (trials whose seconds count); fastest_group;
-    metric, estimand, final_metric (mean), final_metric_low, _high (95 % t interval), _std, imputed (trials that count
-    as the worst outcome), best_group; difference, difference_low, difference_high, difference_p (paired with the
-    baseline; Holm-adjusted over all pairs of entries, as the groups are), difference_n; final_<metric> again under the metric's own name;
+    metric, metric_unit, estimand, final_metric (mean), final_metric_low, _high (95 % t interval), _std, imputed (trials that count
+    as the worst outcome), worst_value (what they count as; empty: the worst value measured); best_group; difference,
+    difference_low, difference_high, difference_p (paired with the baseline; Holm-adjusted over all pairs of entries, as the
+    groups are), difference_n; final_<metric> again under the metric's own name;
     gradient_evaluations_per_step (mean over trials) and the columns of that unit: only in a table of which some entry used
     other than one gradient per step, and empty in workloads of which none did;
     memory_overhead (greatest optimizer state over parameter bytes), step_peak_overhead (likewise, transient), memory_note
@@ -88,12 +89,11 @@ def comparison(results: Results) -> pd.DataFrame:
     records: list[Record] = []
     for suite, workload, block in workload_rows(results):
         metric = block[0].trial.workload.metrics[0]
-        higher = higher_is_better(suite, block[0].trial.workload, metric)
         variation = tuning_variation(suite, workload, metric)
         of_times = tuning_variation(suite, workload, None)
         shared: dict[str, Record] = {}
         for alike in comparable(block):
-            shared |= _final_records(alike, metric, higher=higher, variation=variation)
+            shared |= _final_records(alike, metric, variation)
         units = [unit for unit in UNITS if unit != GRADIENTS]
         if are_shown(block):
             units.append(GRADIENTS)
@@ -123,9 +123,9 @@ def comparison(results: Results) -> pd.DataFrame:
     return table.astype({"best_group": "boolean", "fastest_group": "boolean"})
 
 
-def final_values(rows: list[TableRow], metric: str, *, higher: bool) -> pd.DataFrame:
+def final_values(rows: list[TableRow], metric: str) -> pd.DataFrame:
     """Return the final metric, one row per seed and one column per config_id, with worst outcomes imputed; missing trials are NaN."""
-    worst = worst_value(rows, metric, higher=higher)
+    worst = worst_value(rows, metric)
     columns = {}
     for row in rows:
         values = {
@@ -145,15 +145,14 @@ def _final(log: TrialLog, estimand: str, metric: str, worst: float) -> float:
     return value if math.isfinite(value) else worst
 
 
-def _final_records(
-    block: list[TableRow], metric: str, *, higher: bool, variation: TuningVariation
-) -> dict[str, Record]:
+def _final_records(block: list[TableRow], metric: str, variation: TuningVariation) -> dict[str, Record]:
     """Return by config_id everything that does not depend on a target."""
-    values = final_values(block, metric, higher=higher)
-    within = least, greatest = value_range(metric, block[0].metric_ranges)
+    values = final_values(block, metric)
+    facts = block[0].facts(metric)
+    within = least, greatest = facts.range
     independent, shared = variation.independent(values), variation.shared(block)
     pairs = all_pairs(independent, shared_variances=shared)
-    best = top_group(pairs, higher_is_better=higher)
+    best = top_group(pairs, higher_is_better=facts.higher_is_better)
     baseline = next((row.config_id for row in block if row.baseline), block[0].config_id)
     differences = {pair["a"]: pair for pair in plain_rows(against(pairs, baseline))}
     records = {}
@@ -174,6 +173,8 @@ def _final_records(
             "config_id": row.config_id,
             "baseline": row.config_id == baseline,
             "metric": metric,
+            "metric_unit": facts.unit,
+            "worst_value": math.nan if facts.worst is None else facts.worst,
             "estimand": row.estimand,
             "final_metric": final.mean,
             "final_metric_low": final.low,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from optbench.analysis.frames import counts, is_worst
-from optbench.analysis.rows import TableRow, higher_is_better, table_rows
+from optbench.analysis.rows import TableRow, table_rows
 from optbench.analysis.tuning import winners
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.suite.spaces import Point
@@ -81,7 +81,7 @@ def target_metric(row: TableRow) -> str:
 
 def _candidates(suite: SuiteResults, row: TableRow) -> list[Reference]:
     metric = target_metric(row)
-    higher = higher_is_better(suite, row.trial.workload, metric)
+    higher = row.facts(metric).higher_is_better
     by_study: dict[int | None, list[TrialLog]] = {}
     points = {
         study: point

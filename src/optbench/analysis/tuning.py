@@ -14,7 +14,7 @@ import pandas as pd
 
 from optbench.analysis.frames import counts, first_holding, is_worst, worst_value
 from optbench.analysis.order_statistics import expected_best, expected_best_interval, variance_of_best
-from optbench.analysis.rows import TableRow, higher_is_better, table_rows, tuning_rows, value_range
+from optbench.analysis.rows import TableRow, metric_facts, table_rows, tuning_rows
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.suite.spaces import Point, Space, positions, spaces_of, tuned_arguments
 from optbench.suite.tuning import TIME_TO_TARGET, Tuning
@@ -27,6 +27,7 @@ COLUMNS = (
         "optimizer",
         "study",
         "metric",
+        "metric_unit",
         "higher_is_better",
         "trials",
         "complete",
@@ -135,7 +136,7 @@ def _of_suite(suite: SuiteResults) -> Iterator[Study]:
         if (workload_name, number) not in worst_values:
             others = of_workload[workload_name, number]
             worst_values[workload_name, number] = (
-                math.nan if selection.target is not None else worst_value(others, metric, higher=higher)
+                math.nan if selection.target is not None else worst_value(others, metric)
             )
         worst = worst_values[workload_name, number]
         entry = Optimizer.model_validate(resolved["optimizers"][label])
@@ -216,7 +217,7 @@ class Selection:
         if metric == TIME_TO_TARGET:
             [target, *_] = workload.target
             return cls(target.metric, target.at_least is not None, target)
-        return cls(metric, higher_is_better(suite, workload, metric))
+        return cls(metric, metric_facts(suite, workload, metric).higher_is_better)
 
     def score(self, log: TrialLog | None) -> float | None:
         """Return a number for a sampler, the lower the better: infinite for the worst outcome, None if the trial has not ended.
@@ -240,7 +241,7 @@ class Selection:
 def tuning_frame(results: Results) -> pd.DataFrame:
     """Return one row per study, in the order of the suite.
 
-    Columns: suite, workload, optimizer, study (its number among the repeated ones, from 1); metric (of selection),
+    Columns: suite, workload, optimizer, study (its number among the repeated ones, from 1); metric (of selection), metric_unit,
     higher_is_better; trials (planned), complete (ended), dimensions
     (search spaces); best (selected settings), best_trial (its number, from 1); tuned (its validation metric while tuning), fresh (mean
     validation metric of the same settings on the seeds of the suite), fresh_n (seeds), optimism (by how much tuned is better than
@@ -262,6 +263,7 @@ def _record(study: Study, timed: list[TableRow]) -> dict[str, Any]:
         "optimizer": study.label,
         "study": study.number + 1,
         "metric": study.metric,
+        "metric_unit": study.rows[0].facts(study.metric).unit,
         "higher_is_better": study.higher,
         "trials": study.planned,
         "complete": int(np.isfinite(study.scores).sum()),
@@ -341,7 +343,7 @@ def expected_band(study: Study) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
         return np.array([]), np.array([])
     sign = 1.0 if study.higher else -1.0
     ends = [expected_best_interval(sign * study.scores, k) for k in range(1, study.budget + 1)]
-    within = value_range(study.metric, study.rows[0].metric_ranges)
+    within = study.rows[0].facts(study.metric).range
     low, high = np.clip(np.sort(sign * np.array(ends), axis=1), *within).T
     return low, high
 
@@ -388,8 +390,7 @@ def _variance(study: Study, all_studies: Sequence[Study], metric: str | None) ->
     """Return the variance of `metric` of the trial that half of the trials would select; NaN where trials depend on each other."""
     if study.best is None or metric is None or study.tuning.is_adaptive or len(study.rows) < 2:
         return math.nan
-    higher = higher_is_better(study.suite, study.rows[0].trial.workload, metric)
-    worst = worst_value([row for one in all_studies for row in one.rows], metric, higher=higher)
+    worst = worst_value([row for one in all_studies for row in one.rows], metric)
     values = np.array([_score(row, metric, worst) for row in study.rows])
     sign = 1.0 if study.higher else -1.0
     goodness = sign * study.scores if study.ranks is None else -study.ranks

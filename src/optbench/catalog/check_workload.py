@@ -6,17 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from optbench.catalog import lookup
+from optbench.catalog import lookup, sources
 from optbench.catalog.arguments import Finding, TypedPath
 from optbench.catalog.check_component import component_findings, said
 from optbench.catalog.data_sets import describe_data, is_stream, task_of
-from optbench.catalog.metric_contract import metric_facts, metric_problems
-from optbench.catalog.model_facts import NAMES, model_facts
+from optbench.catalog.metric_contract import facts_of, metric_problems, stated_facts
+from optbench.catalog.model_facts import NAMES, TABLE_SIZES, model_facts
+from optbench.catalog.own_task import load_own_task, own_task_facts
 from optbench.catalog.sharding import IMPLEMENTATIONS, why_not_sharded
 from optbench.catalog.signatures import signature
 from optbench.catalog.task_types import task_module
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError
+from optbench.suite.metric_facts import MetricFacts
 from optbench.suite.types import Augment, Component, Suite, Target, Workload
 
 
@@ -58,10 +60,23 @@ def model_findings(
     if missing:
         message = f"'{model.name}' requires {', '.join(missing)}, which the data set (task {info.task}) does not have"
         return [((*path, "name"), message)]
+    found = list(_too_small(model, info, path))
+    if found:
+        return found
     other = info.task != "classification"
     if (build or unseen or other or len(info.shape) == 1) and (message := _build_error(model, folder, info)):
         found.append(((*path, "name"), message))
     return found
+
+
+def _too_small(model: Component, info: DataInfo, path: TypedPath) -> Iterator[Finding]:
+    """Yield sizes of tables and of positions that a suite writes and that the data exceed."""
+    known = model_facts(info)
+    for name in TABLE_SIZES:
+        written = model.arguments.get(name)
+        if isinstance(written, int) and name in known and written < known[name]:
+            message = f"expected at least {known[name]}, as in the data; found {written}"
+            yield (*path, "arguments", name), message
 
 
 def metric_findings(
@@ -69,7 +84,8 @@ def metric_findings(
 ) -> Iterator[Finding]:
     """Yield unknown metrics, own metrics that fail, and targets that cannot be reached or have the wrong direction."""
     if workload.task is not None:
-        return  # its class states them
+        yield from _own_task_findings(workload, workload.task, folder, path)
+        return
     of_targets = {target.metric for target in workload.target}
     for position, metric in enumerate(workload.metrics):
         own = metric in workload.own_metrics
@@ -84,10 +100,35 @@ def metric_findings(
         yield from _target(workload, target, folder, (*path, "target", position), info)
 
 
+def _own_task_findings(workload: Workload, use: str, folder: Path, path: TypedPath) -> Iterator[Finding]:
+    """Yield an own task that cannot be used, metrics that it lacks, and wrong targets. Imports its file."""
+    try:
+        task = load_own_task(use, folder)
+    except OptbenchError as error:
+        yield (*path, "task"), said(error.problems[0])
+        return
+    of_targets = {target.metric: position for position, target in enumerate(workload.target)}
+    for position, metric in enumerate(workload.metrics):
+        target = of_targets.get(metric)
+        place = ("metrics", position) if target is None else ("target", target, "metric")
+        try:
+            facts = own_task_facts(task, use, metric)
+        except OptbenchError as error:
+            yield (*path, *place), said(error.problems[0])
+            continue
+        if target is not None:
+            yield from _bound_findings(workload.target[target], facts, (*path, "target", target))
+
+
 def _metric_messages(workload: Workload, metric: str, folder: Path, info: DataInfo | None) -> Iterator[str]:
     try:
         for problem in metric_problems(workload.metric_code(metric), folder, info):
             yield said(problem)
+        target = lookup.resolve("metrics", workload.metric_code(metric), folder)
+        needed = sources.constants(target.file).get("FACTS", ()) if target.file is not None else ()
+        for fact in needed:
+            if info is not None and fact not in info.facts:
+                yield f"{metric} needs '{fact}', which the data set {workload.data.name} does not state"
     except OptbenchError as error:
         yield said(error.problems[0])
 
@@ -95,13 +136,9 @@ def _metric_messages(workload: Workload, metric: str, folder: Path, info: DataIn
 def task_findings(
     workload: Workload, folder: Path, path: TypedPath, info: DataInfo | None
 ) -> Iterator[Finding]:
-    """Yield an own task that does not exist, and settings that need another task than that of the data set."""
+    """Yield settings that need another task than that of the data set."""
     if workload.task is not None:
-        try:
-            lookup.resolve("tasks", workload.task, folder)
-        except OptbenchError as error:
-            yield (*path, "task"), said(error.problems[0])
-        return
+        return  # see `metric_findings`
     if info is None:
         return
     try:
@@ -207,15 +244,23 @@ def _target(
         if messages:
             yield (*path, "metric"), messages[0]
             return
+    use = workload.metric_code(target.metric)
     try:
-        facts = metric_facts(lookup.resolve("metrics", workload.metric_code(target.metric), folder))
+        stated = stated_facts(lookup.resolve("metrics", use, folder))
+        facts = facts_of(use, stated) if "HIGHER_IS_BETTER" in stated else None
     except OptbenchError:
         return  # reported for `own_metrics`
-    low, high = facts.get("LOW"), facts.get("HIGH")
+    if facts is not None:
+        yield from _bound_findings(target, facts, path)
+
+
+def _bound_findings(target: Target, facts: MetricFacts, path: TypedPath) -> Iterator[Finding]:
+    """Yield a target outside of the range of its metric, or in the wrong direction."""
+    low, high = facts.range
     bound = "at_least" if target.at_least is not None else "at_most"
-    if (low is not None and target.value < low) or (high is not None and target.value > high):
-        yield (*path, bound), _out_of_range(target, low, high)
-    elif facts.get("HIGHER_IS_BETTER") is (bound == "at_most"):
+    if not low <= target.value <= high:
+        yield (*path, bound), _out_of_range(target, facts.low, facts.high)
+    elif facts.higher_is_better is (bound == "at_most"):
         better, other = ("higher", "at_least") if bound == "at_most" else ("lower", "at_most")
         yield (*path, bound), f"expected '{other}': {better} values of {target.metric} are better"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,9 +16,11 @@ from optbench.catalog.lookup import Target
 from optbench.catalog.signatures import signature
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError, Problem
+from optbench.suite.metric_facts import MetricFacts, checked_facts
 
 _ARGUMENTS = ("outputs", "labels", "loss")
-_FACTS = ("LOW", "HIGH", "HIGHER_IS_BETTER")
+#: constants of a metric's file or class
+_CONSTANTS = {name.upper(): name for name in MetricFacts.__dataclass_fields__}
 _CLASSES = 10  # of the batch that a metric is tried on if the data set is not known
 _SAMPLES, _FIRST = 8, 5  # of the batch that a metric is tried on, and of its first part
 _TOLERANCE = 1e-6
@@ -43,10 +45,7 @@ class Metric:
     name: str
     total: Callable[[Any, Any, Any], Any] | None
     """(outputs, targets, mean loss) of a batch -> sum over its samples; None for a metric with an accumulator."""
-    low: float | None
-    high: float | None
-    """Range of the metric; None where it is unbounded."""
-    higher_is_better: bool
+    facts: MetricFacts
     final: Callable[[float], float] | None = None
     """Mean over the split -> metric, such as a square root."""
     accumulator: Callable[[], Accumulator] | None = None
@@ -62,14 +61,11 @@ class Metric:
 
     def check_range(self, value: float, split: str) -> None:
         """Raise `OptbenchError` if the value is outside of the declared range."""
-        low, high = (
-            (-math.inf if self.low is None else self.low),
-            (math.inf if self.high is None else self.high),
-        )
+        low, high = self.facts.range
         if not math.isinf(low) or not math.isinf(high):
             room = _TOLERANCE * max(abs(end) for end in (low, high, 1.0) if math.isfinite(end))
             if not low - room <= value <= high + room:
-                message = f"metric '{self.name}' is {value:g} on the {split} split; expected {_range(self.low, self.high)}"
+                message = f"metric '{self.name}' is {value:g} on the {split} split; expected {_range(self.facts.low, self.facts.high)}"
                 raise OptbenchError(f"{message}, the range that its LOW and HIGH declare")
 
 
@@ -85,9 +81,7 @@ def load_metric(name: str, use: str, folder: str | Path) -> Metric:
     accumulator = getattr(found, "Accumulator", None)
     total = getattr(found, "total", None if isinstance(found, ModuleType) else found)
     owner = found if hasattr(found, "HIGHER_IS_BETTER") else sys.modules.get(getattr(found, "__module__", ""))
-    facts = {fact: getattr(owner, fact) for fact in _FACTS if hasattr(owner, fact)}
-    if problem := _wrong_facts(use, facts):
-        raise OptbenchError(problem)
+    facts = facts_of(use, {name: getattr(owner, name) for name in _CONSTANTS if hasattr(owner, name)})
     if accumulator is None and not callable(total):
         raise OptbenchError(
             f"'{use}' has no function total({', '.join(_ARGUMENTS)}) and no class Accumulator with update and compute"
@@ -95,16 +89,14 @@ def load_metric(name: str, use: str, folder: str | Path) -> Metric:
     return Metric(
         name,
         total if accumulator is None else None,
-        facts.get("LOW"),
-        facts.get("HIGH"),
-        facts["HIGHER_IS_BETTER"],
+        facts,
         getattr(found, "final", None),
         accumulator,
     )
 
 
-def metric_facts(target: Target) -> dict[str, Any]:
-    """Return LOW, HIGH and HIGHER_IS_BETTER, as far as the source states them as literals. Imports nothing."""
+def stated_facts(target: Target) -> dict[str, Any]:
+    """Return the constants of a metric, as far as the source states them as literals. Imports nothing."""
     if target.file is None:
         return {}
     file, body = target.file, []
@@ -114,7 +106,22 @@ def metric_facts(target: Target) -> dict[str, Any]:
         if definition is not None and isinstance(definition.node, ast.ClassDef):
             body = definition.node.body
     known = sources.constants(file) | sources.literals(body)
-    return {fact: known[fact] for fact in _FACTS if fact in known}
+    return {name: known[name] for name in _CONSTANTS if name in known}
+
+
+def facts_of(use: str, constants: Mapping[str, Any]) -> MetricFacts:
+    """Return the facts that constants such as `HIGHER_IS_BETTER` state. Raises `OptbenchError` naming `use`."""
+    if not isinstance(constants.get("HIGHER_IS_BETTER"), bool):
+        raise OptbenchError(
+            f"'{use}' does not state which values are better: add HIGHER_IS_BETTER = True or False beside it"
+        )
+    try:
+        return checked_facts({_CONSTANTS[name]: value for name, value in constants.items()})
+    except ValueError as error:
+        message = str(error)
+        for constant, fact in _CONSTANTS.items():
+            message = message.replace(f"'{fact}'", constant)
+        raise OptbenchError(f"'{use}': {message}") from error
 
 
 def metric_problems(use: str, folder: Path, info: DataInfo | None) -> Iterator[Problem]:
@@ -140,19 +147,6 @@ def metric_problems(use: str, folder: Path, info: DataInfo | None) -> Iterator[P
         yield from error.problems
     except Exception as error:  # a metric in somebody's own file may raise anything
         yield lookup.raised(target, error, f"'{use}': a call with outputs of shape ({_SAMPLES}, {classes})")
-
-
-def _wrong_facts(use: str, facts: dict[str, Any]) -> str:
-    if not isinstance(facts.get("HIGHER_IS_BETTER"), bool):
-        return (
-            f"'{use}' does not state which values are better: add HIGHER_IS_BETTER = True or False beside it"
-        )
-    ends = facts.get("LOW"), facts.get("HIGH")
-    if any(end is not None and (isinstance(end, bool) or not isinstance(end, (int, float))) for end in ends):
-        return f"'{use}': expected numbers or None in LOW and HIGH; found {ends[0]!r} and {ends[1]!r}"
-    if ends[0] is not None and ends[1] is not None and not ends[0] < ends[1]:
-        return f"'{use}': expected LOW below HIGH; found {ends[0]!r} and {ends[1]!r}"
-    return ""
 
 
 def _tried(metric: Metric, classes: int) -> str:

@@ -39,6 +39,17 @@ NAMES = (
     "num_items",
     "mean_rating",
 )
+#: sizes that a suite may write larger than the data need, but not smaller
+TABLE_SIZES = (
+    "vocab_size",
+    "num_tokens",
+    "context",
+    "block_size",
+    "max_position_embeddings",
+    "n_positions",
+    "num_users",
+    "num_items",
+)
 
 
 def model_facts(info: DataInfo) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from optbench.catalog import lookup, sources
 from optbench.catalog.data_sets import task_of
-from optbench.catalog.metric_contract import metric_facts
+from optbench.catalog.metric_contract import stated_facts
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError, Problem
 from optbench.plurals import counted
@@ -55,7 +55,7 @@ def task_metric(task: str) -> tuple[str, bool]:
     _, metrics = defaults(task)
     if not metrics:
         return "", False
-    facts = metric_facts(lookup.resolve("metrics", metrics[0]))
+    facts = stated_facts(lookup.resolve("metrics", metrics[0]))
     return metrics[0], bool(facts.get("HIGHER_IS_BETTER"))
 
 

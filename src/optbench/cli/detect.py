@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from optbench.analysis.power import seeds_frame
-from optbench.catalog.directions import directions
+from optbench.catalog.metric_facts import metric_facts
 from optbench.cli.printing import print_report
 from optbench.errors import OptbenchError
 from optbench.report.detect import detect_report
@@ -24,7 +24,7 @@ def show_seeds_needed(loaded: Loaded, folder: SuiteFolder, delta: float) -> None
         raise OptbenchError(message, where="--detect", file=str(folder.path))
     [stored] = read([folder.path], all_seeds=True).suites  # all paired differences count for the spread
     planned = make_plan(
-        loaded.name, loaded.suite, plan(loaded), higher_is_better=directions(loaded.suite, loaded.folder)
+        loaded.name, loaded.suite, plan(loaded), metrics=metric_facts(loaded.suite, loaded.folder)
     )
     frame = seeds_frame(Results((replace(stored, plan=planned),)), delta)
     print_report(detect_report(loaded.suite.title or loaded.name, frame, delta))

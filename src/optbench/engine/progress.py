@@ -69,7 +69,7 @@ class Progress:
     def note_best(self, session: Session, metrics: dict[str, float]) -> None:
         """Keep the evaluated weights if they are the best so far by the workload's first metric."""
         name = session.trial.workload.metrics[0]
-        value = metrics[name] if session.metrics[name].higher_is_better else -metrics[name]
+        value = metrics[name] if session.metrics[name].facts.higher_is_better else -metrics[name]
         if math.isfinite(value) and (self.best is None or value > self.best.value):
             weights = {k: v.detach().cpu().clone() for k, v in session.weights().items()}
             self.best = Best(self.step, value, weights)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from optbench.catalog import lookup
 from optbench.catalog.metric_contract import Accumulator, Metric, load_metric
+from optbench.catalog.own_task import load_own_task, own_task_facts
 from optbench.catalog.task_types import TaskModule, task_module
 from optbench.catalog.types import DataInfo
 from optbench.engine.batch import Batch, Random, Zeros, as_float, call, example_batch
@@ -151,16 +152,8 @@ class OwnTask:
         return units
 
     def metrics(self, workload: Workload, folder: str) -> dict[str, Metric]:
-        stated = getattr(self.task, "metrics", {})
-        found = {}
-        for name in dict.fromkeys((*workload.metrics, "loss")):
-            facts = stated.get(name, {"higher_is_better": False} if name == "loss" else None)
-            if facts is None:
-                raise OptbenchError(f"task {self.name} has no metric '{name}': add it to its 'metrics'")
-            found[name] = Metric(
-                name, None, facts.get("low"), facts.get("high"), bool(facts["higher_is_better"])
-            )
-        return found
+        names = dict.fromkeys((*workload.metrics, "loss"))
+        return {name: Metric(name, None, own_task_facts(self.task, self.name, name)) for name in names}
 
     def evaluate(self, model: Callable[..., Any], batch: Batch, sums: Sums) -> None:
         units = self.units(batch)
@@ -187,21 +180,8 @@ class OwnTask:
 
 def build_task(workload: Workload, info: DataInfo, folder: str) -> Task:
     """Return the task of a workload. Raises `OptbenchError` for a task or a loss that does not exist."""
-    if workload.task is not None and (":" in workload.task or "." in workload.task):
-        target = lookup.resolve("tasks", workload.task, folder)
-        found = lookup.load(target)
-        try:
-            made = found() if isinstance(found, type) else found
-        except Exception as error:  # a class in somebody's own file may raise anything
-            raise OptbenchError(
-                lookup.raised(target, error, f"'{workload.task}': a call without arguments")
-            ) from error
-        missing = [name for name in ("loss", "evaluate") if not callable(getattr(made, name, None))]
-        if missing:
-            raise OptbenchError(
-                f"task {workload.task}: expected methods loss and evaluate; missing: {', '.join(missing)}"
-            )
-        return OwnTask(made, workload.task, info)
+    if workload.task is not None:
+        return OwnTask(load_own_task(workload.task, folder), workload.task, info)
     return CatalogTask(task_module(info.task), info, workload.model.name, build_loss(workload.loss, folder))
 
 

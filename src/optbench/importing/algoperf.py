@@ -20,6 +20,7 @@ from optbench.importing.findings import Findings, short
 from optbench.importing.rows import Facts, Row, course, events
 from optbench.importing.targets import Targets, read_targets
 from optbench.importing.write import ForeignWorkload, Run, Source, Written, write
+from optbench.suite.metric_facts import facts_by_name
 from optbench.suite.types import Duration, Target
 
 STEP, CLOCK = "global_step", "accumulated_submission_time"
@@ -212,7 +213,10 @@ def _source(
             "findings": findings.lines(),
             "leaderboard": {"base": list(targets.base), "held_out": targets.held_out},
         },
-        higher_is_better={target.metric: target.at_least is not None for target in targets.targets.values()},
+        metrics={
+            target.metric: facts_by_name(target.metric, target.at_least is not None)
+            for target in targets.targets.values()
+        },
     )
 
 

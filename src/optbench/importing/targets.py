@@ -9,11 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from optbench.errors import OptbenchError, Problem, nearest
+from optbench.suite.metric_facts import direction_by_name
 from optbench.suite.types import Duration, Target
-
-#: direction by the metric's name, for files that do not state a goal (those of version 0.6 as first published)
-_SMALL = ("loss", "ce_loss", "ctc_loss", "l1_loss", "wer", "ppl", "perplexity", "error_rate")
-_LARGE = ("accuracy", "ssim", "bleu", "mean_average_precision")
 
 
 @dataclass(frozen=True)
@@ -126,8 +123,9 @@ def _is_minimized(metric: str, goal: Any) -> bool:
         if goal not in ("minimize", "maximize"):
             raise ValueError(f"expected 'minimize' or 'maximize' as 'target_metric_goal'; found {goal!r}")
         return bool(goal == "minimize")
-    if metric in _SMALL or metric in _LARGE:
-        return metric in _SMALL
+    higher = direction_by_name(metric)  # files of version 0.6, as first published, state no goal
+    if higher is not None:
+        return not higher
     raise ValueError(
         f"unknown whether lower or higher '{metric}' is better: add 'target_metric_goal' ('minimize' or 'maximize')"
     )

@@ -19,6 +19,7 @@ from optbench.importing.rows import Course, Facts, Row, events, merged_course
 from optbench.importing.runs import Choices, Key, Metric, RunLog, is_loss, read_runs
 from optbench.importing.tidy_targets import check_targets, of_workload, parse_target
 from optbench.importing.write import ForeignWorkload, Run, Source, Written, write
+from optbench.suite.metric_facts import MetricFacts, facts_by_name
 from optbench.suite.types import Duration, Target
 
 _SPLITS = ("validation", "test", "train")
@@ -131,7 +132,7 @@ def _seeds(keys: Sequence[Key], findings: Findings) -> dict[Key, int]:
 def _check_shares(logs: Mapping[Key, RunLog]) -> None:
     every = (metrics for log in logs.values() for row in log.rows for metrics in row.metrics.values())
     for metric, value in (item for metrics in every for item in metrics.items()):
-        if "accuracy" in metric.lower() and 1.5 < value < math.inf:
+        if facts_by_name(metric).is_fraction and 1.5 < value < math.inf:
             message = f"an {metric} of {value:g}: expected fractions; set --percent for columns in percent"
             raise OptbenchError(message, where="--percent")
 
@@ -159,7 +160,7 @@ def _workload(
     facts = {
         "metric": first,
         "split": split,
-        "higher_is_better": _higher(first, targets),
+        "higher_is_better": _facts(first, targets).higher_is_better,
         "losses": tuple(metric for metric in known if is_loss(metric[1])),
     }
     final = next((_FINALS[of] for of in _FINALS if (of, first) in known), "last_validation")
@@ -177,11 +178,10 @@ def _budget(rows: Sequence[Row]) -> Duration:
     return Duration(value=max((row.seconds for row in rows if row.seconds > 0), default=1.0), unit="seconds")
 
 
-def _higher(metric: str, targets: Sequence[Target]) -> bool:
-    for target in targets:
-        if target.metric == metric:
-            return target.at_least is not None
-    return not is_loss(metric) and not metric.lower().endswith(("loss", "error", "perplexity", "ppl", "wer"))
+def _facts(metric: str, targets: Sequence[Target]) -> MetricFacts:
+    """Return the facts of a metric of a log: its direction as in a target, else by its name."""
+    directions = [target.at_least is not None for target in targets if target.metric == metric]
+    return facts_by_name(metric, directions[0] if directions else False if is_loss(metric) else None)
 
 
 def _source(
@@ -202,7 +202,7 @@ def _source(
         command=shlex.join(["optbench", "import", kind, *map(str, paths), *options, "--name", name]),
         baseline=asked.baseline or labels[0],
         provenance={"imported": kind, "files": [str(path) for path in paths]},
-        higher_is_better={metric: _higher(metric, targets) for _, metric in metrics},
+        metrics={metric: _facts(metric, targets) for _, metric in metrics},
     )
 
 

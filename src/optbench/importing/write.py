@@ -14,6 +14,7 @@ from optbench.events import Event
 from optbench.store import SuiteFolder, make_plan
 from optbench.store.archive import has_records
 from optbench.store.files import sync_all
+from optbench.suite.metric_facts import MetricFacts
 from optbench.suite.types import Component, Duration, Optimizer, Rule, Suite, Target, Trial, Workload
 
 
@@ -47,7 +48,7 @@ class Source:
     command: str
     baseline: str
     provenance: dict[str, Any]
-    higher_is_better: dict[str, bool]
+    metrics: dict[str, MetricFacts]
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,7 @@ def write(
         folder.unpack()
         suite = _suite(source, workloads, runs)
         trials = _trials(source, suite, runs)
-        plan = make_plan(
-            source.name, suite, trials, source.command, source.provenance, source.higher_is_better
-        )
+        plan = make_plan(source.name, suite, trials, source.command, source.provenance, source.metrics)
         finals = {name: workload.final for name, workload in workloads.items()}
         plan.resolved["final"] = next(iter(finals.values()))
         if len(set(finals.values())) > 1:

@@ -36,7 +36,7 @@ def axes_block(rows: Sequence[TableRow], table: pd.DataFrame, warnings: Sequence
     if alone(rows):
         notes += ["Final metric: mean over seeds ± half the 95 % t interval, where there is one."]
     if first["imputed"].any():
-        notes += [f"†: trials that {WORST} count as {worst_value_text(str(first['metric'].iloc[0]))}."]
+        notes += [f"†: trials that {WORST} count as {worst_value_text(first)}."]
     return Block("By axes", _facts(rows, paths), (shown,), tuple(notes), tuple(warnings))
 
 

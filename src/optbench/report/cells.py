@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from optbench.report.outcomes import status_text
-from optbench.report.text import clean, count, is_share, number, p_value, seconds, with_interval
+from optbench.report.text import clean, count, in_percent, number, p_value, seconds, with_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,8 +50,8 @@ def comparison_columns(table: pd.DataFrame) -> list[Column]:
     if shows_gradients(table):
         columns.append(Column("gradients\nper step", _gradients_per_step))
     metric = str(table["metric"].iloc[0])
-    unit = " %" if is_share(metric) else ""
-    columns.append(Column(f"final\n{clean(metric)}{unit}", _final(table, metric)))
+    unit = " %" if in_percent(table.iloc[0]) else ""
+    columns.append(Column(f"final\n{clean(metric)}{unit}", _final(table)))
     if shows_memory(table):
         columns.append(Column("memory\noverhead", _memory))
     columns.append(_seeds(table))
@@ -65,7 +65,7 @@ def passage_columns(table: pd.DataFrame) -> list[Column]:
 
 
 def difference_columns(table: pd.DataFrame, unit_of_pairs: str = "seeds") -> list[Column]:
-    unit = " (points)" if is_share(str(table["metric"].iloc[0])) else ""
+    unit = " (points)" if in_percent(table.iloc[0]) else ""
 
     def show(value: float) -> str:
         return f"{100 * value:+.2f}" if unit else f"{value:+.3g}"
@@ -177,9 +177,9 @@ def _passage(row: Record, unit: str, show: _Show) -> str:
     return f"{show(middle, middle)} ({show(low, middle)}–{end})"
 
 
-def _final(table: pd.DataFrame, metric: str) -> Callable[[Record], Cell]:
+def _final(table: pd.DataFrame) -> Callable[[Record], Cell]:
     marks = separates_entries(table, "best_group")
-    scale = 100.0 if is_share(metric) else 1.0
+    scale = 100.0 if in_percent(table.iloc[0]) else 1.0
     halves = scale * (table["final_metric_high"] - table["final_metric_low"]) / 2
     narrow = bool(halves.between(1e-9, 0.05).any())
 

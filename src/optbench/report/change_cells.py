@@ -8,7 +8,7 @@ from typing import Any
 from optbench.analysis.gates import Judgement
 from optbench.plurals import counted
 from optbench.report.cells import Cell, Column, Record, text_column
-from optbench.report.text import clean, count, is_share, number, p_value
+from optbench.report.text import clean, count, in_percent, number, p_value
 
 _TITLES = {
     "seconds_per_epoch": "seconds\nper epoch",
@@ -29,10 +29,10 @@ _METHODS = {
 }
 
 
-def title_of(quantity: str, metric: str) -> str:
-    if quantity == "final_metric":
-        return f"final\n{clean(metric)}" + (" (points)" if is_share(metric) else "")
-    return _TITLES[quantity]
+def title_of(row: Record) -> str:
+    if row["quantity"] == "final_metric":
+        return f"final\n{clean(str(row['metric']))}" + (" (points)" if in_percent(row) else "")
+    return _TITLES[row["quantity"]]
 
 
 def change_cell(row: Record) -> Cell:
@@ -121,7 +121,7 @@ def _bare(value: float, row: Record) -> str:
 
 
 def _points(row: Record) -> bool:
-    return bool(row["quantity"] == "final_metric" and is_share(str(row["metric"])))
+    return bool(row["quantity"] == "final_metric" and in_percent(row))
 
 
 def _value(value: float, row: Record) -> str:

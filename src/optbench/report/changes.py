@@ -111,9 +111,9 @@ def _table(caption: str, quantities: Iterable[str], frame: pd.DataFrame, several
     shown = [name for name in (_available(name, frame) for name in quantities) if name]
     if not shown:
         return []
-    metric = next((text for text in frame["metric"] if text), "")
     columns = [Column("optimizer", partial(_optimizer, several), text=True)]
-    columns += [Column(title_of(name, metric), partial(_of, name)) for name in shown]
+    first = _by_quantity(frame.drop_duplicates("quantity"))
+    columns += [Column(title_of(first[name]), partial(_of, name)) for name in shown]
     columns.append(Column("seeds", partial(_seeds, tuple(shown))))
     entries = [_by_quantity(own) for _, own in frame.groupby(["horizon", "optimizer"], sort=False)]
     return [Table.of(caption, columns, entries)]

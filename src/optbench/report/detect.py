@@ -13,7 +13,7 @@ from optbench.analysis.compare import FEW_SEEDS
 from optbench.analysis.power import MOST_SEEDS
 from optbench.report.cells import Column, text_column
 from optbench.report.document import Block, Report, Section, Table
-from optbench.report.text import clean, is_share, number
+from optbench.report.text import clean, in_percent, number
 
 
 def detect_report(name: str, seeds: pd.DataFrame, delta: float) -> Report:
@@ -21,16 +21,16 @@ def detect_report(name: str, seeds: pd.DataFrame, delta: float) -> Report:
     blocks = []
     for key, own in seeds.groupby(["workload", "horizon", "baseline"], sort=False):
         workload, horizon, baseline = map(str, key)
-        metric = str(own["metric"].iloc[0])
+        metric, percent = str(own["metric"].iloc[0]), in_percent(own.iloc[0])
         columns = (
             text_column("optimizer"),
             Column("seeds\nso far", lambda row: str(row["n"])),
-            Column("std of the\ndifference", partial(_spread, metric)),
+            Column("std of the\ndifference", partial(_spread, percent)),
             Column("seeds\nneeded", lambda row: _count(row["seeds"])),
             Column("95 %\ninterval", _between),
             Column("to rank\nall pairs", lambda row: _count(row["seeds_holm"])),
         )
-        caption = f"Seeds needed to detect a difference of {_shown(delta, metric)} in the final {clean(metric)} from {clean(baseline)}"
+        caption = f"Seeds needed to detect a difference of {_shown(delta, percent)} in the final {clean(metric)} from {clean(baseline)}"
         facts = f"{clean(workload)}, {horizon}"
         blocks.append(Block("", facts, (Table.of(caption, columns, own),), tuple(_notes())))
     section = Section(clean(name), "", tuple(blocks))
@@ -47,14 +47,14 @@ def _notes() -> list[str]:
     ]
 
 
-def _spread(metric: str, row: Mapping[Any, Any]) -> str:
-    return _shown(row["difference_std"], metric)
+def _spread(percent: bool, row: Mapping[Any, Any]) -> str:
+    return _shown(row["difference_std"], percent)
 
 
-def _shown(value: float, metric: str) -> str:
+def _shown(value: float, percent: bool) -> str:
     if math.isnan(value):
         return "–"
-    return f"{100 * value:.2f} points" if is_share(metric) else number(value)
+    return f"{100 * value:.2f} points" if percent else number(value)
 
 
 def _count(value: float) -> str:

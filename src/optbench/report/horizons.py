@@ -12,7 +12,7 @@ import pandas as pd
 from optbench.report.cells import Column
 from optbench.report.document import Block, Table
 from optbench.report.outcomes import WORST, worst_value_text
-from optbench.report.text import Show, clean, is_share, number, with_interval
+from optbench.report.text import Show, clean, in_percent, number, with_interval
 
 Rows = Mapping[str, Mapping[Any, Any]]  # of one optimizer, by horizon
 
@@ -43,8 +43,7 @@ def _block(table: pd.DataFrame, on: str) -> Block:
         "the test split meets the target in the mean over seeds; shortest (95 %): with its whole 95 % t interval.",
     )
     if table["imputed"].any():
-        metric = str(table["metric"].iloc[0])
-        notes += (f"†: trials that {WORST} count as {worst_value_text(metric)}.",)
+        notes += (f"†: trials that {WORST} count as {worst_value_text(table)}.",)
     return Block(
         f"Horizons{on}",
         "Times to target are not comparable across horizons; final metrics are",
@@ -63,7 +62,7 @@ def _final(horizon: str, rows: Rows) -> str:
         return "–"
     show: Show = partial(number, digits=4)
     show_half: Show = partial(number, digits=2)
-    if is_share(str(row["metric"])):
+    if in_percent(row):
         show = show_half = _percent
     low, high = row["final_metric_low"], row["final_metric_high"]
     text = with_interval(row["final_metric"], low, high, show, show_half)

@@ -16,7 +16,7 @@ from optbench.report.cells import (
     shows_memory,
 )
 from optbench.report.outcomes import WORST, worst_value_text
-from optbench.report.text import clean
+from optbench.report.text import clean, with_unit
 
 _WEIGHTS = {"last": "the last weights", "best_validation": "the weights with the best validation metric"}
 
@@ -51,7 +51,7 @@ def _of_times(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _of_final(table: pd.DataFrame) -> Iterator[str]:
-    metric = clean(str(table["metric"].iloc[0]))
+    metric = with_unit(str(table["metric"].iloc[0]), str(table["metric_unit"].iloc[0]))
     estimand = str(table["estimand"].iloc[0])
     text = f"Final {metric}: on the test split, with {_WEIGHTS.get(estimand, estimand)}"
     if estimand == "last_validation":
@@ -61,7 +61,7 @@ def _of_final(table: pd.DataFrame) -> Iterator[str]:
     several = table["final_metric_low"].notna().any()
     yield text + ("; mean over seeds ± half the 95 % t interval." if several else ".")
     if (table["imputed"].gt(0) & table["final_metric"].notna()).any():
-        worst = worst_value_text(metric)
+        worst = worst_value_text(table)
         yield (
             f"†: trials that {WORST} count as {worst}, in means and in differences; such a mean has no interval "
             "and is not marked."

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from optbench.report.text import is_share
+from optbench.report.text import in_percent, number
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: words for the outcomes that count as the worst (decision 9), including out of memory
 WORST = "diverged or failed"
@@ -35,13 +38,13 @@ def worst_text(row: Mapping[Any, Any]) -> str:
     return _counted({words: n for words, n in counts.items() if n}, row["planned"])
 
 
-def worst_value_text(metric: str) -> str:
-    """Return the value that a trial with the worst outcome counts as."""
-    return (
-        "0"
-        if is_share(metric)
-        else "the worst value that is possible, or that was measured if there is no limit"
-    )
+def worst_value_text(table: pd.DataFrame) -> str:
+    """Return the value that trials with the worst outcome count as, from the columns of a frame."""
+    values = set(table["worst_value"].dropna())
+    if len(values) == 1 and table["worst_value"].notna().all():
+        value = values.pop()
+        return f"{100 * value:g} %" if value and in_percent(table.iloc[0]) else number(value)
+    return "the worst value that is possible, or that was measured if there is no limit"
 
 
 def _counted(counts: Mapping[str, int], planned: int) -> str:

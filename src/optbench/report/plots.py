@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from optbench.report.colours import Style
-from optbench.report.text import byte_unit, is_share, number
+from optbench.report.text import byte_unit, number
+from optbench.suite.metric_facts import FRACTION
 
 Numbers = tuple[float, ...]
 #: with more entries, bands and marks above the frame would hide each other
@@ -204,9 +205,9 @@ UNITS = {
 }
 
 
-def format_of(metric: str) -> str:
+def format_of(metric_unit: str) -> str:
     """Return the format of a metric's axis."""
-    return "percent" if is_share(metric) else "number"
+    return "percent" if metric_unit == FRACTION else "number"
 
 
 def value_text(value: float, format: str, low: float = float("nan"), high: float = float("nan")) -> str:

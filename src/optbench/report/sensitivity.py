@@ -15,7 +15,7 @@ from optbench.analysis.sweep_times import fastest
 from optbench.report.cells import Column, text_column
 from optbench.report.document import Block, Table
 from optbench.report.outcomes import WORST
-from optbench.report.text import clean, is_share, number, with_interval
+from optbench.report.text import clean, in_percent, number, with_interval
 
 Row = Mapping[Any, Any]
 
@@ -95,7 +95,7 @@ def _number(value: float) -> str:
 
 
 def _basin_columns(table: pd.DataFrame) -> list[Column]:
-    unit = "points" if is_share(str(table["metric"].iloc[0])) else "%"
+    unit = "points" if in_percent(table.iloc[0]) else "%"
     columns = [text_column("optimizer")]
     for name, share in MARGINS.items():
         title = f"decades within\n{100 * share:g} {unit if share > 0.01 else unit.removesuffix('s')}"
@@ -109,8 +109,7 @@ def _basin_columns(table: pd.DataFrame) -> list[Column]:
 
 
 def _tuning_columns(table: pd.DataFrame) -> list[Column]:
-    metric = str(table["metric"].iloc[0])
-    show = _percent if is_share(metric) else _plain
+    show = _percent if in_percent(table.iloc[0]) else _plain
     columns = [text_column("optimizer")]
     for name in table.columns:
         trials = name.removeprefix("expected_best_")

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from optbench.analysis.rows import is_share as is_share  # for the whole report
 from optbench.console import clean as clean
+from optbench.suite.metric_facts import FRACTION
 
 #: a number as text
 Show = Callable[[float], str]
 _BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "bytes"))
+
+
+def in_percent(row: Mapping[Any, Any]) -> bool:
+    """Return whether the metric of a row of a frame, or of its first row, is shown in percent."""
+    return bool(row["metric_unit"] == FRACTION)
+
+
+def with_unit(metric: str, unit: str) -> str:
+    """Return `elbo (nats)`; a metric without unit, or in percent, as it is."""
+    return clean(metric if unit in ("", FRACTION) else f"{metric} ({unit})")
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from optbench.report.cells import Column, text_column
 from optbench.report.document import Block, Table
-from optbench.report.text import clean, number, seconds
+from optbench.report.text import Show, clean, in_percent, number, seconds
 from optbench.suite.protocols import protocol
 from optbench.suite.quoting import as_text
 from optbench.suite.tuning import TIME_TO_TARGET, Tuning
@@ -32,7 +32,9 @@ def tuning_blocks(tuning: pd.DataFrame, inclusions: pd.DataFrame) -> list[Block]
 
 
 def _block(table: pd.DataFrame, inclusions: pd.DataFrame, workload: str) -> Block:
-    metric = metric_name(str(table["metric"].iloc[0]))
+    metric, show = metric_name(str(table["metric"].iloc[0])), _number
+    if in_percent(table.iloc[0]):
+        metric, show = f"{metric} %", _percent
     several_studies = bool(table["study"].max() > 1)
     most = int(table["trials"].max())
     shown = [k for k in _SHOWN_AT if k <= most and k < most] + [most]
@@ -41,9 +43,9 @@ def _block(table: pd.DataFrame, inclusions: pd.DataFrame, workload: str) -> Bloc
         *([Column("study", lambda row: str(row["study"]))] if several_studies else []),
         Column("trials", _trials),
         Column("selected", lambda row: _settings(row["best"]), text=True),
-        Column(f"tuned {metric}", lambda row: _number(row["tuned"])),
-        Column("fresh", lambda row: _number(row["fresh"])),
-        Column("optimism", lambda row: _number(row["optimism"])),
+        Column(f"tuned {metric}", lambda row: show(row["tuned"])),
+        Column("fresh", lambda row: show(row["fresh"])),
+        Column("optimism", lambda row: show(row["optimism"])),
         Column("diverged", lambda row: str(row["diverged"])),
         Column("epochs", lambda row: number(row["tuning_epochs"], 3)),
         Column("seconds", lambda row: seconds(row["tuning_seconds"])),
@@ -52,7 +54,7 @@ def _block(table: pd.DataFrame, inclusions: pd.DataFrame, workload: str) -> Bloc
         text_column("optimizer"),
         *([Column("study", lambda row: str(row["study"]))] if several_studies else []),
         *(
-            Column(f"{k} trial{'s' * (k != 1)}", lambda row, k=k: _expected(row, k))  # type: ignore[misc]
+            Column(f"{k} trial{'s' * (k != 1)}", lambda row, k=k: _expected(row, k, show))  # type: ignore[misc]
             for k in shown
         ),
     )
@@ -109,9 +111,13 @@ def _number(value: float) -> str:
     return "–" if math.isnan(value) else number(value, 4)
 
 
-def _expected(row: Mapping[Any, Any], k: int) -> str:
+def _percent(value: float) -> str:
+    return "–" if math.isnan(value) else f"{100 * value:.2f}"
+
+
+def _expected(row: Mapping[Any, Any], k: int, show: Show) -> str:
     curve = row["expected_best"]
-    return _number(curve[k - 1]) if k <= len(curve) else "–"
+    return show(curve[k - 1]) if k <= len(curve) else "–"
 
 
 def _notes(table: pd.DataFrame) -> Iterator[str]:

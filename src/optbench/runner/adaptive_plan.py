@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from optbench.analysis.sensitivity import extension
 from optbench.analysis.tuning import Selection, winners
-from optbench.catalog.directions import directions, ranges
+from optbench.catalog.metric_facts import metric_facts
 from optbench.catalog.stackable import why_plain
 from optbench.store import Results, StoredSuite, make_plan
 from optbench.suite.load import Loaded
@@ -38,8 +38,7 @@ def adaptive_plan(loaded: Loaded, stored: StoredSuite, identified: Identify) -> 
             loaded.name,
             loaded.suite,
             planned,
-            higher_is_better=directions(loaded.suite, loaded.folder),
-            metric_ranges=ranges(loaded.suite, loaded.folder),
+            metrics=metric_facts(loaded.suite, loaded.folder),
         )
         extended = extension(Results((replace(suite, plan=known),)), extended)
     return planned
@@ -50,9 +49,7 @@ def _scores(loaded: Loaded, stored: StoredSuite, identified: Identify) -> Callab
     [suite] = stored.read().suites
     suite = replace(
         suite,
-        plan=make_plan(
-            loaded.name, loaded.suite, (), higher_is_better=directions(loaded.suite, loaded.folder)
-        ),
+        plan=make_plan(loaded.name, loaded.suite, (), metrics=metric_facts(loaded.suite, loaded.folder)),
     )
     logs = {log.config_id: log for log in suite.logs if log.trial.get("study") is not None}
     data: dict[str, dict[str, str]] = {}  # what identifies the data, by workload
@@ -76,7 +73,6 @@ def _winners(loaded: Loaded, stored: StoredSuite, planned: Sequence[Trial]) -> W
         loaded.name,
         loaded.suite,
         planned,
-        higher_is_better=directions(loaded.suite, loaded.folder),
-        metric_ranges=ranges(loaded.suite, loaded.folder),
+        metrics=metric_facts(loaded.suite, loaded.folder),
     )
     return winners(Results((replace(suite, plan=known),)))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from optbench.catalog.data_root import data_root
 from optbench.catalog.data_sets import identified_by_data
-from optbench.catalog.directions import directions, ranges
 from optbench.catalog.stackable import why_plain
 from optbench.errors import OptbenchError, Problem, nearest
 from optbench.runner.options import RunOptions
@@ -90,14 +89,6 @@ def pending_trials(job: Job, message: Callable[[str], None]) -> list[Trial]:
                     continue
         pending.append(trial)
     return pending
-
-
-def metric_directions(loaded: Loaded) -> dict[str, bool]:
-    return directions(loaded.suite, loaded.folder)
-
-
-def metric_ranges(loaded: Loaded) -> dict[str, tuple[float | None, float | None]]:
-    return ranges(loaded.suite, loaded.folder)
 
 
 def _plan(loaded: Loaded, folder: SuiteFolder, stored: StoredSuite, data: str | None) -> tuple[Trial, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from optbench.runner.job import Job, metric_directions, metric_ranges
+from optbench.catalog.metric_facts import metric_facts
+from optbench.runner.job import Job
 from optbench.runner.options import RunOptions
 from optbench.store import make_plan
 from optbench.store.read import read_log
@@ -22,8 +23,7 @@ def write_plan(job: Job, options: RunOptions) -> None:
             job.planned,
             options.command,
             {"suite_file": suite_file},
-            metric_directions(job.loaded),
-            metric_ranges(job.loaded),
+            metric_facts(job.loaded.suite, job.loaded.folder),
         )
     )
 

@@ -19,6 +19,7 @@ from optbench.store.lock import locked
 from optbench.store.log import read_log
 from optbench.store.plan_content import check_plan
 from optbench.store.records import FORMAT, Corrupt, check_format, from_json, to_line
+from optbench.suite.metric_facts import MetricFacts, facts_by_name
 from optbench.suite.types import Suite, Trial
 
 _MAX_PLAN_BYTES = 64_000_000
@@ -36,10 +37,6 @@ class Row:
     seeds: tuple[int, ...] | None = None
 
 
-#: minimum and maximum of a metric, None where it is unbounded
-MetricRange = tuple[float | None, float | None]
-
-
 @dataclass(frozen=True)
 class Plan:
     """The plan of a suite, in the order of the tables."""
@@ -50,8 +47,7 @@ class Plan:
     resolved: dict[str, Any]  # the whole suite, resolved
     command: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)  # suite file, its revision, when
-    higher_is_better: dict[str, bool] = field(default_factory=dict)  # by metric, where the caller knows
-    metric_ranges: dict[str, MetricRange] = field(default_factory=dict)  # by metric, where the caller knows
+    metrics: dict[str, MetricFacts] = field(default_factory=dict)  # of those that state their facts
 
 
 def make_plan(
@@ -60,8 +56,7 @@ def make_plan(
     trials: Sequence[Trial],
     command: str = "",
     provenance: dict[str, Any] | None = None,
-    higher_is_better: dict[str, bool] | None = None,
-    metric_ranges: dict[str, MetricRange] | None = None,
+    metrics: dict[str, MetricFacts] | None = None,
 ) -> Plan:
     """Return the plan. `trials` are all trials of the suite, also if a run includes only some: tables show every row."""
     first: dict[str, Trial] = {}
@@ -80,16 +75,7 @@ def make_plan(
         for config_id, trial in first.items()
     )
     resolved = suite.model_dump(mode="json")
-    return Plan(
-        name,
-        rows,
-        suite.seeds,
-        resolved,
-        command,
-        provenance or {},
-        higher_is_better or {},
-        metric_ranges or {},
-    )
+    return Plan(name, rows, suite.seeds, resolved, command, provenance or {}, metrics or {})
 
 
 def trial_name(trial: Trial, attempt: int = 1) -> str:
@@ -103,6 +89,19 @@ def _is_complete(path: Path) -> bool:
         return read_log(path).is_complete
     except OptbenchError:
         return False
+
+
+def _metrics(content: dict[str, Any]) -> dict[str, MetricFacts]:
+    """Return the facts of a plan. Older plans state directions, and some of them ranges, without units."""
+    metrics = {name: MetricFacts(**stated) for name, stated in content.get("metrics", {}).items()}
+    ranges = content.get("metric_ranges", {})
+    for name, higher in content.get("higher_is_better", {}).items():
+        facts = facts_by_name(name, higher)
+        if name in ranges:
+            low, high = ranges[name]
+            facts = MetricFacts(higher, low, high, facts.unit)
+        metrics.setdefault(name, facts)
+    return metrics
 
 
 @dataclass(frozen=True)
@@ -266,10 +265,7 @@ class SuiteFolder:
                 resolved=content["resolved"],
                 command=content.get("command", ""),
                 provenance=content.get("provenance", {}),
-                higher_is_better=content.get("higher_is_better", {}),
-                metric_ranges={
-                    key: (low, high) for key, (low, high) in content.get("metric_ranges", {}).items()
-                },
+                metrics=_metrics(content),
             )
         except FileNotFoundError:
             return None

@@ -140,7 +140,6 @@ def joined_plan(name: str, sources: Sequence[Source]) -> Plan | None:
     order = dict.fromkeys(row.config_id for plan in plans for row in plan.rows)
     resolved = first.resolved | ({"seeds": list(seeds)} if "seeds" in first.resolved else {})
     commands = dict.fromkeys(plan.command for plan in plans if plan.command)
-    directions = {metric: up for plan in reversed(plans) for metric, up in plan.higher_is_better.items()}
     origins = [origin for source in sources for origin in _origins(source)]
     distinct = list({repr(origin): origin for origin in origins}.values())
     provenance = first.provenance | ({"merged": distinct} if len(distinct) > 1 else {})
@@ -152,10 +151,7 @@ def joined_plan(name: str, sources: Sequence[Source]) -> Plan | None:
         resolved=resolved,
         command=" && ".join(commands),
         provenance=provenance,
-        higher_is_better=directions,
-        metric_ranges={
-            metric: ends for plan in reversed(plans) for metric, ends in plan.metric_ranges.items()
-        },
+        metrics={metric: facts for plan in reversed(plans) for metric, facts in plan.metrics.items()},
     )
 
 

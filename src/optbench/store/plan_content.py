@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, StrictFloat, StrictInt, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
 from optbench.store.records import Corrupt, fitting
 from optbench.suite.grids import Grid
@@ -50,6 +50,18 @@ class _Provenance(_Content):
     merged: tuple[dict[str, Any], ...] = ()
 
 
+_Number = StrictFloat | StrictInt | None
+
+
+class _Metric(BaseModel):
+    model_config = ConfigDict(extra="forbid", defer_build=True)
+    higher_is_better: StrictBool
+    low: _Number = None
+    high: _Number = None
+    unit: StrictStr = ""
+    failed: _Number = None
+
+
 class _Plan(_Content):
     suite: StrictStr
     rows: tuple[_Row, ...]
@@ -57,8 +69,10 @@ class _Plan(_Content):
     resolved: _Resolved
     command: StrictStr = ""
     provenance: _Provenance = _Provenance()
+    metrics: dict[str, _Metric] = {}
+    # of plans of older versions
     higher_is_better: dict[str, bool] = {}
-    metric_ranges: dict[str, tuple[StrictFloat | StrictInt | None, StrictFloat | StrictInt | None]] = {}
+    metric_ranges: dict[str, tuple[_Number, _Number]] = {}
 
 
 def check_plan(content: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 LOW, HIGH = 0.0, None
 HIGHER_IS_BETTER = False
+UNIT = "bits"
 
 
 def total(outputs: Tensor, targets: Tensor, loss: Tensor) -> Tensor:

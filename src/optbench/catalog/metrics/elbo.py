@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 LOW, HIGH = None, None
 HIGHER_IS_BETTER = True
+UNIT = "nats"
 
 
 def total(outputs: dict[str, Tensor], targets: Tensor, loss: Tensor) -> Tensor:

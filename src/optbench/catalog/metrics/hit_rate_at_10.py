@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 LOW, HIGH = 0.0, 1.0
 HIGHER_IS_BETTER = True
+UNIT = "fraction"
 
 
 def total(outputs: Tensor, targets: Tensor, loss: Tensor) -> Tensor:

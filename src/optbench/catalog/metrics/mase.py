@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 LOW, HIGH = 0.0, None
 HIGHER_IS_BETTER = False
+#: what the data set states
+FACTS = ("naive_error",)
 
 
 class Accumulator:

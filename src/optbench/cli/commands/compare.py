@@ -24,6 +24,7 @@ Exit codes:
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +32,7 @@ from typing import Annotated
 import typer
 
 from optbench import report as reports
-from optbench.analysis.changes import compared
+from optbench.analysis.changes import Compared, compared
 from optbench.analysis.gates import Gate, Judgement, Kind, fails, judge
 from optbench.analysis.matching import match
 from optbench.analysis.settings import differences, one_sided_frame
@@ -42,6 +43,7 @@ from optbench.report.change_cells import judgement_text
 from optbench.report.changes import changes_report
 from optbench.report.text import clean
 from optbench.store import Results, read
+from optbench.suite.metric_facts import FRACTION
 
 PLACE = "Read results", 3
 
@@ -89,6 +91,8 @@ def run(options: Options) -> int:
     first, second = _read(options.before, options.after, all_seeds=options.all_seeds)
     matched = match(first, second)
     items = compared(matched)
+    if options.worse is not None and options.worse.strip().endswith("%"):
+        _check_fractions(items, options.worse)
     difference = differences(one_sided_frame(matched))
     judgements = [judgement for gate in gates for judgement in judge(items, gate, difference)]
     report = changes_report(matched, items, judgements, (str(options.before), str(options.after)))
@@ -98,6 +102,14 @@ def run(options: Options) -> int:
         printing.write(reports.render_report(report, format), options.output)
     _print_failed_gates(judgements)
     return int(fails(judgements, strict=options.strict))
+
+
+def _check_fractions(items: Sequence[Compared], text: str) -> None:
+    """Raise `OptbenchError` if `--fail-if-worse TEXT`, a percentage, applies to a metric that is no fraction."""
+    for change in (item.change for item in items):
+        if change.quantity == "final_metric" and change.metric and change.metric_unit != FRACTION:
+            message = f"{change.metric} is not a fraction: expected a difference in its own unit, for example 0.005; found '{text}'"
+            raise OptbenchError(message, where="--fail-if-worse")
 
 
 def _read(before: Path, after: Path, *, all_seeds: bool) -> tuple[Results, Results]:

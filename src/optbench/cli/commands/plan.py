@@ -14,28 +14,29 @@ Exit codes:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from optbench.catalog.metric_facts import metric_facts
 from optbench.cli.live.plan import show_plan
 from optbench.cli.options import Data, Only, ResultsRoot, Seeds, Set, Suites, option
 from optbench.errors import OptbenchError
-from optbench.report.text import is_share
 from optbench.runner import slurm
 from optbench.runner.job import Job, check_distinct_folders, create_job
 from optbench.runner.options import RunOptions
 from optbench.runner.suite_check import check_suites
 from optbench.suite.find import find_all
+from optbench.suite.metric_facts import MetricFacts
 
 PLACE = "Compare optimizers", 3
 
 #: endings of a difference in percentage points
 _PERCENT = ("%", "pp")
-#: a plain number from here on is more likely meant in percent, where the metric is a share
+#: a plain number from here on is more likely meant in percent, where the metric is a fraction
 _LARGE = 0.05
 
 
@@ -65,7 +66,10 @@ def show_plans(suites: Sequence[str], options: RunOptions, detect: str | None = 
     _check_device(options.device)
     jobs = planned_jobs(suites, options)
     if detect is not None:
-        check_unit(detect, (trial.workload.metrics[0] for job, _ in jobs for trial in job.wanted))
+        for job, _ in jobs:
+            facts = metric_facts(job.loaded.suite, job.loaded.folder)
+            first = dict.fromkeys(trial.workload.metrics[0] for trial in job.wanted)
+            check_unit(detect, {name: facts[name] for name in first if name in facts})
     for job, _ in jobs:
         show_plan(job.loaded, job.wanted, job.folder)
         if options.executor == "slurm":
@@ -99,22 +103,22 @@ def _check_device(device: str) -> None:
         pick_all(device)
 
 
-def check_unit(text: str, metrics: Iterable[str]) -> None:
+def check_unit(text: str, metrics: Mapping[str, MetricFacts]) -> None:
     """Raise `OptbenchError` if `--detect TEXT` can hardly mean what it says of one of the metrics.
 
-    A plain number is in the metric's own unit, so that 0.5 of an accuracy is 50 percentage points; a percentage is of a share only.
+    A plain number is in the metric's own unit, so that 0.5 of an accuracy is 50 percentage points; a percentage is of a fraction only.
     """
     value, in_percent = difference(text), text.strip().endswith(_PERCENT)
-    for metric in dict.fromkeys(metrics):
+    for metric, facts in metrics.items():
         message = ""
-        if is_share(metric) and not in_percent and value >= _LARGE:
+        if facts.is_fraction and not in_percent and value >= _LARGE:
             message = (
                 f"ambiguous difference '{text}' of {metric}: write '{100 * value:g}%' for {100 * value:g} "
                 f"percentage points, or '{value:g}%' for {value:g} points"
             )
-        elif is_share(metric) and value > 1:
+        elif facts.is_fraction and value > 1:
             message = f"expected a difference of {metric} of at most 100%; found '{text}'"
-        elif not is_share(metric) and in_percent:
+        elif not facts.is_fraction and in_percent:
             message = f"{metric} is not a fraction: expected a difference in its own unit, for example 0.005; found '{text}'"
         if message:
             raise OptbenchError(message, where="--detect")

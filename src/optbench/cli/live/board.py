@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from optbench.cli.live.times import DurationEstimates, seconds_left, seconds_of
@@ -68,6 +68,7 @@ class Row:
     name: str
     workload: str
     metric: str
+    in_percent: bool = False
     planned: int = 0
     done: int = 0
     reached: int = 0
@@ -108,13 +109,20 @@ class Board:
     _events: int = 0
 
     @classmethod
-    def of(cls, wanted: Sequence[Trial], pending: Sequence[Trial], at_once: int = 1) -> Board:
+    def of(
+        cls,
+        wanted: Sequence[Trial],
+        pending: Sequence[Trial],
+        at_once: int = 1,
+        *,
+        fractions: Collection[str] = (),
+    ) -> Board:
+        """Return the board of a run. `fractions`: metrics that are shown in percent."""
         rows: dict[Key, Row] = {}
         for trial, name in zip(wanted, _names(wanted), strict=True):
-            target = bool(trial.workload.target) and not trial.point
-            row = rows.setdefault(
-                key_of(trial), Row(name, trial.workload_name, trial.workload.metrics[0], has_target=target)
-            )
+            metric, target = trial.workload.metrics[0], bool(trial.workload.target) and not trial.point
+            new = Row(name, trial.workload_name, metric, metric in fractions, has_target=target)
+            row = rows.setdefault(key_of(trial), new)
             row.planned += 1
         return cls(rows, {trial.id: trial for trial in pending}, len(wanted), at_once)
 

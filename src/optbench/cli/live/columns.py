@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from optbench.cli.live.board import Board, Row
 from optbench.cli.live.glyphs import Glyphs
 from optbench.cli.live.times import duration
-from optbench.report.text import is_share, number
+from optbench.report.text import number
 
 _MIN_NAME = 12  # minimum width of the optimizer's name while other columns can be hidden
 _PREFERRED_NAME = 20  # the same while more than three columns are shown
@@ -67,10 +67,10 @@ def metric_heading(rows: list[Row], glyphs: Glyphs) -> str:
     metrics = {row.metric for row in rows}
     if len(metrics) != 1:
         return "latest"
-    metric = metrics.pop()
-    room = 12 if is_share(metric) else 14
+    metric, in_percent = metrics.pop(), rows[0].in_percent
+    room = 12 if in_percent else 14
     name = metric if len(metric) <= room else glyphs.fit(metric, room)
-    return f"{name} %" if is_share(metric) else name
+    return f"{name} %" if in_percent else name
 
 
 def _all(board: Board, rows: list[Row], glyphs: Glyphs) -> list[Column]:
@@ -148,7 +148,7 @@ def _latest(row: Row, glyphs: Glyphs) -> str:
     value = row.latest
     if value is None or math.isnan(value):
         return "" if value is None else "nan"
-    if is_share(row.metric):
+    if row.in_percent:
         return f"{100 * value:.1f}"
     return number(value, 4).replace("–", glyphs.dash).replace("∞", "inf")
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from optbench.catalog.metric_facts import metric_facts
 from optbench.cli.live.board import Board
 from optbench.cli.live.glyphs import Glyphs, glyphs_for
 from optbench.cli.live.lines import Lines, json_line
@@ -42,7 +43,9 @@ def display(round: Round, *, as_json: bool) -> Iterator[Listener]:
     if not pending:
         yield lambda trial, event: None
         return
-    board = Board.of(wanted, pending, round.parallel)
+    facts = metric_facts(round.job.loaded.suite, round.job.loaded.folder)
+    fractions = [name for name, of in facts.items() if of.is_fraction]
+    board = Board.of(wanted, pending, round.parallel, fractions=fractions)
     for trial in wanted:
         if trial.id in logs:
             board.replay(trial, logs[trial.id])

@@ -136,7 +136,8 @@ def _read(folder: Path) -> SuiteResults | None:
 def _snapshot(suite: SuiteResults, folder: Path, held: Holder | None) -> Snapshot:
     trials: list[Trial] = []
     logs: dict[str, TrialLog] = {}
-    for row in all_rows(Results((suite,))):
+    rows = all_rows(Results((suite,)))
+    for row in rows:
         by_seed = {log.trial["seed"]: log for log in row.logs}
         for seed in dict.fromkeys((*row.seeds, *by_seed)):
             trial = _with_seed(row, seed)
@@ -146,7 +147,9 @@ def _snapshot(suite: SuiteResults, folder: Path, held: Holder | None) -> Snapsho
     if not trials:
         return Snapshot(folder, held)
     pending = [trial for trial in trials if trial.id not in logs or not logs[trial.id].is_complete]
-    board = Board.of(trials, pending)
+    first = {row.trial.workload.metrics[0]: row for row in rows}
+    fractions = [metric for metric, row in first.items() if row.facts(metric).is_fraction]
+    board = Board.of(trials, pending, fractions=fractions)
     board.began = None
     snapshot = Snapshot(
         folder, held, board, tuple(trials), logs, suite.name, suite.plan.command if suite.plan else ""

@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from optbench.analysis.rows import higher_is_better
 from optbench.events import PARAMETERS, POSITION
 from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Group, Material, file_stem, some
@@ -16,7 +15,7 @@ from optbench.report.figures._lines import XRange, band_note, curve_panels, time
 from optbench.report.figures.dynamics import SERIES
 from optbench.report.outcomes import WORST
 from optbench.report.plots import FEW, TIMES, UNITS, Mark, Plot, Points, Rule, format_of
-from optbench.report.text import clean
+from optbench.report.text import clean, with_unit
 from optbench.suite.types import Target
 
 IN_TERMINAL = True
@@ -55,7 +54,8 @@ def _drawing(
     in_files: bool,
 ) -> Drawing:
     metric, split = key
-    format = format_of(metric)
+    facts = group.rows[0].facts(metric)
+    format = format_of(facts.unit)
     targets = [
         (str(target), _level(target)) for target in group.targets if (target.metric, target.split) == key
     ]
@@ -64,9 +64,8 @@ def _drawing(
     passages = group.of(table[table["target"].isin([text for text, _ in targets])])
     passages = passages[passages["config_id"].isin(places)]
     label = clean(f"{split} {metric}")
-    axis, cuts = y_axis(curves, label, format, [level for _, level in targets])
-    higher = higher_is_better(group.suite, group.rows[0].trial.workload, metric)
-    axis = replace(axis, higher_is_better=higher)
+    axis, cuts = y_axis(curves, with_unit(label, facts.unit), format, [level for _, level in targets])
+    axis = replace(axis, higher_is_better=facts.higher_is_better)
     factor, unit = UNITS[format]
     rules = [Rule(level, f"target {factor * level:g}{unit and ' ' + unit}") for _, level in targets]
 

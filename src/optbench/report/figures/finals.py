@@ -24,7 +24,7 @@ from optbench.report.plots import (
     seeds_text,
     value_text,
 )
-from optbench.report.text import clean
+from optbench.report.text import clean, with_unit
 
 _ESTIMANDS = {
     "last": "test split, last weights",
@@ -45,7 +45,8 @@ def drawings(material: Material) -> Iterator[Drawing]:
 
 
 def _drawing(group: Group, finals: pd.DataFrame, table: pd.DataFrame) -> Drawing:
-    metric = str(finals["metric"].iloc[0])
+    metric, unit = str(finals["metric"].iloc[0]), str(table["metric_unit"].iloc[0])
+    format = format_of(unit)
     entries = group.entries_in(finals)
     comparable = len(group.workloads) == 1
     separates = comparable and separates_entries(table, "best_group")
@@ -55,19 +56,17 @@ def _drawing(group: Group, finals: pd.DataFrame, table: pd.DataFrame) -> Drawing
     for place, entry in enumerate(entries):
         summary, own = summaries[entry.key], finals[finals["config_id"] == entry.key]
         is_top = separates and summary["best_group"] is True
-        rows.append(Row(place, clean(entry.name), tuple(_facts(own, summary, metric)), is_top))
+        rows.append(Row(place, clean(entry.name), tuple(_facts(own, summary, format)), is_top))
         marks += _marks(place, own[~own["imputed"]], summary)
     measured = finals.loc[~finals["imputed"], "value"]
     ends = pd.concat([measured, table["final_metric_low"], table["final_metric_high"]]).dropna()
     low, high = float(ends.min()), float(ends.max())
-    if format_of(metric) == "percent":
+    if format == "percent":
         low, high = max(low, float(measured.min()) - _FAR), min(high, float(measured.max()) + _FAR, 1.0)
     pad = 0.06 * (high - low) or 0.02 * abs(high) or 1.0
-    x = Axis(f"final {clean(metric)}", format_of(metric), low - pad, high + pad)
+    x = Axis(f"final {with_unit(metric, unit)}", format, low - pad, high + pad)
     notes = tuple(
-        _notes(
-            metric, str(table["estimand"].iloc[0]), finals, table, comparable=comparable, separates=separates
-        )
+        _notes(str(table["estimand"].iloc[0]), finals, table, comparable=comparable, separates=separates)
     )
     plot = Plot(
         group.title,
@@ -94,8 +93,7 @@ def _marks(place: int, measured: pd.DataFrame, summary: dict[str, Any]) -> Itera
         yield Label(place, f"◂ {ended}")
 
 
-def _facts(own: pd.DataFrame, summary: dict[str, Any], metric: str) -> Iterator[tuple[str, str, str]]:
-    format = format_of(metric)
+def _facts(own: pd.DataFrame, summary: dict[str, Any], format: str) -> Iterator[tuple[str, str, str]]:
     mean, low, high = (float(summary[f"final_metric{end}"]) for end in ("", "_low", "_high"))
     if mean == mean:
         name = f"mean, {worst_text(summary)} counted as worst" if summary["imputed"] else "mean"
@@ -105,7 +103,6 @@ def _facts(own: pd.DataFrame, summary: dict[str, Any], metric: str) -> Iterator[
 
 
 def _notes(
-    metric: str,
     estimand: str,
     finals: pd.DataFrame,
     table: pd.DataFrame,
@@ -120,7 +117,7 @@ def _notes(
     else:
         yield "Vertical line: mean."
     if finals["imputed"].any():
-        worst = worst_value_text(metric)
+        worst = worst_value_text(table)
         yield f"◂: trials that {WORST} count as {worst} in the tables; such means have no interval and are not drawn."
     if separates:
         yield "{top}: not significantly worse than any other (paired t tests, Holm-adjusted over all pairs at 5\u00a0%)."

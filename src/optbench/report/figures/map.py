@@ -36,7 +36,7 @@ def drawings(material: Material) -> Iterator[Drawing]:
 def _plot(place: str, entry: Entry, grid: pd.DataFrame, ends: tuple[float, float], *, several: bool) -> Plot:
     first = grid.iloc[0]
     metric = clean(str(first["metric"]))
-    format = format_of(metric)
+    format = format_of(str(first["metric_unit"]))
     factor, unit = UNITS[format]
 
     def table(name: str) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Material, file_stem
 from optbench.report.outcomes import WORST
 from optbench.report.plots import FEW, Axis, Interval, Line, Mark, Panel, Plot, Points, format_of, seeds_text
-from optbench.report.text import clean, is_share
+from optbench.report.text import clean, in_percent
 
 
 def drawings(material: Material) -> Iterator[Drawing]:
@@ -36,7 +36,7 @@ def drawings(material: Material) -> Iterator[Drawing]:
             "learning rate" if name.split(".")[-1] == "lr" else clean(name),
             log=bool((sweeps["value"] > 0).all()),
         )
-        y = Axis(f"validation {clean(metric)}", format_of(metric), low, high)
+        y = Axis(f"validation {clean(metric)}", format_of(str(sweeps["metric_unit"].iloc[0])), low, high)
         plot = Plot(
             clean(str(workload)),
             f"sensitivity to {clean(name)}",
@@ -74,7 +74,7 @@ def _notes(sweeps: pd.DataFrame, metric: str) -> Iterator[str]:
     if sweeps["low"].notna().any():
         yield "Band: 95\u00a0% t interval."
     if sweeps["basin_low"].notna().any():
-        within = f"{100 * MARGINS['width_1']:g} {'point' if is_share(metric) else '%'}"
+        within = f"{100 * MARGINS['width_1']:g} {'point' if in_percent(sweeps.iloc[0]) else '%'}"
         own = "; marker: the configured value" if sweeps["own"].notna().any() else ""
         yield f"Bars above the frame: each entry's basin, within {within} of its best mean{own}."
     failures = int(sweeps.drop_duplicates("optimizer")["failures"].sum())

@@ -37,7 +37,11 @@ def drawings(material: Material) -> Iterator[Drawing]:
         x = Axis("tuning trials", "number", 1.0, float(most), log=most > 10)
         name = metric_name(metric)
         label = f"expected best validation {name}"
-        y = Axis(label, format_of(metric), higher_is_better=of_workload[0].higher)
+        y = Axis(
+            label,
+            format_of(of_workload[0].rows[0].facts(metric).unit),
+            higher_is_better=of_workload[0].higher,
+        )
         notes = (
             "Expected best metric of the first trials in random order (Tang et al. 2020). "
             "Band: 95\u00a0%, from disjoint subsets of the trials; none with an adaptive sampler.",
