@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from optbench.analysis.table import comparison
 from optbench.catalog.check import examine
+from optbench.catalog.data._text import tokens
 from optbench.catalog.data_sets import load_data
 from optbench.catalog.lookup import items
 from optbench.catalog.metric_contract import load_metric
@@ -29,6 +33,7 @@ from optbench.engine.tasks import build_task
 from optbench.errors import OptbenchError
 from optbench.events import Evaluated, Finished
 from optbench.store import read
+from optbench.suite.metric_facts import MetricFacts
 from optbench.suite.plan import plan
 from optbench.suite.types import Component, Trial
 from results_builder import a_suite, curve, diverged, write
@@ -286,6 +291,94 @@ def test_perplexity_is_the_exponential_of_the_mean_cross_entropy() -> None:
     assert _value("perplexity", outputs, targets) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("level", ["byte", "char", "subword"])
+def test_bits_per_byte_are_the_bits_of_all_tokens_over_the_bytes_of_the_text(
+    level: str, tmp_path: Path
+) -> None:
+    if level == "subword":
+        pytest.importorskip("tokenizers")
+    (tmp_path / "t.txt").write_text("Die Größe der Höhle, \u20ac 30. " * 400)
+    splits = _loaded("text", tmp_path, path="t.txt", level=level, vocabulary=300, context=16)
+    targets = torch.from_numpy(splits.test.targets.astype(np.int64))
+    targets[0, :3] = -100  # masked positions count neither as bits nor as bytes
+    outputs = torch.randn(*targets.shape, splits.info.classes, generator=torch.Generator().manual_seed(0))
+    metric = load_metric("bits_per_byte", "bits_per_byte", ".")
+    assert metric.accumulator is not None
+    accumulator: Any = metric.accumulator()
+    accumulator.describe(splits.info)
+    for part in (slice(0, 5), slice(5, None)):
+        accumulator.update(outputs[part], targets[part], torch.zeros(()))
+    known = targets[targets >= 0]
+    symbols = {"byte": lambda code: 1, "char": _sizes_of_characters(tmp_path / "t.txt")}
+    size = symbols.get(level, lambda code: splits.info.facts["token_bytes"][code])
+    nats = float(cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="sum"))
+    assert accumulator.compute() == pytest.approx(nats / math.log(2) / sum(map(size, known.tolist())))
+
+
+def _sizes_of_characters(file: Path) -> Any:
+    symbols = sorted(set(file.read_text()))
+    return lambda code: len(symbols[code].encode())
+
+
+def test_bits_per_byte_of_a_data_set_without_lengths_of_tokens_are_refused_by_check(tmp_path: Path) -> None:
+    trials(
+        tmp_path,
+        workload={"model": GPT, "data": "copy_problem", "metrics": ["bits_per_byte"]},
+        optimizers=SGD,
+    )
+    (problem,) = examine(tmp_path / "suite.yaml", (), None, tmp_path)[1]
+    assert (
+        problem.message == "bits_per_byte needs 'token_bytes', which the data set copy_problem does not state"
+    )
+
+
+def test_subwords_are_learned_from_the_training_part_only_and_lose_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    text = "the cat sat on the mat; \u00fcber die Br\u00fccke\n" * 300
+    (tmp_path / "a.txt").write_text(text + "zebra " * 300)
+    (tmp_path / "b.txt").write_text(text + "quick " * 300)  # differs in the test part only
+    parts, vocabularies = [], []
+    for name in ("a.txt", "b.txt"):
+        splits = _loaded("text", tmp_path, path=name, level="subword", vocabulary=290, context=8)
+        assert splits.info.classes == 290
+        parts.append(splits.train.inputs)
+        vocabularies.append(splits.info.facts["token_bytes"])
+    assert (parts[0] == parts[1]).all()
+    assert (vocabularies[0] == vocabularies[1]).all()
+    whole = tokens((tmp_path / "a.txt").read_bytes(), "subword", 290, "a.txt")
+    count = sum(int(whole.token_bytes[part].sum()) for part in whole.parts)
+    assert count == len((tmp_path / "a.txt").read_bytes())
+
+
+def test_subwords_are_equal_in_every_process(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    code = (
+        "import hashlib, sys; from optbench.catalog.data._text import tokens; from optbench.catalog.data import text\n"
+        "made = tokens(text._standard_library(200_000), 'subword', 700, 'x')\n"
+        "print(hashlib.sha256(made.parts[0].tobytes() + made.token_bytes.tobytes()).hexdigest())"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": str(seed), "TOKENIZERS_PARALLELISM": parallel},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed, parallel in ((1, "true"), (2, "false"), (3, "true"))
+    }
+    assert len(found) == 1
+
+
+def test_without_tokenizers_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    (tmp_path / "t.txt").write_text("no tokenizers here " * 100)
+    with pytest.raises(
+        OptbenchError, match=r"needs the package tokenizers: pip install 'optbench\[subword\]'"
+    ):
+        _loaded("text", tmp_path, path="t.txt", level="subword", context=8)
+
+
 def test_the_scaled_error_of_the_naive_forecast_in_sample_is_1(tmp_path: Path) -> None:
     """MASE of the forecast 'as the last value', one step ahead, on the training series itself."""
     splits = load_data(
@@ -460,7 +553,7 @@ def test_a_diverged_trial_counts_as_the_worst_value_measured_where_there_is_no_l
     assert stored is not None
     from dataclasses import replace
 
-    folder.write_plan(replace(stored, higher_is_better={"elbo": True}, metric_ranges={"elbo": (None, None)}))
+    folder.write_plan(replace(stored, metrics={"elbo": MetricFacts(True)}))
     table = comparison(read([tmp_path])).set_index("optimizer")
     assert table.loc["Adam", "final_metric"] == pytest.approx((-30 - 31) / 2)
 
@@ -518,6 +611,7 @@ def test_older_files_of_movielens_are_read(name: str, separator: str, tmp_path: 
 # --- bad data
 
 AT = {"path": "t.csv"}
+RATINGS = "userId,movieId,rating,timestamp\n"
 HOLE = "a,b\n1,2\n3,\n5,6\n7,8\n1,2\n3,4\n5,6\n7,8\n"
 
 
@@ -525,8 +619,76 @@ HOLE = "a,b\n1,2\n3,\n5,6\n7,8\n1,2\n3,4\n5,6\n7,8\n"
     ("data", "content", "message"),
     [
         ({"name": "table", **AT, "target": "z"}, "a,b\n1,2\n", r"target: .*t.csv has no column 'z'"),
-        ({"name": "table", **AT, "target": "b"}, HOLE, r"column 'b', row 2: expected a number; found nan"),
-        ({"name": "table", **AT, "target": "b"}, "a,b\n", r"no rows"),
+        (
+            {"name": "table", **AT, "target": "b"},
+            HOLE,
+            r"column 'b', row 2: expected a number; found a missing value \(1 such row\): fill",
+        ),
+        ({"name": "table", **AT, "target": "b"}, "a,b\n", r"expected rows below the header; found none"),
+        ({"name": "table", **AT, "target": "b"}, "", r"t.csv: No columns to parse"),
+        ({"name": "table", **AT, "target": "b"}, "a,b\n1,2\n", r"expected at least 7 rows; found 1"),
+        (
+            {"name": "table", **AT, "target": "b"},
+            "a,b,a\n" + "1,2,3\n" * 9,
+            r"line 1: column 3 is called 'a', as column 1 is: rename one",
+        ),
+        (
+            {"name": "table", **AT, "target": "b"},
+            "a,b\n" + "1,2\n" * 9,
+            r"column 'b': expected different values to predict; found 2 in all 9 rows",
+        ),
+        (
+            {"name": "table", **AT, "target": "b"},
+            "a,b\n" + "1,2\n?,3\n".join("4,5\n" * 9 for _ in range(2)),
+            r"column 'a', row 11: expected a number; found '\?'",
+        ),
+        (
+            {"name": "table", **AT, "target": "b"},
+            "a,b\n" + "1,2\n" * 9 + "1,high\n",
+            r"column 'b', row 10: expected a number; found 'high'",
+        ),
+        (
+            {"name": "table", **AT, "target": "b"},
+            "a,b\n" + "x,2\n,3\n" * 9,
+            r"column 'a', row 2: expected a value; found none \(9 such rows\)",
+        ),
+        (
+            {"name": "table", **AT, "target": "b"},
+            "a,b\n1,2\n1,2,3\n",
+            r"t.csv: Expected 2 fields in line 3, saw 3",
+        ),
+        (
+            {"name": "table", **AT, "target": "b"},
+            "a,b\n" + "1,2,3\n" * 9,
+            r"line 2: expected 2 values, as in line 1; found 3",
+        ),
+        (
+            {"name": "table", **AT, "target": "b"},
+            "a;b\n" + "1;2\n" * 9,
+            r"line 1: expected columns separated by commas; found 'a;b'",
+        ),
+        ({"name": "table", **AT, "target": "b"}, ",b\n" + "1,2\n" * 9, r"line 1: column 1 has no name"),
+        (
+            {"name": "table", **AT, "target": "b"},
+            "a,b\n" + "".join(f'"{row},000",{row}\n' for row in range(1, 30)),
+            r"column 'a' has a different text in each row, such as '1,000'; expected categories, or numbers",
+        ),
+        (
+            {"name": "table", **AT, "target": "b"},
+            "a,b\n" + "".join(f"{row}e300,{row}\n" for row in range(30)),
+            r"column 'a': values up to 2.9e\+301 are too large",
+        ),
+        (
+            {"name": "series", **AT, "target": "v", "window": 4, "horizon": 2},
+            "v\n" + "5\n" * 60,
+            r"column 'v': expected different values to predict; found 5 in all 60 rows",
+        ),
+        ({"name": "table", **AT, "target": "b"}, b"a,b\n\xff,2\n", r"byte 4 \(0xff\) is not UTF-8"),
+        (
+            {"name": "table", **AT, "target": "b", "task": "classification"},
+            "a,b\n" + "1,x\n" * 9,
+            r"column 'b': expected at least 2 classes; found only 'x'",
+        ),
         ({"name": "table", "path": "none.csv", "target": "b"}, None, r"no such file: .*none.csv"),
         (
             {"name": "table", **AT, "target": "b", "task": "classification"},
@@ -535,16 +697,20 @@ HOLE = "a,b\n1,2\n3,\n5,6\n7,8\n1,2\n3,4\n5,6\n7,8\n"
         ),
         ({"name": "text", **AT}, "short", r"5 tokens are too few for a context of 64"),
         ({"name": "text", "path": "missing"}, None, r"no such file or folder"),
-        ({"name": "text", **AT, "level": "char"}, b"\xff" * 2000, r"byte 0 is not UTF-8: use level: byte"),
+        (
+            {"name": "text", **AT, "level": "char"},
+            b"a\nb" + b"\xff" * 2000,
+            r"line 2: byte 3 \(0xff\) is not UTF-8: convert the file, or use level: byte",
+        ),
         (
             {"name": "series", **AT, "target": "v", "window": 4, "horizon": 2},
             "v\n" + "1\n" * 30 + "x\n" + "1\n" * 30,
-            r"column 'v': expected numbers",
+            r"column 'v', row 31: expected a number; found 'x'",
         ),
         (
             {"name": "series", **AT, "target": "v", "window": 4, "horizon": 2},
             "v,w\n" + "1,1\n" * 30 + ",1\n" * 2 + "1,1\n" * 30,
-            r"column 'v', row 31: expected a number; found nan",
+            r"column 'v', row 31: expected a number; found a missing value \(2 such rows\): set missing: previous",
         ),
         (
             {"name": "series", **AT, "target": "v"},
@@ -554,7 +720,19 @@ HOLE = "a,b\n1,2\n3,\n5,6\n7,8\n1,2\n3,4\n5,6\n7,8\n"
         (
             {"name": "movielens", **AT},
             "userId,movieId,rating\n1,1,3\n",
-            r"expected columns userId, movieId, rating, timestamp",
+            r"line 1: expected userId, movieId, rating, timestamp, separated by .*; found 'userId,movieId,rating'",
+        ),
+        ({"name": "movielens", **AT}, "1\t2\t3\n", r"line 1: expected userId, .*; found '1.t2.t3'"),
+        ({"name": "movielens", **AT}, RATINGS + "1,2,5,9\n", r"expected at least 10 ratings; found 1"),
+        (
+            {"name": "movielens", **AT},
+            RATINGS + "1,2,5,9\n1.5,2,5,9\n",
+            r"line 3: column 'userId': expected a whole number; found '1.5'",
+        ),
+        (
+            {"name": "movielens", **AT, "task": "ranking"},
+            RATINGS + "1,2,5,9\n1,3,5,9\n" * 9,
+            r"none",
         ),
         (
             {"name": "movielens", **AT},
@@ -571,6 +749,68 @@ def test_bad_data_are_refused_with_their_place(
     name = data.pop("name")
     with pytest.raises(OptbenchError, match=message):
         load_data(Component(name=name, arguments=data), tmp_path, tmp_path)
+
+
+def test_tables_of_texts_quoted_commas_and_large_numbers_are_read(tmp_path: Path) -> None:
+    """The last column exceeds 64 bits, the target is text."""
+    rows = [
+        f'"{"a, b" if row % 2 else "c"}",{10**20 + row * 10**18},{"yes" if row % 3 else "no"}'
+        for row in range(20)
+    ]
+    (tmp_path / "t.csv").write_text("text,count,wins\n" + "\n".join(rows) + "\n")
+    train = _loaded("table", tmp_path, path="t.csv", target="wins", task="classification").train
+    assert train.inputs.shape == (14, 3)  # two texts, one number
+    assert set(np.unique(train.inputs[:, :2])) == {0, 1}
+    assert train.inputs[:, 2].std() == pytest.approx(1, abs=1e-5)
+    rows = [f"{row},{10**25 + row % 2}" for row in range(20)]  # equal as floats
+    (tmp_path / "t.csv").write_text("x, y\n" + "\n".join(rows) + "\n")
+    assert _loaded("table", tmp_path, path="t.csv", target="y", task="classification").info.classes == 2
+
+
+def test_repeated_ratings_are_noted(tmp_path: Path) -> None:
+    rows = [f"{user},{item},3,9" for user in range(5) for item in range(4)]
+    (tmp_path / "r.csv").write_text(RATINGS + "\n".join([*rows, rows[0], rows[1]]) + "\n")
+    splits = _loaded("movielens", tmp_path, path="r.csv")
+    assert splits.notes[0].endswith("2 ratings of 22 repeat a user and an item, also across splits")
+    assert len(splits.info.fingerprint) == 16
+
+
+def test_missing_values_of_a_series_are_replaced_by_the_last_known_one(tmp_path: Path) -> None:
+    values = [str(value) for value in range(40)]
+    values[5] = values[6] = ""
+    (tmp_path / "t.csv").write_text("v,w\n" + "\n".join(f"{value},1" for value in values) + "\n")
+    sizes = {"target": "v", "window": 2, "horizon": 1}
+    splits = _loaded("series", tmp_path, path="t.csv", **sizes, missing="previous")
+    inputs = splits.train.inputs[:, 0, 0]
+    assert inputs[5] == inputs[4] == inputs[6] < inputs[7]
+    assert splits.notes[0].endswith("2 missing values replaced by the previous one")
+    values[0] = ""
+    (tmp_path / "t.csv").write_text("v,w\n" + "\n".join(f"{value},1" for value in values) + "\n")
+    with pytest.raises(
+        OptbenchError, match=r"row 1: .* a missing value \(\d such rows?\): no value precedes it"
+    ):
+        _loaded("series", tmp_path, path="t.csv", **sizes, missing="previous")
+
+
+@pytest.mark.parametrize(("series", "rows"), [("co2", 2284), ("elnino", 732), ("sunspots", 309)])
+def test_bundled_series_are_read_from_the_files_of_statsmodels(
+    series: str, rows: int, tmp_path: Path
+) -> None:
+    pytest.importorskip("statsmodels")
+    splits = _loaded("bundled_series", tmp_path, series=series, window=12, horizon=3)
+    windows = splits.train.samples + splits.validation.samples + splits.test.samples
+    assert windows == rows - 3 * (12 + 3 - 1)
+    assert splits.notes == (
+        ("statsmodels' bundled series co2: 59 missing values replaced by the previous one",)
+        if series == "co2"
+        else ()
+    )
+
+
+def test_without_statsmodels_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optbench.catalog.data.bundled_series.find_spec", lambda name: None)
+    with pytest.raises(OptbenchError, match=r"statsmodels is not installed: pip install 'optbench\[data\]'"):
+        _loaded("bundled_series", tmp_path)
 
 
 def test_an_id_outside_of_its_table_is_refused_with_its_row(tmp_path: Path) -> None:
@@ -594,6 +834,26 @@ def test_a_model_of_another_task_is_refused_by_check(tmp_path: Path) -> None:
         "'gpt' requires vocab_size, context, which the data set (task classification) does not have"
         in str(problems[0])
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "message"),
+    [
+        ({**GPT, "vocab_size": 100}, "text", "expected at least 256, as in the data; found 100"),
+        ({**GPT, "context": 8}, "text", "expected at least 64, as in the data; found 8"),
+        (
+            {"name": "matrix_factorisation", "num_users": 20},
+            "synthetic_ratings",
+            "expected at least 500, as in the data; found 20",
+        ),
+    ],
+)
+def test_tables_that_are_smaller_than_the_data_are_refused_by_check(
+    model: dict[str, Any], data: str, message: str, tmp_path: Path
+) -> None:
+    trials(tmp_path, workload={"model": model, "data": data}, optimizers=SGD)
+    (problem,) = examine(tmp_path / "suite.yaml", (), None, tmp_path)[1]
+    assert problem.message == message
 
 
 def test_outputs_of_another_form_are_refused(tmp_path: Path) -> None:

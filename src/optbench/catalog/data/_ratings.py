@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from optbench.catalog.types import DataInfo, Split, Splits
+from optbench.errors import OptbenchError
+from optbench.plurals import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,9 +15,18 @@ if TYPE_CHECKING:
     Integers = npt.NDArray[np.integer[Any]]
 
 Task = Literal["recommendation", "ranking"]
+_FEWEST = 10  # ratings, so that each split has one
 
 
-def splits(users: Integers, items: Integers, ratings: Any, times: Any, task: Task, source: str) -> Splits:
+def splits(
+    users: Integers,
+    items: Integers,
+    ratings: Any,
+    times: Any,
+    task: Task,
+    source: str,
+    fingerprint: str = "",
+) -> Splits:
     """Return ratings for training, validation and test (80, 10 and 10 %, in a fixed random order), or the choices of a ranking.
 
     Ranking: every rated item was chosen; the last choice of each user with at least 3 is for the test, the one before for validation.
@@ -27,9 +38,19 @@ def splits(users: Integers, items: Integers, ratings: Any, times: Any, task: Tas
     known_items, item = np.unique(items, return_inverse=True)
     user, item = user.astype(np.int32), item.astype(np.int32)
     ratings = np.asarray(ratings, dtype=np.float32)
+    notes: tuple[str, ...] = ()
     if task == "ranking":
         parts = _choices(user, item, times)
+        if not parts[2].samples:
+            raise OptbenchError(f"{source}: expected users with at least 3 ratings; found none")
     else:
+        if len(ratings) < _FEWEST:
+            raise OptbenchError(f"{source}: expected at least {_FEWEST} ratings; found {len(ratings)}")
+        repeated = len(ratings) - len(np.unique(user.astype(np.int64) * len(known_items) + item))
+        if repeated:
+            notes = (
+                f"{counted(repeated, 'rating')} of {len(ratings):,} repeat a user and an item, also across splits",
+            )
         order = np.random.RandomState(0).permutation(len(user))
         first, second = int(0.8 * len(order)), int(0.9 * len(order))
         parts = [
@@ -39,8 +60,8 @@ def splits(users: Integers, items: Integers, ratings: Any, times: Any, task: Tas
     facts: dict[str, Any] = {"num_users": len(known_users), "num_items": len(known_items)}
     facts["mean_rating"] = float(np.float64(ratings.sum(dtype=np.float64) / max(1, len(ratings))))
     sizes = [part.samples for part in parts]
-    info = DataInfo(sizes[0], sizes[1], sizes[2], (), 0, source, task=task, facts=facts)
-    return Splits(parts[0], parts[1], parts[2], info)
+    info = DataInfo(sizes[0], sizes[1], sizes[2], (), 0, source, fingerprint, task, facts)
+    return Splits(parts[0], parts[1], parts[2], info, notes=notes)
 
 
 def _choices(user: Integers, item: Integers, times: Any) -> list[Split]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from optbench.catalog.data._columns import check_finite, check_varies, numbers_of
 from optbench.catalog.types import DataInfo, Split, Splits
 from optbench.errors import OptbenchError, nearest
+from optbench.plurals import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,10 +18,18 @@ _SHARES = (0.7, 0.15, 0.15)  # of the series, in order of time: training, valida
 
 
 def splits(
-    columns: Mapping[str, Any], target: str, window: int, horizon: int, source: str, fingerprint: str = ""
+    columns: Mapping[str, Any],
+    target: str,
+    window: int,
+    horizon: int,
+    source: str,
+    fingerprint: str = "",
+    *,
+    missing: Literal["error", "previous"] = "error",
 ) -> Splits:
     """Return windows (n, window, features) and the next `horizon` values of the target (n, horizon).
 
+    `missing: previous` replaces missing values by the last known one, so that nothing is taken from the future.
     No window crosses from one split into another. Columns are standardised by the training part; feature 0 is the target. Raises
     `OptbenchError` with column and row of a missing value, and for a series that is too short.
     """
@@ -29,7 +39,21 @@ def splits(
     if target not in columns:
         raise OptbenchError(f"target: {source} has no column '{target}'; {nearest(target, columns)}")
     names = [target, *(name for name in columns if name != target)]
-    values = np.stack([_numbers(columns[name], name, source) for name in names], axis=1)
+    numbers = {name: numbers_of(columns[name], name, source) for name in names}
+    notes = ()
+    if missing == "previous":
+        count = sum(int(np.isnan(column).sum()) for column in numbers.values())
+        notes = (
+            (f"{source}: {counted(count, 'missing value')} replaced by the previous one",) if count else ()
+        )
+        numbers = {name: _filled(column) for name, column in numbers.items()}
+    elif missing != "error":
+        raise OptbenchError(f"missing: expected error or previous; found {missing!r}")
+    fix = "set missing: previous, fill" if missing == "error" else "no value precedes it: fill"
+    for name, column in numbers.items():
+        check_finite(column, name, source, f"{fix} or remove them")
+    check_varies(numbers[target], target, source)
+    values = np.stack(list(numbers.values()), axis=1)
     ends = [int(sum(_SHARES[: number + 1]) * len(values)) for number in range(2)]
     training = values[: ends[0]]
     if min(ends[0], ends[1] - ends[0], len(values) - ends[1]) < window + horizon:
@@ -49,18 +73,12 @@ def splits(
     sizes = [part.samples for part in parts]
     shape = (window, len(names))
     info = DataInfo(sizes[0], sizes[1], sizes[2], shape, horizon, source, fingerprint, "forecasting", facts)
-    return Splits(parts[0], parts[1], parts[2], info)
+    return Splits(parts[0], parts[1], parts[2], info, notes=notes)
 
 
-def _numbers(values: Any, name: str, source: str) -> npt.NDArray[np.float64]:
+def _filled(column: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the column with each missing value replaced by the last known one; those at its start stay missing."""
     import numpy as np
 
-    if values.dtype.kind not in "fiub":
-        raise OptbenchError(f"{source}: column '{name}': expected numbers; found {values[0]!r} in row 1")
-    numbers = values.astype(np.float64)
-    missing = np.flatnonzero(~np.isfinite(numbers))
-    if len(missing):
-        raise OptbenchError(
-            f"{source}: column '{name}', row {missing[0] + 1}: expected a number; found {numbers[missing[0]]}"
-        )
-    return numbers  # type: ignore[no-any-return]
+    known = np.where(np.isnan(column), 0, np.arange(len(column)))
+    return column[np.maximum.accumulate(known)]

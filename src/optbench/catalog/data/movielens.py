@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any, Literal
 
+from optbench.catalog.data._columns import identity
 from optbench.catalog.data._ratings import splits
 from optbench.catalog.data._rdatasets import table
 from optbench.catalog.types import DataInfo, Splits
@@ -14,7 +16,7 @@ TASK = "recommendation"
 #: defaults of `optbench new`
 STARTER = {"target": {"recommendation": 0.92}, "batch_size": 256, "most_epochs": 10}
 
-_SEPARATORS = {".dat": "::", ".data": "\t"}  # of older releases, without a header
+_SEPARATORS = ("::", "\t")  # of older releases, without a header
 _COLUMNS = ("userId", "movieId", "rating", "timestamp")
 
 
@@ -37,41 +39,57 @@ def _splits(
     root: Path, path: str | None, task: Literal["recommendation", "ranking"], *, keep: bool
 ) -> Splits:
     if path is None:
-        columns, source = (
-            table(root, "dslabs", "movielens", keep=keep),
-            "MovieLens, from the package rdatasets",
-        )
+        columns = table(root, "dslabs", "movielens", keep=keep)
+        source, fingerprint = "MovieLens, from the package rdatasets", ""
     else:
-        columns, source = _from_file(Path(path).expanduser()), str(path)
+        columns, (source, fingerprint) = _from_file(Path(path).expanduser()), identity(path)
     users, items, ratings, times = (columns[name] for name in _COLUMNS)
-    return splits(users, items, ratings, times, task, source)
+    return splits(users, items, ratings, times, task, source, fingerprint)
 
 
 def _from_file(file: Path) -> dict[str, Any]:
     import numpy as np
     import pandas as pd
 
-    separator = _SEPARATORS.get(file.suffix)
     try:
-        frame = (
-            pd.read_csv(file)
-            if separator is None
-            else pd.read_csv(file, sep=separator, engine="python", header=None, names=_COLUMNS)
-        )
+        content = file.read_bytes()
     except FileNotFoundError:
         raise OptbenchError(f"path: no such file: {file}") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise OptbenchError(f"path: {file}: {error.strerror}") from error
+    first = content.partition(b"\n")[0].decode("utf-8", "replace").strip().removeprefix("\ufeff")
+    separator = next((text for text in _SEPARATORS if text in first), ",")
+    has_header = separator == "," and not first[:1].isdecimal()
+    names = [name.strip() for name in first.split(separator)] if has_header else list(_COLUMNS)
+    missing = [name for name in _COLUMNS if name not in names]
+    if missing or len(first.split(separator)) < len(_COLUMNS):
+        raise OptbenchError(
+            f"path: {file}: line 1: expected {', '.join(_COLUMNS)}, separated by commas with a header, by '::' or by tabs; "
+            f"found {first[:80]!r}"
+        )
+    content = content.replace(b"::", b"\t") if separator == "::" else content
+    try:
+        frame = pd.read_csv(
+            io.BytesIO(content),
+            sep="," if separator == "," else "\t",
+            header=0 if has_header else None,
+            names=None if has_header else list(_COLUMNS),
+            index_col=False,
+            usecols=list(_COLUMNS),
+            low_memory=False,
+        )
+    except ValueError as error:  # of parsing: with the line
         raise OptbenchError(f"path: {file}: {str(error).strip()}") from error
-    missing = [name for name in _COLUMNS if name not in frame.columns]
-    if missing:
-        found = ", ".join(map(str, frame.columns))
-        raise OptbenchError(f"path: {file}: expected columns {', '.join(_COLUMNS)}; found {found}")
     for name in _COLUMNS:
-        numbers = pd.to_numeric(frame[name], errors="coerce").to_numpy()
-        wrong = np.flatnonzero(~np.isfinite(numbers))
-        if len(wrong):
-            line = wrong[0] + (2 if separator is None else 1)
+        numbers = pd.to_numeric(frame[name], errors="coerce").to_numpy(np.float64)
+        wrong = ~np.isfinite(numbers)
+        if name.endswith("Id"):
+            wrong |= numbers != np.rint(numbers)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            kind = "whole number" if name.endswith("Id") else "number"
+            found = "nothing" if frame[name].isna()[row] else repr(str(frame[name][row]))
             raise OptbenchError(
-                f"path: {file}: line {line}: column '{name}': expected a number; found {frame[name][wrong[0]]!r}"
+                f"path: {file}: line {row + 1 + has_header}: column '{name}': expected a {kind}; found {found}"
             )
     return {name: frame[name].to_numpy() for name in _COLUMNS}

@@ -1,11 +1,12 @@
-"""Series: columns of a CSV file in order of time, with one to forecast."""
+"""Series: columns of a CSV or Parquet file in order of time, with one to forecast."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
+from optbench.catalog.data._columns import identity, read_table
 from optbench.catalog.data._series import splits
 from optbench.catalog.types import DataInfo, Splits
 from optbench.errors import OptbenchError, nearest
@@ -22,9 +23,13 @@ def describe(
     columns: Sequence[str] = (),
     window: int = 48,
     horizon: int = 12,
+    missing: Literal["error", "previous"] = "error",
 ) -> DataInfo:
-    """`target`: column to forecast; `columns`: further columns of numbers as inputs. `window` past rows predict the next `horizon`."""
-    return load(root, path=path, target=target, columns=columns, window=window, horizon=horizon).info
+    """`target`: column to forecast; `columns`: further columns of numbers as inputs. `window` past rows predict the next `horizon`.
+    `missing: previous` repeats the last known value; `error` reports the row."""
+    return load(
+        root, path=path, target=target, columns=columns, window=window, horizon=horizon, missing=missing
+    ).info
 
 
 def load(
@@ -35,23 +40,17 @@ def load(
     columns: Sequence[str] = (),
     window: int = 48,
     horizon: int = 12,
+    missing: Literal["error", "previous"] = "error",
 ) -> Splits:
     """Return windows, split by time."""
-    import pandas as pd
-
-    file = Path(path).expanduser()
-    try:
-        frame = pd.read_csv(file)
-    except FileNotFoundError:
-        raise OptbenchError(f"path: no such file: {file}") from None
-    except (OSError, ValueError) as error:
-        raise OptbenchError(f"path: {file}: {str(error).strip()}") from error
+    frame = read_table(path)
+    columns = [columns] if isinstance(columns, str) else columns
+    source, fingerprint = identity(path)
     for name in (target, *columns):
         if name not in frame.columns:
             key = "target" if name == target else "columns"
             raise OptbenchError(
-                f"{key}: {file} has no column '{name}'; {nearest(name, map(str, frame.columns))}"
+                f"{key}: {source} has no column '{name}'; {nearest(name, map(str, frame.columns))}"
             )
     wanted = {name: frame[name].to_numpy() for name in (target, *columns)}
-    fingerprint = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-    return splits(wanted, target, window, horizon, str(file), fingerprint)
+    return splits(wanted, target, window, horizon, source, fingerprint, missing=missing)

