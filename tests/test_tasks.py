@@ -496,6 +496,21 @@ def test_a_task_in_one_file_with_two_losses_trains_and_continues_exactly(tmp_pat
         ('"error": (size', '"err": (size', r"evaluate: expected a sum for error; found accuracy, err, loss"),
         ("cross_entropy(kind,", "0 * kind + cross_entropy(kind,", r"loss: expected a scalar tensor"),
         ('"low": 0}, "acc', '"low": 1e9}, "acc', r"metric 'error' is .* expected at least 1e\+09"),
+        (
+            "        return {\n",
+            "        return [0]\n        return {\n",
+            r"evaluate: expected a dictionary .*; found list",
+        ),
+        (
+            ".abs().sum()",
+            ".abs()",
+            r"expected the sum of 'error' over the batch, one number; found a tensor of shape",
+        ),
+        (
+            "    def loss(self, model, batch):\n",
+            "    @torch.no_grad()\n    def loss(self, model, batch):\n",
+            r"loss: expected a tensor with a graph; found one without",
+        ),
     ],
 )
 def test_faults_of_an_own_task_are_explained(right: str, wrong: str, message: str, tmp_path: Path) -> None:
@@ -504,6 +519,65 @@ def test_faults_of_an_own_task_are_explained(right: str, wrong: str, message: st
     end = finished(run(trial, tmp_path))
     assert end.status == "failed"
     assert re.search(message, end.detail), end.detail
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": {"metric": "acuracy", "at_least": 0.5}}, "no metric 'acuracy'; did you mean 'accuracy'?"),
+        (
+            {"target": {"metric": "accuracy", "at_most": 0.5}},
+            "expected 'at_least': higher values of accuracy are better",
+        ),
+        ({"target": {"metric": "accuracy", "at_least": 75}}, "accuracy is a fraction: did you mean 0.75?"),
+        ({"metrics": ["recall"]}, "task own.py:Task has no metric 'recall'; known: error, accuracy, loss"),
+        ({"task": "own.py:Tsk"}, "did you mean 'Task'?"),
+        (
+            {"task": "language"},
+            "'language' is a task of the catalog, which follows from the data set: remove the key",
+        ),
+    ],
+)
+def test_check_reports_an_own_task_that_does_not_fit_the_suite(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    trials(tmp_path, workload={**OWN_WORKLOAD, **changes}, optimizers=SGD)
+    problems = [str(problem) for problem in examine(tmp_path / "suite.yaml", (), None, tmp_path)[1]]
+    assert len(problems) == 1
+    assert message in problems[0]
+
+
+def test_check_reports_wrong_facts_of_a_metric_of_an_own_task(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN.replace('"low": 0, "high": 1}', '"low": 0, "highest": 1}'))
+    trials(tmp_path, workload=OWN_WORKLOAD, optimizers=SGD)
+    (problem,) = examine(tmp_path / "suite.yaml", (), None, tmp_path)[1]
+    assert (
+        "metric 'accuracy': unknown fact 'highest'; expected higher_is_better, low, high" in problem.message
+    )
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        (
+            '"right": right}',
+            '"right": ["x"] * size}',
+            r"data own.py: right: expected an array of numbers; found <U1 \(64,\)",
+        ),
+        (
+            '"right": right}',
+            '"right": {"a": right}}',
+            r"data own.py: right: expected an array of numbers; found a dictionary",
+        ),
+        ('"right": right}', '"right": right[1:]}', r"data own.py: expected 64 training right; found 63"),
+        ("(64, 16, 16)", "(64, 16)", r"expected Splits, or three pairs"),
+    ],
+)
+def test_own_data_of_a_wrong_form_are_refused(right: str, wrong: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN.replace(right, wrong, 1))
+    with pytest.raises(OptbenchError, match=message):
+        load_data(Component(name="own.py"), tmp_path, tmp_path)
 
 
 def test_a_model_that_returns_its_own_loss_is_trained_on_it(tmp_path: Path) -> None:
@@ -536,6 +610,63 @@ def test_a_model_that_returns_its_own_loss_is_trained_on_it(tmp_path: Path) -> N
     events = run(trial, tmp_path)
     assert finished(events).status == "completed", finished(events).detail
     assert finished(events).final["last"]["accuracy"] > 0.5
+
+
+CAUSAL = """
+import torch
+from types import SimpleNamespace
+from torch.nn.functional import cross_entropy
+from torch.utils.data import Dataset
+TASK = "language"
+TASKS = ("language",)
+
+class Texts(Dataset):
+    def __init__(self, samples, seed):
+        self.tokens = torch.randint(0, 11, (samples, 6), generator=torch.Generator().manual_seed(seed))
+    def __len__(self):
+        return len(self.tokens)
+    def __getitem__(self, index):
+        return {"input_ids": self.tokens[index], "labels": self.tokens[index].clone()}
+
+def load(root):
+    return Texts(64, 0), Texts(16, 1), Texts(16, 2)
+
+class Model(torch.nn.Module):
+    def __init__(self, vocab_size):
+        super().__init__()
+        self.table = torch.nn.Embedding(vocab_size, vocab_size)
+    def forward(self, input_ids, labels):
+        logits = self.table(input_ids)
+        loss = cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        return SimpleNamespace(loss=loss, logits=logits)
+"""
+
+
+def test_metrics_of_a_causal_model_that_shifts_its_labels_are_of_the_next_token(tmp_path: Path) -> None:
+    """As in Hugging Face's: inputs and labels are equal, so that unshifted logits would predict their own input."""
+    (tmp_path / "lm.py").write_text(CAUSAL)
+    workload = {"model": "lm.py:Model", "data": "lm.py", "batch_size": 16, "budget": "30 steps"}
+    (trial,) = trials(
+        tmp_path,
+        workload={**workload, "metrics": ["perplexity", "bits_per_token"]},
+        optimizers={"SGD": {"use": "torch.optim.SGD", "lr": 5.0}},
+    )
+    end = finished(run(trial, tmp_path))
+    assert end.status == "completed", end.detail
+    last = end.final["last"]
+    assert last["perplexity"] == pytest.approx(math.exp(last["loss"]), rel=1e-5)
+    assert last["perplexity"] > 8  # of 11 random tokens
+
+
+def test_metrics_of_a_model_whose_loss_is_another_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "lm.py").write_text(
+        CAUSAL.replace("labels[:, 1:].flatten())", "labels[:, 1:].flatten()) + 1")
+    )
+    workload = {"model": "lm.py:Model", "data": "lm.py", "batch_size": 16, "budget": "2 steps"}
+    (trial,) = trials(tmp_path, workload={**workload, "metrics": ["perplexity"]}, optimizers=SGD)
+    assert "use metrics: [loss], or a task of your own" in finished(run(trial, tmp_path)).detail
+    (trial,) = trials(tmp_path, workload={**workload, "metrics": ["loss"]}, optimizers=SGD)
+    assert finished(run(trial, tmp_path)).status == "completed"
 
 
 # --- worst outcomes

@@ -11,7 +11,7 @@ from optbench.catalog import lookup, sources
 from optbench.catalog.data._split import channel_statistics
 from optbench.catalog.data_checks import checked
 from optbench.catalog.torch_data import pairs_of, streamed
-from optbench.catalog.types import DataInfo, Split, Splits
+from optbench.catalog.types import DataInfo, Split, Splits, named_arrays
 from optbench.errors import OptbenchError
 from optbench.suite.types import Component, Trial
 
@@ -135,10 +135,15 @@ def _from_arrays(name: str, made: Any, task: str) -> Splits:
     """Return the splits of three pairs (inputs, targets) of arrays, or dictionaries of arrays, of any shape."""
     import numpy as np
 
-    def arrays(values: Any) -> Any:
-        if isinstance(values, dict):
-            return {key: arrays(value) for key, value in values.items()}
+    def arrays(values: Any, key: str = "") -> Any:
+        if isinstance(values, dict) and not key:
+            return {str(key): arrays(value, str(key)) for key, value in values.items()}
         array = np.asarray(values)
+        if array.dtype.kind not in "fiub":
+            found = "a dictionary" if isinstance(values, dict) else f"{array.dtype} {array.shape}"
+            raise OptbenchError(
+                f"data {name}:{key and f' {key}:'} expected an array of numbers; found {found}"
+            )
         return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
 
     try:
@@ -152,15 +157,14 @@ def _from_arrays(name: str, made: Any, task: str) -> Splits:
     if task in ("regression", "forecasting") and not isinstance(first, dict) and first.ndim == 1:
         parts = [Split(part.inputs, part.labels[:, None]) for part in parts]
         train, validation, test = parts
-    if isinstance(train.inputs, dict):
-        shape: tuple[int, ...] = ()
-    else:
-        shape = train.inputs.shape[1:]
+    shape: tuple[int, ...] = () if isinstance(train.inputs, dict) else train.inputs.shape[1:]
     whole = [part.targets for part in parts if not isinstance(part.targets, dict)]
     if task == "language":
-        classes = 1 + max(
-            (int(max(p.array.max(initial=0), p.labels.max(initial=0))) for p in parts), default=0
-        )
+        inputs = [array for part in parts for array in named_arrays(part.inputs, "inputs").values()]
+        tokens = [array for array in (*inputs, *whole) if array.dtype.kind in "iu"]
+        if not whole or any(array.ndim != 2 for array in tokens) or len(tokens) <= len(whole):
+            raise OptbenchError(f"data {name}: expected tokens and next tokens, whole numbers (n, context)")
+        shape, classes = tokens[0].shape[1:], 1 + max(int(array.max(initial=0)) for array in tokens)
     else:
         classes = whole[0].shape[1] if whole and whole[0].ndim == 2 else 0
     info = DataInfo(train.samples, validation.samples, test.samples, shape, classes, name, task=task)

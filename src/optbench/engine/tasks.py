@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from optbench.catalog import lookup
 from optbench.catalog.metric_contract import Accumulator, Metric, load_metric
@@ -19,6 +20,10 @@ from optbench.engine.batch import Batch, Random, Zeros, as_float, call, example_
 from optbench.engine.models import check_outputs
 from optbench.errors import OptbenchError
 from optbench.suite.types import Component, Workload
+
+_ALIGNED = (
+    0.01  # relative difference between the loss of a model and the cross-entropy of its logits, of rounding
+)
 
 
 class Task(Protocol):
@@ -109,20 +114,40 @@ class CatalogTask:
         }
 
     def evaluate(self, model: Callable[..., Any], batch: Batch, sums: Sums) -> None:
-        outputs = call(model, batch.inputs)
+        outputs, targets = call(model, batch.inputs), batch.targets
         own_loss = getattr(outputs, "loss", None)
-        loss = own_loss if isinstance(own_loss, Tensor) else self.criterion(outputs, batch.targets)
+        loss = own_loss if isinstance(own_loss, Tensor) else self.criterion(outputs, targets)
         outputs, loss = as_float(getattr(outputs, "logits", outputs)), loss.float()
-        units = self.module.units(batch.targets)
+        if isinstance(own_loss, Tensor) and self.info.task == "language" and set(sums.metrics) != {"loss"}:
+            outputs, targets = self._aligned(outputs, targets, loss)
+        units = self.module.units(targets)
         with torch.autocast(sums.device.type, enabled=False):
             for name, metric in sums.metrics.items():
                 if name == "loss":
                     sums.totals[name] += loss * units
                 elif metric.total is not None:
-                    sums.totals[name] += metric.total(outputs, batch.targets, loss)
+                    sums.totals[name] += metric.total(outputs, targets, loss)
             for accumulator in sums.accumulators.values():
-                accumulator.update(outputs, batch.targets, loss)
+                accumulator.update(outputs, targets, loss)
         sums.units = sums.units + units
+
+    def _aligned(self, logits: Tensor, labels: Any, loss: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and the tokens that they predict: models of Hugging Face's kind shift the labels by one position themselves.
+
+        Raises `OptbenchError` if the loss of the model is the cross-entropy of neither.
+        """
+        if isinstance(labels, Tensor) and isinstance(logits, Tensor) and logits.shape[:-1] == labels.shape:
+            pairs = ((logits[:, :-1], labels[:, 1:]), (logits, labels))
+            errors = [
+                (cross_entropy(outputs.flatten(0, 1), targets.flatten()) - loss).abs()
+                for outputs, targets in pairs
+            ]
+            if not loss.isfinite() or min(errors) <= _ALIGNED * loss.abs() + 1e-4:
+                return pairs[int(errors[1] < errors[0])]
+        raise OptbenchError(
+            f"model {self.model_name}: its loss is not the cross-entropy of its logits and the labels, so that metrics of tokens are "
+            "not known: use metrics: [loss], or a task of your own"
+        )
 
     def example(self, samples: int, make: Zeros | Random, *, channels_last: bool = False) -> Batch:
         return example_batch(self.module, self.info, samples, make, channels_last=channels_last)
@@ -145,6 +170,10 @@ class OwnTask:
             raise OptbenchError(
                 f"task {self.name}: loss: expected a scalar tensor, the mean over the batch; found {found}"
             )
+        if torch.is_grad_enabled() and not loss.requires_grad:
+            raise OptbenchError(
+                f"task {self.name}: loss: expected a tensor with a graph; found one without (detached, or computed under no_grad)"
+            )
         return loss
 
     def units(self, batch: Batch) -> int | Tensor:
@@ -157,7 +186,12 @@ class OwnTask:
 
     def evaluate(self, model: Callable[..., Any], batch: Batch, sums: Sums) -> None:
         units = self.units(batch)
-        values = dict(self.task.evaluate(model, batch))
+        returned = self.task.evaluate(model, batch)
+        if not isinstance(returned, Mapping):
+            raise OptbenchError(
+                f"task {self.name}: evaluate: expected a dictionary with the sum of each metric; found {type(returned).__name__}"
+            )
+        values = dict(returned)
         if "loss" not in values:
             values["loss"] = self.loss(model, batch) * units
         missing = [name for name in sums.metrics if name not in values]
@@ -166,6 +200,11 @@ class OwnTask:
                 f"task {self.name}: evaluate: expected a sum for {', '.join(missing)}; found {', '.join(values)}"
             )
         for name in sums.metrics:
+            shape = tuple(getattr(values[name], "shape", ()))
+            if shape:
+                raise OptbenchError(
+                    f"task {self.name}: evaluate: expected the sum of '{name}' over the batch, one number; found a tensor of shape {shape}"
+                )
             sums.totals[name] += values[name]
         sums.units = sums.units + units
 
