@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from optbench.analysis.table import comparison
 from optbench.catalog.check import examine
+from optbench.catalog.data._tables import splits as table_splits
 from optbench.catalog.data._text import tokens
 from optbench.catalog.data_sets import load_data
 from optbench.catalog.lookup import items
@@ -903,6 +904,15 @@ def test_tables_of_texts_quoted_commas_and_large_numbers_are_read(tmp_path: Path
     rows = [f"{row},{10**25 + row % 2}" for row in range(20)]  # equal as floats
     (tmp_path / "t.csv").write_text("x, y\n" + "\n".join(rows) + "\n")
     assert _loaded("table", tmp_path, path="t.csv", target="y", task="classification").info.classes == 2
+
+
+def test_columns_of_lists_are_refused(tmp_path: Path) -> None:
+    """As Parquet files may have them."""
+    columns = {"a": np.array([[1, 2]] * 20 + [[3]], dtype=object), "b": np.arange(21.0)}
+    with pytest.raises(
+        OptbenchError, match=r"t.parquet: column 'a', row 1: expected a number or a text; found a list"
+    ):
+        table_splits(columns, "b", "regression", "t.parquet")
 
 
 def test_repeated_ratings_are_noted(tmp_path: Path) -> None:

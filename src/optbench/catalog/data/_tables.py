@@ -116,6 +116,12 @@ def _texts(values: Any, name: str, source: str) -> Any:
             f"{source}: column '{name}', row {missing[0] + 1}: expected a value; found none "
             f"({counted(len(missing), 'such row')}): fill or remove them"
         )
+    nested = np.flatnonzero([isinstance(value, (list, tuple, dict, set, np.ndarray)) for value in column])
+    if len(nested):
+        row, kind = nested[0], type(values[nested[0]]).__name__
+        raise OptbenchError(
+            f"{source}: column '{name}', row {row + 1}: expected a number or a text; found a {kind}"
+        )
     return np.asarray(column.astype(str), dtype=np.str_)
 
 
