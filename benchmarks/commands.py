@@ -14,6 +14,7 @@ from benchmarks.running import OPTBENCH, Figure, timed
 from optbench.events import Evaluated, Finished, Started
 from optbench.store import SuiteFolder, make_plan
 from optbench.suite.load import load
+from optbench.suite.metric_facts import MetricFacts
 from optbench.suite.plan import plan
 
 _QUICK = {
@@ -103,9 +104,8 @@ def _write_trials(folder: Path, name: str, entries: int, seeds: int, records: in
     trials = plan(loaded)
     store = SuiteFolder.of(folder, loaded.name)
     store.create()
-    store.write_plan(
-        make_plan(loaded.name, loaded.suite, trials, "optbench run many", {}, {"accuracy": True})
-    )
+    facts = {"accuracy": MetricFacts(True, 0.0, 1.0, "fraction")}
+    store.write_plan(make_plan(loaded.name, loaded.suite, trials, "optbench run many", {}, facts))
     environment = {"optbench": "0", "torch": "0", "device": "cpu", "device_name": "made up", "threads": 1}
     for number, trial in enumerate(trials):
         height = 0.88 + 0.1 * ((number * 7919) % 1000) / 1000

@@ -288,7 +288,7 @@ def test_the_gate_finds_what_is_there() -> None:
 
 def as_compared(found: Contrast) -> Compared:
     texts = dict.fromkeys(
-        ("suite", "workload", "horizon", "target", "optimizer", "metric", "note", "word"), "x"
+        ("suite", "workload", "horizon", "target", "optimizer", "metric", "metric_unit", "note", "word"), "x"
     )
     of: dict[str, Any] = {
         "quantity": "seconds_per_epoch",

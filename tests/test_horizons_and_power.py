@@ -19,6 +19,7 @@ from optbench.errors import OptbenchError
 from optbench.store import Results, read
 from optbench.suite.dump import dump_text
 from optbench.suite.load import load
+from optbench.suite.metric_facts import facts_by_name
 from optbench.suite.plan import plan
 from optbench.suite.types import Trial
 from results_builder import a_suite, curve, diverged, reaching, write, write_trials
@@ -212,9 +213,9 @@ def test_what_is_no_difference_is_refused(text: str) -> None:
 )
 def test_a_difference_in_an_unlikely_unit_is_refused(text: str, metric: str, message: str) -> None:
     with pytest.raises(OptbenchError, match=message):
-        check_unit(text, [metric])
+        check_unit(text, {metric: facts_by_name(metric)})
 
 
 @pytest.mark.parametrize(("text", "metric"), [("0.5%", "accuracy"), ("0.005", "accuracy"), ("0.5", "loss")])
 def test_a_difference_in_the_metrics_unit_is_accepted(text: str, metric: str) -> None:
-    check_unit(text, [metric])
+    check_unit(text, {metric: facts_by_name(metric)})
