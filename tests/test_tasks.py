@@ -531,7 +531,7 @@ def test_faults_of_an_own_task_are_explained(right: str, wrong: str, message: st
             "expected 'at_least': higher values of accuracy are better",
         ),
         ({"target": {"metric": "accuracy", "at_least": 75}}, "accuracy is a fraction: did you mean 0.75?"),
-        ({"metrics": ["recall"]}, "task own.py:Task has no metric 'recall'; known: error, accuracy, loss"),
+        ({"metrics": ["recall"]}, "task own.py:Task has no metric 'recall'; known: accuracy, error, loss"),
         ({"task": "own.py:Tsk"}, "did you mean 'Task'?"),
         (
             {"task": "language"},
@@ -743,7 +743,7 @@ def test_older_files_of_movielens_are_read(name: str, separator: str, tmp_path: 
     assert (facts["num_users"], facts["num_items"]) == (5, 4)
     assert facts["mean_rating"] == pytest.approx(3)
     (tmp_path / name).write_text("\n".join([*lines, separator.join("1x21")]) + "\n")
-    with pytest.raises(OptbenchError, match=r"line 21: column 'movieId': expected a number; found 'x'"):
+    with pytest.raises(OptbenchError, match=r"line 21: column 'movieId': expected a whole number; found 'x'"):
         _loaded("movielens", tmp_path, path=name)
 
 
@@ -822,7 +822,11 @@ HOLE = "a,b\n1,2\n3,\n5,6\n7,8\n1,2\n3,4\n5,6\n7,8\n"
             "v\n" + "5\n" * 60,
             r"column 'v': expected different values to predict; found 5 in all 60 rows",
         ),
-        ({"name": "table", **AT, "target": "b"}, b"a,b\n\xff,2\n", r"byte 4 \(0xff\) is not UTF-8"),
+        (
+            {"name": "table", **AT, "target": "b"},
+            b"a,b\n\xff,2\n",
+            r"line 2: byte 4 \(0xff\) is not UTF-8: convert",
+        ),
         (
             {"name": "table", **AT, "target": "b", "task": "classification"},
             "a,b\n" + "1,x\n" * 9,
@@ -834,7 +838,11 @@ HOLE = "a,b\n1,2\n3,\n5,6\n7,8\n1,2\n3,4\n5,6\n7,8\n"
             "a,b\n" + "1,2.5\n" * 9,
             r"contains fractions, so it cannot be a class",
         ),
-        ({"name": "text", **AT}, "short", r"5 tokens are too few for a context of 64"),
+        (
+            {"name": "text", **AT},
+            "short",
+            r"too short for a context of 64: .* at least 65 tokens; found 4, 0, 0",
+        ),
         ({"name": "text", "path": "missing"}, None, r"no such file or folder"),
         (
             {"name": "text", **AT, "level": "char"},
@@ -870,13 +878,13 @@ HOLE = "a,b\n1,2\n3,\n5,6\n7,8\n1,2\n3,4\n5,6\n7,8\n"
         ),
         (
             {"name": "movielens", **AT, "task": "ranking"},
-            RATINGS + "1,2,5,9\n1,3,5,9\n" * 9,
-            r"none",
+            RATINGS + "1,2,5,9\n1,3,5,9\n2,3,5,9\n",
+            r"expected users with at least 3 ratings; found none",
         ),
         (
             {"name": "movielens", **AT},
             "userId,movieId,rating,timestamp\n1,1,3,9\n1,x,3,9\n",
-            r"line 3: column 'movieId': expected a number; found 'x'",
+            r"line 3: column 'movieId': expected a whole number; found 'x'",
         ),
     ],
 )

@@ -309,7 +309,7 @@ def _outputs_problem(model: Any, info: DataInfo) -> str:
         return ""  # operations that need values: the run checks them
     if getattr(outputs, "loss", None) is not None:
         return ""
-    return task.outputs_problem(outputs, 2, info)
+    return task.outputs_problem(getattr(outputs, "logits", outputs), 2, info)
 
 
 class _Meta:

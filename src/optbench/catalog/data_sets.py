@@ -167,7 +167,12 @@ def _from_arrays(name: str, made: Any, task: str) -> Splits:
         shape, classes = tokens[0].shape[1:], 1 + max(int(array.max(initial=0)) for array in tokens)
     else:
         classes = whole[0].shape[1] if whole and whole[0].ndim == 2 else 0
-    info = DataInfo(train.samples, validation.samples, test.samples, shape, classes, name, task=task)
+    facts = (
+        {"input_names": tuple(train.inputs)} if task == "language" and isinstance(train.inputs, dict) else {}
+    )
+    info = DataInfo(
+        train.samples, validation.samples, test.samples, shape, classes, name, task=task, facts=facts
+    )
     return Splits(train, validation, test, info)
 
 
@@ -187,6 +192,11 @@ def task_of(component: Component, folder: str | Path = ".") -> str:
 def _split(name: str, title: str, inputs: Any, labels: Any) -> Split:
     import numpy as np
 
+    if isinstance(inputs, dict) or isinstance(labels, dict):
+        raise OptbenchError(
+            f"data {name}: {title}: expected arrays for a classification; found dictionaries of arrays: add TASK = 'custom', or the "
+            "name of another task, to the file"
+        )
     inputs, labels = np.asarray(inputs), np.asarray(labels)
     if inputs.dtype == np.uint8 and inputs.ndim == 3:
         inputs = inputs[:, None]

@@ -61,7 +61,7 @@ class TrainingBatches:
         self.steps_per_epoch = self.samples // batch_size
         self._images = _are_images(split.inputs)
         self._stored = _height_width(split.inputs)
-        self._size = size or self._stored
+        self._size = size if size is not None and self._images else self._stored
         _check(augment, self._images, self._stored, self._size, self.samples, batch_size)
         self._augment, self._seed, self._device = augment, seed, torch.device(device)
         self._format = _FORMATS[memory_format if self._images else "contiguous"]

@@ -82,6 +82,7 @@ def check_outputs(
     name: str, task: TaskModule, outputs: Any, samples: int, info: DataInfo, *, training: bool = False
 ) -> None:
     """Raise `OptbenchError` unless the outputs have the form that the task expects."""
+    outputs = getattr(outputs, "logits", outputs)  # of models of Hugging Face's kind
     problem = task.outputs_problem(outputs, samples, info)
     if not problem:
         return

@@ -101,6 +101,14 @@ class CatalogTask:
         own_loss = getattr(outputs, "loss", None)
         if isinstance(own_loss, Tensor):  # models of Hugging Face's kind
             return own_loss
+        outputs = getattr(outputs, "logits", outputs)
+        if self.info.task == "custom" and not (
+            isinstance(outputs, Tensor) and isinstance(batch.targets, Tensor)
+        ):
+            raise OptbenchError(
+                f"model {self.model_name}: the loss of the workload takes a tensor of outputs and one of targets: add a task of your own, "
+                "as in task: my_task.py:Task"
+            )
         check_outputs(self.model_name, self.module, outputs, batch.samples, self.info, training=True)
         return self.criterion(outputs, batch.targets)
 
@@ -116,8 +124,9 @@ class CatalogTask:
     def evaluate(self, model: Callable[..., Any], batch: Batch, sums: Sums) -> None:
         outputs, targets = call(model, batch.inputs), batch.targets
         own_loss = getattr(outputs, "loss", None)
+        outputs = getattr(outputs, "logits", outputs)
         loss = own_loss if isinstance(own_loss, Tensor) else self.criterion(outputs, targets)
-        outputs, loss = as_float(getattr(outputs, "logits", outputs)), loss.float()
+        outputs, loss = as_float(outputs), loss.float()
         if isinstance(own_loss, Tensor) and self.info.task == "language" and set(sums.metrics) != {"loss"}:
             outputs, targets = self._aligned(outputs, targets, loss)
         units = self.module.units(targets)

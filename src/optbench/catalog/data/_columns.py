@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optbench.catalog.data._text import check_utf8
 from optbench.errors import OptbenchError
 from optbench.plurals import counted
 
@@ -34,8 +35,8 @@ def read_table(path: str) -> pd.DataFrame:
         message = f"path: {file}: Parquet files need the package pyarrow: pip install pyarrow"
         raise OptbenchError(message) from None
     except UnicodeDecodeError as error:
-        byte = f"byte {error.start} ({error.object[error.start]:#04x})"
-        raise OptbenchError(f"path: {file}: {byte} is not UTF-8: convert the file to UTF-8") from error
+        check_utf8(file.read_bytes(), f"path: {file}", "convert the file to UTF-8")
+        raise OptbenchError(f"path: {file}: not UTF-8: convert the file to UTF-8") from error
     except OSError as error:
         raise OptbenchError(f"path: {file}: {error.strerror or error}") from error
     except ValueError as error:  # pandas' errors of parsing are ValueErrors, and name the line

@@ -62,14 +62,14 @@ def tokens(
     return Tokens(_divided(codes), lengths.astype(np.int64))
 
 
-def check_utf8(text: bytes, source: str) -> None:
+def check_utf8(text: bytes, source: str, fix: str = "convert the file, or use level: byte") -> None:
     """Raise `OptbenchError` with line and byte if the text is not UTF-8."""
     try:
         text.decode("utf-8")
     except UnicodeDecodeError as error:
         line = 1 + text.count(b"\n", 0, error.start)
         raise OptbenchError(
-            f"{source}: line {line}: byte {error.start} ({text[error.start]:#04x}) is not UTF-8: convert the file, or use level: byte"
+            f"{source}: line {line}: byte {error.start} ({text[error.start]:#04x}) is not UTF-8: {fix}"
         ) from error
 
 
@@ -174,9 +174,9 @@ def _windows(made: Tokens, context: int, source: str) -> list[npt.NDArray[Any]]:
         raise OptbenchError(f"context: expected a whole number of at least 1; found {context}")
     for part in made.parts:
         if len(part) < context + 1:
-            count = sum(map(len, made.parts))
+            counts = ", ".join(str(len(each)) for each in made.parts)
             raise OptbenchError(
-                f"{source}: {count} tokens are too few for a context of {context}: each of training, validation and test "
-                f"(80, 10 and 10 %) needs at least {context + 1}"
+                f"{source}: the text is too short for a context of {context}: each of training, validation and test (80, 10 and "
+                f"10 %) needs at least {context + 1} tokens; found {counts}"
             )
     return [sliding_window_view(part, context + 1)[::context] for part in made.parts]

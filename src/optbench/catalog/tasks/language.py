@@ -28,9 +28,13 @@ def facts(info: DataInfo) -> Mapping[str, Any]:
 
 
 def example(info: DataInfo, samples: int, make: Example) -> tuple[Values, Values]:
-    """Return tokens and next tokens, both (samples, context)."""
+    """Return tokens and next tokens, both (samples, context); with named inputs, tokens under each name."""
     context = info.shape[0]
-    return make.integers(info.classes, samples, context), make.integers(info.classes, samples, context)
+    targets = make.integers(info.classes, samples, context)
+    names = info.facts.get("input_names", ())
+    if names:
+        return {name: make.integers(info.classes, samples, context) for name in names}, targets
+    return make.integers(info.classes, samples, context), targets
 
 
 def outputs_problem(outputs: Any, samples: int, info: DataInfo) -> str:
