@@ -346,7 +346,7 @@ def test_subwords_are_learned_from_the_training_part_only_and_lose_nothing(tmp_p
         parts.append(splits.train.inputs)
         vocabularies.append(splits.info.facts["token_bytes"])
     assert (parts[0] == parts[1]).all()
-    assert (vocabularies[0] == vocabularies[1]).all()
+    assert vocabularies[0] == vocabularies[1]
     assert len(list((tmp_path / "subwords").iterdir())) == 2  # stored for the next time
     again = _loaded("text", tmp_path, path="a.txt", level="subword", vocabulary=280, context=8)
     assert (again.train.inputs == parts[0]).all()

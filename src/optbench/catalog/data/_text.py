@@ -155,7 +155,7 @@ def described(
         source,
         fingerprint,
         "language",
-        {"vocab_size": made.vocabulary, "token_bytes": made.token_bytes},
+        {"vocab_size": made.vocabulary, "token_bytes": tuple(made.token_bytes.tolist())},
     )
 
 
