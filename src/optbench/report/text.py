@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optbench.console import clean as clean
 from optbench.suite.metric_facts import FRACTION
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: a number as text
 Show = Callable[[float], str]
 _BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "bytes"))
 
 
-def in_percent(row: Mapping[Any, Any]) -> bool:
-    """Return whether the metric of a row of a frame, or of its first row, is shown in percent."""
+def in_percent(row: Mapping[Any, Any] | pd.Series[Any]) -> bool:
+    """Return whether the metric of a row of a frame is shown in percent."""
     return bool(row["metric_unit"] == FRACTION)
 
 

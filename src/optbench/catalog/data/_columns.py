@@ -91,7 +91,7 @@ def numbers_of(values: Any, name: str, source: str) -> npt.NDArray[np.float64]:
         raise OptbenchError(
             f"{source}: column '{name}', row {wrong[0] + 1}: expected a number; found {str(values[wrong[0]])!r}"
         )
-    return numbers  # type: ignore[no-any-return]
+    return numbers
 
 
 def check_finite(

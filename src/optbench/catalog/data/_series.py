@@ -40,7 +40,7 @@ def splits(
         raise OptbenchError(f"target: {source} has no column '{target}'; {nearest(target, columns)}")
     names = [target, *(name for name in columns if name != target)]
     numbers = {name: numbers_of(columns[name], name, source) for name in names}
-    notes = ()
+    notes: tuple[str, ...] = ()
     if missing == "previous":
         count = sum(int(np.isnan(column).sum()) for column in numbers.values())
         notes = (

@@ -88,7 +88,7 @@ def _stored_subwords(texts: tuple[str, ...], vocabulary: int, root: Path, *, kee
             return Tokens(tuple(stored[f"part{number}"] for number in range(3)), stored["token_bytes"])
     made = _subwords(texts, vocabulary)
     if keep:
-        parts = {f"part{number}": part for number, part in enumerate(made.parts)}
+        parts: dict[str, Any] = {f"part{number}": part for number, part in enumerate(made.parts)}
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             partial = file.with_suffix(f".{os.getpid()}.partial.npz")
