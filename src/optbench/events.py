@@ -63,6 +63,7 @@ class Started(_Event, frozen=True):
         None  # of a batch at the initial weights, over components; with `study: noise`
     )
     data_checksum: str = ""  # over all samples of the data set: equal for all trials of a workload
+    rate_note: str = ""  # that the schedule has no effect on the optimizer
     data_notes: str = ""  # of the data set: duplicates across splits, for example; one sentence per line
 
 

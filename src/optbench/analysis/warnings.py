@@ -63,6 +63,8 @@ def _of_suite(suite: SuiteResults) -> Iterator[tuple[str, str]]:
         yield "superseded", message
     if further := seeds_not_shown_text(suite):
         yield "unplanned", further
+    for note in suite.plan.provenance.get("notes", ()) if suite.plan is not None else ():
+        yield "entry", note
     for problem in suite.warnings:
         yield "file", str(problem)
 
@@ -229,6 +231,16 @@ def _idle_share(steps: Sequence[int], rates: Sequence[float]) -> float:
     return idle / steps[-1] if steps[-1] else 0.0
 
 
+def _rates(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
+    """Yield what trials reported about learning rates that have no effect, once per reason."""
+    labels: dict[str, list[str]] = {}
+    for log in _logs(rows):
+        if log.started is not None and log.started.rate_note:
+            labels.setdefault(log.started.rate_note, []).append(log.trial["label"])
+    for note, of_note in labels.items():
+        yield "schedule", f"{', '.join(dict.fromkeys(of_note))}: {note}"
+
+
 def _data(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
     """Yield the findings of the data set checks, once per workload."""
     notes = (log.started.data_notes.splitlines() for log in _logs(rows) if log.started is not None)
@@ -241,6 +253,7 @@ _CHECKS: tuple[Callable[[list[TableRow]], Iterator[tuple[str, str]]], ...] = (
     _missing,
     _data,
     _idle_rates,
+    _rates,
     _same_data,
     _same_start,
     _environment,

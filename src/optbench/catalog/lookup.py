@@ -167,7 +167,7 @@ def _import_target(family: str, name: str, dotted: str) -> Target:
 def _import(target: Target) -> ModuleType:
     try:
         return importlib.import_module(target.module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise OptbenchError(f"'{target.name}': importing {target.module} failed: {_said(error)}") from error
 
 

@@ -42,11 +42,15 @@ def closure_step(session: Session, batch: Batch) -> StepFacts:
         with session.ranks.other_generators():
             return session.ranks.sum(closure())
 
+    def mean_loss() -> Tensor:
+        assert first.loss is not None
+        return session.ranks.sum(first.loss)
+
     optimizers.zero_grad()
     if optimizers.protocol.gradients_first:
         closure()
     with session.ranks.other_generators():
-        optimizers.step(closure_within_step)
+        optimizers.step(closure_within_step if optimizers.protocol.calls != "with_loss" else mean_loss)
     if first.loss is None:  # the optimizer did not call its closure
         closure()
     assert first.loss is not None

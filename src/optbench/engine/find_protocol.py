@@ -70,6 +70,10 @@ def _calls(members: Sequence[Any], entry: Optimizer, make_toy: MakeToy, create_g
         return "two_passes"
     if setting == "gradients_first":
         return "gradients_first"
+    if _requires_loss(first) and not isinstance(
+        try_protocol(make_toy, Protocol("with_loss", create_graph)), BaseException
+    ):
+        return "with_loss"
     if type(first).__module__.startswith("torch.optim"):
         return "closure"
     by_trial = calls_by_trial(make_toy, create_graph=create_graph)
@@ -140,6 +144,8 @@ def needs_closure(member: Any) -> bool:
     """Return whether `step` needs a closure, by its signature and source, or the class has the two passes of SAM."""
     if has_two_passes(member):
         return True
+    if _requires_loss(member):
+        return True
     parameter = _first_parameter(member)
     if parameter is None or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
         return False
@@ -147,6 +153,15 @@ def needs_closure(member: Any) -> bool:
         return True
     node = _source(member.step) if parameter.name in CLOSURE_NAMES else None
     return node is not None and rejects_none(node, parameter.name)
+
+
+def _requires_loss(member: Any) -> bool:
+    """Return whether `step` has a parameter `loss` without a default, which may be the loss itself or a closure."""
+    try:
+        parameter = inspect.signature(member.step).parameters.get("loss")
+    except (AttributeError, TypeError, ValueError):
+        return False
+    return parameter is not None and parameter.default is parameter.empty
 
 
 def _method_for_the_loop(member: Any) -> str:

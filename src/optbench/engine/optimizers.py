@@ -104,6 +104,23 @@ class Optimizers:
         need = unmet_need(self._make_toy, self.protocol, fault.__cause__)
         return need or self._matrices_need(self.protocol)
 
+    def ignores_rate(self) -> bool:
+        """Return whether steps of a single optimizer on a toy problem are the same at a tenth of its learning rate."""
+        if self._make_toy is None:
+            return False
+        make_toy = self._make_toy
+
+        def make_slower() -> Any:
+            optimizer = make_toy()
+            for group in optimizer.param_groups:
+                group["lr"] = group["lr"] * 0.1
+            return optimizer
+
+        points, slower = (try_protocol(make, self.protocol) for make in (make_toy, make_slower))
+        if isinstance(points, BaseException) or isinstance(slower, BaseException):
+            return False
+        return len(points) == len(slower) and all(map(torch.equal, points, slower))
+
     @property
     def has_modes(self) -> bool:
         """Whether evaluation uses other weights than training (`train()` and `eval()` of the optimizer)."""

@@ -14,8 +14,9 @@ from torch import Tensor
 #: closure: `step(closure)`, before which there are no gradients
 #: gradients_first: the batch's gradients, then `step(closure)`
 #: two_passes: the batch's gradients, then `first_step()`, the closure and `second_step()`
+#: with_loss: the batch's gradients, then `step(loss=loss)`
 #: loss_only: `step(closure)`, whose closure returns the loss with its graph; the class calls `backward()`
-Calls = Literal["plain", "closure", "gradients_first", "two_passes", "loss_only"]
+Calls = Literal["plain", "closure", "gradients_first", "two_passes", "with_loss", "loss_only"]
 Closure = Callable[[], Tensor]
 
 
@@ -38,13 +39,18 @@ class Protocol:
     @property
     def gradients_first(self) -> bool:
         """Whether the gradients of the batch exist when the optimizer is called."""
-        return self.calls in ("plain", "gradients_first", "two_passes")
+        return self.calls in ("plain", "gradients_first", "two_passes", "with_loss")
 
 
 def call_step(member: Any, calls: Calls, closure: Closure | None) -> Any:
-    """Take one step with `member` and return what it returns, which should be the loss."""
+    """Take one step with `member` and return what it returns, which should be the loss.
+
+    With `with_loss`, the closure returns the loss of the gradients that exist.
+    """
     if closure is None:
         return member.step()
+    if calls == "with_loss":
+        return member.step(loss=closure())
     if calls != "two_passes":
         return member.step(closure)
     member.first_step()
@@ -76,9 +82,11 @@ def take_step(
         return evaluate()
 
     clear_gradients(parameters)
-    if protocol.gradients_first:
-        evaluate()
-    returned = call_step(optimizer, protocol.calls, closure if protocol.has_closure else None)
+    value = evaluate() if protocol.gradients_first else None
+    if protocol.calls == "with_loss":
+        returned = call_step(optimizer, protocol.calls, lambda: value)  # type: ignore[arg-type, return-value]
+    else:
+        returned = call_step(optimizer, protocol.calls, closure if protocol.has_closure else None)
     if protocol.create_graph:
         release_graph(parameters)
     return returned

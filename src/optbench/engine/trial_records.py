@@ -7,6 +7,7 @@ from statistics import median
 
 import torch
 
+from optbench.catalog.optimizers import _packages as facts
 from optbench.engine.clock import Stopwatch
 from optbench.engine.environment import environment
 from optbench.engine.gradient_noise import GradientNoise
@@ -51,7 +52,18 @@ def started(session: Session, device: torch.device, noise: GradientNoise | None)
         gradient_variance=noise.variance if noise else None,
         data_checksum=session.splits.checksum,
         data_notes="\n".join(session.splits.notes),
+        rate_note=_rate_note(session),
     )
+
+
+def _rate_note(session: Session) -> str:
+    """Return that the schedule of a class outside of torch and the measured packages has no effect, by steps on a toy problem."""
+    schedule, [use, *others] = session.trial.entry.schedule, [r.use for r in session.trial.entry.rules]
+    if schedule is None or schedule.name == "constant" or others or use.partition(".")[0] in facts.MEASURED:
+        return ""
+    if "." not in use or not session.optimizers.ignores_rate():
+        return ""
+    return f"steps do not depend on the learning rate: the schedule '{schedule.name}' has no effect"
 
 
 def evaluated(session: Session, progress: Progress, interval: IntervalSummary, metrics: Metrics) -> Evaluated:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from optbench.catalog.metric_facts import metric_facts
+from optbench.catalog.rate_notes import rate_notes
 from optbench.runner.job import Job
 from optbench.runner.options import RunOptions
 from optbench.store import make_plan
@@ -22,7 +23,7 @@ def write_plan(job: Job, options: RunOptions) -> None:
             job.loaded.suite,
             job.planned,
             options.command,
-            {"suite_file": suite_file},
+            {"suite_file": suite_file} | ({"notes": notes} if (notes := rate_notes(job.loaded)) else {}),
             metric_facts(job.loaded.suite, job.loaded.folder),
         )
     )

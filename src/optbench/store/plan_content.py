@@ -46,6 +46,7 @@ class _Leaderboard(_Content):
 class _Provenance(_Content):
     imported: StrictStr | None = None
     findings: tuple[StrictStr, ...] = ()
+    notes: tuple[StrictStr, ...] = ()
     leaderboard: _Leaderboard | None = None
     merged: tuple[dict[str, Any], ...] = ()
 

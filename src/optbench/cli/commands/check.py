@@ -1,11 +1,14 @@
 """Check suites and report all errors at once, with file and line.
 
-Nothing is run, and neither torch nor a data set is loaded. For an unknown name the nearest valid name is shown.
+No trial runs and no data set is loaded. For an unknown name the nearest valid name is shown. Optimizer classes outside of torch are
+imported in another process; those of files and of packages that optbench does not know also take a few steps on small tensors (--static
+skips both). Notes report classes that need rules, and learning rates or schedules without the usual effect.
 
 Examples:
   optbench check digits
   optbench check suites/digits.yaml suites/smoke.yaml
   optbench check claims
+  optbench check my_suite.yaml --static
   optbench check digits --set optimizers.Adam.lr=0.01
 
 Exit codes:
@@ -15,21 +18,39 @@ Exit codes:
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
+from optbench.catalog.rate_notes import rate_notes
 from optbench.cli.options import Data, Seeds, Set, Suites
 from optbench.console import wrapped
+from optbench.errors import OptbenchError
 from optbench.plurals import counted
+from optbench.runner.class_check import ClassFindings, check_classes
 from optbench.runner.suite_check import check_suites
 
 PLACE = "Compare optimizers", 2
 
 
-def check(suites: Suites, sets: Set = None, seeds: Seeds = None, data: Data = None) -> None:
-    for loaded in check_suites(suites, tuple(sets or ()), seeds, data):
+def check(
+    suites: Suites,
+    sets: Set = None,
+    seeds: Seeds = None,
+    data: Data = None,
+    static: Annotated[bool, typer.Option("--static", help="Do not import optimizer classes.")] = False,
+) -> None:
+    checked = check_suites(suites, tuple(sets or ()), seeds, data)
+    findings = [ClassFindings() if static else check_classes(loaded) for loaded in checked]
+    if problems := [problem for found in findings for problem in found.problems]:
+        raise OptbenchError(*problems)
+    for loaded, found in zip(checked, findings, strict=True):
         rows, workloads = len(loaded.suite.optimizers), len(loaded.suite.workloads) * len(loaded.cells)
         counts = (
             counted(rows, "optimizer"),
             counted(workloads, "workload"),
             counted(len(loaded.suite.seeds), "seed"),
         )
-        found = ", ".join(counts)
-        print(wrapped(f"{loaded.path}: ok ({found})", indent=2))
+        print(wrapped(f"{loaded.path}: ok ({', '.join(counts)})", indent=2))
+        for note in [*rate_notes(loaded), *found.notes]:
+            print(wrapped(f"  note: {note}", indent=4))

@@ -1,0 +1,112 @@
+"""Check optimizer classes outside of torch by importing them and taking a few steps, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from optbench.catalog import lookup
+from optbench.catalog.optimizers import _packages as facts
+from optbench.errors import Problem
+from optbench.suite.load import Loaded
+from optbench.suite.plan import merged, representatives
+from optbench.suite.types import Optimizer, Rule
+
+SECONDS = 120  # time limit of one class, from the import on
+
+
+@dataclass(frozen=True)
+class ClassFindings:
+    """Classes that cannot be used, and notes on the others."""
+
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def check_classes(loaded: Loaded) -> ClassFindings:
+    """Return what imports and steps of the suite's classes show. Without classes outside of torch, no process is started.
+
+    Classes of measured packages are only imported: the catalog states their needs. Steps are taken with a class that gets all
+    parameters of the model.
+    """
+    jobs = list(_jobs(representatives(loaded)[0]))
+    different = list({repr(job): job for _, _, job in jobs}.values())
+    results = dict(zip(map(repr, different), _results(different), strict=True)) if jobs else {}
+    found = ClassFindings()
+    labels: dict[str, list[str]] = {}
+    for label, position, job in jobs:
+        result = results[repr(job)]
+        if result["error"]:
+            problem = loaded.problem_at(("optimizers", label, "rules", position, "use"), result["error"])
+            found.problems.append(problem)
+        for note in result["notes"]:
+            labels.setdefault(note, []).append(label)
+    found.notes.extend(f"{', '.join(dict.fromkeys(of))}: {note}" for note, of in labels.items())
+    return found
+
+
+def _jobs(loaded: Loaded) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Yield label, position of the rule and job of each class outside of torch."""
+    for label, entry in loaded.suite.optimizers.items():
+        filled = merged(loaded.suite, entry)
+        for position, rule in enumerate(entry.rules):
+            target = lookup.resolve("optimizers", rule.use, loaded.folder)
+            if target.module.partition(".")[0] not in ("torch", "optbench"):
+                yield label, position, _job(rule, filled, loaded)
+
+
+def _job(rule: Rule, entry: Optimizer, loaded: Loaded) -> dict[str, Any]:
+    is_measured = rule.use.partition(".")[0] in facts.MEASURED and not rule.use.endswith(".py")
+    return {
+        "use": rule.use,
+        "arguments": dict(rule.arguments),
+        "folder": str(loaded.folder),
+        "closure": entry.closure,
+        "create_graph": entry.create_graph,
+        "scheduled": entry.schedule is not None and entry.schedule.name != "constant",
+        "steps": not is_measured and rule.parameters == "all" and not rule.groups,
+    }
+
+
+def _results(jobs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the result of each job. A class that ends its process or does not finish gets an error; the others run in a new process."""
+    done = 0
+    while done < len(jobs):
+        for line in _lines(jobs[done:]):
+            yield line
+            done += 1
+            if line["error"] and line.get("ended"):
+                break
+
+
+def _lines(jobs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    command = [sys.executable, "-m", "optbench.verify.fake_steps"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(json.dumps(jobs))
+            process.stdin.close()
+        except BrokenPipeError:  # the reason follows: the process has ended
+            pass
+        for _ in jobs:
+            late = threading.Event()
+            timer = threading.Timer(SECONDS, lambda late=late: (late.set(), process.kill()))
+            timer.start()
+            line = process.stdout.readline()
+            timer.cancel()
+            if not line.endswith("\n"):
+                reason = (
+                    f"not finished after {SECONDS} s of importing it and taking steps"
+                    if late.is_set()
+                    else f"importing it or taking steps ended the process with exit code {process.wait()}"
+                )
+                yield {"error": reason, "notes": [], "ended": True}
+                return
+            yield json.loads(line)
+        process.kill()

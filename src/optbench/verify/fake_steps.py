@@ -1,0 +1,94 @@
+"""Import optimizer classes and take steps with them on small tensors, for `optbench check`, in a process of its own.
+
+    python -m optbench.verify.fake_steps < jobs.json
+
+Reads a JSON list of jobs and writes one line of JSON per job. A job has `use`, `arguments`, `folder`, `closure`, `create_graph`,
+`scheduled` (whether the entry has a schedule) and `steps` (whether to take steps). A result has `error` (empty if the class can be used),
+`file` and `line` of the error, and `notes`. What the classes print is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from optbench.catalog import lookup
+from optbench.errors import OptbenchError
+from optbench.verify.checks_training import schedule
+from optbench.verify.plugin import load_plugin
+from optbench.verify.toy_problem import MATRICES, CheckFailed, CheckNote, Plugin, advance, format_error
+
+_CPU = torch.device("cpu")
+_STEPS = 3
+
+
+def result_of(job: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of a job. Exceptions of the class are results."""
+    found: dict[str, Any] = {"error": "", "file": "", "line": None, "notes": []}
+    use, folder = job["use"], Path(job["folder"])
+    try:
+        if not job["steps"]:
+            lookup.load(lookup.resolve("optimizers", use, folder))
+            return found
+        plugin = load_plugin(use, job["arguments"], _CPU, folder, job["closure"], job["create_graph"])
+        found["notes"] = list(_notes(plugin, scheduled=job["scheduled"]))
+    except OptbenchError as error:
+        problem = error.problems[0]
+        message = problem.message.removeprefix("cannot be checked: ")
+        found |= {"error": message, "file": problem.file, "line": problem.line}
+    except (Exception, SystemExit) as error:
+        found["error"] = format_error(error)
+    return found
+
+
+def _notes(plugin: Plugin, *, scheduled: bool) -> Iterator[str]:
+    if plugin.sparse:
+        yield "accepts sparse gradients only, those of embeddings with `sparse: true`"
+    elif reason := _step_error(plugin):
+        if plugin.shapes != MATRICES and not _step_error(matrices := plugin.with_shapes(MATRICES)):
+            plugin = matrices
+        else:
+            yield f"a step on small tensors raises {reason}"
+            return
+    if plugin.shapes == MATRICES and not plugin.sparse:
+        yield (
+            "accepts matrices only: for a model with other parameters, use rules, as in "
+            f"`use: [{{parameters: matrices, use: {plugin.name}}}, {{parameters: rest, use: adamw, lr: 1e-3}}]`"
+        )
+    if scheduled:
+        try:
+            schedule(plugin)
+        except CheckFailed as fault:
+            yield str(fault)
+        except (CheckNote, Exception):
+            pass
+
+
+def _step_error(plugin: Plugin) -> str:
+    """Return what a few steps raise; empty if nothing."""
+    try:
+        model = plugin.toy_model()
+        advance(plugin, model, plugin.build(model), range(_STEPS))
+    except (Exception, SystemExit) as error:
+        return format_error(error)
+    return ""
+
+
+def main() -> None:
+    results = os.fdopen(os.dup(1), "w")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    torch.set_num_threads(1)
+    for job in json.load(sys.stdin):
+        print(json.dumps(result_of(job)), file=results, flush=True)
+
+
+if __name__ == "__main__":
+    main()
