@@ -30,6 +30,12 @@ def entry_names(suite: SuiteResults) -> dict[str, str]:
     }
 
 
+def entry_families(suite: SuiteResults) -> dict[str, str]:
+    """Return the family of each name of `entry_names`, empty for entries without one."""
+    names = entry_names(suite)
+    return {names[row.config_id]: row.trial.entry.family or "" for row in table_rows(Results((suite,)))}
+
+
 def cells_compared(rows: list[TableRow]) -> bool:
     """Return whether a suite compares the combinations of its axes, each with a single row."""
     workloads = Counter(row.trial.workload_name for row in rows)

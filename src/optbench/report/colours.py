@@ -2,13 +2,14 @@
 
 The first eight colours are distinguishable under protanopia, deuteranopia and tritanopia (Machado et al. 2009), the first twenty
 with normal colour vision; each has a contrast of at least 3:1 with its background (WCAG 2, graphics). In grey, marker and dashes
-distinguish entries: no two of the first 40 share both, and no two of the first 180 share colour and marker.
+distinguish entries: no two of the first 40 share both. More entries than that cannot be told apart by their look: entries of a
+family then share one, and entries without a family are grey.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 #: on white; hues in this order: blue, rust, green, purple, black, olive, pink, brown
 LIGHT = ("#4488ee", "#994400", "#00aa66", "#990099", "#000022", "#999900", "#bb77aa", "#553311")
@@ -28,6 +29,8 @@ DARK_GROUND = "#14171a"
 
 #: lengths of dashes and gaps in line widths, as for SVG's stroke-dasharray; () is a solid line
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2), (9, 2, 3, 2, 3, 2))
+#: maximum number of entries that each have a look of their own
+DISTINCT = 40
 #: circle, square, triangles, diamond, plus, cross, pentagon, star: matplotlib's names
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "*")
 #: the same as characters, for terminals and legends of text
@@ -45,8 +48,11 @@ class Style:
     dash: tuple[float, ...]
 
 
+GREY = Style("#6b737c", "#9aa3ad", MARKERS[0], SYMBOLS[0], ())
+
+
 def style(position: int) -> Style:
-    """Return the style of the entry at this position (from 0) among the suite's rows. Repeats after 360."""
+    """Return the style of the entry at this position (from 0) among the suite's rows, or of its family."""
     return Style(
         (LIGHT + MORE_LIGHT)[position % len(LIGHT + MORE_LIGHT)],
         (DARK + MORE_DARK)[position % len(DARK + MORE_DARK)],
@@ -56,10 +62,18 @@ def style(position: int) -> Style:
     )
 
 
-def styles(names: Iterable[str]) -> dict[str, Style]:
-    """Return the style of each name, by order of first occurrence.
+def styles(names: Iterable[str], families: Mapping[str, str] | None = None) -> dict[str, Style]:
+    """Return the style of each name, by order of first occurrence. More than `DISTINCT` names have the styles of their families.
 
-    Pass all names of a suite in the order of its rows (`analysis.entries.entry_names`), also where only some are drawn, so that
-    colours are the same in all figures.
+    `families`: the family of each name, empty for none. Pass all names of a suite in the order of its rows
+    (`analysis.entries.entry_names`), also where only some are drawn, so that colours are the same in all figures.
     """
-    return {name: style(place) for place, name in enumerate(dict.fromkeys(names))}
+    distinct = dict.fromkeys(names)
+    if len(distinct) <= DISTINCT:
+        return {name: style(place) for place, name in enumerate(distinct)}
+    of_name = {name: (families or {}).get(name, "") for name in distinct}
+    looks = {
+        family: replace(style(place), dash=())
+        for place, family in enumerate(dict.fromkeys(family for family in of_name.values() if family))
+    }
+    return {name: looks.get(family, GREY) for name, family in of_name.items()}

@@ -10,7 +10,7 @@ import pandas as pd
 
 from optbench.analysis.costs import costs_frame
 from optbench.analysis.curves import curves_frame
-from optbench.analysis.entries import cells_compared, entry_names
+from optbench.analysis.entries import cells_compared, entry_families, entry_names
 from optbench.analysis.finals import finals_frame
 from optbench.analysis.parts import memory_parts_frame, time_parts_frame
 from optbench.analysis.profile_curves import profile_frame
@@ -84,7 +84,7 @@ class Material:
 
     def styles_of(self, suite: str) -> Mapping[str, Style]:
         found = next(own for own in self.results.suites if own.name == suite)
-        return styles(entry_names(found).values())
+        return styles(entry_names(found).values(), entry_families(found))
 
     def entry(self, suite: str, name: str, label: str = "") -> Entry:
         """Return the entry that is shown as `name`, with the style of that labelled `label` (default: `name`).
@@ -155,7 +155,7 @@ def some(names: list[str], most: int = 4) -> str:
 def _groups(suite: SuiteResults, several_suites: bool) -> list[Group]:
     rows = table_rows(Results((suite,)))
     names = entry_names(suite)
-    looks = styles(names.values())
+    looks = styles(names.values(), entry_families(suite))
     prefix = suite.name if several_suites else ""
 
     def group(title: str, stem: str, own: list[TableRow], heading: str = "") -> Group:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from optbench.analysis.entries import entry_names
+from optbench.analysis.entries import entry_families, entry_names
 from optbench.report.cells import shows_gradients
-from optbench.report.colours import Style, styles
+from optbench.report.colours import DISTINCT, Style, styles
 from optbench.report.document import Report
 from optbench.report.page.definitions import definitions
 from optbench.report.page.drawings import Drawings
@@ -19,7 +19,8 @@ from optbench.version import __version__
 
 def page(report: Report) -> str:
     places = _legend(report.results) if report.results is not None else {}
-    looks = styles(places)
+    families = _families(report.results) if report.results is not None else {}
+    looks = styles(places, families)
     drawings = Drawings(report, places)
     sections = [
         section(content, place, report, drawings, places) for place, content in enumerate(report.sections)
@@ -41,7 +42,7 @@ def page(report: Report) -> str:
     body = el(
         "body",
         el("a", "Skip to the results", href="#main", class_="skip"),
-        _bar(looks, gradients=shows_gradients(report.table)),
+        _bar(looks, families, gradients=shows_gradients(report.table)),
         el("div", _contents(report), main, class_="layout"),
         data({"entries": _entries(looks), "arrays": drawings.arrays, "figures": drawings.contents}, "data"),
         _script(),
@@ -53,6 +54,12 @@ def _legend(results: Results) -> dict[str, int]:
     """Return the position of each name of all suites, by order of first occurrence."""
     names = (clean(name) for suite in results.suites for name in entry_names(suite).values())
     return {name: place for place, name in enumerate(dict.fromkeys(names))}
+
+
+def _families(results: Results) -> dict[str, str]:
+    """Return the family of each name in the legend, empty for none."""
+    found = [item for suite in results.suites for item in entry_families(suite).items()]
+    return {clean(name): clean(family) for name, family in reversed(found)}
 
 
 def _about(report: Report) -> list[Html]:
@@ -92,8 +99,8 @@ def _entries(looks: dict[str, Style]) -> list[dict[str, object]]:
     ]
 
 
-def _bar(looks: dict[str, Style], *, gradients: bool) -> Html:
-    """Return the toolbar at the top: legend, unit of the time axis, and theme.
+def _bar(looks: dict[str, Style], families: dict[str, str], *, gradients: bool) -> Html:
+    """Return the toolbar at the top: legend, unit of the time axis, and theme. A legend of many entries is closed, with a search box.
 
     `gradients`: whether a figure has an axis of gradient evaluations.
     """
@@ -116,11 +123,52 @@ def _bar(looks: dict[str, Style], *, gradients: bool) -> Html:
     ]
     theme = el("button", "Theme", type="button", class_="theme", id="theme")
     shown = el("button", "Show all", type="button", id="all", class_="quiet-button", hidden=True)
-    legend_ = el("div", *chips, class_="chips", role="group", aria_label="Optimizers shown")
+    if len(chips) <= DISTINCT:
+        legend_ = el("div", *chips, class_="chips", role="group", aria_label="Optimizers shown")
+    else:
+        legend_ = _long_legend(chips, [families.get(entry, "") for entry in looks])
     along = el("div", *units, class_="segments", role="group", aria_label="Time axis of all figures")
     label = el("span", "Time in", class_="label", aria_hidden="true")
     tools = el("div", shown, label, along, theme, class_="switches")
     return el("header", legend_ if chips else el("span"), tools, class_="bar js")
+
+
+def _long_legend(chips: list[Html], families: list[str]) -> Html:
+    """Return a legend that opens on demand: a search box, and the entries of each family below a button for all of them."""
+    groups = []
+    for family in dict.fromkeys(families):
+        places = [place for place, of_entry in enumerate(families) if of_entry == family]
+        key = el("span", class_="key", data_key=places[0], aria_hidden="true")
+        button = el(
+            "button",
+            key,
+            name(family or "without a family"),
+            el("span", f" {len(places)}", class_="quiet"),
+            type="button",
+            class_="chip family",
+            aria_pressed="true",
+            data_family=",".join(map(str, places)),
+        )
+        inside = el("div", *(chips[place] for place in places), class_="chips")
+        groups.append(el("div", button, inside, class_="group"))
+    box = el(
+        "input",
+        type="search",
+        class_="filter",
+        id="find",
+        placeholder="Find optimizers",
+        aria_label="Find optimizers in the legend. Enter shows only those.",
+    )
+    hint = el("span", "Enter shows only those found", class_="label")
+    looks_like = (
+        "Entries of a family share colour and marker"
+        if any(families)
+        else "All entries have the same colour: point at one to see it"
+    )
+    title = el("summary", f"{len(chips)} optimizers")
+    head = el("div", box, hint, el("span", looks_like, class_="label"), class_="find")
+    panel = el("div", head, *groups, class_="groups", role="group", aria_label="Optimizers shown")
+    return el("details", title, panel, class_="legend")
 
 
 def _contents(report: Report) -> Html:

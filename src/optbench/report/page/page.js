@@ -4,10 +4,13 @@ for (const element of document.querySelectorAll("[data-swatch]")) element.append
 
 // ---- the legend
 const chips = [...document.querySelectorAll("[data-toggle]")], all = document.getElementById("all");
+const groups = [...document.querySelectorAll("[data-family]")].map((button) => ({ button, entries: button.dataset.family.split(",").map(Number) }));
+const many = groups.length > 0;
 function setHidden(hidden) {
   state.hidden = hidden;
   state.keepZoom = true;
   chips.forEach((chip) => chip.setAttribute("aria-pressed", !hidden.has(+chip.dataset.toggle)));
+  groups.forEach(({ button, entries }) => button.setAttribute("aria-pressed", entries.some((o) => !hidden.has(o))));
   for (const row of document.querySelectorAll("tr[data-o]")) row.classList.toggle("off", hidden.has(+row.dataset.o));
   document.querySelectorAll(".table").forEach((table) => table.refilter?.());
   all.hidden = !hidden.size;
@@ -15,17 +18,44 @@ function setHidden(hidden) {
 }
 function setFocus(o) {
   state.focus = o;
-  if (chips.length > 4) return requestAnimationFrame(() => { state.keepZoom = true; changed(); });  // bands come and go
+  if (chips.length > 4 && !many) return requestAnimationFrame(() => { state.keepZoom = true; changed(); });  // bands come and go
   for (const element of document.querySelectorAll(".plot [data-o]")) element.classList.toggle("dim", o !== null && +element.dataset.o !== o);
 }
 for (const chip of chips) {
   const o = +chip.dataset.toggle;
   chip.title = "Click: hide or show everywhere. Double click: show it alone.";
   chip.addEventListener("click", () => { const hidden = new Set(state.hidden); hidden.delete(o) || hidden.add(o); setHidden(hidden); });
-  chip.addEventListener("dblclick", () => setHidden(new Set(chips.map((each) => +each.dataset.toggle).filter((each) => each !== o))));
+  chip.addEventListener("dblclick", () => showAlone([o]));
   chip.addEventListener("pointerenter", () => setFocus(o));
   chip.addEventListener("pointerleave", () => setFocus(null));
 }
+function showAlone(entries) {
+  const shown = new Set(entries);
+  setHidden(new Set(chips.map((each) => +each.dataset.toggle).filter((each) => !shown.has(each))));
+}
+for (const { button, entries } of groups) {
+  button.title = "Click: hide or show the family. Double click: show it alone.";
+  button.addEventListener("click", () => {
+    const hidden = new Set(state.hidden), off = entries.some((o) => !hidden.has(o));
+    entries.forEach((o) => (off ? hidden.add(o) : hidden.delete(o)));
+    setHidden(hidden);
+  });
+  button.addEventListener("dblclick", () => showAlone(entries));
+}
+const find = document.getElementById("find");
+function found() {
+  const words = find.value.trim().toLowerCase();
+  return chips.filter((chip) => chip.textContent.toLowerCase().includes(words));
+}
+find?.addEventListener("input", () => {
+  const kept = new Set(found());
+  chips.forEach((chip) => { chip.hidden = !kept.has(chip); });
+  groups.forEach(({ button }) => { button.parentElement.hidden = ![...button.parentElement.querySelectorAll("[data-toggle]")].some((chip) => !chip.hidden); });
+});
+find?.addEventListener("keydown", (event) => {
+  const kept = found();
+  if (event.key === "Enter" && kept.length) showAlone(kept.map((chip) => +chip.dataset.toggle));
+});
 all?.addEventListener("click", () => { setHidden(new Set()); chips[0]?.focus(); });
 
 // ---- the axis of time
