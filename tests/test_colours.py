@@ -92,3 +92,13 @@ def test_the_order_of_rows_decides_and_names_count_once():
     assert list(found) == ["SGD", "Adam", "Lion"]
     assert found["Adam"] == styles(["SGD", "Adam"])["Adam"]
     assert len(MARKERS) == len(SYMBOLS) == len(set(SYMBOLS))
+
+
+def test_more_entries_than_looks_share_those_of_their_family():
+    names = [f"entry {n}" for n in range(41)]
+    families = {name: ("adaptive", "sign", "")[n % 3] for n, name in enumerate(names)}
+    found = styles(names, families)
+    assert len({found[name] for name in names if families[name] == "adaptive"}) == 1
+    assert len(set(found.values())) == 3
+    assert len(set(styles(names).values())) == 1
+    assert len(set(styles(names[:40], families).values())) == 40

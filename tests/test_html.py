@@ -357,3 +357,22 @@ def test_a_report_without_results_is_a_page_of_its_tables(tmp_path):
     )
     assert document.open == []
     assert "seeds" in document.words()
+
+
+def test_a_legend_of_many_entries_opens_on_demand_by_family(tmp_path: Path) -> None:
+    labels = [f"Opt{n}" for n in range(41)]
+    families = {"adaptive": {}, "sign <steps>": {}}
+    optimizers = {
+        label: {"use": "torch.optim.SGD", "family": list(families)[n % 2]} for n, label in enumerate(labels)
+    }
+    events = {(label, seed): reaching(3 + seed) for label in labels for seed in range(2)}
+    write(tmp_path, a_suite((), 2, optimizers=optimizers, families=families), events)
+    page = render(read([tmp_path]), "html")
+    assert "<summary>41 optimizers</summary>" in page
+    assert page.count("data-family=") == 2
+    assert page.count('data-toggle="') == 41
+    assert 'id="find"' in page
+    assert "sign &lt;steps&gt;" in page
+    few = a_suite(labels[:40], 1)
+    write(tmp_path / "few", few, {(label, 0): reaching(3) for label in labels[:40]})
+    assert 'id="find"' not in render(read([tmp_path / "few"]), "html")

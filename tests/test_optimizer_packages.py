@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tomllib
 from pathlib import Path
 
+import platformdirs
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -114,3 +116,34 @@ def test_the_extra_installs_all_packages_of_the_zoo() -> None:
     }
     assert len(used) > 10
     assert {distributions.get(module, module) for module in used} <= installed
+
+
+def test_what_was_read_before_is_read_again_only_after_a_change(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPTBENCH_CACHE", raising=False)
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda _: str(tmp_path / "cache"))
+    scan, scans = optimizer_packages._scan, []
+    monkeypatch.setattr(optimizer_packages, "_scan", lambda: (scans.append(1), scan())[1])
+
+    def listed() -> tuple[list[str], int]:
+        scans.clear()
+        optimizer_packages._exports.cache_clear()
+        return [one.use for one in optimizer_packages.offered() if one.package == package], len(scans)
+
+    names, first = listed()
+    assert first == 1
+    assert listed() == (names, 0)
+    classes = tmp_path / package / "classes.py"
+    classes.write_text(OPTIMIZERS + "\nclass Newer(Optimizer):\n    pass\n")
+    os.utime(classes, ns=(1, 1))
+    assert listed() == (sorted([*names, f"{package}.Newer"]), 1)
+    (file,) = (tmp_path / "cache/optimizers").iterdir()
+    for damage in (b"", b"[]", b'{"key": 1}', file.read_bytes()[:-9]):
+        file.write_bytes(damage)
+        assert listed()[1] == 1
+    assert listed()[1] == 0
+    (tmp_path / f"{package}-1.5.dist-info").rename(tmp_path / f"{package}-1.6.dist-info")
+    assert listed()[1] == 1
+    monkeypatch.setenv("OPTBENCH_CACHE", "off")
+    assert listed()[1] == 1

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+import json
+import os
 import re
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import astuple, dataclass
 from functools import cache
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
+from typing import Any
 
 from optbench.catalog import sources
 from optbench.catalog.optimizers import _packages as facts
 from optbench.catalog.sources import Definition
+from optbench.version import __version__
 
 #: submodules in which packages have their optimizers
 _SUBMODULES = ("optim", "optimizers", "optimizer")
@@ -24,6 +31,9 @@ _PAPER = re.compile(r"arxiv\.org/|openreview\.net|proceedings\.|papers\.nips|jml
 #: names of classes that only exist to be subclassed, if they are subclassed
 _BASE_NAME = re.compile(r"^Base[A-Z]|^Core[A-Z]|Base$|Optimi[sz]er$")
 
+#: files whose exports were read, for the cache
+_READ: set[Path] = set()
+
 
 @dataclass(frozen=True)
 class Offered:
@@ -31,34 +41,33 @@ class Offered:
 
     use: str
     """Import path, as a suite has it."""
-    definition: Definition
     package: str
     version: str
-
-    @property
-    def summary(self) -> str:
-        """First sentence of the class's docstring, if it has one."""
-        text = ast.get_docstring(self.definition.node) or ""
-        first = " ".join(text.split("\n\n", 1)[0].split())
-        return "" if first.startswith(("Argument", "Args", "Param")) else re.split(r"(?<=\.) ", first)[0]
-
-    @property
-    def link(self) -> str:
-        """First link to a paper in the docstring of the class, or above it if the file has no other class; else another link."""
-        file, node = self.definition.file, self.definition.node
-        docstring = ast.get_docstring(node) or ""
-        is_only = sum(isinstance(one, ast.ClassDef) for one in sources.parse(file).body) == 1
-        above = (
-            file.read_text(encoding="utf-8", errors="replace").splitlines()[: node.lineno] if is_only else []
-        )
-        links = [link.rstrip(".,;:)]") for link in _LINK.findall("\n".join([docstring, *above]))]
-        others = [link for link in links if "pytorch.org" not in link and link in docstring]
-        return next(iter([*(link for link in links if _PAPER.search(link)), *others]), "")
+    summary: str = ""
+    """First sentence of the class's docstring, if it has one."""
+    link: str = ""
+    """First link to a paper in the docstring of the class, or above it if the file has no other class; else another link."""
 
 
 def offered() -> list[Offered]:
-    """Return the optimizer classes of all installed packages, by package and name; aliases and base classes are left out."""
-    found: dict[tuple[Path, str], Offered] = {}
+    """Return the optimizer classes of all installed packages, by package and name; aliases and base classes are left out.
+
+    Reading the source of many packages takes seconds, so the result is stored in the user's cache folder. It is used while the same
+    packages are installed and no file changed that was read (`OPTBENCH_CACHE=off`: not at all).
+    """
+    place = _place()
+    if place is None:
+        return _scan()
+    key = [__version__, *sys.version_info[:2], *_installed()]
+    if (known := _load(place, key)) is not None:
+        return known
+    found = _scan()
+    _save(place, key, found)
+    return found
+
+
+def _scan() -> list[Offered]:
+    found: dict[tuple[Path, str], tuple[Offered, Definition]] = {}
     for distribution in distributions():
         for module in _modules(distribution):
             is_found = False
@@ -71,14 +80,84 @@ def offered() -> list[Offered]:
                 is_found = True
                 key, use = (definition.file, definition.node.name), f"{module}.{name}"
                 is_alias = key in found and name != definition.node.name
-                if key not in found or (found[key].use.rpartition(".")[0] == module and not is_alias):
+                if key not in found or (found[key][0].use.rpartition(".")[0] == module and not is_alias):
                     package = distribution.metadata["Name"]
-                    found[key] = Offered(use, definition, package, distribution.version)
+                    texts = _summary(definition), _link(definition)
+                    found[key] = Offered(use, package, distribution.version, *texts), definition
             if is_found:
                 break  # its submodules offer the same
-    subclassed = {(base.file, base.node.name) for one in found.values() for base in bases(one.definition)}
-    shown = [one for key, one in found.items() if not _is_base(one, is_subclassed=key in subclassed)]
+    subclassed = {(base.file, base.node.name) for _, one in found.values() for base in bases(one)}
+    shown = [
+        one
+        for key, (one, definition) in found.items()
+        if not _is_base(one, definition, is_subclassed=key in subclassed)
+    ]
     return sorted(shown, key=lambda one: (one.use.lower().split("."), one.use))
+
+
+def _summary(definition: Definition) -> str:
+    text = ast.get_docstring(definition.node) or ""
+    first = " ".join(text.split("\n\n", 1)[0].split())
+    return "" if first.startswith(("Argument", "Args", "Param")) else re.split(r"(?<=\.) ", first)[0]
+
+
+def _link(definition: Definition) -> str:
+    file, node = definition.file, definition.node
+    docstring = ast.get_docstring(node) or ""
+    is_only = sum(isinstance(one, ast.ClassDef) for one in sources.parse(file).body) == 1
+    above = file.read_text(encoding="utf-8", errors="replace").splitlines()[: node.lineno] if is_only else []
+    links = [link.rstrip(".,;:)]") for link in _LINK.findall("\n".join([docstring, *above]))]
+    others = [link for link in links if "pytorch.org" not in link and link in docstring]
+    return next(iter([*(link for link in links if _PAPER.search(link)), *others]), "")
+
+
+def _place() -> Path | None:
+    """Return the cache file of this environment; None if caches are disabled."""
+    if os.environ.get("OPTBENCH_CACHE", "").lower() in ("off", "0", "no"):
+        return None
+    import platformdirs
+
+    environment = hashlib.sha256("\n".join([sys.prefix, *sys.path]).encode()).hexdigest()[:16]
+    return Path(platformdirs.user_cache_dir("optbench")) / "optimizers" / f"{environment}.json"
+
+
+def _installed() -> list[Any]:
+    """Return the metadata folder of each installed package with its modification time, which installing and removing changes."""
+    found: list[Any] = []
+    for folder in dict.fromkeys(sys.path):
+        with suppress(OSError), os.scandir(folder or ".") as entries:
+            found += sorted(
+                [entry.path, entry.stat().st_mtime_ns]
+                for entry in entries
+                if entry.name.endswith((".dist-info", ".egg-info"))
+            )
+    return found
+
+
+def _load(place: Path, key: list[Any]) -> list[Offered] | None:
+    """Return the stored classes; None if they are missing, damaged, or of other packages or sources."""
+    try:
+        content = json.loads(place.read_bytes())
+        if content["key"] != key or any(
+            sources.changed(Path(file)) != time for file, time in content["files"].items()
+        ):
+            return None
+        return [Offered(*map(str, one)) for one in content["classes"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _save(place: Path, key: list[Any], found: list[Offered]) -> None:
+    files = {str(file): sources.changed(file) for file in _READ}
+    text = json.dumps({"key": key, "files": files, "classes": [astuple(one) for one in found]})
+    aside = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    with suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            aside.write_text(text, encoding="utf-8")
+            os.replace(aside, place)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 def named(name: str) -> list[str]:
@@ -86,10 +165,8 @@ def named(name: str) -> list[str]:
     return [one.use for one in offered() if one.use.rpartition(".")[2].lower() == name.lower()]
 
 
-def _is_base(one: Offered, *, is_subclassed: bool) -> bool:
-    return one.use in facts.BASE_CLASSES or (
-        is_subclassed and bool(_BASE_NAME.search(one.definition.node.name))
-    )
+def _is_base(one: Offered, definition: Definition, *, is_subclassed: bool) -> bool:
+    return one.use in facts.BASE_CLASSES or (is_subclassed and bool(_BASE_NAME.search(definition.node.name)))
 
 
 def _modules(distribution: Distribution) -> list[str]:
@@ -127,6 +204,7 @@ def _exports(module: str) -> dict[str, Definition | str]:
     names: dict[str, Definition | str] = {}
     if (file := _file(module)) is None:
         return names
+    _READ.add(file)
     for node in sources.statements(sources.parse(file)):
         if isinstance(node, ast.ClassDef):
             names[node.name] = Definition(node, module, file)
