@@ -96,7 +96,7 @@ def _lines(jobs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             pass
         for _ in jobs:
             late = threading.Event()
-            timer = threading.Timer(SECONDS, lambda late=late: (late.set(), process.kill()))
+            timer = threading.Timer(SECONDS, _give_up, (process, late))
             timer.start()
             line = process.stdout.readline()
             timer.cancel()
@@ -110,3 +110,8 @@ def _lines(jobs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
                 return
             yield json.loads(line)
         process.kill()
+
+
+def _give_up(process: subprocess.Popen[str], late: threading.Event) -> None:
+    late.set()
+    process.kill()
