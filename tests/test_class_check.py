@@ -62,20 +62,25 @@ WORKING = {
     "prints.py": "print('loaded!')\n" + optimizer("Prints"),
     "matrices.py": HEAD + "class Matrices(torch.optim.Muon):\n    pass\n",
 }
+SUBCLASS = "import torch\nclass {}(torch.optim.SGD): pass\n"
 NO_OPTIMIZER = "class NoOptimizer:\n    def __init__(self, params, lr=0.1):\n        pass\n"
 NO_PARAMETERS = optimizer("Wrong", "lr=1e-3").replace("__init__(params", "__init__([]")
 BROKEN = {
     "raises.py": (
-        "raise RuntimeError('needs a GPU')\nclass Raises: pass\n",
+        "raise RuntimeError('needs a GPU')\n" + SUBCLASS.format("Raises"),
         "Raises",
-        "fails when imported: RuntimeError: needs a GPU",
+        "raises.py, line 1: fails when imported: RuntimeError: needs a GPU",
     ),
     "exits.py": (
-        "import sys\nsys.exit('bye')\nclass Exits: pass\n",
+        "import sys\nsys.exit('bye')\n" + SUBCLASS.format("Exits"),
         "Exits",
         "fails when imported: SystemExit: bye",
     ),
-    "dies.py": ("import os\nos._exit(3)\nclass Dies: pass\n", "Dies", "ended the process with exit code 3"),
+    "dies.py": (
+        "import os\nos._exit(3)\n" + SUBCLASS.format("Dies"),
+        "Dies",
+        "ended the process with exit code 3",
+    ),
     "no_class.py": (
         "class NoOptimizer:\n    def __init__(self, params, lr=0.1):\n        pass\n",
         "NoOptimizer",
@@ -146,7 +151,7 @@ def test_a_class_that_does_not_finish_ends_the_check_of_this_class_only(folder: 
         "import signal, time\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])\ntime.sleep(600)\n"
     )
     with (folder / "hangs.py").open("a") as file:
-        file.write("class Hangs: pass\n")
+        file.write(SUBCLASS.format("Hangs"))
     path = suite(folder, {"Hangs": {"use": "hangs.py:Hangs"}, "Plain": entries()["Plain"]})
     done = optbench("check", path, cwd=folder)
     assert done.returncode == 2

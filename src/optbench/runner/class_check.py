@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from optbench.catalog import lookup
@@ -42,8 +43,9 @@ def check_classes(loaded: Loaded) -> ClassFindings:
     for label, position, job in jobs:
         result = results[repr(job)]
         if result["error"]:
-            problem = loaded.problem_at(("optimizers", label, "rules", position, "use"), result["error"])
-            found.problems.append(problem)
+            where = Path(result["file"]).name + (f", line {result['line']}" if result["line"] else "")
+            message = f"{where}: {result['error']}" if result["file"] else result["error"]
+            found.problems.append(loaded.problem_at(("optimizers", label, "rules", position, "use"), message))
         for note in result["notes"]:
             labels.setdefault(note, []).append(label)
     found.notes.extend(f"{', '.join(dict.fromkeys(of))}: {note}" for note, of in labels.items())
@@ -106,7 +108,7 @@ def _lines(jobs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
                     if late.is_set()
                     else f"importing it or taking steps ended the process with exit code {process.wait()}"
                 )
-                yield {"error": reason, "notes": [], "ended": True}
+                yield {"error": reason, "file": "", "line": None, "notes": [], "ended": True}
                 return
             yield json.loads(line)
         process.kill()
