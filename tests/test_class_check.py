@@ -82,7 +82,7 @@ BROKEN = {
         "ended the process with exit code 3",
     ),
     "no_class.py": (
-        "class NoOptimizer:\n    def __init__(self, params, lr=0.1):\n        pass\n",
+        NO_OPTIMIZER,
         "NoOptimizer",
         "expected a torch.optim.Optimizer",
     ),
