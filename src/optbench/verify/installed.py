@@ -80,7 +80,10 @@ def _in_process(one: Offered, device: torch.device) -> Checked:
 
 
 def _context(device: torch.device) -> Any:
-    """Return the context of a server that has loaded torch. A fork of this process would inherit its threads and torch's state."""
+    """Return the context of a server that has loaded torch and trained nothing.
+
+    In a fork of this process, autograd would refuse to run if it has started threads here, as for a memory estimate.
+    """
     is_forked = device.type == "cpu" and "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if is_forked else "spawn")
     context.set_forkserver_preload([__name__])
