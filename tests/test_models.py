@@ -175,6 +175,19 @@ def test_torchvision_resnet50_is_the_published_one() -> None:
     assert parameters(build("torchvision.models.resnet50", (3, 64, 64), 1000)) == 25_557_032
 
 
+def test_a_small_torchvision_transformer_has_the_parameters_of_its_paper() -> None:
+    """ViT-S/16 of Touvron et al. 2021 (2012.12877, DeiT-S): 22 million."""
+    sizes = {"patch_size": 16, "num_layers": 12, "num_heads": 6, "hidden_dim": 384, "mlp_dim": 1536}
+    model = build("torchvision.models.VisionTransformer", (3, 224, 224), 1000, **sizes)
+    assert parameters(model) == 22_050_664
+
+
+def test_a_model_that_the_images_do_not_fit_is_explained() -> None:
+    message = r"vit_b_32, for data of shape \(3, 60, 60\): Input shape indivisible by patch size!"
+    with pytest.raises(OptbenchError, match=message):
+        build("torchvision.models.vit_b_32", (3, 60, 60))
+
+
 def test_a_torchvision_transformer_gets_the_image_size() -> None:
     assert build("torchvision.models.vit_b_32", (3, 64, 64), 4)(torch.rand(1, 3, 64, 64)).shape == (1, 4)
 

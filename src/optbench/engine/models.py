@@ -45,8 +45,8 @@ def build_model(
         )
     try:
         model = factory(**arguments)
-    except (TypeError, ValueError) as error:
-        raise OptbenchError(f"model {component.name}: {error}") from error
+    except (TypeError, ValueError, AssertionError) as error:
+        raise OptbenchError(f"model {component.name}, for data of shape {info.shape}: {error}") from error
     if not isinstance(model, nn.Module):
         raise OptbenchError(
             f"model {component.name}: expected a torch.nn.Module; found a {type(model).__name__}"
