@@ -150,6 +150,7 @@ def test_torch_is_not_imported_at_module_level(path: Path) -> None:
         ["list", "models"],
         ["list", "optimizers"],
         ["check", "digits"],
+        ["check", "test_functions", "time_series"],
         ["plan", "digits"],
         ["schema"],
         ["run", "smoke", "--only", "Adam", "--seeds", "1", "--set", "workload.budget.epochs=1"],

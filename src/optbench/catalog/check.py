@@ -18,6 +18,7 @@ from optbench.catalog.check_workload import (
     size_findings,
     task_findings,
 )
+from optbench.catalog.model_builds import ModelBuilds
 from optbench.catalog.task_defaults import complete
 from optbench.catalog.types import DataInfo
 from optbench.errors import Problem, nearest
@@ -48,16 +49,21 @@ def examine(
 def problems(loaded: Loaded, data_root: Path, *, build_models: bool = False) -> list[Problem]:
     """Return all problems in the order of the file; empty if the suite can run.
 
-    Data sets are described, not read. Models are built (without memory, on torch's meta device) only if their source is not
-    sufficient, or all of them with `build_models`, which imports torch.
+    Data sets are described, not read. Models are built (without memory, in a process with torch) only if their source is not
+    sufficient, or all of them with `build_models`.
     """
-    found = [p for cell in loaded.cells for p in _problems(cell.loaded, data_root, build_models=build_models)]
+    with ModelBuilds() as builds:
+        found = [
+            problem
+            for cell in loaded.cells
+            for problem in _problems(cell.loaded, data_root, builds, build_models=build_models)
+        ]
     found += [loaded.problem_at(path, message) for path, message in statement_findings(loaded)]
     return load.sorted_by_line(list(dict.fromkeys(found)))
 
 
-def _problems(loaded: Loaded, data_root: Path, *, build_models: bool) -> list[Problem]:
-    """Yield the problems of one combination of the suite's axes."""
+def _problems(loaded: Loaded, data_root: Path, builds: ModelBuilds, *, build_models: bool) -> list[Problem]:
+    """Return the problems of one combination of the suite's axes."""
     written, variants = loaded.suite, representatives(loaded)
     loaded = variants[0]
     suite, folder = loaded.suite, loaded.folder
@@ -67,7 +73,9 @@ def _problems(loaded: Loaded, data_root: Path, *, build_models: bool) -> list[Pr
         path: TypedPath = ("workloads", name)
         wrong, infos[name] = data_findings(workload.data, folder, data_root, (*path, "data"))
         found += wrong
-        found += model_findings(workload.model, folder, (*path, "model"), infos[name], build=build_models)
+        found += model_findings(
+            workload.model, folder, (*path, "model"), infos[name], builds, build=build_models
+        )
         found += component_findings("losses", workload.loss, folder, (*path, "loss"))
         if workload.init is not None:
             found += component_findings("initialisations", workload.init, folder, (*path, "init"))

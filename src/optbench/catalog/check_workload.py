@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from optbench.catalog import lookup, sources
 from optbench.catalog.arguments import Finding, TypedPath
 from optbench.catalog.check_component import component_findings, said
 from optbench.catalog.data_sets import describe_data, is_stream, task_of
 from optbench.catalog.metric_contract import facts_of, metric_problems, stated_facts
+from optbench.catalog.model_builds import ModelBuilds
 from optbench.catalog.model_facts import NAMES, TABLE_SIZES, model_facts
 from optbench.catalog.own_task import load_own_task, own_task_facts
 from optbench.catalog.sharding import IMPLEMENTATIONS, why_not_sharded
 from optbench.catalog.signatures import signature
-from optbench.catalog.task_types import task_module
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError
 from optbench.suite.metric_facts import MetricFacts
@@ -45,15 +44,22 @@ def data_findings(
 
 
 def model_findings(
-    model: Component, folder: Path, path: TypedPath, info: DataInfo | None, *, build: bool
+    model: Component,
+    folder: Path,
+    path: TypedPath,
+    info: DataInfo | None,
+    builds: ModelBuilds,
+    *,
+    build: bool = False,
 ) -> list[Finding]:
-    """Return unknown names and arguments. Builds the model on torch's meta device with `build`, or if its source is not enough."""
+    """Return unknown names and arguments. Builds the model without memory with `build`, or if its source is not enough."""
     found = list(component_findings("models", model, folder, path))
     if found or info is None:
         return found
     if model.name.startswith("torchvision.models.") and len(info.shape) != 3:
         return [((*path, "name"), f"'{model.name}' requires images; found data of shape {info.shape}")]
-    read = signature(lookup.resolve("models", model.name, folder))
+    target = lookup.resolve("models", model.name, folder)
+    read = signature(target)
     unseen = read.accepts_any and not set(model.arguments) <= set(read.names)
     required = [p.name for p in read.parameters if p.required and p.name not in model.arguments]
     missing = [name for name in required if name in NAMES and name not in model_facts(info)]
@@ -63,8 +69,9 @@ def model_findings(
     found = list(_too_small(model, info, path))
     if found:
         return found
-    other = info.task != "classification"
-    if (build or unseen or other or len(info.shape) == 1) and (message := _build_error(model, folder, info)):
+    of_vectors = len(info.shape) == 1 and not _takes_any_shape(target)
+    unsure = unseen or of_vectors or info.task != "classification"
+    if (build or unsure) and (message := builds.error(model, folder, info)):
         found.append(((*path, "name"), message))
     return found
 
@@ -77,6 +84,11 @@ def _too_small(model: Component, info: DataInfo, path: TypedPath) -> Iterator[Fi
         if isinstance(written, int) and name in known and written < known[name]:
             message = f"expected at least {known[name]}, as in the data; found {written}"
             yield (*path, "arguments", name), message
+
+
+def _takes_any_shape(model: lookup.Target) -> bool:
+    """Return whether the file of a model states `ANY_SHAPE = True`: it is built for images and for vectors."""
+    return model.file is not None and sources.constants(model.file).get("ANY_SHAPE") is True
 
 
 def metric_findings(
@@ -273,54 +285,3 @@ def _out_of_range(target: Target, low: float | None, high: float | None) -> str:
     if high == 1 and 1 < target.value <= 100:
         return f"{what}; {target.metric} is a fraction: did you mean {target.value / 100:g}?"
     return what
-
-
-def _build_error(model: Component, folder: Path, info: DataInfo) -> str:
-    """Build the model without memory and return the error message, "" if none. Imports torch."""
-    import torch
-
-    try:
-        target = lookup.resolve("models", model.name, folder)
-        item = lookup.load(target)
-        names = signature(target).names
-        facts = model_facts(info)
-        given = {key: value for key, value in facts.items() if key in names}
-        arguments = {key: value for key, value in model.arguments.items() if key != "weights"}  # no downloads
-        with torch.device("meta"):
-            built = getattr(item, "build", item)(**{**given, **arguments})
-            if info.task not in ("classification", "custom"):
-                return _outputs_problem(built, info)
-    except OptbenchError as error:
-        return "; ".join(said(problem) for problem in error.problems)
-    except Exception as error:  # a model in somebody's own file may raise anything
-        return f"building '{model.name}' failed: {error or type(error).__name__}"
-    return ""
-
-
-def _outputs_problem(model: Any, info: DataInfo) -> str:
-    """Run the model on an example without data and return what is wrong with its outputs; "" if that cannot be found out."""
-    task = task_module(info.task)
-    inputs, _ = task.example(info, 2, _Meta())
-    try:
-        outputs = model(**inputs) if isinstance(inputs, dict) else model(inputs)
-    except (TypeError, ValueError) as error:
-        return f"'{model.__class__.__name__}' does not accept the inputs of the task {info.task}: {error}"
-    except (RuntimeError, NotImplementedError):
-        return ""  # operations that need values: the run checks them
-    if getattr(outputs, "loss", None) is not None:
-        return ""
-    return task.outputs_problem(getattr(outputs, "logits", outputs), 2, info)
-
-
-class _Meta:
-    """Example tensors on torch's meta device, the current default."""
-
-    def numbers(self, *size: int) -> Any:
-        import torch
-
-        return torch.zeros(size)
-
-    def integers(self, high: int, *size: int) -> Any:
-        import torch
-
-        return torch.zeros(size, dtype=torch.int64)

@@ -11,6 +11,7 @@ from optbench.catalog.check_component import component_findings
 from optbench.catalog.check_optimizer import optimizer_findings
 from optbench.catalog.check_workload import data_findings, model_findings
 from optbench.catalog.data_sets import task_of
+from optbench.catalog.model_builds import ModelBuilds
 from optbench.catalog.starter import entry
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError, nearest
@@ -63,7 +64,8 @@ def dataset(
     if info is not None and task and info.task != task:
         raise OptbenchError(f"expected data of task {task}; '{made.name}' is of task {info.task}")
     if info is not None:
-        found += model_findings(model, folder, (), info, build=True)
+        with ModelBuilds() as builds:
+            found += model_findings(model, folder, (), info, builds, build=True)
     if found or info is None:
         raise OptbenchError(*(message for _, message in found))
     return made, info

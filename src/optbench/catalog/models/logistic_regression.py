@@ -9,6 +9,9 @@ from torch import nn
 #: many of them are trained as one program, several times as fast
 STACKABLE = True
 
+#: built for images and for vectors, so that a check need not try it
+ANY_SHAPE = True
+
 
 def build(shape: tuple[int, ...], classes: int) -> nn.Module:
     """Input (batch, *shape), output (batch, classes). 7,850 parameters for (1, 28, 28) and 10 classes.

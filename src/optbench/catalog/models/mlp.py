@@ -14,6 +14,11 @@ TASKS = ("classification", "regression")
 #: many of them are trained as one program, several times as fast
 STACKABLE = True
 
+#: built for images and for vectors, so that a check need not try it
+ANY_SHAPE = True
+
+RANGES = {"hidden": (1, None)}
+
 _ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh, "silu": nn.SiLU}
 
 

@@ -203,6 +203,8 @@ def _of_suite(options: Options) -> list[Job]:
 
 
 def _refuse_problems(loaded: Loaded, root: Path, *, data_needed: bool) -> None:
+    import torch  # noqa: F401  the forecast needs it: models are then built in this process
+
     found = problems(loaded, root)
     of_data = [problem for problem in found if ".data" in problem.where]
     if not data_needed:
