@@ -39,6 +39,7 @@ TOPICS: dict[str, Callable[[int], Iterator[Figure]]] = {
     "plan": commands.planning,
     "report": commands.reports,
     "scale": scale.scale,
+    "ray": sweeps.on_ray,
 }
 
 

@@ -1,6 +1,7 @@
 """A cluster of 2,000 slots without processes: what the driver uses to plan, dispatch, store and show 100,000 trials.
 
-`python -m benchmarks.scale FOLDER SECONDS` is the driver; the topic starts it in a terminal of its own.
+`python -m benchmarks.scale FOLDER` stores most of the trials, `python -m benchmarks.scale FOLDER SECONDS` is the driver; the topic
+starts each as a process of its own, the driver in a terminal.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import random
 import resource
 import subprocess
 import sys
@@ -24,9 +26,16 @@ from typing import Any
 import yaml
 
 from benchmarks.running import ROOT, Figure
+from optbench.cli.commands.run import TerminalObserver
 from optbench.errors import OptbenchError
 from optbench.events import Evaluated, Event, Finished, Started
 from optbench.executor.api import Ended, Message, Slot, StopRequest, Unit
+from optbench.report import save
+from optbench.runner import suite_run
+from optbench.runner.job import create_job
+from optbench.runner.options import RunOptions
+from optbench.runner.suite_check import check_suites
+from optbench.suite.load import Loaded
 from optbench.suite.types import Trial
 
 SLOTS = 2_000
@@ -38,26 +47,39 @@ _STORED = 0.9  # of the trials before the run, so that the store is as large as 
 
 ENVIRONMENT: dict[str, Any] = {
     "optbench": "0.1.0",
+    "code": "b28c3bee62d0",
+    "python": "3.11.7",
     "torch": "2.14.1",
+    "torchvision": "0.29.1",
+    "numpy": "2.4.6",
+    "platform": "Linux-6.18.44-x86_64-with-glibc2.36",
+    "host": "simulated",
     "device": "cpu",
     "device_name": "simulated",
     "threads": 1,
+    "allocator": "glibc, tuned",
     "float32_matmul_precision": "highest",
-    "host": "simulated",
+    "deterministic": False,
+    "command": "optbench run scale",
+    "git_revision": "79d21551407e1dbd574bdd460b16ca3f16760179",
+    "git_modified": False,
 }
 
 
 def scale(count: int) -> Iterator[Figure]:
     """Run the simulated driver once; `count` is not used, because a minute of it is an average already."""
     with tempfile.TemporaryDirectory(prefix="optbench-scale-") as folder:
-        line = [sys.executable, "-m", "benchmarks.scale", folder, str(_MEASURED_SECONDS)]
+        line = [sys.executable, "-m", "benchmarks.scale", folder]
+        subprocess.run(line, cwd=ROOT, check=True)
+        line.append(str(_MEASURED_SECONDS))
         code = _in_terminal(line)
         if code:
             raise RuntimeError(f"{' '.join(line)} ended with exit code {code}")
         measured = json.loads((Path(folder) / "figures.json").read_text())
+    trials = f"{measured['trials']:,} trials"
     yield Figure(
         "scale",
-        f"{SLOTS:,} slots, {measured['trials']:,} trials: driver at {EVENTS_PER_SECOND:g} events/s",
+        f"{SLOTS:,} slots, {trials}: driver at {EVENTS_PER_SECOND:g} events/s",
         "10 % of a core",
         facts={
             "% of a core": 100 * measured["cpu_share"],
@@ -67,15 +89,19 @@ def scale(count: int) -> Iterator[Figure]:
     )
     yield Figure(
         "scale",
-        f"{SLOTS:,} slots, {measured['trials']:,} trials: peak memory of the driver",
+        f"{SLOTS:,} slots, {trials}: peak memory of the driver",
         "1 GiB",
-        facts={"GiB": measured["peak_bytes"] / 2**30},
+        facts={"GiB": measured["peak_bytes"] / 2**30, "with a report": measured["report_bytes"] / 2**30},
     )
     yield Figure(
         "scale",
-        f"{measured['trials']:,} trials, {measured['stored']:,} of them stored: from the command to the first event",
+        f"{trials}, {measured['stored']:,} of them stored: from the command to the first event",
         "none set",
-        facts={"s": measured["start_seconds"]},
+        facts={
+            "s to plan": measured["plan_seconds"],
+            "s to the first event": measured["start_seconds"],
+            "s for a report": measured["report_seconds"],
+        },
     )
 
 
@@ -164,37 +190,58 @@ def contents(trial: Trial) -> Iterator[Any]:
 
 
 def trial_events(trial: Trial) -> Iterator[Event]:
+    """Yield the events of a trial, with numbers that differ between trials, as many as of a real one."""
+    draw = random.Random(trial.id)
     yield Started(
-        environment=ENVIRONMENT,
+        environment=ENVIRONMENT | {"started_at": f"2026-11-29T01:{draw.randrange(60):02}:02+00:00"},
         parameters=1_000,
         parameter_bytes=4_000,
         initial_weights=f"{trial.seed:016x}",
-        hyperparameters=[{"lr": 0.1}],
+        hyperparameters=[{"class": "torch.optim.sgd.SGD", "lr": 0.1, "momentum": 0.0, "parameters": 1_000}],
         splits={"train": 960, "validation": 320, "test": 320},
         steps=40,
         steps_per_epoch=10,
         precision="fp32",
+        memory_format="contiguous",
+        data_checksum="4a9b40c4",
     )
     for number in range(1, EVALUATIONS + 1):
-        value = 0.5 + 0.1 * number
         yield Evaluated(
             step=10 * number,
             epoch=float(number),
-            samples=960.0 * number,
-            train_seconds=float(number),
-            cpu_seconds=float(number),
-            evaluation_seconds=0.1 * number,
-            train_loss=1.0 / number,
+            samples=960 * number,
+            train_seconds=number + draw.random(),
+            cpu_seconds=number + draw.random(),
+            evaluation_seconds=0.1 * number + draw.random(),
+            train_loss=draw.random() / number,
             learning_rate=0.1,
-            metrics={"validation": {"accuracy": value, "loss": 1.0 / number}},
+            metrics={"validation": {"accuracy": draw.random(), "loss": draw.random()}},
+            gradient_norm=draw.random(),
+            loss_rises=draw.randrange(10 * number),
+            gradient_evaluations=10 * number,
         )
     yield Finished(
         "completed",
         step=40,
-        final={"last": {"accuracy": 0.9, "loss": 0.25}},
-        train_seconds=float(EVALUATIONS),
-        cpu_seconds=float(EVALUATIONS),
+        final={
+            name: {"accuracy": draw.random(), "loss": draw.random()} for name in ("last", "best_validation")
+        },
+        best_step=30,
+        train_seconds=EVALUATIONS + draw.random(),
+        cpu_seconds=EVALUATIONS + draw.random(),
+        evaluation_seconds=draw.random(),
+        setup_seconds=draw.random(),
         state_bytes=4_000,
+        step_peak_bytes=4_000,
+        gradient_evaluations=40,
+        data_wait_seconds=0.0,
+        queued_seconds=draw.random() / 100,
+        resources={
+            "process_memory_bytes": {name: 5e8 * draw.random() for name in ("mean", "least", "most")},
+            "cpu_utilisation": {"mean": 1.0, "least": 1.0, "most": 1.0},
+            "cpu_steal": {"mean": 0.0, "least": 0.0, "most": 0.0},
+            "samples": {"mean": 3.0},
+        },
     )
 
 
@@ -225,26 +272,20 @@ def suite_file(folder: Path) -> Path:
     return path
 
 
-def drive(folder: Path, seconds: float) -> None:
-    """Store most trials of the suite, then run the rest on the simulated executor and write `figures.json`. Does not return."""
-    from optbench.cli.commands.run import TerminalObserver
-    from optbench.runner import suite_run
-    from optbench.runner.job import check_suites, create_job
-    from optbench.runner.options import RunOptions
-
-    options = RunOptions(results=folder / "results", executor="ray", command="optbench run scale")
-    suite = str(suite_file(folder))
-    [loaded] = check_suites([suite], (), None, None)
-    job = create_job(loaded, options)
+def store(folder: Path) -> None:
+    """Plan the suite and store most of its trials."""
+    job = create_job(_loaded(folder), _options(folder))
     job.folder.create()
-    stored = 0
     for number, trial in enumerate(job.wanted):
         if number % 100 < 100 * _STORED:
             job.folder.write_trial(trial, trial_events(trial))
-            stored += 1
-    began = time.monotonic()
-    [loaded] = check_suites([suite], (), None, None)
-    job = create_job(loaded, options)
+
+
+def drive(folder: Path, seconds: float) -> None:
+    """Run the rest of the trials on the simulated executor for so long, and write `figures.json`. Does not return."""
+    began, options = time.monotonic(), _options(folder)
+    job = create_job(_loaded(folder), options)
+    planned = time.monotonic()
 
     def finished(executor: SimulatedExecutor) -> None:
         assert executor.measured_from is not None
@@ -252,13 +293,17 @@ def drive(folder: Path, seconds: float) -> None:
         elapsed = time.monotonic() - wall
         figures = {
             "trials": len(job.wanted),
-            "stored": stored,
+            "stored": sum(len(suite.logs) for suite in job.stored.read().suites),
+            "plan_seconds": planned - began,
             "start_seconds": wall - began,
             "cpu_share": (time.process_time() - cpu) / elapsed,
             "events_per_second": executor.events / elapsed,
             "delay_ms": 1e3 * sorted(executor.delays)[len(executor.delays) // 2],
-            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak_bytes": _peak_bytes(),
         }
+        since = time.monotonic()
+        save(job.stored.read(), job.folder.path)
+        figures |= {"report_seconds": time.monotonic() - since, "report_bytes": _peak_bytes()}
         (folder / "figures.json").write_text(json.dumps(figures))
         os._exit(0)
 
@@ -273,5 +318,21 @@ def drive(folder: Path, seconds: float) -> None:
         sys.exit(str(error))
 
 
+def _options(folder: Path) -> RunOptions:
+    return RunOptions(results=folder / "results", executor="ray", command="optbench run scale")
+
+
+def _loaded(folder: Path) -> Loaded:
+    [loaded] = check_suites([str(suite_file(folder))], (), None, None)
+    return loaded
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 if __name__ == "__main__":
-    drive(Path(sys.argv[1]), float(sys.argv[2]))
+    if len(sys.argv) == 2:
+        store(Path(sys.argv[1]))
+    else:
+        drive(Path(sys.argv[1]), float(sys.argv[2]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -60,6 +61,19 @@ def convnet(count: int) -> Iterator[Figure]:
         "3.2",
         ratios(pairs),
         sweep.against([usual for _, usual in pairs]),
+    )
+
+
+def on_ray(count: int) -> Iterator[Figure]:
+    """Measure the same sweep on a Ray cluster of this machine and by the local executor, on the same cores. Needs `optbench[ray]`."""
+    if importlib.util.find_spec("ray") is None:
+        return
+    work = replace(WORKLOADS["cnn_bf16"], steps=150, every=150, rate=0.5)
+    local, ray = _Sweep(6, work), _Sweep(6, work, ("--executor", "ray"))
+    pairs = rounds(count, ray.rate, local.rate)
+    facts = {"samples/s on Ray": statistics.median(rate for rate, _ in pairs)}
+    yield Figure(
+        "sweeps", "convnet, 6 trials: samples/s, --executor ray / local", "0.95", ratios(pairs), facts
     )
 
 

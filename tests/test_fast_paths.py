@@ -11,6 +11,7 @@ import statistics
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -139,7 +140,7 @@ def test_the_first_evaluation_at_which_a_target_holds_is_the_first_that_reports_
             Evaluated(step + 1, 1.0, 1, 1.0, 1.0, 1.0, 1.0, 0.1, {"validation": {"accuracy": value}})
             for step, value in enumerate(values)
         ]
-        log = TrialLog("", "", {}, "", None, evaluations=Evaluations.of(events))
+        log = TrialLog("", "", {}, 0, "", Path(), "", evaluations=Evaluations.of(events))
         first = next((index for index, value in enumerate(values) if target.holds(value)), None)
         assert first_holding(log, target) == first
 

@@ -84,6 +84,27 @@ def test_a_run_parses_again_only_what_changed(trials, monkeypatch):
     assert len(stored.read().suites[0].logs) == 5
 
 
+def test_a_run_gets_the_same_results_again_until_something_changes(trials, monkeypatch):
+    monkeypatch.setenv("OPTBENCH_CACHE", "off")
+    stored = StoredSuite(trials.parent)
+    first = stored.read()
+    assert stored.read() is first
+    max(trials.glob("*.jsonl")).unlink()
+    second = stored.read()
+    assert len(second.suites[0].logs) == 5
+    assert stored.read() is second
+    (trials.parent / "plan.json").unlink()
+    assert stored.read().suites[0].plan is None
+
+
+def test_logs_share_what_they_have_in_common(trials):
+    one, other = (log for log in logs(trials) if log.trial["label"] == "SGD" and log.seed < 2)
+    assert one.row is other.row
+    assert (one.trial["seed"], other.trial["seed"]) == (0, 1)
+    assert one.started.splits is other.started.splits
+    assert one.started.environment["device_name"] is other.started.environment["device_name"]
+
+
 def test_a_file_written_just_now_is_not_kept(trials, monkeypatch):
     monkeypatch.setattr(cache, "_SETTLED_NS", 10**15)
     logs(trials)

@@ -29,6 +29,7 @@ from optbench.executor.api import (
     join_slots,
     take_slots,
 )
+from optbench.executor.limits import allow_open_files
 from optbench.executor.process import POLL_SECONDS, STOP_SECONDS, did_not_stop, was_silent
 from optbench.executor.units import Single, Stack, Work, archive_records, divide
 from optbench.store import SuiteFolder
@@ -90,6 +91,8 @@ class Dispatcher:
 
     def _run(self, work: Sequence[Work], slots: Sequence[Slot], listen: Listener) -> Summary:
         """Run the work. After an error no other unit is started, and the first error is raised when the running units have ended."""
+        at_once = max((len(item.trials) for item in work), default=0)
+        allow_open_files(len(slots) * at_once)  # the records of each running trial
         summary, waiting, free = Summary(), deque(work), deque(slots)
         running: dict[str, _Running] = {}
         lost: list[str] = []

@@ -1,10 +1,12 @@
-"""Memory limits of this process, to explain why a worker process could not start."""
+"""Limits of this process: of memory, to explain why a worker process could not start, and of open files."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 _SMALL_BYTES = 2_000_000_000  # loading PyTorch takes up to this much
+_OTHER_FILES = 1000  # pipes of workers, modules, connections to a cluster
 
 
 def memory_limits() -> str:
@@ -36,3 +38,15 @@ def _group_limits() -> list[str]:
     if not text.isdecimal() or int(text) > _SMALL_BYTES:
         return []
     return [f"the memory limit of {int(text) / 1e6:.0f} MB of this job or container"]
+
+
+def allow_open_files(count: int) -> None:
+    """Raise this process's limit of open files, which is often 1024, so that it can open this many besides its own."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource  # not on Windows
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = count + _OTHER_FILES
+        if resource.RLIM_INFINITY != soft < wanted:
+            limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

@@ -69,26 +69,33 @@ def pending_trials(job: Job, message: Callable[[str], None]) -> list[Trial]:
 
     Archived records are not changed: the run unpacks the archive if any trial is pending.
     """
+    logs = job.stored.read().suites[0].logs
+    complete = {log.id for log in logs if log.is_complete and log.attempt == 1}
+    checkpoints = {path.stem for path in job.folder.checkpoints.glob("*.pt")}
     pending = []
     for trial in job.wanted:
-        path = job.folder.trial_path(trial)
-        there = path.exists()
-        if not there and has_record(path):
-            if not read_log(path).is_complete:
-                pending.append(trial)
-            continue
-        begun = job.folder.reopen_trial(trial)
-        if begun is None and there:
-            message(f"note: {path}: its first line is incomplete: moved to superseded/, the trial restarts")
-        if begun is not None:
-            with begun as file:
-                if file.torn_bytes:
-                    message(f"note: {path}: removed {file.torn_bytes} bytes of an incomplete record")
-                if file.is_complete:
-                    job.folder.checkpoint_path(trial).unlink(missing_ok=True)
-                    continue
-        pending.append(trial)
+        if trial.id not in complete and not _is_complete(job, trial, message):
+            pending.append(trial)
+        elif trial.id in checkpoints:
+            job.folder.checkpoint_path(trial).unlink(missing_ok=True)
     return pending
+
+
+def _is_complete(job: Job, trial: Trial, message: Callable[[str], None]) -> bool:
+    """Return whether the trial has ended, after a repair of its file."""
+    path = job.folder.trial_path(trial)
+    there = path.exists()
+    if not there and has_record(path):
+        return read_log(path).is_complete
+    begun = job.folder.reopen_trial(trial)
+    if begun is None:
+        if there:
+            message(f"note: {path}: its first line is incomplete: moved to superseded/, the trial restarts")
+        return False
+    with begun as file:
+        if file.torn_bytes:
+            message(f"note: {path}: removed {file.torn_bytes} bytes of an incomplete record")
+        return file.is_complete
 
 
 def _plan(loaded: Loaded, folder: SuiteFolder, stored: StoredSuite, data: str | None) -> tuple[Trial, ...]:

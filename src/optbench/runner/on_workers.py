@@ -54,7 +54,7 @@ def run_on_workers(
             f"Waiting for workers. Start any number of them on any machine: optbench work {path}"
         )
     with observer.round(Round(job, pending, {}, stop)) as listen:
-        listener = with_intermediate_reports(job.folder, job.stored, listen)
+        listener = with_intermediate_reports(job.folder, job.stored, listen, len(job.planned))
         ended = follow(job.folder, pending, listener, stop, active)
     summary.add(Summary(ended))
     if not ended.get("interrupted"):

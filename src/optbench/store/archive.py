@@ -49,9 +49,16 @@ def record_paths(folder: Path, kind: str = "trials") -> list[Path]:
 
     Raises `OptbenchError` if the archive is damaged.
     """
-    single = (folder / kind).glob("*.jsonl")
-    packed = (folder / name for name in _members(folder) if name.startswith(f"{kind}/"))
-    return sorted({*single, *packed})
+    return [folder / kind / name for name in record_names(folder, kind)]
+
+
+def record_names(folder: Path, kind: str = "trials") -> list[str]:
+    """Return the names of these records, sorted. Raises as `record_paths`."""
+    single: list[str] = []
+    with suppress(FileNotFoundError, NotADirectoryError):
+        single = [name for name in os.listdir(folder / kind) if name.endswith(".jsonl")]
+    packed = (name for name in _members(folder) if name.startswith(f"{kind}/"))
+    return sorted({*single, *(name.removeprefix(f"{kind}/") for name in packed)})
 
 
 def has_record(path: Path) -> bool:
@@ -67,11 +74,6 @@ def read_record(path: Path) -> bytes:
 def read_stored_plan(folder: Path, max_bytes: int) -> bytes:
     """Return the text of the plan. Raises as `read_record`."""
     return _read(folder / "plan.json", folder, "plan.json", max_bytes)
-
-
-def record_file(path: Path) -> Path:
-    """Return the file on disk that has the records of a path: this path, or the archive."""
-    return path if os.path.lexists(path) else path.parent.parent / ARCHIVE
 
 
 def pack(folder: Path) -> Packed | None:

@@ -160,6 +160,8 @@ def _chosen(attempts: list[TrialLog], is_disturbed: Callable[[TrialLog], bool]) 
         candidate = next(undisturbed, None)
         chosen, disturbed = candidate or first, candidate is None
     others = tuple(log for log in attempts if log is not chosen)
+    if not others and not disturbed:
+        return chosen
     return replace(chosen, attempts=len(attempts), disturbed=disturbed, others=others)
 
 

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from optbench.events import Record
-from optbench.store.archive import record_file
 from optbench.suite_folders import ARCHIVE
 from optbench.version import __version__
 
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
 _LEAST_BYTES = 4_000_000  # of trials' files in a folder; less is read as fast without
 _WORTH = 0.02  # share of the files that must be new for the cache to be written again
 _SETTLED_NS = 2_000_000_000  # a file younger than this when it is read could change again without a trace
-_NOWHERE = Path()
-_VERSION = 3  # of what is pickled: raised when `TrialLog` or what it holds changes
+_VERSION = 4  # of what is pickled: raised when `TrialLog` or what it holds changes
 
 #: all that may be named in a cache; none of it does anything but hold values
 _HOLDERS = {
@@ -47,32 +45,42 @@ _HOLDERS = {
     ("pathlib", "WindowsPath"),
 }
 
-#: size, modified, changed, inode
-Stamp = tuple[int, int, int, int]
+#: hash of size, times of modification and change, and inode
+Stamp = int
 
 
 class Cache:
     """Parsed files of a suite's folder."""
 
-    def __init__(self, known: dict[str, tuple[Stamp, TrialLog]]) -> None:
+    def __init__(self, folder: Path, known: dict[str, tuple[Stamp, TrialLog]]) -> None:
+        self._trials, self._archive = folder / "trials", folder / ARCHIVE
         self._known = known
         self.kept: dict[str, tuple[Stamp, TrialLog]] = {}
         self.new = 0
+        self._parsed = 0
 
-    def log(self, file: Path) -> TrialLog | None:
-        """Return the cached content of the file if the file is unchanged."""
-        found = self._known.get(file.name)
-        if found is None or _stamp(file) != found[0]:
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the folder has the files that were known before, and no file was parsed."""
+        return not self._parsed and len(self.kept) == len(self._known)
+
+    def log(self, name: str) -> TrialLog | None:
+        """Return the cached content of a file if the file is unchanged."""
+        found = self._known.get(name)
+        if found is None or stamp_of(f"{self._trials}{os.sep}{name}", self._archive) != found[0]:
             return None
-        self.kept[file.name] = found
-        return replace(found[1], path=file)
+        self.kept[name] = found
+        return found[1]
 
-    def read(self, file: Path, parse: Callable[[Path], TrialLog]) -> TrialLog:
+    def read(self, name: str, parse: Callable[[Path], TrialLog]) -> TrialLog:
         """Parse the file and cache it, unless it was modified so recently that it may still change."""
-        stamp, now = _stamp(file), time.time_ns()
+        self._parsed += 1
+        file = self._trials / name
+        facts, now = _facts(file, self._archive), time.time_ns()
         log = parse(file)
-        if stamp is not None and now - max(stamp[1], stamp[2]) > _SETTLED_NS and _stamp(file) == stamp:
-            self.kept[file.name] = stamp, replace(log, path=_NOWHERE)
+        is_settled = facts is not None and now - max(facts[1], facts[2]) > _SETTLED_NS
+        if is_settled and _facts(file, self._archive) == facts:
+            self.kept[log.name] = hash(facts), log
             self.new += 1
         return log
 
@@ -84,7 +92,7 @@ def read_before(folder: Path, memory: dict[str, tuple[Stamp, TrialLog]] | None =
     `memory` is what this process read before; it is updated, and used instead of the file.
     """
     place = _place(folder)
-    cache = Cache(memory or (_load(place) if place is not None else {}))
+    cache = Cache(folder, memory or (_load(place, folder / "trials") if place is not None else {}))
     yield cache
     if memory is not None:
         memory.clear()
@@ -120,8 +128,8 @@ def _signature() -> tuple[Any, ...]:
     return _VERSION, __version__, sys.version_info[:2]
 
 
-def _load(place: Path) -> dict[str, tuple[Stamp, TrialLog]]:
-    """Return an empty cache if it is missing, damaged, or written by another user."""
+def _load(place: Path, folder: Path) -> dict[str, tuple[Stamp, TrialLog]]:
+    """Return the logs of the files in `folder`. An empty cache if it is missing, damaged, or written by another user."""
     try:
         with place.open("rb") as file:
             facts = os.fstat(file.fileno())
@@ -130,7 +138,7 @@ def _load(place: Path) -> dict[str, tuple[Stamp, TrialLog]]:
             if _Reader(file).load() != _signature():
                 return {}
             found: dict[str, tuple[Stamp, TrialLog]] = _Reader(file).load()
-        return found if isinstance(found, dict) else {}
+        return {name: (stamp, replace(log, folder=folder)) for name, (stamp, log) in found.items()}
     except Exception:  # a pickle can fail with anything
         return {}
 
@@ -155,9 +163,17 @@ def _save(place: Path, kept: dict[str, tuple[Stamp, TrialLog]]) -> None:
             aside.unlink(missing_ok=True)
 
 
-def _stamp(file: Path) -> Stamp | None:
-    try:
-        found = record_file(file).stat()
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+def stamp_of(file: Path | str, archive: Path) -> Stamp | None:
+    """Return what changes when the file does, or the archive where it is in there; None if there is neither."""
+    facts = _facts(file, archive)
+    return hash(facts) if facts is not None else None
+
+
+def _facts(file: Path | str, archive: Path) -> tuple[int, int, int, int] | None:
+    for path in (file, archive):
+        try:
+            found = os.stat(path)
+        except OSError:
+            continue
+        return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+    return None

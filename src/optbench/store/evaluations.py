@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 import math
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,61 +11,105 @@ from typing import Any, overload
 from optbench.events import Evaluated
 
 _FIELDS = [name for name in Evaluated.__struct_fields__ if name != "metrics"]
+#: columns that the trials of a workload have in common
+_COMMON = ("step", "epoch", "samples", "learning_rate")
+_EXACT = 2**53  # integers below it are equal as floats
 
-#: packed values of a column: an array if all are of one type, one value if all are equal, otherwise a tuple
-_Column = Any
+#: a field, or the split and name of a metric
+_Key = str | tuple[str, str]
+#: where the values of a column are: (constant, value), (common, values), (floats or integers, number of the column in the block),
+#: (other, ""), for values of several types
+_Place = tuple[str, Any]
 
 
 class Evaluations(Sequence[Evaluated]):
-    """Sequence of evaluations in order of steps. `column` and `metric` return values without creating events."""
+    """Sequence of evaluations in order of steps. `column` and `metric` return values without creating events.
 
-    __slots__ = ("_columns", "_length", "_metrics")
+    Measured numbers are in one array per trial, column after column. The layout has the rest, which other trials can share.
+    """
+
+    __slots__ = ("_block", "_layout", "_length", "_others")
 
     def __init__(
         self,
         length: int,
-        columns: dict[str, _Column],
-        metrics: dict[str, dict[str, _Column]] | tuple[Any, ...],
+        layout: dict[_Key, _Place],
+        block: array[float],
+        others: dict[_Key, tuple[Any, ...]] | None,
     ):
-        self._length, self._columns = length, columns
-        self._metrics = (
-            metrics  # columns by split and name; a tuple of dicts where not every evaluation has the same
-        )
+        self._length, self._layout, self._block, self._others = length, layout, block, others
 
     @classmethod
     def of(cls, events: Iterable[Evaluated]) -> Evaluations:
         known = tuple(events)
-        columns = {name: _packed([getattr(event, name) for event in known]) for name in _FIELDS}
+        columns: dict[_Key, list[Any]] = {name: [getattr(event, name) for event in known] for name in _FIELDS}
         metrics = [event.metrics for event in known]
-        return cls(len(known), columns, _by_name(metrics) or tuple(metrics))
+        by_name = _by_name(metrics)
+        columns.update({"metrics": metrics} if by_name is None else by_name)
+        layout: dict[_Key, _Place] = {}
+        block, others = array("d"), {}
+        for key, values in columns.items():
+            layout[key] = place = _place(key, values, len(block) // max(1, len(known)))
+            if place[0] in ("floats", "integers"):
+                block.extend(values)
+            elif place[0] == "other":
+                others[key] = tuple(values)
+        return cls(len(known), layout, block, others or None)
+
+    def shared(self, known: dict[bytes, Any]) -> Evaluations:
+        """Return them with the layout of equal ones in `known`, to save memory."""
+        layout = known.setdefault(marshal.dumps(self._layout, 2), self._layout)
+        return Evaluations(self._length, layout, self._block, self._others)
 
     def column(self, name: str) -> Sequence[Any]:
         """Return a field of all evaluations."""
-        return self._unpacked(self._columns[name])
+        return self._column(name)
 
     def metric(self, split: str, name: str) -> Sequence[float]:
         """Return the values of a metric, NaN where it is missing."""
-        if isinstance(self._metrics, tuple):
-            return [of.get(split, {}).get(name, math.nan) for of in self._metrics]
-        found = self._metrics.get(split, {}).get(name, math.nan)
-        return self._unpacked(found)
+        if "metrics" in self._layout:
+            return [of.get(split, {}).get(name, math.nan) for of in self._column("metrics")]
+        return self._column((split, name)) if (split, name) in self._layout else (math.nan,) * self._length
 
     def metrics(self) -> dict[str, list[str]]:
         """Return the names of all metrics, by split."""
-        each = self._metrics if isinstance(self._metrics, tuple) else (self._metrics,)
         found: dict[str, dict[str, None]] = {}
-        for splits in each:
+        for splits in self._column("metrics") if "metrics" in self._layout else ():
             for split, names in splits.items():
                 found.setdefault(split, {}).update(dict.fromkeys(names))
+        for key in self._layout:
+            if isinstance(key, tuple):
+                found.setdefault(key[0], {})[key[1]] = None
         return {split: list(names) for split, names in found.items()}
 
     def is_copy_of(self, other: Evaluations) -> bool:
         """Return whether both are equal, with NaN equal to NaN, without creating events."""
-        mine, their = (self._columns, self._metrics), (other._columns, other._metrics)
-        return self._length == other._length and _same(mine, their)
+        mine, theirs = (self._layout, self._others), (other._layout, other._others)
+        same = self._length == other._length and self._block.tobytes() == other._block.tobytes()
+        return same and repr(mine) == repr(theirs)  # unlike ==, it takes NaN for NaN
 
-    def _unpacked(self, column: _Column) -> Sequence[Any]:
-        return column if isinstance(column, (array, tuple)) else (column,) * self._length
+    def _column(self, key: _Key) -> Sequence[Any]:
+        kind, value = self._layout[key]
+        if kind in ("floats", "integers"):
+            numbers = self._block[value * self._length : (value + 1) * self._length]
+            return numbers if kind == "floats" else array("q", map(int, numbers))
+        if kind == "common":
+            return value  # type: ignore[no-any-return]
+        if kind == "constant":
+            return (value,) * self._length
+        assert self._others is not None
+        return self._others[key]
+
+    def _value(self, key: _Key, row: int) -> Any:
+        kind, value = self._layout[key]
+        if kind == "constant":
+            return value
+        if kind == "common":
+            return value[row]
+        if kind == "other":
+            return self._column(key)[row]
+        number = self._block[value * self._length + row]
+        return number if kind == "floats" else int(number)
 
     def __len__(self) -> int:
         return self._length
@@ -85,18 +130,13 @@ class Evaluations(Sequence[Evaluated]):
         return map(self._at, range(self._length))
 
     def _at(self, row: int) -> Evaluated:
-        def value(column: _Column) -> Any:
-            return column[row] if isinstance(column, (array, tuple)) else column
-
-        metrics = self._metrics
-        return Evaluated(
-            **{name: value(column) for name, column in self._columns.items()},
-            metrics=metrics[row]
-            if isinstance(metrics, tuple)
-            else {
-                split: {name: value(column) for name, column in of.items()} for split, of in metrics.items()
-            },
-        )
+        metrics: dict[str, dict[str, float]] = {}
+        for key in self._layout:
+            if isinstance(key, tuple):
+                metrics.setdefault(key[0], {})[key[1]] = self._value(key, row)
+        if "metrics" in self._layout:
+            metrics = self._value("metrics", row)
+        return Evaluated(**{name: self._value(name, row) for name in _FIELDS}, metrics=metrics)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, (Evaluations, tuple)) and tuple(self) == tuple(other)
@@ -108,42 +148,31 @@ class Evaluations(Sequence[Evaluated]):
         return repr(tuple(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Evaluations, (self._length, self._columns, self._metrics)
+        return Evaluations, (self._length, self._layout, self._block, self._others)
 
 
-def _same(one: Any, other: Any) -> bool:
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, array):
-        return bool(one.typecode == other.typecode and one.tobytes() == other.tobytes())
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
-    if isinstance(one, tuple):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return repr(one) == repr(other)  # unlike ==, it takes NaN for NaN
-
-
-def _packed(values: list[Any]) -> _Column:
+def _place(key: _Key, values: list[Any], position: int) -> _Place:
+    """Return where the values of a column are; `position` is that of the next column of the block."""
     kinds = set(map(type, values))
-    if len(kinds) == 1 and kinds <= {type(None), int} and values.count(values[0]) == len(values):
-        return values[0]
-    try:
-        if kinds == {float}:
-            return array("d", values)
-        if kinds == {int}:
-            return array("q", values)
-    except OverflowError:
-        pass  # of an event that was never stored
-    return tuple(values)
+    if kinds <= {type(None)} or (kinds == {int} and not any(values)):
+        return "constant", values[0] if values else None
+    if key in _COMMON and kinds <= {int, float}:
+        return "common", tuple(values)
+    if kinds == {float}:
+        return "floats", position
+    if kinds == {int} and max(map(abs, values)) < _EXACT:
+        return "integers", position
+    return "other", ""
 
 
-def _by_name(metrics: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, _Column]] | None:
-    """Return columns by split and name; None if not all evaluations have the same."""
+def _by_name(metrics: list[dict[str, dict[str, float]]]) -> dict[_Key, list[Any]] | None:
+    """Return columns by split and name; None if not all evaluations have the same, or a split has none."""
     first = metrics[0] if metrics else {}
     names = {split: of.keys() for split, of in first.items()}
     if any({split: row.keys() for split, row in of.items()} != names for of in metrics):
         return None
+    if not all(names.values()):
+        return None
     return {
-        split: {name: _packed([row[split][name] for row in metrics]) for name in of}
-        for split, of in names.items()
+        (split, name): [row[split][name] for row in metrics] for split, of in names.items() for name in of
     }

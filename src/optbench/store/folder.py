@@ -118,9 +118,10 @@ class SuiteFolder:
         """Create the folder and check that it is writable. Raises `OptbenchError` with the fix."""
         for folder in (self.path, self.trials, self.checkpoints):
             make_folder(folder)
-        if not os.access(self.trials, os.W_OK | os.X_OK):
-            is_read_only = os.statvfs(self.trials).f_flag & os.ST_RDONLY
-            raise explained(OSError(errno.EROFS if is_read_only else errno.EACCES, ""), self.trials)
+        for folder in (self.trials, self.checkpoints):
+            if not os.access(folder, os.W_OK | os.X_OK):
+                is_read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+                raise explained(OSError(errno.EROFS if is_read_only else errno.EACCES, ""), folder)
 
     @property
     def trials(self) -> Path:

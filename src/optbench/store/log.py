@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from optbench.errors import OptbenchError, Problem
 from optbench.events import Evaluated, Finished, Resumed, Started
 from optbench.store.archive import read_record
@@ -16,17 +18,21 @@ from optbench.store.journal import is_final, read_header
 from optbench.store.records import Corrupt, to_events
 
 _NONE = Evaluations.of(())
+_TEXTS = ("initial_weights", "precision", "memory_format", "data_checksum", "data_notes")
+_OWN = ("started_at",)  # facts of the environment that differ between trials
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrialLog:
-    """One trial's file. `trial` is the resolved trial as plain data."""
+    """One trial's file. `row`: the resolved trial as plain data, which the logs of a row share, with the seed of any of them."""
 
     id: str
     config_id: str
-    trial: dict[str, Any]
+    row: dict[str, Any] = field(repr=False)
+    seed: int
     optbench: str  # version that wrote it
-    path: Path
+    folder: Path
+    name: str  # of the file
     started: Started | None = None
     evaluations: Evaluations = _NONE
     finished: Finished | None = None  # the last one
@@ -39,9 +45,18 @@ class TrialLog:
     others: tuple[TrialLog, ...] = field(default=(), repr=False)
 
     @property
+    def path(self) -> Path:
+        return self.folder / self.name
+
+    @property
+    def trial(self) -> dict[str, Any]:
+        """The resolved trial as plain data."""
+        return self.row | {"seed": self.seed}
+
+    @property
     def seconds_count(self) -> bool:
         """Whether its seconds are those of one uninterrupted run that shared its device with no other trial."""
-        return not self.timings_interrupted and self.trial.get("timed", True)
+        return not self.timings_interrupted and self.row.get("timed", True)
 
     @property
     def is_complete(self) -> bool:
@@ -78,20 +93,44 @@ def read_log(path: Path) -> TrialLog:
         header["id"],
         header["config_id"],
         header["trial"],
+        header["trial"]["seed"],
         str(header.get("optbench", "")),
-        path,
+        path.parent,
+        path.name,
         attempt=header.get("attempt", 1),
     )
     return _with_events(log, lines[1:])
 
 
-def shared(log: TrialLog, known: dict[bytes, Any]) -> TrialLog:
-    """Return the log with parts of its trial shared with other logs, to save memory; `known` collects the parts."""
-    trial = {
-        name: known.setdefault(marshal.dumps(value), value) if isinstance(value, dict) else value
-        for name, value in log.trial.items()
-    }
-    return replace(log, trial=trial)
+def shared(log: TrialLog, known: dict[Any, Any]) -> TrialLog:
+    """Return the log with what it has in common with others in memory once; `known` collects these parts."""
+
+    def one(value: Any) -> Any:
+        if isinstance(value, (dict, list)):
+            return known.setdefault(marshal.dumps(value, 2), value)
+        return known.setdefault(value, value) if isinstance(value, str) else value
+
+    started = log.started
+    if started is not None:
+        environment = {
+            name: value if name in _OWN else one(value) for name, value in started.environment.items()
+        }
+        started = structs.replace(
+            started,
+            environment=environment,
+            hyperparameters=one(started.hyperparameters),
+            splits=one(started.splits),
+            **{name: one(getattr(started, name)) for name in _TEXTS},
+        )
+    return replace(
+        log,
+        config_id=one(log.config_id),
+        row=known.setdefault(log.config_id.encode() + marshal.dumps(log.row | {"seed": None}, 2), log.row),
+        folder=known.setdefault(log.folder, log.folder),
+        optbench=one(log.optbench),
+        started=started,
+        evaluations=log.evaluations.shared(known),
+    )
 
 
 def _with_events(log: TrialLog, lines: list[bytes]) -> TrialLog:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from optbench.errors import OptbenchError, Problem
-from optbench.store.archive import record_paths
+from optbench.store.archive import record_names
 from optbench.store.attempts import settled
-from optbench.store.cache import Stamp, read_before
+from optbench.store.cache import Cache, Stamp, read_before, stamp_of
 from optbench.store.folder import Plan, SuiteFolder
 from optbench.store.log import TrialLog, read_log, shared
 from optbench.store.records import NewerFormat
-from optbench.suite_folders import has_results, suite_folders
+from optbench.suite_folders import ARCHIVE, has_results, suite_folders
 
 __all__ = ["Results", "StoredSuite", "SuiteResults", "TrialLog", "read", "read_log"]
 
@@ -70,51 +70,76 @@ class StoredSuite:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._memory: dict[str, tuple[Stamp, TrialLog]] = {}
+        self._parts: dict[Any, Any] = {}  # what the logs have in common
+        self._last: Results | None = None
+        self._plan: tuple[Stamp | None, Plan | None, tuple[Problem, ...]] | None = None
 
     def read(self) -> Results:
-        """Return the current content, also of a folder without results. Raises `OptbenchError` for files of a newer optbench."""
+        """Return the current content, also of a folder without results. Raises `OptbenchError` for files of a newer optbench.
+
+        Returns the same object again if nothing has changed.
+        """
         with _without_collector():
-            return Results((_read_suite(self._path, self._memory),))
+            stamp = stamp_of(self._path / "plan.json", self._path / ARCHIVE)
+            if self._plan is None or self._plan[0] != stamp or stamp is None:
+                self._plan, self._last = (stamp, *_read_plan(self._path)), None
+            with read_before(self._path, self._memory) as cache:
+                logs, warnings = _read_logs(self._path / "trials", cache, self._parts)
+                is_unchanged = cache.is_unchanged
+            if self._last is None or not is_unchanged:
+                suite = _suite(self._path, self._plan[1], logs, [*self._plan[2], *warnings])
+                self._last = Results((suite,))
+            return self._last
 
 
-def _read_suite(path: Path, memory: dict[str, tuple[Stamp, TrialLog]] | None = None) -> SuiteResults:
-    plan: Plan | None = None
-    logs: dict[tuple[str, int], TrialLog] = {}
-    warnings: list[Problem] = []
+def _read_suite(path: Path) -> SuiteResults:
+    plan, problems = _read_plan(path)
+    with read_before(path) as cache:
+        logs, warnings = _read_logs(path / "trials", cache, {})
+    return _suite(path, plan, logs, [*problems, *warnings])
+
+
+def _suite(
+    path: Path, plan: Plan | None, logs: Iterable[TrialLog], warnings: Sequence[Problem]
+) -> SuiteResults:
+    return SuiteResults(plan.suite if plan else path.name, path, plan, settled(logs), tuple(warnings))
+
+
+def _read_plan(path: Path) -> tuple[Plan | None, tuple[Problem, ...]]:
     try:
-        plan = SuiteFolder(path).read_plan()
+        return SuiteFolder(path).read_plan(), ()
     except NewerFormat:
         raise
     except OptbenchError as error:
-        warnings += error.problems
-    parts: dict[bytes, Any] = {}
+        return None, error.problems
+
+
+def _read_logs(folder: Path, cache: Cache, parts: dict[Any, Any]) -> tuple[Iterable[TrialLog], list[Problem]]:
+    """Return the logs of all files, one for each attempt at a trial, and the problems of files that cannot be read."""
+    logs: dict[tuple[str, int], TrialLog] = {}
+    warnings: list[Problem] = []
 
     def parse(file: Path) -> TrialLog:
         return shared(read_log(file), parts)
 
-    with read_before(path, memory) as cache:
-        for file in record_paths(path):
-            try:
-                log = cache.log(file) or cache.read(file, parse)
-            except NewerFormat:
-                raise
-            except OptbenchError as error:
-                warnings += [
-                    replace(problem, message=f"{problem.message}; file skipped") for problem in error.problems
-                ]
-                continue
-            same = logs.get((log.id, log.attempt))
-            if same is not None:
-                best = max(same, log, key=lambda each: (each.is_complete, len(each.evaluations)))
-                warnings.append(
-                    Problem(
-                        f"the same trial as {same.path.name}; only {best.path.name} is used", file=str(file)
-                    )
-                )
-                log = best
-            logs[log.id, log.attempt] = log
-    settled_logs = settled(logs.values())
-    return SuiteResults(plan.suite if plan else path.name, path, plan, settled_logs, tuple(warnings))
+    for name in record_names(folder.parent):
+        try:
+            log = cache.log(name) or cache.read(name, parse)
+        except NewerFormat:
+            raise
+        except OptbenchError as error:
+            warnings += [
+                replace(problem, message=f"{problem.message}; file skipped") for problem in error.problems
+            ]
+            continue
+        same = logs.get((log.id, log.attempt))
+        if same is not None:
+            best = max(same, log, key=lambda each: (each.is_complete, len(each.evaluations)))
+            message = f"the same trial as {same.name}; only {best.name} is used"
+            warnings.append(Problem(message, file=str(folder / name)))
+            log = best
+        logs[log.id, log.attempt] = log
+    return logs.values(), warnings
 
 
 def _unique_names(suites: list[SuiteResults]) -> Iterator[SuiteResults]:

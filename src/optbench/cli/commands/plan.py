@@ -71,7 +71,7 @@ def show_plans(suites: Sequence[str], options: RunOptions, detect: str | None = 
             first = dict.fromkeys(trial.workload.metrics[0] for trial in job.wanted)
             check_unit(detect, {name: facts[name] for name in first if name in facts})
     for job, _ in jobs:
-        show_plan(job.loaded, job.wanted, job.folder)
+        show_plan(job.loaded, job.wanted, job.stored)
         if options.executor == "slurm":
             print(f"\n{slurm.script(job.folder, job.loaded.name, options.workers, options.sbatch)}", end="")
         if delta is not None:

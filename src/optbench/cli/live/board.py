@@ -35,7 +35,7 @@ class TrialProgress:
     curve: list[tuple[int, float]] = field(default_factory=list)  # step, metric on validation
     environment: dict[str, object] = field(default_factory=dict)
     has_reached_target: bool = False
-    is_counted: bool = False  # among the finished trials; it may still be rerun
+    is_counted: bool = False  # among the finished trials: this is a rerun
 
     @property
     def fraction(self) -> float:
@@ -101,7 +101,8 @@ class Board:
     planned: int
     at_once: int = 1  # trials of a sweep
     durations: DurationEstimates = field(default_factory=DurationEstimates)
-    progress_of: dict[str, TrialProgress] = field(default_factory=dict)  # by trial id
+    progress_of: dict[str, TrialProgress] = field(default_factory=dict)  # by trial id, of unfinished trials
+    finished: dict[str, bool] = field(default_factory=dict)  # by trial id: whether it has reached the target
     warnings: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     """(trial, kind) -> (time of day, text), in the order of time."""
     calibration: Calibration = field(default_factory=Calibration)
@@ -137,15 +138,19 @@ class Board:
     @property
     def reruns(self) -> int:
         """Number of pending trials that are reruns of finished ones."""
-        return sum(name in self.progress_of and self.progress_of[name].is_counted for name in self.pending)
+        return sum(name in self.finished for name in self.pending)
 
     def replay(self, trial: Trial, log: TrialLog) -> None:
         """Apply the stored events of a trial, without the end of an unfinished one, which may resume. `pending` is unchanged."""
         if log.started is not None:
             self._apply_event(trial, log.started, "")
-        for event in log.evaluations:
+        row, first = self.rows[key_of(trial)], 0
+        if log.is_complete and not row.has_target:  # there may be 100,000: only the last evaluation matters
+            values = log.evaluations.metric("validation", row.metric)
+            self._progress(trial).curve = list(zip(log.evaluations.column("step"), values, strict=True))[:-1]
+            first = max(0, len(log.evaluations) - 1)
+        for event in log.evaluations[first:]:
             self._apply_event(trial, event, "")
-        row = self.rows[key_of(trial)]
         if log.is_complete and log.finished is not None:
             self._apply_event(trial, log.finished, "")
         elif trial.id in row.running:
@@ -155,7 +160,7 @@ class Board:
         """Mark a replayed trial as running; its last event was `seconds_ago`."""
         row = self.rows[key_of(trial)]
         self._events += 1
-        row.last_event, row.last = self._events, self.progress_of.setdefault(trial.id, TrialProgress(trial))
+        row.last_event, row.last = self._events, self._progress(trial)
         row.last.last_event_time = time.monotonic() - seconds_ago
         row.running.append(trial.id)
 
@@ -168,7 +173,7 @@ class Board:
     def _apply_event(self, trial: Trial, event: Event, clock: str) -> list[str]:
         """Apply an event without counting its trial as ended by this run. `clock` is the time of day of new warnings."""
         row = self.rows[key_of(trial)]
-        progress = self.progress_of.setdefault(trial.id, TrialProgress(trial))
+        progress = self._progress(trial)
         self._events += 1
         row.last_event, row.last = self._events, progress
         progress.last_event_time = time.monotonic()
@@ -184,6 +189,15 @@ class Board:
                 new.append(text)
             self.warnings[trial.id, kind] = (clock, text)
         return new
+
+    def _progress(self, trial: Trial) -> TrialProgress:
+        """Return the progress of a trial; a new one if the trial has finished and runs again."""
+        if trial.id not in self.progress_of:
+            reached = self.finished.get(trial.id)
+            self.progress_of[trial.id] = TrialProgress(
+                trial, has_reached_target=bool(reached), is_counted=reached is not None
+            )
+        return self.progress_of[trial.id]
 
     def seconds_left(self) -> float | None:
         """Return the estimated seconds until the run ends; None if unknown."""
@@ -242,8 +256,10 @@ class Board:
         row.running = [other for other in row.running if other != trial.id]
         progress.step = max(progress.step, event.step)
         final = event.status != "interrupted" and event.at_fault != "infrastructure"
+        if final:
+            self.finished[trial.id] = progress.has_reached_target
+            del self.progress_of[trial.id]  # there may be 100,000
         if final and not progress.is_counted:
-            progress.is_counted = True
             row.done += 1
             row.ended[event.status] += 1
             if event.status == "completed":

@@ -16,6 +16,7 @@ from optbench.report.text import clean
 from optbench.suite.types import Trial
 
 PROGRESS_SECONDS = 30.0
+_MAX_SHARE = 0.02  # of a core, for estimates of the remaining time
 
 
 class Lines:
@@ -24,6 +25,8 @@ class Lines:
     def __init__(self, board: Board, stream: TextIO) -> None:
         self.board, self._stream = board, stream
         self._last = time.monotonic()
+        self._left: float | None = None
+        self._estimate_at = 0.0  # when the remaining time is estimated again
 
     def apply(self, trial: Trial, event: Event) -> None:
         self.report(trial, event, self.board.apply(trial, event))
@@ -47,10 +50,19 @@ class Lines:
 
     def print_line(self, text: str) -> None:
         self._last = time.monotonic()
-        left = self.board.seconds_left() if self.board.pending else None
+        left = self._seconds_left()
         tail = "" if left is None else f", about {duration(left)} left"
         head = f"{time.strftime('%H:%M:%S')} [{self.board.done}/{self.board.planned}]"
         print(f"{head} {clean(text)}{tail}", file=self._stream, flush=True)
+
+    def _seconds_left(self) -> float | None:
+        """Return the estimated remaining time. Of a large study it is computed only now and then."""
+        now = time.monotonic()
+        if now >= self._estimate_at:
+            began = time.thread_time()
+            self._left = self.board.seconds_left() if self.board.pending else None
+            self._estimate_at = now + (time.thread_time() - began) / _MAX_SHARE
+        return self._left
 
     def _result(self, trial: Trial, event: Finished) -> str:
         """Return the final test metric; for a sweep the last validation metric, as tuning never uses the test split."""
@@ -59,8 +71,8 @@ class Lines:
         metric = trial.workload.metrics[0]
         split, value = "test", event.final["last"][metric]
         if trial.point:
-            progress = self.board.progress_of.get(trial.id)
-            split, value = "validation", progress.curve[-1][1] if progress and progress.curve else math.nan
+            latest = self.board.rows[key_of(trial)].latest  # of this trial, whose event was the last one
+            split, value = "validation", math.nan if latest is None else latest
         return f", {split} {metric} {value:.4f}, training time {event.train_seconds:.1f} s"
 
 

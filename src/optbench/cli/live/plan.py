@@ -8,21 +8,17 @@ from optbench.catalog.stackable import why_plain
 from optbench.cli.live.board import Key, key_of
 from optbench.cli.live.times import DurationEstimates, duration, seconds_of
 from optbench.console import wrapped
-from optbench.errors import OptbenchError
 from optbench.plurals import counted
-from optbench.store import SuiteFolder, TrialLog
-from optbench.store.archive import record_paths
-from optbench.store.folder import trial_name
-from optbench.store.read import read_log
+from optbench.store import StoredSuite, TrialLog
 from optbench.suite.axes import cell_name
 from optbench.suite.load import Loaded
 from optbench.suite.plan import representatives
 from optbench.suite.types import Trial
 
 
-def show_plan(loaded: Loaded, wanted: Sequence[Trial], folder: SuiteFolder) -> None:
+def show_plan(loaded: Loaded, wanted: Sequence[Trial], stored: StoredSuite) -> None:
     """Print rows, trials, finished trials and the estimated time of the remaining ones."""
-    logs = stored_logs(folder, wanted)
+    logs = stored_logs(stored)
     done = {trial.id for trial in wanted if trial.id in logs and logs[trial.id].is_complete}
     pending = [trial for trial in wanted if trial.id not in done]
     estimate = forecast(logs, wanted, pending)
@@ -106,17 +102,9 @@ def count(trials: Sequence[Trial]) -> str:
     return f"{len(trials)} trial{'s' * (len(trials) != 1)} ({' x '.join(shown)})"
 
 
-def stored_logs(folder: SuiteFolder, wanted: Sequence[Trial]) -> dict[str, TrialLog]:
-    """Return the stored logs of these trials by id, without unreadable files."""
-    there = {path.name for path in record_paths(folder.path)}
-    found = {}
-    for trial in wanted if there else ():
-        if (name := trial_name(trial)) in there:
-            try:
-                found[trial.id] = read_log(folder.trials / name)
-            except OptbenchError:
-                continue  # reported when the trial runs
-    return found
+def stored_logs(stored: StoredSuite) -> dict[str, TrialLog]:
+    """Return the stored logs by trial id, without unreadable files, which are reported when their trial runs."""
+    return {log.id: log for log in stored.read().suites[0].logs}
 
 
 def forecast(logs: Mapping[str, TrialLog], wanted: Sequence[Trial], pending: Sequence[Trial]) -> str:
