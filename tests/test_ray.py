@@ -18,9 +18,11 @@ from optbench.executor.api import Ended, Message, Settings, Unit
 from optbench.executor.ray_host import Host
 from optbench.suite.load import load
 from optbench.suite.plan import plan
+from optbench.suite.resources import Resources
 from program import optbench
 from real_runs import a_suite
 
+ANY = Resources()
 OFTEN = Settings(threads=1, checkpoint_seconds=0)
 PLUGIN = """
 import torch
@@ -50,7 +52,7 @@ def host(trials: Any) -> Any:
 
 
 def train(host: Host, unit: Unit, slot: Any, checkpoint: bytes | None = None, stop_after: int = 99) -> Any:
-    """Return the messages and the checkpoints of a unit. A stop is requested in the answer to message `stop_after`."""
+    """Return the messages and the checkpoints of a unit. A stop is requested in the answer to evaluation `stop_after`."""
     messages: list[Message] = []
     checkpoints: list[bytes] = []
     for message, content in host.run(unit, slot, checkpoint):
@@ -59,7 +61,7 @@ def train(host: Host, unit: Unit, slot: Any, checkpoint: bytes | None = None, st
             continue
         assert message is not None
         messages.append(message)
-        host.answer(unit.execution, len(messages) >= stop_after)
+        host.answer(unit.execution, len(evaluations(messages)) >= stop_after)
     return messages, checkpoints
 
 
@@ -77,7 +79,7 @@ def test_a_node_trains_a_plugin_and_continues_from_the_checkpoint_it_is_sent(hos
     assert whole[-1].content == Ended("finished")
     assert checkpoints
     assert {message.execution for message in whole} == {1}
-    first, [*_, last] = train(host, Unit("a", (trial,), OFTEN, "a.pt", execution=2), slot, stop_after=3)
+    first, [*_, last] = train(host, Unit("a", (trial,), OFTEN, "a.pt", execution=2), slot, stop_after=1)
     [(_, end)] = first[-2].content
     assert isinstance(end, Finished)
     assert end.status == "interrupted"
@@ -149,9 +151,9 @@ def names(nodes: Any) -> list[str]:
 
 def test_nodes_with_gpus_are_used_and_otherwise_those_with_processors() -> None:
     mixed = _Nodes({"CPU": 0}, {"CPU": 8}, {"CPU": 8, "GPU": 2})
-    assert names(ray_cluster.suitable_nodes(mixed, "auto")) == ["host2"]
-    assert names(ray_cluster.suitable_nodes(mixed, "cpu")) == ["host1", "host2"]
-    assert names(ray_cluster.suitable_nodes(_Nodes({"CPU": 0}, {"CPU": 8}), "auto")) == ["host1"]
+    assert names(ray_cluster.suitable_nodes(mixed, "auto", ANY)) == ["host2"]
+    assert names(ray_cluster.suitable_nodes(mixed, "cpu", ANY)) == ["host1", "host2"]
+    assert names(ray_cluster.suitable_nodes(_Nodes({"CPU": 0}, {"CPU": 8}), "auto", ANY)) == ["host1"]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +166,7 @@ def test_nodes_with_gpus_are_used_and_otherwise_those_with_processors() -> None:
 )
 def test_missing_resources(nodes: Any, device: str, message: str) -> None:
     with pytest.raises(OptbenchError) as error:
-        ray_cluster.suitable_nodes(nodes, device)
+        ray_cluster.suitable_nodes(nodes, device, ANY)
     assert str(error.value).startswith(message)
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fake_executor import FakeExecutor, events
 from optbench.errors import OptbenchError
+from optbench.executor.api import Slot, StopRequest
+from optbench.runner import shared_work
 from optbench.runner.options import RunOptions
 from optbench.runner.shared_work import WorkList, planned_trials, refuse_held
 from optbench.store import SuiteFolder, make_plan, read
@@ -42,7 +47,7 @@ def planned(tmp_path: Path) -> tuple[SuiteFolder, Any]:
     folder = SuiteFolder.of(tmp_path / "results", "tiny")
     folder.create()
     folder.write_plan(make_plan("tiny", loaded.suite, trials))
-    WorkList.of(trials, folder, RunOptions()).write(folder)
+    WorkList.of(trials, folder, RunOptions(), loaded.suite.resources).write(folder)
     return folder, trials
 
 
@@ -166,6 +171,81 @@ def test_a_folder_without_a_work_list_is_one_clear_error(
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+class _FakeWorkers(FakeExecutor):
+    """Completes each trial, without a process."""
+
+    def __init__(self, *_: Any) -> None:
+        whole = [started(), evaluated(1, 0.5), finished(0.9)]
+        slot = Slot("cpu", "cpu", started().environment)
+        super().__init__(lambda unit: events(unit.trials[0].id, whole), (slot,))
+
+    def __enter__(self) -> _FakeWorkers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+def test_a_worker_waits_for_a_folder_that_does_not_answer(
+    planned: Any, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """`number`: the write that fails, like those after it until the worker looks for the folder again."""
+    folder, trials = planned
+    monkeypatch.setattr(shared_work, "LocalExecutor", _FakeWorkers)
+    writes, sync, said, is_away = count(1), os.fsync, [], [True]
+
+    def failing(descriptor: int) -> None:
+        if next(writes) >= number and is_away[0]:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    monkeypatch.setattr(shared_work, "sleep", lambda seconds: is_away.__setitem__(0, False))
+    worker = shared_work.Worker(folder, StopRequest(), said.append, lambda trial, event: None)
+    assert worker.run() == {"completed": 2}
+    assert [line for line in said if "waiting for it" in line and "Stale file handle" in line]
+    assert [line for line in said if "can be reached again" in line]
+    logs = read([folder.path]).suites[0].logs
+    assert [(log.id, log.is_complete, len(log.evaluations)) for log in logs] == [
+        (trial.id, True, 1) for trial in sorted(trials, key=lambda trial: trial.seed)
+    ]
+
+
+def test_a_worker_gives_up_a_folder_that_stays_away(planned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = planned
+    monkeypatch.setattr(shared_work, "LocalExecutor", _FakeWorkers)
+    monkeypatch.setattr(shared_work, "_AWAY_SECONDS", 0)
+    monkeypatch.setattr(shared_work, "sleep", lambda seconds: None)
+    gone = folder.path.with_name("gone")
+    monkeypatch.setattr(Leases, "claim", lambda self, unit: (folder.path.rename(gone), None)[1])
+    worker = shared_work.Worker(folder, StopRequest(), lambda text: None, lambda trial, event: None)
+    with pytest.raises(OSError, match="no such folder"):
+        worker.run()
+    assert not folder.path.exists()
+
+
+def test_a_folder_that_is_not_mounted_for_a_while_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    suite = a_suite(tmp_path, {"Slow": "'slow.py:Slow'"}, budget=12)
+    suite.write_text(suite.read_text().replace("seeds: 1", "seeds: 3"))
+    (tmp_path / "server").mkdir()
+    mount = tmp_path / "results"
+    mount.symlink_to("server")
+    options = ("--threads", "1", "--checkpoint-interval", "0")
+    head = Run(tmp_path, ("run", "tiny.yaml", *options, "--executor", "shared"))
+    head.until((mount / "tiny/work.json").exists)
+    log = (tmp_path / "worker.log").open("wb")
+    worker = Run(tmp_path, ("work", "results/tiny"), streams={"stderr": log})
+    worker.until(lambda: any('"evaluated"' in path.read_text() for path in mount.glob("tiny/trials/*.jsonl")))
+    mount.unlink()
+    worker.until(lambda: b"waiting for it" in Path(log.name).read_bytes())
+    mount.symlink_to("server")
+    assert worker.end()[0] == 0, Path(log.name).read_text()
+    assert head.end()[0] == 0
+    assert [end["status"] for end in ends(tmp_path) if end["status"] != "failed"][-3:] == ["completed"] * 3
 
 
 def measured(results: Path) -> list[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -76,6 +77,18 @@ class Cluster:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         node.wait()
+
+    def node_id(self, node: subprocess.Popen[bytes]) -> str:
+        """Return Ray's id of a node, which its raylet has in its command line."""
+        [raylet] = [pid for pid in _descendants(node.pid) if "/raylet/raylet " in _command_line(pid)]
+        return re.search(r"--node[-_]id=(\w+)", _command_line(raylet))[1]  # type: ignore[index]
+
+    def drain(self, node_id: str) -> None:
+        """Announce that a node will be preempted in ten minutes, as the autoscaler does."""
+        command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--node-id", node_id]
+        command += ["--address", self.environment["RAY_ADDRESS"], "--reason", "DRAIN_NODE_REASON_PREEMPTION"]
+        command += ["--reason-message", "test", "--deadline-remaining-seconds", "600"]
+        subprocess.run(command, env={**os.environ, **SETTINGS}, check=True, capture_output=True)
 
     def trial_processes(self) -> list[int]:
         """Return the ids of the processes that train now: children of the fork servers of optbench."""

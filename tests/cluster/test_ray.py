@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
+import shutil
 import signal
 import socket
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +31,7 @@ class Slow(torch.optim.SGD):
         return super().step(closure)
 """
 LABELS = {"Slow": "'slow.py:Slow'", "Adam": "torch.optim.Adam"}
+KILLS = int(os.environ.get("KILLS", "30"))
 OPTIONS = ("--threads", "1", "--checkpoint-interval", "0")
 
 
@@ -126,6 +132,108 @@ def test_trials_of_a_killed_node_continue_on_the_others(
     nodes.kill_node(extra)
     finish(run, tmp_path)
     assert computed(tmp_path) == expected
+
+
+def test_trials_of_a_node_that_will_be_preempted_continue_on_the_others(
+    tmp_path: Path, nodes: Cluster, expected: Any
+) -> None:
+    extra = nodes.add_node(1)
+    node = nodes.node_id(extra)
+    a_slow_suite(tmp_path)
+    run = started(tmp_path, nodes, "--checkpoint-interval", "1000")
+    run.until(lambda: in_training(tmp_path))
+    nodes.drain(node)
+    errors = finish(run, tmp_path)
+    nodes.kill_node(extra)
+    assert "takes node" in errors
+    assert resumed(tmp_path)
+    assert all(step > 0 for step in resumed(tmp_path))  # the notice left time for a checkpoint
+    assert computed(tmp_path) == expected
+
+
+def test_thirty_kills_at_random_moments_change_nothing(tmp_path: Path, nodes: Cluster, expected: Any) -> None:
+    """Of processes that train, of whole nodes and of drivers. A run that did not end with all its trials is started again."""
+    draw, kills = random.Random(0), 0
+    kinds: Counter[str] = Counter()
+    a_slow_suite(tmp_path, pause=0.1)
+    while True:
+        run = started(tmp_path, nodes)
+        while kills < KILLS and run.process.poll() is None:
+            time.sleep(draw.uniform(0.5, 4))
+            kind = draw.choice(["trial", "actor", "node", "driver"])
+            trials, hosts = nodes.trial_processes(), nodes.hosts()
+            if kind == "node":
+                nodes.kill_node(nodes.nodes.pop())
+                nodes.add_node(1)
+            elif kind == "driver":
+                run.process.kill()
+            elif victims := trials if kind == "trial" else hosts:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(draw.choice(victims), signal.SIGKILL)
+            else:
+                continue
+            kills, kinds = kills + 1, kinds + Counter([kind])
+        code, _, errors = run.end(300)
+        if code == 0 and kills >= KILLS:
+            break
+        if code == 0:  # all trials have ended: again, in a new folder
+            assert computed(tmp_path) == expected
+            shutil.rmtree(tmp_path / "results")
+            continue
+        assert code in (-signal.SIGKILL, 1, 2), errors  # 1: a trial was killed five times in this run
+        assert code != 2 or "nodes" in errors, errors
+    print(f"kills: {dict(kinds)}")
+    assert computed(tmp_path) == expected
+    assert not list((tmp_path / "results/tiny/checkpoints").iterdir())
+
+
+def test_a_trial_on_two_devices_and_a_stack(tmp_path: Path, nodes: Cluster) -> None:
+    """As on this machine: two processes share the CPUs of a node; a sweep of a small model is one program."""
+    a_slow_suite(tmp_path, pause=0, extra="sensitivity: {lr: [0.5, 1, 2]}")
+    suite = tmp_path / "tiny.yaml"
+    stacked = suite.read_text()
+    several = stacked.replace("  batch_size: 16\n", "  batch_size: 16\n  devices: 2\n")
+    for name, text in (("stacked", stacked), ("several", several)):
+        suite.write_text(text)
+        options = ("--only", "Adam", "--results", f"{name}/results")
+        code, _, errors = started(tmp_path, nodes, *options).end(300)
+        assert code == 0, errors
+        on_ray = computed(tmp_path / name)
+        options = ("--only", "Adam", "--results", f"{name}-local/results")
+        code, _, errors = Run(tmp_path, ("run", "tiny.yaml", *OPTIONS, *options)).end(300)
+        assert code == 0, errors
+        assert on_ray == computed(tmp_path / f"{name}-local")
+
+
+def test_a_run_can_be_watched_and_reported_meanwhile_and_has_one_driver(
+    tmp_path: Path, nodes: Cluster, expected: Any
+) -> None:
+    a_slow_suite(tmp_path)
+    run = started(tmp_path, nodes)
+    run.until(lambda: in_training(tmp_path))
+    watch = Run(tmp_path, ("watch", "results/tiny"))
+    reported = optbench("report", "results/tiny", cwd=tmp_path)
+    assert reported.returncode == 0, reported.stderr
+    assert "Slow" in reported.stdout
+    code, _, errors = started(tmp_path, nodes).end(120)
+    assert code == 2
+    assert "is running this suite in this folder" in errors
+    finish(run, tmp_path)
+    code, output, errors = watch.end(60)
+    assert code == 0, errors
+    assert "Slow" in output
+    assert computed(tmp_path) == expected
+
+
+def test_a_gpu_type_that_the_cluster_does_not_have_is_one_message(tmp_path: Path, nodes: Cluster) -> None:
+    a_slow_suite(tmp_path, extra="resources: {gpu: 1, accelerator_type: H100}")
+    code, _, errors = started(tmp_path, nodes).end(120)
+    assert code == 2
+    assert (
+        "error: resources: the suite requires a GPU of type H100; the cluster has 2 nodes with 2 CPUs"
+        in errors
+    )
+    assert not (tmp_path / "results/tiny/plan.json").exists()
 
 
 def test_a_killed_trial_process_continues_in_the_same_run(

@@ -194,6 +194,10 @@ def device_findings(
     suite: Suite, workload: Workload, folder: Path, path: TypedPath, info: DataInfo | None
 ) -> Iterator[Finding]:
     """Yield settings that require several devices per trial, and settings that several devices do not support."""
+    gpus = suite.resources.gpu
+    if gpus and gpus != workload.devices:
+        message = f"expected as many GPUs as `devices` of the workload, {workload.devices}; found {gpus}"
+        yield ("resources", "gpu"), message
     if workload.devices == 1:
         if workload.sync_batch_norm:
             yield (*path, "sync_batch_norm"), "requires `devices` above 1: one device computes whole batches"

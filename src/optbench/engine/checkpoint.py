@@ -37,7 +37,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
     Raises `NoSpace` with the required bytes, before anything is damaged; `OSError` for other disk errors.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)  # not its parents: the results may be on a file system that is away
     needed = _bytes_in(state) * 101 // 100 + 100_000 + _RESERVE_BYTES
     if shutil.disk_usage(path.parent).free < needed:
         raise _no_space(path, needed)

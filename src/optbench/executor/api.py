@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 
 from optbench.errors import OptbenchError, Problem
 from optbench.events import Event
+from optbench.suite.resources import Resources
 from optbench.suite.types import Trial
 
 Listener = Callable[[Trial, Event], None]
@@ -55,12 +56,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Settings:
-    """How trials run. Not part of a trial's id; all of it is recorded except the checkpoint interval."""
+    """How trials run. Not part of a trial's id; recorded except for the checkpoint interval and the required resources."""
 
     threads: int | None = None  # CPU threads; None: torch's default
     command: str = ""
     allocator: str = "tuned"  # or default: leave the C library's allocator unchanged
     checkpoint_seconds: float | None = None  # between checkpoints; None: the engine's default
+    resources: Resources = field(default_factory=Resources)  # required by the suite
 
 
 @dataclass(frozen=True)

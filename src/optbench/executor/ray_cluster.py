@@ -14,7 +14,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -22,14 +22,16 @@ from types import TracebackType
 from typing import Any
 
 from optbench.errors import OptbenchError, Problem, first_line
-from optbench.events import Event, Resumed, Started
+from optbench.events import Event, Finished, Resumed, Started
 from optbench.executor.api import Ended, Message, Settings, Slot, SlotLost, StopRequest, Unit
 from optbench.executor.ray_host import Host
 from optbench.revision import revision
 from optbench.store.files import write_whole
+from optbench.suite.resources import Resources
 from optbench.suite.types import Trial
 
 _PING_SECONDS = 5.0  # between two checks of a node
+_LOOK_SECONDS = 1.0  # between two looks for draining nodes
 _LOST_SECONDS = 30.0  # without an answer, after which a node is considered lost; Ray may report it earlier
 _FREE_SECONDS = 20.0  # to wait for nodes that are in use, such as by a run that was just killed
 _END_SECONDS = 5.0  # for the actors to remove their files
@@ -39,7 +41,10 @@ _KILLED = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass
 class _Node:
-    """A node of the cluster that this run uses. `host` is its actor, None after it was lost."""
+    """A node of the cluster that this run uses. `host` is its actor, None after it was lost.
+
+    `is_draining`: the cluster will take it away soon, for example because its machine is preempted.
+    """
 
     id: str
     name: str
@@ -48,13 +53,17 @@ class _Node:
     host: Any = None
     ping: Any = None
     pinged_at: float = 0.0
+    is_draining: bool = False
 
 
 @dataclass
 class _Worker:
+    """A unit that runs. `is_moved`: it was asked to stop because its node is draining."""
+
     unit: Unit
     node: _Node
     stream: Any
+    is_moved: bool = False
 
 
 class RayExecutor:
@@ -79,6 +88,7 @@ class RayExecutor:
         self._workers: dict[str, _Worker] = {}
         self._files: Any = None  # of the suite, in Ray's object store
         self._revision: dict[str, Any] = {}
+        self._next_look = 0.0  # for draining nodes
 
     def __enter__(self) -> RayExecutor:
         return self
@@ -125,6 +135,8 @@ class RayExecutor:
 
     def start(self, unit: Unit, slot: Slot) -> None:
         node = next(node for node in self._nodes if node.name == slot.host)
+        if node.is_draining:
+            raise SlotLost(slot.name)
         if node.host is None:
             if node.id not in {one["NodeID"] for one in self._ray.nodes() if one["Alive"]}:
                 raise SlotLost(slot.name)
@@ -135,7 +147,7 @@ class RayExecutor:
         self._workers[unit.name] = _Worker(unit, node, run.remote(unit, slot, checkpoint))
 
     def receive(self, timeout_seconds: float) -> list[Message]:
-        messages = self._lose_silent_nodes()
+        messages = self._watch_nodes()
         streams = {name: worker.stream for name, worker in self._workers.items()}
         for name in self._ready(streams, timeout_seconds):
             if (worker := self._workers.get(name)) is None:  # its node was lost meanwhile
@@ -149,8 +161,8 @@ class RayExecutor:
             else:
                 if checkpoint is not None:
                     write_whole(self._checkpoint(worker.unit), checkpoint)
-                if message is not None:
-                    messages.append(self._own(message, worker))
+                if message is not None and (own := self._own(message, worker)) is not None:
+                    messages.append(own)
         return messages
 
     def acknowledge(self, message: Message, *, stop: bool) -> None:
@@ -216,13 +228,23 @@ class RayExecutor:
             )
             raise OptbenchError(message, where="--address") from error
 
-    def _own(self, message: Message, worker: _Worker) -> Message:
-        """Return a message of a node as one of this run: with the revision of the suite, and a killed process as a lost one."""
+    def _own(self, message: Message, worker: _Worker) -> Message | None:
+        """Return a message of a node as one of this run: with the revision of the suite, and a killed process as a lost one.
+
+        A unit that was interrupted because its node is draining continues on another one: None for the event of its end.
+        """
         content = message.content
         if isinstance(content, tuple):
+            if worker.is_moved and all(_is_interrupted(event) for _, event in content):
+                _control(worker.node.host.answer).remote(message.execution, True)
+                return None
             return replace(
                 message, content=tuple((trial, self._with_revision(event)) for trial, event in content)
             )
+        if isinstance(content, Ended) and content.cause == "finished" and worker.is_moved:
+            self.acknowledge(message, stop=True)
+            end = Ended("host", f"the cluster takes node {worker.node.name} away")
+            return replace(message, content=end)
         if isinstance(content, Ended) and content.cause != "finished":
             del self._workers[message.unit]
             if content.cause == "lost" or (content.cause == "died" and content.signal in _KILLED):
@@ -236,8 +258,12 @@ class RayExecutor:
             return type(event)(**values | {"environment": event.environment | self._revision})
         return event
 
-    def _lose_silent_nodes(self) -> list[Message]:
+    def _watch_nodes(self) -> list[Message]:
+        """Return the ends of units whose node does not answer, and ask the units of draining nodes to stop."""
         messages, now = [], time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + _LOOK_SECONDS
+            self._leave_draining_nodes()
         for node in self._nodes:
             if node.host is None or now - node.pinged_at < _PING_SECONDS:
                 continue
@@ -247,6 +273,23 @@ class RayExecutor:
             elif now - node.pinged_at > _LOST_SECONDS:
                 messages += self._lose(node, f"no answer for {_LOST_SECONDS:g} s")
         return messages
+
+    def _draining(self) -> Collection[str]:
+        """Return the ids of the nodes that the cluster takes away, as after the notice of a preemption."""
+        try:
+            draining: Collection[str] = self._ray._private.state.state.get_draining_nodes()
+        except Exception:  # the head node does not answer: what was lost is reported by the streams
+            return ()
+        return draining
+
+    def _leave_draining_nodes(self) -> None:
+        draining = self._draining()
+        for node in self._nodes:
+            node.is_draining = node.is_draining or node.id in draining
+        for worker in self._workers.values():
+            if worker.node.is_draining and not worker.is_moved and worker.node.host is not None:
+                worker.is_moved = True
+                _control(worker.node.host.ask_to_stop).remote(worker.unit.execution)
 
     def _lose(self, node: _Node, reason: str) -> list[Message]:
         """Give up the actor of a node. Return the ends of its units."""
@@ -280,9 +323,11 @@ class RayExecutor:
         """
         deadline = time.monotonic() + _FREE_SECONDS
         while True:
-            self._nodes = [node for node in self._nodes if node.host is not None]
+            draining = self._draining()
+            self._nodes = [node for node in self._nodes if node.host is not None and node.id not in draining]
             known = {node.id for node in self._nodes}
-            wanted = {one["NodeID"]: one for one in suitable_nodes(self._ray, self._device)}
+            suitable = suitable_nodes(self._ray, self._device, self._settings.resources)
+            wanted = {one["NodeID"]: one for one in suitable if one["NodeID"] not in draining}
             available = self._ray._private.state.available_resources_per_node()
             busy = [
                 one
@@ -376,17 +421,28 @@ def _kept_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def suitable_nodes(ray: Any, device: str) -> list[dict[str, Any]]:
-    """Return the living nodes with a GPU, or those with processors where none has one. Raises `OptbenchError` if there is none."""
+def suitable_nodes(ray: Any, device: str, resources: Resources) -> list[dict[str, Any]]:
+    """Return the living nodes with a GPU, or those with processors where none has one. Raises `OptbenchError` if there is none.
+
+    Nodes with another type of GPU than `resources` require are left out.
+    """
     if device not in ("auto", "cpu", "cuda"):
         message = f"with --executor ray expected auto, cpu or cuda; found '{device}'"
         raise OptbenchError(message, where="--device")
     nodes = [node for node in ray.nodes() if node["Alive"]]
     with_gpu = [node for node in nodes if node["Resources"].get("GPU", 0) >= 1]
-    if device != "cpu" and with_gpu:
-        return with_gpu
+    of_type = [
+        node for node in with_gpu if not (types := _gpu_types(node)) or any(map(resources.accepts, types))
+    ]
+    if device != "cpu" and of_type:
+        return of_type
     processors = sum(int(node["Resources"].get("CPU", 0)) for node in nodes)
     size = f"{len(nodes)} node{'s' * (len(nodes) != 1)} with {processors} CPUs and no GPU"
+    if resources.needs_gpu:
+        found = ", ".join(sorted({name for node in with_gpu for name in _gpu_types(node)}))
+        has = f"GPUs of type {found}" if found else size
+        message = f"the suite requires {resources}; the cluster has {has}: add a node, or change `resources` in the suite"
+        raise OptbenchError(Problem(message, where="resources"))
     if device == "cuda":
         raise OptbenchError(f"the cluster has {size}: add a node with GPUs, or use cpu", where="--device")
     suitable = [node for node in nodes if node["Resources"].get("CPU", 0) >= 1]
@@ -395,6 +451,16 @@ def suitable_nodes(ray: Any, device: str) -> list[dict[str, Any]]:
             f"the cluster has {size}: add a node (`ray start --address HOST:PORT`)", where="--address"
         )
     return suitable
+
+
+def _is_interrupted(event: Event) -> bool:
+    return isinstance(event, Finished) and event.status == "interrupted"
+
+
+def _gpu_types(node: dict[str, Any]) -> list[str]:
+    """Return the types of the GPUs of a node, as far as Ray knows them."""
+    prefix = "accelerator_type:"
+    return [name.removeprefix(prefix) for name in node["Resources"] if name.startswith(prefix)]
 
 
 def is_free(node: dict[str, Any], available: dict[str, float] | None) -> bool:

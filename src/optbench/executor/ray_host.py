@@ -86,6 +86,7 @@ class Host:
         folder = self._folder / str(unit.execution)
         path = folder / "checkpoints" / unit.checkpoint if unit.checkpoint else None
         try:
+            make_folder(folder)
             if path is not None:
                 make_folder(path.parent)
                 if checkpoint is not None:

@@ -11,7 +11,7 @@ import torch
 from optbench.engine import environment as engine_environment
 from optbench.engine.allocator import tune
 from optbench.engine.checkpoint import NoSpace as NoSpace
-from optbench.engine.devices import pick
+from optbench.engine.devices import pick as pick
 from optbench.engine.devices import pick_all as pick_all
 from optbench.engine.environment import environment as environment
 from optbench.engine.loop import CHECKPOINT_SECONDS, train

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,6 +26,7 @@ from optbench.errors import OptbenchError, Problem, first_line
 from optbench.executor.api import CannotStack, Ended, Events, Message, Place, Refused, Settings, Slot, Unit
 from optbench.executor.descendants import adopt_orphans, end_children
 from optbench.executor.limits import memory_limits
+from optbench.suite.resources import Resources
 from optbench.suite.types import Trial
 
 _IGNORED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGTTIN", "SIGTTOU")
@@ -119,7 +120,9 @@ def prepare(
         with startup_errors():
             training = load_training()
             devices = training.pick_all(device)
-            training.set_up(settings, Slot("", str(devices[0])), trials[0].folder)
+            found = {str(one): training.environment(one, trials[0].folder) for one in devices}
+            devices = _suitable(found, settings.resources)
+            training.set_up(settings, Slot("", devices[0]), trials[0].folder)
         for trial in {(t.workload.data.model_dump_json(), t.folder): t for t in trials}.values():
             where = f"data of workload '{trial.workload_name}'"
             try:
@@ -131,12 +134,22 @@ def prepare(
             except OptbenchError as error:
                 problems += [replace(problem, where=problem.where or where) for problem in error.problems]
         answer: Any = tuple(problems) or {
-            str(one): training.environment(one, trials[0].folder) for one in devices
+            name: training.environment(training.pick(name), trials[0].folder) for name in devices
         }
     except OptbenchError as error:
         answer = error.problems
     exchange(connection, answer)
     flush_and_exit()
+
+
+def _suitable(environments: Mapping[str, Mapping[str, Any]], resources: Resources) -> list[str]:
+    """Return the devices that have what the suite requires. Raises `OptbenchError` if none of them has."""
+    suitable = [name for name, environment in environments.items() if resources.are_met_by(environment)]
+    if not suitable:
+        found = ", ".join(dict.fromkeys(str(of.get("device_name")) for of in environments.values()))
+        message = f"the suite requires {resources}; found {found}: use another machine, or change `resources` in the suite"
+        raise OptbenchError(Problem(message, where="resources"))
+    return suitable
 
 
 @contextlib.contextmanager
@@ -231,7 +244,7 @@ def _end_all() -> NoReturn:
 def redirect_output(path: Path) -> None:
     """Redirect the output of plug-ins to a file, not to the live display; to the null device if the file cannot be created."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
         file = os.open(
             path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644

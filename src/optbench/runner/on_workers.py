@@ -33,13 +33,15 @@ def run_on_workers(
             observer.message(already_measured(job))
         return
     job.folder.unpack()
-    WorkList.of(pending, job.folder, options).write(job.folder)
+    WorkList.of(pending, job.folder, options, job.loaded.suite.resources).write(job.folder)
     path = job.folder.path.resolve()
     active: Callable[[], bool] = lambda: True  # noqa: E731
     if options.executor == "slurm":
         number = slurm.running_job(job.folder)
         if number is None:
-            text = slurm.script(job.folder, job.loaded.name, options.workers, options.sbatch)
+            text = slurm.script(
+                job.folder, job.loaded.name, options.workers, options.sbatch, job.loaded.suite.resources
+            )
             number = slurm.submit(job.folder, text)
             observer.message(
                 f"Submitted SLURM job {number}. Ctrl-C stops following it; scancel {number} stops it"

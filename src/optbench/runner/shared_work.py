@@ -6,12 +6,13 @@ at the same relative position, nothing else.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -29,10 +30,23 @@ from optbench.store.input_files import read_file
 from optbench.store.leases import LEASE_SECONDS, Lease, LeasedFolder, LeaseLost, Leases
 from optbench.store.log import read_log
 from optbench.store.records import from_json
+from optbench.suite.resources import Resources
 from optbench.suite.types import Trial
 
 FILE = "work.json"
 _WAIT_SECONDS = 2.0  # between two looks for trials that other workers hold
+_MAX_ATTEMPTS = 5  # at a trial that the infrastructure interrupts, after which it is left to other workers
+_POLL_SECONDS = 1.0  # between two looks for a folder that is away
+_AWAY_SECONDS = 900.0  # after which a folder that is away is given up
+_AWAY = (
+    errno.ESTALE,
+    errno.EIO,
+    errno.ENOTCONN,
+    errno.ETIMEDOUT,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENODEV,
+)
 
 
 @dataclass(frozen=True)
@@ -49,9 +63,12 @@ class WorkList:
     checkpoint_seconds: float | None = None
     stall_seconds: float = 1800.0
     allow_mixed: bool = False
+    resources: Resources = field(default_factory=Resources)
 
     @classmethod
-    def of(cls, trials: Sequence[Trial], folder: SuiteFolder, options: RunOptions) -> WorkList:
+    def of(
+        cls, trials: Sequence[Trial], folder: SuiteFolder, options: RunOptions, resources: Resources
+    ) -> WorkList:
         suite_folder = os.path.relpath(trials[0].folder, folder.path.resolve())
         return cls(
             tuple((trial.config_id, trial.seed) for trial in trials),
@@ -64,10 +81,14 @@ class WorkList:
             options.checkpoint_seconds,
             options.stall_seconds,
             options.allow_mixed,
+            resources,
         )
 
     def write(self, folder: SuiteFolder) -> None:
-        write_whole(folder.path / FILE, json.dumps(asdict(self), indent=2) + "\n")
+        write_whole(
+            folder.path / FILE,
+            json.dumps(asdict(self) | {"resources": self.resources.model_dump()}, indent=2) + "\n",
+        )
 
     @classmethod
     def read(cls, folder: SuiteFolder) -> WorkList:
@@ -75,9 +96,9 @@ class WorkList:
         path = folder.path / FILE
         try:
             content = from_json(read_file(path, folder.path))
-            return cls(
-                **content | {"trials": tuple((str(row), int(seed)) for row, seed in content["trials"])}
-            )
+            content["trials"] = tuple((str(row), int(seed)) for row, seed in content["trials"])
+            content["resources"] = Resources.model_validate(content["resources"])
+            return cls(**content)
         except FileNotFoundError:
             message = "no work list: expected the folder of a suite planned by `optbench run SUITE --executor shared` (or slurm)"
             raise OptbenchError(message, file=str(folder.path)) from None
@@ -137,19 +158,52 @@ class Worker:
     message: Callable[[str], None]
     listen: Callable[[Trial, Event], None]
     lease_seconds: float = LEASE_SECONDS
+    _lease: Lease | None = None  # the last one that this worker held
 
     def run(self) -> dict[str, int]:
         """Run trials until none is left. Return the number of trials by final status.
 
-        Raises `OptbenchError` if the folder, the data or the device cannot be used. A trial that failed here because of the
-        infrastructure is left to other workers.
+        Raises `OptbenchError` if the folder, the data or the device cannot be used. A folder that goes away, as when a file server
+        restarts, is waited for.
         """
+        ended: dict[str, int] = {}
+        WorkList.read(self.folder)
+        while True:
+            try:
+                self._run_all(ended)
+                return ended
+            except (OSError, OptbenchError) as error:
+                reason = _why_away(error, self.folder)
+                if not reason or self.stop.asked:
+                    raise
+                self._wait_for_folder(reason, error)
+                if not (self.folder.path / FILE).exists():  # the run has ended meanwhile
+                    return ended
+
+    def _wait_for_folder(self, reason: str, error: Exception) -> None:
+        """Wait until the folder is there again. Raises the error after `_AWAY_SECONDS`."""
+        self.message(f"note: {self.folder.path} cannot be reached ({reason}): waiting for it")
+        since = monotonic()
+        while not self.stop.asked:
+            sleep(_POLL_SECONDS)
+            if not _is_there(self.folder):
+                if monotonic() - since > _AWAY_SECONDS:
+                    raise error
+                continue
+            self.message(f"note: {self.folder.path} can be reached again after {monotonic() - since:.0f} s")
+            if self._lease is not None and not self._lease.is_lost:
+                self._lease.release()  # of a trial that was interrupted: it resumes
+            return
+
+    def _run_all(self, ended: dict[str, int]) -> None:
+        """Run trials until none is left, and count them in `ended`. Raises `OptbenchError` or `OSError` if the folder is away."""
         work = WorkList.read(self.folder)
         left = {trial.id: trial for trial in planned_trials(self.folder, work)}
         rows = {trial.config_id for trial in left.values()}
         leases = Leases(self.folder, self.lease_seconds)
-        settings = Settings(work.threads, work.command, work.allocator, work.checkpoint_seconds)
-        ended: dict[str, int] = {}
+        settings = Settings(
+            work.threads, work.command, work.allocator, work.checkpoint_seconds, work.resources
+        )
         slots: tuple[Slot, ...] = ()
         with LocalExecutor(self.folder.path, settings, data_root(work.data), work.device) as executor:
             while left and not self.stop.asked:
@@ -160,6 +214,8 @@ class Worker:
                     if is_complete(self.folder, trial):
                         del left[trial.id]
                         continue
+                    if not _is_there(self.folder):  # never create files where the folder is not mounted
+                        raise FileNotFoundError(errno.ENOENT, "no such folder", str(self.folder.path))
                     if not slots:
                         slots = executor.open(list(left.values()), self.message, self.stop)
                         if not slots:
@@ -169,15 +225,18 @@ class Worker:
                     lease = leases.claim(trial.id)
                     if lease is None:
                         continue
-                    claimed = True
+                    claimed, self._lease = True, lease
                     del left[trial.id]
                     with lease.kept(self.lease_seconds):
                         if not is_complete(self.folder, trial):
-                            for status in self._run_trial(trial, lease, executor, slots, settings, work):
+                            statuses = self._run_trial(trial, lease, executor, slots, settings, work)
+                            if lease.attempt < _MAX_ATTEMPTS and not is_complete(self.folder, trial):
+                                left[trial.id] = trial  # the infrastructure interrupted it
+                                continue
+                            for status in statuses:
                                 ended[status] = ended.get(status, 0) + 1
                 if left and not claimed and not self.stop.asked:
                     self._wait()
-        return ended
 
     def _run_trial(
         self,
@@ -205,6 +264,22 @@ class Worker:
         until = monotonic() + min(_WAIT_SECONDS, self.lease_seconds / 4)
         while monotonic() < until and not self.stop.asked:
             sleep(0.05)
+
+
+def _why_away(error: BaseException | None, folder: SuiteFolder) -> str:
+    """Return why the folder is away, "" if the error has another cause."""
+    chain: list[OSError] = []
+    while error is not None:
+        chain += [error] if isinstance(error, OSError) else []
+        error = error.__cause__ or error.__context__
+    away = next((one for one in chain if one.errno in _AWAY), None)
+    if away is not None:
+        return away.strerror or "no answer"
+    return "" if _is_there(folder) else "it does not exist"
+
+
+def _is_there(folder: SuiteFolder) -> bool:
+    return (folder.path / "plan.json").exists()
 
 
 def refuse_held(folder: SuiteFolder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from optbench.store import SuiteFolder
 from optbench.store.files import write_whole
 from optbench.store.input_files import read_file
 from optbench.store.records import from_json
+from optbench.suite.resources import Resources
 
 DEFAULT_WORKERS = "1"
 _JOB_FILE = "slurm.json"
@@ -38,10 +40,11 @@ def user_file() -> Path:
     return Path(platformdirs.user_config_dir("optbench")) / "sbatch.sh"
 
 
-def script(folder: SuiteFolder, name: str, workers: str, options: Sequence[str]) -> str:
+def script(folder: SuiteFolder, name: str, workers: str, options: Sequence[str], resources: Resources) -> str:
     """Return the script of an array of workers.
 
     `workers` is a number, or a number and how many run at once, as in 64%8. `options` are options of sbatch, such as --time=2:00:00.
+    GPUs that `resources` require are requested, unless the lines of the user already do so.
     Raises `OptbenchError` for an invalid number of workers.
     """
     count, _, at_once = workers.partition("%")
@@ -58,6 +61,10 @@ def script(folder: SuiteFolder, name: str, workers: str, options: Sequence[str])
     except OSError:
         lines = ""
     directives = [line for line in lines.splitlines() if line.startswith("#SBATCH")]
+    directives += [f"#SBATCH {option}" for option in options]
+    if resources.needs_gpu and not any(re.search(r"--(gres|gpus)\b|-G\b", line) for line in directives):
+        kind = f":{resources.accelerator_type.lower()}" if resources.accelerator_type else ""
+        directives.append(f"#SBATCH --gres=gpu{kind}:{resources.gpu or 1}")
     commands = [line for line in lines.splitlines() if not line.startswith(("#SBATCH", "#!"))]
     command = [sys.executable, "-m", "optbench", "work", str(path), "--slurm-requeue"]
     return _TEMPLATE.format(
@@ -65,7 +72,7 @@ def script(folder: SuiteFolder, name: str, workers: str, options: Sequence[str])
         array=f"1-{workers}",
         output=f"{path}/output/slurm-%A_%a.log",
         notice=_NOTICE_SECONDS,
-        options="\n".join([*directives, *(f"#SBATCH {option}" for option in options)]),
+        options="\n".join(directives),
         lines="\n".join(commands),
         command=shlex.join(command),
     )

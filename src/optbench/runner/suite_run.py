@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from optbench.catalog.data_root import data_root
@@ -28,6 +28,7 @@ from optbench.runner.results_folder import locked_folder
 from optbench.runner.shared_trials import copy_shared_trials
 from optbench.runner.shared_work import refuse_held
 from optbench.store import Results, SuiteFolder
+from optbench.suite.resources import Resources
 from optbench.suite.types import Trial
 
 
@@ -56,7 +57,11 @@ def run_job(
     Raises `OptbenchError` if the data, the device or the results folder cannot be used, or if stored trials come from another
     environment. Saved results are intact in each case.
     """
-    settings = Settings(options.threads, options.command, options.allocator, options.checkpoint_seconds)
+    resources = job.loaded.suite.resources
+    options = replace(options, device=_requested_device(resources, options.device))
+    settings = Settings(
+        options.threads, options.command, options.allocator, options.checkpoint_seconds, resources
+    )
     summary, shared = Summary(), options.executor in ("shared", "slurm")
     with locked_folder(job.folder), _executor(job, options, settings) as executor:
         if not shared or options.fresh:
@@ -100,7 +105,12 @@ def _executor(job: Job, options: RunOptions, settings: Settings) -> Iterator[Exe
     """Return the executor of the run. Closing it ends the workers that still run."""
     if options.executor == "ray":
         with RayExecutor(
-            job.folder.path, settings, options.data, options.device, options.address, options.jobs
+            job.folder.path,
+            settings,
+            options.data,
+            options.device,
+            options.address,
+            options.jobs,
         ) as on_ray:
             yield on_ray
         return
@@ -142,6 +152,16 @@ def _unpack(job: Job, observer: Observer) -> None:
         observer.message(
             f"Unpacked the records of {counted(trials, 'trial')}: `optbench pack {job.folder.path}` packs them again"
         )
+
+
+def _requested_device(resources: Resources, device: str) -> str:
+    """Return the device of a run: where it is auto, what the suite requires. Raises `OptbenchError` if they contradict each other."""
+    if resources.gpu == 0 and device == "auto":
+        return "cpu"
+    if (resources.needs_gpu and device == "cpu") or (resources.gpu == 0 and device != "cpu"):
+        message = f"the suite requires {resources} (`resources`); found {device}"
+        raise OptbenchError(message, where="--device")
+    return device
 
 
 def _sweep_slots(slots: Sequence[Slot], options: RunOptions) -> list[Slot]:

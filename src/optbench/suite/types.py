@@ -32,6 +32,7 @@ from optbench.suite.parts import (
 )
 from optbench.suite.published import Published
 from optbench.suite.quoting import shown
+from optbench.suite.resources import Resources
 from optbench.suite.spaces import Point, has_space, point_at, spaces_of
 from optbench.suite.tuning import Tuning
 
@@ -284,6 +285,8 @@ class Suite(Strict):
     less time on several cores or GPUs, and no table has seconds."""
     engine: Literal["auto", "plain"] = "auto"
     """How sweeps are trained. auto: many trials of a small model as one program where that is faster; plain: one by one."""
+    resources: Resources = Resources()
+    """What trials need of the machines that run them. Checked before anything runs."""
     published: tuple[Published, ...] = ()
     """Published rows to compare with the measurements; the report gives a verdict for each."""
 

@@ -73,7 +73,9 @@ def show_plans(suites: Sequence[str], options: RunOptions, detect: str | None = 
     for job, _ in jobs:
         show_plan(job.loaded, job.wanted, job.stored)
         if options.executor == "slurm":
-            print(f"\n{slurm.script(job.folder, job.loaded.name, options.workers, options.sbatch)}", end="")
+            resources = job.loaded.suite.resources
+            text = slurm.script(job.folder, job.loaded.name, options.workers, options.sbatch, resources)
+            print(f"\n{text}", end="")
         if delta is not None:
             from optbench.cli.detect import show_seeds_needed
 
