@@ -19,6 +19,7 @@ from optbench.errors import OptbenchError
 from optbench.events import Evaluated, Event, Finished
 from optbench.executor.stack_partition import split_into_stacks
 from optbench.report.figures import drawings
+from optbench.report.figures.tuning import value_axis
 from optbench.report.plots import Line
 from optbench.store import Results, read
 from optbench.suite import protocols
@@ -752,6 +753,15 @@ def test_the_band_of_the_expected_best_contains_the_curve_and_its_figure_is_draw
     drawing = next(d for d in drawings(results, comparison(results), None) if d.name == "tuning")
     [panel] = drawing.plot.panels
     assert [len(line.x) for line in panel.marks if isinstance(line, Line)] == [12, 12]
+
+
+def test_the_figure_shows_the_values_after_a_quarter_of_the_trials() -> None:
+    calm = Line(0, (1, 2, 3, 4), (0.9, 0.8, 0.75, 0.7))
+    diverging = Line(1, (1, 2, 3, 4), (1000.0, 0.9, 0.8, 0.6))
+    axis, cuts = value_axis("loss", "number", (calm, diverging), higher_is_better=False)
+    assert (axis.low, axis.high) == pytest.approx((0.6 - 0.018, 0.9 + 0.018))
+    assert cuts
+    assert not value_axis("loss", "number", (Line(0, (1, 2), (0.8, 0.8)),), higher_is_better=False)[1]
 
 
 def test_selection_among_noisy_equals_is_optimistic_by_the_expected_maximum(tmp_path: Path) -> None:

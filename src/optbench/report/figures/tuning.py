@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 from optbench.analysis.tuning import Study, expected_band, expected_curve, pooled, studies
 from optbench.report.drawing import Drawing
@@ -37,14 +38,12 @@ def drawings(material: Material) -> Iterator[Drawing]:
         x = Axis("tuning trials", "number", 1.0, float(most), log=most > 10)
         name = metric_name(metric)
         label = f"expected best validation {name}"
-        y = Axis(
-            label,
-            format_of(of_workload[0].rows[0].facts(metric).unit),
-            higher_is_better=of_workload[0].higher,
-        )
+        unit = format_of(of_workload[0].rows[0].facts(metric).unit)
+        y, cuts = value_axis(label, unit, lines, higher_is_better=of_workload[0].higher)
         notes = (
             "Expected best metric of the first trials in random order (Tang et al. 2020). "
             "Band: 95\u00a0%, from disjoint subsets of the trials; none with an adaptive sampler.",
+            *(("With few trials, some entries lie outside the axis.",) if cuts else ()),
         )
         yield Drawing(
             file_stem("tuning", suite if material.several_suites else "", workload if several else ""),
@@ -59,3 +58,16 @@ def drawings(material: Material) -> Iterator[Drawing]:
             ),
             heading=f"Tuning on {workload}" if several else "Tuning",
         )
+
+
+def value_axis(
+    label: str, format: str, lines: Sequence[Line], *, higher_is_better: bool
+) -> tuple[Axis, bool]:
+    """Return an axis that shows all lines from a quarter of their trials on, and whether values lie outside: one trial may diverge."""
+    later = [value for line in lines for value in line.y[len(line.y) // 4 :] if math.isfinite(value)]
+    if not later:
+        return Axis(label, format, higher_is_better=higher_is_better), False
+    pad = 0.06 * (max(later) - min(later)) or 0.05 * abs(max(later)) or 1.0
+    low, high = min(later) - pad, max(later) + pad
+    cuts = any(not low <= value <= high for line in lines for value in line.y)
+    return Axis(label, format, low, high, higher_is_better=higher_is_better), cuts
