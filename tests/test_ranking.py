@@ -87,3 +87,19 @@ def test_few_entries_have_no_ranking(tmp_path: Path) -> None:
     results = read([a_ranking(tmp_path, LABELS[:9])])
     assert ranking_frame(results.suites[0]).empty
     assert "Ranking" not in report.render(results, "markdown")
+
+
+def test_the_band_of_the_best_rank_contains_it_if_seeds_vary_more_than_entries(tmp_path: Path) -> None:
+    suite = a_suite(LABELS, workloads={"first": WORKLOAD, "second": WORKLOAD})
+    for workload in suite.workloads:
+        events = {
+            (label, seed): curve([0.5 + 0.002 * place + 0.05 * (seed - 1)])
+            for place, label in enumerate(LABELS)
+            for seed in range(3)
+        }
+        write(tmp_path, suite, events, workload=workload)
+    frame = ranking_frame(read([tmp_path]).suites[0])
+    assert frame["mean_rank"].tolist() == list(range(1, 11))
+    assert (frame["mean_rank_low"] <= frame["mean_rank"]).all()
+    assert (frame["mean_rank"] <= frame["mean_rank_high"]).all()
+    assert frame["mean_rank_high"].iloc[0] > 4
