@@ -93,7 +93,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
             "name": "test_function",
             "function": "quadratic",
             "noise": 0.1,
-            "factors": [1, 100],
+            "factors": [1, 10],
             "period": 3,
         },
         "data": {"name": "evaluations", "evaluations": 50},
