@@ -116,7 +116,7 @@ def _subwords(texts: tuple[str, ...], vocabulary: int) -> Tokens:
         np.array([code for line in tokenizer.encode_batch(_lines(text)) for code in line.ids], dtype)
         for text in texts
     ]
-    lengths = np.array([len(tokenizer.id_to_token(code)) for code in range(size)], np.int64)
+    lengths = np.array([len(tokenizer.id_to_token(code) or "") for code in range(size)], np.int64)
     return Tokens(tuple(parts), lengths)
 
 
