@@ -16,14 +16,13 @@ import pytest
 from optbench import report
 from optbench.analysis.basins import basin_bracket, basin_width
 from optbench.analysis.frames import evaluations_frame
-from optbench.analysis.order_statistics import expected_best
+from optbench.analysis.order_statistics import expected_best, tunability
 from optbench.analysis.published import verdicts_frame
 from optbench.analysis.sensitivity import (
     extension,
     level,
     rate_sensitivity,
     sensitivity_frame,
-    tunability,
 )
 from optbench.analysis.table import comparison
 from optbench.errors import OptbenchError
@@ -174,7 +173,8 @@ def test_the_expected_best_is_the_mean_over_all_draws(k: int) -> None:
 def test_tunability_weighs_the_incumbents_of_all_orders() -> None:
     scores = np.array([0.2, 0.8, 0.5])
     orders = [np.maximum.accumulate(order) for order in itertools.permutations(scores)]
-    assert tunability(scores) == pytest.approx(np.mean([np.dot([3, 2, 1], order) / 6 for order in orders]))
+    expected = np.array([expected_best(scores, k) for k in (1, 2, 3)])
+    assert tunability(expected) == pytest.approx(np.mean([np.dot([3, 2, 1], order) / 6 for order in orders]))
 
 
 def test_rate_sensitivity_is_the_mean_shortfall_over_three_decades() -> None:

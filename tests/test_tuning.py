@@ -13,11 +13,13 @@ import pytest
 import optbench
 from optbench import report
 from optbench.analysis.table import comparison
+from optbench.analysis.tuned_entries import near_best_frame, tuned_entries_frame
 from optbench.analysis.tuning import Selection, expected_band, expected_curve, studies, tuning_frame, winners
 from optbench.catalog.check import problems
 from optbench.errors import OptbenchError
 from optbench.events import Evaluated, Event, Finished
 from optbench.executor.stack_partition import split_into_stacks
+from optbench.report.document import Table
 from optbench.report.figures import drawings
 from optbench.report.figures.tuning import value_axis
 from optbench.report.plots import Line
@@ -30,7 +32,7 @@ from optbench.suite.samplers import unit_points
 from optbench.suite.spaces import positions
 from optbench.suite.tuning import TUNING_SEED, Tuning
 from optbench.suite.types import Trial
-from results_builder import curve, diverged, write_trials
+from results_builder import curve, diverged, finished, write_trials
 
 SUITE = """\
 workload: {model: {name: mlp, hidden: [8]}, data: digits, batch_size: 64, budget: 2 epochs}
@@ -124,6 +126,30 @@ def test_invalid_spaces_are_reported_with_their_place(
             "trials: 4, select: {metric: time_to_target}",
             "tuning.select.metric",
             "expected a target on the validation split in the workload 'digits'",
+        ),
+        (
+            "lr: {log: [1e-3, 1]}",
+            "lr: {lg: [1e-3, 1]}",
+            "optimizers.SGD.lr",
+            "expected a search space (one of log, uniform, one_minus_log, integer, choice, possibly with 'points')",
+        ),
+        (
+            "lr: {log: [1e-3, 1]}",
+            "lr: {log: [1e-3, 1]}, momentum: {uniform: [-1, 3]}",
+            "optimizers.SGD.momentum",
+            "expected at least 0; found -1",
+        ),
+        (
+            "trials: 4",
+            "trials: 4, budget: 3 epochs",
+            "tuning.budget",
+            "expected at most the budget of the workload 'digits', 2 epochs; found 3 epochs",
+        ),
+        (
+            "trials: 4",
+            "trials: 4, prune: {rung: 3/4, keep: 1/2}",
+            "tuning.prune.rung",
+            "first evaluation after 0.75 x 2 epochs, which is the last one",
         ),
         (
             "trials: 4",
@@ -532,19 +558,18 @@ def test_pruning_needs_a_sampler_that_ignores_results(tmp_path: Path) -> None:
 def test_all_points_train_to_the_rung_and_the_best_for_the_whole_budget(tmp_path: Path) -> None:
     loaded = _write(tmp_path, PRUNED)
     first = [t for t in plan(loaded) if t.study is not None]
-    assert {str(t.workload.budget) for t in first} == {"2 epochs"}
-    assert {str(t.entry.horizon) for t in first} == {"8 epochs"}  # the schedule is that of the whole budget
+    assert {str(t.workload.budget) for t in first} == {"8 epochs"}
+    assert {t.rung for t in first} == {0.25}
     assert len(first) == 2 * 8
     trials = [t for t in plan(loaded, score=_distance) if t.study is not None]
-    assert trials[:16] == first
+    assert [t.id for t in trials] == [t.id for t in first]
     whole = [t for t in trials if t.rung is None]
-    assert {str(t.workload.budget) for t in whole} == {"8 epochs"}
     for label in ("SGD", "Adam"):
         ranked = sorted((t for t in first if t.label == label), key=_distance)
         kept = [t.point for t in whole if t.label == label]
         assert sorted(map(str, kept)) == sorted(str(t.point) for t in ranked[:4])
-    unpruned = {t.id for t in plan(_write(tmp_path, PRUNED.replace(", prune: {rung: 1/4, keep: 1/2}", "")))}
-    assert {t.id for t in whole} <= unpruned
+    unpruned = plan(_write(tmp_path, PRUNED.replace(", prune: {rung: 1/4, keep: 1/2}", "")))
+    assert {t.id for t in first} == {t.id for t in unpruned if t.study is not None}
 
 
 def test_trials_of_different_lengths_are_never_in_one_stack(tmp_path: Path) -> None:
@@ -552,8 +577,8 @@ def test_trials_of_different_lengths_are_never_in_one_stack(tmp_path: Path) -> N
     trials = [t for t in plan(_write(tmp_path, PRUNED), None, lambda *_: "", score=_distance) if t.point]
     assert {t.engine for t in trials} == {"stacked"}
     stacks = split_into_stacks(trials, 1)
-    assert sorted(len(stack) for stack in stacks) == [8, 16]
-    assert all(len({str(trial.workload.budget) for trial in stack}) == 1 for stack in stacks)
+    assert sorted(len(stack) for stack in stacks) == [8, 8]
+    assert all(len({trial.rung for trial in stack}) == 1 for stack in stacks)
 
 
 def test_trials_that_diverged_before_the_rung_are_not_continued(tmp_path: Path) -> None:
@@ -570,14 +595,16 @@ def test_the_selected_trial_is_a_whole_one_and_costs_are_those_that_were_trained
     def events(trial: Trial) -> list[Event]:
         rate = trial.point.get("lr") or trial.entry.rules[0].arguments["lr"]
         good = 0.9 - 0.1 * abs(np.log10(rate) + 1)
-        epochs = 2 if trial.rung is not None else 8
-        return curve([good + (0.3 if trial.rung is not None else 0)] * epochs)
+        whole = curve([good + 0.3] * 3 + [good] * 5)
+        end = finished(status="paused", epochs=3, at_fault="")
+        return whole if trial.rung is None else [*whole[:4], end]
 
     loaded = _write(tmp_path, PRUNED)
     stored: dict[str, list[Event]] = {}
 
     def score(trial: Trial) -> float | None:
-        return -stored[trial.id][-1].final["last"]["accuracy"] if trial.id in stored else None  # type: ignore[union-attr]
+        """Return the value at the third evaluation, which is the first one after a quarter of 100 steps."""
+        return -stored[trial.id][3].metrics["validation"]["accuracy"] if trial.id in stored else None  # type: ignore[union-attr]
 
     for _ in range(3):
         known = winners(read([tmp_path / "r"])) if stored else {}
@@ -587,13 +614,14 @@ def test_the_selected_trial_is_a_whole_one_and_costs_are_those_that_were_trained
     frame = tuning_frame(read([tmp_path / "r"])).set_index("optimizer")
     assert set(frame["trials"]) == set(frame["complete"]) == {8}
     assert set(frame["pruned"]) == {4}
-    assert set(frame["tuning_steps"]) == {10 * (8 * 2 + 4 * 8)}
+    assert set(frame["tuning_steps"]) == {10 * (4 * 3 + 4 * 8)}
     assert set(frame["fresh_n"]) == {5}
     rates = [t.point["lr"] for t in plan(loaded) if t.label == "SGD" and t.study is not None]
     assert frame.loc["SGD", "best"] == {"lr": min(rates, key=lambda rate: abs(np.log10(rate) + 1))}
     assert frame.loc["SGD", "tuned"] < 0.95
-    text = report.render(read([tmp_path / "r"]), format="markdown")
-    assert "8, 4 pruned" in text
+    [table] = [t for t in _tables(read([tmp_path / "r"])) if t.caption.startswith("Cost of tuning")]
+    pruned = [column.title for column in table.columns].index("pruned")
+    assert [row[pruned].text for row in table.rows] == ["4", "4"]
 
 
 def test_nothing_is_selected_before_pruned_trials_are_known(tmp_path: Path) -> None:
@@ -602,6 +630,28 @@ def test_nothing_is_selected_before_pruned_trials_are_known(tmp_path: Path) -> N
     write_trials(tmp_path / "r", loaded.suite, trials, {t.id: _by_rate(t) for t in trials}, name="s")
     assert winners(read([tmp_path / "r"])) == {}
     assert set(tuning_frame(read([tmp_path / "r"]))["complete"]) == {0}
+
+
+def test_larger_budgets_in_one_folder_continue_the_study_and_replace_the_selected_settings(
+    tmp_path: Path,
+) -> None:
+    """Budgets of 5, 20 and 50 trials: the trials of settings that are selected no more are in no table."""
+    before: set[str] = set()
+    selected = []
+    for count in (5, 20, 50):
+        results = _results(tmp_path, _by_rate, SUITE.replace("trials: 4", f"trials: {count}"))
+        frame = tuning_frame(results).set_index("optimizer")
+        assert set(frame["complete"]) == {count}
+        tuning = {t.id for t in plan(load(tmp_path / "s.yaml")) if t.study is not None}
+        assert before < tuning
+        before = tuning
+        selected.append(frame.loc["SGD", "best"]["lr"])
+        table = comparison(results).set_index("optimizer")
+        assert set(table["trials"]) == {5}
+        good = 0.9 - 0.1 * abs(np.log10(selected[-1]) + 1)
+        assert table.loc["SGD", "final_metric"] == pytest.approx(1 - good)  # of the present settings only
+        assert frame.loc["SGD", "fresh_n"] == 5
+    assert len(set(selected)) > 1
 
 
 # --- repeated studies
@@ -724,7 +774,7 @@ def test_the_report_has_costs_settings_and_no_claim_that_nothing_was_tuned(tmp_p
         "the best of 4 tuning trials per optimizer by validation, trained on fresh seeds; as configured: Fixed."
         in text
     )
-    assert "Expected best accuracy by number of tuning trials" in text
+    assert "Expected best accuracy % by number of tuning trials" in text
     assert "\n.\n" not in text  # of a block without facts
     assert "the entries have different numbers of search spaces" in text
 
@@ -775,6 +825,64 @@ def test_selection_among_noisy_equals_is_optimistic_by_the_expected_maximum(tmp_
         results = _results(folder, lambda t: curve([0.5, 0.8 + 0.01 * random.randn()]), text)
         gaps += tuning_frame(results)["optimism"].tolist()
     assert np.mean(gaps) == pytest.approx(0.0216, abs=0.003)
+
+
+def _tables(results: Results) -> list[Table]:
+    return [table for block in report.build_report(results).sections[0].blocks for table in block.tables]
+
+
+def test_the_report_has_one_row_per_entry_over_its_studies_and_one_per_study_in_long_formats(
+    tmp_path: Path,
+) -> None:
+    results = _results(tmp_path, _by_rate, STUDIES)
+    frame = tuned_entries_frame(results).set_index("optimizer")
+    per_study = tuning_frame(results)
+    for label in ("SGD", "Adam"):
+        own = per_study[per_study["optimizer"] == label]
+        assert frame.loc[label, "tuning_steps"] == own["tuning_steps"].sum() == 2 * 4 * 20
+        assert frame.loc[label, "tuned"] == pytest.approx(own["tuned"].mean())
+        assert frame.loc[label, "complete"] == 8
+    [cost] = [table for table in _tables(results) if table.caption.startswith("Cost of tuning")]
+    [by_study] = [table for table in _tables(results) if table.caption == "Tuning by study"]
+    assert [row[1].text for row in cost.rows] == ["2 x 4", "2 x 4"]
+    assert by_study.detail
+    assert len(by_study.rows) == 4
+
+
+def test_tunability_is_the_weighted_mean_of_the_expected_best(tmp_path: Path) -> None:
+    """Sivaprasad et al. 2020, with weights 4, 3, 2, 1: by hand over all orders of the four trials."""
+    results = _results(tmp_path, _by_rate)
+    study = next(study for study in studies(results) if study.label == "SGD")
+    orders = [np.maximum.accumulate(order) for order in itertools.permutations(study.scores)]
+    by_hand = np.mean([np.dot([4, 3, 2, 1], order) / 10 for order in orders])
+    frame = tuned_entries_frame(results).set_index("optimizer")
+    assert frame.loc["SGD", "tunability"] == pytest.approx(by_hand)
+
+
+def test_the_sensitivity_around_the_selected_setting_is_that_of_the_trials_near_it(tmp_path: Path) -> None:
+    """Validation accuracy falls by 0.1 per decade: 0.01 is a tenth of a decade to each side of the best rate."""
+    text = SUITE.replace("trials: 4", "trials: 200")
+    results = _results(tmp_path, _by_rate, text)
+    near = near_best_frame(results).set_index(["optimizer", "hyperparameter"])
+    sgd = near.loc[("SGD", "lr")]
+    assert sgd["near_low"] == pytest.approx(0.1 * 10**-0.1, rel=0.05)
+    assert sgd["near_high"] == pytest.approx(0.1 * 10**0.1, rel=0.05)
+    assert sgd["decades"] == pytest.approx(0.2, abs=0.03)
+    assert near.loc[("Adam", "betas"), "near_values"] in (
+        [[0.9, 0.999], [0.95, 0.999]],
+        [[0.95, 0.999], [0.9, 0.999]],
+    )
+    share = tuned_entries_frame(results).set_index("optimizer")["near_best"]
+    assert share["SGD"] == pytest.approx(0.2 / 3, abs=0.01)
+    assert share["Adam"] == pytest.approx(0.1 / 3, abs=0.01)
+
+
+def test_shares_and_tunability_are_unknown_where_trials_are_not_spread_evenly(tmp_path: Path) -> None:
+    frame = tuned_entries_frame(
+        _results(tmp_path, _by_rate, SUITE.replace("trials: 4", "trials: 10, sampler: tpe"))
+    )
+    assert frame["near_best"].isna().all()
+    assert frame["tunability"].notna().all()
 
 
 # --- real runs
@@ -839,13 +947,64 @@ def test_a_run_with_an_adaptive_sampler_proposes_until_its_budget_and_continues(
 
 
 def test_a_run_prunes_and_then_trains_the_best_for_the_whole_budget(tmp_path: Path) -> None:
-    tuning = {"trials": 4, "prune": {"rung": "1/2", "keep": "1/4"}, "budget": {"epochs": 2}}
-    study = optbench.run(_quick(tuning=tuning), results=tmp_path)
+    suite = _quick(tuning={"trials": 4, "prune": {"rung": "1/2", "keep": "1/4"}})
+    suite["workload"]["budget"] = {"epochs": 2}
+    study = optbench.run(suite, results=tmp_path)
     frame = study.tuning()
     assert set(frame["complete"]) == {4}
-    assert set(frame["tuning_epochs"]) == {4 * 1 + 1 * 2}
+    assert set(frame["tuning_epochs"]) == {3 * 1 + 1 * 2}
     assert set(frame["pruned"]) == {3}
     assert set(study.table()["trials"]) == {2}
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def _outcomes(study: optbench.Study) -> dict[str, Any]:
+    """Return what the training of each tuning trial gave, without its times."""
+    return {
+        log.id: (
+            [(event.step, event.train_loss, event.gradient_norm, event.metrics) for event in log.evaluations],
+            log.finished.status,
+            log.finished.final,
+            [event.step for event in log.resumed],
+        )
+        for suite in study.results.suites
+        for log in suite.logs
+        if log.trial["study"] is not None and log.finished is not None
+    }
+
+
+@pytest.mark.parametrize("engine", ["plain", "auto"])
+def test_trials_that_are_not_pruned_continue_and_equal_those_of_a_run_without_pruning(
+    engine: str, tmp_path: Path
+) -> None:
+    """The rung is at the second of five evaluations; the schedule, the optimizer state and the random numbers continue."""
+    tuning = {"trials": 8}
+    changes = {"engine": engine, "schedule": {"name": "cosine", "warmup": {"percent": 20}}}
+    suite = _quick(tuning=tuning, **changes)
+    suite["workload"] = {**suite["workload"], "budget": {"epochs": 5}}
+    suite["optimizers"]["SGD"]["momentum"] = 0.9
+    whole = _outcomes(optbench.run(suite, results=tmp_path / "whole"))
+    pruned = {**suite, "tuning": {**tuning, "prune": {"rung": "1/4", "keep": "1/2"}}}
+    study = optbench.run(pruned, results=tmp_path / "pruned")
+    found = _outcomes(study)
+    assert found.keys() == whole.keys()
+    kept = {name for name, (*_, resumed) in found.items() if resumed}
+    assert len(kept) == 2 * 4
+    for name, (evaluations, status, final, resumed) in found.items():
+        if name in kept:
+            assert resumed == [8]
+            assert (evaluations, status, final) == whole[name][:3]
+        else:
+            assert (evaluations, status, final) == (whole[name][0][:2], "paused", {})
+    again = optbench.run(pruned, results=tmp_path / "pruned")
+    assert _outcomes(again) == found
+    assert not list((tmp_path / "pruned").rglob("*.pt"))
+    unpruned = optbench.run(
+        suite, results=tmp_path / "pruned"
+    )  # pruned trials start again: they have no checkpoint
+    assert {name: each[:3] for name, each in _outcomes(unpruned).items()} == {
+        name: each[:3] for name, each in whole.items()
+    }
 
 
 def test_a_run_with_repeated_studies_trains_every_seed_once(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
-Status = Literal["completed", "stopped", "diverged", "out_of_memory", "failed", "interrupted"]
+Status = Literal["completed", "stopped", "diverged", "out_of_memory", "failed", "interrupted", "paused"]
+#: those of imported trials
 STATUSES: tuple[Status, ...] = ("completed", "stopped", "diverged", "out_of_memory", "failed", "interrupted")
 
 #: cause of a failure, "" if it is not known (decision 9)

@@ -27,6 +27,16 @@ def expected_best(scores: Array, k: int) -> float:
     return float(np.sum(np.where(j >= k, weights, 0.0) * ordered))
 
 
+def tunability(expected: Array) -> float:
+    """Return the weighted mean of the expected best after 1, 2, ..., T trials, with weights T, T-1, ..., 1.
+
+    The tunability of Sivaprasad et al. (1910.11758) with their "early" weights (CPE). The expectation over random orders is exact, where
+    they resample.
+    """
+    weights = np.arange(len(expected), 0, -1, dtype=float)
+    return float(np.dot(weights / weights.sum(), expected))
+
+
 def variance_of_best(values: Array, k: int) -> float:
     """Return the variance of the best of k new trials: half the mean squared difference between two disjoint subsets of k trials.
 

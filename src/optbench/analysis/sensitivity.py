@@ -16,7 +16,7 @@ import pandas as pd
 
 from optbench.analysis.basins import Curve, basin_width, is_dense, width_over_seeds
 from optbench.analysis.intervals import t_interval
-from optbench.analysis.order_statistics import expected_best
+from optbench.analysis.order_statistics import expected_best, tunability
 from optbench.analysis.sweeps import Sweep, grids_of, sweeps
 from optbench.store import Results
 from optbench.suite.grids import MAX_EXTENSIONS
@@ -82,15 +82,6 @@ def extension(results: Results, extended: Extensions) -> Extensions | None:
                     max(now[1], before[1] + (side == "high")),
                 )
     return wider if wider != dict(extended) else None
-
-
-def tunability(scores: Array) -> float:
-    """Sivaprasad et al., 1910.11758: sum over t of w_t x (expected best after t trials), with w_t ~ T, T-1, ..., 1 (their "early"
-    weights, CPE). The expectation over random orders of all points of the grid is exact, where they resample."""
-    trials = len(scores)
-    weights = np.arange(trials, 0, -1, dtype=float)
-    best = [expected_best(scores, t) for t in range(1, trials + 1)]
-    return float(np.dot(weights / weights.sum(), best))
 
 
 def rate_sensitivity(positions: Array, scores: Array) -> tuple[float, float]:
@@ -172,7 +163,10 @@ def _record(sweep: Sweep) -> dict[str, Any]:
     own = sweep.own.reindex(sweep.scores.index).dropna()
     best = sweep.scores.max(axis=1)
     record |= _interval("default_regret", (best.loc[own.index] - own).clip(lower=0).tolist(), _NOT_NEGATIVE)
-    incumbents = [sign * tunability(row) for row in sweep.scores.to_numpy(float)]
+    incumbents = [
+        sign * tunability(np.array([expected_best(row, k) for k in range(1, points + 1)]))
+        for row in sweep.scores.to_numpy(float)
+    ]
     return record | _interval("tunability", incumbents, sweep.facts.range)
 
 

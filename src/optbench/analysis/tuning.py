@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from optbench.analysis.frames import counts, first_holding, is_worst, worst_value
+from optbench.analysis.intervals import Difference, Estimate, paired_difference, t_interval
 from optbench.analysis.order_statistics import expected_best, expected_best_interval, variance_of_best
 from optbench.analysis.rows import TableRow, metric_facts, table_rows, tuning_rows
+from optbench.analysis.verdicts import Measured
 from optbench.store import Results, SuiteResults, TrialLog
-from optbench.suite.spaces import Point, Space, positions, spaces_of, tuned_arguments
+from optbench.suite.spaces import Point, Space, spaces_of, tuned_arguments
 from optbench.suite.tuning import TIME_TO_TARGET, Tuning
 from optbench.suite.types import Optimizer, Target, Workload
+from optbench.suite.widening import widened
 
 COLUMNS = (
     *(
@@ -36,7 +39,6 @@ COLUMNS = (
     *("best", "best_trial", "tuned", "fresh", "fresh_n", "optimism", "edge", "diverged", "pruned"),
     *("tuning_steps", "tuning_epochs", "tuning_seconds", "expected_best"),
 )
-_EDGE = 0.05  # share of a space at each end within which a selected value is at the edge
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,6 @@ class Study:
         frozenset()
     )  # positions of the trials that were not continued; their score is the worst
     ranks: npt.NDArray[np.float64] | None = None  # the lower the better, where scores leave ties
-    rungs: tuple[TableRow, ...] = ()  # with pruning: the shorter trials of those that were continued
 
     @property
     def workload(self) -> str:
@@ -110,12 +111,23 @@ def winners(results: Results) -> dict[tuple[str, str, int], Point]:
     }
 
 
+def tuned_labels(suite: SuiteResults) -> frozenset[str]:
+    """Return the labels of the entries with search spaces."""
+    entries = suite.plan.resolved["optimizers"] if suite.plan is not None else {}
+    return frozenset(label for label, entry in entries.items() if Optimizer.model_validate(entry).is_tuned)
+
+
 def studies(results: Results) -> list[Study]:
     """Return all studies, in the order of suites, workloads and entries."""
     return [study for suite in results.suites for study in _of_suite(suite)]
 
 
-def _of_suite(suite: SuiteResults) -> Iterator[Study]:
+@lru_cache(maxsize=8)  # every frame of a report asks for them
+def _of_suite(suite: SuiteResults) -> tuple[Study, ...]:
+    return tuple(_studies(suite))
+
+
+def _studies(suite: SuiteResults) -> Iterator[Study]:
     resolved = suite.plan.resolved if suite.plan is not None else {}
     if not resolved.get("tuning"):
         return
@@ -140,48 +152,34 @@ def _of_suite(suite: SuiteResults) -> Iterator[Study]:
             )
         worst = worst_values[workload_name, number]
         entry = Optimizer.model_validate(resolved["optimizers"][label])
-        points, pruned, rungs = _pruned(rows)
+        pruned = _pruned(rows)
         scores = np.array(
             [
-                worst if n in pruned and selection.target is None else _score(row, metric, worst)
-                for n, row in enumerate(points)
+                worst
+                if row.trial.rung is not None and selection.target is None
+                else _score(row, metric, worst)
+                for row in rows
             ]
         )
         ranks = None
         if selection.target is not None:
-            found = [selection.score(next(iter(row.logs), None)) for row in points]
+            found = [selection.score(next(iter(row.logs), None)) for row in rows]
             ranks = np.array([math.inf if rank is None else rank for rank in found])
-        if rungs is None:  # the trials to continue are not known
-            scores, rungs = np.full(len(points), math.nan), ()
-        yield Study(suite, points, tuning, entry, metric, higher, scores, pruned, ranks, rungs)
+        if pruned is None:
+            scores, pruned = np.full(len(rows), math.nan), frozenset()
+        yield Study(suite, tuple(rows), tuning, entry, metric, higher, scores, pruned, ranks)
 
 
-def _pruned(
-    rows: Sequence[TableRow],
-) -> tuple[tuple[TableRow, ...], frozenset[int], tuple[TableRow, ...] | None]:
-    """Return the longest trial of each point of a study, the positions of pruned ones, and the shorter trials of the others.
-
-    The shorter trials are None as long as it is not known which points are continued.
-    """
-    at_rung = [row for row in rows if row.trial.rung is not None]
-    if not at_rung:
-        return tuple(rows), frozenset(), ()
-    whole = {_point_key(row): row for row in rows if row.trial.rung is None}
-    points = tuple(whole.get(_point_key(row), row) for row in at_rung)
-    pruned = frozenset(number for number, row in enumerate(points) if row.trial.rung is not None)
-    ended = all(any(is_worst(log) for log in row.logs) for row in at_rung)
-    if not whole and not ended:
-        return points, frozenset(), None
-    return points, pruned, tuple(row for number, row in enumerate(at_rung) if number not in pruned)
-
-
-def _point_key(row: TableRow) -> str:
-    return f"{row.trial.repeat} {json.dumps(row.trial.point, sort_keys=True)}"
+def _pruned(rows: Sequence[TableRow]) -> frozenset[int] | None:
+    """Return the positions of the trials of a study that are not continued; None as long as they are not known."""
+    paused = frozenset(number for number, row in enumerate(rows) if row.trial.rung is not None)
+    all_ended = all(any(is_worst(log) for log in row.logs) for row in rows)
+    return None if paused and len(paused) == len(rows) and not all_ended else paused
 
 
 def _score(row: TableRow, metric: str, worst: float) -> float:
     """Return the last validation metric of a row's only trial, or its steps to the target; never the test split."""
-    log = next((log for log in row.logs if counts(log)), None)
+    log = next((log for log in row.logs if counts(log) and log.has_ended(row.trial.rung)), None)
     if log is None:
         return math.nan
     if metric == TIME_TO_TARGET:
@@ -189,8 +187,8 @@ def _score(row: TableRow, metric: str, worst: float) -> float:
     return worst if is_worst(log) else _last(log, metric, worst)
 
 
-def _last(log: TrialLog, metric: str, worst: float = math.nan) -> float:
-    value = float(log.evaluations.metric("validation", metric)[-1]) if log.evaluations else math.nan
+def _last(log: TrialLog, metric: str, worst: float = math.nan, place: int = -1) -> float:
+    value = float(log.evaluations.metric("validation", metric)[place]) if log.evaluations else math.nan
     return value if math.isfinite(value) else worst
 
 
@@ -199,8 +197,7 @@ def _steps(log: TrialLog, target: Target) -> float:
     first = first_holding(log, target)
     if first is not None:
         return float(log.evaluations.column("step")[first])
-    assert log.started is not None
-    return float(log.started.steps or 0)
+    return _budget_steps(log)
 
 
 @dataclass(frozen=True)
@@ -219,23 +216,44 @@ class Selection:
             return cls(target.metric, target.at_least is not None, target)
         return cls(metric, metric_facts(suite, workload, metric).higher_is_better)
 
-    def score(self, log: TrialLog | None) -> float | None:
+    def score(self, log: TrialLog | None, rung: float | None = None) -> float | None:
         """Return a number for a sampler, the lower the better: infinite for the worst outcome, None if the trial has not ended.
 
         For the time to a target: the steps, plus at most half a step by the metric of the target, so that trials that reached it at the
-        same evaluation differ; trials that did not reach it come after all others.
+        same evaluation differ; trials that did not reach it come after all others. `rung`: a part of the budget; the score is that at
+        the first evaluation from there on, whether the trial was paused or not.
         """
-        if log is None or not counts(log):
+        if log is None:
             return None
-        last = math.nan if is_worst(log) else _last(log, self.metric)
-        reached = self.target is not None and first_holding(log, self.target) is not None
+        last_place = len(log.evaluations) - 1 if rung is None else _rung_place(log, rung)
+        if last_place is None:
+            return math.inf if counts(log) and is_worst(log) else None
+        if rung is None and not (counts(log) and log.has_ended(None)):
+            return None
+        last = math.nan if rung is None and is_worst(log) else _last(log, self.metric, place=last_place)
+        first = None if self.target is None else first_holding(log, self.target)
+        reached = first is not None and first <= last_place
         if math.isnan(last) and not reached:
             return math.inf
         value = -last if self.higher else last
         if self.target is None:
             return value
         share = 0.5 if math.isnan(value) else 0.25 * (1 + value / (1 + abs(value)))
-        return _steps(log, self.target) + share + (0 if reached else 1)
+        steps = _steps(log, self.target) if reached else _budget_steps(log)
+        return steps + share + (0 if reached else 1)
+
+
+def _rung_place(log: TrialLog, rung: float) -> int | None:
+    """Return the position of the first evaluation at or after a part of the budget; None if the trial did not get there."""
+    if log.started is None or not log.evaluations:
+        return None
+    first = rung * _budget_steps(log)
+    return next((place for place, step in enumerate(log.evaluations.column("step")) if step >= first), None)
+
+
+def _budget_steps(log: TrialLog) -> float:
+    assert log.started is not None
+    return float(log.started.steps or 0)
 
 
 def tuning_frame(results: Results) -> pd.DataFrame:
@@ -256,7 +274,6 @@ def tuning_frame(results: Results) -> pd.DataFrame:
 
 def _record(study: Study, timed: list[TableRow]) -> dict[str, Any]:
     points = [log for row in study.rows for log in row.logs if counts(log)]
-    logs = points + [log for row in study.rungs for log in row.logs if counts(log)]
     record: dict[str, Any] = {
         "suite": study.suite.name,
         "workload": study.workload,
@@ -277,11 +294,11 @@ def _record(study: Study, timed: list[TableRow]) -> dict[str, Any]:
         "edge": "",
         "diverged": sum(is_worst(log) for log in points),
         "pruned": len(study.pruned),
-        "tuning_steps": sum(log.finished.step for log in logs if log.finished),
+        "tuning_steps": sum(log.finished.step for log in points if log.finished),
         "tuning_epochs": sum(
-            log.finished.step / log.started.steps_per_epoch for log in logs if log.finished and log.started
+            log.finished.step / log.started.steps_per_epoch for log in points if log.finished and log.started
         ),
-        "tuning_seconds": sum(log.finished.train_seconds for log in logs if log.finished),
+        "tuning_seconds": sum(log.finished.train_seconds for log in points if log.finished),
         "expected_best": expected_curve(study).tolist() if study.is_complete else [],
     }
     if study.best is None:
@@ -348,6 +365,13 @@ def expected_band(study: Study) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
     return low, high
 
 
+#: why there is no interval of a quantity of tuned entries
+UNKNOWN_VARIATION = (
+    "no interval: how this quantity varies between tuning studies is not known (with as many studies as seeds, each seed has its own "
+    "settings)"
+)
+
+
 @dataclass(frozen=True)
 class TuningVariation:
     """How tuning limits what the seeds of a workload show: seeds that share the settings of a study are not independent of each other."""
@@ -363,12 +387,51 @@ class TuningVariation:
         """Return the variances by config_id; 0 for entries that are not tuned."""
         return {row.config_id: self.shared_variances.get(row.trial.label, 0.0) for row in rows}
 
+    @property
+    def has_several_studies(self) -> bool:
+        return len(set(self.study_of_seed.values())) > 1
+
+    def measured(
+        self, label: str, values: pd.Series, within: tuple[float, float] = (-math.inf, math.inf)
+    ) -> Measured:
+        """Return the mean of a row with its interval, for a verdict. `values`: by seed."""
+        if label not in self.labels:
+            return _measured(t_interval(values.dropna().tolist(), within=within))
+        found = self.independent(values.to_frame()).iloc[:, 0].dropna().tolist()
+        shared = self.shared_variances.get(label, 0.0)
+        return self._of_tuned(t_interval(found, within=within, shared_variance=shared))
+
+    def difference(self, labels: Sequence[str], values: pd.DataFrame, level: float = 0.95) -> Measured:
+        """Return the mean paired difference of two rows with its interval, for a verdict. `values`: by seed, one column per label."""
+        pairs = values.dropna()
+        is_tuned = any(label in self.labels for label in labels)
+        pairs = self.independent(pairs) if is_tuned else pairs
+        shared = sum(self.shared_variances.get(label, 0.0) for label in labels)
+        columns = (pairs.iloc[:, 0].tolist(), pairs.iloc[:, 1].tolist())
+        found = paired_difference(*columns, level, shared)
+        return self._of_tuned(found) if is_tuned else _measured(found)
+
+    def _of_tuned(self, found: Estimate | Difference) -> Measured:
+        return replace(
+            _measured(found),
+            unit="study" if self.has_several_studies else "seed",
+            reason=UNKNOWN_VARIATION if math.isnan(found.low) else "",
+        )
+
     def independent(self, values: pd.DataFrame) -> pd.DataFrame:
         """Return means over the seeds of each study, if seeds share several studies. `values`: one row per seed."""
-        if len(set(self.study_of_seed.values())) < 2:
+        if not self.has_several_studies:
             return values
         planned = values[values.index.isin(self.study_of_seed)]
         return planned.groupby(planned.index.map(self.study_of_seed)).mean()
+
+
+#: seeds are independent of each other
+SEPARATE = TuningVariation()
+
+
+def _measured(found: Estimate | Difference) -> Measured:
+    return Measured(found.n, found.mean, found.low, found.high)
 
 
 def tuning_variation(suite: SuiteResults, workload: str, metric: str | None) -> TuningVariation:
@@ -399,12 +462,9 @@ def _variance(study: Study, all_studies: Sequence[Study], metric: str | None) ->
 
 
 def _edges(study: Study) -> Iterator[str]:
-    """Yield the hyperparameters whose selected value is within 5 % of an end of its space, with the end."""
+    """Yield the hyperparameters whose selected value is at an end of its space (`suite.widening`), with the end."""
     assert study.best is not None
     point = study.rows[study.best].trial.point
     for name, written in tuned_arguments([rule.arguments for rule in study.entry.rules]).items():
-        for space, position in positions(point[name], written):
-            if space.kind == "choice" or _EDGE <= position <= 1 - _EDGE:
-                continue
-            low = position < _EDGE
-            yield f"{'lower' if low else 'upper'} end of {name} ({space.values[0 if low else 1]:g})"
+        for edge in widened(name, point[name], written)[1]:
+            yield f"{'upper' if edge.is_upper else 'lower'} end of {name} ({edge.value:g})"

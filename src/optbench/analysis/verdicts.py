@@ -14,6 +14,7 @@ import pandas as pd
 
 from optbench.analysis.compare import ALPHA, FEW_SEEDS
 from optbench.analysis.intervals import holm, paired_difference
+from optbench.plurals import counted
 
 Word = Literal[
     "reproduced",
@@ -50,6 +51,7 @@ class Measured:
     low: float = math.nan
     high: float = math.nan
     reason: str = ""  # why there is no interval
+    unit: str = "seed"  # what n counts
 
     def negated(self) -> Measured:
         """Return the measurement with the opposite sign."""
@@ -64,7 +66,7 @@ def numeric(claimed: float, margin: float, measured: Measured) -> Verdict:
 
 def inside(low: float, high: float, measured: Measured, limits: str = "the bound") -> Verdict:
     """Reproduced if the interval lies in [low, high], contradicted if wholly outside, else inconclusive. Either end may be infinite."""
-    if few := too_few(measured.n):
+    if few := too_few(measured.n, measured.unit):
         return few
     if math.isnan(measured.low):
         return Verdict("inconclusive", measured.reason or "no interval")
@@ -85,7 +87,7 @@ def deterministic(claimed: float, margin: float, measured: float) -> Verdict:
 def ordering(difference: Measured, margin: float, resolution: float = 0.0) -> Verdict:
     """`difference` is by how much the claimed better one is better. Reproduced if its interval lies above `resolution` (the
     least difference that can be seen), contradicted if below -resolution, no difference if inside +-margin."""
-    if few := too_few(difference.n):
+    if few := too_few(difference.n, difference.unit):
         return few
     if math.isnan(difference.low):
         return Verdict("inconclusive", difference.reason or "no interval")
@@ -150,12 +152,13 @@ def counted_ladder(rungs: Mapping[str, int], values: Mapping[str, float]) -> Ver
     return Verdict("contradicted" if wrong else "reproduced", reason)
 
 
-def too_few(n: int) -> Verdict | None:
-    """Return a verdict if there are fewer than five seeds (decision 7), else None."""
+def too_few(n: int, unit: str = "seed") -> Verdict | None:
+    """Return a verdict if there are fewer than five seeds (decision 7), or fewer than five other independent units, else None."""
     if n == 0:
         return Verdict("not tested here", "not run")
     if n < FEW_SEEDS:
-        return Verdict("inconclusive", f"{n} seed{'s' * (n != 1)}; verdicts need at least {FEW_SEEDS}")
+        plural = "studies" if unit == "study" else f"{unit}s"
+        return Verdict("inconclusive", f"{counted(n, unit, plural)}; verdicts need at least {FEW_SEEDS}")
     return None
 
 

@@ -65,9 +65,12 @@ def problems(loaded: Loaded, data_root: Path, *, build_models: bool = False) -> 
 def _problems(loaded: Loaded, data_root: Path, builds: ModelBuilds, *, build_models: bool) -> list[Problem]:
     """Return the problems of one combination of the suite's axes."""
     written, variants = loaded.suite, representatives(loaded)
+    found: list[Finding] = []
+    if written.tuning is not None or loaded.source.data.get("tuning") is None:  # else its problems are known
+        found += tuning_findings(written)
+    ends = representatives(loaded, (0.0, 1.0)) if written.tuning is not None else ()
     loaded = variants[0]
     suite, folder = loaded.suite, loaded.folder
-    found: list[Finding] = list(tuning_findings(written))
     infos: dict[str, DataInfo | None] = {}
     for name, workload in suite.workloads.items():
         path: TypedPath = ("workloads", name)
@@ -93,8 +96,11 @@ def _problems(loaded: Loaded, data_root: Path, builds: ModelBuilds, *, build_mod
         if entry.family is not None and entry.family not in suite.families:
             message = f"no family '{entry.family}'; {nearest(entry.family, suite.families)}"
             found.append((("optimizers", label, "family"), message))
-    for variant in variants:
+    of_entries: dict[TypedPath, str] = {}  # one problem per place
+    for variant in (*ends, *variants):
         for label in suite.optimizers:
-            found += entry_findings(variant.suite, label, folder, infos)
+            for path, message in entry_findings(variant.suite, label, folder, infos):
+                of_entries.setdefault(path, message)
+    found += of_entries.items()
     found += question_findings(suite, folder)
     return [loaded.problem_at(path, message) for path, message in dict.fromkeys(found)]

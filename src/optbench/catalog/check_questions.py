@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from optbench.suite.quantities import unknown_quantity
 from optbench.suite.samplers import check_grid
 from optbench.suite.statements import Candidate, problem_of, problem_of_any, problem_over
 from optbench.suite.sweep import own_point, points
-from optbench.suite.tuning import TIME_TO_TARGET, TUNING_SEED
-from optbench.suite.types import Suite
+from optbench.suite.tuning import TIME_TO_TARGET, TUNING_SEED, Tuning
+from optbench.suite.types import Suite, Workload
 
 
 def question_findings(suite: Suite, folder: Path) -> Iterator[Finding]:
@@ -130,9 +131,27 @@ def tuning_findings(suite: Suite) -> Iterator[Finding]:
         if suite.tuning.budget is None and workload.budget.unit == "seconds":
             message = "a budget in seconds would make the selection depend on the machine: set 'budget' in epochs or steps"
             yield ("tuning",), message
+        yield from _tuning_length(suite.tuning, name, workload)
     for label in tuned if suite.horizons else ():
         message = "horizons are not available for entries with search spaces: set 'horizons: []'"
         yield ("optimizers", label), message
+
+
+def _tuning_length(tuning: Tuning, name: str, workload: Workload) -> Iterator[Finding]:
+    """Check the budget of tuning trials, and that a pause for pruning is before its end. Different units are not compared."""
+    budget, every = tuning.budget or workload.budget, workload.evaluate.every
+    if budget.unit == workload.budget.unit and budget.value > workload.budget.value:
+        message = f"expected at most the budget of the workload '{name}', {workload.budget}; found {budget}"
+        yield ("tuning", "budget"), message
+    if tuning.prune is None or budget.unit != every.unit:
+        return
+    pause = math.ceil(tuning.prune.rung * budget.value / every.value - 1e-9) * every.value
+    if pause >= budget.value:
+        message = (
+            f"trials of the workload '{name}' are compared at the first evaluation after {tuning.prune.rung:g} x {budget}, which is the "
+            f"last one: expected evaluations more often than every {every} ('evaluate') or an earlier rung"
+        )
+        yield ("tuning", "prune", "rung"), message
 
 
 def _sampler(suite: Suite, tuned: list[str]) -> Iterator[Finding]:

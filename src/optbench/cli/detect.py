@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from optbench.analysis.power import seeds_frame
 from optbench.catalog.metric_facts import metric_facts
 from optbench.cli.printing import print_report
 from optbench.errors import OptbenchError
 from optbench.report.detect import detect_report
-from optbench.store import Results, SuiteFolder, make_plan, read
+from optbench.runner.job import Job
+from optbench.store import Results, make_plan, read
 from optbench.store.archive import has_records
-from optbench.suite.load import Loaded
-from optbench.suite.plan import plan
 
 
-def show_seeds_needed(loaded: Loaded, folder: SuiteFolder, delta: float) -> None:
+def show_seeds_needed(job: Job, delta: float) -> None:
     """Print the table, by the suite as it is written now. Raises `OptbenchError` if nothing of it has run."""
-    from dataclasses import replace
-
+    loaded, folder = job.loaded, job.folder
     if not has_records(folder.path):
         message = (
             f"'{loaded.name}' has no results yet: run at least two seeds of each entry to estimate the spread"
@@ -24,7 +24,7 @@ def show_seeds_needed(loaded: Loaded, folder: SuiteFolder, delta: float) -> None
         raise OptbenchError(message, where="--detect", file=str(folder.path))
     [stored] = read([folder.path], all_seeds=True).suites  # all paired differences count for the spread
     planned = make_plan(
-        loaded.name, loaded.suite, plan(loaded), metrics=metric_facts(loaded.suite, loaded.folder)
+        loaded.name, loaded.suite, job.planned, metrics=metric_facts(loaded.suite, loaded.folder)
     )
     frame = seeds_frame(Results((replace(stored, plan=planned),)), delta)
     print_report(detect_report(loaded.suite.title or loaded.name, frame, delta))

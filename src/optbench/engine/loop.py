@@ -86,6 +86,11 @@ def train(
 _STOP, _SAVE = 1, 2
 
 
+def is_rung(trial: Trial, step: int, steps: int | None) -> bool:
+    """Return whether the trial is paused after the evaluation at this step, of `steps` in all. At step 0 nothing was evaluated."""
+    return trial.rung is not None and steps is not None and trial.rung * steps <= step < steps
+
+
 class _Abandoned(Exception):
     """An evaluation was aborted because of a stop request."""
 
@@ -180,6 +185,13 @@ class _Run:
         )
         clock.start()
         while due or not spent:
+            if not due and is_rung(self.trial, progress.statistics.first_step, self.session.steps):
+                clock.pause()
+                self._save()
+                yield self.finished(
+                    "paused", f"paused after step {progress.step}: other trials may be better"
+                )
+                return
             if not due:
                 self._step()
                 if progress.step.bit_count() == 1:  # state may be freed before the first evaluation

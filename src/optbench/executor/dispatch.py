@@ -274,7 +274,7 @@ class _Running:
                 self._store(((trial.id, _lost_event(content, file.last_step or 0, resumes)),))
                 return (replace(self._work, losses=self._work.losses + 1),)
             self._store(((trial.id, _final_event(content, file.last_step or 0, resumes)),))
-        if file.is_complete and self._checkpoint is not None:
+        if file.is_complete and "paused" not in self.finished.values() and self._checkpoint is not None:
             self._checkpoint.unlink(missing_ok=True)
         return ()
 
@@ -301,7 +301,7 @@ class _Running:
                 )
             )
             left = []
-        if "interrupted" not in self.finished.values():
+        if not {"interrupted", "paused"} & set(self.finished.values()):
             stack.remove_checkpoint(self._folder)
         smaller = content.then == "smaller" if isinstance(content, CannotStack) else content.cause == "memory"
         if smaller and len(left) > 1:

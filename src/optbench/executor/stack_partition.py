@@ -13,14 +13,14 @@ MIN_TRIALS = 8
 
 
 def split_into_stacks(trials: Sequence[Trial], at_once: int) -> list[tuple[Trial, ...]]:
-    """Return stacks of trials of one workload, budget and batch size, in the order of their first trials.
+    """Return stacks of trials of one workload, budget, batch size and rung, in the order of their first trials.
 
     Trials of one seed share their batches, so they form their own stack if there are enough of them; otherwise several seeds share a
     stack. If there are fewer stacks than `at_once`, the largest are halved, down to `MIN_TRIALS`.
     """
-    groups: dict[tuple[str, str, str], list[Trial]] = {}
+    groups: dict[tuple[str, ...], list[Trial]] = {}
     for trial in trials:
-        key = (trial.workload_name, str(trial.workload.budget), str(trial.batch_size))
+        key = (trial.workload_name, str(trial.workload.budget), str(trial.batch_size), str(trial.rung))
         groups.setdefault(key, []).append(trial)
     stacks = [stack for group in groups.values() for stack in _split_group(group)]
     while len(stacks) < at_once:

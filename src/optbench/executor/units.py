@@ -96,7 +96,11 @@ def archive_records(trials: Sequence[Trial], folder: SuiteFolder) -> None:
 
 
 def _interrupted_stacks(pending: Sequence[Trial], folder: SuiteFolder) -> list[Stack]:
-    """Return the stacks that resume from a checkpoint, with their pending trials. Checkpoints of other stacks are removed."""
+    """Return the stacks that resume from a checkpoint, with their pending trials. Checkpoints of other stacks are removed.
+
+    While trials have not reached their rung, paused stacks are kept: some of their trials may continue.
+    """
+    may_be_paused = any(trial.rung is not None for trial in pending)
     wanted = {trial.id: trial for trial in pending}
     stacks = []
     for path in sorted(folder.checkpoints.glob("stack-*.json")):
@@ -110,7 +114,7 @@ def _interrupted_stacks(pending: Sequence[Trial], folder: SuiteFolder) -> list[S
             and all(_has_started(t, folder) for t in stack.trials)
         ):
             stacks.append(stack)
-        else:
+        elif stack.trials or not may_be_paused:
             stack.remove_checkpoint(folder)
     return stacks
 

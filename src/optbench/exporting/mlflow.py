@@ -17,7 +17,13 @@ LIBRARIES = ("mlflow", "sqlalchemy", "alembic")  # mlflow-skinny has no database
 _DIGEST, _TRIAL = "optbench.digest", "optbench.trial_id"
 _AT_ONCE = 1000  # metrics that MLflow takes in one call
 _LONGEST = 6000  # characters of a parameter
-_ENDS = {"completed": "FINISHED", "stopped": "FINISHED", "interrupted": "KILLED", "unfinished": "KILLED"}
+_ENDS = {
+    "completed": "FINISHED",
+    "stopped": "FINISHED",
+    "paused": "FINISHED",
+    "interrupted": "KILLED",
+    "unfinished": "KILLED",
+}
 
 
 def export(runs: Iterable[Run], output: Path) -> Written:

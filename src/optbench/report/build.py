@@ -18,6 +18,7 @@ from optbench.analysis.sensitivity import sensitivity_frame
 from optbench.analysis.statements import statements_frame
 from optbench.analysis.sweep_times import sweep_times_frame
 from optbench.analysis.table import comparison
+from optbench.analysis.tuned_entries import near_best_frame, tuned_entries_frame
 from optbench.analysis.tuning import tuning_frame
 from optbench.analysis.warnings import warnings_frame
 from optbench.plurals import counted
@@ -33,7 +34,7 @@ from optbench.report.ranking import ranking_block
 from optbench.report.sensitivity import sensitivity_blocks
 from optbench.report.statements import statement_blocks
 from optbench.report.text import clean
-from optbench.report.tuning import protocol_text, tuning_blocks
+from optbench.report.tuning import TuningFrames, protocol_text, tuning_blocks, widening_command
 from optbench.store import Results, SuiteResults
 from optbench.suite.tuning import Tuning
 from optbench.suite.types import Optimizer
@@ -57,8 +58,13 @@ def build(results: Results) -> Report:
     table = comparison(results)
     horizons = horizons_frame(results)
     verdicts, sensitivity = verdicts_frame(results), sensitivity_frame(results)
-    statements, tuning = statements_frame(results), tuning_frame(results)
-    inclusions, times = inclusions_frame(results), sweep_times_frame(results)
+    statements, times = statements_frame(results), sweep_times_frame(results)
+    tuning = TuningFrames(
+        tuned_entries_frame(results),
+        near_best_frame(results),
+        tuning_frame(results),
+        inclusions_frame(results),
+    )
     warnings, costs = warnings_frame(results), costs_frame(results, table)
     rankings = {suite.name: ranking_frame(suite) for suite in results.suites}
     frames = {
@@ -68,8 +74,6 @@ def build(results: Results) -> Report:
         "times": times,
         "verdicts": verdicts,
         "statements": statements,
-        "tuning": tuning,
-        "inclusions": inclusions,
         "warnings": warnings,
         "costs": costs,
     }
@@ -97,7 +101,7 @@ def build(results: Results) -> Report:
             facts = dict.fromkeys(block.measured_on for block in blocks if block.measured_on)
             by_axes = replace(by_axes, measured_on="; ".join(facts))
             blocks = (by_axes,) if alone(rows) else (by_axes, *blocks)
-        blocks += tuple(tuning_blocks(own["tuning"], own["inclusions"])) if len(own["tuning"]) else ()
+        blocks += tuple(tuning_blocks(tuning.of(suite=suite.name)))
         blocks += tuple(cost_blocks(own["costs"], rows))
         summary, ranking = summary_block(suite), ranking_block(rankings[suite.name])
         blocks = (*((ranking,) if ranking is not None else ()), *blocks)
@@ -109,8 +113,9 @@ def build(results: Results) -> Report:
         blocks += tuple(published_blocks(own["verdicts"])) if len(own["verdicts"]) else ()
         blocks += tuple(statement_blocks(own["statements"])) if len(own["statements"]) else ()
         sections.append(_section(suite, blocks, _messages(own["warnings"], "")))
-    kept = ("horizons", "sensitivity", "verdicts", "statements", "tuning")
+    kept = ("horizons", "sensitivity", "verdicts", "statements")
     more = {key: frames[key] for key in kept}
+    more |= {"tuning": tuning.studies, "tuned_entries": tuning.entries, "near_best": tuning.near_best}
     more["ranking"] = pd.concat([f.assign(suite=name) for name, f in rankings.items()] or [pd.DataFrame()])
     return Report(
         tuple(sections),
@@ -129,6 +134,7 @@ def _section(suite: SuiteResults, blocks: tuple[Block, ...], warnings: tuple[str
         blocks=blocks,
         warnings=warnings,
         command=clean(suite.plan.command) if suite.plan else "",
+        widen=clean(widening_command(suite)),
     )
 
 

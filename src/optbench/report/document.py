@@ -67,6 +67,13 @@ class Section:
     warnings: tuple[str, ...] = ()
     command: str = ""
     pictures: tuple[Picture, ...] = ()
+    widen: str = ""  # the command with wider search spaces, if a setting at an end of its space was selected
+
+    @property
+    def commands(self) -> tuple[tuple[str, str], ...]:
+        """Return the commands of the section, each after its heading."""
+        headed = (("Repeat with", self.command), ("Repeat with wider search spaces", self.widen))
+        return tuple((heading, command) for heading, command in headed if command)
 
 
 @dataclass(frozen=True)

@@ -3,73 +3,198 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel
 
-from optbench.report.cells import Column, text_column
+from optbench.analysis.tuned_entries import MARGIN, SHARE_MARGIN, STEPS_MARGIN, wider_spaces
+from optbench.plurals import counted
+from optbench.report.cells import Cell, Column
 from optbench.report.document import Block, Table
-from optbench.report.text import Show, clean, in_percent, number, seconds
+from optbench.report.text import clean, in_percent, number, seconds
+from optbench.store import SuiteResults
+from optbench.suite.dump import argument_path, as_line
 from optbench.suite.protocols import protocol
 from optbench.suite.quoting import as_text
 from optbench.suite.tuning import TIME_TO_TARGET, Tuning
+from optbench.suite.types import Optimizer
 
-CAPTION = "Tuning"
+CAPTION = "Cost of tuning and optimism of the selection"
+Row = Mapping[Any, Any] | pd.Series
 _SHOWN_AT = (1, 3, 5, 10, 20, 50)  # numbers of trials at which the expected best is shown
 
 
-def tuning_blocks(tuning: pd.DataFrame, inclusions: pd.DataFrame) -> list[Block]:
-    """Return one block per workload. `tuning`: the rows of one suite (`analysis.tuning.tuning_frame`); `inclusions`: its entries that are
-    worse than their special cases (`analysis.inclusions.inclusions_frame`).
-    """
-    several = tuning["workload"].nunique() > 1
+@dataclass(frozen=True)
+class TuningFrames:
+    """Frames about tuning: `tuned_entries_frame`, `near_best_frame`, `tuning_frame` and `inclusions_frame`."""
+
+    entries: pd.DataFrame
+    near_best: pd.DataFrame
+    studies: pd.DataFrame
+    inclusions: pd.DataFrame
+
+    def of(self, **values: str) -> TuningFrames:
+        """Return the rows with these values, as in `suite="digits"`."""
+        kept = {name: getattr(self, name) for name in ("entries", "near_best", "studies", "inclusions")}
+        for column, value in values.items():
+            kept = {name: frame[frame[column] == value] for name, frame in kept.items()}
+        return TuningFrames(**kept)
+
+
+def tuning_blocks(frames: TuningFrames) -> list[Block]:
+    """Return one block per workload of one suite."""
+    names = list(dict.fromkeys(frames.entries["workload"]))
     return [
-        _block(table, inclusions[inclusions["workload"] == name], str(name) if several else "")
-        for name, table in tuning.groupby("workload", sort=False)
+        _block(frames.of(workload=workload), str(workload) if len(names) > 1 else "") for workload in names
     ]
 
 
-def _block(table: pd.DataFrame, inclusions: pd.DataFrame, workload: str) -> Block:
-    metric, show = metric_name(str(table["metric"].iloc[0])), _number
-    if in_percent(table.iloc[0]):
-        metric, show = f"{metric} %", _percent
-    several_studies = bool(table["study"].max() > 1)
-    most = int(table["trials"].max())
-    shown = [k for k in _SHOWN_AT if k <= most and k < most] + [most]
-    columns = (
-        text_column("optimizer"),
-        *([Column("study", lambda row: str(row["study"]))] if several_studies else []),
-        Column("trials", _trials),
-        Column("selected", lambda row: _settings(row["best"]), text=True),
-        Column(f"tuned {metric}", lambda row: show(row["tuned"])),
-        Column("fresh", lambda row: show(row["fresh"])),
-        Column("optimism", lambda row: show(row["optimism"])),
-        Column("diverged", lambda row: str(row["diverged"])),
-        Column("epochs", lambda row: number(row["tuning_epochs"], 3)),
-        Column("seconds", lambda row: seconds(row["tuning_seconds"])),
-    )
-    by_budget = (
-        text_column("optimizer"),
-        *([Column("study", lambda row: str(row["study"]))] if several_studies else []),
-        *(
-            Column(f"{k} trial{'s' * (k != 1)}", lambda row, k=k: _expected(row, k, show))  # type: ignore[misc]
-            for k in shown
-        ),
-    )
-    records = table.to_dict("records")
-    tables = [Table.of(CAPTION, columns, records)]
-    if any(row["expected_best"] for row in records):
-        caption = f"Expected best {metric} by number of tuning trials"
-        tables.append(Table.of(caption, by_budget, records))
+def widening_command(suite: SuiteResults) -> str:
+    """Return the command of the last run with wider spaces for settings at an end of theirs; "" if there are none.
+
+    Without a command, as for a run through the Python API, return the values of `--set` only.
+    """
+    wider = wider_spaces(suite)
+    if suite.plan is None or not wider:
+        return ""
+    entries = {label: Optimizer.model_validate(suite.plan.resolved["optimizers"][label]) for label in wider}
+    settings = [
+        argument
+        for label, spaces in wider.items()
+        for name, space in spaces.items()
+        for argument in ("--set", f"{argument_path(label, entries[label], name)}={as_line(space)}")
+    ]
+    return shlex.join([*_of_suite(suite.plan.command, suite.name), *settings])
+
+
+def _of_suite(command: str, suite: str) -> list[str]:
+    """Return the arguments of a command without other suites than this one, and without `--fresh`."""
+    kept: list[str] = []
+    options = False
+    try:
+        arguments = shlex.split(command)
+    except ValueError:  # not a command of a shell: the plan was written by another program
+        return []
+    for position, argument in enumerate(arguments):
+        options = options or argument.startswith("-")
+        is_other = position > 1 and not options and PurePath(argument).stem != suite
+        if argument != "--fresh" and not is_other:
+            kept.append(argument)
+    return kept
+
+
+def _block(frames: TuningFrames, workload: str) -> Block:
+    entries = frames.entries
+    tables = [_cost_table(entries)]
+    if any(row["expected_best"] for row in entries.to_dict("records")):
+        tables.append(_budget_table(entries))
+    if len(frames.near_best):
+        tables.append(_settings_table(frames))
+    if entries["studies"].max() > 1:
+        tables.append(_studies_table(frames.studies))
     return Block(
         heading=f"Tuning{f' on {clean(workload)}' if workload else ''}",
         facts="",
         tables=tuple(tables),
-        notes=tuple(_notes(table)),
-        warnings=(*_warnings(table), *_too_small(inclusions)),
+        notes=tuple(_notes(frames)),
+        warnings=(*_warnings(frames), *_too_small(frames.inclusions)),
+        measured_on="",
     )
+
+
+def _table(caption: str, columns: Sequence[Column], frame: pd.DataFrame, *, detail: bool = False) -> Table:
+    rows = tuple(tuple(column.of(row) for column in columns) for row in frame.to_dict("records"))
+    return Table(caption, tuple(columns), rows, detail)
+
+
+def _optimizer() -> Column:
+    return Column("optimizer", lambda row: Cell(clean(row["optimizer"])), text=True)
+
+
+def _scores(first: Row) -> tuple[Column, ...]:
+    return (
+        Column(f"tuned\n{_with_unit(first)}", lambda row: Cell(_score(row["tuned"], first))),
+        Column("fresh", lambda row: Cell(_score(row["fresh"], first))),
+        Column("optimism", lambda row: Cell(_score(row["optimism"], first))),
+    )
+
+
+def _cost_table(entries: pd.DataFrame) -> Table:
+    columns = (
+        _optimizer(),
+        Column("trials", lambda row: Cell(_trials(row, int(row["studies"])))),
+        *([Column("pruned", lambda row: Cell(str(row["pruned"])))] if entries["pruned"].any() else []),
+        Column("diverged", lambda row: Cell(str(row["diverged"]))),
+        Column("epochs", lambda row: Cell(number(row["tuning_epochs"], 3))),
+        Column("seconds", lambda row: Cell(seconds(row["tuning_seconds"]))),
+        *_scores(entries.iloc[0]),
+    )
+    return _table(CAPTION, columns, entries)
+
+
+def _budget_table(entries: pd.DataFrame) -> Table:
+    first, most = entries.iloc[0], int(entries["trials"].max())
+    numbers = [k for k in _SHOWN_AT if k < most] + [most]
+    columns = [_optimizer()]
+    for k in numbers:
+        columns.append(Column(counted(k, "trial").replace(" ", "\n"), partial(_expected, k, first)))
+    columns.append(Column("tunability", lambda row: Cell(_score(row["tunability"], first))))
+    if entries["near_best"].notna().any():
+        columns.append(Column(f"% of trials\n{_margin(first)}", lambda row: Cell(_percent(row["near_best"]))))
+    return _table(f"Expected best {_with_unit(first)} by number of tuning trials", columns, entries)
+
+
+def _settings_table(frames: TuningFrames) -> Table:
+    several = bool(frames.entries["studies"].max() > 1)
+    columns = (
+        _optimizer(),
+        Column("setting", lambda row: Cell(clean(row["hyperparameter"])), text=True),
+        Column("space", lambda row: Cell(clean(as_line(row["space"]))), text=True),
+        Column("selected", lambda row: Cell(clean(_values(row["selected"]))), text=True),
+        Column(f"values\n{_margin(frames.entries.iloc[0])}", lambda row: Cell(clean(_near(row))), text=True),
+        Column("decades", lambda row: Cell("–" if math.isnan(row["decades"]) else f"{row['decades']:.1f}")),
+    )
+    caption = f"Selected settings{' of all studies' if several else ''} and sensitivity around them"
+    return _table(caption, columns, frames.near_best)
+
+
+def _studies_table(studies: pd.DataFrame) -> Table:
+    columns = (
+        _optimizer(),
+        Column("study", lambda row: Cell(str(row["study"]))),
+        Column("trials", lambda row: Cell(_trials(row, 1))),
+        Column("selected", lambda row: Cell(_settings(row["best"])), text=True),
+        *_scores(studies.iloc[0]),
+        Column("diverged", lambda row: Cell(str(row["diverged"]))),
+    )
+    return _table("Tuning by study", columns, studies, detail=True)
+
+
+def _margin(first: Row) -> str:
+    """Return how near the best trial a trial is to count for the sensitivity."""
+    if in_percent(first):
+        return f"within {100 * SHARE_MARGIN:g} point"
+    return f"within {100 * (STEPS_MARGIN if first['metric'] == TIME_TO_TARGET else MARGIN):g} %"
+
+
+def _values(values: Sequence[Any]) -> str:
+    """Return the values of all studies: the minimum and the maximum of numbers, the different ones of others."""
+    if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+        low, high = number(min(values)), number(max(values))
+        return low if low == high else f"{low} to {high}"
+    return " or ".join(dict.fromkeys(map(as_text, values)))
+
+
+def _near(row: Mapping[Any, Any]) -> str:
+    if not math.isnan(row["near_low"]):
+        return _values([row["near_low"], row["near_high"]])
+    return _values(row["near_values"])
 
 
 def protocol_text(tuning: Tuning, seeds: int) -> str:
@@ -97,64 +222,91 @@ def metric_name(metric: str) -> str:
     return "steps to target" if metric == TIME_TO_TARGET else clean(metric)
 
 
-def _trials(row: Mapping[Any, Any]) -> str:
-    missing = row["trials"] - row["complete"]
-    text = str(row["trials"]) if not missing else f"{row['complete']} of {row['trials']}"
-    return f"{text}, {row['pruned']} pruned" if row["pruned"] else text
+def _trials(row: Mapping[Any, Any], studies: int) -> str:
+    planned = row["trials"] * studies
+    text = f"{studies} x {row['trials']}" if studies > 1 else str(row["trials"])
+    return text if row["complete"] == planned else f"{row['complete']} of {text}"
 
 
 def _settings(point: Mapping[str, Any]) -> str:
     return clean(", ".join(f"{name}={as_text(value)}" for name, value in point.items())) or "–"
 
 
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else number(value, 4)
+def _with_unit(first: Row) -> str:
+    name = metric_name(str(first["metric"]))
+    return f"{name} %" if in_percent(first) else name
+
+
+def _score(value: float, first: Row) -> str:
+    """Return a value of the metric, in percent with two decimals if it is a share. `first`: any row of the table."""
+    if math.isnan(value):
+        return "–"
+    return f"{100 * value:.2f}" if in_percent(first) else number(value, 4)
 
 
 def _percent(value: float) -> str:
-    return "–" if math.isnan(value) else f"{100 * value:.2f}"
+    return "–" if math.isnan(value) else f"{100 * value:.0f}"
 
 
-def _expected(row: Mapping[Any, Any], k: int, show: Show) -> str:
+def _expected(k: int, first: Row, row: Mapping[Any, Any]) -> Cell:
     curve = row["expected_best"]
-    return show(curve[k - 1]) if k <= len(curve) else "–"
+    return Cell(_score(curve[k - 1], first) if k <= len(curve) else "–")
 
 
-def _notes(table: pd.DataFrame) -> Iterator[str]:
-    by_time = bool((table["metric"] == TIME_TO_TARGET).all())
+def _notes(frames: TuningFrames) -> Iterator[str]:
+    entries = frames.entries
+    metric = str(entries["metric"].iloc[0])
+    by_time = metric == TIME_TO_TARGET
     means = (
         "the number of steps to the target on the validation split"
         if by_time
         else "the validation metric at the end of training"
     )
+    averages = ", mean over the studies" if entries["studies"].max() > 1 else ""
     yield (
         f"Selected: the best trial by {means}; the test split is never used. Tuned: its {'steps' if by_time else 'metric'}, with "
-        "the seed of tuning. Fresh: the mean over the seeds of the suite, which tuning did not use. Optimism: by how much tuned is better."
+        f"the seed of tuning{averages}. Fresh: the mean over the seeds of the suite, which tuning did not use. Optimism: by how much "
+        "tuned is better. Epochs and seconds: training of all tuning trials together."
     )
-    if table["pruned"].any():
+    if entries["pruned"].any():
+        yield ("Pruned: trials that were not continued, since others were better after a part of the budget.")
+    if any(map(len, entries["expected_best"])):
         yield (
-            "Pruned: trials that were not continued, since others were better after a part of the budget. Epochs and seconds are those "
-            "that were trained, including the first part of the trials that were continued, which start again."
+            "Expected best: after so many of the trials in random order, by the unbiased estimator of Tang et al. 2020 (2004.13705). "
+            "Tunability: its weighted mean over all numbers of trials, with the largest weights on the first ones (Sivaprasad et al. "
+            "2020, 1910.11758)."
         )
-    if any(map(len, table["expected_best"])):
-        yield "Expected best: after so many of the trials in random order, by the unbiased estimator of Tang et al. 2020 (2004.13705)."
+    if len(frames.near_best):
+        best = "the fewest steps" if by_time else "the best validation value"
+        yield (
+            f"{_margin(entries.iloc[0]).capitalize()}: of {best} of all tuning trials of the entry. The range of values is from the "
+            "lowest to the highest of these trials; other settings vary at the same time. Decades: its width on a logarithmic scale."
+        )
 
 
-def _warnings(table: pd.DataFrame) -> Iterator[str]:
-    for row in table[table["edge"] != ""].to_dict("records"):
-        yield f"the best setting of {_name(row, table)} is at the {clean(row['edge'])} of its space: widen the space and run again"
-    if table["trials"].nunique() > 1 or table["complete"].nunique() > 1:
+def _warnings(frames: TuningFrames) -> Iterator[str]:
+    entries, studies = frames.entries, frames.studies
+    if edges := list(_edges(frames)):
+        yield f"selected at an end of the search space: {'; '.join(edges)}. A wider space may contain a better setting"
+    if entries["trials"].nunique() > 1 or entries["complete"].nunique() > 1:
         yield "the entries have different numbers of tuning trials"
-    if table["dimensions"].nunique() > 1:
-        of_entry = table.drop_duplicates("optimizer")
-        sizes = ", ".join(
-            f"{clean(row['optimizer'])} {row['dimensions']}" for row in of_entry.to_dict("records")
-        )
-        yield f"the entries have different numbers of search spaces, so that the same number of trials covers them differently: {sizes}"
-    lost = table[(table["complete"] == table["trials"]) & table["best_trial"].isna()]
+    sizes = studies.drop_duplicates("optimizer")
+    if sizes["dimensions"].nunique() > 1:
+        text = ", ".join(f"{clean(row['optimizer'])} {row['dimensions']}" for row in sizes.to_dict("records"))
+        yield f"the entries have different numbers of search spaces, so that the same number of trials covers them differently: {text}"
+    lost = studies[(studies["complete"] == studies["trials"]) & studies["best_trial"].isna()]
     for row in lost.to_dict("records"):
-        consequence = "its seeds are missing" if table["study"].max() > 1 else "it has no row in the table"
-        yield f"no tuning trial of {_name(row, table)} trained: {consequence}"
+        consequence = "its seeds are missing" if studies["study"].max() > 1 else "it has no row in the table"
+        yield f"no tuning trial of {_name(row, studies)} trained: {consequence}"
+
+
+def _edges(frames: TuningFrames) -> Iterator[str]:
+    """Yield the entries with settings at an end of their space, with the ends and the number of studies that selected them."""
+    at_edge = frames.studies[frames.studies["edge"] != ""]
+    for label, own in at_edge.groupby("optimizer", sort=False):
+        ends = " and ".join(dict.fromkeys(", ".join(own["edge"]).split(", ")))
+        count = int(frames.entries["studies"].max())
+        yield f"{clean(str(label))} at the {clean(ends)}{f' in {len(own)} of {count} studies' if count > 1 else ''}"
 
 
 def _too_small(inclusions: pd.DataFrame) -> Iterator[str]:

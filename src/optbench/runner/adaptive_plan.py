@@ -61,7 +61,7 @@ def _scores(loaded: Loaded, stored: StoredSuite, identified: Identify) -> Callab
         stored_as = trial.model_copy(update={"sources": {**trial.sources, **data[trial.workload_name]}})
         assert loaded.suite.tuning is not None
         selection = Selection.of(suite, loaded.suite.tuning, trial.workload)
-        return selection.score(logs.get(stored_as.config_id))
+        return selection.score(logs.get(stored_as.config_id), trial.rung)
 
     return score
 

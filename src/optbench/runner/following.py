@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from optbench.events import Finished, Status
 from optbench.runner.observer import Listener
 from optbench.store import SuiteFolder
-from optbench.store.journal import is_final
+from optbench.store.journal import has_ended
 from optbench.store.records import from_json, to_event
 from optbench.suite.types import Trial
 
@@ -32,7 +32,7 @@ class Followed:
 
     @property
     def is_complete(self) -> bool:
-        return is_final(self.end)
+        return has_ended(self.end, self.trial.rung)
 
     def read(self, listen: Listener) -> None:
         """Pass the records since the last call to the listener. Incomplete lines are left for the next call."""

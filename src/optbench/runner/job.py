@@ -69,24 +69,29 @@ def pending_trials(job: Job, message: Callable[[str], None]) -> list[Trial]:
 
     Archived records are not changed: the run unpacks the archive if any trial is pending.
     """
-    logs = job.stored.read().suites[0].logs
-    complete = {log.id for log in logs if log.is_complete and log.attempt == 1}
+    logs = {log.id: log for log in job.stored.read().suites[0].logs if log.attempt == 1}
     checkpoints = {path.stem for path in job.folder.checkpoints.glob("*.pt")}
     pending = []
+    selected = {  # studies whose trials to continue are known: the others are pruned
+        (trial.workload_name, trial.label, trial.study) for trial in job.planned if trial.rung is None
+    }
     for trial in job.wanted:
-        if trial.id not in complete and not _is_complete(job, trial, message):
+        log = logs.get(trial.id)
+        if (log is None or not log.has_ended(trial.rung)) and not _has_ended(job, trial, message):
             pending.append(trial)
-        elif trial.id in checkpoints:
+        elif trial.id in checkpoints and (
+            trial.rung is None or (trial.workload_name, trial.label, trial.study) in selected
+        ):
             job.folder.checkpoint_path(trial).unlink(missing_ok=True)
     return pending
 
 
-def _is_complete(job: Job, trial: Trial, message: Callable[[str], None]) -> bool:
+def _has_ended(job: Job, trial: Trial, message: Callable[[str], None]) -> bool:
     """Return whether the trial has ended, after a repair of its file."""
     path = job.folder.trial_path(trial)
     there = path.exists()
     if not there and has_record(path):
-        return read_log(path).is_complete
+        return read_log(path).has_ended(trial.rung)
     begun = job.folder.reopen_trial(trial)
     if begun is None:
         if there:

@@ -144,7 +144,7 @@ def planned_trials(folder: SuiteFolder, work: WorkList) -> list[Trial]:
 def is_complete(folder: SuiteFolder, trial: Trial) -> bool:
     """Return whether the trial has ended, by reading only."""
     try:
-        return read_log(folder.trial_path(trial)).is_complete
+        return read_log(folder.trial_path(trial)).has_ended(trial.rung)
     except OptbenchError:
         return False
 

@@ -80,9 +80,9 @@ def run_job(
                 run_on_workers(job, options, stop, observer, summary)
             elif not _run_pending(job, options, dispatcher, observer, summary):
                 return JobEnd(summary, None)
-            planned = {trial.id for trial in job.planned}
+            planned = {(trial.id, trial.rung) for trial in job.planned}
             job = job if stop.asked else create_job(job.loaded, options, job.stored)
-            new = [trial for trial in job.planned if trial.id not in planned]
+            new = [trial for trial in job.planned if (trial.id, trial.rung) not in planned]
             if not new:
                 break
             observer.message(_reason(new))

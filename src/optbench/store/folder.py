@@ -84,9 +84,9 @@ def trial_name(trial: Trial, attempt: int = 1) -> str:
     return f"{stem}{f'--attempt{attempt}' if attempt > 1 else ''}.jsonl"
 
 
-def _is_complete(path: Path) -> bool:
+def _has_ended(path: Path, trial: Trial) -> bool:
     try:
-        return read_log(path).is_complete
+        return read_log(path).has_ended(trial.rung)
     except OptbenchError:
         return False
 
@@ -173,7 +173,7 @@ class SuiteFolder:
         except OSError as error:
             raise OptbenchError(f"cannot read: {error.strerror}", file=str(path)) from error
         if begun:
-            return TrialFile.open(path)
+            return TrialFile.open(path).continued(trial.rung)
         self.set_file_aside(path)
         return None
 
@@ -198,7 +198,7 @@ class SuiteFolder:
         It is not if the trial is not complete there, or was not timed there and is here.
         """
         first = source.trial_path(trial)
-        if not has_record(first) or not _is_complete(first):
+        if not has_record(first) or not _has_ended(first, trial):
             return False
         if trial.timed and not read_log(first).trial.get("timed", True):
             return False

@@ -83,6 +83,12 @@ class TrialFile:
         """Whether the trial ended, neither interrupted nor failed because of the infrastructure."""
         return is_final(self.finished)
 
+    def continued(self, rung: float | None) -> TrialFile:
+        """Return this file. If the planned trial is not to be paused at a rung, a pause is no longer its end."""
+        if not has_ended(self.finished, rung) and self.is_complete:
+            self.finished = None
+        return self
+
     def append(self, event: Event) -> bool:
         """Write one event and sync it to disk. False if there was nothing to write.
 
@@ -143,6 +149,11 @@ def whole_text(trial: Trial, events: Iterable[Event]) -> str:
 
 def is_final(finished: Finished | None) -> bool:
     return finished is not None and finished.status != "interrupted" and finished.at_fault != "infrastructure"
+
+
+def has_ended(finished: Finished | None, rung: float | None) -> bool:
+    """Return whether a trial with this last record is to be trained no further. `rung`: of the planned trial, which may be paused there."""
+    return is_final(finished) and (rung is not None or (finished is not None and finished.status != "paused"))
 
 
 def read_header(line: bytes, file: str) -> dict[str, Any]:

@@ -164,7 +164,7 @@ class LeasedFolder(SuiteFolder):
             write_whole(path, read_file(path, self.path))
         file = super().open_trial(trial, attempt)
         file.close()
-        return _FencedFile.open_with(path, self.lease)
+        return _FencedFile.open_with(path, self.lease).continued(trial.rung)
 
     def adopt_checkpoint(self, trial: Trial) -> None:
         """Take over the checkpoint of the attempt before, or that of a run without leases."""

@@ -14,7 +14,7 @@ from optbench.errors import OptbenchError, Problem
 from optbench.events import Evaluated, Finished, Resumed, Started
 from optbench.store.archive import read_record
 from optbench.store.evaluations import Evaluations
-from optbench.store.journal import is_final, read_header
+from optbench.store.journal import has_ended, is_final, read_header
 from optbench.store.records import Corrupt, to_events
 
 _NONE = Evaluations.of(())
@@ -61,6 +61,10 @@ class TrialLog:
     @property
     def is_complete(self) -> bool:
         return is_final(self.finished)
+
+    def has_ended(self, rung: float | None) -> bool:
+        """Return whether a planned trial is complete. `rung`: where it may be paused, None for a whole trial."""
+        return has_ended(self.finished, rung)
 
     @property
     def gradient_evaluations(self) -> Sequence[int | None]:
@@ -149,6 +153,7 @@ def _with_events(log: TrialLog, lines: list[bytes]) -> TrialLog:
             if not evaluations or event.step > evaluations[-1].step:  # not repeated after a resume
                 evaluations.append(event)
         elif isinstance(event, Resumed):
+            finished = None if finished is not None and finished.status == "paused" else finished
             resumed.append(event)
             interrupted |= event.step > 0 or bool(evaluations)
         elif isinstance(event, Finished):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import yaml
@@ -77,6 +78,22 @@ def _entry(entry: Optimizer) -> dict[str, Any]:
         return {"use": [_written(rule) for rule in entry.rules], **settings}
     written = _fields(only, leave_out="arguments")
     return {**written, **_arguments(only.arguments, Optimizer, Rule), **settings}
+
+
+def argument_path(label: str, entry: Optimizer, name: str) -> str:
+    """Return the path of a hyperparameter for `--set`. `name`: `lr`, or `0.lr` in an entry with several rules."""
+    position, _, own = name.partition(".") if len(entry.rules) > 1 else ("", "", name)
+    taken = (Rule,) if position else (Optimizer, Rule)
+    path = ["optimizers", label, *(["use", position] if position else [])]
+    if any(own in model.model_fields for model in taken):
+        path.append("arguments")
+    return ".".join([*path, own])
+
+
+def as_line(value: Any) -> str:
+    """Return plain data as YAML on one line, as for `--set`."""
+    text: str = yaml.dump(value, Dumper=_Dumper, allow_unicode=True, width=math.inf, default_flow_style=True)
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 class _Dumper(yaml.SafeDumper):

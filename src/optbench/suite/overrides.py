@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optbench.errors import OptbenchError, nearest
-from optbench.suite.types import one_workload_name
+from optbench.suite.types import Optimizer, one_workload_name
 from optbench.suite.yaml_source import Keys, Place, Source, parse
 
 #: keys that replace each other: `budget.epochs=1` replaces `budget: {steps: 100}` of the file
@@ -80,12 +80,22 @@ def _paths(data: Any, override: Override) -> list[Keys]:
     named = data.get("workloads")
     if head == "workload" and isinstance(named, dict) and rest:
         return [("workloads", name, *split_path(rest, named[name])) for name in named]
-    path = split_path(as_in_file(override.path, data), data)
+    path = _in_only_rule(split_path(as_in_file(override.path, data), data), data)
     family = data.get(path[0]) if path[0] in ("optimizers", "workloads") and len(path) > 2 else None
     if isinstance(family, dict) and path[1] not in family:
         message = f"no entry '{path[1]}'; {nearest(path[1], family)}"
         raise OptbenchError(message, where=override.path, file=override.option)
     return [path]
+
+
+def _in_only_rule(path: Keys, data: dict[str, Any]) -> Keys:
+    """Return the path of an optimizer's argument in its rule, if the entry is written as a list of one rule."""
+    if len(path) < 3 or path[0] != "optimizers" or path[2] in ("use", "rules", *Optimizer.model_fields):
+        return path
+    entries = data.get("optimizers")
+    entry = entries.get(path[1]) if isinstance(entries, dict) else None
+    rules = entry.get("use") if isinstance(entry, dict) else None
+    return (*path[:2], "use", "0", *path[2:]) if isinstance(rules, list) and len(rules) == 1 else path
 
 
 def _set(source: Source, path: Keys, override: Override) -> None:

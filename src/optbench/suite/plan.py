@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from optbench.suite.samplers import Units, proposal
 from optbench.suite.scaling import is_scaled, scaled_rate
 from optbench.suite.spaces import Point, Space, point_at, spaces_of
 from optbench.suite.sweep import Extensions, is_own, own_point, points
-from optbench.suite.tuning import part_of, trial_seed
+from optbench.suite.tuning import trial_seed
 from optbench.suite.types import Duration, Optimizer, Suite, Trial, Workload
 
 MAX_SWEPT = 100_000
@@ -82,10 +83,10 @@ def plan(
     return (*_in_order(rows, loaded.suite.seeds), *_in_order(swept, loaded.suite.seeds), *tuned)
 
 
-def representatives(loaded: Loaded) -> tuple[Loaded, ...]:
+def representatives(loaded: Loaded, positions: Sequence[float] = (0.5,)) -> tuple[Loaded, ...]:
     """Return suites with a value of every search space in its place, for checks of everything else.
 
-    Continuous spaces have their middle; together the suites have every option of every choice.
+    For each position from 0 to 1, continuous spaces have their value there, and together the suites have every option of every choice.
     """
     suite = loaded.suite
     if not any(entry.is_tuned for entry in suite.optimizers.values()):
@@ -98,11 +99,11 @@ def representatives(loaded: Loaded) -> tuple[Loaded, ...]:
         if space.kind == "choice"
     ]
     found = []
-    for option in range(max(choices, default=1)):
+    for position, option in itertools.product(positions, range(max(choices, default=1))):
 
-        def choose(_: int, space: Space, option: int = option) -> float:
+        def choose(_: int, space: Space, position: float = position, option: int = option) -> float:
             last = len(space.values) - 1
-            return (min(option, last) + 0.5) / (last + 1) if space.kind == "choice" else 0.5
+            return (min(option, last) + 0.5) / (last + 1) if space.kind == "choice" else position
 
         entries = {
             label: entry.with_point(point_at([rule.arguments for rule in entry.rules], choose))
@@ -149,7 +150,8 @@ def _tuned(
         following = [(study, study.next_trial(score)) for study in open_studies]
         open_studies = [study for study, trial in following if trial is not None]
         found += [trial for _, trial in following if trial is not None]
-    return found + [trial for study in studies for trial in study.kept_trials(score)]
+    kept = {trial.id for study in studies for trial in study.kept_trials(score)}
+    return [_unhashed(trial, rung=None) if trial.id in kept else trial for trial in found]
 
 
 class _OpenStudy:
@@ -191,25 +193,20 @@ class _OpenStudy:
         return trial
 
     def kept_trials(self, score: Score) -> list[Trial]:
-        """Return the whole trials of the points that are not pruned; empty before all trials have reached the rung."""
+        """Return the trials that are not pruned; empty before all trials have reached the rung."""
         prune = self._tuning.prune
         scores = [score(trial) for trial in self._trials] if prune is not None else []
         if prune is None or None in scores:
             return []
         ranked = sorted(range(len(scores)), key=lambda number: (scores[number], number))
         kept = sorted(number for number in ranked[: prune.kept(len(scores))] if scores[number] != math.inf)
-        return [self._trial(self._trials[number].point, self._trials[number].repeat) for number in kept]
+        return [self._trials[number] for number in kept]
 
-    def _trial(self, point: Point, repeat: int, rung: float | None = None) -> Trial:
+    def _trial(self, point: Point, repeat: int, rung: float | None) -> Trial:
         suite, tuning = self._loaded.suite, self._tuning
-        bare = self._entry.without_spaces()
-        budget = tuning.budget or suite.workloads[self._workload_name].budget
-        length = tuning.budget
-        if rung is not None:
-            length = part_of(budget, rung)
-            bare = bare if bare.horizon is not None else bare.model_copy(update={"horizon": budget})
-        own = suite.model_copy(update={"optimizers": {**suite.optimizers, self._label: bare}})
-        row = _row(replace(self._loaded, suite=own), self._workload_name, self._label, self._hashes, length)
+        entries = {**suite.optimizers, self._label: self._entry.without_spaces()}
+        own = replace(self._loaded, suite=suite.model_copy(update={"optimizers": entries}))
+        row = _row(own, self._workload_name, self._label, self._hashes, tuning.budget)
         filled = merged(suite, self._entry.with_point(point))
         used = self._hashes.of(self._workload_name, row.workload, self._label, filled)
         seed = trial_seed(self._number, repeat)

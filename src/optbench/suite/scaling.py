@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 
 from optbench.errors import OptbenchError, nearest
 from optbench.suite.quoting import shown
+from optbench.suite.spaces import KINDS
 
 RULES = ("linear", "sqrt")
 _KEYS = ("base", "per_batch", "rule")
@@ -30,6 +31,11 @@ def scaled_rate(value: Mapping[str, Any], batch_size: int) -> float:
 
 def mistake(value: Mapping[str, Any]) -> str:
     """Return an error message for an invalid mapping, "" for a valid one."""
+    if not set(value) & set(_KEYS):
+        kinds = f"one of {', '.join(KINDS)}, possibly with 'points'"
+        return (
+            f"expected a search space ({kinds}), as in {{log: [1e-4, 1]}}; found {', '.join(map(str, value))}"
+        )
     for key in value:
         if key not in _KEYS:
             return f"unknown key '{key}'; {nearest(str(key), _KEYS)}"

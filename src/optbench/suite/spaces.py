@@ -60,9 +60,14 @@ class Space:
             unit = self.index(unit) / (self.points - 1)
         if self.kind in ("uniform", "integer"):
             value = low + unit * (high - low)
-            return round(value) if self.kind == "integer" else _rounded(value)
+            return round(value) if self.kind == "integer" else rounded(value)
         value = math.exp(math.log(low) + unit * (math.log(high) - math.log(low)))
-        return _rounded(1 - value if self.kind == "one_minus_log" else value)
+        return rounded(1 - value if self.kind == "one_minus_log" else value)
+
+    def end(self, *, upper: bool) -> float:
+        """Return the value at the upper or lower end of the written range. Not for choices."""
+        number = self.values[1 if upper else 0]
+        return rounded(1 - number) if self.kind == "one_minus_log" else float(number)
 
     def position(self, value: float) -> float:
         """Return the position of a value from 0 to 1; for a discrete space from the first to the last value. Not for choices."""
@@ -133,7 +138,7 @@ def positions(value: Any, written: Any) -> Iterator[tuple[Space, float]]:
             return
         yield space, 0.5
         for option in space.values:
-            if _fits(value, option):
+            if fits(value, option):
                 yield from positions(value, option)
                 return
     elif has_space(written):
@@ -231,6 +236,12 @@ def parsed(value: Mapping[str, Any]) -> Space:
     return Space(kind, _ends(kind, values), points)
 
 
+def written_space(space: Space) -> dict[str, Any]:
+    """Return a space as a suite file writes it."""
+    points = {} if space.points is None else {"points": space.points}
+    return {space.kind: list(space.values), **points}
+
+
 def _ends(kind: str, values: Any) -> tuple[Any, Any]:
     ends = values if isinstance(values, (list, tuple)) and len(values) == 2 else ()
     if not ends or not all(_is_number(end) for end in ends):
@@ -263,12 +274,12 @@ def _dimensions(value: Any) -> int:
     return sum(1 for _ in spaces_in(value))
 
 
-def _fits(value: Any, written: Any) -> bool:
+def fits(value: Any, written: Any) -> bool:
     """Return whether a value may have been made from what is written."""
     if is_space(written):
         space = parsed(written)
         if space.kind == "choice":
-            return any(_fits(value, option) for option in space.values)
+            return any(fits(value, option) for option in space.values)
         if not _is_number(value):
             return False
         low, high = sorted((space.at(0.0), space.at(1.0)))
@@ -277,13 +288,11 @@ def _fits(value: Any, written: Any) -> bool:
         return (
             isinstance(value, Mapping)
             and set(value) == set(written)
-            and all(_fits(value[key], part) for key, part in written.items())
+            and all(fits(value[key], part) for key, part in written.items())
         )
     if isinstance(written, (list, tuple)):
         return (
-            isinstance(value, (list, tuple))
-            and len(value) == len(written)
-            and all(map(_fits, value, written))
+            isinstance(value, (list, tuple)) and len(value) == len(written) and all(map(fits, value, written))
         )
     return bool(value == written)
 
@@ -292,5 +301,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
+    """Return a value as samplers return it, with 6 significant digits."""
     return float(f"{value:.{_DIGITS}g}")

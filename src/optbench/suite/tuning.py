@@ -49,7 +49,7 @@ class Prune(Strict):
     """Successive halving: trials that are worse than others after a part of their budget are not continued."""
 
     rung: Share
-    """Part of the budget after which trials are compared, with the schedule of the whole budget."""
+    """Part of the budget after which trials are compared, at the first evaluation from there on."""
     keep: Share
     """Part of the trials of a study that train for the whole budget, rounded up."""
 
@@ -166,10 +166,3 @@ class Tuning(Strict):
 def trial_seed(study: int, repeat: int) -> int:
     """Return the training seed of a tuning trial, from `TUNING_SEED` on. `repeat`: how often its study had this point before."""
     return TUNING_SEED + repeat * MAX_STUDIES + study
-
-
-def part_of(budget: Duration, share: float) -> Duration:
-    """Return a part of a training length, at least one step."""
-    if budget.unit == "steps":
-        return Duration(value=max(1, round(budget.value * share)), unit="steps")
-    return Duration(value=float(f"{budget.value * share:.12g}"), unit=budget.unit)

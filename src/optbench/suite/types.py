@@ -402,8 +402,8 @@ class Trial(Strict):
     repeat: int = 0
     """Number of earlier trials of the study at the same point: a point that is drawn again is trained again, with another seed."""
     rung: float | None = None
-    """Part of the tuning budget that the trial trains for, to be compared for pruning; None for a whole trial. Not part of the id: the
-    budget is."""
+    """Part of the budget after which the trial is paused, to be compared for pruning; None for a whole trial. Not part of the id: a
+    trial that is not pruned continues."""
     selected_by: int | None = None
     """Number of the tuning study that selected the settings; None without tuning. Not part of the trial's id."""
     timed: bool = True

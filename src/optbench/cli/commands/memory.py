@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -189,7 +189,7 @@ def _of_suite(options: Options) -> list[Job]:
         "precision": options.precision or loaded.suite.precision,
         "implementation": options.implementation or loaded.suite.implementation,
     }
-    trials = [trial.model_copy(update=changed) for trial in plan(loaded)]
+    trials = [trial.model_copy(update=changed) for trial in _one_per_entry(plan(loaded))]
     if options.batch_size:
         trials = [_with_batch(trial, options.batch_size) for trial in trials]
     jobs = []
@@ -200,6 +200,16 @@ def _of_suite(options: Options) -> list[Job]:
         heading = name if len(firsts) > 1 else ""
         jobs.append(Job(heading, tuple(t for t in trials if t.workload_name == name), info))
     return jobs
+
+
+def _one_per_entry(trials: Sequence[Trial]) -> Iterator[Trial]:
+    """Yield the trials, of tuning studies the first one of each entry: their settings differ, their memory hardly does."""
+    tuned = set()
+    for trial in trials:
+        key = (trial.workload_name, trial.label)
+        if trial.study is None or key not in tuned:
+            yield trial
+        tuned |= {key} if trial.study is not None else set()
 
 
 def _refuse_problems(loaded: Loaded, root: Path, *, data_needed: bool) -> None:

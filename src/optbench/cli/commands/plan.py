@@ -79,7 +79,7 @@ def show_plans(suites: Sequence[str], options: RunOptions, detect: str | None = 
         if delta is not None:
             from optbench.cli.detect import show_seeds_needed
 
-            show_seeds_needed(job.loaded, job.folder, delta)
+            show_seeds_needed(job, delta)
     return 0
 
 

@@ -7,6 +7,8 @@ Examples:
   optbench verdicts gradient_descent --results results
   optbench verdicts resnet50 --format markdown
 
+In a tuned suite, an entry has verdicts once its tuning is complete.
+
 Exit codes:
   0  each row has a verdict
   2  bad input, or no published rows
@@ -24,17 +26,19 @@ from optbench.analysis.published import verdicts_frame
 from optbench.analysis.rows import seeds_not_shown_text
 from optbench.catalog.data_root import data_root
 from optbench.catalog.data_sets import describe_data
+from optbench.catalog.metric_facts import metric_facts
 from optbench.cli import completion
 from optbench.cli.options import AllSeeds, Data, ResultsRoot, Set, TextFormat, argument
 from optbench.cli.printing import print_report
 from optbench.errors import OptbenchError
 from optbench.report import check_format, render_report
 from optbench.report.published import published_report
+from optbench.runner.job import create_job
+from optbench.runner.options import RunOptions
 from optbench.runner.suite_check import check_suites
 from optbench.store import Results, SuiteFolder, SuiteResults, make_plan, read
 from optbench.store.archive import has_records
 from optbench.suite.load import Loaded
-from optbench.suite.plan import plan
 from optbench.suite.types import Trial
 
 PLACE = "Read results", 4
@@ -72,7 +76,7 @@ def print_verdicts(
     [loaded] = check_suites([suite], overrides, None, data)
     if not loaded.suite.published:
         raise OptbenchError("the suite has no 'published' rows", file=str(loaded.path))
-    trials = plan(loaded)
+    trials = create_job(loaded, RunOptions(results=results, data=data)).planned
     measured = _measured(loaded, trials, results, all_seeds=all_seeds)
     if further := seeds_not_shown_text(measured):
         print(f"note: {measured.path}: {further}", file=sys.stderr)
@@ -88,7 +92,7 @@ def print_verdicts(
 def _measured(loaded: Loaded, trials: Sequence[Trial], results: Path, *, all_seeds: bool) -> SuiteResults:
     """Return what is stored of the suite, by the present plan of the file, with the seeds of the last run."""
     folder = SuiteFolder.of(results, loaded.name)
-    plan = make_plan(loaded.name, loaded.suite, trials)
+    plan = make_plan(loaded.name, loaded.suite, trials, metrics=metric_facts(loaded.suite, loaded.folder))
     if not has_records(folder.path):
         return SuiteResults(loaded.name, folder.path, plan, ())
     [stored] = read([folder.path], all_seeds=all_seeds).suites

@@ -166,7 +166,9 @@ def _close(last: Snapshot) -> None:
     """Print the table on standard output, and the results folder and how to resume on standard error."""
     if any(log.evaluations or log.is_complete for log in last.logs.values()):
         print_tables(read([last.folder]))
-    left = sum(trial.id not in last.logs or not last.logs[trial.id].is_complete for trial in last.trials)
+    left = sum(
+        trial.id not in last.logs or not last.logs[trial.id].has_ended(trial.rung) for trial in last.trials
+    )
     if left:
         again = f". To resume: {last.command}" if last.command else ""
         say(f"The run ended with {left} unfinished trial{'s' * (left != 1)}{again}")

@@ -83,7 +83,7 @@ class Row:
         """Return running, waiting, done, or problem: a trial failed or diverged."""
         if self.running:
             return "running"
-        if any(n for status, n in self.ended.items() if status not in ("completed", "stopped")):
+        if any(n for status, n in self.ended.items() if status not in ("completed", "stopped", "paused")):
             return "problem"
         return "done" if self.done >= self.planned else "waiting"
 
@@ -151,7 +151,7 @@ class Board:
             first = max(0, len(log.evaluations) - 1)
         for event in log.evaluations[first:]:
             self._apply_event(trial, event, "")
-        if log.is_complete and log.finished is not None:
+        if log.has_ended(trial.rung) and log.finished is not None:
             self._apply_event(trial, log.finished, "")
         elif trial.id in row.running:
             row.running.remove(trial.id)

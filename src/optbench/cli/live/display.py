@@ -38,7 +38,7 @@ def display(round: Round, *, as_json: bool) -> Iterator[Listener]:
     wanted, pending, stop = round.job.wanted, round.pending, round.stop
     logs = stored_logs(round.job.stored)
     heading = f"{round.job.loaded.name}: {count(wanted)}{machine(round.environment)}"
-    done = sum(logs[trial.id].is_complete for trial in wanted if trial.id in logs)
+    done = sum(logs[trial.id].has_ended(trial.rung) for trial in wanted if trial.id in logs)
     print_folded(f"{heading}; {done} done; {forecast(logs, wanted, pending)}")
     if not pending:
         yield lambda trial, event: None

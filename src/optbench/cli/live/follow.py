@@ -42,7 +42,7 @@ class Snapshot:
     @property
     def is_complete(self) -> bool:
         return bool(self.trials) and all(
-            trial.id in self.logs and self.logs[trial.id].is_complete for trial in self.trials
+            trial.id in self.logs and self.logs[trial.id].has_ended(trial.rung) for trial in self.trials
         )
 
     @property
@@ -146,7 +146,7 @@ def _snapshot(suite: SuiteResults, folder: Path, held: Holder | None) -> Snapsho
                 logs[trial.id] = by_seed[seed]
     if not trials:
         return Snapshot(folder, held)
-    pending = [trial for trial in trials if trial.id not in logs or not logs[trial.id].is_complete]
+    pending = [trial for trial in trials if trial.id not in logs or not logs[trial.id].has_ended(trial.rung)]
     first = {row.trial.workload.metrics[0]: row for row in rows}
     fractions = [metric for metric, row in first.items() if row.facts(metric).is_fraction]
     board = Board.of(trials, pending, fractions=fractions)

@@ -19,7 +19,7 @@ from optbench.suite.types import Trial
 def show_plan(loaded: Loaded, wanted: Sequence[Trial], stored: StoredSuite) -> None:
     """Print rows, trials, finished trials and the estimated time of the remaining ones."""
     logs = stored_logs(stored)
-    done = {trial.id for trial in wanted if trial.id in logs and logs[trial.id].is_complete}
+    done = {trial.id for trial in wanted if trial.id in logs and logs[trial.id].has_ended(trial.rung)}
     pending = [trial for trial in wanted if trial.id not in done]
     estimate = forecast(logs, wanted, pending)
     print(
@@ -113,7 +113,7 @@ def forecast(logs: Mapping[str, TrialLog], wanted: Sequence[Trial], pending: Seq
         return "nothing to do"
     durations = DurationEstimates()
     for trial in wanted:
-        end = logs[trial.id].finished if trial.id in logs and logs[trial.id].is_complete else None
+        end = logs[trial.id].finished if trial.id in logs and logs[trial.id].has_ended(None) else None
         if end is not None:
             durations.add(trial, seconds_of(end))
     seconds = durations.total(pending)

@@ -14,7 +14,7 @@ from torch import Tensor
 from optbench.engine import trial_records
 from optbench.engine.clock import Stopwatch, now
 from optbench.engine.environment import environment
-from optbench.engine.loop import CHECKED_STEPS
+from optbench.engine.loop import CHECKED_STEPS, is_rung
 from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.resources import Monitor
 from optbench.engine.stacked import checkpoint as checkpoints
@@ -120,6 +120,14 @@ class _Run:
         due = self.step == steps  # the checkpoint may be from just before the last evaluation
         clock.start()
         while due or self.step < steps:
+            last_evaluation = stack.members[0].progress.statistics.first_step
+            if not due and is_rung(stack.session.trial, last_evaluation, steps):
+                clock.pause()
+                self._save()
+                yield self._all_finished(
+                    "paused", f"paused after step {self.step}: other trials may be better"
+                )
+                return
             if not due:
                 self._step(want_norm=self._due(self.step + 1) or self.step + 1 == steps)
                 if self.step.bit_count() == 1:  # state may be freed before the first evaluation

@@ -165,7 +165,7 @@ def _character(character: str) -> str:
 
 def _section(section: Section) -> str:
     """Return the headings as comments; the paper has its own."""
-    lines = [section.title, section.description, section.command and f"Repeat with: {section.command}"]
+    lines = [section.title, section.description, *(": ".join(each) for each in section.commands)]
     return "".join(f"% {clean(line)}\n" for line in lines if line)
 
 

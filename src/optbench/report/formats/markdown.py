@@ -37,9 +37,9 @@ def _section(section: Section) -> list[str]:
         lines += ["No trial has run yet.", ""]
     lines += _list([f"**Note:** {escaped(warning)}" for warning in section.warnings])
     lines += _pictures(section.pictures)
-    if section.command:
-        fence = "`" * (1 + max((len(run) for run in re.findall("`+", section.command)), default=2))
-        lines += ["Repeat with", "", f"{fence}sh", section.command, fence, ""]
+    for heading, command in section.commands:
+        fence = "`" * (1 + max((len(run) for run in re.findall("`+", command)), default=2))
+        lines += [heading, "", f"{fence}sh", command, fence, ""]
     return lines
 
 

@@ -37,8 +37,8 @@ def show(report: Report, console: Console, charts: Sequence[Sequence[Line]] = ()
             console.print(Text.assemble(*line), no_wrap=False)
         for warning in section.warnings:
             console.print(_line(f"! {warning}", "yellow"), crop=False)
-        if section.command:  # on one line, however long: it is there to be copied
-            console.print(Text(f"Repeat with: {section.command}", style="dim"), soft_wrap=True)
+        for heading, command in section.commands:  # on one line, however long: it is there to be copied
+            console.print(Text(f"{heading}: {command}", style="dim"), soft_wrap=True)
 
 
 def _section(section: Section) -> list[RenderableType]:

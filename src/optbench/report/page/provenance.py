@@ -76,7 +76,7 @@ def failures(suite: SuiteResults) -> Html | None:
     trials = pd.concat([timed.assign(swept=False), swept.assign(swept=True)], ignore_index=True)
     if trials.empty:
         return None
-    left = trials[~trials["status"].isin(["completed", "stopped"])].copy()
+    left = trials[~trials["status"].isin(["completed", "stopped", "paused"])].copy()
     if left.empty:
         return None
     for column in ("detail", "at_fault"):

@@ -35,7 +35,7 @@ def section(
         "section",
         *head,
         _warnings(content.warnings),
-        _repeat(content.command),
+        *(_command(heading, command) for heading, command in content.commands),
         *blocks,
         *([_source(suite, f"s{place}source")] if suite is not None else []),
         class_="suite",
@@ -94,13 +94,11 @@ def _warnings(messages: Sequence[str]) -> Html:
     return el("aside", el("strong", title), items, class_="warning", aria_label="Warnings")
 
 
-def _repeat(command: str) -> Html:
-    if not command:
-        return Html("")
+def _command(heading: str, command: str) -> Html:
     button = el("button", "Copy", type="button", class_="copy js", aria_label="Copy the command")
     return el(
         "div",
-        el("span", "Repeat with", class_="label"),
+        el("span", heading, class_="label"),
         el("code", command, dir="ltr"),
         button,
         class_="repeat",

@@ -1,0 +1,111 @@
+"""Wider search spaces, for settings that were selected at an end of theirs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optbench.suite.grids import MAX_POINTS
+from optbench.suite.spaces import Space, fits, has_space, is_space, parsed, rounded, written_space
+
+#: part of a space at each end; a selected value there is at the edge
+EDGE = 0.05
+#: hyperparameters whose values are below 1 for every optimizer that has them
+_BELOW_ONE = ("momentum", "betas", "beta", "beta1", "beta2", "beta3", "alpha", "rho", "dampening")
+_FACTOR = 10.0
+
+
+@dataclass(frozen=True)
+class Edge:
+    """An end of a space. `is_upper`: of the hyperparameter's values; `value`: its last value."""
+
+    is_upper: bool
+    value: float
+
+
+def widened(name: str, value: Any, written: Any) -> tuple[Any, tuple[Edge, ...]]:
+    """Return a tuned argument with wider spaces where the selected value is at an end, and these ends.
+
+    `name`: of the argument; `value`: as selected; `written`: with its spaces. A logarithmic space grows by a factor of 10, any other one by
+    its own width. Ends that are natural limits (0 of a space without negative values; 1 of momenta) are neither widened nor returned.
+    """
+    if is_space(written):
+        space = parsed(written)
+        if space.kind != "choice":
+            return _wider(name, space, value, written)
+        options = list(space.values)
+        ends: tuple[Edge, ...] = ()
+        taken = next((n for n, option in enumerate(options) if fits(value, option)), None)
+        if taken is not None:
+            options[taken], ends = widened(name, value, options[taken])
+        return ({"choice": options} if ends else written), ends
+    if not has_space(written):
+        return written, ()
+    if isinstance(written, Mapping):
+        parts = {key: widened(key, value[key], part) for key, part in written.items()}
+        found = tuple(end for _, ends in parts.values() for end in ends)
+        return {key: part for key, (part, _) in parts.items()}, found
+    listed = [widened(name, one, part) for one, part in zip(value, written, strict=True)]
+    return [part for part, _ in listed], tuple(end for _, ends in listed for end in ends)
+
+
+def _wider(name: str, space: Space, value: float, written: Any) -> tuple[Any, tuple[Edge, ...]]:
+    position = space.position(value)
+    if EDGE <= position <= 1 - EDGE:
+        return written, ()
+    at_low = position < EDGE
+    of_space = _logarithmic if space.kind in ("log", "one_minus_log") else _linear
+    wider = of_space(space, at_low=at_low, below_one=name.rpartition(".")[2] in _BELOW_ONE)
+    if wider is None:
+        return written, ()
+    end = space.end(upper=not at_low)
+    other = space.end(upper=at_low)
+    return written_space(wider), (Edge(end > other, end),)
+
+
+def _logarithmic(space: Space, *, at_low: bool, below_one: bool) -> Space | None:
+    low, high = space.values
+    limit = 1.0 if space.kind == "one_minus_log" or below_one else math.inf
+    if space.points is None:
+        if at_low:
+            return Space(space.kind, (rounded(low / _FACTOR), high))
+        wider = high * _FACTOR if high * _FACTOR < limit else 1 - (1 - high) / _FACTOR
+        return Space(space.kind, (low, rounded(wider))) if high < 0.9 * limit else None
+    step = (high / low) ** (1 / (space.points - 1))
+    count = max(1, round(math.log(_FACTOR) / math.log(step)))
+    while not at_low and count and high * step**count >= limit:
+        count -= 1
+    if not count or space.points + count > MAX_POINTS:
+        return None
+    ends = (rounded(low / step**count), high) if at_low else (low, rounded(high * step**count))
+    return Space(space.kind, ends, space.points + count)
+
+
+def _linear(space: Space, *, at_low: bool, below_one: bool) -> Space | None:
+    low, high = space.values
+    floor = -math.inf if low < 0 else min(1, low) if space.kind == "integer" else 0.0
+    limit = 1.0 if below_one and space.kind == "uniform" else math.inf
+    if space.points is None:
+        width = high - low
+        wider = max(floor, low - width) if at_low else high + width
+        if wider >= limit:
+            wider = 1 - (1 - high) / _FACTOR
+        ends = (wider, high) if at_low else (low, wider)
+        if ends == space.values or (not at_low and high >= 0.99 * limit):
+            return None
+        return Space(space.kind, ends if space.kind == "integer" else tuple(map(rounded, ends)))
+    step = (high - low) / (space.points - 1)
+    count = max(1, space.points // 2)
+    while count and (
+        (at_low and low - count * step < floor - 1e-9) or (not at_low and high + count * step >= limit)
+    ):
+        count -= 1
+    if not count or space.points + count > MAX_POINTS:
+        return None
+    ends = (low - count * step, high) if at_low else (low, high + count * step)
+    whole = space.kind == "integer"
+    return Space(
+        space.kind, tuple(round(end) if whole else rounded(end) for end in ends), space.points + count
+    )
