@@ -13,22 +13,30 @@ from optbench.analysis import verdicts
 from optbench.analysis.compare import FEW_SEEDS
 from optbench.analysis.costs import costs_frame, per_trial
 from optbench.analysis.frames import is_worst, passages_frame
-from optbench.analysis.intervals import t_interval
 from optbench.analysis.rows import (
     TableRow,
+    all_rows,
     comparable,
     lengths_in_one_unit,
-    table_rows,
+    metric_facts,
 )
 from optbench.analysis.scope import elsewhere, on_proxy, scope_text
 from optbench.analysis.sensitivity_claims import by_sensitivity, measured_sensitivity
 from optbench.analysis.sweeps import Sweep, sweeps
 from optbench.analysis.table import final_values, memory_multiple, memory_note
 from optbench.analysis.time_claims import earlier, measured_time, paired_gain
+from optbench.analysis.tuning import (
+    SEPARATE,
+    UNKNOWN_VARIATION,
+    TuningVariation,
+    tuned_labels,
+    tuning_variation,
+)
 from optbench.analysis.verdicts import Measured, Verdict
 from optbench.store import Results, SuiteResults
 from optbench.suite.metric_facts import FRACTION, MetricFacts
 from optbench.suite.published import DETERMINISTIC_MARGIN, Claim, Published
+from optbench.suite.types import Trial
 
 COLUMNS = (
     *(
@@ -70,6 +78,7 @@ class _Block:
     """One workload's rows of one budget, and what is known of them."""
 
     suite: SuiteResults
+    trial: Trial  # of any row of the workload
     rows: list[TableRow]
     passages: pd.DataFrame
     metric: str
@@ -77,6 +86,13 @@ class _Block:
     state_multiples: StateMultiples
     uses: dict[str, str]  # best use derived here, by config_id; empty where no claim asks for it
     sweeps: dict[str, Sweep]  # by label
+
+    def variation(self, column: str) -> TuningVariation:
+        """Return how a column varies between tuning studies. Bytes and seconds of an update do not depend on the selected numbers."""
+        if column in ("training_bytes", "seconds_per_update"):
+            return SEPARATE
+        metric = self.metric if column == "final_metric" else None
+        return tuning_variation(self.suite, self.trial.workload_name, metric)
 
     def row(self, label: str | None) -> TableRow | None:
         return next((row for row in self.rows if row.trial.label == label), None)
@@ -95,7 +111,7 @@ def verdicts_frame(results: Results, state_multiples: StateMultiples | None = No
     for suite in results.suites:
         written = [Published.model_validate(row) for row in _written(suite)]
         published = [row for row in written if row.values.given]
-        rows = table_rows(Results((suite,))) if published else []
+        rows = all_rows(Results((suite,))) if published else []
         passages = passages_frame(Results((suite,) if published else ()))
         for workload in dict.fromkeys(row.trial.workload_name for row in rows):
             own = [row for row in rows if row.trial.workload_name == workload]
@@ -117,17 +133,20 @@ def _block(
     state_multiples: StateMultiples,
     uses: dict[str, str],
 ) -> _Block:
-    blocks = comparable(rows)
+    blocks = comparable([row for row in rows if not row.trial.point and row.trial.study is None])
     lengths = lengths_in_one_unit([block[0] for block in blocks])
-    alike = max(zip(lengths, blocks, strict=True), key=lambda pair: pair[0])[1]
-    workload = alike[0].trial.workload
+    longest = max(zip(lengths, blocks, strict=True), key=lambda pair: pair[0], default=(0.0, []))
+    alike, trial = longest[1], (longest[1] or rows)[0].trial
+    workload = trial.workload
     own = passages[passages["config_id"].isin([row.config_id for row in alike])]
     if workload.target:
         own = own[own["target"] == str(workload.target[0])]
     metric = workload.metrics[0]
-    name = alike[0].trial.workload_name
+    name = trial.workload_name
     found = {sweep.optimizer: sweep for sweep in sweeps(Results((suite,))) if sweep.workload == name}
-    return _Block(suite, alike, own, metric, alike[0].facts(metric), state_multiples, uses, found)
+    return _Block(
+        suite, trial, alike, own, metric, metric_facts(suite, workload, metric), state_multiples, uses, found
+    )
 
 
 def _uses(suite: SuiteResults) -> dict[str, str]:
@@ -138,7 +157,7 @@ def _uses(suite: SuiteResults) -> dict[str, str]:
 def _records(row: Published, published: list[Published], block: _Block) -> Iterator[dict[str, Any]]:
     for column, claim in row.values.given.items():
         measured, verdict = _judged(row, column, claim, published, block)
-        trial = block.rows[0].trial
+        trial = block.trial
         yield {
             "suite": block.suite.name,
             "workload": trial.workload_name,
@@ -175,7 +194,9 @@ def _judged(
 ) -> tuple[Measured, Verdict]:
     own = block.row(row.optimizer)
     if own is None:
-        return Measured(), Verdict("not tested here", "the suite has no such entry")
+        is_tuned = row.optimizer in tuned_labels(block.suite)
+        reason = "its tuning is not complete" if is_tuned else "the suite has no such entry"
+        return Measured(), Verdict("not tested here", reason)
     if claim.over is not None and claim.over == row.optimizer:
         return Measured(), Verdict("inconclusive", "the claim compares the entry with itself")
     if claim.kind == "words":
@@ -193,7 +214,10 @@ def _judged(
         return measured, verdicts.numeric(claim.value or 0.0, claim.margin or 0.0, measured)
     other = block.row(claim.over)
     if other is None:
-        return measured, Verdict("not tested here", f"the suite has no entry '{claim.over}'")
+        is_tuned = claim.over in tuned_labels(block.suite)
+        reason = f"the suite has no entry '{claim.over}'"
+        reason = f"the tuning of {claim.over} is not complete" if is_tuned else reason
+        return measured, Verdict("not tested here", reason)
     return measured, on_proxy(_ordered(own, other, column, claim, block), there)
 
 
@@ -205,18 +229,24 @@ def _measured(row: TableRow, column: str, block: _Block) -> Measured:
         if math.isnan(value):
             value = block.state_multiples.get((row.trial.workload_name, row.trial.label), math.nan)
         return Measured(0 if math.isnan(value) else 1, value, value, value)
+    variation = block.variation(column)
     if column in _COSTS:
-        found = t_interval(per_trial(column, [row])[row.config_id].dropna().tolist(), within=(0.0, math.inf))
-        return Measured(found.n, found.mean, found.low, found.high)
-    return _final(row, block) if column == "final_metric" else measured_time(row, column, block.passages)
+        return variation.measured(row.trial.label, per_trial(column, [row])[row.config_id], (0.0, math.inf))
+    if column == "final_metric":
+        return _final(row, block)
+    return measured_time(row, column, block.passages, variation)
 
 
 def _final(row: TableRow, block: _Block) -> Measured:
-    values = final_values(block.rows, block.metric)[row.config_id].dropna().tolist()
-    found = t_interval(values, within=block.facts.range)
-    if any(is_worst(log) for log in row.logs):
-        return Measured(found.n, found.mean, reason="no interval: some trials diverged or failed")
-    return Measured(found.n, found.mean, found.low, found.high)
+    values = final_values(block.rows, block.metric)[row.config_id]
+    found = block.variation("final_metric").measured(row.trial.label, values, block.facts.range)
+    return _without_interval(found) if any(is_worst(log) for log in row.logs) else found
+
+
+def _without_interval(found: Measured) -> Measured:
+    return Measured(
+        found.n, found.value, reason="no interval: some trials diverged or failed", unit=found.unit
+    )
 
 
 def _ordered(row: TableRow, other: TableRow, column: str, claim: Claim, block: _Block) -> Verdict:
@@ -231,21 +261,18 @@ def _ordered(row: TableRow, other: TableRow, column: str, claim: Claim, block: _
         rungs = {other.trial.label: 1, row.trial.label: 0}
         return by_sensitivity(rungs, row.trial.label, block.sweeps, claim.measure or "basin_width")
     if column.endswith("_to_target"):
-        return earlier(row, other, column.removesuffix("_to_target"), margin, block.passages)[1]
+        unit = column.removesuffix("_to_target")
+        return earlier(row, other, unit, margin, block.passages, block.variation(column))[1]
     if column == "final_metric":
         values = final_values(block.rows, block.metric)
         sign = 1.0 if block.facts.higher_is_better else -1.0
         whole = not any(is_worst(log) for each in (row, other) for log in each.logs)
     else:
         values, sign, whole = per_trial(column, block.rows), -1.0, True
-    found = paired_gain(row, other, sign * values)
+    found = paired_gain((row, other), sign * values, block.variation(column))
     if found is None:
         return Verdict("not tested here", "not run")
-    if not whole:
-        return verdicts.ordering(
-            Measured(found.n, reason="no interval: some trials diverged or failed"), margin
-        )
-    return verdicts.ordering(Measured(found.n, found.mean, found.low, found.high), margin)
+    return verdicts.ordering(found if whole else _without_interval(found), margin)
 
 
 def _ladder(
@@ -286,7 +313,11 @@ def _by_rungs(row: Published, column: str, published: list[Published], block: _B
         return Verdict("not tested here", "not run")
     if column == "training_bytes":
         return verdicts.counted_ladder(rungs, {key: float(values[key].mean()) for key in rungs})
-    return verdicts.ladder(rungs, values)
+    variation = block.variation(column)
+    of_studies = [row for row in block.rows if row.trial.label in variation.labels and row.config_id in rungs]
+    if of_studies and not variation.has_several_studies:
+        return Verdict("inconclusive", UNKNOWN_VARIATION)
+    return verdicts.ladder(rungs, variation.independent(values) if of_studies else values)
 
 
 def _reading(claim: Claim, value: float) -> Verdict:

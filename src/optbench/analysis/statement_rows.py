@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from optbench.analysis.rows import TableRow, all_rows
 from optbench.analysis.sweeps import validation_score
 from optbench.analysis.table import final_values
 from optbench.analysis.trial_quantities import TrialQuantity, quantity_of
+from optbench.analysis.tuning import SEPARATE, TuningVariation, tuned_labels, tuning_variation
 from optbench.store import Results, SuiteResults
 from optbench.suite.axes import cell_name
 from optbench.suite.grids import Grid
@@ -41,6 +43,7 @@ class StatementRows:
     """The rows of trials of one suite that a selection can match, and their times to target."""
 
     suite: SuiteResults
+    workloads: tuple[str, ...]
     rows: list[TableRow]
     candidates: list[Candidate]
     passages: pd.DataFrame
@@ -48,7 +51,9 @@ class StatementRows:
     @classmethod
     def of(cls, suite: SuiteResults) -> StatementRows:
         """Return the rows of a suite, without the trials of tuning."""
-        rows = [row for row in all_rows(Results((suite,))) if row.trial.study is None]
+        every = all_rows(Results((suite,)))
+        workloads = tuple(dict.fromkeys(map(workload_of, every)))
+        rows = [row for row in every if row.trial.study is None]
         written = (suite.plan.resolved.get("sensitivity") or {}) if suite.plan is not None else {}
         swept = {name: Grid.model_validate(grid) for name, grid in written.items()}
         candidates = [
@@ -62,7 +67,7 @@ class StatementRows:
             )
             for row in rows
         ]
-        return cls(suite, rows, candidates, passages_frame(Results((suite,))))
+        return cls(suite, workloads, rows, candidates, passages_frame(Results((suite,))))
 
     def one(self, selection: Selection) -> tuple[TableRow, str]:
         """Return the selected row, and which values `best` selected ("" if there is no choice).
@@ -70,6 +75,7 @@ class StatementRows:
         Raises `LookupError` with the reason if there is not exactly one.
         """
         if problem := problem_of(selection, self.candidates):
+            self._check_tuned([selection.get("optimizer")])
             raise LookupError(problem)
         options = choices(selection, self.candidates)
         rows = [self.rows[matching(option, self.candidates)[0]] for option in options]
@@ -93,6 +99,13 @@ class StatementRows:
                 note += f" (the {'smallest' if value == values[0] else 'largest'} value tried)"
         return rows[best], note
 
+    def _check_tuned(self, labels: Iterable[Any]) -> None:
+        """Raise `LookupError` if one of these entries has search spaces and no selected settings."""
+        timed = {candidate.names["optimizer"] for candidate in self.candidates}
+        waiting = sorted((tuned_labels(self.suite) - timed) & set(labels))
+        if waiting:
+            raise LookupError(f"the tuning of {', '.join(waiting)} is not complete")
+
     def _scores(self, rows: list[TableRow]) -> list[float]:
         """Return the mean last validation metric of each row; greater is better."""
         metric = rows[0].trial.workload.metrics[0]
@@ -112,6 +125,8 @@ class StatementRows:
 
         Raises `LookupError` if there are fewer than two values, or a value with no row or several.
         """
+        if path == "optimizer":
+            self._check_tuned(tuned_labels(self.suite))
         if problem := problem_over(selection, path, self.candidates):
             raise LookupError(problem)
         values = values_of(path, selection, self.candidates)
@@ -122,6 +137,16 @@ class StatementRows:
         if problem := problem_of_any(selection, self.candidates):
             raise LookupError(problem)
         return [self.rows[position] for position in every_match(selection, self.candidates)]
+
+    def variation(self, rows: list[TableRow], name: str) -> TuningVariation:
+        """Return how a quantity of rows of one workload varies between tuning studies.
+
+        Points of sweeps have settings around those that the first study selected: verdicts about them are about these settings.
+        """
+        if any(row.trial.point for row in rows):
+            return SEPARATE
+        metric = rows[0].trial.workload.metrics[0] if name in WORST_METRICS else None
+        return tuning_variation(self.suite, rows[0].trial.workload_name, metric)
 
     def values(self, rows: list[TableRow], name: str) -> tuple[TrialQuantity, pd.DataFrame]:
         """Return the quantity, and its value per seed (index) and row (columns, by config_id)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from scipy.stats import binomtest, fisher_exact, mannwhitneyu
 from optbench.analysis import verdicts
 from optbench.analysis.compare import ALPHA, FEW_SEEDS
 from optbench.analysis.frames import counts
-from optbench.analysis.intervals import paired_difference, t_interval
+from optbench.analysis.intervals import t_interval
 from optbench.analysis.rows import TableRow
 from optbench.analysis.scope import elsewhere, on_proxy, scope_text
 from optbench.analysis.statement_rows import WORST_METRICS, StatementRows, failed_rows, workload_of
 from optbench.analysis.time_claims import earlier, measured_time
 from optbench.analysis.trial_quantities import TIMES, TrialQuantity, quantity_of
+from optbench.analysis.tuning import SEPARATE, UNKNOWN_VARIATION, TuningVariation
 from optbench.analysis.verdicts import Measured, Verdict
 from optbench.plurals import counted
 from optbench.store import Results
@@ -88,11 +90,7 @@ def statements_frame(results: Results) -> pd.DataFrame:
 
 def _records(row: Published, known: StatementRows) -> Iterator[dict[str, Any]]:
     for test in row.tests:
-        names = (
-            [test.of["workload"]]
-            if "workload" in test.of
-            else list(dict.fromkeys(map(workload_of, known.rows)))
-        )
+        names = [test.of["workload"]] if "workload" in test.of else list(known.workloads)
         for workload in [counted(len(names), "workload")] if test.across else names:
             selections = [{"workload": name, **test.of} for name in (names if test.across else [workload])]
             first, measured, verdict = _tested(row, test, selections, known)
@@ -214,20 +212,26 @@ def _judged(row: TableRow, other: TableRow | None, test: ClaimTest, known: State
     quantity, values = known.values(rows, test.quantity)
     if len(values) and values.isna().all(axis=None):
         raise LookupError(f"not recorded by these trials{NEEDS.get(test.quantity, '')}")
+    variation = known.variation(rows, test.quantity)
+    if quantity.share and variation.labels & {each.trial.label for each in rows}:
+        return Measured(int(values.count().min()), reason=UNKNOWN_VARIATION), Verdict(
+            "inconclusive", UNKNOWN_VARIATION
+        )
     own = values[row.config_id].dropna()
     if other is None:
-        measured = _value(quantity, own.tolist())
-    elif test.divided_by is not None:
-        measured = _ratio(quantity, values[row.config_id], values[other.config_id])
+        measured = _value(quantity, values[row.config_id], variation, row.trial.label)
     elif test.per_seed:
         measured = _largest_difference(values[row.config_id], values[other.config_id])
-    elif quantity.share:
+    elif quantity.share and test.divided_by is None:
         return _judged_shares(own.tolist(), values[other.config_id].dropna().tolist(), test)
     else:
-        measured = _difference(quantity, values[row.config_id], values[other.config_id])
+        combine = _ratio if test.divided_by is not None else _difference
+        labels = (row.trial.label, other.trial.label)
+        measured = combine(quantity, values[[row.config_id, other.config_id]], variation, labels)
     is_metric = test.quantity in WORST_METRICS or "." in test.quantity
     if is_metric and failed_rows(rows):
-        measured = Measured(measured.n, measured.value, reason="no interval: some trials diverged or failed")
+        reason = "no interval: some trials diverged or failed"
+        measured = Measured(measured.n, measured.value, reason=reason, unit=measured.unit)
     return measured, _verdict(test, measured)
 
 
@@ -352,21 +356,25 @@ def _judged_range(by_value: dict[Any, TableRow], test: ClaimTest, known: Stateme
         raise LookupError("a largest difference of times to target is not available")
     _, values = known.values(rows, test.quantity)
     pairs = list(itertools.combinations(by_value.items(), 2))
+    variation, level = known.variation(rows, test.quantity), 1 - 0.05 / len(pairs)
     found = []
     for (a, first), (b, second) in pairs:
-        both = values[[first.config_id, second.config_id]].dropna()
-        columns = (both.iloc[:, 0].tolist(), both.iloc[:, 1].tolist())
-        found.append((paired_difference(*columns, level=1 - 0.05 / len(pairs)), a, b))
+        both = values[[first.config_id, second.config_id]]
+        labels = (first.trial.label, second.trial.label)
+        found.append((variation.difference(labels, both, level), a, b))
     n = min(each.n for each, _, _ in found)
     if n == 0:
         return Measured(), Verdict("not tested here", "not run")
-    largest, a, b = max(found, key=lambda each: abs(each[0].mean))
+    largest, a, b = max(found, key=lambda each: abs(each[0].value))
+    unknown = next((each for each, _, _ in found if each.reason), None)
+    if unknown is not None:
+        return replace(unknown, value=abs(largest.value)), Verdict("inconclusive", unknown.reason)
     low = max(max(0.0, each.low, -each.high) for each, _, _ in found)
     high = max(max(abs(each.low), abs(each.high)) for each, _, _ in found)
-    measured = Measured(n, abs(largest.mean), low, high)
+    measured = Measured(n, abs(largest.value), low, high, unit=largest.unit)
     if failed := failed_rows(rows):
         measured = Measured(
-            n, abs(largest.mean), reason=f"no interval: {counted(failed, 'trial')} diverged or failed"
+            n, abs(largest.value), reason=f"no interval: {counted(failed, 'trial')} diverged or failed"
         )
     verdict = _verdict(test, measured)
     pair = f"between {as_text(a)} and {as_text(b)}"
@@ -389,9 +397,10 @@ def _judged_largest(selection: Selection, test: ClaimTest, known: StatementRows)
     assert row is not None
     plain = TrialQuantity(lambda log: None)
     if test.other is None:
-        measured = _value(plain, found[0].dropna().tolist())
+        measured = _value(plain, found[0])
     else:
-        measured = (_ratio if test.divided_by is not None else _difference)(plain, *found)
+        combine = _ratio if test.divided_by is not None else _difference
+        measured = combine(plain, pd.concat(found, axis=1))
     if missed and not measured.n:
         return row, (
             Measured(),
@@ -407,23 +416,26 @@ def _judged_time(row: TableRow, other: TableRow | None, test: ClaimTest, known: 
     """Judge a time to target: medians and orders with their censoring; ratios and equality only if every trial reached the target."""
     unit = test.quantity.removesuffix("_to_target")
     passages = _first_target(row, known)
+    variation = known.variation([row] if other is None else [row, other], test.quantity)
+    measured = measured_time(row, test.quantity, passages, variation)
     if other is None:
-        measured = measured_time(row, test.quantity, passages)
         return measured, _verdict(test, measured)
     pair = passages[passages["config_id"].isin([row.config_id, other.config_id])].dropna(subset=[unit])
     if pair["config_id"].nunique() < 2:
         return Measured(), Verdict("not tested here", "not run")
     if test.divided_by is None and test.same_as is None:
         if test.above is not None:
-            return earlier(other, row, unit, test.margin or 0.0, pair)
-        gain, verdict = earlier(row, other, unit, test.margin or 0.0, pair)
+            return earlier(other, row, unit, test.margin or 0.0, pair, variation)
+        gain, verdict = earlier(row, other, unit, test.margin or 0.0, pair, variation)
         return gain.negated(), verdict
     if missed := int((~pair["reached"].astype(bool)).sum()):
         reason = f"{missed} of {counted(len(pair), 'trial')} did not reach the target"
         return Measured(pair["seed"].nunique(), reason=reason), Verdict("inconclusive", reason)
     values = pair.pivot(index="seed", columns="config_id", values=unit).astype(float)
     combine = _ratio if test.divided_by is not None else _difference
-    measured = combine(TrialQuantity(lambda log: None), values[row.config_id], values[other.config_id])
+    labels = (row.trial.label, other.trial.label)
+    columns = values[[row.config_id, other.config_id]]
+    measured = combine(TrialQuantity(lambda log: None), columns, variation, labels)
     return measured, _verdict(test, measured)
 
 
@@ -437,18 +449,24 @@ def _judged_slope(by_value: dict[Any, TableRow], test: ClaimTest, known: Stateme
     slopes = [
         float(np.polyfit(np.log(list(by_value)), np.log(row), 1)[0]) for row in positive.to_numpy(float)
     ]
+    rows = list(by_value.values())
+    variation = known.variation(rows, test.quantity)
+    if variation.labels & {row.trial.label for row in rows}:
+        measured = Measured(len(slopes), float(np.mean(slopes)), reason=UNKNOWN_VARIATION)
+        return measured, _verdict(test, measured)
     found = t_interval(slopes)
     measured = Measured(found.n, found.mean, found.low, found.high)
     return measured, _verdict(test, measured)
 
 
-def _value(quantity: TrialQuantity, values: list[float]) -> Measured:
+def _value(
+    quantity: TrialQuantity, values: pd.Series, variation: TuningVariation = SEPARATE, label: str = ""
+) -> Measured:
     if quantity.share:
-        return _share(values)
+        return _share(values.dropna().tolist())
     if quantity.exact:
-        return _exact(values)
-    found = t_interval(values, within=quantity.within)
-    return Measured(found.n, found.mean, found.low, found.high)
+        return _exact(values.dropna().tolist())
+    return variation.measured(label, values, quantity.within)
 
 
 def _exact(values: list[float]) -> Measured:
@@ -473,27 +491,43 @@ def _largest_difference(own: pd.Series[float], other: pd.Series[float]) -> Measu
     return Measured(len(sizes), largest, largest, largest)
 
 
-def _difference(quantity: TrialQuantity, own: pd.Series[float], other: pd.Series[float]) -> Measured:
-    pairs = pd.concat([own, other], axis=1).dropna()
-    found = paired_difference(pairs.iloc[:, 0].tolist(), pairs.iloc[:, 1].tolist())
+def _difference(
+    quantity: TrialQuantity,
+    columns: pd.DataFrame,
+    variation: TuningVariation = SEPARATE,
+    labels: tuple[str, ...] = (),
+) -> Measured:
+    """Return the mean paired difference of two columns, of exact values as counted. `labels`: of the rows of the columns."""
+    pairs = columns.dropna()
     if quantity.exact:
         return _exact((pairs.iloc[:, 0] - pairs.iloc[:, 1]).tolist())
-    return Measured(found.n, found.mean, found.low, found.high)
+    return variation.difference(labels, pairs)
 
 
-def _ratio(quantity: TrialQuantity, own: pd.Series[float], other: pd.Series[float]) -> Measured:
-    """Return the ratio: of exact values as counted, otherwise the geometric mean over seeds with the interval of its logarithm."""
-    pairs = pd.concat([own, other], axis=1).dropna()
+def _ratio(
+    quantity: TrialQuantity,
+    columns: pd.DataFrame,
+    variation: TuningVariation = SEPARATE,
+    labels: tuple[str, ...] = (),
+) -> Measured:
+    """Return the ratio: of exact values as counted, otherwise the geometric mean over seeds with the interval of its logarithm.
+
+    The variance between tuning studies of a logarithm is that of the value divided by its squared mean (delta method).
+    """
+    pairs = columns.dropna()
     if quantity.share:
         return Measured(
             len(pairs), reason="a share has no ratio per seed: compare shares by 'above' or 'below'"
         )
     pairs = pairs[(pairs > 0).all(axis=1)]
-    ratios = pairs.iloc[:, 0] / pairs.iloc[:, 1]
     if quantity.exact:
-        return _exact(ratios.tolist())
-    found = t_interval(np.log(ratios).tolist())
-    return Measured(found.n, math.exp(found.mean), math.exp(found.low), math.exp(found.high))
+        return _exact((pairs.iloc[:, 0] / pairs.iloc[:, 1]).tolist())
+    logarithms = pd.DataFrame(np.log(pairs.to_numpy(float)), index=pairs.index)
+    means = dict(zip(labels, pairs.mean(), strict=True)) if labels else {}
+    relative = {label: variation.shared_variances.get(label, 0.0) / mean**2 for label, mean in means.items()}
+    found = replace(variation, shared_variances=relative).difference(labels, logarithms)
+    value, low, high = (math.exp(end) for end in (found.value, found.low, found.high))
+    return replace(found, value=value, low=low, high=high)
 
 
 def _judged_shares(own: list[float], other: list[float], test: ClaimTest) -> Judged:
