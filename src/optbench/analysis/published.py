@@ -30,7 +30,7 @@ from optbench.analysis.tuning import (
     UNKNOWN_VARIATION,
     TuningVariation,
     tuned_labels,
-    tuning_variation,
+    variation_between_studies,
 )
 from optbench.analysis.verdicts import Measured, Verdict
 from optbench.store import Results, SuiteResults
@@ -92,7 +92,7 @@ class _Block:
         if column in ("training_bytes", "seconds_per_update"):
             return SEPARATE
         metric = self.metric if column == "final_metric" else None
-        return tuning_variation(self.suite, self.trial.workload_name, metric)
+        return variation_between_studies(self.suite, self.trial.workload_name, metric)
 
     def row(self, label: str | None) -> TableRow | None:
         return next((row for row in self.rows if row.trial.label == label), None)

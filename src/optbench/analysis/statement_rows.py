@@ -15,7 +15,7 @@ from optbench.analysis.rows import TableRow, all_rows
 from optbench.analysis.sweeps import validation_score
 from optbench.analysis.table import final_values
 from optbench.analysis.trial_quantities import TrialQuantity, quantity_of
-from optbench.analysis.tuning import SEPARATE, TuningVariation, tuned_labels, tuning_variation
+from optbench.analysis.tuning import SEPARATE, TuningVariation, tuned_labels, variation_between_studies
 from optbench.store import Results, SuiteResults
 from optbench.suite.axes import cell_name
 from optbench.suite.grids import Grid
@@ -146,7 +146,7 @@ class StatementRows:
         if any(row.trial.point for row in rows):
             return SEPARATE
         metric = rows[0].trial.workload.metrics[0] if name in WORST_METRICS else None
-        return tuning_variation(self.suite, rows[0].trial.workload_name, metric)
+        return variation_between_studies(self.suite, rows[0].trial.workload_name, metric)
 
     def values(self, rows: list[TableRow], name: str) -> tuple[TrialQuantity, pd.DataFrame]:
         """Return the quantity, and its value per seed (index) and row (columns, by config_id)."""

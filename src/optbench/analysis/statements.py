@@ -369,8 +369,10 @@ def _judged_range(by_value: dict[Any, TableRow], test: ClaimTest, known: Stateme
     unknown = next((each for each, _, _ in found if each.reason), None)
     if unknown is not None:
         return replace(unknown, value=abs(largest.value)), Verdict("inconclusive", unknown.reason)
-    low = max(max(0.0, each.low, -each.high) for each, _, _ in found)
-    high = max(max(abs(each.low), abs(each.high)) for each, _, _ in found)
+    low = high = math.nan
+    if not any(math.isnan(each.low) for each, _, _ in found):  # with one seed
+        low = max(max(0.0, each.low, -each.high) for each, _, _ in found)
+        high = max(max(abs(each.low), abs(each.high)) for each, _, _ in found)
     measured = Measured(n, abs(largest.value), low, high, unit=largest.unit)
     if failed := failed_rows(rows):
         measured = Measured(

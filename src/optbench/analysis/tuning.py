@@ -430,6 +430,12 @@ class TuningVariation:
 SEPARATE = TuningVariation()
 
 
+def variation_between_studies(suite: SuiteResults, workload: str, metric: str | None) -> TuningVariation:
+    """Return the variation that verdicts include. With a single study they are about the settings that it selected, over seeds alone."""
+    found = tuning_variation(suite, workload, metric)
+    return found if found.has_several_studies or not found.labels else SEPARATE
+
+
 def _measured(found: Estimate | Difference) -> Measured:
     return Measured(found.n, found.mean, found.low, found.high)
 

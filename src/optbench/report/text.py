@@ -93,7 +93,7 @@ def amount(
     """
     if math.isnan(value):
         return "–"
-    has_ends = not math.isnan(low) and low != high
+    has_ends = not math.isnan(low) and not math.isnan(high) and low != high
     factor, name = _shown_unit(unit, max(abs(each) for each in (value, low, high) if math.isfinite(each)))
     half = factor * (high - low) / 2 if has_ends and math.isfinite(high) else math.nan
     decimals = min(6, max(0, 1 - math.floor(math.log10(half)))) if half > 0 else None
