@@ -68,7 +68,7 @@ def difference_columns(table: pd.DataFrame, unit_of_pairs: str = "seeds") -> lis
     unit = " (points)" if in_percent(table.iloc[0]) else ""
 
     def show(value: float) -> str:
-        return f"{100 * value:+.2f}" if unit else f"{value:+.3g}"
+        return f"{100 * value:+z.2f}" if unit else f"{value:+.3g}"
 
     def difference(row: Record) -> str:
         if math.isnan(row["difference"]):

@@ -113,11 +113,11 @@ def _size(value: float, row: Record) -> str:
 def _bare(value: float, row: Record) -> str:
     if not row["ratio"]:
         if _points(row):
-            return f"{100 * value:+.2f}"
+            return f"{100 * value:+z.2f}"
         return f"{'+' if value >= 0 else '-'}{number(abs(value))}"
     if math.isinf(value):
         return "from none" if value > 0 else "-100.0"
-    return f"{1 + value:.3g}x" if _as_multiples(row) else f"{100 * value:+.1f}"
+    return f"{1 + value:.3g}x" if _as_multiples(row) else f"{100 * value:+z.1f}"
 
 
 def _points(row: Record) -> bool:

@@ -127,7 +127,7 @@ def _mib(size: float) -> str:
 
 def _percent(ratio: float) -> str:
     """Return the relative error of the prediction, given measured / predicted."""
-    return "–" if math.isnan(ratio) else f"{100 * (1 / ratio - 1):+.1f} %"
+    return "–" if math.isnan(ratio) else f"{100 * (1 / ratio - 1):+z.1f} %"
 
 
 def _model_facts(forecast: Forecast) -> str:
