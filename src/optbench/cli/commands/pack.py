@@ -31,7 +31,7 @@ from optbench.store.archive import pack as pack_records
 from optbench.store.archive import unpack as unpack_records
 from optbench.suite_folders import ARCHIVE, suite_folders
 
-PLACE = "Import and share", 3
+PLACE = "Import and share", 4
 
 
 def pack(
