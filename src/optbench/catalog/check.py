@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from optbench.catalog.arguments import Finding, TypedPath
@@ -29,34 +30,41 @@ from optbench.suite.yaml_source import Source
 
 
 def examine(
-    path: Path, overrides: Sequence[str], seeds: int | None, data_root: Path, source: Source | None = None
+    path: Path,
+    overrides: Sequence[str],
+    seeds: int | None,
+    data_root: Path,
+    source: Source | None = None,
+    builds: ModelBuilds | None = None,
 ) -> tuple[Loaded | None, list[Problem]]:
     """Load a suite and check it. Return it with all problems of syntax and content, by line.
 
-    A suite with problems must not be run. `source` replaces the content of the file. Raises `OptbenchError` only if nothing can be
-    read.
+    A suite with problems must not be run. `source` replaces the content of the file; `builds` is shared by several suites. Raises
+    `OptbenchError` only if nothing can be read.
     """
     examined = load.examine(path, overrides, seeds, source, complete)
     found = list(examined.problems)
     if examined.loaded is not None:
-        for problem in problems(examined.loaded, data_root):
+        for problem in problems(examined.loaded, data_root, builds):
             of_stand_in = examined.stand_in and problem.where.startswith("workload")
             if not of_stand_in and not any(problem.where == known.where for known in found):
                 found.append(problem)
     return examined.loaded, load.sorted_by_line(found)
 
 
-def problems(loaded: Loaded, data_root: Path, *, build_models: bool = False) -> list[Problem]:
+def problems(
+    loaded: Loaded, data_root: Path, builds: ModelBuilds | None = None, *, build_models: bool = False
+) -> list[Problem]:
     """Return all problems in the order of the file; empty if the suite can run.
 
     Data sets are described, not read. Models are built (without memory, in a process with torch) only if their source is not
     sufficient, or all of them with `build_models`.
     """
-    with ModelBuilds() as builds:
+    with ModelBuilds() if builds is None else nullcontext(builds) as opened:
         found = [
             problem
             for cell in loaded.cells
-            for problem in _problems(cell.loaded, data_root, builds, build_models=build_models)
+            for problem in _problems(cell.loaded, data_root, opened, build_models=build_models)
         ]
     found += [loaded.problem_at(path, message) for path, message in statement_findings(loaded)]
     return load.sorted_by_line(list(dict.fromkeys(found)))

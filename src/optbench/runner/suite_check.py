@@ -7,6 +7,7 @@ from pathlib import Path
 
 from optbench.catalog.check import examine
 from optbench.catalog.data_root import data_root
+from optbench.catalog.model_builds import ModelBuilds
 from optbench.errors import OptbenchError, Problem
 from optbench.suite.find import find_all
 from optbench.suite.load import Loaded
@@ -24,13 +25,14 @@ def check_suites(
         except OptbenchError as error:
             problems += error.problems
     loaded = []
-    for path in paths:
-        try:
-            one, found = examine(path, overrides, seeds, data_root(data))
-        except OptbenchError as error:
-            one, found = None, list(error.problems)
-        problems += found
-        loaded += [one] if one else []
+    with ModelBuilds() as builds:
+        for path in paths:
+            try:
+                one, found = examine(path, overrides, seeds, data_root(data), builds=builds)
+            except OptbenchError as error:
+                one, found = None, list(error.problems)
+            problems += found
+            loaded += [one] if one else []
     if problems:
         raise OptbenchError(*problems)
     return loaded
