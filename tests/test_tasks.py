@@ -751,7 +751,7 @@ def test_older_files_of_movielens_are_read(name: str, separator: str, tmp_path: 
 # --- bad data
 
 AT = {"path": "t.csv"}
-RATINGS = "userId,movieId,rating,timestamp\n"
+MOVIELENS_HEADER = "userId,movieId,rating,timestamp\n"
 HOLE = "a,b\n1,2\n3,\n5,6\n7,8\n1,2\n3,4\n5,6\n7,8\n"
 
 
@@ -871,15 +871,19 @@ HOLE = "a,b\n1,2\n3,\n5,6\n7,8\n1,2\n3,4\n5,6\n7,8\n"
             r"line 1: expected userId, movieId, rating, timestamp, separated by .*; found 'userId,movieId,rating'",
         ),
         ({"name": "movielens", **AT}, "1\t2\t3\n", r"line 1: expected userId, .*; found '1.t2.t3'"),
-        ({"name": "movielens", **AT}, RATINGS + "1,2,5,9\n", r"expected at least 10 ratings; found 1"),
         (
             {"name": "movielens", **AT},
-            RATINGS + "1,2,5,9\n1.5,2,5,9\n",
+            MOVIELENS_HEADER + "1,2,5,9\n",
+            r"expected at least 10 ratings; found 1",
+        ),
+        (
+            {"name": "movielens", **AT},
+            MOVIELENS_HEADER + "1,2,5,9\n1.5,2,5,9\n",
             r"line 3: column 'userId': expected a whole number; found '1.5'",
         ),
         (
             {"name": "movielens", **AT, "task": "ranking"},
-            RATINGS + "1,2,5,9\n1,3,5,9\n2,3,5,9\n",
+            MOVIELENS_HEADER + "1,2,5,9\n1,3,5,9\n2,3,5,9\n",
             r"expected users with at least 3 ratings; found none",
         ),
         (
@@ -926,7 +930,7 @@ def test_columns_of_lists_are_refused(tmp_path: Path) -> None:
 
 def test_repeated_ratings_are_noted(tmp_path: Path) -> None:
     rows = [f"{user},{item},3,9" for user in range(5) for item in range(4)]
-    (tmp_path / "r.csv").write_text(RATINGS + "\n".join([*rows, rows[0], rows[1]]) + "\n")
+    (tmp_path / "r.csv").write_text(MOVIELENS_HEADER + "\n".join([*rows, rows[0], rows[1]]) + "\n")
     splits = _loaded("movielens", tmp_path, path="r.csv")
     assert splits.notes[0].endswith("2 ratings of 22 repeat a user and an item, also across splits")
     assert len(splits.info.fingerprint) == 16
