@@ -349,8 +349,11 @@ def test_subwords_are_learned_from_the_training_part_only_and_lose_nothing(tmp_p
     assert (parts[0] == parts[1]).all()
     assert vocabularies[0] == vocabularies[1]
     assert len(list((tmp_path / "subwords").iterdir())) == 2  # stored for the next time
-    again = _loaded("text", tmp_path, path="a.txt", level="subword", vocabulary=280, context=8)
-    assert (again.train.inputs == parts[0]).all()
+    for length in (None, 100, 0):  # whole files, then truncated ones, which are made again
+        for file in (tmp_path / "subwords").iterdir():
+            file.write_bytes(file.read_bytes()[:length])
+        again = _loaded("text", tmp_path, path="a.txt", level="subword", vocabulary=280, context=8)
+        assert (again.train.inputs == parts[0]).all()
     whole = tokens((tmp_path / "a.txt").read_bytes(), "subword", 280, "a.txt", tmp_path)
     count = sum(int(whole.token_bytes[part].sum()) for part in whole.parts)
     assert count == len((tmp_path / "a.txt").read_bytes())
@@ -733,6 +736,32 @@ def test_signals_of_mnist1d_can_be_learned_but_not_by_a_linear_model(tmp_path: P
     assert 0.2 < scores[0] < 0.4  # 0.32 for a linear model in the paper
     assert scores[1] > 0.45
     assert all((splits.test.targets == digit).sum() == 100 for digit in range(10))
+
+
+def test_stored_signals_of_mnist1d_are_those_generated_and_damaged_ones_are_generated_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def samples(root: Path = tmp_path) -> list[bytes]:
+        splits = _loaded("mnist1d", root, train=40, test=20)
+        return [
+            array.tobytes() + str(array.dtype).encode()
+            for part in (splits.train, splits.validation, splits.test)
+            for array in (part.inputs, part.targets)
+        ]
+
+    generated = samples()
+    (file,) = (tmp_path / "mnist1d").iterdir()
+    with monkeypatch.context() as without:
+        without.setattr("optbench.catalog.data.mnist1d._generated", None)
+        assert samples() == generated
+    content = file.read_bytes()
+    for length in (len(content) // 2, 0):
+        file.write_bytes(content[:length])
+        assert samples() == generated
+        assert file.stat().st_size == len(content)
+    assert samples(file) == generated  # a data root that cannot be written
+    assert _loaded("mnist1d", tmp_path, train=50, test=20).train.samples == 50
+    assert len(list((tmp_path / "mnist1d").iterdir())) == 2
 
 
 @pytest.mark.parametrize(("name", "separator"), [("ratings.dat", "::"), ("u.data", "\t")])

