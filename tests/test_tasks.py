@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -20,6 +21,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from optbench.analysis.table import comparison
 from optbench.catalog.check import examine
+from optbench.catalog.data._series import splits as series_splits
 from optbench.catalog.data._tables import splits as table_splits
 from optbench.catalog.data._text import tokens
 from optbench.catalog.data_sets import load_data
@@ -553,13 +555,33 @@ def test_check_reports_an_own_task_that_does_not_fit_the_suite(
     assert message in problems[0]
 
 
-def test_check_reports_wrong_facts_of_a_metric_of_an_own_task(tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text(OWN.replace('"low": 0, "high": 1}', '"low": 0, "highest": 1}'))
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        (
+            '"low": 0, "high": 1}',
+            '"low": 0, "highest": 1}',
+            "metric 'accuracy': unknown fact 'highest'; expected higher_is_better, low, high",
+        ),
+        (
+            '"error": {"higher_is_better": False, "low": 0}',
+            '"error": None',
+            "metric 'error': expected a dictionary such as {'higher_is_better': True}; found None",
+        ),
+        (
+            '"error": {"higher_is_better": False, "low": 0}',
+            '"loss": None',
+            "metric 'loss': expected a dictionary such as {'higher_is_better': True}; found None",
+        ),
+    ],
+)
+def test_check_reports_wrong_facts_of_a_metric_of_an_own_task(
+    right: str, wrong: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(OWN.replace(right, wrong))
     trials(tmp_path, workload=OWN_WORKLOAD, optimizers=SGD)
     (problem,) = examine(tmp_path / "suite.yaml", (), None, tmp_path)[1]
-    assert (
-        "metric 'accuracy': unknown fact 'highest'; expected higher_is_better, low, high" in problem.message
-    )
+    assert message in problem.message
 
 
 @pytest.mark.parametrize(
@@ -777,6 +799,22 @@ def test_older_files_of_movielens_are_read(name: str, separator: str, tmp_path: 
         _loaded("movielens", tmp_path, path=name)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        '"userId","movieId","rating","timestamp"',
+        "userId, movieId, rating, timestamp",
+        '\ufeff"userId" , "movieId", rating ,timestamp',
+    ],
+)
+def test_headers_of_movielens_may_have_quotes_and_spaces(header: str, tmp_path: Path) -> None:
+    separator = ", " if ", " in header else ","
+    rows = [separator.join(map(str, (row % 3, row, 4.5, row))) for row in range(12)]
+    (tmp_path / "r.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    facts = _loaded("movielens", tmp_path, path="r.csv").info.facts
+    assert facts == {"num_users": 3, "num_items": 12, "mean_rating": 4.5}
+
+
 # --- bad data
 
 AT = {"path": "t.csv"}
@@ -828,8 +866,9 @@ HOLE = "a,b\n1,2\n3,\n5,6\n7,8\n1,2\n3,4\n5,6\n7,8\n"
         ),
         (
             {"name": "table", **AT, "target": "b"},
-            "a,b\n" + "1,2,3\n" * 9,
-            r"line 2: expected 2 values, as in line 1; found 3",
+            "a,b\n\n"
+            + "".join(f"{row},{row % 3},{row % 2}\n" for row in range(9)),  # pandas: a range as index
+            r"t.csv: Expected 2 fields in line 3, saw 3",
         ),
         (
             {"name": "table", **AT, "target": "b"},
@@ -915,11 +954,6 @@ HOLE = "a,b\n1,2\n3,\n5,6\n7,8\n1,2\n3,4\n5,6\n7,8\n"
             MOVIELENS_HEADER + "1,2,5,9\n1,3,5,9\n2,3,5,9\n",
             r"expected users with at least 3 ratings; found none",
         ),
-        (
-            {"name": "movielens", **AT},
-            "userId,movieId,rating,timestamp\n1,1,3,9\n1,x,3,9\n",
-            r"line 3: column 'movieId': expected a whole number; found 'x'",
-        ),
     ],
 )
 def test_bad_data_are_refused_with_their_place(
@@ -946,6 +980,21 @@ def test_tables_of_texts_quoted_commas_and_large_numbers_are_read(tmp_path: Path
     rows = [f"{row},{10**25 + row % 2}" for row in range(20)]  # equal as floats
     (tmp_path / "t.csv").write_text("x, y\n" + "\n".join(rows) + "\n")
     assert _loaded("table", tmp_path, path="t.csv", target="y", task="classification").info.classes == 2
+
+
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_columns_of_times_are_refused(zone: str | None) -> None:
+    """As Parquet files may have them."""
+    times = pd.Series(pd.to_datetime(["2026-01-01", None] * 20))
+    values = times.to_numpy() if zone is None else times.dt.tz_localize(zone).to_numpy()
+    columns = {"a": values, "b": np.arange(40.0)}
+    expected = (
+        r"t.parquet: column 'a': expected numbers; found times \(datetime64.*\): convert them to numbers"
+    )
+    with pytest.raises(OptbenchError, match=expected):
+        table_splits(columns, "b", "regression", "t.parquet")
+    with pytest.raises(OptbenchError, match=expected):
+        series_splits(columns, "a", 2, 1, "t.parquet")
 
 
 def test_columns_of_lists_are_refused(tmp_path: Path) -> None:

@@ -37,10 +37,10 @@ def own_task_facts(task: Any, use: str, metric: str) -> MetricFacts:
     stated = getattr(task, "metrics", {})
     if not isinstance(stated, Mapping):
         raise OptbenchError(f"task {use}: expected a dictionary as 'metrics'; found {type(stated).__name__}")
-    facts = stated.get(metric, {"higher_is_better": False} if metric == "loss" else None)
-    if facts is None:
-        known = nearest(metric, [*stated, "loss"])
-        raise OptbenchError(f"task {use} has no metric '{metric}'; {known}")
+    stated = {"loss": {"higher_is_better": False}, **stated}
+    if metric not in stated:
+        raise OptbenchError(f"task {use} has no metric '{metric}'; {nearest(metric, map(str, stated))}")
+    facts = stated[metric]
     try:
         if not isinstance(facts, Mapping):
             raise ValueError(f"expected a dictionary such as {{'higher_is_better': True}}; found {facts!r}")

@@ -53,10 +53,13 @@ def identity(path: str) -> tuple[str, str]:
 
 
 def _read_csv(file: Path) -> pd.DataFrame:
-    """Read a file whose header fits its rows: pandas renames repeated names, and takes surplus values as an index."""
+    """Read a file whose header fits its rows: pandas renames repeated names, and takes surplus values as an index.
+
+    Reading two lines without a header raises an error for a surplus value in the second.
+    """
     import pandas as pd
 
-    first = pd.read_csv(file, header=None, nrows=1, dtype=str, skipinitialspace=True).iloc[0]
+    first = pd.read_csv(file, header=None, nrows=2, dtype=str, skipinitialspace=True).iloc[0]
     names = ["" if isinstance(name, float) else str(name) for name in first]
     for position, name in enumerate(names):
         here = f"path: {file}: line 1: column {position + 1}"
@@ -68,23 +71,21 @@ def _read_csv(file: Path) -> pd.DataFrame:
             )
     if len(names) == 1 and any(separator in names[0] for separator in ";\t|"):
         raise OptbenchError(f"path: {file}: line 1: expected columns separated by commas; found {names[0]!r}")
-    frame = pd.read_csv(file, low_memory=False, skipinitialspace=True)
-    if not isinstance(frame.index, pd.RangeIndex):
-        found = len(names) + frame.index.nlevels
-        raise OptbenchError(
-            f"path: {file}: line 2: expected {len(names)} values, as in line 1; found {found}"
-        )
-    return frame
+    return pd.read_csv(file, low_memory=False, skipinitialspace=True)
 
 
 def numbers_of(values: Any, name: str, source: str) -> npt.NDArray[np.float64]:
-    """Return a column as float64, missing values as NaN. Raises `OptbenchError` with the first row that has no number."""
+    """Return a column as float64, missing values as NaN. Raises `OptbenchError` for times, and with the first row that has no number."""
     import numpy as np
     import pandas as pd
 
     if values.dtype.kind in "fiub":
         return values.astype(np.float64)  # type: ignore[no-any-return]
     series = pd.Series(values)
+    if series.dtype.kind in "mM":
+        raise OptbenchError(
+            f"{source}: column '{name}': expected numbers; found times ({series.dtype}): convert them to numbers, or remove the column"
+        )
     numbers = pd.to_numeric(series, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     wrong = np.flatnonzero(np.isnan(numbers) & series.notna().to_numpy())
     if len(wrong):

@@ -59,8 +59,8 @@ def _from_file(file: Path) -> dict[str, Any]:
         raise OptbenchError(f"path: {file}: {error.strerror}") from error
     first = content.partition(b"\n")[0].decode("utf-8", "replace").strip().removeprefix("\ufeff")
     separator = next((text for text in _SEPARATORS if text in first), ",")
-    has_header = separator == "," and not first[:1].isdecimal()
-    names = [name.strip() for name in first.split(separator)] if has_header else list(_COLUMNS)
+    has_header = separator == "," and not first.lstrip('"')[:1].isdecimal()
+    names = [name.strip(' "') for name in first.split(separator)] if has_header else list(_COLUMNS)
     missing = [name for name in _COLUMNS if name not in names]
     if missing or len(first.split(separator)) < len(_COLUMNS):
         raise OptbenchError(
@@ -75,9 +75,10 @@ def _from_file(file: Path) -> dict[str, Any]:
             header=0 if has_header else None,
             names=None if has_header else list(_COLUMNS),
             index_col=False,
-            usecols=list(_COLUMNS),
+            usecols=lambda name: name.strip() in _COLUMNS,
+            skipinitialspace=True,
             low_memory=False,
-        )
+        ).rename(columns=str.strip)
     except ValueError as error:  # of parsing: with the line
         raise OptbenchError(f"path: {file}: {str(error).strip()}") from error
     for name in _COLUMNS:
