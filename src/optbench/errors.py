@@ -49,6 +49,11 @@ def first_line(error: BaseException) -> str:
         return ""
 
 
+def describe_error(error: BaseException) -> str:
+    """Return the exception's class and the first line of its message: `ValueError: expected a number`."""
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
 def is_user_interrupt(error: BaseException) -> bool:
     """Return whether this is Ctrl-C. In a process that ignores SIGINT, such as a trial's, code raised the `KeyboardInterrupt`."""
     return isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN

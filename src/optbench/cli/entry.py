@@ -9,7 +9,7 @@ from typing import Any
 from optbench.cli.app import app
 from optbench.cli.streams import flush_or_discard_output, prepare_streams
 from optbench.console import clean
-from optbench.errors import OptbenchError, ReaderGone, first_line
+from optbench.errors import OptbenchError, ReaderGone, describe_error
 from optbench.executor.limits import memory_limits
 
 _READER_GONE = 128 + 13  # as a shell reports a program that SIGPIPE ended
@@ -28,7 +28,7 @@ def main() -> None:
         limits = memory_limits()
         if not limits:
             raise
-        _explain(OptbenchError(f"cannot continue: {type(error).__name__}: {first_line(error)}{limits}"))
+        _explain(OptbenchError(f"cannot continue: {describe_error(error)}{limits}"))
         code = 2
     except ReaderGone:  # `optbench report | head`
         code = _READER_GONE

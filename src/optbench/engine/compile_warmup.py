@@ -18,6 +18,7 @@ from optbench.engine.implementation import COMPILES
 from optbench.engine.memory import is_out_of_memory
 from optbench.engine.optimizers import Optimizers
 from optbench.engine.session import Session, SplitName
+from optbench.errors import describe_error
 
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"  # read by torch whenever it compiles
 
@@ -95,7 +96,7 @@ def _innermost_message(error: BaseException) -> str:
     """Return type and first line of the error that the compiler wrapped in its own, in at most 200 characters."""
     while isinstance(inner := getattr(error, "inner_exception", None), BaseException):
         error = inner
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"[:200]
+    return describe_error(error)[:200]
 
 
 def scheduled_beside_rate(session: Session) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from optbench.errors import first_line
+
 #: values of `implementation` in a suite, and the arguments for torch's classes. `compiled` and `auto` are compiled later, during set-up.
 FLAGS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -51,7 +53,7 @@ def construct(
         return factory(first, **{**arguments, **flags}), note
     except (RuntimeError, TypeError, ValueError) as error:
         torch.set_rng_state(before)
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = first_line(error) or type(error).__name__
         return factory(first, **arguments), f"no fused step here ({reason})"
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from optbench.errors import first_line
+
 _MARK = "optbench: measured from here"
 
 
@@ -33,7 +35,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def memory_asked_for(error: BaseException) -> str:
     """Return one sentence with the sizes that the allocator reported."""
-    message = str(error).strip().partition("\n")[0]
+    message = first_line(error)
     message = message.rpartition("DefaultCPUAllocator: ")[2].removeprefix("CUDA out of memory. ")
     return f"out of memory: {message or 'an allocation outside of torch failed; its size is not known'}"
 

@@ -23,6 +23,7 @@ from optbench.engine.batch import Batch, Zeros, tensors
 from optbench.engine.layout import GPU, memory_format
 from optbench.engine.precision import Precision
 from optbench.engine.tasks import Task
+from optbench.errors import describe_error
 from optbench.forecasts import ModelMemory
 from optbench.suite.types import Workload
 
@@ -90,10 +91,8 @@ def model_memory(
             memory_format(workload, model, device) == "channels_last",
         )
     except Exception as error:  # a user's model may raise anything
-        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        return ModelMemory(
-            **sizes, gradient_bytes=None, activation_bytes=None, backward_peak_bytes=None, problem=reason
-        )
+        unknown = dict.fromkeys(("gradient_bytes", "activation_bytes", "backward_peak_bytes"))
+        return ModelMemory(**sizes, **unknown, problem=describe_error(error))
     return ModelMemory(
         **sizes, gradient_bytes=gradients, activation_bytes=activations, backward_peak_bytes=peak
     )

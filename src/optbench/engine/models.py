@@ -15,7 +15,7 @@ from optbench.catalog.signatures import signature
 from optbench.catalog.task_types import TaskModule, task_module
 from optbench.catalog.types import DataInfo
 from optbench.engine.batch import Zeros, call, example_batch, has_uninitialised
-from optbench.errors import OptbenchError
+from optbench.errors import OptbenchError, first_line
 from optbench.suite.types import Component
 
 
@@ -69,7 +69,7 @@ def _check(name: str, model: nn.Module, info: DataInfo) -> None:
         with torch.no_grad(), torch.random.fork_rng(devices=[], enabled=not has_uninitialised(model)):
             outputs = call(model, batch.inputs)
     except (RuntimeError, TypeError, ValueError, AssertionError, IndexError) as error:
-        reason = str(error).strip().split("\n")[0]
+        reason = first_line(error)
         form = f"of shape {info.shape}" if not isinstance(batch.inputs, dict) else ", ".join(batch.inputs)
         raise OptbenchError(f"model {name} does not accept inputs {form}: {reason}") from error
     finally:

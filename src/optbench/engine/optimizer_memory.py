@@ -18,7 +18,7 @@ from optbench.engine.memory import is_out_of_memory, peak_of
 from optbench.engine.protocol import Protocol, take_step
 from optbench.engine.sparse_gradients import sparsify_gradients
 from optbench.engine.state_memory import NOTHING, state_memory
-from optbench.errors import OptbenchError
+from optbench.errors import OptbenchError, describe_error
 from optbench.forecasts import OptimizerMemory
 from optbench.suite.types import Rule, Trial
 
@@ -45,10 +45,7 @@ def optimizer_memory(trial: Trial, model: nn.Module, least_steps: int = 3) -> Op
             return replace(measured, note="; ".join(filter(None, (note, measured.note))))
         return _extrapolated(trial, model, least_steps, history)
     except optimizers.OptimizerFault as fault:
-        cause = fault.__cause__ or fault
-        return OptimizerMemory(
-            None, None, problem=f"{type(cause).__name__}: {str(cause).strip().partition(chr(10))[0]}"
-        )
+        return OptimizerMemory(None, None, problem=describe_error(fault.__cause__ or fault))
     except OptbenchError as error:
         return OptimizerMemory(None, None, problem=str(error))
     except (RuntimeError, MemoryError) as error:

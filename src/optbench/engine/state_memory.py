@@ -22,6 +22,7 @@ from optbench.engine.reachable import (
     reachable,
     roots,
 )
+from optbench.errors import first_line
 
 _STORAGES = (torch.UntypedStorage, torch.TypedStorage)
 _IGNORED_NUMBERS = 100  # Python numbers besides the tensors, such as counts and norms per layer
@@ -62,11 +63,9 @@ def state_memory(
     except (
         Exception
     ) as error:  # attributes and tensors of plug-ins may raise anything; a measurement must not end a trial
-        return StateMemory(None, f"its size could not be read ({type(error).__name__}: {first_line(error)})")
-
-
-def first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0][:160]
+        return StateMemory(
+            None, f"its size could not be read ({type(error).__name__}: {first_line(error)[:160]})"
+        )
 
 
 @dataclass
@@ -110,7 +109,9 @@ class _Count:
                 storage = tensor.untyped_storage()
                 self._keep(storage.data_ptr(), storage.nbytes())
         except Exception as error:
-            self.unknown.append(f"a {type(tensor).__name__} at {format_path(path)} ({first_line(error)})")
+            self.unknown.append(
+                f"a {type(tensor).__name__} at {format_path(path)} ({first_line(error)[:160]})"
+            )
 
     def _opaque(self, path: Path, node: Any) -> None:
         size = getattr(node, "nbytes", None)

@@ -27,7 +27,7 @@ from optbench.engine.models import build_model
 from optbench.engine.optimizers import OptimizerFault, Optimizers
 from optbench.engine.sparse_gradients import sparsify_gradients
 from optbench.engine.state_memory import state_memory
-from optbench.errors import OptbenchError
+from optbench.errors import OptbenchError, describe_error
 from optbench.steptimes import StepTime, StepTimes
 from optbench.suite.types import Trial
 
@@ -56,7 +56,7 @@ class _Contestant:
     def fail(self, error: BaseException) -> None:
         if isinstance(error, OptimizerFault):
             error = error.__cause__ or error
-        self.row = StepTime(self.row.label, self.row.implementation, problem=_describe(error))
+        self.row = StepTime(self.row.label, self.row.implementation, problem=describe_error(error))
 
 
 def set_up(device: str, threads: int | None, data_root: Path) -> torch.device:
@@ -151,7 +151,7 @@ def _prepare(
         for _ in range(3):  # the state is created at the first step, in some optimizers later
             built.step()
     except OptimizerFault as fault:
-        return StepTime(trial.label, name, problem=_describe(fault.__cause__ or fault))
+        return StepTime(trial.label, name, problem=describe_error(fault.__cause__ or fault))
     except OptbenchError as error:
         return StepTime(trial.label, name, problem=str(error))
     except (RuntimeError, MemoryError) as error:
@@ -230,7 +230,3 @@ def _check_memory(size: int, contestants: int, device: torch.device) -> None:
             f"{contestants} optimizers and implementations together may need {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB "
             "are free: select fewer with --optimizer and --implementation"
         )
-
-
-def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

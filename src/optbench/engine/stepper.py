@@ -29,6 +29,7 @@ from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.passes import StepFacts
 from optbench.engine.session import Session
 from optbench.engine.step import gradients, training_step, update
+from optbench.errors import first_line
 
 WARM_STEPS = 3  # on the capture stream, before anything is measured or captured: they initialise libraries and lazy state
 MEASURED_STEPS = 5
@@ -200,4 +201,4 @@ def _describe(error: BaseException) -> str:
         return str(error)
     if isinstance(error, OptimizerFault):
         error = error.__cause__ or error
-    return f"the capture failed ({type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]})"
+    return f"the capture failed ({type(error).__name__}: {first_line(error)[:160]})"

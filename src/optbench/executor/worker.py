@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from optbench.catalog.data_sets import load_data
-from optbench.errors import OptbenchError, Problem, first_line
+from optbench.errors import OptbenchError, Problem, describe_error
 from optbench.executor.api import CannotStack, Ended, Events, Message, Place, Refused, Settings, Slot, Unit
 from optbench.executor.descendants import adopt_orphans, end_children
 from optbench.executor.limits import memory_limits
@@ -160,7 +160,7 @@ def startup_errors() -> Iterator[None]:
     except OptbenchError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {first_line(error)}"
+        reason = describe_error(error)
         raise OptbenchError(f"a worker process cannot start: {reason}{memory_limits()}") from error
 
 
