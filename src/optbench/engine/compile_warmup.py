@@ -11,12 +11,13 @@ from typing import Any
 import torch
 
 from optbench.engine.batch import Batch
-from optbench.engine.checkpoint import random_state, restore_random_state
 from optbench.engine.clock import Stopwatch
 from optbench.engine.compiled_step import CompiledStep, NotCompilable
 from optbench.engine.implementation import COMPILES
 from optbench.engine.memory import is_out_of_memory
 from optbench.engine.optimizers import Optimizers
+from optbench.engine.passes import forward_loss, passes_without_effect
+from optbench.engine.protocol import backward
 from optbench.engine.session import Session, SplitName
 from optbench.errors import describe_error
 
@@ -106,24 +107,13 @@ def scheduled_beside_rate(session: Session) -> str:
 
 def _compile_model(session: Session) -> None:
     """Run the compiled model once in training mode, and once in evaluation mode for each batch shape of the evaluations."""
-    buffers = [buffer.detach().clone() for buffer in session.model.buffers()]
-    generators = random_state(session.device)
-    batch = session.training_batches.batch(0)
-    session.model.train()
-    with session.precision.autocast(session.device):
-        loss = session.mean_loss(batch)
-    loss.backward()  # type: ignore[no-untyped-call]
-    session.model.eval()
-    with torch.inference_mode(), session.precision.autocast(session.device):
-        for shaped in _evaluation_shapes(session):
-            session.task.loss(session.forward, shaped)
-    session.model.train()
-    for parameter in session.parameters:
-        parameter.grad = None
-    with torch.no_grad():
-        for buffer, before in zip(session.model.buffers(), buffers, strict=True):
-            buffer.copy_(before)
-    restore_random_state(generators, session.device)
+    with passes_without_effect(session):
+        backward(forward_loss(session, session.training_batches.batch(0)), create_graph=False)
+        session.model.eval()
+        with torch.inference_mode(), session.precision.autocast(session.device):
+            for batch in _evaluation_shapes(session):
+                session.task.loss(session.forward, batch)
+        session.model.train()
 
 
 def _evaluation_shapes(session: Session) -> list[Batch]:

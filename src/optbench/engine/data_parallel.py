@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from optbench.engine.checkpoint import random_state, restore_random_state
 from optbench.engine.optimizers import OptimizerFault
+from optbench.engine.passes import forward_loss, passes_without_effect
+from optbench.engine.protocol import backward
 from optbench.engine.session import Session
 from optbench.errors import OptbenchError
 
@@ -49,7 +47,7 @@ def distribute(session: Session) -> None:
     if not unused:
         # It reorders the gradients after its first pass, which changes the order of sums. In the set-up, so that a resumed trial
         # computes the same bits.
-        with _undone(session):
+        with passes_without_effect(session):
             _pass(session)
 
 
@@ -72,30 +70,10 @@ def check_equal(session: Session, step: int) -> None:
 
 def _has_unused(session: Session) -> bool:
     """Return whether a pass leaves parameters without gradients."""
-    with _undone(session):
+    with passes_without_effect(session):
         _pass(session)
         return any(p.grad is None for p in session.parameters)
 
 
 def _pass(session: Session) -> None:
-    batch = session.training_batches.batch(0)
-    session.model.train()
-    with session.precision.autocast(session.device):
-        loss = session.mean_loss(batch)
-    loss.backward()  # type: ignore[no-untyped-call]
-
-
-@contextmanager
-def _undone(session: Session) -> Iterator[None]:
-    """Restore buffers, gradients and generators after passes."""
-    buffers = [buffer.detach().clone() for buffer in session.model.buffers()]
-    generators = random_state(session.device)
-    try:
-        yield
-    finally:
-        for parameter in session.parameters:
-            parameter.grad = None
-        with torch.no_grad():
-            for buffer, before in zip(session.model.buffers(), buffers, strict=True):
-                buffer.copy_(before)
-        restore_random_state(generators, session.device)
+    backward(forward_loss(session, session.training_batches.batch(0)), create_graph=False)

@@ -7,22 +7,19 @@ https://arxiv.org/abs/1812.06162, appendix A.1): tr(covariance of one sample's g
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from optbench.engine.batch import Batch
-from optbench.engine.checkpoint import random_state, restore_random_state
 from optbench.engine.gradient_norms import components
+from optbench.engine.passes import forward_loss, passes_without_effect
+from optbench.engine.protocol import backward, clear_gradients
 from optbench.engine.session import Session
 
-SMALL, BATCHES = (
-    8,
-    256,
-)  # samples per small batch, and number of small batches; together they are the large batch
+#: samples per small batch, and number of small batches; together they are the large batch
+SMALL, BATCHES = 8, 256
 #: maximum number of training batches whose gradients are compared
 COMPARED = 64
 
@@ -37,26 +34,8 @@ class GradientNoise:
 
 def gradient_noise(session: Session) -> GradientNoise:
     """Measure the noise at the current weights. Buffers, gradients and generators are unchanged."""
-    with _unchanged(session):
+    with passes_without_effect(session):
         return GradientNoise(_noise_scale(session), _batch_variance(session))
-
-
-@contextmanager
-def _unchanged(session: Session) -> Iterator[None]:
-    """Restore buffers, gradients and generators after the block, in which the model is in training mode."""
-    buffers = [buffer.detach().clone() for buffer in session.model.buffers()]
-    gradients_before = [p.grad for p in session.parameters]
-    generators = random_state(session.device)
-    session.model.train()
-    try:
-        yield
-    finally:
-        for parameter, gradient in zip(session.parameters, gradients_before, strict=True):
-            parameter.grad = gradient
-        with torch.no_grad():
-            for buffer, before in zip(session.model.buffers(), buffers, strict=True):
-                buffer.copy_(before)
-        restore_random_state(generators, session.device)
 
 
 def _batch_variance(session: Session) -> float:
@@ -82,11 +61,8 @@ def _batch_variance(session: Session) -> float:
 
 def _gradient(session: Session, batch: Batch) -> list[Tensor]:
     """Return the gradient of the mean loss of a batch, one tensor per parameter."""
-    for parameter in session.parameters:
-        parameter.grad = None
-    with session.precision.autocast(session.device):
-        loss = session.mean_loss(batch)
-    loss.backward()  # type: ignore[no-untyped-call]
+    clear_gradients(session.parameters)
+    backward(forward_loss(session, batch), create_graph=False)
     return [p.grad if p.grad is not None else torch.zeros_like(p) for p in session.parameters]
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from optbench.engine.batch import Batch
+from optbench.engine.checkpoint import random_state, restore_random_state
 from optbench.engine.gradient_norms import clip_norm, clip_value, total_norm
-from optbench.engine.protocol import backward
+from optbench.engine.protocol import backward, clear_gradients
 from optbench.engine.session import Session
 
 #: the gradient norm, and whether clipping changed the gradient; scalars on the device
@@ -65,6 +67,28 @@ def forward_loss(session: Session, batch: Batch) -> Tensor:
     """Return the mean loss of a batch, with its graph."""
     with session.precision.autocast(session.device):
         return session.mean_loss(batch)
+
+
+@contextmanager
+def passes_without_effect(session: Session) -> Iterator[None]:
+    """Restore buffers, gradients and random generators after passes within the block.
+
+    At its start, the model is in training mode and has no gradients.
+    """
+    buffers_before = [buffer.detach().clone() for buffer in session.model.buffers()]
+    gradients_before = [parameter.grad for parameter in session.parameters]
+    generators = random_state(session.device)
+    session.model.train()
+    clear_gradients(session.parameters)
+    try:
+        yield
+    finally:
+        for parameter, gradient in zip(session.parameters, gradients_before, strict=True):
+            parameter.grad = gradient
+        with torch.no_grad():
+            for buffer, before in zip(session.model.buffers(), buffers_before, strict=True):
+                buffer.copy_(before)
+        restore_random_state(generators, session.device)
 
 
 def _scaled(session: Session, loss: Tensor) -> Tensor:
