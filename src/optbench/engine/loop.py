@@ -26,7 +26,7 @@ from optbench.engine.parameter_statistics import StepMeasurement
 from optbench.engine.progress import Progress
 from optbench.engine.ranks import ALONE, Ranks
 from optbench.engine.resources import Monitor
-from optbench.engine.session import SplitName, prepare
+from optbench.engine.session import Session, SplitName, prepare
 from optbench.engine.stepper import Stepper
 from optbench.engine.trial_checkpoints import TrialCheckpoints
 from optbench.engine.update_check import check_moved, snapshot
@@ -89,6 +89,13 @@ _STOP, _SAVE = 1, 2
 def is_rung(trial: Trial, step: int, steps: int | None) -> bool:
     """Return whether the trial is paused after the evaluation at this step, of `steps` in all. At step 0 nothing was evaluated."""
     return trial.rung is not None and steps is not None and trial.rung * steps <= step < steps
+
+
+def is_evaluation_due(session: Session, evaluations: int, step: int) -> bool:
+    """Return whether the metrics are measured after `step` steps, if they were measured `evaluations` times before."""
+    every = session.trial.workload.evaluate.every
+    interval = every.value * (session.training_batches.steps_per_epoch if every.unit == "epochs" else 1)
+    return step >= max(1, round((evaluations + 1) * interval))
 
 
 class _Abandoned(Exception):
@@ -181,7 +188,7 @@ class _Run:
         last_progress = last_checkpoint = now()
         spent = self._spent()
         due = progress.step > progress.statistics.first_step and (
-            spent or self._evaluation_due(progress.step)
+            spent or self._is_evaluation_due(progress.step)
         )
         clock.start()
         while due or not spent:
@@ -202,7 +209,7 @@ class _Run:
                         yield self._progressed()
                     clock.start()
                 spent = self._spent()
-                due = spent or self._evaluation_due(progress.step)
+                due = spent or self._is_evaluation_due(progress.step)
             if due:
                 clock.pause()
                 ended = yield from self._evaluation()
@@ -248,7 +255,7 @@ class _Run:
                 self.stepper.capture()
             progress.clock.start()
         before, measurement = snapshot(session, progress), None
-        is_last_of_interval = self._evaluation_due(progress.step + 1) or progress.step + 1 == session.steps
+        is_last_of_interval = self._is_evaluation_due(progress.step + 1) or progress.step + 1 == session.steps
         want_norm = is_last_of_interval or "gradients" in self.trial.workload.study
         if is_last_of_interval and "parameters" in self.trial.workload.study:
             progress.clock.pause()
@@ -264,7 +271,7 @@ class _Run:
         if before is not None:
             progress.clock.pause()
             ended = self._spent()
-            evaluated = progress.evaluations > 0 or self._evaluation_due(progress.step)
+            evaluated = progress.evaluations > 0 or self._is_evaluation_due(progress.step)
             check_moved(session, progress, before, facts, evaluated=evaluated, ended=ended)
             progress.clock.start()
 
@@ -274,12 +281,8 @@ class _Run:
         [seconds] = self.ranks.agree(self.progress.clock.train_seconds)
         return seconds >= self.trial.workload.budget.value
 
-    def _evaluation_due(self, step: int) -> bool:
-        every = self.trial.workload.evaluate.every
-        interval = every.value * (
-            self.session.training_batches.steps_per_epoch if every.unit == "epochs" else 1
-        )
-        return step >= max(1, round((self.progress.evaluations + 1) * interval))
+    def _is_evaluation_due(self, step: int) -> bool:
+        return is_evaluation_due(self.session, self.progress.evaluations, step)
 
     def _evaluation(self) -> Generator[Event, None, Finished | None]:
         """Evaluate and yield the record; return the final record if the trial ends here."""

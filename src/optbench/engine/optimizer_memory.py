@@ -107,9 +107,10 @@ def _measure(trial: Trial, model: nn.Module, least_steps: int) -> OptimizerMemor
     peak = peak_of(step, torch.device("cpu"), rehearsals=REHEARSALS if built.needs_closure else 1)
     is_lower_bound = bool(largest.note)
     note = f"lower bound; {largest.note}" if largest.bytes is not None and is_lower_bound else largest.note
-    return OptimizerMemory(
-        largest.bytes, peak, _implementation(built), built.needs_closure, note, is_lower_bound
+    implementation = " and ".join(
+        dict.fromkeys(used.name for groups in built.implementations() for used in groups)
     )
+    return OptimizerMemory(largest.bytes, peak, implementation, built.needs_closure, note, is_lower_bound)
 
 
 def _random_gradient_step(built: optimizers.Optimizers, parameters: Sequence[Tensor]) -> Callable[[], object]:
@@ -188,11 +189,3 @@ def _extrapolated(trial: Trial, model: nn.Module, least_steps: int, history: int
     size = longer.state_bytes + slope * (history - MEASURED_HISTORY) + remainder
     note = f"state with a full history of {history}, extrapolated from {half} and {MEASURED_HISTORY}"
     return replace(longer, state_bytes=size, note="; ".join(filter(None, (note, longer.note))))
-
-
-def _implementation(built: optimizers.Optimizers) -> str:
-    names = []
-    for group in (group for member in built.members for group in member.param_groups):
-        chosen = [name for name in ("fused", "foreach") if group.get(name)]
-        names.append(chosen[0] if chosen else "forloop" if "foreach" in group else "own")
-    return " and ".join(dict.fromkeys(names))

@@ -14,7 +14,13 @@ from torch import Tensor
 from optbench.engine import trial_records
 from optbench.engine.clock import Stopwatch, now
 from optbench.engine.environment import environment
-from optbench.engine.loop import CHECKED_STEPS, is_rung
+from optbench.engine.loop import (
+    CHECKED_STEPS,
+    CHECKPOINT_SECONDS,
+    PROGRESS_SECONDS,
+    is_evaluation_due,
+    is_rung,
+)
 from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.resources import Monitor
 from optbench.engine.stacked import checkpoint as checkpoints
@@ -30,9 +36,6 @@ from optbench.engine.state_memory import NOTHING
 from optbench.engine.step_statistics import IntervalSummary
 from optbench.events import Event, Fault, Finished, Metrics, Progressed, Resumed, Status
 from optbench.suite.types import Trial
-
-CHECKPOINT_SECONDS = 30.0
-PROGRESS_SECONDS = 0.25
 
 #: events of some of the trials, each with the trial's id
 TrialEvents = list[tuple[str, Event]]
@@ -129,14 +132,14 @@ class _Run:
                 )
                 return
             if not due:
-                self._step(want_norm=self._due(self.step + 1) or self.step + 1 == steps)
+                self._step(want_norm=self._is_evaluation_due(self.step + 1) or self.step + 1 == steps)
                 if self.step.bit_count() == 1:  # state may be freed before the first evaluation
                     clock.pause()
                     self._note_state()
                     if self.step in CHECKED_STEPS and not self.check.passes() and self.check.news:
                         yield self._progress()
                     clock.start()
-                due = self._due(self.step) or self.step == steps
+                due = self._is_evaluation_due(self.step) or self.step == steps
             if due or self.ended:
                 clock.pause()
                 if due:
@@ -185,7 +188,7 @@ class _Run:
             member.progress.step = self.step
             member.session.gradient_evaluations += 1
             if before is not None and not member.progress.moved and row not in faults:
-                evaluated = member.progress.evaluations > 0 or self._due(self.step)
+                evaluated = member.progress.evaluations > 0 or self._is_evaluation_due(self.step)
                 weights_before = {n: t[row] for n, t in before.items()}
                 fault = find_update_fault(member, weights_before, gradients, row, evaluated=evaluated)
                 faults |= {row: fault} if fault else {}
@@ -215,11 +218,8 @@ class _Run:
         self.norms = None if self.norms is None else self.norms.index_select(0, index)
         self.stack.keep(rows)
 
-    def _due(self, step: int) -> bool:
-        session, progress = self.stack.session, self.stack.members[0].progress
-        every = session.trial.workload.evaluate.every
-        interval = every.value * (session.training_batches.steps_per_epoch if every.unit == "epochs" else 1)
-        return step >= max(1, round((progress.evaluations + 1) * interval))
+    def _is_evaluation_due(self, step: int) -> bool:
+        return is_evaluation_due(self.stack.session, self.stack.members[0].progress.evaluations, step)
 
     def _evaluation(self) -> TrialEvents:
         """Evaluate all trials and return their events; diverged trials end."""
