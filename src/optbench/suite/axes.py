@@ -37,7 +37,7 @@ def expand(source: Source) -> tuple[list[CellSource], list[Problem]]:
     if "axes" not in source.data:
         return [], []
     axes = source.data.pop("axes")
-    problems = list(_mistakes(axes, source))
+    problems = _axes_problems(axes, source)
     if problems:
         return [], problems
     cells = []
@@ -49,11 +49,7 @@ def expand(source: Source) -> tuple[list[CellSource], list[Problem]]:
             try:
                 apply(cell, override)
             except OptbenchError as error:
-                place = source.place(("axes", path))
-                problems += [
-                    Problem(p.message, f"axes.{path}", place.file, place.line, place.column)
-                    for p in error.problems
-                ]
+                problems += [source.problem(("axes", path), p.message) for p in error.problems]
         cells.append(CellSource({path: axes[path][position] for path, position in positions.items()}, cell))
     return (cells, []) if not problems else ([], list(dict.fromkeys(problems)))
 
@@ -72,50 +68,37 @@ def short(values: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _mistakes(axes: Any, source: Source) -> list[Problem]:
-    def at(path: Keys, message: str) -> Problem:
-        place = source.place(path)
-        return Problem(message, ".".join(path), place.file, place.line, place.column)
-
+def _axes_problems(axes: Any, source: Source) -> list[Problem]:
     if not isinstance(axes, dict) or not axes:
-        return [
-            at(
-                ("axes",),
-                f"expected paths with lists of values, as in {{workload.batch_size: [32, 128]}}; found {shown(axes)}",
-            )
-        ]
-    found = []
+        message = "expected paths with lists of values, as in {workload.batch_size: [32, 128]}"
+        return [source.problem(("axes",), f"{message}; found {shown(axes)}")]
+    problems = []
     for path, values in axes.items():
+        setting = path.partition(".")[0]
+        keys: Keys = ("axes", path)
         if not all(path.split(".")):
-            found.append(at(("axes",), f"expected the dotted path of a setting; found {shown(path)}"))
+            keys, message = ("axes",), f"expected the dotted path of a setting; found {shown(path)}"
         elif not isinstance(values, list) or not values:
-            found.append(at(("axes", path), f"expected a list of values; found {shown(values)}"))
+            message = f"expected a list of values; found {shown(values)}"
         elif len({repr(value) for value in values}) < len(values):
-            found.append(at(("axes", path), "expected distinct values; found a duplicate"))
+            message = "expected distinct values; found a duplicate"
         elif outer := next((other for other in axes if path.startswith(f"{other}.")), None):
-            found.append(
-                at(("axes", path), f"the axis '{outer}' sets this key too: remove one of the two axes")
-            )
-        elif path.partition(".")[0] in ("axes", "seeds", "title", "description", "baseline", "published"):
-            found.append(
-                at(
-                    ("axes", path),
-                    f"'{path.partition('.')[0]}' is not a setting of a trial and cannot be an axis",
-                )
-            )
-    count = math.prod(len(values) for values in axes.values()) if not found else 0
+            message = f"the axis '{outer}' sets this key too: remove one of the two axes"
+        elif setting in ("axes", "seeds", "title", "description", "baseline", "published"):
+            message = f"'{setting}' is not a setting of a trial and cannot be an axis"
+        else:
+            continue
+        problems.append(source.problem(keys, message))
+    count = math.prod(len(values) for values in axes.values()) if not problems else 0
     if count > MAX_CELLS:
-        found.append(at(("axes",), f"expected at most {MAX_CELLS:,} combinations; found {count:,}"))
-    return found
-
-
-def _at(path: str, position: int) -> Keys:
-    return ("axes", path, str(position))
+        message = f"expected at most {MAX_CELLS:,} combinations; found {count:,}"
+        problems.append(source.problem(("axes",), message))
+    return problems
 
 
 def _item(source: Source, path: str, values: list[Any], position: int) -> Source:
     """Return one value of an axis, with the places of its content."""
-    here = _at(path, position)
+    here = ("axes", path, str(position))
     inside = {keys[len(here) :]: place for keys, place in source.values.items() if keys[: len(here)] == here}
     names = {keys[len(here) :]: place for keys, place in source.keys.items() if keys[: len(here)] == here}
     return Source(values[position], source.file, names, inside)

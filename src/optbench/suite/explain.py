@@ -85,9 +85,7 @@ def _problem(details: ErrorDetails, source: Source) -> Problem:
     location, kind, found = details["loc"], details["type"], details["input"]
     path = as_written(location, source.data)
     at_key = kind in ("extra_forbidden", "missing") or "[key]" in location
-    place = source.place(path, value=not at_key)
-    message = _message(kind, location, found, details)
-    return Problem(message, ".".join(path), place.file, place.line, place.column)
+    return source.problem(path, _message(kind, location, found, details), value=not at_key)
 
 
 def _message(kind: str, location: tuple[int | str, ...], found: Any, details: ErrorDetails) -> str:

@@ -59,9 +59,7 @@ class Loaded:
 
     def problem_at(self, typed: Sequence[str | int], message: str) -> Problem:
         """Return a problem at a typed path, `("optimizers", label, "rules", 0, "arguments", "lr")`, or at one as written."""
-        written = as_written(tuple(typed), self.source.data)
-        place = self.source.place(written)
-        return Problem(message, ".".join(written), place.file, place.line, place.column)
+        return self.source.problem(as_written(tuple(typed), self.source.data), message)
 
     def keys(self, dotted: str) -> Keys:
         """Split a dotted path into the keys of the file; labels may contain dots."""
@@ -169,16 +167,14 @@ def _complete(data: dict[str, Any], folder: Path, complete: Complete | None) -> 
 def _repeated(cells: Sequence[Cell], source: Source) -> list[Problem]:
     """Return problems for values of an axis that are equal but written differently, such as `cosine` and `{name: cosine}`."""
     known: dict[str, Cell] = {}
-    found = []
+    problems = []
     for cell in cells:
         first = known.setdefault(repr(cell.loaded.suite), cell)
         if first is not cell:
             path = next(path for path, value in cell.values.items() if value != first.values[path])
             values = " and ".join(json.dumps(each.values[path], default=str) for each in (first, cell))
-            place = source.place(("axes", path))
-            message = f"expected distinct values; {values} are equal"
-            found.append(Problem(message, f"axes.{path}", place.file, place.line, place.column))
-    return list(dict.fromkeys(found))
+            problems.append(source.problem(("axes", path), f"expected distinct values; {values} are equal"))
+    return list(dict.fromkeys(problems))
 
 
 def _validated(source: Source, path: Path, problems: list[Problem]) -> Examined:
@@ -216,7 +212,6 @@ def _both_workloads(source: Source) -> list[Problem]:
     if not {"workload", "workloads"} <= source.data.keys():
         return []
     first = source.place(("workloads",)).line
-    place = source.place(("workload",))
-    message = f"expected either 'workload' or 'workloads' (line {first}); found both"
     del source.data["workload"]  # its own problems would only confuse
-    return [Problem(message, "workload", place.file, place.line, place.column)]
+    message = f"expected either 'workload' or 'workloads' (line {first}); found both"
+    return [source.problem(("workload",), message)]

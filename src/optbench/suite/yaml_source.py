@@ -54,6 +54,11 @@ class Source:
                 return marks[path[:end]]
         return Place(self.file, 1, 1)
 
+    def problem(self, path: Keys, message: str, *, value: bool = False) -> Problem:
+        """Return a problem at the key or value of a path, or at its nearest ancestor in the file."""
+        place = self.place(path, value=value)
+        return Problem(message, ".".join(path), place.file, place.line, place.column)
+
 
 def read(path: Path) -> Source:
     """Read a suite file. Raises `OptbenchError` if it cannot be read, is not UTF-8, or is not valid YAML."""
