@@ -442,7 +442,7 @@ def test_statements_survive_being_written_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("test", "message"),
     [
-        ("{quantity: diverged}", r"s.yaml:10:.*expected exactly one of equals, at_least, .*; found none"),
+        ("{quantity: diverged}", r"s.yaml:10:.*expected exactly one of 'equals', 'at_least', .*; found none"),
         (
             "{quantity: diverged, at_least: 0, at_most: 1}",
             r"expected exactly one of .*; found at_least and at_most",

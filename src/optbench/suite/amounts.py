@@ -13,6 +13,7 @@ from optbench.suite.quoting import shown
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Whole = Annotated[int, Field(strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
+Text = Annotated[str, Field(coerce_numbers_to_str=True)]
 
 _NUMBER_AND_UNIT = re.compile(r"\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-z]+|%)\s*")
 
@@ -39,6 +40,15 @@ class Strict(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+
+def expect_one_of(model: BaseModel, *names: str) -> str:
+    """Return the only field of `names` that is not None. Raises `ValueError` if there is none, or more than one."""
+    given = [name for name in names if getattr(model, name) is not None]
+    if len(given) != 1:
+        expected = f"{', '.join(repr(name) for name in names[:-1])} and '{names[-1]}'"
+        raise ValueError(f"expected exactly one of {expected}; found {' and '.join(given) or 'none'}")
+    return given[0]
 
 
 def _amount(raw: Any, units: dict[str, str], example: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from optbench.suite.amounts import Flag, Number, Strict, Whole
+from optbench.suite.amounts import Flag, Number, Strict, Whole, expect_one_of
 
 MAX_POINTS = 10_000
 #: maximum number of extensions when an optimum is at the edge of a grid (decision 10)
@@ -35,11 +35,7 @@ class Grid(Strict):
 
     @model_validator(mode="after")
     def _one(self) -> Grid:
-        kinds = [name for name in ("factors", "values", "log") if getattr(self, name) is not None]
-        if len(kinds) != 1:
-            raise ValueError(
-                f"expected exactly one of 'factors', 'values' and 'log'; found {', '.join(kinds) or 'none'}"
-            )
+        expect_one_of(self, "factors", "values", "log")
         if (self.log is None) != (self.points is None):
             raise ValueError("expected both 'log' and 'points', as in {log: [1e-4, 1], points: 13}")
         numbers = self.factors or self.values or self.log or ()

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from optbench.suite.amounts import BatchSize, Duration, Flag, Number, Part, Strict, Whole
+from optbench.suite.amounts import BatchSize, Duration, Flag, Number, Part, Strict, Whole, expect_one_of
 
 MAX_LABEL = 100
 
@@ -91,8 +91,7 @@ class Clip(Strict):
 
     @model_validator(mode="after")
     def _one(self) -> Clip:
-        if (self.norm is None) == (self.value is None):
-            raise ValueError("expected exactly one of 'norm' and 'value'")
+        expect_one_of(self, "norm", "value")
         return self
 
 
@@ -168,8 +167,7 @@ class Target(Strict):
 
     @model_validator(mode="after")
     def _one_bound(self) -> Target:
-        if (self.at_least is None) == (self.at_most is None):
-            raise ValueError("expected exactly one of 'at_least' and 'at_most'")
+        expect_one_of(self, "at_least", "at_most")
         return self
 
     @property

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from optbench.suite.amounts import Duration, Number, Strict, Whole
+from optbench.suite.amounts import Duration, Number, Strict, Text, Whole, expect_one_of
 from optbench.suite.statements import ClaimTest
-
-Text = Annotated[str, Field(coerce_numbers_to_str=True)]
 
 Kind = Literal["numeric", "ordering", "ladder", "deterministic", "words"]
 Level = Literal["low", "medium", "high"]
@@ -52,8 +50,7 @@ class Means(Strict):
 
     @model_validator(mode="after")
     def _one(self) -> Means:
-        if (self.at_least is None) == (self.at_most is None):
-            raise ValueError("expected exactly one of 'at_least' and 'at_most'")
+        expect_one_of(self, "at_least", "at_most")
         return self
 
     def holds(self, value: float) -> bool:

@@ -12,10 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from optbench.errors import nearest
-from optbench.suite.amounts import Flag, Number, Strict
+from optbench.suite.amounts import Flag, Number, Strict, Text, expect_one_of
 from optbench.suite.quoting import as_text, shown
-
-Text = Annotated[str, Field(coerce_numbers_to_str=True)]
 
 Comparison = Literal["equals", "at_least", "at_most", "above", "below", "same_as"]
 _COMPARISONS: tuple[Comparison, ...] = ("equals", "at_least", "at_most", "above", "below", "same_as")
@@ -89,15 +87,12 @@ class ClaimTest(Strict):
 
     @model_validator(mode="after")
     def _one_comparison(self) -> ClaimTest:
-        given = [name for name in _COMPARISONS if getattr(self, name) is not None]
-        if len(given) != 1:
-            found = " and ".join(given) or "none"
-            raise ValueError(f"expected exactly one of {', '.join(_COMPARISONS)}; found {found}")
-        if given[0] in ("equals", "same_as") and not self.margin:
-            raise ValueError(f"'{given[0]}' requires a 'margin' above 0, stated before anything runs")
-        if given[0] in ("at_least", "at_most") and self.margin is not None:
-            raise ValueError(f"'{given[0]}' is a bound without a margin: remove 'margin'")
-        self._check_summaries(given[0])
+        comparison = expect_one_of(self, *_COMPARISONS)
+        if comparison in ("equals", "same_as") and not self.margin:
+            raise ValueError(f"'{comparison}' requires a 'margin' above 0, stated before anything runs")
+        if comparison in ("at_least", "at_most") and self.margin is not None:
+            raise ValueError(f"'{comparison}' is a bound without a margin: remove 'margin'")
+        self._check_summaries(comparison)
         return self
 
     def _check_summaries(self, comparison: str) -> None:
@@ -223,32 +218,32 @@ class Candidate:
         places = {"optimizer": optimizer, "workload": workload, "horizon": horizon}
         return cls({**arguments, **point, **short, **axes, **places}, dict(point))
 
+    def matches(self, selection: Selection) -> bool:
+        """Return whether the candidate has every value of the selection."""
+        return all(key in self.names and self.names[key] == value for key, value in selection.items())
+
 
 def matching(selection: Selection, candidates: Sequence[Candidate]) -> list[int]:
     """Return the positions of the candidates with every value of the selection.
 
     Trials of a sweep match only selections that name a swept hyperparameter, and then take precedence over the entry itself.
     """
-    found = [
-        position
-        for position, each in enumerate(candidates)
-        if all(key in each.names and each.names[key] == value for key, value in selection.items())
-    ]
-    swept = [position for position in found if set(candidates[position].point) & set(selection)]
-    return swept or [position for position in found if not candidates[position].point]
+    positions = every_match(selection, candidates)
+    swept = [position for position in positions if set(candidates[position].point) & set(selection)]
+    return swept or [position for position in positions if not candidates[position].point]
 
 
 def values_of(key: str, selection: Selection, candidates: Sequence[Candidate]) -> list[Any]:
     """Return the values of a key among the candidates with all other values of the selection; numbers in increasing order."""
     others = {name: value for name, value in selection.items() if name != key and not is_best(value)}
-    found = [
-        each.names[key]
-        for each in candidates
-        if key in each.names
-        and all(name in each.names and each.names[name] == v for name, v in others.items())
-    ]
-    values = list({repr(value): value for value in found}.values())
+    values = _distinct_values(key, [candidate for candidate in candidates if candidate.matches(others)])
     return sorted(values) if all(isinstance(value, (int, float)) for value in values) else values
+
+
+def _distinct_values(key: str, candidates: Sequence[Candidate]) -> list[Any]:
+    """Return the values of a key, without the candidates that do not have it."""
+    names_with_key = (candidate.names for candidate in candidates if key in candidate.names)
+    return list({repr(names[key]): names[key] for names in names_with_key}.values())
 
 
 def choices(selection: Selection, candidates: Sequence[Candidate]) -> list[Selection]:
@@ -269,32 +264,30 @@ def problem_of(selection: Selection, candidates: Sequence[Candidate]) -> str:
     for key, value in selection.items():
         if is_best(value) and value[BEST] != "all" and not isinstance(value[BEST], (list, tuple)):
             return f"{key}: expected {{best: all}} or {{best: [value, ...]}}; found {shown(value)}"
-        if is_best(value) and value[BEST] == "all" and not any(key in each.names for each in candidates):
-            names = list(dict.fromkeys(name for each in candidates for name in each.names))
-            return f"no axis or swept hyperparameter '{key}'; {nearest(key, names)}"
-    return next(
-        filter(None, (_problem_of_one(each, candidates) for each in choices(selection, candidates))), ""
-    )
+        if is_best(value) and value[BEST] == "all" and not _distinct_values(key, candidates):
+            return f"no axis or swept hyperparameter {_nearest_name(key, candidates)}"
+    return next(filter(None, (_problem_of_one(s, candidates) for s in choices(selection, candidates))), "")
+
+
+def _nearest_name(key: str, candidates: Sequence[Candidate]) -> str:
+    return f"'{key}'; {nearest(key, {name for candidate in candidates for name in candidate.names})}"
 
 
 def _problem_of_one(selection: Selection, candidates: Sequence[Candidate]) -> str:
-    found = [candidates[position].names for position in matching(selection, candidates)]
-    if len(found) == 1:
+    matches = [candidates[position].names for position in matching(selection, candidates)]
+    if len(matches) == 1:
         return ""
-    if found:
+    if matches:
         missing = [
             key
-            for key in found[0]
-            if key not in selection and len({repr(each.get(key)) for each in found}) > 1
+            for key in matches[0]
+            if key not in selection and len({repr(names.get(key)) for names in matches}) > 1
         ]
-        return f"matches {len(found)} rows of trials; expected one: add {' or '.join(missing[:3])}"
+        return f"matches {len(matches)} rows of trials; expected one: add {' or '.join(missing[:3])}"
     for key, value in selection.items():
-        known = list(
-            {repr(each.names[key]): each.names[key] for each in candidates if key in each.names}.values()
-        )
+        known = _distinct_values(key, candidates)
         if not known:
-            names = list(dict.fromkeys(name for each in candidates for name in each.names))
-            return f"no axis or swept hyperparameter '{key}'; {nearest(key, names)}"
+            return f"no axis or swept hyperparameter {_nearest_name(key, candidates)}"
         if value not in known:
             return (
                 f"no trials with {key} = {shown(value)}; expected one of {', '.join(map(shown, known[:12]))}"
@@ -309,18 +302,13 @@ def problem_of_any(selection: Selection, candidates: Sequence[Candidate]) -> str
 
 def every_match(selection: Selection, candidates: Sequence[Candidate]) -> list[int]:
     """Return the positions of all candidates with every value of the selection, entries and points of sweeps alike."""
-    return [
-        position
-        for position, each in enumerate(candidates)
-        if all(key in each.names and each.names[key] == value for key, value in selection.items())
-    ]
+    return [position for position, candidate in enumerate(candidates) if candidate.matches(selection)]
 
 
 def problem_over(selection: Selection, path: str, candidates: Sequence[Candidate]) -> str:
     """Return why the values of a path cannot be compared for a selection without it; "" if they can."""
-    if not any(path in each.names for each in candidates):
-        names = list(dict.fromkeys(name for each in candidates for name in each.names))
-        return f"no axis '{path}'; {nearest(path, names)}"
+    if not _distinct_values(path, candidates):
+        return f"no axis {_nearest_name(path, candidates)}"
     values = values_of(path, selection, candidates)
     if len(values) < 2:
         return f"expected at least two values of '{path}'; found {len(values)}"

@@ -5,13 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from optbench.suite.grids import MAX_POINTS, Grid, rounded
 from optbench.suite.nested import path_of, value_at
+from optbench.suite.spaces import Point
 from optbench.suite.types import Optimizer
-
-Point = dict[str, Any]
 
 LARGEST = 1e300
 #: number of extensions of a grid, by hyperparameter: (below, above)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from optbench.suite import protocols
-from optbench.suite.amounts import BatchSize, Duration, Flag, Number, Part, Strict, Whole
+from optbench.suite.amounts import BatchSize, Duration, Flag, Number, Part, Strict, Text, Whole
 from optbench.suite.grids import Grid
 from optbench.suite.parts import (
     Augment,
@@ -227,7 +227,6 @@ def _different(horizons: tuple[Duration, ...]) -> tuple[Duration, ...]:
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Implementation = Literal["default", "forloop", "foreach", "fused", "compiled", "auto"]
 CudaGraph = Literal["auto", "on", "off"]
-Text = Annotated[str, Field(coerce_numbers_to_str=True)]
 
 
 class Suite(Strict):
