@@ -64,8 +64,7 @@ class StreamedTrainingBatches:
             )
         if problems:
             raise OptbenchError(*problems)
-        self._stream, self._info, self._seed = stream, info, seed
-        self._device, self._layout = device, memory_format
+        self._reader, self._seed, self._layout = _Reader(stream, info, device), seed, memory_format
         self._rows = None if rows is None else rows.cpu()
         self._next = 0
         self._batches: Iterator[Batch] | None = None
@@ -76,7 +75,7 @@ class StreamedTrainingBatches:
         with self._wait:
             batch = next(self._at(step))
         self._next += 1
-        return _on_device(batch, self._device, self._layout)
+        return _on_device(batch, self._reader.device, self._layout)
 
     def seek(self, step: int) -> None:
         """Start the worker processes and read batch `step`; an iterable data set reads the samples of its pass before it."""
@@ -99,13 +98,9 @@ class StreamedTrainingBatches:
     def _at(self, step: int) -> Iterator[Batch]:
         if self._batches is None or self._next != step:
             self._batches = None  # ends its workers first
-            batches = _passes if self._stream.is_iterable else _drawn
-            self._batches, self._next = (
-                batches(
-                    self._stream, self._info, self._seed, step, self.batch_size, self._device, self._rows
-                ),
-                step,
-            )
+            reader = self._reader
+            batches = reader.iterable_batches if reader.stream.is_iterable else reader.map_style_batches
+            self._batches, self._next = batches(self._seed, step, self.batch_size, self._rows), step
         return self._batches
 
 
@@ -120,69 +115,132 @@ class StreamedEvaluationBatches:
         device: torch.device,
         memory_format: Layout = "contiguous",
     ) -> None:
-        self._stream, self._info, self._batch_size = stream, info, batch_size
-        self._device, self._layout = device, memory_format
+        self._reader, self._batch_size, self._layout = (
+            _Reader(stream, info, device),
+            batch_size,
+            memory_format,
+        )
 
     def __len__(self) -> int:
-        return -(-self._stream.samples // self._batch_size)
+        return -(-self._reader.stream.samples // self._batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        stream, size = self._stream, self._batch_size
+        reader, stream, size = self._reader, self._reader.stream, self._batch_size
         if stream.is_iterable:
-            found = 0
-            for batch in _rebatched(_one_pass(stream, self._info, 0, "evaluation", size, self._device), size):
-                found += batch.samples
-                yield _on_device(batch, self._device, self._layout)
-            _check_length(stream, found)
+            samples = 0
+            for batch in reader.one_pass(0, "evaluation", size):
+                samples += batch.samples
+                yield _on_device(batch, reader.device, self._layout)
+            _check_length(stream, samples)
             return
         starts = range(0, stream.samples, size)
         order = enumerate(torch.arange(start, min(start + size, stream.samples)) for start in starts)
-        for batch in _loader(stream, self._info, 0, "evaluation", order, self._device):
-            yield _on_device(batch, self._device, self._layout)
+        for batch in reader.load(0, "evaluation", order):
+            yield _on_device(batch, reader.device, self._layout)
 
 
-def _drawn(
-    stream: Stream,
-    info: DataInfo,
-    seed: int,
-    step: int,
-    batch_size: int,
-    device: torch.device,
-    share: Tensor | None,
-) -> Iterator[Batch]:
-    """Yield the batches of a map-style data set from `step` on, in the order that optbench draws."""
+@dataclass(frozen=True)
+class _Reader:
+    """Reads batches of a stream to the host: pinned if `device`, the device for training, is a GPU."""
 
-    def order() -> Iterator[tuple[int, Tensor]]:
-        number, rows, epoch = step, torch.empty(0, dtype=torch.int64), -1
+    stream: Stream
+    info: DataInfo
+    device: torch.device
+
+    def map_style_batches(
+        self, seed: int, step: int, batch_size: int, share: Tensor | None
+    ) -> Iterator[Batch]:
+        """Yield the batches of a map-style data set from `step` on, in the order that optbench draws.
+
+        `share`: the positions in each batch that are read, None for all.
+        """
+        samples = self.stream.samples
+
+        def order() -> Iterator[tuple[int, Tensor]]:
+            number, rows, epoch = step, torch.empty(0, dtype=torch.int64), -1
+            while True:
+                current, position = divmod(number, samples // batch_size)
+                if current != epoch:
+                    rows, epoch = augment.draw(seed, current, samples, Augment()).order, current
+                batch = rows[position * batch_size : (position + 1) * batch_size]
+                yield number, batch if share is None else batch[share]
+                number += 1
+
+        # each process has its own random numbers
+        purpose = "samples" if share is None else f"samples from {int(share[0])}"
+        return self.load(seed, purpose, order())
+
+    def load(self, seed: int, purpose: str, order: Iterable[tuple[int, Tensor]]) -> Iterator[Batch]:
+        """Yield the batches of a map-style data set. `order`: number and rows of each batch."""
+        loader: Iterable[Batch | _Fault] = DataLoader(
+            _Seeded(self.stream.dataset, seed, purpose),  # type: ignore[arg-type]
+            batch_sampler=([number, *rows.tolist()] for number, rows in order),
+            generator=torch.Generator(),  # not used, but the global one would be
+            **self._options(),
+        )
+        return _raise_faults(loader)
+
+    def iterable_batches(
+        self, seed: int, step: int, batch_size: int, share: Tensor | None
+    ) -> Iterator[Batch]:
+        """Yield the batches of an iterable data set from `step` on; those of its pass before it are read and dropped.
+
+        `share`: as of `map_style_batches`.
+        """
+        steps = self.stream.samples // batch_size
+        epoch, position = divmod(step, steps)
         while True:
-            current, position = divmod(number, stream.samples // batch_size)
-            if current != epoch:
-                rows, epoch = augment.draw(seed, current, stream.samples, Augment()).order, current
-            batch = rows[position * batch_size : (position + 1) * batch_size]
-            yield number, batch if share is None else batch[share]
-            number += 1
+            number = samples = 0
+            for batch in self.one_pass(seed, epoch, batch_size):
+                samples += batch.samples
+                if batch.samples == batch_size:
+                    if number >= position:
+                        yield batch if share is None else _select(batch, share)
+                    number += 1
+                if number == steps:
+                    break
+            if number < steps:
+                _check_length(self.stream, samples)
+            epoch, position = epoch + 1, 0
 
-    purpose = (
-        "samples" if share is None else f"samples from {int(share[0])}"
-    )  # other random numbers per process
-    return _loader(stream, info, seed, purpose, order(), device)
+    def one_pass(self, seed: int, epoch: int | str, batch_size: int) -> Iterator[Batch]:
+        """Yield the batches of one pass over an iterable data set; the last one has the remaining samples."""
+        return _rebatched(self._read_pass(seed, epoch, batch_size), batch_size)
 
+    def _read_pass(self, seed: int, epoch: int | str, batch_size: int) -> Iterator[Batch]:
+        """Yield the batches of one pass as the data loader returns them, with at most `batch_size` samples."""
+        dataset = self.stream.dataset
+        if isinstance(epoch, int) and hasattr(dataset, "set_epoch"):
+            dataset.set_epoch(epoch)
+        start = derive(seed, "stream", epoch)
+        generator = torch.Generator().manual_seed(start)  # seeds the workers
+        options = self._options()
+        loader = DataLoader(dataset, batch_size=batch_size, generator=generator, **options)
+        if options["num_workers"]:
+            yield from _raise_faults(loader)
+            return
+        generators = Generators(start)
+        with generators:  # read in this process: training has its own generators
+            batches = iter(loader)
+        while True:
+            with generators:
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield from _raise_faults((batch,))
 
-def _loader(
-    stream: Stream,
-    info: DataInfo,
-    seed: int,
-    purpose: str,
-    order: Iterable[tuple[int, Tensor]],
-    device: torch.device,
-) -> Iterator[Batch]:
-    loader: Iterable[Batch | _Fault] = DataLoader(
-        _Seeded(stream.dataset, seed, purpose),  # type: ignore[arg-type]
-        batch_sampler=([number, *rows.tolist()] for number, rows in order),
-        generator=torch.Generator(),  # not used, but the global one would be
-        **_options(stream, info, device),
-    )
-    return _without_faults(loader)
+    def _options(self) -> dict[str, Any]:
+        """Return options of a `DataLoader`; worker processes are forked on Linux, because classes of a suite's file cannot be imported."""
+        options = dict(self.stream.options)
+        if options.get("num_workers") and sys.platform == "linux":
+            options.setdefault("multiprocessing_context", "fork")
+        collate = options.pop("collate_fn", None) or torch.utils.data.default_collate
+        return {
+            "num_workers": 0,
+            **options,
+            "collate_fn": _Collate(self.stream.name, collate, self.info),
+            "pin_memory": self.device.type == "cuda",
+        }
 
 
 @dataclass
@@ -204,58 +262,7 @@ class _Seeded:
         return self.dataset[number]
 
 
-def _passes(
-    stream: Stream,
-    info: DataInfo,
-    seed: int,
-    step: int,
-    batch_size: int,
-    device: torch.device,
-    share: Tensor | None,
-) -> Iterator[Batch]:
-    """Yield the batches of an iterable data set from `step` on; those of its pass before it are read and dropped."""
-    steps = stream.samples // batch_size
-    epoch, position = divmod(step, steps)
-    while True:
-        number = samples = 0
-        for batch in _rebatched(_one_pass(stream, info, seed, epoch, batch_size, device), batch_size):
-            samples += batch.samples
-            if batch.samples == batch_size:
-                if number >= position:
-                    yield batch if share is None else _selected(batch, share)
-                number += 1
-            if number == steps:
-                break
-        if number < steps:
-            _check_length(stream, samples)
-        epoch, position = epoch + 1, 0
-
-
-def _one_pass(
-    stream: Stream, info: DataInfo, seed: int, epoch: int | str, batch_size: int, device: torch.device
-) -> Iterator[Batch]:
-    """Yield the batches of one pass over an iterable data set, in sizes of at most `batch_size`."""
-    if isinstance(epoch, int) and hasattr(stream.dataset, "set_epoch"):
-        stream.dataset.set_epoch(epoch)
-    start = derive(seed, "stream", epoch)
-    generator = torch.Generator().manual_seed(start)  # seeds the workers
-    options = _options(stream, info, device)
-    loader = DataLoader(stream.dataset, batch_size=batch_size, generator=generator, **options)
-    if options["num_workers"]:
-        yield from _without_faults(loader)
-        return
-    generators = Generators(start)
-    with generators:  # read in this process: training has its own generators
-        batches = iter(loader)
-    while True:
-        with generators:
-            batch = next(batches, None)
-        if batch is None:
-            return
-        yield from _without_faults((batch,))
-
-
-def _without_faults(batches: Iterable[Batch | _Fault]) -> Iterator[Batch]:
+def _raise_faults(batches: Iterable[Batch | _Fault]) -> Iterator[Batch]:
     """Yield the batches. Raises `OptbenchError` for a fault that a worker found: an exception there would come with its traceback."""
     for batch in batches:
         if isinstance(batch, _Fault):
@@ -267,7 +274,7 @@ def _rebatched(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
     """Yield batches of exactly `size` samples, the last one with the rest: each worker ends its share with a smaller batch."""
     rest: Batch | None = None
     for batch in batches:
-        whole = batch if rest is None else _joined(rest, batch)
+        whole = batch if rest is None else _join(rest, batch)
         while whole.samples >= size:
             yield whole if whole.samples == size else whole.part(0, size)
             whole = whole.part(size, whole.samples)
@@ -276,11 +283,11 @@ def _rebatched(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
         yield rest
 
 
-def _selected(batch: Batch, rows: Tensor) -> Batch:
+def _select(batch: Batch, rows: Tensor) -> Batch:
     return Batch(each(lambda v: v[rows], batch.inputs), each(lambda v: v[rows], batch.targets))
 
 
-def _joined(a: Batch, b: Batch) -> Batch:
+def _join(a: Batch, b: Batch) -> Batch:
     def join(first: Values, second: Values) -> Values:
         if isinstance(first, Tensor):
             assert isinstance(second, Tensor)
@@ -289,20 +296,6 @@ def _joined(a: Batch, b: Batch) -> Batch:
         return {name: torch.cat([value, second[name]]) for name, value in first.items()}
 
     return Batch(join(a.inputs, b.inputs), join(a.targets, b.targets))
-
-
-def _options(stream: Stream, info: DataInfo, device: torch.device) -> dict[str, Any]:
-    """Return options of a `DataLoader`; worker processes are forked on Linux, because classes of a suite's file cannot be imported."""
-    options = dict(stream.options)
-    if options.get("num_workers") and sys.platform == "linux":
-        options.setdefault("multiprocessing_context", "fork")
-    collate = options.pop("collate_fn", None) or torch.utils.data.default_collate
-    return {
-        "num_workers": 0,
-        **options,
-        "collate_fn": _Collate(stream.name, collate, info),
-        "pin_memory": device.type == "cuda",
-    }
 
 
 @dataclass(frozen=True)
