@@ -72,7 +72,7 @@ def draw(seed: int, epoch: int, samples: int, augment: Augment, stored: tuple[in
 
 
 def _boxes(
-    random: torch.Generator, samples: int, area: tuple[float, float], stored: tuple[int, int], tries: int = 10
+    random: torch.Generator, samples: int, area: tuple[float, float], stored: tuple[int, int]
 ) -> Tensor:
     """Draw boxes as torchvision's RandomResizedCrop does (Szegedy et al. 2015, arXiv:1409.4842).
 
@@ -81,7 +81,7 @@ def _boxes(
     """
     height, width = stored
     low, high = 3 / 4, 4 / 3
-    u = torch.rand(4, samples, tries, generator=random, dtype=torch.float64)
+    u = torch.rand(4, samples, 10, generator=random, dtype=torch.float64)
     target = height * width * (area[0] + (area[1] - area[0]) * u[0])
     ratio = torch.exp(math.log(low) + (math.log(high) - math.log(low)) * u[1])
     wide, tall = torch.sqrt(target * ratio).round(), torch.sqrt(target / ratio).round()

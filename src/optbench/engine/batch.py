@@ -28,7 +28,11 @@ class Batch(NamedTuple):
 
     def part(self, start: int, stop: int) -> Batch:
         """Return samples `start` to `stop`."""
-        return Batch(each(lambda v: v[start:stop], self.inputs), each(lambda v: v[start:stop], self.targets))
+        return self.map(lambda v: v[start:stop])
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with `change` applied to every tensor."""
+        return Batch(map_tensors(change, self.inputs), map_tensors(change, self.targets))
 
     def split(self, parts: int) -> Iterator[Batch]:
         """Yield `parts` micro-batches; the first ones have one sample more if the batch is not divisible."""
@@ -36,8 +40,8 @@ class Batch(NamedTuple):
         return (Batch(x, y) for x, y in zip(inputs, targets, strict=True))
 
 
-def each(change: Callable[[Tensor], Tensor], values: Values) -> Values:
-    """Return the values with every tensor changed."""
+def map_tensors(change: Callable[[Tensor], Tensor], values: Values) -> Values:
+    """Return the values with `change` applied to every tensor."""
     if isinstance(values, Tensor):
         return change(values)
     return {name: change(value) for name, value in values.items()}
@@ -75,23 +79,20 @@ def _pieces(values: Values, parts: int) -> Iterator[Values]:
 
 
 class Zeros:
-    """Example tensors of zeros. Inside `FakeTensorMode` they have no data."""
-
-    def __init__(self, device: torch.device | str = "cpu") -> None:
-        self._device = device
+    """Example tensors of zeros on the CPU. Inside `FakeTensorMode` they have no data."""
 
     def numbers(self, *size: int) -> Tensor:
-        return torch.zeros(size, device=self._device)
+        return torch.zeros(size)
 
     def integers(self, high: int, *size: int) -> Tensor:
-        return torch.zeros(size, dtype=torch.int64, device=self._device)
+        return torch.zeros(size, dtype=torch.int64)
 
 
 class Random:
-    """Example tensors with normal numbers and uniform integers, from a generator of their own."""
+    """Example tensors with normal numbers and uniform integers, from a separate generator with seed 0."""
 
-    def __init__(self, device: torch.device | str = "cpu", seed: int = 0) -> None:
-        self._device, self._generator = device, torch.Generator().manual_seed(seed)
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self._device, self._generator = device, torch.Generator().manual_seed(0)
 
     def numbers(self, *size: int) -> Tensor:
         return torch.randn(size, generator=self._generator).to(self._device)
@@ -106,7 +107,7 @@ def example_batch(
     """Return a batch with valid values, images in the given memory format."""
     inputs, targets = task.example(info, samples, make)
     if channels_last:
-        inputs = each(
+        inputs = map_tensors(
             lambda v: v.contiguous(memory_format=torch.channels_last) if v.dim() == 4 else v, inputs
         )
     return Batch(inputs, targets)

@@ -17,7 +17,7 @@ from torch import Tensor
 from optbench.catalog.types import Split
 from optbench.engine import augment as augmenting
 from optbench.engine.augment import Draws
-from optbench.engine.batch import Batch, Values, each, length, tensors
+from optbench.engine.batch import Batch, Values, length, map_tensors, tensors
 from optbench.engine.memory import free_bytes
 from optbench.engine.prefetch import Prefetch
 from optbench.errors import OptbenchError
@@ -86,7 +86,7 @@ class TrainingBatches:
             draws = draws.at(self._rows)
         if self.residency == "device":
             return self._assembled(draws)
-        gathered = each(lambda v: v.to(self._device, non_blocking=True), self._gathered(step))
+        gathered = map_tensors(lambda v: v.to(self._device, non_blocking=True), self._gathered(step))
         return self._assembled(draws, gathered)
 
     def seek(self, step: int) -> None:
@@ -102,7 +102,7 @@ class TrainingBatches:
 
     def _assembled(self, draws: Draws, gathered: Values | None = None) -> Batch:
         """Return the batch of these draws; `gathered` are its stored samples if the data set is not on the device."""
-        targets = each(lambda v: v.index_select(0, draws.order), self._targets)
+        targets = map_tensors(lambda v: v.index_select(0, draws.order), self._targets)
         if gathered is None:
             return Batch(self._finish(self._inputs, draws.order, draws), targets)
         rows = torch.arange(len(draws.order), device=self._device)
@@ -129,7 +129,7 @@ class TrainingBatches:
 
     def _laid_out(self, inputs: Values) -> Values:
         """Return the inputs on the device; images padded with zeros for the crop, in the memory format."""
-        inputs = each(lambda v: v.to(self._device), inputs)
+        inputs = map_tensors(lambda v: v.to(self._device), inputs)
         if not self._images:
             return inputs
         assert isinstance(inputs, Tensor)
@@ -139,7 +139,7 @@ class TrainingBatches:
 
     def _finish(self, inputs: Values, rows: Tensor, draws: Draws) -> Values:
         if not self._images:
-            return each(lambda v: _wide(v.index_select(0, rows)), inputs)
+            return map_tensors(lambda v: _wide(v.index_select(0, rows)), inputs)
         assert isinstance(inputs, Tensor)
         if draws.top is not None and draws.left is not None:
             images = augmenting.crop(inputs, rows, draws.top, draws.left, self._size)
@@ -166,7 +166,7 @@ class StaticBatch:
         self._gathered: Values | None = None
         if batches.residency == "host":
             size, device = batches.batch_size, batches._device
-            self._gathered = each(lambda v: torch.zeros_like(v[:size], device=device), batches._inputs)
+            self._gathered = map_tensors(lambda v: torch.zeros_like(v[:size], device=device), batches._inputs)
 
     def move_to(self, step: int) -> None:
         """Select the batch of training step `step` (from 0). Not part of the graph."""
@@ -208,7 +208,7 @@ class EvaluationBatches:
         self._mean, self._std = _constants(mean, std, size, self._device, self._format)
         self.residency = _resident(residency, split.inputs, 0, self._device)
         storage_device = self._device if self.residency == "device" else torch.device("cpu")
-        self._inputs = each(lambda v: v.to(storage_device), _tensor(split.inputs))
+        self._inputs = map_tensors(lambda v: v.to(storage_device), _tensor(split.inputs))
         self._targets = _values(split.targets, self._device)
 
     def __len__(self) -> int:
@@ -218,13 +218,13 @@ class EvaluationBatches:
         whole = Batch(self._inputs, self._targets)
         for start in range(0, length(self._targets), self._batch_size):
             inputs, targets = whole.part(start, start + self._batch_size)
-            on_device = each(lambda v: v.to(self._device), inputs)
+            on_device = map_tensors(lambda v: v.to(self._device), inputs)
             if self._images:
                 assert isinstance(on_device, Tensor)
                 on_device = on_device.contiguous(memory_format=self._format)
                 yield Batch(augmenting.normalise(on_device, self._mean, self._std), targets)
             else:  # a model may change its inputs in place
-                yield Batch(each(lambda v: _wide(v.clone()), on_device), targets)
+                yield Batch(map_tensors(lambda v: _wide(v.clone()), on_device), targets)
 
 
 def _check(
@@ -285,7 +285,7 @@ def _one_tensor(array: np.ndarray[Any, Any]) -> Tensor:
 
 def _values(arrays: Arrays, device: torch.device) -> Values:
     """Return targets on the device, integers as int64."""
-    return each(lambda v: _wide(v).to(device), _tensor(arrays))
+    return map_tensors(lambda v: _wide(v).to(device), _tensor(arrays))
 
 
 def _wide(values: Tensor) -> Tensor:
@@ -306,7 +306,7 @@ def _resident(
 
 
 def _gatherer(
-    inputs: Values, batch_size: int, seed: int, device: torch.device, share: Tensor | None = None
+    inputs: Values, batch_size: int, seed: int, device: torch.device, share: Tensor | None
 ) -> Callable[[int], Values]:
     """Return a function from a step to its samples, unaugmented, on the host; pinned for CUDA, so that copies are asynchronous."""
     share = None if share is None else share.cpu()
@@ -321,10 +321,10 @@ def _gatherer(
         rows = order[position * batch_size : (position + 1) * batch_size]
         if share is not None:
             rows = rows[share]
-        batch = each(lambda v: v.index_select(0, rows), inputs)
+        batch = map_tensors(lambda v: v.index_select(0, rows), inputs)
         if not pinned:
             return batch
         with torch.cuda.device(device):  # a new thread uses the first GPU by default
-            return each(lambda v: v.pin_memory(), batch)
+            return map_tensors(lambda v: v.pin_memory(), batch)
 
     return gather

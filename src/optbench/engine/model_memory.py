@@ -91,7 +91,7 @@ def model_memory(
             memory_format(workload, model, device) == "channels_last",
         )
     except Exception as error:  # a user's model may raise anything
-        unknown = dict.fromkeys(("gradient_bytes", "activation_bytes", "backward_peak_bytes"))
+        unknown: dict[str, Any] = dict.fromkeys(("gradient_bytes", "activation_bytes", "backward_peak_bytes"))
         return ModelMemory(**sizes, **unknown, problem=describe_error(error))
     return ModelMemory(
         **sizes, gradient_bytes=gradients, activation_bytes=activations, backward_peak_bytes=peak

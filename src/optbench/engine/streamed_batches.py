@@ -22,7 +22,7 @@ from optbench.catalog.task_types import task_module
 from optbench.catalog.torch_data import Generators, cannot_stack, split_batch
 from optbench.catalog.types import DataInfo, Stream
 from optbench.engine import augment
-from optbench.engine.batch import Batch, Values, each, tensors
+from optbench.engine.batch import Batch, Values, map_tensors, tensors
 from optbench.engine.clock import Stopwatch
 from optbench.engine.layout import Layout
 from optbench.engine.randomness import derive
@@ -195,7 +195,7 @@ class _Reader:
                 samples += batch.samples
                 if batch.samples == batch_size:
                     if number >= position:
-                        yield batch if share is None else _select(batch, share)
+                        yield batch if share is None else batch.map(lambda v: v[share])
                     number += 1
                 if number == steps:
                     break
@@ -283,10 +283,6 @@ def _rebatched(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
         yield rest
 
 
-def _select(batch: Batch, rows: Tensor) -> Batch:
-    return Batch(each(lambda v: v[rows], batch.inputs), each(lambda v: v[rows], batch.targets))
-
-
 def _join(a: Batch, b: Batch) -> Batch:
     def join(first: Values, second: Values) -> Values:
         if isinstance(first, Tensor):
@@ -326,7 +322,9 @@ class _Collate:
             raise OptbenchError(cannot_stack(self.name, error)) from error
         batch = Batch(_tensors(inputs), _tensors(targets))
         if self.info.task in ("regression", "forecasting"):
-            batch = batch._replace(targets=each(lambda v: v[:, None] if v.dim() == 1 else v, batch.targets))
+            batch = batch._replace(
+                targets=map_tensors(lambda v: v[:, None] if v.dim() == 1 else v, batch.targets)
+            )
         self._check(batch)
         return batch
 
@@ -373,7 +371,7 @@ def _on_device(batch: Batch, device: torch.device, layout: Layout) -> Batch:
         is_image = layout == "channels_last" and value.dim() == 4
         return value.contiguous(memory_format=torch.channels_last) if is_image else value
 
-    return Batch(each(move, batch.inputs), each(move, batch.targets))
+    return batch.map(move)
 
 
 def _check_length(stream: Stream, found: int) -> None:

@@ -30,10 +30,10 @@ class Override:
     of_file: bool = False  # the value is from another part of the file, and keeps its places
 
 
-def parse_override(text: str, option: str = "--set") -> Override:
+def parse_override(text: str) -> Override:
     """Parse `workload.budget.epochs=1`; the value is read as YAML. Raises `OptbenchError`."""
     path, equals, value = text.partition("=")
-    typed = f"{option} {text}"
+    typed = f"--set {text}"
     if not equals or not path.strip():
         raise OptbenchError("expected PATH=VALUE, as in workload.budget.epochs=1", file=typed)
     return Override(typed, path.strip(), parse(value, typed, with_lines=False))
