@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8)
     arguments = parser.parse_args()
     torch.set_num_threads(2)
-    allocator.tune("cpu")
+    allocator.keep_freed_memory("cpu")
     session, steps = session_of(WORKLOADS[arguments.workload]), WORKLOADS[arguments.workload].every
     session.model.train()
     fixed = session.training_batches.batch(0)

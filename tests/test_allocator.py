@@ -14,7 +14,7 @@ import torch
 from optbench.engine import allocator
 from optbench.engine.environment import environment
 
-ON_GLIBC = pytest.mark.skipif(allocator.name() != "glibc", reason="needs glibc's own allocator")
+ON_GLIBC = pytest.mark.skipif(allocator.allocator_name() != "glibc", reason="needs glibc's own allocator")
 SCRIPT = """
 import json, resource, sys
 from pathlib import Path
@@ -31,9 +31,9 @@ def measured():
     for _ in range(20):  # tuned, the first two or three may still need fresh pages: the heap grows before it can be used again
         torch.ones(9 << 20)
     return losses, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-first, allocator_before = measured(), allocator.in_use()
-allocator.tune("cpu")
-print(json.dumps({"plain": first, "tuned": measured(), "named": [allocator_before, allocator.in_use()]}))
+first, allocator_before = measured(), allocator.describe_allocator()
+allocator.keep_freed_memory("cpu")
+print(json.dumps({"plain": first, "tuned": measured(), "named": [allocator_before, allocator.describe_allocator()]}))
 """
 
 
@@ -59,17 +59,17 @@ def test_tuned_memory_changes_page_faults_and_no_bit(tmp_path: Path) -> None:
 def test_it_is_left_alone_unless_a_cpu_trial_may_tune_it(
     device: str, named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(allocator, "name", lambda: named)
+    monkeypatch.setattr(allocator, "allocator_name", lambda: named)
     monkeypatch.setattr(allocator.ctypes, "CDLL", lambda _: pytest.fail("it was touched"))
-    allocator.tune(device)
-    assert allocator.in_use() == named
+    allocator.keep_freed_memory(device)
+    assert allocator.describe_allocator() == named
 
 
 def test_settings_of_the_users_own_win(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allocator, "_is_glibc", lambda: True)
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
-    assert allocator.name() == "glibc, set by the environment"
+    assert allocator.allocator_name() == "glibc, set by the environment"
 
 
 def test_the_record_names_it() -> None:
-    assert environment(torch.device("cpu"), "")["allocator"] == allocator.in_use()
+    assert environment(torch.device("cpu"), "")["allocator"] == allocator.describe_allocator()

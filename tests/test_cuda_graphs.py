@@ -51,7 +51,7 @@ class Calls:
     def __init__(self, device: torch.device = CPU) -> None:
         self.captures = self.replays = 0
 
-    def run_aside(self, action: Callable[[], T]) -> T:
+    def run_on_capture_stream(self, action: Callable[[], T]) -> T:
         return action()
 
     def capture(self, action: Callable[[], T]) -> Callable[[], T]:
@@ -556,7 +556,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
 
 def test_what_is_done_aside_waits_for_what_came_before_and_is_waited_for(driver: Driver) -> None:
     graphs = graphs_module.CudaGraphs(torch.device("cuda", 1))
-    assert graphs.run_aside(lambda: driver.note("action")) is True
+    assert graphs.run_on_capture_stream(lambda: driver.note("action")) is True
     assert driver.calls[1:] == ["side 1 waits for main", "on side 1", "action", "main waits for side 1"]
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from optbench import read as read_results
-from optbench.engine.devices import pick_all
+from optbench.engine.devices import select_devices
 from optbench.errors import OptbenchError
 from optbench.executor.api import Slot
 from optbench.machine import cores
@@ -42,14 +42,14 @@ def three_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_devices_by_name(names: str, devices: list[str]) -> None:
-    assert [str(device) for device in pick_all(names)] == devices
+    assert [str(device) for device in select_devices(names)] == devices
 
 
 @pytest.mark.usefixtures("three_gpus")
 @pytest.mark.parametrize("names", ["cuda:3", "cuda:0,cuda:9", "cuda,", "gpu"])
 def test_a_device_that_is_not_there(names: str) -> None:
     with pytest.raises(OptbenchError, match="is not available; expected one of cpu, cuda:0, cuda:1, cuda:2"):
-        pick_all(names)
+        select_devices(names)
 
 
 def test_by_default_sweep_trials_have_one_core_each(monkeypatch: pytest.MonkeyPatch) -> None:

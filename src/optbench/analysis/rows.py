@@ -61,7 +61,7 @@ class TableRow:
 def batch_size(row: TableRow) -> int | str:
     """Return the samples per step; "full" if no trial has recorded their number yet."""
     train = next((log.started.splits.get("train", 0) for log in row.logs if log.started is not None), 0)
-    return row.trial.samples_a_step(train) or "full"
+    return row.trial.samples_per_step(train) or "full"
 
 
 def axis_values(row: TableRow) -> dict[str, Any]:

@@ -14,13 +14,13 @@ _LARGEST_MMAP_THRESHOLD = 32 << 20  # the largest value that every glibc accepts
 _REPLACEMENTS = ("jemalloc", "tcmalloc", "mimalloc")
 
 
-def tune(device_type: str) -> None:
+def keep_freed_memory(device_type: str) -> None:
     """Keep freed memory in this process. Call it before the first tensor. Changes times and page faults, never results.
 
     Has an effect only for training on a CPU with glibc, unless the user's environment sets otherwise.
     """
     global _tuned
-    if device_type != "cpu" or name() != "glibc":
+    if device_type != "cpu" or allocator_name() != "glibc":
         return
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -31,12 +31,12 @@ def tune(device_type: str) -> None:
         _tuned = True
 
 
-def in_use() -> str:
+def describe_allocator() -> str:
     """Return the allocator's name for the record, and whether its thresholds were set here."""
-    return f"{name()}, tuned" if _tuned else name()
+    return f"{allocator_name()}, tuned" if _tuned else allocator_name()
 
 
-def name() -> str:
+def allocator_name() -> str:
     """Return the name of the allocator: glibc, a preloaded replacement, or the platform's own."""
     try:
         loaded = Path("/proc/self/maps").read_text(errors="replace")

@@ -111,7 +111,7 @@ def crop(padded: Tensor, rows: Tensor, top: Tensor, left: Tensor, size: tuple[in
     return view[rows, top, left]
 
 
-def pick(images: Tensor, rows: Tensor) -> Tensor:
+def take_images(images: Tensor, rows: Tensor) -> Tensor:
     """Return image `rows[i]` of `images` in the same memory format, copying whole images."""
     if _channels_last(images):
         return images.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
@@ -121,7 +121,7 @@ def pick(images: Tensor, rows: Tensor) -> Tensor:
 def flip(images: Tensor, chosen: Tensor) -> Tensor:
     """Mirror images left to right where `chosen` (n,) is true. Selecting from both versions is three times as fast as `where`."""
     both = torch.cat([images, images.flip(-1)])
-    return pick(both, torch.arange(len(images), device=images.device) + len(images) * chosen)
+    return take_images(both, torch.arange(len(images), device=images.device) + len(images) * chosen)
 
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:

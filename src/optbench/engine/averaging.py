@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from optbench.engine.sharding import local
+from optbench.engine.sharding import local_part
 
 
 class MovingAverage:
@@ -76,7 +76,7 @@ def _real(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _state(model: nn.Module) -> Iterator[Tensor]:
-    yield from (local(parameter) for parameter in model.parameters())
+    yield from (local_part(parameter) for parameter in model.parameters())
     yield from model.buffers()
 
 

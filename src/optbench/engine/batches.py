@@ -144,7 +144,7 @@ class TrainingBatches:
         if draws.top is not None and draws.left is not None:
             images = augmenting.crop(inputs, rows, draws.top, draws.left, self._size)
         else:
-            images = augmenting.pick(inputs, rows)
+            images = augmenting.take_images(inputs, rows)
         if draws.boxes is not None:
             images = augmenting.resized_crop(images, draws.boxes, self._size)
         if draws.flip is not None:

@@ -20,7 +20,7 @@ def synchronise(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def queued() -> dict[str, int] | None:
+def queued_nanoseconds() -> dict[str, int] | None:
     """Return the nanoseconds that each thread of this process was runnable without a processor, by thread id.
 
     From Linux's scheduler statistics; None where the system has none.
@@ -58,7 +58,7 @@ class Clock:
 
     def start(self) -> None:
         if self._queued is not None:
-            self._queued_since = queued()
+            self._queued_since = queued_nanoseconds()
         synchronise(self._device)
         self._since = (time.perf_counter(), time.process_time())
 
@@ -72,7 +72,7 @@ class Clock:
     def _count_queued(self) -> None:
         if self._queued is None:
             return
-        before, after = self._queued_since, queued()
+        before, after = self._queued_since, queued_nanoseconds()
         if before is None or after is None:
             self._queued = None
         else:

@@ -14,7 +14,7 @@ T = TypeVar("T")
 class Graphs(Protocol):
     """Interface of a device that can capture graphs. Tests implement it on a CPU."""
 
-    def run_aside(self, action: Callable[[], T]) -> T:
+    def run_on_capture_stream(self, action: Callable[[], T]) -> T:
         """Run `action` on the capture stream: work done for the first time on that stream can't be captured."""
 
     def capture(self, action: Callable[[], T]) -> Callable[[], T]:
@@ -33,7 +33,7 @@ class CudaGraphs:
         self._pool: Any = None
         self._failed: list[torch.cuda.CUDAGraph] = []
 
-    def run_aside(self, action: Callable[[], T]) -> T:
+    def run_on_capture_stream(self, action: Callable[[], T]) -> T:
         main = torch.cuda.current_stream(self._device)
         self._side.wait_stream(main)
         with torch.cuda.stream(self._side):

@@ -7,7 +7,7 @@ import torch
 from optbench.errors import OptbenchError
 
 
-def pick(name: str) -> torch.device:
+def select_device(name: str) -> torch.device:
     """Return the device of this name; `auto` is a GPU if there is one. Raises `OptbenchError` if the device is not available."""
     available = ["cpu"] + [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
@@ -23,12 +23,12 @@ def pick(name: str) -> torch.device:
     return torch.device(name)
 
 
-def pick_all(names: str) -> list[torch.device]:
-    """Return the devices of a comma-separated list, without repetition; `cuda` is every visible GPU. Raises as `pick`."""
+def select_devices(names: str) -> list[torch.device]:
+    """Return the devices of a comma-separated list, without repetition; `cuda` is every visible GPU. Raises as `select_device`."""
     picked: dict[torch.device, None] = {}
     for name in names.split(","):
         if name.strip() == "cuda" and torch.cuda.is_available():
             picked |= {torch.device("cuda", index): None for index in range(torch.cuda.device_count())}
         else:
-            picked[pick(name.strip())] = None
+            picked[select_device(name.strip())] = None
     return list(picked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from optbench.engine.sharding import whole
+from optbench.engine.sharding import full_value
 
 
 def largest_row_norm(model: nn.Module) -> float | None:
@@ -16,4 +16,4 @@ def largest_row_norm(model: nn.Module) -> float | None:
     if not tables:
         return None
     with torch.no_grad():
-        return max(float(whole(table.norm(dim=1).max())) for table in tables)
+        return max(float(full_value(table.norm(dim=1).max())) for table in tables)

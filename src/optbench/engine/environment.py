@@ -32,7 +32,7 @@ def environment(device: torch.device, folder: str, threads: int | None = None) -
         "device": device.type,
         "device_name": _device_name(device),
         "threads": threads or torch.get_num_threads(),
-        "allocator": allocator.in_use(),
+        "allocator": allocator.describe_allocator(),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "command": command,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_, get_total_norm
 
-from optbench.engine.sharding import local, whole
+from optbench.engine.sharding import full_value, local_part
 
 
 def components(gradients: Iterable[Tensor]) -> list[Tensor]:
@@ -18,13 +18,13 @@ def components(gradients: Iterable[Tensor]) -> list[Tensor]:
 
 def total_norm(gradients: Sequence[Tensor], norm_type: float = 2.0) -> Tensor:
     """Return the norm of all gradients together."""
-    return whole(get_total_norm(components(gradients), norm_type=norm_type))
+    return full_value(get_total_norm(components(gradients), norm_type=norm_type))
 
 
 def clip_norm(parameters: Sequence[Tensor], limit: float) -> Tensor:
     """Scale gradients so that their total norm is at most `limit`; return the norm before."""
     if not _coalesce(parameters):
-        return whole(clip_grad_norm_(parameters, limit))
+        return full_value(clip_grad_norm_(parameters, limit))
     return clip_grad_norm_(_dense(parameters), limit)
 
 
@@ -35,7 +35,7 @@ def clip_value(parameters: Sequence[Tensor], limit: float) -> None:
 
 def largest_component(gradient: Tensor) -> float:
     """Return the largest absolute value, of a split gradient in the part of this rank; 0 if it is empty."""
-    (stored,) = components([local(gradient)])
+    (stored,) = components([local_part(gradient)])
     return float(stored.abs().max()) if stored.numel() else 0.0
 
 

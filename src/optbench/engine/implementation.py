@@ -34,7 +34,7 @@ class Implementation:
     note: str = ""
 
 
-def construct(
+def build_with_implementation(
     factory: Callable[..., Any], first: Any, arguments: dict[str, Any], requested: str, accepted: set[str]
 ) -> tuple[Any, str]:
     """Return the optimizer in the requested implementation, and why it is another one (empty if it is not).
@@ -57,7 +57,7 @@ def construct(
         return factory(first, **arguments), f"no fused step here ({reason})"
 
 
-def of_group(member: torch.optim.Optimizer, group: dict[str, Any]) -> str:
+def implementation_of(member: torch.optim.Optimizer, group: dict[str, Any]) -> str:
     """Return the implementation that torch runs for a parameter group without compilation, with its default resolved."""
     if group.get("fused"):
         return "fused"

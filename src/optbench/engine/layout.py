@@ -26,6 +26,6 @@ def memory_format(workload: Workload, model: nn.Module, device: torch.device) ->
     return "channels_last" if device.type == "cuda" and convolutions > 1 else "contiguous"
 
 
-def laid_out(model: nn.Module, layout: Layout) -> nn.Module:
+def to_layout(model: nn.Module, layout: Layout) -> nn.Module:
     """Return the model itself, with its weights converted to this layout."""
     return model.to(memory_format=torch.channels_last) if layout == "channels_last" else model

@@ -98,7 +98,7 @@ def is_evaluation_due(session: Session, evaluations: int, step: int) -> bool:
     return step >= max(1, round((evaluations + 1) * interval))
 
 
-class _Abandoned(Exception):
+class _EvaluationAborted(Exception):
     """An evaluation was aborted because of a stop request."""
 
 
@@ -135,7 +135,7 @@ class _Run:
             noise = None if resumed else self._noise()
             session.training_batches.seek(self.progress.step)
         yield self._resumed() if resumed else trial_records.started(session, self.device, noise)
-        if self.checkpoints.news:
+        if self.checkpoints.message:
             yield self._progressed()
         session.model.train()
         session.optimizers.train()
@@ -157,8 +157,8 @@ class _Run:
     def _resume(self, data_root: Path) -> bool:
         """Restore the state of the checkpoint, if there is a usable one; otherwise the session is in its state at step 0."""
         state = self.checkpoints.read()
-        there = all(self.ranks.gather(state is not None))
-        if state is None or not there:
+        all_ranks_have_state = all(self.ranks.gather(state is not None))
+        if state is None or not all_ranks_have_state:
             return False
         problem = ""
         try:
@@ -177,7 +177,7 @@ class _Run:
     def _training(self) -> Iterator[Event]:
         try:
             yield from self._steps()
-        except _Abandoned:
+        except _EvaluationAborted:
             if self.exact:
                 self._save()
             position = f"in the evaluation after step {self.progress.step}"
@@ -203,9 +203,9 @@ class _Run:
                 self._step()
                 if progress.step.bit_count() == 1:  # state may be freed before the first evaluation
                     clock.pause()
-                    progress.note_state(self.session)
+                    progress.update_state_memory(self.session)
                     self._check_resumable()
-                    if self.checkpoints.news:
+                    if self.checkpoints.message:
                         yield self._progressed()
                     clock.start()
                 spent = self._spent()
@@ -219,17 +219,17 @@ class _Run:
                 due = False
                 last_progress = now()
                 clock.start()
-            wish = self.ranks.decide(partial(self._wish, last_checkpoint, spent))
-            if wish == _STOP:
+            action = self.ranks.decide(partial(self._next_action, last_checkpoint, spent))
+            if action == _STOP:
                 clock.pause()
                 self._save()
                 detail = f"stopped on request after step {progress.step}{self.checkpoints.consequence}"
                 yield self.finished("interrupted", detail)
                 return
-            if wish == _SAVE:
+            if action == _SAVE:
                 clock.pause()
                 self._save()
-                if self.checkpoints.news:
+                if self.checkpoints.message:
                     yield self._progressed()
                 last_checkpoint = now()
                 clock.start()
@@ -241,7 +241,7 @@ class _Run:
         clock.pause()
         yield self._completed()
 
-    def _wish(self, last_checkpoint: float, spent: bool) -> int:
+    def _next_action(self, last_checkpoint: float, spent: bool) -> int:
         """Return what to do after a step: stop, save a checkpoint, or nothing."""
         if not spent and self.should_stop():
             return _STOP
@@ -278,7 +278,7 @@ class _Run:
     def _spent(self) -> bool:
         if self.session.steps is not None:
             return self.progress.step >= self.session.steps
-        [seconds] = self.ranks.agree(self.progress.clock.train_seconds)
+        [seconds] = self.ranks.numbers_of_first(self.progress.clock.train_seconds)
         return seconds >= self.trial.workload.budget.value
 
     def _is_evaluation_due(self, step: int) -> bool:
@@ -289,8 +289,10 @@ class _Run:
         session, progress = self.session, self.progress
         progress.statistics.combine(self.ranks)
         interval = progress.statistics.read()
-        progress.note_state(session)
-        progress.note_peak(self.device)  # the trial may end here, and measuring its step resets the peak
+        progress.update_state_memory(session)
+        progress.update_peak_memory(
+            self.device
+        )  # the trial may end here, and measuring its step resets the peak
         if interval.bad_step is not None:
             bound = self.trial.workload.loss_bound
             detail = f"training loss not finite or above {bound:g} at step {interval.bad_step + 1}"
@@ -303,7 +305,7 @@ class _Run:
             if any(target.split == "test" for target in targets):
                 metrics["test"] = self._measure("test")
             metrics |= position_of(session)
-            progress.note_best(session, metrics["validation"])
+            progress.update_best(session, metrics["validation"])
         session.rates.observe(metrics["validation"]["loss"])
         progress.statistics.restart(progress.step)
         progress.evaluations += 1
@@ -330,8 +332,8 @@ class _Run:
 
         if self.session.is_split:
             of_rank = measured()
-            return self.ranks.from_first(lambda: of_rank)  # type: ignore[no-any-return]
-        return self.ranks.from_first(measured, (_Abandoned,))  # type: ignore[no-any-return]
+            return self.ranks.compute_on_first(lambda: of_rank)  # type: ignore[no-any-return]
+        return self.ranks.compute_on_first(measured, (_EvaluationAborted,))  # type: ignore[no-any-return]
 
     def _noise(self) -> GradientNoise | None:
         return gradient_noise(self.session) if "noise" in self.trial.workload.study else None
@@ -345,7 +347,7 @@ class _Run:
         try:
             with self.progress.evaluating:
                 yield
-        except _Abandoned:
+        except _EvaluationAborted:
             checkpoints.restore_random_state(before, self.device)
             raise
         self.exact = exact
@@ -357,14 +359,14 @@ class _Run:
             self.stop_requested_at = self.stop_requested_at or now()
             aborts = now() - self.stop_requested_at > EVALUATION_SECONDS
         if self.session.is_split:
-            [aborts] = self.ranks.agree(aborts)
+            [aborts] = self.ranks.numbers_of_first(aborts)
         if aborts:
-            raise _Abandoned
+            raise _EvaluationAborted
 
     def _completed(self) -> Finished:
         """Measure test metrics for both estimands, then memory, whose extra steps must come after the last use of the weights."""
         session, progress, final = self.session, self.progress, {}
-        progress.note_peak(self.device)
+        progress.update_peak_memory(self.device)
         self.final_noise = self._noise()
         self.embedding_norm_max = largest_row_norm(session.model)
         with self._evaluating(), evaluation_mode(session):
@@ -389,7 +391,7 @@ class _Run:
         None where unknown. Takes two more steps: nothing may use the weights afterwards.
         """
         session, self.exact = self.session, False
-        self.progress.note_state(session)
+        self.progress.update_state_memory(session)
         state_bytes, self.state_note = self.progress.state_memory.bytes, self.progress.state_memory.note
         if self.ranks.size > 1:
             known = [one for one in self.ranks.gather(state_bytes) if one is not None]
@@ -422,7 +424,7 @@ class _Run:
         memory: tuple[int | None, int | None] = (None, None),
     ) -> Finished:
         if status in ("out_of_memory", "failed", "interrupted") and hasattr(self, "session"):
-            self.progress.note_peak(self.device)
+            self.progress.update_peak_memory(self.device)
         record = trial_records.finished(
             self.progress, self.setup, status, detail, at_fault=at_fault, final=final, memory=memory
         )
@@ -445,13 +447,13 @@ class _Run:
         )
 
     def _save(self) -> None:
-        self.progress.note_peak(self.device)
+        self.progress.update_peak_memory(self.device)
         self.checkpoints.save(self.progress)
         self._reset_peak()
 
     def _check_resumable(self) -> None:
         if self.progress.step in CHECKED_STEPS:
-            self.progress.note_peak(self.device)
+            self.progress.update_peak_memory(self.device)
             self.checkpoints.check()
             self._reset_peak()
 
@@ -461,4 +463,6 @@ class _Run:
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def _progressed(self) -> Progressed:
-        return Progressed(self.progress.step, self.progress.clock.train_seconds, self.checkpoints.take_news())
+        return Progressed(
+            self.progress.step, self.progress.clock.train_seconds, self.checkpoints.take_message()
+        )

@@ -29,7 +29,7 @@ def forecast(trials: Sequence[Trial], info: DataInfo, least_steps: int = 3) -> l
     task = build_task(first.workload, info, first.folder)
     name = "fp32" if first.precision == "fp32" else "bf16"
     by_batch_size: dict[int, ModelMemory] = {}
-    sizes = {trial.id: -(-trial.samples_a_step(0) // first.workload.devices) for trial in trials}
+    sizes = {trial.id: -(-trial.samples_per_step(0) // first.workload.devices) for trial in trials}
     for size in dict.fromkeys(sizes.values()):
         by_batch_size[size] = model_memory(
             model, first.workload, task, size, precision=precisions.resolve(name, CPU)

@@ -16,7 +16,7 @@ from optbench.engine import precision as precisions
 from optbench.engine.activations import checkpoint_activations
 from optbench.engine.averaging import MovingAverage
 from optbench.engine.batch import Random
-from optbench.engine.layout import laid_out, memory_format
+from optbench.engine.layout import memory_format, to_layout
 from optbench.engine.memory import is_out_of_memory, peak_of
 from optbench.engine.model_memory import backward
 from optbench.engine.models import build_model
@@ -67,14 +67,14 @@ def training_peak(trial: Trial, info: DataInfo, device: torch.device) -> int | N
 def _train(trial: Trial, source: torch.nn.Module, info: DataInfo, device: torch.device) -> None:
     workload = trial.workload
     layout = memory_format(workload, source, device)
-    model = laid_out(copy.deepcopy(source).to(device), layout)
+    model = to_layout(copy.deepcopy(source).to(device), layout)
     if workload.activation_checkpointing:
         checkpoint_activations(model)
     trained = optimizers.build(trial, model, STEPS)
     average = MovingAverage(model, trial.entry.ema.decay) if trial.entry.ema else None
     precision = precisions.resolve(trial.precision, device, trained.protocol.is_unscalable)
     task = build_task(workload, info, trial.folder)
-    batch = task.example(trial.samples_a_step(0), Random(device), channels_last=layout == "channels_last")
+    batch = task.example(trial.samples_per_step(0), Random(device), channels_last=layout == "channels_last")
 
     @torch.enable_grad()
     def closure() -> Tensor:

@@ -17,7 +17,7 @@ from optbench.engine import optimizers
 from optbench.engine.memory import is_out_of_memory, peak_of
 from optbench.engine.protocol import Protocol, take_step
 from optbench.engine.sparse_gradients import sparsify_gradients
-from optbench.engine.state_memory import NOTHING, state_memory
+from optbench.engine.state_memory import NOT_MEASURED, state_memory
 from optbench.errors import OptbenchError, describe_error
 from optbench.forecasts import OptimizerMemory
 from optbench.suite.types import Rule, Trial
@@ -92,18 +92,18 @@ def _measure(trial: Trial, model: nn.Module, least_steps: int) -> OptimizerMemor
     protocol = built.protocol
     if protocol == Protocol():
         step = _random_gradient_step(built, parameters)
-        sparsify_gradients(model, trial.samples_a_step(max(p.numel() for p in parameters)))
+        sparsify_gradients(model, trial.samples_per_step(max(p.numel() for p in parameters)))
     elif protocol.create_graph or protocol.calls == "loss_only":
         step = _autograd_step(built, parameters)
     else:
         step = _closure_step(built, parameters)
-    largest, size, size_before = NOTHING, -1, -2
+    largest, size, size_before = NOT_MEASURED, -1, -2
     for number in range(MAX_STEPS):
         if number >= least_steps and size == size_before:
             break
         step()
         measured = state_memory(built.members, parameters, model)
-        size_before, size, largest = size, measured.bytes or 0, measured.or_more(largest)
+        size_before, size, largest = size, measured.bytes or 0, measured.maximum(largest)
     peak = peak_of(step, torch.device("cpu"), rehearsals=REHEARSALS if built.needs_closure else 1)
     is_lower_bound = bool(largest.note)
     note = f"lower bound; {largest.note}" if largest.bytes is not None and is_lower_bound else largest.note

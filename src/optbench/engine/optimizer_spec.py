@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from optbench.catalog import lookup
 from optbench.catalog.roles import COUNTS, Count, Role, inner_optimizer, roles
 from optbench.catalog.signatures import signature
-from optbench.engine.implementation import construct
+from optbench.engine.implementation import build_with_implementation
 from optbench.errors import OptbenchError
 from optbench.suite.scaling import is_scaled, scaled_rate
 
@@ -120,7 +120,9 @@ class OptimizerSpec:
         if notes:
             optimizer, note = self.factory(first, **arguments), notes[0]
         else:
-            optimizer, note = construct(self.factory, first, arguments, implementation, set(self.accepted))
+            optimizer, note = build_with_implementation(
+                self.factory, first, arguments, implementation, set(self.accepted)
+            )
         _add_hooks(optimizer)
         return optimizer, note
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from optbench.catalog.closures import LOSS_ONLY_CLIP
 from optbench.engine.checkpoint import is_disk_full
 from optbench.engine.find_protocol import MakeToy, find_protocol, try_protocol, unmet_need
-from optbench.engine.implementation import Implementation, of_group
+from optbench.engine.implementation import Implementation, implementation_of
 from optbench.engine.memory import is_out_of_memory
 from optbench.engine.optimizer_spec import ConstructorInputs, Length, OptimizerSpec, make_optimizer_spec
-from optbench.engine.parameters import Parameter, route, small, trainable
+from optbench.engine.parameters import Parameter, assign_parameters, small_copies, trainable
 from optbench.engine.protocol import Closure, Protocol, call_step, clear_gradients, zero_gradients
 from optbench.errors import OptbenchError, is_user_interrupt
 from optbench.suite.nested import replaced
@@ -163,7 +163,7 @@ class Optimizers:
         """Return the implementation of each parameter group, per member."""
         return [
             [
-                Implementation("compiled" if compiled else of_group(member, group), note)
+                Implementation("compiled" if compiled else implementation_of(member, group), note)
                 for group in member.param_groups
             ]
             for member, compiled, note in zip(self.members, self._compiled, self._notes, strict=True)
@@ -225,7 +225,7 @@ def build(
         built = [
             _member(trial, position, spec, of_rule, model, length)
             for position, (spec, of_rule) in enumerate(
-                zip(specs, route(parameters, trial.entry.rules), strict=True)
+                zip(specs, assign_parameters(parameters, trial.entry.rules), strict=True)
             )
         ]
     except OptimizerFault as fault:
@@ -293,7 +293,7 @@ def _toy(
 ) -> Any:
     """Return the entry's first optimizer over small parameters, or over a copy of the model if the class requires a model."""
     if not spec.takes_model:
-        return _member(trial, 0, spec, small(parameters), model, length)[0]
+        return _member(trial, 0, spec, small_copies(parameters), model, length)[0]
     copied = copy.deepcopy(model)
     return _member(trial, 0, spec, trainable(copied), copied, length)[0]
 
@@ -330,7 +330,7 @@ def _matrices_need(
 
     def works_on(some: Sequence[Parameter]) -> bool:
         def make_toy() -> Any:
-            return _member(trial, 0, specs[0], small(some), model, length)[0]
+            return _member(trial, 0, specs[0], small_copies(some), model, length)[0]
 
         return not isinstance(try_protocol(make_toy, protocol), BaseException)
 
@@ -355,7 +355,7 @@ def _groups(trial: Trial, position: int, spec: OptimizerSpec, parameters: Sequen
     """Return a flat list of parameters, or the rule's groups, each divided in two if some of it is exempt from weight decay."""
     groups = trial.entry.rules[position].groups
     kinds = trial.entry.no_weight_decay or ()
-    has_exempt = any(p.exempt(kinds) for p in parameters) and spec.takes("weight_decay")
+    has_exempt = any(p.is_exempt(kinds) for p in parameters) and spec.takes("weight_decay")
     if not groups and not has_exempt:
         return [p.tensor for p in parameters]
     if spec.makes_own_groups:
@@ -367,9 +367,11 @@ def _groups(trial: Trial, position: int, spec: OptimizerSpec, parameters: Sequen
         )
     settings = [_group_settings(trial, position, group) for group in groups] or [{}]
     written: list[dict[str, Any]] = []
-    for values, part in zip(settings, route(parameters, groups) if groups else [parameters], strict=True):
-        exempt = [p.tensor for p in part if has_exempt and p.exempt(kinds)]
-        decayed = [p.tensor for p in part if not (has_exempt and p.exempt(kinds))]
+    for values, part in zip(
+        settings, assign_parameters(parameters, groups) if groups else [parameters], strict=True
+    ):
+        exempt = [p.tensor for p in part if has_exempt and p.is_exempt(kinds)]
+        decayed = [p.tensor for p in part if not (has_exempt and p.is_exempt(kinds))]
         if decayed:
             written.append({"params": decayed, **values})
         if exempt:

@@ -19,7 +19,7 @@ class StepMeasurement:
     def __init__(self, session: Session) -> None:
         self._kinds: dict[str, list[Tensor]] = {}
         for parameter in trainable(session.model):
-            kind = next(kind for kind in KINDS if parameter.fits(kind))
+            kind = next(kind for kind in KINDS if parameter.matches(kind))
             self._kinds.setdefault(kind, []).append(parameter.tensor)
         self._before = {
             kind: [tensor.detach().clone() for tensor in tensors] for kind, tensors in self._kinds.items()

@@ -27,30 +27,30 @@ class Parameter:
 
     name: str
     tensor: nn.Parameter
-    of_norm: bool
-    of_embedding: bool
+    in_norm: bool
+    in_embedding: bool
 
-    def fits(self, pattern: str) -> bool:
+    def matches(self, pattern: str) -> bool:
         """Return whether a rule's keyword or glob over names matches this parameter."""
         dimensions = self.tensor.dim()
         match pattern:
             case "all" | "rest":
                 return True
             case "embeddings":
-                return self.of_embedding
+                return self.in_embedding
             case "matrices":
-                return dimensions == 2 and not self.of_embedding
+                return dimensions == 2 and not self.in_embedding
             case "convolutions":
                 return dimensions >= 3
             case "vectors":
                 return dimensions <= 1
         return fnmatchcase(self.name, pattern)
 
-    def exempt(self, kinds: Sequence[Exempt]) -> bool:
+    def is_exempt(self, kinds: Sequence[Exempt]) -> bool:
         return (
-            ("norms" in kinds and self.of_norm)
-            or ("embeddings" in kinds and self.of_embedding)
-            or ("biases" in kinds and not self.of_norm and self.name.rpartition(".")[2].endswith("bias"))
+            ("norms" in kinds and self.in_norm)
+            or ("embeddings" in kinds and self.in_embedding)
+            or ("biases" in kinds and not self.in_norm and self.name.rpartition(".")[2].endswith("bias"))
         )
 
 
@@ -64,15 +64,15 @@ def trainable(model: nn.Module) -> list[Parameter]:
         Parameter(
             name,
             parameter,
-            of_norm=isinstance(owners[id(parameter)], _NORMS),
-            of_embedding=isinstance(owners[id(parameter)], (nn.Embedding, nn.EmbeddingBag)),
+            in_norm=isinstance(owners[id(parameter)], _NORMS),
+            in_embedding=isinstance(owners[id(parameter)], (nn.Embedding, nn.EmbeddingBag)),
         )
         for name, parameter in model.named_parameters()
         if parameter.requires_grad
     ]
 
 
-def small(parameters: Sequence[Parameter]) -> list[Parameter]:
+def small_copies(parameters: Sequence[Parameter]) -> list[Parameter]:
     """Return random parameters on the same device, with the same number of dimensions and sizes of at most 4."""
     return [
         replace(p, tensor=nn.Parameter(torch.randn_like(p.tensor[tuple(slice(4) for _ in p.tensor.shape)])))
@@ -80,7 +80,9 @@ def small(parameters: Sequence[Parameter]) -> list[Parameter]:
     ]
 
 
-def route(parameters: Sequence[Parameter], rules: Sequence[Rule | Group]) -> list[list[Parameter]]:
+def assign_parameters(
+    parameters: Sequence[Parameter], rules: Sequence[Rule | Group]
+) -> list[list[Parameter]]:
     """Return the parameters of each rule or group, in their order. A parameter belongs to the first that matches it.
 
     Raises `OptbenchError` for a parameter without a rule and for a rule without parameters: both would train something else than
@@ -91,7 +93,7 @@ def route(parameters: Sequence[Parameter], rules: Sequence[Rule | Group]) -> lis
     unmatched = []
     for parameter in parameters:
         for rule, matched in zip(rules, by_rule, strict=True):
-            if parameter.fits(rule.parameters):
+            if parameter.matches(rule.parameters):
                 matched.append(parameter)
                 break
         else:

@@ -12,9 +12,9 @@ from torch import Tensor
 from optbench.engine import checkpoint as checkpoints
 from optbench.engine.clock import Clock, Stopwatch
 from optbench.engine.gradient_monitor import GradientMonitor
-from optbench.engine.resumability import load_whole, saved_whole
+from optbench.engine.resumability import load_attributes, save_attributes
 from optbench.engine.session import Session
-from optbench.engine.state_memory import NOTHING, StateMemory, state_memory
+from optbench.engine.state_memory import NOT_MEASURED, StateMemory, state_memory
 from optbench.engine.step_statistics import StepStatistics
 from optbench.suite.types import Trial
 
@@ -46,7 +46,7 @@ class Progress:
     best: Best | None = None
     evaluating: Stopwatch = field(default_factory=Stopwatch)
     peak_memory: int | None = None
-    state_memory: StateMemory = NOTHING  # the maximum so far
+    state_memory: StateMemory = NOT_MEASURED  # the maximum so far
     rises: int = 0  # steps whose training loss was greater than that of the step before
     data_wait: float = 0.0  # seconds that earlier processes waited for data
     gradients: GradientMonitor = field(default_factory=GradientMonitor)
@@ -56,17 +56,17 @@ class Progress:
     def of(cls, trial: Trial, device: torch.device) -> Progress:
         return cls(Clock(device), StepStatistics(trial.workload.loss_bound))
 
-    def note_peak(self, device: torch.device) -> None:
+    def update_peak_memory(self, device: torch.device) -> None:
         """Record the allocator's peak so far; only CUDA reports one."""
         if device.type == "cuda":
             self.peak_memory = max(torch.cuda.max_memory_allocated(device), self.peak_memory or 0)
 
-    def note_state(self, session: Session) -> None:
+    def update_state_memory(self, session: Session) -> None:
         """Measure the optimizer's state and keep the maximum."""
         measured = state_memory(session.optimizers.members, session.parameters, session.model)
-        self.state_memory = measured.or_more(self.state_memory)
+        self.state_memory = measured.maximum(self.state_memory)
 
-    def note_best(self, session: Session, metrics: dict[str, float]) -> None:
+    def update_best(self, session: Session, metrics: dict[str, float]) -> None:
         """Keep the evaluated weights if they are the best so far by the workload's first metric."""
         name = session.trial.workload.metrics[0]
         value = metrics[name] if session.metrics[name].facts.higher_is_better else -metrics[name]
@@ -93,7 +93,7 @@ class Progress:
             ],
             "model": session.weights(),
             "optimizers": None if whole else session.optimizer_state(),
-            "whole_optimizers": saved_whole(session.optimizers.members, session.model) if whole else None,
+            "whole_optimizers": save_attributes(session.optimizers.members, session.model) if whole else None,
             "scaler": session.scaler.state_dict() if session.scaler else None,
             "observed": list(session.rates.observed),
             "average": session.average.state() if session.average else None,
@@ -130,7 +130,7 @@ class Progress:
         if session.relabel is not None:
             session.relabel.move_to(self.step - 1)
         if state["optimizers"] is None:
-            load_whole(state["whole_optimizers"], session.optimizers.members, session.model)
+            load_attributes(state["whole_optimizers"], session.optimizers.members, session.model)
         else:
             session.load_optimizer_state(state["optimizers"])
         if session.scaler is not None:

@@ -49,7 +49,7 @@ class Ranks:
     def is_first(self) -> bool:
         return self.rank == 0
 
-    def agree(self, *numbers: float) -> list[float]:
+    def numbers_of_first(self, *numbers: float) -> list[float]:
         """Return the numbers of rank 0."""
         if self.size == 1:
             return list(numbers)
@@ -68,11 +68,11 @@ class Ranks:
         now = time.monotonic()
         calls = self._calls * _POLL_SECONDS / max(now - self._asked_at, 1e-6)
         self._asked_at = now
-        choice, calls = self.agree(choose(), int(min(max(calls, 1), 2 * self._calls)))
+        choice, calls = self.numbers_of_first(choose(), int(min(max(calls, 1), 2 * self._calls)))
         self._calls = self._calls_left = int(calls)
         return int(choice)
 
-    def from_first(self, compute: Callable[[], Any], expected: tuple[type[Exception], ...] = ()) -> Any:
+    def compute_on_first(self, compute: Callable[[], Any], expected: tuple[type[Exception], ...] = ()) -> Any:
         """Return what rank 0 computes; the other ranks wait. An `expected` exception of rank 0 is raised on all ranks."""
         if self.size == 1:
             return compute()

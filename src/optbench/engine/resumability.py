@@ -98,11 +98,11 @@ class ResumeCheck:
 
     def _try(self, device: torch.device) -> None:
         session, members = self._session, self._session.optimizers.members
-        states = saved_whole(members, session.model) if self.whole else read_back(members)
+        states = save_attributes(members, session.model) if self.whole else read_back(members)
         model, restored = rebuilt(session, device)
         model.load_state_dict(session.model.state_dict())
         if isinstance(states, Tensor):
-            load_whole(states, restored.members, model)
+            load_attributes(states, restored.members, model)
         else:
             load_into(restored.members, states)
         restored.train()
@@ -160,15 +160,15 @@ def load_into(members: Sequence[Any], states: Sequence[Any]) -> None:
         raise NotResumable(f"load_state_dict() raises {_described(error)}") from error
 
 
-def saved_whole(members: Sequence[Any], model: nn.Module) -> Tensor:
+def save_attributes(members: Sequence[Any], model: nn.Module) -> Tensor:
     """Return all attributes of the optimizers as bytes, with references to the model's parameters, buffers and modules."""
     file = BytesIO()
     safe_pickle.write([vars(member) for member in members], file, _references(model))
     return torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
 
 
-def load_whole(saved: Tensor, members: Sequence[Any], model: nn.Module) -> None:
-    """Set the attributes that `saved_whole` returned at new optimizers over the parameters of `model`."""
+def load_attributes(saved: Tensor, members: Sequence[Any], model: nn.Module) -> None:
+    """Set the attributes that `save_attributes` returned at new optimizers over the parameters of `model`."""
     device = str(next(model.parameters()).device)
     device_map = {f"cuda:{index}": device for index in range(_MAX_GPUS)}  # tensors on the host stay there
     file = BytesIO(saved.numpy().tobytes())

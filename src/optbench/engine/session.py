@@ -24,12 +24,12 @@ from optbench.engine.batch import Batch
 from optbench.engine.batches import EvaluationBatches, TrainingBatches
 from optbench.engine.costs import StepCosts, step_costs
 from optbench.engine.initialise import initialise
-from optbench.engine.layout import Layout, laid_out, memory_format
+from optbench.engine.layout import Layout, memory_format, to_layout
 from optbench.engine.models import build_model
 from optbench.engine.randomness import derive
 from optbench.engine.ranks import ALONE, Ranks
 from optbench.engine.relabel import Relabelling
-from optbench.engine.sharding import divide_parameters, local, local_parts, rejoin_state, shard_model
+from optbench.engine.sharding import divide_parameters, local_part, local_parts, rejoin_state, shard_model
 from optbench.engine.streamed_batches import StreamedEvaluationBatches, StreamedTrainingBatches
 from optbench.engine.sync_batch_norm import synchronised_norms
 from optbench.engine.tasks import CatalogTask, Task, build_task
@@ -122,7 +122,7 @@ class Session:
             return
         with torch.no_grad():
             for name, tensor in self.model.state_dict().items():
-                local(tensor).copy_(weights[name])
+                local_part(tensor).copy_(weights[name])
 
     def optimizer_state(self) -> list[dict[str, Any]]:
         """Return the optimizers' states, of split tensors the part of this rank."""
@@ -166,7 +166,7 @@ def prepare(trial: Trial, device: torch.device, data_root: Path, ranks: Ranks = 
     costs = _costs(trial, model, splits, task, device) if "costs" in workload.study else StepCosts()
     seed_everything(derive(trial.seed, "training"))
     layout = memory_format(workload, model, device)
-    model = laid_out(model.to(device), layout)
+    model = to_layout(model.to(device), layout)
     if workload.activation_checkpointing:
         checkpoint_activations(model)
     if workload.sync_batch_norm:
@@ -215,7 +215,7 @@ def prepare(trial: Trial, device: torch.device, data_root: Path, ranks: Ranks = 
 def _training_batches(
     trial: Trial, splits: Splits, device: torch.device, layout: Layout, ranks: Ranks
 ) -> TrainingBatches | StreamedTrainingBatches:
-    augment, batch_size = trial.workload.augment, trial.samples_a_step(splits.info.train)
+    augment, batch_size = trial.workload.augment, trial.samples_per_step(splits.info.train)
     rows = ranks.rows(batch_size, trial.workload.accumulate, device)
     order = trial.workload.data_order
     seed = derive(trial.seed, "data order", order) if order else trial.seed
@@ -252,7 +252,7 @@ def rebuilt(session: Session, device: torch.device) -> tuple[nn.Module, optimize
     trial = session.trial
     model = initial_model(trial, session.splits)
     seed_everything(derive(trial.seed, "training"))
-    model = laid_out(model.to(device), session.memory_format)
+    model = to_layout(model.to(device), session.memory_format)
     built = optimizers.build(
         trial,
         model,
@@ -283,7 +283,7 @@ def _costs(trial: Trial, model: nn.Module, splits: Splits, task: Task, device: t
         model,
         trial.workload,
         task,
-        trial.samples_a_step(splits.info.train),
+        trial.samples_per_step(splits.info.train),
         precision=precision.resolve(trial.precision, device),
         device=device,
     )

@@ -87,13 +87,13 @@ def _is_separate(part: nn.Module, model: nn.Module) -> bool:
     return bool(own) and not own & others
 
 
-def local(tensor: Tensor) -> Tensor:
+def local_part(tensor: Tensor) -> Tensor:
     """Return the part of a tensor that this rank has, in the same memory; the tensor itself if it is not split."""
     part: Tensor = tensor.to_local() if _is_split(tensor) else tensor  # type: ignore[attr-defined]
     return part
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_value(tensor: Tensor) -> Tensor:
     """Return the value of a tensor that is split or a partial result per rank. Call it on all ranks."""
     value: Tensor = tensor.full_tensor() if _is_split(tensor) else tensor  # type: ignore[attr-defined]
     return value
@@ -110,7 +110,7 @@ def local_parts(content: Any) -> Any:
         return {key: local_parts(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
         return [local_parts(value) for value in content]
-    return local(content).detach() if isinstance(content, Tensor) else content
+    return local_part(content).detach() if isinstance(content, Tensor) else content
 
 
 def rejoin_state(members: Sequence[Any]) -> None:

@@ -35,14 +35,14 @@ class StateMemory:
     bytes: int | None
     note: str = ""
 
-    def or_more(self, other: StateMemory) -> StateMemory:
+    def maximum(self, other: StateMemory) -> StateMemory:
         """Return the larger of two measurements of one run, with the note of either."""
         note = self.note or other.note
         known = [measured.bytes for measured in (self, other) if measured.bytes is not None]
         return StateMemory(max(known, default=None), note)
 
 
-NOTHING = StateMemory(None)
+NOT_MEASURED = StateMemory(None)
 
 
 def state_memory(

@@ -9,7 +9,7 @@ import torch
 
 from optbench.catalog.types import DataInfo
 from optbench.engine.batch import Random
-from optbench.engine.devices import pick
+from optbench.engine.devices import select_device
 from optbench.engine.models import build_model
 from optbench.engine.tasks import build_task
 from optbench.suite.types import Workload
@@ -24,7 +24,7 @@ def step_seconds(workload: Workload, info: DataInfo, batch: int, folder: str | P
     Inputs are random, the optimizer is plain SGD in fp32, and the device is the one that `auto` selects. Raises `OptbenchError` if
     the model doesn't fit the data.
     """
-    device = pick("auto")
+    device = select_device("auto")
     network = build_model(workload.model, info, folder).to(device)
     task = build_task(workload, info, str(folder))
     example = task.example(batch, Random(device))

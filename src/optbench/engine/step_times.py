@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from optbench.catalog.types import DataInfo
 from optbench.engine import optimizers
-from optbench.engine.allocator import tune
+from optbench.engine.allocator import keep_freed_memory
 from optbench.engine.clock import Stopwatch, synchronise
 from optbench.engine.compile_warmup import compile_members, keep_compiled
-from optbench.engine.devices import pick
+from optbench.engine.devices import select_device
 from optbench.engine.environment import environment
 from optbench.engine.memory import free_bytes, is_out_of_memory, peak_of
 from optbench.engine.models import build_model
@@ -66,9 +66,9 @@ def set_up(device: str, threads: int | None, data_root: Path) -> torch.device:
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    picked = pick(device)
+    picked = select_device(device)
     if os.environ.get("OPTBENCH_ALLOCATOR") != "default":
-        tune(picked.type)
+        keep_freed_memory(picked.type)
     keep_compiled(data_root)
     return picked
 
@@ -96,7 +96,7 @@ def step_times(
     generator = torch.Generator().manual_seed(0)
     for parameter in parameters:
         parameter.grad = (torch.rand(parameter.shape, generator=generator) * 2e-3 - 1e-3).to(parameter)
-    sparsify_gradients(model, first.samples_a_step(size))
+    sparsify_gradients(model, first.samples_per_step(size))
     prepared: list[StepTime | _Contestant] = []
     for number, (trial, name) in enumerate((t, name) for t in trials for name in implementations):
         on_progress(f"preparing {trial.label}, {name}", number, len(trials) * len(implementations))

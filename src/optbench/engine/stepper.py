@@ -73,14 +73,14 @@ class Stepper:
         if not self._may_capture or self._graphs is None:
             return training_step(self._session, step, schedule_step, want_norm)
         self._warm_up_steps += 1
-        run_aside, session = self._graphs.run_aside, self._session
+        run_on_capture_stream, session = self._graphs.run_on_capture_stream, self._session
         if self._warm_up_steps <= WARM_STEPS or self.ready or session.trial.cuda_graph == "on":
-            return run_aside(lambda: training_step(session, step, schedule_step, want_norm))
+            return run_on_capture_stream(lambda: training_step(session, step, schedule_step, want_norm))
         synchronise(session.device)
         launching, total = Stopwatch(), Stopwatch()
         with total:
             with launching:
-                facts = run_aside(lambda: training_step(session, step, schedule_step, want_norm))
+                facts = run_on_capture_stream(lambda: training_step(session, step, schedule_step, want_norm))
             synchronise(session.device)
         self._waiting_shares.append(1 - launching.seconds / total.seconds)
         return facts

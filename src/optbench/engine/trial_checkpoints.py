@@ -14,7 +14,7 @@ from optbench.engine.session import Session
 class TrialCheckpoints:
     """Writes and reads the checkpoints of one trial.
 
-    `problem` is the last reason why no checkpoint could be written, as a clause; `news` is a message to display.
+    `problem` is the last reason why no checkpoint could be written, as a clause; `message` is a message to display.
     """
 
     def __init__(self, path: Path | None, trial_id: str) -> None:
@@ -22,7 +22,7 @@ class TrialCheckpoints:
         self._saved_step: int | None = None  # of the checkpoint on disk
         self._blocked = False  # whether the last check failed
         self.problem = ""
-        self.news = ""
+        self.message = ""
 
     def set_session(self, session: Session) -> None:
         """Set the session, which must not have taken a step."""
@@ -45,13 +45,13 @@ class TrialCheckpoints:
     def refuse(self, reason: str) -> None:
         """Record that the checkpoint on disk cannot be used."""
         self._saved_step = None
-        self.news = f"its checkpoint cannot be used: {reason}. It starts again from step 0"
+        self.message = f"its checkpoint cannot be used: {reason}. It starts again from step 0"
 
     def check(self) -> bool:
         """Return whether the trial could resume exactly from a checkpoint taken now. Rank 0 decides for all ranks."""
-        obstacle = self._session.ranks.from_first(self._check.obstacle)
+        obstacle = self._session.ranks.compute_on_first(self._check.obstacle)
         if obstacle and not self.problem:
-            self.news = f"it is not checkpointed: {obstacle}. After an interruption it {self._restart}"
+            self.message = f"it is not checkpointed: {obstacle}. After an interruption it {self._restart}"
         self.problem, self._blocked = obstacle or self.problem, bool(obstacle)
         return not obstacle
 
@@ -75,7 +75,7 @@ class TrialCheckpoints:
     def _restart(self) -> str:
         return "starts again from step 0" if not self._saved_step else f"resumes from step {self._saved_step}"
 
-    def take_news(self) -> str:
+    def take_message(self) -> str:
         """Return the message and clear it."""
-        news, self.news = self.news, ""
-        return news
+        message, self.message = self.message, ""
+        return message

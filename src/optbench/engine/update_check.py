@@ -12,7 +12,7 @@ from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.passes import StepFacts
 from optbench.engine.progress import Progress
 from optbench.engine.session import Session
-from optbench.engine.sharding import local
+from optbench.engine.sharding import local_part
 
 TRIES = 20  # steps without an update before the check fails: some optimizers gather statistics first
 MIN_TRIES = 5  # the same, if the budget ends earlier
@@ -21,7 +21,7 @@ MIN_TRIES = 5  # the same, if the budget ends earlier
 def snapshot(session: Session, progress: Progress) -> list[Tensor] | None:
     """Return copies of the parameters from before the first step of this process; None once a parameter has changed."""
     if not progress.moved and progress.unmoved is None:
-        progress.unmoved = [local(parameter).detach().clone() for parameter in session.parameters]
+        progress.unmoved = [local_part(parameter).detach().clone() for parameter in session.parameters]
     return progress.unmoved
 
 
@@ -39,7 +39,7 @@ def check_moved(
     `evaluated`: an evaluation is due or was made. `ended`: the budget is spent. The check fails at the first evaluation after at least
     `TRIES` such steps, for optimizers that start late by design, or at the step that the entry's `first_update_by` sets.
     """
-    now = [local(parameter) for parameter in session.parameters]
+    now = [local_part(parameter) for parameter in session.parameters]
     moved = any(not torch.equal(old, new) for old, new in zip(before, now, strict=True))
     if any(session.ranks.gather(moved)):
         progress.moved, progress.unmoved = True, None

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 import torch
 
 from optbench.engine import environment as engine_environment
-from optbench.engine.allocator import tune
+from optbench.engine.allocator import keep_freed_memory
 from optbench.engine.checkpoint import NoSpace as NoSpace
-from optbench.engine.devices import pick as pick
-from optbench.engine.devices import pick_all as pick_all
+from optbench.engine.devices import select_device as select_device
+from optbench.engine.devices import select_devices as select_devices
 from optbench.engine.environment import environment as environment
 from optbench.engine.loop import CHECKPOINT_SECONDS, train
 from optbench.engine.memory import is_out_of_memory as is_out_of_memory
@@ -33,9 +33,9 @@ def set_up(settings: Settings, slot: Slot, folder: str) -> torch.device:
     threads = settings.threads if slot.threads is None else slot.threads
     if threads is not None:
         torch.set_num_threads(threads)
-    device = pick(slot.device)
+    device = select_device(slot.device)
     if settings.allocator == "tuned":
-        tune(device.type)
+        keep_freed_memory(device.type)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     return device

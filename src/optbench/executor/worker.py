@@ -119,7 +119,7 @@ def prepare(
     try:
         with startup_errors():
             training = load_training()
-            devices = training.pick_all(device)
+            devices = training.select_devices(device)
             found = {str(one): training.environment(one, trials[0].folder) for one in devices}
             devices = _suitable(found, settings.resources)
             training.set_up(settings, Slot("", devices[0]), trials[0].folder)
@@ -134,7 +134,7 @@ def prepare(
             except OptbenchError as error:
                 problems += [replace(problem, where=problem.where or where) for problem in error.problems]
         answer: Any = tuple(problems) or {
-            name: training.environment(training.pick(name), trials[0].folder) for name in devices
+            name: training.environment(training.select_device(name), trials[0].folder) for name in devices
         }
     except OptbenchError as error:
         answer = error.problems

@@ -467,7 +467,7 @@ class Trial(Strict):
         """Batch size as written; `full` is the whole training split."""
         return self.entry.batch_size or self.workload.batch_size
 
-    def samples_a_step(self, train: int) -> int:
+    def samples_per_step(self, train: int) -> int:
         """Return the batch size in samples; `train` is the number of samples of the training split."""
         return train if self.batch_size == "full" else self.batch_size
 

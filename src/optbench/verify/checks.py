@@ -12,7 +12,7 @@ import torch
 from rich.console import RenderableType
 
 from optbench.catalog.optimizer_packages import Offered
-from optbench.engine.devices import pick
+from optbench.engine.devices import select_device
 from optbench.engine.find_protocol import setting_of
 from optbench.errors import OptbenchError
 from optbench.machine import cores
@@ -82,4 +82,4 @@ def _compare_with_reference(plugin: Plugin, equation: str) -> list[equations.Dev
 
 def _pick(device: str) -> torch.device:
     torch.set_num_threads(1)  # the tensors are tiny: threads would only wait for each other
-    return pick(device)
+    return select_device(device)

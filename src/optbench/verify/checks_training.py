@@ -11,10 +11,10 @@ from torch import Tensor
 from optbench.engine.resumability import (
     NotResumable,
     first_difference,
+    load_attributes,
     load_into,
-    load_whole,
     read_back,
-    saved_whole,
+    save_attributes,
     values,
 )
 from optbench.verify.toy_problem import (
@@ -230,7 +230,7 @@ def _how_trials_resume(plugin: Plugin) -> str:
     advance(plugin, model, optimizer, range(5))
     try:
         resumed.load_state_dict(model.state_dict())
-        load_whole(saved_whole([optimizer], model), [fresh], resumed)
+        load_attributes(save_attributes([optimizer], model), [fresh], resumed)
         difference = first_difference(values([optimizer], model), values([fresh], resumed))
     except Exception as error:
         difference = first_line(error)

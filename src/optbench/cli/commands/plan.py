@@ -100,9 +100,9 @@ def planned_jobs(suites: Sequence[str], options: RunOptions) -> list[tuple[Job, 
 def _check_device(device: str) -> None:
     """Raise `OptbenchError` for a missing device, as a run would. Loads torch only if the device may be missing."""
     if device not in ("auto", "cpu"):
-        from optbench.engine.devices import pick_all
+        from optbench.engine.devices import select_devices
 
-        pick_all(device)
+        select_devices(device)
 
 
 def check_unit(text: str, metrics: Mapping[str, MetricFacts]) -> None:

@@ -57,7 +57,7 @@ class TrialProgress:
     @property
     def samples_per_second(self) -> float | None:
         """Return the training samples per second; None before the first step."""
-        samples = self.step * self.trial.samples_a_step(self.train)
+        samples = self.step * self.trial.samples_per_step(self.train)
         return samples / self.train_seconds if self.train_seconds > 0 and samples else None
 
 

@@ -22,31 +22,31 @@ def load(path: Path | None, stack: Stack) -> dict[str, Any] | None:
 class StackCheck:
     """Checks whether all trials of a stack can resume exactly. Create it before the first step. If one trial cannot, none is checkpointed.
 
-    `problem`: the most recent reason why the stack could not be checkpointed. `news`: a message to show once.
+    `problem`: the most recent reason why the stack could not be checkpointed. `message`: a message to show once.
     """
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._checks = {member.trial.id: ResumeCheck(member.session) for member in stack.members}
-        self.problem, self.blocked, self.news = "", False, ""
+        self.problem, self.blocked, self.message = "", False, ""
 
     def passes(self) -> bool:
         """Return whether the present state can be saved exactly."""
-        self._stack.publish()
+        self._stack.write_back_state()
         problem = ""
         for member in self._stack.members:
             if problem := self._checks[member.trial.id].obstacle():
                 problem = f"{member.trial.label}: {problem}"
                 break
         if problem and not self.problem:
-            self.news = f"its stack of trials is not checkpointed ({problem}): it starts again from step 0 after an interruption"
+            self.message = f"its stack of trials is not checkpointed ({problem}): it starts again from step 0 after an interruption"
         self.problem, self.blocked = problem or self.problem, bool(problem)
         return not problem
 
-    def take_news(self) -> str:
+    def take_message(self) -> str:
         """Return the pending message and clear it."""
-        news, self.news = self.news, ""
-        return news
+        message, self.message = self.message, ""
+        return message
 
     def is_whole(self, trial_id: str) -> bool:
         """Return whether the trial's optimizers are saved with all attributes."""
@@ -55,7 +55,7 @@ class StackCheck:
 
 def save(path: Path, stack: Stack, step: int, check: StackCheck) -> None:
     """Write the checkpoint atomically. Each trial's statistics must contain its losses, and `check` must have just passed."""
-    stack.publish()
+    stack.write_back_state()
     members = {
         member.trial.id: member.progress.state(member.session, whole=check.is_whole(member.trial.id))
         | {"own_random": member.random}
@@ -77,7 +77,7 @@ def restore(stack: Stack, state: dict[str, Any]) -> list[Tensor] | None:
                 return None
             member.random = saved["own_random"]
         int(state["step"])
-        stack.adopt()
+        stack.arrange()
         losses = [member.progress.statistics.losses for member in stack.members]
         return [torch.stack(row).to(stack.device) for row in zip(*losses, strict=True)]
     except Exception:

@@ -37,7 +37,7 @@ class Uploads:
         return column
 
 
-class Hyper:
+class GroupHyperparameters:
     """Hyperparameters of one parameter group in one step, as columns that broadcast over (rows, *shape)."""
 
     def __init__(self, groups: Sequence[Mapping[str, Any]], uploads: Uploads) -> None:

@@ -29,10 +29,10 @@ from optbench.engine.stacked.member_checks import (
     describe_divergence,
     find_update_fault,
     gradient_norms,
-    note_state,
+    update_state_memory,
 )
 from optbench.engine.stacked.stack import CannotStack, Member, Stack
-from optbench.engine.state_memory import NOTHING
+from optbench.engine.state_memory import NOT_MEASURED
 from optbench.engine.step_statistics import IntervalSummary
 from optbench.events import Event, Fault, Finished, Metrics, Progressed, Resumed, Status
 from optbench.suite.types import Trial
@@ -135,8 +135,8 @@ class _Run:
                 self._step(want_norm=self._is_evaluation_due(self.step + 1) or self.step + 1 == steps)
                 if self.step.bit_count() == 1:  # state may be freed before the first evaluation
                     clock.pause()
-                    self._note_state()
-                    if self.step in CHECKED_STEPS and not self.check.passes() and self.check.news:
+                    self._update_state_memory()
+                    if self.step in CHECKED_STEPS and not self.check.passes() and self.check.message:
                         yield self._progress()
                     clock.start()
                 due = self._is_evaluation_due(self.step) or self.step == steps
@@ -224,7 +224,7 @@ class _Run:
     def _evaluation(self) -> TrialEvents:
         """Evaluate all trials and return their events; diverged trials end."""
         events = self._remove_ended()
-        self._note_state()
+        self._update_state_memory()
         ends = [
             (member.trial.id, self._finished(member, "diverged", detail, state=True))
             for member, interval in self._intervals()
@@ -255,7 +255,7 @@ class _Run:
 
     def _evaluated(self, member: Member, interval: IntervalSummary, metrics: Metrics) -> Event:
         session, progress = member.session, member.progress
-        progress.note_best(session, metrics["validation"])
+        progress.update_best(session, metrics["validation"])
         session.rates.observe(metrics["validation"]["loss"])
         progress.statistics.restart(self.step)
         progress.evaluations += 1
@@ -265,10 +265,10 @@ class _Run:
             return self._finished(member, "diverged", detail, state=True)
         return trial_records.evaluated(session, progress, interval, metrics)
 
-    def _note_state(self) -> None:
-        self.stack.publish()
+    def _update_state_memory(self) -> None:
+        self.stack.write_back_state()
         for member in self.stack.members:
-            note_state(member)
+            update_state_memory(member)
 
     def _intervals(self) -> list[tuple[Member, IntervalSummary]]:
         """Return the summary of the steps since the last evaluation, per trial."""
@@ -289,7 +289,7 @@ class _Run:
         stack, watch = self.stack, Stopwatch()
         with watch:
             last = measure(stack, "test")
-        self._note_state()
+        self._update_state_memory()
         best = last
         if any(m.progress.best is not None and m.progress.best.step != self.step for m in stack.members):
             with watch:
@@ -320,7 +320,7 @@ class _Run:
         state: bool = False,
     ) -> Finished:
         """Return the last event of a trial. `state`: include the last measured size of the optimizer's state."""
-        memory = member.progress.state_memory if state else NOTHING
+        memory = member.progress.state_memory if state else NOT_MEASURED
         share = Stopwatch(self.setup_time.seconds / len(self.trials))
         finished = trial_records.finished(
             member.progress,
@@ -344,7 +344,7 @@ class _Run:
     def _progress(self) -> TrialEvents:
         """Return a progress event for one trial per entry, which is enough for a display."""
         member_by_label = {member.trial.label: member for member in self.stack.members}
-        note = self.check.take_news()
+        note = self.check.take_message()
         return [
             (m.trial.id, Progressed(self.step, m.progress.clock.train_seconds, note))
             for m in member_by_label.values()

@@ -8,7 +8,7 @@ from torch import Tensor
 from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.passes import StepFacts
 from optbench.engine.stacked.stack import Member
-from optbench.engine.state_memory import StateMemory, state_memory
+from optbench.engine.state_memory import state_memory
 from optbench.engine.step_statistics import IntervalSummary
 from optbench.engine.update_check import check_moved
 
@@ -57,9 +57,8 @@ def describe_divergence(member: Member, interval: IntervalSummary) -> str:
     return f"training loss not finite or above {bound:g} at step {interval.bad_step + 1}"
 
 
-def note_state(member: Member) -> StateMemory:
-    """Measure the state of the trial's optimizer, whose tensors are rows of the stack, and record the maximum so far."""
+def update_state_memory(member: Member) -> None:
+    """Measure the state of the trial's optimizer, whose tensors are rows of the stack, and keep the maximum."""
     session, progress = member.session, member.progress
     measured = state_memory(session.optimizers.members, session.parameters, session.model, rows=True)
-    progress.state_memory = measured.or_more(progress.state_memory)
-    return progress.state_memory
+    progress.state_memory = measured.maximum(progress.state_memory)

@@ -22,7 +22,7 @@ from optbench.engine.protocol import Protocol
 from optbench.engine.randomness import derive
 from optbench.engine.session import Session, prepare, seed_everything
 from optbench.engine.stacked import forward as passes
-from optbench.engine.stacked.updates import StackedUpdate, structure
+from optbench.engine.stacked.updates import StackedUpdate, update_key_of
 from optbench.engine.tasks import CatalogTask
 from optbench.errors import OptbenchError
 from optbench.suite.types import Schedule, Trial
@@ -32,7 +32,7 @@ class CannotStack(OptbenchError):
     """A trial needs a feature that stacked training does not support. The trials can be trained individually."""
 
 
-class ShareOfClock(Clock):
+class SharedClock(Clock):
     """The training time of one trial: an equal share of the training time of its stack."""
 
     def __init__(self, clock: Clock, trials: int) -> None:
@@ -78,10 +78,10 @@ class Member:
     trial: Trial
     session: Session
     progress: Progress
-    kind: tuple[object, ...] | None  # optimizers of equal kind are stepped together; None: individually
-    random: list[Tensor] | None = (
-        None  # state of torch's generators, if the optimizer is stepped individually
-    )
+    #: optimizers with equal keys are stepped together, those without a key individually
+    update_key: tuple[object, ...] | None
+    #: state of torch's generators, if the optimizer is stepped individually
+    random: list[Tensor] | None = None
 
     def step_single(self, gradients: dict[str, Tensor]) -> None:
         """Step the trial's own optimizer on its row. Raises `OptimizerFault` if the optimizer raises."""
@@ -120,7 +120,7 @@ class Stack:
             for name, _ in first.model.named_parameters()
         }
         members = [self._member(row, trial, bases[trial.seed]) for row, trial in enumerate(trials)]
-        order = sorted(range(len(members)), key=lambda row: repr(members[row].kind))
+        order = sorted(range(len(members)), key=lambda row: repr(members[row].update_key))
         self.members = members
         self.keep(order)
 
@@ -131,7 +131,7 @@ class Stack:
 
     def keep(self, rows: Sequence[int]) -> None:
         """Keep only these members, in this order, with the state of their optimizers."""
-        self.publish()
+        self.write_back_state()
         self.members = [self.members[row] for row in rows]
         index = torch.tensor(list(rows), device=self.device)
         self.parameters = {
@@ -140,16 +140,16 @@ class Stack:
         for row, member in enumerate(self.members):
             for name, parameter in member.session.model.named_parameters():
                 parameter.data = self.parameters[name][row]
-            assert isinstance(member.progress.clock, ShareOfClock)
+            assert isinstance(member.progress.clock, SharedClock)
             member.progress.clock.share_among(len(self.members))
         for tensor in self.parameters.values():
             tensor.requires_grad_()
-        self._arrange()
+        self.arrange()
 
-    def publish(self) -> None:
+    def write_back_state(self) -> None:
         """Write the stacked state to each trial's own optimizer."""
         for update, _ in getattr(self, "updates", ()):
-            update.publish()
+            update.write_back_state()
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Return inputs and labels of a step: one batch if all trials share a seed, else stacked with one batch per row."""
@@ -197,13 +197,15 @@ class Stack:
             base, trial=trial, model=model, forward=model, optimizers=trial_optimizers, rates=rates
         )
         progress = Progress.of(trial, self.device)
-        progress.clock = ShareOfClock(self.clock, 1)
+        progress.clock = SharedClock(self.clock, 1)
         names = {id(parameter): name for name, parameter in model.named_parameters()}
-        kind = structure(trial_optimizers.members[0], names) if len(trial_optimizers.members) == 1 else None
-        return Member(trial, session, progress, kind, None if kind else torch_generators(self.device))
+        key = (
+            update_key_of(trial_optimizers.members[0], names) if len(trial_optimizers.members) == 1 else None
+        )
+        return Member(trial, session, progress, key, None if key else torch_generators(self.device))
 
-    def _arrange(self) -> None:
-        """Create passes and updates for the present rows."""
+    def arrange(self) -> None:
+        """Create passes and updates for the present rows, with the state of the trials' optimizers."""
         self._batch_sources = list(
             {id(m.session.training_batches): m.session.training_batches for m in self.members}.values()
         )
@@ -225,22 +227,18 @@ class Stack:
             passes.forward(session.model, shared=True),
             passes.losses(criterion, shared=True),
         )
-        for kind, rows in groupby(range(len(self.members)), key=lambda row: self.members[row].kind):
-            same_kind = list(rows)
-            if kind is None:
-                self.single_rows += same_kind
+        for key, group in groupby(range(len(self.members)), key=lambda row: self.members[row].update_key):
+            rows = list(group)
+            if key is None:
+                self.single_rows += rows
             else:
-                self.updates.append((self._update(same_kind), slice(same_kind[0], same_kind[-1] + 1)))
+                self.updates.append((self._update(rows), slice(rows[0], rows[-1] + 1)))
 
     def _update(self, rows: list[int]) -> StackedUpdate:
         sessions = [self.members[row].session for row in rows]
         names = {id(p): name for session in sessions for name, p in session.model.named_parameters()}
         parameters = {name: t.detach()[rows[0] : rows[-1] + 1] for name, t in self.parameters.items()}
         return StackedUpdate([session.optimizers.members[0] for session in sessions], parameters, names)
-
-    def adopt(self) -> None:
-        """Read the state of the trials' optimizers into the stack, after it was loaded from a checkpoint."""
-        self._arrange()
 
 
 def _check(session: Session) -> None:

@@ -1,6 +1,6 @@
 """Stacked optimizer steps: one update for many trials, with the hyperparameters of each trial in its row.
 
-Each trial keeps its own `torch.optim` object, which stores the hyperparameters that the schedule changes; `publish` writes the
+Each trial keeps its own `torch.optim` object, which stores the hyperparameters that the schedule changes; `write_back_state` writes the
 state to it. The equations are those of torch's single-tensor implementations.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optbench.engine.stacked.columns import Column, Hyper, Uploads
+from optbench.engine.stacked.columns import Column, GroupHyperparameters, Uploads
 
 State = dict[str, Tensor]
 _STATE = {
@@ -27,7 +27,7 @@ _STATE = {
 _STRUCTURE = ("nesterov", "amsgrad", "centered", "maximize", "decoupled_weight_decay")
 
 
-def structure(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> tuple[Any, ...] | None:
+def update_key_of(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> tuple[Any, ...] | None:
     """Return the key that is equal for optimizers that can be stepped together; None if an optimizer must be stepped individually.
 
     `names`: the name of each parameter by its `id`.
@@ -71,14 +71,14 @@ class StackedUpdate:
         self._uploads.next_step()
         for position, names in enumerate(self._groups):
             groups = [optimizer.param_groups[position] for optimizer in self.optimizers]
-            hyper = Hyper(groups, self._uploads)
+            hyper = GroupHyperparameters(groups, self._uploads)
             for name in names:
                 parameter, gradient = self.parameters[name], gradients[name]
                 if hyper.flag("maximize"):
                     gradient = gradient.neg()
                 self._rule(parameter, gradient, self.state[name], hyper, self.steps)
 
-    def publish(self) -> None:
+    def write_back_state(self) -> None:
         """Set the state of each optimizer to views of its row, for `state_dict` and for measuring its size."""
         for row, optimizer in enumerate(self.optimizers):
             for name, parameter in self._named_parameters(optimizer):
@@ -117,7 +117,7 @@ def _add_scaled(target: Tensor, source: Tensor, factor: Column) -> Tensor:
     return target.add_(source, alpha=factor)
 
 
-def _add_weight_decay(p: Tensor, g: Tensor, hyper: Hyper) -> Tensor:
+def _add_weight_decay(p: Tensor, g: Tensor, hyper: GroupHyperparameters) -> Tensor:
     """Return the gradient with L2 weight decay."""
     if not hyper.any("weight_decay"):
         return g
@@ -129,13 +129,13 @@ def _one_minus(numbers: Sequence[float]) -> list[float]:
     return [1 - number for number in numbers]
 
 
-def _decay_factors(hyper: Hyper) -> list[float]:
+def _decay_factors(hyper: GroupHyperparameters) -> list[float]:
     """Return the factors by which decoupled weight decay multiplies weights."""
     pairs = zip(hyper.numbers("lr"), hyper.numbers("weight_decay"), strict=True)
     return [1 - rate * decay for rate, decay in pairs]
 
 
-def _sgd(p: Tensor, g: Tensor, state: State, hyper: Hyper, step: int) -> None:
+def _sgd(p: Tensor, g: Tensor, state: State, hyper: GroupHyperparameters, step: int) -> None:
     g = _add_weight_decay(p, g, hyper)
     if hyper.any("momentum"):
         momentum = hyper.column("momentum", lambda: hyper.numbers("momentum"), p)
@@ -149,7 +149,7 @@ def _sgd(p: Tensor, g: Tensor, state: State, hyper: Hyper, step: int) -> None:
     _add_scaled(p, g, hyper.column("-lr", lambda: [-rate for rate in hyper.numbers("lr")], p))
 
 
-def _adam(p: Tensor, g: Tensor, state: State, hyper: Hyper, step: int) -> None:
+def _adam(p: Tensor, g: Tensor, state: State, hyper: GroupHyperparameters, step: int) -> None:
     if hyper.flag("decoupled_weight_decay"):
         if hyper.any("weight_decay"):
             p.mul_(hyper.column("1 - lr x decay", lambda: _decay_factors(hyper), p))
@@ -183,7 +183,7 @@ def _adam(p: Tensor, g: Tensor, state: State, hyper: Hyper, step: int) -> None:
     _add_quotient(p, mean, denominator, size)
 
 
-def _rmsprop(p: Tensor, g: Tensor, state: State, hyper: Hyper, step: int) -> None:
+def _rmsprop(p: Tensor, g: Tensor, state: State, hyper: GroupHyperparameters, step: int) -> None:
     g = _add_weight_decay(p, g, hyper)
     momentum = hyper.any("momentum")
     if "square_avg" not in state:
@@ -211,7 +211,7 @@ def _rmsprop(p: Tensor, g: Tensor, state: State, hyper: Hyper, step: int) -> Non
         _add_quotient(p, g, root, size)
 
 
-def _adagrad(p: Tensor, g: Tensor, state: State, hyper: Hyper, step: int) -> None:
+def _adagrad(p: Tensor, g: Tensor, state: State, hyper: GroupHyperparameters, step: int) -> None:
     g = _add_weight_decay(p, g, hyper)
     total = state["sum"].addcmul_(g, g)
     root = total.sqrt().add_(hyper.column("eps", lambda: hyper.numbers("eps"), p))
@@ -239,7 +239,7 @@ def _add_quotient(p: Tensor, numerator: Tensor, denominator: Tensor, factor: Col
         p.addcdiv_(numerator, denominator, value=factor)
 
 
-_RULES: dict[type, Callable[[Tensor, Tensor, State, Hyper, int], None]] = {
+_RULES: dict[type, Callable[[Tensor, Tensor, State, GroupHyperparameters, int], None]] = {
     torch.optim.SGD: _sgd,
     torch.optim.Adam: _adam,
     torch.optim.AdamW: _adam,
