@@ -11,7 +11,7 @@ from optbench.catalog import schedulers
 from optbench.catalog.model_facts import NAMES
 from optbench.catalog.signatures import UNKNOWN, Parameter, Signature
 from optbench.errors import nearest
-from optbench.suite.quoting import shown
+from optbench.suite.quoting import format_value
 
 TypedPath = tuple[str | int, ...]
 #: typed path in the suite, and the problem there
@@ -157,7 +157,9 @@ def _literals(node: ast.expr) -> Iterator[Any]:
 def _not_an_option(options: list[Any], value: str) -> str:
     close = get_close_matches(value, [str(option) for option in options], n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
-    return f"expected one of {', '.join(str(option) for option in options)}; found {shown(value)}{hint}"
+    return (
+        f"expected one of {', '.join(str(option) for option in options)}; found {format_value(value)}{hint}"
+    )
 
 
 def _unlike_names(names: set[str], inner: set[str], has_options: bool, value: Any) -> str:
@@ -168,7 +170,7 @@ def _unlike_names(names: set[str], inner: set[str], has_options: bool, value: An
         if names & _LISTS:
             numbers_only = inner & {"int", "float"} and not inner & {"str", "bool", "list", "tuple"}
             wrong = [item for item in value if isinstance(item, (str, bool))] if numbers_only else []
-            return f"expected numbers; found {shown(wrong[0])}" if wrong else ""
+            return f"expected numbers; found {format_value(wrong[0])}" if wrong else ""
     elif isinstance(value, bool):
         if "bool" in names:
             return ""
@@ -183,7 +185,7 @@ def _unlike_names(names: set[str], inner: set[str], has_options: bool, value: An
             return ""
     elif names & {"dict"}:
         return ""
-    return f"expected {_words(names, has_options)}; found {shown(value)}"
+    return f"expected {_words(names, has_options)}; found {format_value(value)}"
 
 
 def _words(names: set[str], has_options: bool) -> str:
@@ -211,11 +213,11 @@ def _unlike_default(default: Any, value: Any) -> str:
         return ""
     if isinstance(default, (int, float)) and isinstance(value, (str, dict)):
         word = "true or false" if isinstance(default, bool) else "a number"
-        return f"expected {word}; found {shown(value)}"
+        return f"expected {word}; found {format_value(value)}"
     if isinstance(default, tuple) and isinstance(value, (str, dict)):
-        return f"expected a list; found {shown(value)}"
+        return f"expected a list; found {format_value(value)}"
     if isinstance(default, str) and isinstance(value, (list, dict)):
-        return f"expected text; found {shown(value)}"
+        return f"expected text; found {format_value(value)}"
     return ""
 
 

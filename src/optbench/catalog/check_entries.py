@@ -18,7 +18,7 @@ from optbench.errors import OptbenchError
 from optbench.plurals import counted
 from optbench.suite.nested import names_in
 from optbench.suite.plan import merged
-from optbench.suite.scaling import is_scaled, mistake
+from optbench.suite.scaling import is_scaled, rate_problem
 from optbench.suite.types import Optimizer, Rule, Suite, Workload
 
 _KINDS = ("all", "rest", "matrices", "embeddings", "convolutions", "vectors")
@@ -44,7 +44,7 @@ def _rule(rule: Rule, folder: Path, path: TypedPath) -> Iterator[Finding]:
     arguments = dict(rule.arguments)
     rate = arguments.get("lr")
     if is_scaled(rate):
-        if message := mistake(rate):
+        if message := rate_problem(rate):
             yield (*path, "arguments", "lr"), message
         arguments["lr"] = 1.0
     yield from optimizer_findings(rule.use, arguments, folder, (*path, "arguments"), use_path=(*path, "use"))

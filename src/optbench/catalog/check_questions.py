@@ -14,7 +14,7 @@ from optbench.errors import OptbenchError, nearest
 from optbench.plurals import counted
 from optbench.suite import protocols
 from optbench.suite.load import Loaded
-from optbench.suite.plan import at_its_rates, horizons_of, representatives
+from optbench.suite.plan import horizons_of, representatives, with_numeric_rates
 from optbench.suite.quantities import unknown_quantity
 from optbench.suite.samplers import check_grid
 from optbench.suite.statements import Candidate, problem_of, problem_of_any, problem_over
@@ -82,7 +82,7 @@ def _candidates(loaded: Loaded) -> list[Candidate]:
         suite = representatives(cell.loaded)[0].suite
         for workload, settings in suite.workloads.items():
             for label, entry in suite.optimizers.items():
-                entry = at_its_rates(entry, entry.batch_size or settings.batch_size)
+                entry = with_numeric_rates(entry, entry.batch_size or settings.batch_size)
                 own = own_point(suite.sensitivity, entry)
                 for horizon in horizons_of(suite, entry) or (entry.horizon or settings.budget,):
                     found.append(Candidate.of(label, workload, str(horizon), cell.values, {}, own))

@@ -16,7 +16,7 @@ from optbench.catalog.sources import Definition
 from optbench.errors import OptbenchError
 from optbench.suite.load import Loaded
 from optbench.suite.nested import nested
-from optbench.suite.plan import at_its_rates, merged
+from optbench.suite.plan import merged, with_numeric_rates
 from optbench.suite.sweep import own_point
 from optbench.suite.types import Optimizer, Workload
 
@@ -56,7 +56,7 @@ def why_plain(loaded: Loaded, workload_name: str) -> str:
         return reason
     for label, written in suite.optimizers.items():
         entry = merged(suite, written)
-        entry = at_its_rates(entry, entry.batch_size or workload.batch_size)
+        entry = with_numeric_rates(entry, entry.batch_size or workload.batch_size)
         if reason := _of_entry(entry, folder) or _without_centre(loaded, entry):
             return f"'{label}' {reason}"
     return ""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
-from optbench.suite.quoting import shown
+from optbench.suite.quoting import format_value
 
 #: strict, so that `true` and '3' are not accepted as numbers
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -22,7 +22,7 @@ def _batch_size(value: Any) -> Any:
     if value == "full" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
     more = ", or 'full'" if isinstance(value, str) else ""
-    raise ValueError(f"expected a whole number of at least 1{more}; found {shown(value)}")
+    raise ValueError(f"expected a whole number of at least 1{more}; found {format_value(value)}")
 
 
 #: samples per step; `full` is the whole training split
@@ -71,7 +71,7 @@ def _amount(raw: Any, units: dict[str, str], example: str) -> Any:
             return {"value": float(match[1]), "unit": units[match[2]]}
     if raw is not None and not isinstance(raw, (str, int, float, list)):
         return raw  # already typed
-    raise ValueError(f"expected a number and a unit ({known}), as in '{example}'; found {shown(raw)}")
+    raise ValueError(f"expected a number and a unit ({known}), as in '{example}'; found {format_value(raw)}")
 
 
 def _whole_steps(value: float, unit: str) -> None:

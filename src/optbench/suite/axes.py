@@ -15,7 +15,7 @@ from typing import Any
 
 from optbench.errors import OptbenchError, Problem
 from optbench.suite.overrides import Override, apply
-from optbench.suite.quoting import as_text, shown
+from optbench.suite.quoting import as_text, format_value
 from optbench.suite.yaml_source import Keys, Source
 
 MAX_CELLS = 1000
@@ -71,15 +71,15 @@ def short(values: Mapping[str, Any]) -> dict[str, str]:
 def _axes_problems(axes: Any, source: Source) -> list[Problem]:
     if not isinstance(axes, dict) or not axes:
         message = "expected paths with lists of values, as in {workload.batch_size: [32, 128]}"
-        return [source.problem(("axes",), f"{message}; found {shown(axes)}")]
+        return [source.problem(("axes",), f"{message}; found {format_value(axes)}")]
     problems = []
     for path, values in axes.items():
         setting = path.partition(".")[0]
         keys: Keys = ("axes", path)
         if not all(path.split(".")):
-            keys, message = ("axes",), f"expected the dotted path of a setting; found {shown(path)}"
+            keys, message = ("axes",), f"expected the dotted path of a setting; found {format_value(path)}"
         elif not isinstance(values, list) or not values:
-            message = f"expected a list of values; found {shown(values)}"
+            message = f"expected a list of values; found {format_value(values)}"
         elif len({repr(value) for value in values}) < len(values):
             message = "expected distinct values; found a duplicate"
         elif outer := next((other for other in axes if path.startswith(f"{other}.")), None):

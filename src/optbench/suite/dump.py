@@ -16,7 +16,7 @@ from optbench.suite.yaml_source import resolves_to_text
 
 def dump(suite: Suite) -> dict[str, Any]:
     """Return the suite in the form of a file: plain data, without defaults."""
-    content: dict[str, Any] = _written(suite)
+    content: dict[str, Any] = _plain_data(suite)
     return content
 
 
@@ -28,7 +28,7 @@ def dump_text(suite: Suite) -> str:
     return text
 
 
-def _written(value: Any) -> Any:
+def _plain_data(value: Any) -> Any:
     if isinstance(value, (Duration, Part)):
         number = int(value.value) if value.value == int(value.value) else value.value
         return {value.unit: number}
@@ -39,9 +39,9 @@ def _written(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return _fields(value)
     if isinstance(value, dict):
-        return {key: _written(item) for key, item in value.items()}
+        return {key: _plain_data(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_written(item) for item in value]
+        return [_plain_data(item) for item in value]
     return value
 
 
@@ -52,7 +52,7 @@ def _fields(model: BaseModel, leave_out: str = "") -> dict[str, Any]:
         value = getattr(model, name)
         switched_off = isinstance(model, Optimizer) and value is None and name in model.model_fields_set
         if name != leave_out and (switched_off or value != field.default or _overrides(model, name)):
-            written[name] = _written(value)
+            written[name] = _plain_data(value)
     return written
 
 
@@ -75,7 +75,7 @@ def _entry(entry: Optimizer) -> dict[str, Any]:
     settings = _fields(entry, leave_out="rules")
     only = entry.rules[0]
     if len(entry.rules) > 1 or only.parameters != "all":
-        return {"use": [_written(rule) for rule in entry.rules], **settings}
+        return {"use": [_plain_data(rule) for rule in entry.rules], **settings}
     written = _fields(only, leave_out="arguments")
     return {**written, **_arguments(only.arguments, Optimizer, Rule), **settings}
 

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from optbench.errors import Problem, nearest
 from optbench.suite.descriptions import describe_all
 from optbench.suite.grids import rounded
-from optbench.suite.quoting import shown
+from optbench.suite.quoting import format_value
 from optbench.suite.types import Suite, Workload
 from optbench.suite.yaml_source import Keys, Source
 
@@ -107,9 +107,9 @@ def _message(kind: str, location: tuple[int | str, ...], found: Any, details: Er
         what = next((field.description for field in fields if field.description), "")
         return f"missing: {what[:1].lower()}{what[1:].rstrip('.')}" if what else "missing"
     if kind == "float_type" and isinstance(found, str) and (share := _PERCENT.fullmatch(found)):
-        return f"expected a fraction; found {shown(found)}: write {rounded(float(share[1]) / 100):g}"
+        return f"expected a fraction; found {format_value(found)}: write {rounded(float(share[1]) / 100):g}"
     expected = _words(annotation, fields)
-    message = f"expected {expected}; found {shown(found)}"
+    message = f"expected {expected}; found {format_value(found)}"
     if kind == "literal_error" and isinstance(found, str):
         close = get_close_matches(found, [str(value) for value in _literals(annotation)], n=1)
         message += f"; did you mean '{close[0]}'?" if close else ""

@@ -28,7 +28,7 @@ def _label(text: str) -> str:
 Label = Annotated[str, AfterValidator(_label)]
 
 
-def gather(raw: Any, fields: Mapping[str, Any]) -> Any:
+def collect_arguments(raw: Any, fields: Mapping[str, Any]) -> Any:
     """Move keys that are not fields into `arguments`: `{name: mlp, width: 8}` -> `{name: mlp, arguments: {width: 8}}`.
 
     An explicit `arguments:` is for arguments whose names are also fields.
@@ -62,7 +62,7 @@ class Component(Strict):
     @model_validator(mode="before")
     @classmethod
     def _parse(cls, raw: Any) -> Any:
-        return {"name": raw} if isinstance(raw, str) else gather(raw, cls.model_fields)
+        return {"name": raw} if isinstance(raw, str) else collect_arguments(raw, cls.model_fields)
 
 
 class Schedule(Component):

@@ -17,7 +17,7 @@ from optbench.suite.axes import cell_name
 from optbench.suite.load import Loaded
 from optbench.suite.nested import names_in
 from optbench.suite.reference import file_and_name
-from optbench.suite.samplers import Units, proposal
+from optbench.suite.samplers import Units, trial_units
 from optbench.suite.scaling import is_scaled, scaled_rate
 from optbench.suite.spaces import Point, Space, point_at, spaces_of
 from optbench.suite.sweep import Extensions, is_own, own_point, points
@@ -59,17 +59,19 @@ def plan(
     for cell in loaded.cells:
         for name in cell.loaded.suite.workloads:
             unique = cell_name(name, cell.values)
-            own = {"workload_name": unique, "axes": cell.values}
+            names = {"workload_name": unique, "axes": cell.values}
             tuning = cell.loaded.suite.tuning
             studies = tuning.studies if tuning is not None else 1
             if tuning is not None:
                 stacked = why_plain is not None and not any(
                     why_plain(one, name) for one in representatives(cell.loaded)
                 )
-                tuned += _tuned(cell.loaded, name, hashes, own, score or (lambda _: None), stacked=stacked)
+                tuned += _tuning_trials(
+                    cell.loaded, name, hashes, names, score or (lambda _: None), stacked=stacked
+                )
             rows[unique] = [
                 [
-                    _unhashed(row, **own, selected_by=study if row.label in tuned_labels else None)
+                    _with_changes(row, **names, selected_by=study if row.label in tuned_labels else None)
                     for row in _rows(_with_winners(cell.loaded, unique, winners or {}, study), name, hashes)
                 ]
                 for study in range(studies)
@@ -78,8 +80,8 @@ def plan(
             stacked = (
                 why_plain is not None and bool(of_cell.suite.sensitivity) and not why_plain(of_cell, name)
             )
-            of_sweep = _swept(of_cell, name, hashes, extended or {}, stacked=stacked)
-            swept[unique] = [[_unhashed(row, **own) for row in of_sweep]]
+            of_sweep = _sweep_trials(of_cell, name, hashes, extended or {}, stacked=stacked)
+            swept[unique] = [[_with_changes(row, **names) for row in of_sweep]]
     return (*_in_order(rows, loaded.suite.seeds), *_in_order(swept, loaded.suite.seeds), *tuned)
 
 
@@ -98,7 +100,7 @@ def representatives(loaded: Loaded, positions: Sequence[float] = (0.5,)) -> tupl
         for space in spaces
         if space.kind == "choice"
     ]
-    found = []
+    suites = []
     for position, option in itertools.product(positions, range(max(choices, default=1))):
 
         def choose(_: int, space: Space, position: float = position, option: int = option) -> float:
@@ -109,8 +111,8 @@ def representatives(loaded: Loaded, positions: Sequence[float] = (0.5,)) -> tupl
             label: entry.with_point(point_at([rule.arguments for rule in entry.rules], choose))
             for label, entry in suite.optimizers.items()
         }
-        found.append(replace(loaded, suite=suite.model_copy(update={"optimizers": entries})))
-    return tuple(found)
+        suites.append(replace(loaded, suite=suite.model_copy(update={"optimizers": entries})))
+    return tuple(suites)
 
 
 def _with_winners(loaded: Loaded, workload_name: str, winners: Winners, study: int) -> Loaded:
@@ -126,7 +128,7 @@ def _with_winners(loaded: Loaded, workload_name: str, winners: Winners, study: i
     return replace(loaded, suite=suite.model_copy(update={"optimizers": entries}))
 
 
-def _tuned(
+def _tuning_trials(
     loaded: Loaded,
     workload_name: str,
     hashes: _Hashes,
@@ -145,13 +147,13 @@ def _tuned(
         for label, entry in loaded.suite.optimizers.items()
         if entry.is_tuned
     ]
-    found, studies = [], open_studies
+    trials, studies = [], open_studies
     while open_studies:
-        following = [(study, study.next_trial(score)) for study in open_studies]
-        open_studies = [study for study, trial in following if trial is not None]
-        found += [trial for _, trial in following if trial is not None]
+        next_trials = [(study, study.next_trial(score)) for study in open_studies]
+        open_studies = [study for study, trial in next_trials if trial is not None]
+        trials += [trial for _, trial in next_trials if trial is not None]
     kept = {trial.id for study in studies for trial in study.kept_trials(score)}
-    return [_unhashed(trial, rung=None) if trial.id in kept else trial for trial in found]
+    return [_with_changes(trial, rung=None) if trial.id in kept else trial for trial in trials]
 
 
 class _OpenStudy:
@@ -179,7 +181,7 @@ class _OpenStudy:
         arguments = [rule.arguments for rule in self._entry.rules]
         tuning = self._tuning
         try:
-            units = proposal(tuning, arguments, self._number, len(self._scores), self._scores)
+            units = trial_units(tuning, arguments, self._number, len(self._scores), self._scores)
         except ValueError as error:
             raise OptbenchError(self._loaded.problem_at(("optimizers", self._label), str(error))) from None
         if units is None:
@@ -205,13 +207,13 @@ class _OpenStudy:
     def _trial(self, point: Point, repeat: int, rung: float | None) -> Trial:
         suite, tuning = self._loaded.suite, self._tuning
         entries = {**suite.optimizers, self._label: self._entry.without_spaces()}
-        own = replace(self._loaded, suite=suite.model_copy(update={"optimizers": entries}))
-        row = _row(own, self._workload_name, self._label, self._hashes, tuning.budget)
-        filled = merged(suite, self._entry.with_point(point))
-        used = self._hashes.of(self._workload_name, row.workload, self._label, filled)
+        loaded = replace(self._loaded, suite=suite.model_copy(update={"optimizers": entries}))
+        row = _row(loaded, self._workload_name, self._label, self._hashes, tuning.budget)
+        entry = merged(suite, self._entry.with_point(point))
+        sources = self._hashes.of(self._workload_name, row.workload, self._label, entry)
         seed = trial_seed(self._number, repeat)
-        changes = {"point": point, "repeat": repeat, "rung": rung, "seed": seed, "sources": used}
-        return _unhashed(row, **self._common, **changes)
+        changes = {"point": point, "repeat": repeat, "rung": rung, "seed": seed, "sources": sources}
+        return _with_changes(row, **self._common, **changes)
 
 
 def horizons_of(suite: Suite, entry: Optimizer) -> tuple[Duration, ...]:
@@ -240,7 +242,7 @@ def merged(suite: Suite, entry: Optimizer) -> Optimizer:
     return entry.model_copy(update=inherited)
 
 
-def at_its_rates(entry: Optimizer, batch_size: int | Literal["full"]) -> Optimizer:
+def with_numeric_rates(entry: Optimizer, batch_size: int | Literal["full"]) -> Optimizer:
     """Return the entry with scaled learning rates as numbers; unchanged for `full`, whose size is not known here."""
     if batch_size == "full" or not any(is_scaled(rule.arguments.get("lr")) for rule in entry.rules):
         return entry
@@ -265,41 +267,41 @@ def _in_order(rows: Mapping[str, Sequence[Sequence[Trial]]], seeds: Sequence[int
 def _rows(loaded: Loaded, workload_name: str, hashes: _Hashes) -> list[Trial]:
     """Return the trial with the first seed of every row of the timed table, shortest horizons first."""
     suite = loaded.suite
-    wanted: list[tuple[Duration | None, str]] = []
-    for label, entry in suite.optimizers.items():
-        wanted += [(horizon, label) for horizon in horizons_of(suite, entry) or (None,)]
-    wanted.sort(
-        key=lambda row: row[0].value if row[0] is not None else 0.0
-    )  # stable: labels keep their order
-    return [_row(loaded, workload_name, label, hashes, horizon) for horizon, label in wanted]
+    rows = [
+        (horizon, label)
+        for label, entry in suite.optimizers.items()
+        for horizon in horizons_of(suite, entry) or (None,)
+    ]
+    rows.sort(key=lambda row: row[0].value if row[0] is not None else 0.0)  # stable: labels keep their order
+    return [_row(loaded, workload_name, label, hashes, horizon) for horizon, label in rows]
 
 
-def _swept(
+def _sweep_trials(
     loaded: Loaded, workload_name: str, hashes: _Hashes, extended: Extensions, *, stacked: bool
 ) -> list[Trial]:
     """Return the trial with the first seed of every point of a sweep, over the workload's budget.
 
     The point equal to the entry is its timed trial and is not repeated, except in a stacked sweep: a curve uses one engine.
     """
-    suite, found = loaded.suite, []
+    suite, trials = loaded.suite, []
     for label, entry in suite.optimizers.items() if suite.sensitivity else ():
-        entry = at_its_rates(entry, entry.batch_size or suite.workloads[workload_name].batch_size)
+        entry = with_numeric_rates(entry, entry.batch_size or suite.workloads[workload_name].batch_size)
         lengths = horizons_of(suite, entry)
         timed = not lengths or suite.workloads[workload_name].budget in lengths
         try:
-            of_entry = points(suite.sensitivity, entry, extended, with_own=stacked or not timed)
-            own = own_point(suite.sensitivity, entry)
-            if stacked and not any(is_own(point, entry) for point in of_entry):
-                of_entry.append(own)
+            entry_points = points(suite.sensitivity, entry, extended, with_own=stacked or not timed)
+            if stacked and not any(is_own(point, entry) for point in entry_points):
+                entry_points.append(own_point(suite.sensitivity, entry))
         except ValueError as error:
             raise OptbenchError(loaded.problem_at(("optimizers", label), f"sensitivity: {error}")) from None
-        if len(of_entry) * len(suite.seeds) > MAX_SWEPT:
-            size = f"{counted(len(of_entry), 'point')} x {counted(len(suite.seeds), 'seed')}"
+        if len(entry_points) * len(suite.seeds) > MAX_SWEPT:
+            size = f"{counted(len(entry_points), 'point')} x {counted(len(suite.seeds), 'seed')}"
             message = f"expected at most {MAX_SWEPT:,} trials per entry; found {size}"
             raise OptbenchError(loaded.problem_at(("sensitivity",), message))
         row = _row(loaded, workload_name, label, hashes)
-        found += [_unhashed(row, point=point, engine="stacked" if stacked else "plain") for point in of_entry]
-    return found
+        engine = "stacked" if stacked else "plain"
+        trials += [_with_changes(row, point=point, engine=engine) for point in entry_points]
+    return trials
 
 
 def _row(
@@ -307,7 +309,7 @@ def _row(
 ) -> Trial:
     suite = loaded.suite
     workload, entry = suite.workloads[workload_name], merged(suite, suite.optimizers[label])
-    entry = at_its_rates(entry, entry.batch_size or workload.batch_size)
+    entry = with_numeric_rates(entry, entry.batch_size or workload.batch_size)
     if horizon is not None:
         workload = workload.model_copy(update={"budget": horizon})
     if workload.init is None and suite.init.name != "model":
@@ -330,10 +332,9 @@ def _row(
     return trial
 
 
-def _unhashed(first: Trial, **changes: Any) -> Trial:
+def _with_changes(first: Trial, **changes: Any) -> Trial:
     trial = first.model_copy(update=changes)
-    trial.__dict__.pop("config_id", None)
-    assert trial.config_id
+    assert trial.config_id  # cached: computed once for all seeds of the row
     return trial
 
 
@@ -347,7 +348,7 @@ class _Hashes:
     def of(self, workload_name: str, workload: Workload, label: str, entry: Optimizer) -> dict[str, str]:
         """Return the hashes by path relative to the suite's folder."""
         sources = {}
-        for path, name in _named(workload_name, workload, label, entry):
+        for path, name in _code_references(workload_name, workload, label, entry):
             reference = file_and_name(name)
             if reference and (_is_code(path) or (self.loaded.folder / reference[0]).is_file()):
                 file = PurePosixPath(reference[0].replace("\\", "/")).as_posix()
@@ -370,7 +371,7 @@ def _is_code(path: tuple[str | int, ...]) -> bool:
     return "arguments" not in path or path[-1] == "use"
 
 
-def _named(
+def _code_references(
     workload_name: str, workload: Workload, label: str, entry: Optimizer
 ) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Yield every reference of a trial to code, with its typed path."""
@@ -381,11 +382,9 @@ def _named(
     if workload.init is not None:
         yield (*here, "init", "name"), workload.init.name
     for position, metric in enumerate(workload.metrics):
-        own = metric in workload.own_metrics
-        yield (
-            (*here, *(("own_metrics", metric) if own else ("metrics", position))),
-            workload.metric_code(metric),
-        )
+        keys: tuple[str | int, ...]
+        keys = ("own_metrics", metric) if metric in workload.own_metrics else ("metrics", position)
+        yield (*here, *keys), workload.metric_code(metric)
     for position, rule in enumerate(entry.rules):
         of_rule = ("optimizers", label, "rules", position)
         yield (*of_rule, "use"), rule.use

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Return a short form of a value for an error message, in the notation of YAML."""
     if value is None:
         return "nothing"

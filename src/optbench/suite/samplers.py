@@ -22,7 +22,7 @@ Units = tuple[float, ...]
 Scored = tuple[Units, float]
 
 
-def proposal(
+def trial_units(
     tuning: Tuning,
     arguments: Sequence[Mapping[str, Any]],
     study: int,
@@ -112,12 +112,12 @@ def _adaptive(sampler: Sampler, seed: int, study: int, written: str, known: tupl
             else optuna.samplers.GPSampler(seed=number, n_startup_trials=1)
         )
         rebuilt = optuna.create_study(sampler=chosen)
-        rebuilt.add_trials([_told(optuna, arguments, units, score) for units, score in known])
-        asked = rebuilt.ask()
+        rebuilt.add_trials([_frozen_trial(optuna, arguments, units, score) for units, score in known])
+        trial = rebuilt.ask()
         units = [0.5] * MAX_DIMENSIONS
 
         def suggest(index: int, space: Space) -> float:
-            units[index] = _suggested(asked, str(index), space)
+            units[index] = _suggest(trial, str(index), space)
             return units[index]
 
         point_at(arguments, suggest)
@@ -134,7 +134,7 @@ def _optuna(sampler: str) -> Any:
     return optuna
 
 
-def _told(optuna: Any, arguments: Sequence[Mapping[str, Any]], units: Units, score: float) -> Any:
+def _frozen_trial(optuna: Any, arguments: Sequence[Mapping[str, Any]], units: Units, score: float) -> Any:
     """Return a trial of the study as `optuna.trial.FrozenTrial`, with the spaces that its point uses."""
     distributions, parameters = {}, {}
 
@@ -159,11 +159,11 @@ def _distribution(optuna: Any, space: Space) -> Any:
     return optuna.distributions.FloatDistribution(0.0, 1.0)
 
 
-def _suggested(asked: Any, name: str, space: Space) -> float:
+def _suggest(trial: Any, name: str, space: Space) -> float:
     if space.count is None:
-        return float(asked.suggest_float(name, 0.0, 1.0))
+        return float(trial.suggest_float(name, 0.0, 1.0))
     if space.kind == "choice":
-        index = int(asked.suggest_categorical(name, list(range(space.count))))
+        index = int(trial.suggest_categorical(name, list(range(space.count))))
     else:
-        index = int(asked.suggest_int(name, 0, space.count - 1))
+        index = int(trial.suggest_int(name, 0, space.count - 1))
     return (index + 0.5) / space.count

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from optbench.errors import OptbenchError, nearest
-from optbench.suite.quoting import shown
+from optbench.suite.quoting import format_value
 from optbench.suite.spaces import KINDS
 
 RULES = ("linear", "sqrt")
@@ -23,13 +23,13 @@ def is_scaled(value: Any) -> TypeGuard[Mapping[str, Any]]:
 
 def scaled_rate(value: Mapping[str, Any], batch_size: int) -> float:
     """Return `base` x batch_size / per_batch, or `base` x its square root. Raises `OptbenchError` for an invalid mapping."""
-    if message := mistake(value):
+    if message := rate_problem(value):
         raise OptbenchError(f"lr: {message}")
     ratio = batch_size / value["per_batch"]
     return float(value["base"] * (math.sqrt(ratio) if value.get("rule") == "sqrt" else ratio))
 
 
-def mistake(value: Mapping[str, Any]) -> str:
+def rate_problem(value: Mapping[str, Any]) -> str:
     """Return an error message for an invalid mapping, "" for a valid one."""
     if not set(value) & set(_KEYS):
         kinds = f"one of {', '.join(KINDS)}, possibly with 'points'"
@@ -42,7 +42,7 @@ def mistake(value: Mapping[str, Any]) -> str:
     for key in ("base", "per_batch"):
         number = value.get(key)
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number < math.inf:
-            return f"expected a number above 0 for '{key}', as in {{base: 0.1, per_batch: 256, rule: linear}}; found {shown(number)}"
+            return f"expected a number above 0 for '{key}', as in {{base: 0.1, per_batch: 256, rule: linear}}; found {format_value(number)}"
     if value.get("rule", "linear") not in RULES:
-        return f"expected the rule linear or sqrt; found {shown(value['rule'])}"
+        return f"expected the rule linear or sqrt; found {format_value(value['rule'])}"
     return ""

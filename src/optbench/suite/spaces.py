@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optbench.suite.grids import MAX_POINTS
-from optbench.suite.quoting import shown
+from optbench.suite.quoting import format_value
 
 KINDS = ("log", "uniform", "one_minus_log", "integer", "choice")
 #: maximum number of tuned hyperparameters of an entry
@@ -94,7 +94,7 @@ def has_space(value: Any) -> bool:
 def spaces_in(value: Any) -> Iterator[Space]:
     """Yield the spaces of an argument, also those inside of choices. Raises `ValueError` for an invalid one."""
     if is_space(value):
-        space = parsed(value)
+        space = parse_space(value)
         yield space
         for option in space.values if space.kind == "choice" else ():
             yield from spaces_in(option)
@@ -103,25 +103,25 @@ def spaces_in(value: Any) -> Iterator[Space]:
             yield from spaces_in(part)
 
 
-def filled(value: Any, choose: Callable[[int, Space], float], first: int = 0) -> Any:
+def fill_spaces(value: Any, choose: Callable[[int, Space], float], first: int = 0) -> Any:
     """Return an argument with its spaces replaced by values.
 
     `choose(number, space)` returns the position from 0 to 1 of each space that is used, in order; numbers count from `first` and include
     the spaces of choices that are not taken.
     """
     if is_space(value):
-        space = parsed(value)
+        space = parse_space(value)
         if space.kind != "choice":
             return space.at(choose(first, space))
         chosen, first = space.index(choose(first, space)), first + 1
         first += sum(map(_dimensions, space.values[:chosen]))
-        return filled(space.values[chosen], choose, first)
+        return fill_spaces(space.values[chosen], choose, first)
     if not has_space(value):
         return value
     items = value.items() if isinstance(value, Mapping) else enumerate(value)
     made = {}
     for key, part in items:
-        made[key] = filled(part, choose, first)
+        made[key] = fill_spaces(part, choose, first)
         first += _dimensions(part)
     return made if isinstance(value, Mapping) else list(made.values())
 
@@ -132,7 +132,7 @@ def positions(value: Any, written: Any) -> Iterator[tuple[Space, float]]:
     `written`: the argument with its spaces. A choice has the position 0.5.
     """
     if is_space(written):
-        space = parsed(written)
+        space = parse_space(written)
         if space.kind != "choice":
             yield space, space.position(value)
             return
@@ -154,7 +154,7 @@ def positions(value: Any, written: Any) -> Iterator[tuple[Space, float]]:
 def grid_size(value: Any) -> int:
     """Return the number of combinations of an argument. Raises `ValueError` for a continuous space."""
     if is_space(value):
-        space = parsed(value)
+        space = parse_space(value)
         if space.kind == "choice":
             return sum(map(grid_size, space.values))
         if space.count is None:
@@ -167,7 +167,7 @@ def grid_size(value: Any) -> int:
 def grid(value: Any) -> list[tuple[float, ...]]:
     """Return the positions of all combinations of an argument, one number per space. Raises `ValueError` as `grid_size`."""
     if is_space(value):
-        space, n = parsed(value), grid_size(value)
+        space, n = parse_space(value), grid_size(value)
         if space.kind != "choice":
             return [((index + 0.5) / n,) for index in range(n)]
         sizes = [_dimensions(option) for option in space.values]
@@ -209,13 +209,13 @@ def tuned_arguments(arguments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def point_at(arguments: Sequence[Mapping[str, Any]], choose: Callable[[int, Space], float]) -> Point:
-    """Return the values of all arguments with spaces. `choose`: as of `filled`."""
+    """Return the values of all arguments with spaces. `choose`: as of `fill_spaces`."""
     tuned = tuned_arguments(arguments)
-    made: Point = filled(tuned, choose)
+    made: Point = fill_spaces(tuned, choose)
     return made
 
 
-def parsed(value: Mapping[str, Any]) -> Space:
+def parse_space(value: Mapping[str, Any]) -> Space:
     """Return a written space. Raises `ValueError` for an invalid one."""
     kind = next(key for key in value if key != "points")
     values, points = value[kind], value.get("points")
@@ -224,7 +224,7 @@ def parsed(value: Mapping[str, Any]) -> Space:
             raise ValueError("expected no 'points' with 'choice'")
         if not isinstance(values, (list, tuple)) or len(values) < 2:
             raise ValueError(
-                f"expected at least two choices, as in {{choice: [0.9, 0.95]}}; found {shown(values)}"
+                f"expected at least two choices, as in {{choice: [0.9, 0.95]}}; found {format_value(values)}"
             )
         if len({repr(choice) for choice in values}) < len(values):
             raise ValueError("expected distinct choices; found a duplicate")
@@ -232,7 +232,7 @@ def parsed(value: Mapping[str, Any]) -> Space:
     if "points" in value and (
         not isinstance(points, int) or isinstance(points, bool) or not 2 <= points <= MAX_POINTS
     ):
-        raise ValueError(f"expected 2 to {MAX_POINTS} points; found {shown(points)}")
+        raise ValueError(f"expected 2 to {MAX_POINTS} points; found {format_value(points)}")
     return Space(kind, _ends(kind, values), points)
 
 
@@ -246,7 +246,7 @@ def _ends(kind: str, values: Any) -> tuple[Any, Any]:
     ends = values if isinstance(values, (list, tuple)) and len(values) == 2 else ()
     if not ends or not all(_is_number(end) for end in ends):
         raise ValueError(
-            f"expected [minimum, maximum], as in {{{kind}: {_EXAMPLES[kind]}}}; found {shown(values)}"
+            f"expected [minimum, maximum], as in {{{kind}: {_EXAMPLES[kind]}}}; found {format_value(values)}"
         )
     low, high = ends
     if kind == "integer" and not (isinstance(low, int) and isinstance(high, int)):
@@ -277,7 +277,7 @@ def _dimensions(value: Any) -> int:
 def fits(value: Any, written: Any) -> bool:
     """Return whether a value may have been made from what is written."""
     if is_space(written):
-        space = parsed(written)
+        space = parse_space(written)
         if space.kind == "choice":
             return any(fits(value, option) for option in space.values)
         if not _is_number(value):

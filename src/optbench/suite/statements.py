@@ -13,7 +13,7 @@ from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from optbench.errors import nearest
 from optbench.suite.amounts import Flag, Number, Strict, Text, expect_one_of
-from optbench.suite.quoting import as_text, shown
+from optbench.suite.quoting import as_text, format_value
 
 Comparison = Literal["equals", "at_least", "at_most", "above", "below", "same_as"]
 _COMPARISONS: tuple[Comparison, ...] = ("equals", "at_least", "at_most", "above", "below", "same_as")
@@ -263,7 +263,7 @@ def problem_of(selection: Selection, candidates: Sequence[Candidate]) -> str:
     """Return why a selection, or one of those that `best` chooses from, does not match exactly one row of trials; "" if it does."""
     for key, value in selection.items():
         if is_best(value) and value[BEST] != "all" and not isinstance(value[BEST], (list, tuple)):
-            return f"{key}: expected {{best: all}} or {{best: [value, ...]}}; found {shown(value)}"
+            return f"{key}: expected {{best: all}} or {{best: [value, ...]}}; found {format_value(value)}"
         if is_best(value) and value[BEST] == "all" and not _distinct_values(key, candidates):
             return f"no axis or swept hyperparameter {_nearest_name(key, candidates)}"
     return next(filter(None, (_problem_of_one(s, candidates) for s in choices(selection, candidates))), "")
@@ -289,9 +289,7 @@ def _problem_of_one(selection: Selection, candidates: Sequence[Candidate]) -> st
         if not known:
             return f"no axis or swept hyperparameter {_nearest_name(key, candidates)}"
         if value not in known:
-            return (
-                f"no trials with {key} = {shown(value)}; expected one of {', '.join(map(shown, known[:12]))}"
-            )
+            return f"no trials with {key} = {format_value(value)}; expected one of {', '.join(map(format_value, known[:12]))}"
     return "no trials with this combination of values"
 
 

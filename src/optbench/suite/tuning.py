@@ -10,7 +10,7 @@ from pydantic import Field, PlainValidator, WithJsonSchema, field_validator, mod
 
 from optbench.suite import protocols
 from optbench.suite.amounts import Duration, Strict, Whole
-from optbench.suite.quoting import shown
+from optbench.suite.quoting import format_value
 
 #: minimum of the seeds of tuning trials; the seeds of a suite with tuning are below it
 TUNING_SEED = 2**31
@@ -26,7 +26,7 @@ def _share(value: Any) -> float:
     except (ValueError, TypeError, ZeroDivisionError):
         number = math.nan
     if isinstance(value, bool) or not 0 < number < 1:
-        raise ValueError(f"expected a fraction between 0 and 1, as in 1/4; found {shown(value)}")
+        raise ValueError(f"expected a fraction between 0 and 1, as in 1/4; found {format_value(value)}")
     return number
 
 
@@ -79,7 +79,7 @@ class Select(Strict):
 
 def _protocol_name(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"expected one of {', '.join(protocols.names())}; found {shown(value)}")
+        raise ValueError(f"expected one of {', '.join(protocols.names())}; found {format_value(value)}")
     protocols.protocol(value)
     return value
 

@@ -28,10 +28,10 @@ from optbench.suite.parts import (
     Target,
     Workload,
     as_list,
-    gather,
+    collect_arguments,
 )
 from optbench.suite.published import Published
-from optbench.suite.quoting import shown
+from optbench.suite.quoting import format_value
 from optbench.suite.resources import Resources
 from optbench.suite.spaces import Point, has_space, point_at, spaces_of
 from optbench.suite.tuning import Tuning
@@ -68,7 +68,7 @@ class Group(Strict):
     @model_validator(mode="before")
     @classmethod
     def _parse(cls, raw: Any) -> Any:
-        return gather(raw, cls.model_fields)
+        return collect_arguments(raw, cls.model_fields)
 
 
 class Rule(Strict):
@@ -88,7 +88,7 @@ class Rule(Strict):
     @model_validator(mode="before")
     @classmethod
     def _parse(cls, raw: Any) -> Any:
-        return gather(raw, cls.model_fields)
+        return collect_arguments(raw, cls.model_fields)
 
 
 Exempt = Literal["norms", "biases", "embeddings"]
@@ -97,7 +97,7 @@ Exempt = Literal["norms", "biases", "embeddings"]
 def _closure(value: Any) -> Any:
     if isinstance(value, bool) or value in ("gradients_first", "loss_only"):
         return value
-    raise ValueError(f"expected true, false, gradients_first or loss_only; found {shown(value)}")
+    raise ValueError(f"expected true, false, gradients_first or loss_only; found {format_value(value)}")
 
 
 Closure = Annotated[
@@ -334,19 +334,15 @@ class Suite(Strict):
                 raise ValueError(f"expected 1 to {MAX_SEEDS:,} seeds; found {seeds}")
             return tuple(range(seeds))
         if not isinstance(seeds, (list, tuple)):
-            raise ValueError(f"expected a number of seeds, or a list of seeds; found {shown(seeds)}")
+            raise ValueError(f"expected a number of seeds, or a list of seeds; found {format_value(seeds)}")
         return seeds
 
     @field_validator("seeds")
     @classmethod
     def _once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        twice = (
-            next((seed for seed in seeds if seeds.count(seed) > 1), None)
-            if len(set(seeds)) < len(seeds)
-            else None
-        )
-        if twice is not None:
-            raise ValueError(f"expected distinct seeds; found {twice} twice")
+        if len(set(seeds)) < len(seeds):
+            duplicate = next(seed for seed in seeds if seeds.count(seed) > 1)
+            raise ValueError(f"expected distinct seeds; found {duplicate} twice")
         return seeds
 
 
@@ -473,13 +469,12 @@ class Trial(Strict):
 
     def __copy__(self) -> Self:
         """Copy without the cached hashes: the copy may be changed."""
-        copied = super().__copy__()
-        copied.__dict__.pop("config_id", None)
-        copied.__dict__.pop("id", None)
-        return copied
+        return super().__copy__()._without_hashes()
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        copied = super().__deepcopy__(memo)
-        copied.__dict__.pop("config_id", None)
-        copied.__dict__.pop("id", None)
-        return copied
+        return super().__deepcopy__(memo)._without_hashes()
+
+    def _without_hashes(self) -> Self:
+        self.__dict__.pop("config_id", None)
+        self.__dict__.pop("id", None)
+        return self

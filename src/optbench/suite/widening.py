@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optbench.suite.grids import MAX_POINTS
-from optbench.suite.spaces import Space, fits, has_space, is_space, parsed, rounded, written_space
+from optbench.suite.spaces import Space, fits, has_space, is_space, parse_space, rounded, written_space
 
 #: part of a space at each end; a selected value there is at the edge
 EDGE = 0.05
@@ -32,7 +32,7 @@ def widened(name: str, value: Any, written: Any) -> tuple[Any, tuple[Edge, ...]]
     its own width. Ends that are natural limits (0 of a space without negative values; 1 of momenta) are neither widened nor returned.
     """
     if is_space(written):
-        space = parsed(written)
+        space = parse_space(written)
         if space.kind != "choice":
             return _wider(name, space, value, written)
         options = list(space.values)
