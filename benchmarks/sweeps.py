@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from benchmarks.idle_worker import report_torch_loaded
 from benchmarks.running import Figure, loop, ratios, rounds, run
 from benchmarks.workloads import WORKLOADS, Bench, suite
+from optbench.cpu_cores import cores
 from optbench.executor.api import StopRequest
 from optbench.executor.process import child, receive
-from optbench.machine import cores
 
 
 @dataclass

@@ -12,10 +12,10 @@ from optbench.errors import OptbenchError
 from optbench.events import Event
 from optbench.runner.calibration import check_calibration, further_seeds, reference_suites
 from optbench.store import Results, read
-from optbench.suite.edit import with_value
 from optbench.suite.load import Loaded, load
 from optbench.suite.plan import plan
 from optbench.suite.types import Trial
+from optbench.suite.yaml_edit import with_value
 from program import optbench
 from results_builder import a_suite, curve, diverged, write, write_trials
 

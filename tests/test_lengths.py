@@ -13,7 +13,7 @@ from optbench.analysis.published import verdicts_frame
 from optbench.analysis.table import comparison
 from optbench.analysis.warnings import warnings_frame
 from optbench.store import read
-from optbench.suite.amounts import Duration
+from optbench.suite.field_types import Duration
 from optbench.suite.load import load
 from optbench.suite.plan import plan
 from results_builder import a_suite, reaching, write, write_trials  # 10 steps per epoch

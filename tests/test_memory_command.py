@@ -26,7 +26,7 @@ from optbench.engine.precision import resolve
 from optbench.engine.tasks import build_task
 from optbench.errors import OptbenchError
 from optbench.forecasts import Forecast, ModelMemory, OptimizerMemory
-from optbench.suite.call import parse_call
+from optbench.suite.call_notation import parse_call
 from optbench.suite.types import Trial
 from program import Done, optbench
 

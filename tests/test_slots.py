@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from optbench import read as read_results
+from optbench.cpu_cores import cores
 from optbench.engine.devices import select_devices
 from optbench.errors import OptbenchError
 from optbench.executor.api import Slot
-from optbench.machine import cores
 from optbench.runner import suite_run
 from optbench.runner.options import RunOptions
 from optbench.store import read

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from optbench.catalog.stackable import why_plain
-from optbench.engine.stacked.columns import Uploads
+from optbench.engine.stacked.hyperparameter_columns import Uploads
 from optbench.engine.stacked.updates import StackedUpdate
 from optbench.suite.load import load
 from trials import TINY

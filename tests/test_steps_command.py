@@ -22,7 +22,7 @@ from optbench.engine.step_times import step_times
 from optbench.errors import OptbenchError
 from optbench.report import render_report
 from optbench.report.steps import save_figure, steps_frame, steps_report
-from optbench.steptimes import StepTime, StepTimes
+from optbench.step_time_results import StepTime, StepTimes
 
 MODEL = "mlp(hidden=[16])"
 PARAMETERS = 8 * 16 + 16 + 16 * 3 + 3

@@ -18,8 +18,8 @@ import optbench
 from optbench.analysis.table import comparison
 from optbench.engine.gradient_monitor import GradientMonitor
 from optbench.engine.gradient_noise import gradient_noise
-from optbench.engine.resources import Monitor
 from optbench.engine.session import Session, prepare
+from optbench.engine.utilisation import Monitor
 from optbench.events import Evaluated, Event
 from optbench.report.figures import drawings
 from optbench.store import read
@@ -217,7 +217,7 @@ def test_resources_are_sampled_off_the_training_thread(tmp_path: Path) -> None:
 
 
 def test_a_machine_without_counters_causes_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("optbench.engine.resources.Path.read_text", lambda *_: 1 / 0)
+    monkeypatch.setattr("optbench.engine.utilisation.Path.read_text", lambda *_: 1 / 0)
     monitor = Monitor(CPU)
     monitor.sample()
     assert "process_memory_bytes" not in monitor.summary()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from optbench.suite.amounts import Duration
+from optbench.suite.field_types import Duration
 
 
 def in_steps(length: Duration, steps_per_epoch: int | None) -> int | None:

@@ -13,10 +13,10 @@ from optbench.analysis.lengths import in_steps, same_length
 from optbench.errors import OptbenchError
 from optbench.plurals import counted
 from optbench.store import Results, SuiteResults, TrialLog
-from optbench.suite.amounts import Duration
+from optbench.suite.field_types import Duration
 from optbench.suite.metric_facts import MetricFacts, facts_by_name
-from optbench.suite.quoting import as_text
 from optbench.suite.types import Trial, Workload
+from optbench.suite.value_formatting import as_text
 
 _MADE: WeakKeyDictionary[SuiteResults, tuple[TableRow, ...]] = WeakKeyDictionary()
 #: seeds listed in a message

@@ -28,8 +28,8 @@ from optbench.store import Results
 from optbench.suite.metric_facts import FRACTION, facts_by_name
 from optbench.suite.published import Published
 from optbench.suite.quantities import NEEDS, unit_of
-from optbench.suite.quoting import as_text
 from optbench.suite.statements import ORDERS, ClaimTest, Selection, selection_text
+from optbench.suite.value_formatting import as_text
 
 Judged = tuple[Measured, Verdict]
 

@@ -11,7 +11,7 @@ from optbench.catalog import schedulers
 from optbench.catalog.model_facts import NAMES
 from optbench.catalog.signatures import UNKNOWN, Parameter, Signature
 from optbench.errors import nearest
-from optbench.suite.quoting import format_value
+from optbench.suite.value_formatting import format_value
 
 TypedPath = tuple[str | int, ...]
 #: typed path in the suite, and the problem there

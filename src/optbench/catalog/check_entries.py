@@ -16,7 +16,7 @@ from optbench.catalog.signatures import signature
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError
 from optbench.plurals import counted
-from optbench.suite.nested import names_in
+from optbench.suite.nested_optimizers import names_in
 from optbench.suite.plan import merged
 from optbench.suite.scaling import is_scaled, rate_problem
 from optbench.suite.types import Optimizer, Rule, Suite, Workload

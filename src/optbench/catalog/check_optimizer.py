@@ -17,7 +17,7 @@ from optbench.catalog.roles import GIVEN, Role, inner_optimizer, roles
 from optbench.catalog.signatures import Parameter, Signature, signature
 from optbench.catalog.sources import Definition
 from optbench.errors import OptbenchError, nearest
-from optbench.suite.nested import Nested
+from optbench.suite.nested_optimizers import Nested
 
 _MAX_DEPTH = 5  # of optimizers within optimizers
 

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from optbench.catalog import optimizer_packages, sources
 from optbench.errors import OptbenchError, Problem, nearest
-from optbench.suite.reference import file_and_name
+from optbench.suite.code_reference import file_and_name
 
 #: family -> (noun for an item, the function of its module; "" if the item itself is called)
 FAMILIES = {

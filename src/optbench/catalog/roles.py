@@ -6,7 +6,7 @@ import ast
 from typing import Any, Literal
 
 from optbench.catalog.signatures import Parameter, Signature
-from optbench.suite.nested import Nested, nested
+from optbench.suite.nested_optimizers import Nested, nested
 
 #: `optimizer`: an instance over the same parameters; `optimizer_class`: a class that the constructor calls itself
 Role = Literal["parameters", "named_parameters", "model", "optimizer", "optimizer_class", "count", "setting"]

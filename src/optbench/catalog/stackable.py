@@ -15,7 +15,7 @@ from optbench.catalog.data_sets import is_stream, task_of
 from optbench.catalog.sources import Definition
 from optbench.errors import OptbenchError
 from optbench.suite.load import Loaded
-from optbench.suite.nested import nested
+from optbench.suite.nested_optimizers import nested
 from optbench.suite.plan import merged, with_numeric_rates
 from optbench.suite.sweep import own_point
 from optbench.suite.types import Optimizer, Workload

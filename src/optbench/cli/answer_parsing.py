@@ -15,7 +15,7 @@ from optbench.catalog.model_builds import ModelBuilds
 from optbench.catalog.starter import entry
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError, nearest
-from optbench.suite.call import parse_call
+from optbench.suite.call_notation import parse_call
 from optbench.suite.types import Component
 
 MOST_SEEDS = 1000

@@ -12,7 +12,7 @@ from optbench.catalog.check_optimizer import optimizer_findings
 from optbench.catalog.task_defaults import defaults, example_info, model_tasks
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError, Problem
-from optbench.suite.call import parse_call
+from optbench.suite.call_notation import parse_call
 from optbench.suite.overrides import parse_override
 from optbench.suite.types import Component, Duration, Optimizer, Rule, Trial, Workload
 

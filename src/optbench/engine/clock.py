@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from optbench.machine import cores
+from optbench.cpu_cores import cores
 
 
 def synchronise(device: torch.device) -> None:

@@ -16,7 +16,7 @@ from optbench.engine import trial_records
 from optbench.engine.clock import Stopwatch, now
 from optbench.engine.compile_warmup import compile_outside_the_clock
 from optbench.engine.data_parallel import check_equal, distribute
-from optbench.engine.embeddings import largest_row_norm
+from optbench.engine.embedding_norms import largest_row_norm
 from optbench.engine.environment import environment
 from optbench.engine.evaluate import evaluation_mode, measure, position_of
 from optbench.engine.gradient_noise import GradientNoise, gradient_noise
@@ -25,11 +25,11 @@ from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.parameter_statistics import StepMeasurement
 from optbench.engine.progress import Progress
 from optbench.engine.ranks import ALONE, Ranks
-from optbench.engine.resources import Monitor
 from optbench.engine.session import Session, SplitName, prepare
 from optbench.engine.stepper import Stepper
 from optbench.engine.trial_checkpoints import TrialCheckpoints
 from optbench.engine.update_check import check_moved, snapshot
+from optbench.engine.utilisation import Monitor
 from optbench.errors import OptbenchError, is_user_interrupt
 from optbench.events import Event, Fault, Finished, Metrics, Progressed, Resumed, Status
 from optbench.suite.types import Trial

@@ -21,7 +21,7 @@ from optbench.engine.optimizer_spec import ConstructorInputs, Length, OptimizerS
 from optbench.engine.parameters import Parameter, assign_parameters, small_copies, trainable
 from optbench.engine.protocol import Closure, Protocol, call_step, clear_gradients, zero_gradients
 from optbench.errors import OptbenchError, is_user_interrupt
-from optbench.suite.nested import replaced
+from optbench.suite.nested_optimizers import replaced
 from optbench.suite.types import Group, Trial
 
 

@@ -28,7 +28,7 @@ from optbench.engine.optimizers import OptimizerFault, Optimizers
 from optbench.engine.sparse_gradients import sparsify_gradients
 from optbench.engine.state_memory import state_memory
 from optbench.errors import OptbenchError, describe_error
-from optbench.steptimes import StepTime, StepTimes
+from optbench.step_time_results import StepTime, StepTimes
 from optbench.suite.types import Trial
 
 IMPLEMENTATIONS = ("forloop", "foreach", "fused", "compiled")

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Literal
 
 from optbench.catalog import lookup
+from optbench.cpu_cores import cores
 from optbench.errors import OptbenchError
 from optbench.executor.api import Settings, StopRequest
 from optbench.executor.dispatch import Dispatcher
 from optbench.executor.local import LocalExecutor
-from optbench.machine import cores
 from optbench.plurals import counted
 from optbench.store import SuiteFolder, read
 from optbench.store.files import cause

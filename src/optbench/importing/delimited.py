@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from optbench.csv_escaping import unescape
 from optbench.errors import OptbenchError
-from optbench.formulas import unescape
 from optbench.importing.findings import Findings
 from optbench.importing.tables import Table
 from optbench.importing.texts import read_bytes, read_text

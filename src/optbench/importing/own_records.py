@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from optbench.formulas import escape, unescape
+from optbench.csv_escaping import escape, unescape
 from optbench.importing.cells import Cell
 from optbench.importing.findings import Findings
 from optbench.importing.tables import Table

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
+from optbench.csv_escaping import unescape
 from optbench.errors import OptbenchError
 from optbench.events import STATUSES, Fault, Status
-from optbench.formulas import unescape
 from optbench.importing.cells import Cell
 from optbench.importing.columns import CLOCKS, NAMES, NUMBERS, STATUS, Columns, map_columns
 from optbench.importing.fills import drop_fills

@@ -12,7 +12,7 @@ from optbench.report.cells import Column, comparison_columns
 from optbench.report.document import Block, Table
 from optbench.report.outcomes import WORST, worst_value_text
 from optbench.report.text import clean
-from optbench.suite.quoting import as_text
+from optbench.suite.value_formatting import as_text
 
 
 def axes_block(rows: Sequence[TableRow], table: pd.DataFrame, warnings: Sequence[str]) -> Block | None:

@@ -15,7 +15,7 @@ from optbench.report.drawing import Drawing
 from optbench.report.figures import written
 from optbench.report.plots import Axis, Entry, Interval, Mark, Panel, Plot, Points, Row
 from optbench.report.text import clean, number
-from optbench.steptimes import StepTime, StepTimes
+from optbench.step_time_results import StepTime, StepTimes
 
 _MIB = 2**20
 _ORDER = ("forloop", "foreach", "fused", "compiled", "own")

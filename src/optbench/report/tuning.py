@@ -21,9 +21,9 @@ from optbench.report.text import clean, in_percent, number, seconds
 from optbench.store import SuiteResults
 from optbench.suite.dump import argument_path, as_line
 from optbench.suite.protocols import protocol
-from optbench.suite.quoting import as_text
 from optbench.suite.tuning import TIME_TO_TARGET, Tuning
 from optbench.suite.types import Optimizer
+from optbench.suite.value_formatting import as_text
 
 CAPTION = "Cost of tuning and optimism of the selection"
 Row = Mapping[Any, Any] | pd.Series

@@ -11,10 +11,10 @@ from optbench.errors import OptbenchError
 from optbench.store import Results
 from optbench.store.files import write_whole
 from optbench.suite.dump import dump
-from optbench.suite.edit import with_value
 from optbench.suite.load import Loaded, load
-from optbench.suite.quoting import as_text
 from optbench.suite.tuning import TUNING_SEED
+from optbench.suite.value_formatting import as_text
+from optbench.suite.yaml_edit import with_value
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from optbench.catalog.data_root import data_root
+from optbench.cpu_cores import core_numbers, cores
 from optbench.errors import OptbenchError
 from optbench.events import FINGERPRINT
 from optbench.executor.api import Executor, Settings, Slot, StopRequest, split_slots
 from optbench.executor.dispatch import Dispatcher, Summary
 from optbench.executor.local import LocalExecutor
 from optbench.executor.ray_cluster import RayExecutor
-from optbench.machine import core_numbers, cores
 from optbench.plurals import counted
 from optbench.runner.environment_check import refuse_to_mix
 from optbench.runner.intermediate_reports import with_intermediate_reports

@@ -15,7 +15,7 @@ from typing import Any
 
 from optbench.errors import OptbenchError, Problem
 from optbench.suite.overrides import Override, apply
-from optbench.suite.quoting import as_text, format_value
+from optbench.suite.value_formatting import as_text, format_value
 from optbench.suite.yaml_source import Keys, Source
 
 MAX_CELLS = 1000

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from optbench.suite.amounts import Strict
+from optbench.suite.field_types import Strict
 
 
 def description(model: type[BaseModel], field: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from optbench.suite.amounts import Duration, Part
+from optbench.suite.field_types import Duration, Part
 from optbench.suite.tuning import Tuning
 from optbench.suite.types import Component, Group, Optimizer, Rule, Suite
 from optbench.suite.yaml_source import resolves_to_text

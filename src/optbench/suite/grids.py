@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from optbench.suite.amounts import Flag, Number, Strict, Whole, expect_one_of
+from optbench.suite.field_types import Flag, Number, Strict, Whole, expect_one_of
 
 MAX_POINTS = 10_000
 #: maximum number of extensions when an optimum is at the edge of a grid (decision 10)

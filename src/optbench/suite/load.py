@@ -14,10 +14,10 @@ from pydantic import ValidationError
 from optbench.errors import OptbenchError, Problem
 from optbench.suite import yaml_source
 from optbench.suite.axes import expand
-from optbench.suite.explain import as_written, explain
 from optbench.suite.overrides import Override, apply, as_in_file, parse_override, split_path
-from optbench.suite.salvage import salvage
 from optbench.suite.types import Suite
+from optbench.suite.valid_parts import remove_invalid_parts
+from optbench.suite.validation_errors import as_written, explain
 from optbench.suite.yaml_source import Keys, Source, parse
 
 
@@ -183,7 +183,7 @@ def _validated(source: Source, path: Path, problems: list[Problem]) -> Examined:
         return Examined(Loaded(Suite.model_validate(source.data), path, source), problems)
     except ValidationError as error:
         problems += explain(error, source)
-    rest = salvage(source.data)
+    rest = remove_invalid_parts(source.data)
     if rest is None:
         return Examined(None, problems)
     return Examined(Loaded(rest[0], path, source), problems, stand_in=rest[1])

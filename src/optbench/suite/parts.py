@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from optbench.suite.amounts import BatchSize, Duration, Flag, Number, Part, Strict, Whole, expect_one_of
+from optbench.suite.field_types import BatchSize, Duration, Flag, Number, Part, Strict, Whole, expect_one_of
 
 MAX_LABEL = 100
 

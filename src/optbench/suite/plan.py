@@ -14,9 +14,9 @@ from typing import Any, Literal
 from optbench.errors import OptbenchError
 from optbench.plurals import counted
 from optbench.suite.axes import cell_name
+from optbench.suite.code_reference import file_and_name
 from optbench.suite.load import Loaded
-from optbench.suite.nested import names_in
-from optbench.suite.reference import file_and_name
+from optbench.suite.nested_optimizers import names_in
 from optbench.suite.samplers import Units, trial_units
 from optbench.suite.scaling import is_scaled, scaled_rate
 from optbench.suite.spaces import Point, Space, point_at, spaces_of

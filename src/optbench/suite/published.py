@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from optbench.suite.amounts import Duration, Number, Strict, Text, Whole, expect_one_of
+from optbench.suite.field_types import Duration, Number, Strict, Text, Whole, expect_one_of
 from optbench.suite.statements import ClaimTest
 
 Kind = Literal["numeric", "ordering", "ladder", "deterministic", "words"]

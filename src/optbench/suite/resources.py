@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from optbench.suite.amounts import Strict, Whole
+from optbench.suite.field_types import Strict, Whole
 
 
 class Resources(Strict):

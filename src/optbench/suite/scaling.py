@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from optbench.errors import OptbenchError, nearest
-from optbench.suite.quoting import format_value
 from optbench.suite.spaces import KINDS
+from optbench.suite.value_formatting import format_value
 
 RULES = ("linear", "sqrt")
 _KEYS = ("base", "per_batch", "rule")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-from optbench.suite.amounts import Duration, Part
 from optbench.suite.descriptions import describe_all
+from optbench.suite.field_types import Duration, Part
 from optbench.suite.grids import Grid
 from optbench.suite.parts import Component, Schedule
 from optbench.suite.types import MAX_SEEDS, Group, Optimizer, Rule, Suite

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optbench.suite.grids import MAX_POINTS
-from optbench.suite.quoting import format_value
+from optbench.suite.value_formatting import format_value
 
 KINDS = ("log", "uniform", "one_minus_log", "integer", "choice")
 #: maximum number of tuned hyperparameters of an entry

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from optbench.errors import nearest
-from optbench.suite.amounts import Flag, Number, Strict, Text, expect_one_of
-from optbench.suite.quoting import as_text, format_value
+from optbench.suite.field_types import Flag, Number, Strict, Text, expect_one_of
+from optbench.suite.value_formatting import as_text, format_value
 
 Comparison = Literal["equals", "at_least", "at_most", "above", "below", "same_as"]
 _COMPARISONS: tuple[Comparison, ...] = ("equals", "at_least", "at_most", "above", "below", "same_as")

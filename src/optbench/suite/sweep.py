@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 
 from optbench.suite.grids import MAX_POINTS, Grid, rounded
-from optbench.suite.nested import path_of, value_at
+from optbench.suite.nested_optimizers import path_of, value_at
 from optbench.suite.spaces import Point
 from optbench.suite.types import Optimizer
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PlainValidator, WithJsonSchema, field_validator, model_validator
 
 from optbench.suite import protocols
-from optbench.suite.amounts import Duration, Strict, Whole
-from optbench.suite.quoting import format_value
+from optbench.suite.field_types import Duration, Strict, Whole
+from optbench.suite.value_formatting import format_value
 
 #: minimum of the seeds of tuning trials; the seeds of a suite with tuning are below it
 TUNING_SEED = 2**31

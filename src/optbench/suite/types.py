@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from optbench.suite import protocols
-from optbench.suite.amounts import BatchSize, Duration, Flag, Number, Part, Strict, Text, Whole
+from optbench.suite.field_types import BatchSize, Duration, Flag, Number, Part, Strict, Text, Whole
 from optbench.suite.grids import Grid
 from optbench.suite.parts import (
     Augment,
@@ -31,10 +31,10 @@ from optbench.suite.parts import (
     collect_arguments,
 )
 from optbench.suite.published import Published
-from optbench.suite.quoting import format_value
 from optbench.suite.resources import Resources
 from optbench.suite.spaces import Point, has_space, point_at, spaces_of
 from optbench.suite.tuning import Tuning
+from optbench.suite.value_formatting import format_value
 
 __all__ = [
     "Augment",

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from optbench.errors import OptbenchError, Problem
-from optbench.suite.syntax import syntax_problem
+from optbench.suite.yaml_syntax_errors import syntax_problem
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 100_000  # after aliases are expanded

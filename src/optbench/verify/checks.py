@@ -12,10 +12,10 @@ import torch
 from rich.console import RenderableType
 
 from optbench.catalog.optimizer_packages import Offered
+from optbench.cpu_cores import cores
 from optbench.engine.devices import select_device
 from optbench.engine.find_protocol import setting_of
 from optbench.errors import OptbenchError
-from optbench.machine import cores
 from optbench.verify import equations
 from optbench.verify.conformance import CHECKS as CHECKS
 from optbench.verify.conformance import conformance, persistent_state

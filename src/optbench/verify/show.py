@@ -10,8 +10,8 @@ import torch
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from optbench.csv_escaping import escape
 from optbench.engine.state_memory import StateMemory
-from optbench.formulas import escape
 from optbench.plurals import counted
 from optbench.tables import FittedTable, Paragraph
 from optbench.verify.conformance import Verdict

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optbench.catalog.data._split import channel_statistics
+from optbench.cpu_cores import cores
 from optbench.errors import OptbenchError, Problem
-from optbench.machine import cores
 from optbench.plurals import counted
 
 if TYPE_CHECKING:  # a suite is checked without it

@@ -40,7 +40,7 @@ from optbench.cli.options import argument, option
 from optbench.errors import OptbenchError, Problem
 from optbench.plurals import counted
 from optbench.store.files import cause
-from optbench.suite.call import parse_call
+from optbench.suite.call_notation import parse_call
 from optbench.suite.types import Component, Duration, Workload
 
 PLACE = "Compare optimizers", 1

@@ -33,8 +33,8 @@ from optbench.catalog.optimizer_packages import offered
 from optbench.cli.options import Device, argument, flag, option
 from optbench.console import standard_output
 from optbench.errors import OptbenchError, Problem, nearest
-from optbench.suite.call import parse_call
-from optbench.suite.nested import put
+from optbench.suite.call_notation import parse_call
+from optbench.suite.nested_optimizers import put
 from optbench.suite.overrides import parse_override
 
 if TYPE_CHECKING:

@@ -22,7 +22,6 @@ from optbench.engine.loop import (
     is_rung,
 )
 from optbench.engine.optimizers import OptimizerFault
-from optbench.engine.resources import Monitor
 from optbench.engine.stacked import checkpoint as checkpoints
 from optbench.engine.stacked.evaluate import measure
 from optbench.engine.stacked.member_checks import (
@@ -34,6 +33,7 @@ from optbench.engine.stacked.member_checks import (
 from optbench.engine.stacked.stack import CannotStack, Member, Stack
 from optbench.engine.state_memory import NOT_MEASURED
 from optbench.engine.step_statistics import IntervalSummary
+from optbench.engine.utilisation import Monitor
 from optbench.events import Event, Fault, Finished, Metrics, Progressed, Resumed, Status
 from optbench.suite.types import Trial
 

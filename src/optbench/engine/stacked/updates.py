@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optbench.engine.stacked.columns import Column, GroupHyperparameters, Uploads
+from optbench.engine.stacked.hyperparameter_columns import Column, GroupHyperparameters, Uploads
 
 State = dict[str, Tensor]
 _STATE = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from optbench.formulas import escape
+from optbench.csv_escaping import escape
 from optbench.report.document import Report
 from optbench.report.text import clean
 

@@ -1,4 +1,4 @@
-"""Text in CSV cells that a spreadsheet would run as a formula: escaped with an apostrophe when written, restored when read.
+"""Escape text in CSV cells that a spreadsheet would run as a formula: an apostrophe is added in front, and removed when it is read.
 
 https://owasp.org/www-community/attacks/CSV_Injection
 """
@@ -19,7 +19,10 @@ def unescape(text: str) -> str:
 
 
 def _is_formula(text: str) -> bool:
-    """Full-width and small forms of = + - @ count too: spreadsheets of East Asian systems read them as the plain ones."""
+    """Return whether a spreadsheet could run the text as a formula.
+
+    Spreadsheets of East Asian systems also accept full-width and small forms of = + - @.
+    """
     if text.startswith(("\t", "\r", "\n")):
         return True
     start = text.lstrip("'").lstrip()[:1]

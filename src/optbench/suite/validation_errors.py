@@ -16,8 +16,8 @@ from pydantic_core import ErrorDetails
 from optbench.errors import Problem, nearest
 from optbench.suite.descriptions import describe_all
 from optbench.suite.grids import rounded
-from optbench.suite.quoting import format_value
 from optbench.suite.types import Suite, Workload
+from optbench.suite.value_formatting import format_value
 from optbench.suite.yaml_source import Keys, Source
 
 #: parts of a typed path that have another name in the file, or none

@@ -1,4 +1,4 @@
-"""Embedding tables of a model."""
+"""Norms of the rows of a model's embedding tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lengths of training with their unit, parsed from `30 epochs`, `{steps: 500}` and `5%`."""
+"""Types of the fields of a suite: numbers, text, batch sizes, and lengths of training such as `30 epochs`, `{steps: 500}` and `5%`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
-from optbench.suite.quoting import format_value
+from optbench.suite.value_formatting import format_value
 
 #: strict, so that `true` and '3' are not accepted as numbers
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]

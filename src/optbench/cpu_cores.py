@@ -1,4 +1,4 @@
-"""Resources of this machine that are available to this process."""
+"""CPU cores that this process may use."""
 
 from __future__ import annotations
 

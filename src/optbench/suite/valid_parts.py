@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from optbench.suite.explain import as_written
 from optbench.suite.types import Suite
+from optbench.suite.validation_errors import as_written
 from optbench.suite.yaml_source import Keys
 
 _ROUNDS = 50
@@ -16,7 +16,7 @@ _HARMLESS: dict[str, Any] = {"budget": {"epochs": 1}, "batch_size": 1}
 _STAND_IN = {"model": "logistic_regression", "data": "digits", **_HARMLESS}
 
 
-def salvage(data: dict[str, Any]) -> tuple[Suite, bool] | None:
+def remove_invalid_parts(data: dict[str, Any]) -> tuple[Suite, bool] | None:
     """Return the valid part of a file's data, and whether its workload is a substitute; None if too little is left.
 
     Invalid parts are removed; a missing or invalid budget or batch size is replaced by one that passes every check.
