@@ -59,35 +59,35 @@ class TrainingBatches:
         self.batch_size = batch_size
         self._rows = rows
         self.steps_per_epoch = self.samples // batch_size
-        self._images = _are_images(split.inputs)
-        self._stored = _height_width(split.inputs)
-        self._size = size if size is not None and self._images else self._stored
-        _check(augment, self._images, self._stored, self._size, self.samples, batch_size)
+        self._has_images = _are_images(split.inputs)
+        self._stored_size = _height_width(split.inputs)
+        self._size = size if size is not None and self._has_images else self._stored_size
+        _check_settings(augment, self._has_images, self._stored_size, self._size, self.samples, batch_size)
         self._augment, self._seed, self._device = augment, seed, torch.device(device)
-        self._format = _FORMATS[memory_format if self._images else "contiguous"]
+        self._format = _FORMATS[memory_format if self._has_images else "contiguous"]
         self._mean, self._std = _constants(mean, std, self._size, self._device, self._format)
-        self._targets = _values(split.targets, self._device)
-        self.residency = _resident(residency, split.inputs, augment.crop, self._device)
-        self._inputs = _tensor(split.inputs)
+        self._targets = _targets_on_device(split.targets, self._device)
+        self.residency = _choose_residency(residency, split.inputs, augment.crop, self._device)
+        self._inputs = _as_tensors(split.inputs)
         if self.residency == "device":
-            self._inputs = self._laid_out(self._inputs)
+            self._inputs = self._move_to_device(self._inputs)
         self._epoch = -1
         self._draws = Draws(torch.empty(0, dtype=torch.int64))
-        self._ahead: Prefetch[Values] | None = None
+        self._prefetch: Prefetch[Values] | None = None
         self._waited = 0.0
 
     def batch(self, step: int) -> Batch:
         """Return batch `step`, counted from 0 over all epochs: images in float32, integers as int64."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            self._epoch, self._draws = epoch, self._drawn(epoch)
+            self._epoch, self._draws = epoch, self._draw(epoch)
         draws = self._draws.part(position * self.batch_size, (position + 1) * self.batch_size)
         if self._rows is not None:
             draws = draws.at(self._rows)
         if self.residency == "device":
-            return self._assembled(draws)
-        gathered = map_tensors(lambda v: v.to(self._device, non_blocking=True), self._gathered(step))
-        return self._assembled(draws, gathered)
+            return self._assemble(draws)
+        gathered = map_tensors(lambda v: v.to(self._device, non_blocking=True), self._gather(step))
+        return self._assemble(draws, gathered)
 
     def seek(self, step: int) -> None:
         """No effect: every batch is computed from its number."""
@@ -96,50 +96,50 @@ class TrainingBatches:
         """Return the batches at one fixed memory address, for captured steps."""
         return StaticBatch(self)
 
-    def _drawn(self, epoch: int) -> Draws:
-        draws = augmenting.draw(self._seed, epoch, self.samples, self._augment, self._stored)
+    def _draw(self, epoch: int) -> Draws:
+        draws = augmenting.draw(self._seed, epoch, self.samples, self._augment, self._stored_size)
         return draws.to(self._device)
 
-    def _assembled(self, draws: Draws, gathered: Values | None = None) -> Batch:
+    def _assemble(self, draws: Draws, gathered: Values | None = None) -> Batch:
         """Return the batch of these draws; `gathered` are its stored samples if the data set is not on the device."""
         targets = map_tensors(lambda v: v.index_select(0, draws.order), self._targets)
         if gathered is None:
-            return Batch(self._finish(self._inputs, draws.order, draws), targets)
+            return Batch(self._prepare_inputs(self._inputs, draws.order, draws), targets)
         rows = torch.arange(len(draws.order), device=self._device)
-        return Batch(self._finish(self._laid_out(gathered), rows, draws), targets)
+        return Batch(self._prepare_inputs(self._move_to_device(gathered), rows, draws), targets)
 
     @property
     def data_wait_seconds(self) -> float:
         """Seconds that `batch` has waited for data from the host; 0 if the data are on the device."""
-        return self._waited + (self._ahead.wait_seconds if self._ahead else 0.0)
+        return self._waited + (self._prefetch.wait_seconds if self._prefetch else 0.0)
 
     def close(self) -> None:
         """Stop the prefetching thread; it also stops when this object is deleted."""
-        if self._ahead:
-            self._waited += self._ahead.wait_seconds
-            self._ahead.close()
-            self._ahead = None
+        if self._prefetch:
+            self._waited += self._prefetch.wait_seconds
+            self._prefetch.close()
+            self._prefetch = None
 
-    def _gathered(self, step: int) -> Values:
-        if self._ahead is None or self._ahead.next != step:
+    def _gather(self, step: int) -> Values:
+        if self._prefetch is None or self._prefetch.next != step:
             self.close()
-            gather = _gatherer(self._inputs, self.batch_size, self._seed, self._device, self._rows)
-            self._ahead = Prefetch(gather, step)
-        return self._ahead.get()
+            gather = _make_gather(self._inputs, self.batch_size, self._seed, self._device, self._rows)
+            self._prefetch = Prefetch(gather, step)
+        return self._prefetch.get()
 
-    def _laid_out(self, inputs: Values) -> Values:
+    def _move_to_device(self, inputs: Values) -> Values:
         """Return the inputs on the device; images padded with zeros for the crop, in the memory format."""
         inputs = map_tensors(lambda v: v.to(self._device), inputs)
-        if not self._images:
+        if not self._has_images:
             return inputs
         assert isinstance(inputs, Tensor)
         if self._augment.crop:
             inputs = torch.nn.functional.pad(inputs, (self._augment.crop,) * 4)
         return inputs.contiguous(memory_format=self._format)
 
-    def _finish(self, inputs: Values, rows: Tensor, draws: Draws) -> Values:
-        if not self._images:
-            return map_tensors(lambda v: _wide(v.index_select(0, rows)), inputs)
+    def _prepare_inputs(self, inputs: Values, rows: Tensor, draws: Draws) -> Values:
+        if not self._has_images:
+            return map_tensors(lambda v: _integers_as_int64(v.index_select(0, rows)), inputs)
         assert isinstance(inputs, Tensor)
         if draws.top is not None and draws.left is not None:
             images = augmenting.crop(inputs, rows, draws.top, draws.left, self._size)
@@ -160,7 +160,7 @@ class StaticBatch:
 
     def __init__(self, batches: TrainingBatches) -> None:
         self._batches, self._epoch = batches, 0
-        self._draws = batches._drawn(0)
+        self._draws = batches._draw(0)
         self._offsets = torch.arange(batches.batch_size, device=batches._device)
         self._first = torch.zeros((), dtype=torch.int64, device=batches._device)
         self._gathered: Values | None = None
@@ -174,15 +174,15 @@ class StaticBatch:
         epoch, position = divmod(step, batches.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch = epoch
-            self._draws.copy_(batches._drawn(epoch))
+            self._draws.copy_(batches._draw(epoch))
         self._first.fill_(position * batches.batch_size)
         if self._gathered is not None:
-            for target, source in zip(tensors(self._gathered), tensors(batches._gathered(step)), strict=True):
+            for target, source in zip(tensors(self._gathered), tensors(batches._gather(step)), strict=True):
                 target.copy_(source, non_blocking=True)
 
     def make(self) -> Batch:
         """Return the selected batch. Part of the graph."""
-        return self._batches._assembled(self._draws.at(self._first + self._offsets), self._gathered)
+        return self._batches._assemble(self._draws.at(self._first + self._offsets), self._gathered)
 
 
 class EvaluationBatches:
@@ -201,15 +201,15 @@ class EvaluationBatches:
         memory_format: Literal["contiguous", "channels_last"] = "contiguous",
         residency: Residency = "auto",
     ) -> None:
-        self._images = _are_images(split.inputs)
+        self._has_images = _are_images(split.inputs)
         self._device, self._batch_size = torch.device(device), batch_size
-        self._format = _FORMATS[memory_format if self._images else "contiguous"]
+        self._format = _FORMATS[memory_format if self._has_images else "contiguous"]
         size = _height_width(split.inputs)
         self._mean, self._std = _constants(mean, std, size, self._device, self._format)
-        self.residency = _resident(residency, split.inputs, 0, self._device)
+        self.residency = _choose_residency(residency, split.inputs, 0, self._device)
         storage_device = self._device if self.residency == "device" else torch.device("cpu")
-        self._inputs = map_tensors(lambda v: v.to(storage_device), _tensor(split.inputs))
-        self._targets = _values(split.targets, self._device)
+        self._inputs = map_tensors(lambda v: v.to(storage_device), _as_tensors(split.inputs))
+        self._targets = _targets_on_device(split.targets, self._device)
 
     def __len__(self) -> int:
         return -(-length(self._targets) // self._batch_size)
@@ -219,15 +219,15 @@ class EvaluationBatches:
         for start in range(0, length(self._targets), self._batch_size):
             inputs, targets = whole.part(start, start + self._batch_size)
             on_device = map_tensors(lambda v: v.to(self._device), inputs)
-            if self._images:
+            if self._has_images:
                 assert isinstance(on_device, Tensor)
                 on_device = on_device.contiguous(memory_format=self._format)
                 yield Batch(augmenting.normalise(on_device, self._mean, self._std), targets)
             else:  # a model may change its inputs in place
-                yield Batch(map_tensors(lambda v: _wide(v.clone()), on_device), targets)
+                yield Batch(map_tensors(lambda v: _integers_as_int64(v.clone()), on_device), targets)
 
 
-def _check(
+def _check_settings(
     augment: Augment,
     images: bool,
     stored: tuple[int, int],
@@ -270,30 +270,30 @@ def _height_width(inputs: Arrays) -> tuple[int, int]:
     return inputs.shape[2], inputs.shape[3]
 
 
-def _tensor(arrays: Arrays) -> Values:
+def _as_tensors(arrays: Arrays) -> Values:
     """Return tensors that share the arrays' memory. They are never written: torch's warning about read-only memory is suppressed."""
     if isinstance(arrays, dict):
-        return {name: _one_tensor(array) for name, array in arrays.items()}
-    return _one_tensor(arrays)
+        return {name: _as_tensor(array) for name, array in arrays.items()}
+    return _as_tensor(arrays)
 
 
-def _one_tensor(array: np.ndarray[Any, Any]) -> Tensor:
+def _as_tensor(array: np.ndarray[Any, Any]) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return torch.from_numpy(array)
 
 
-def _values(arrays: Arrays, device: torch.device) -> Values:
+def _targets_on_device(arrays: Arrays, device: torch.device) -> Values:
     """Return targets on the device, integers as int64."""
-    return map_tensors(lambda v: _wide(v).to(device), _tensor(arrays))
+    return map_tensors(lambda v: _integers_as_int64(v).to(device), _as_tensors(arrays))
 
 
-def _wide(values: Tensor) -> Tensor:
+def _integers_as_int64(values: Tensor) -> Tensor:
     """Return integers as int64, which embeddings and losses require; other numbers unchanged."""
     return values if values.is_floating_point() or values.dtype == torch.bool else values.long()
 
 
-def _resident(
+def _choose_residency(
     requested: Residency, inputs: Arrays, padding: int, device: torch.device
 ) -> Literal["device", "host"]:
     if requested != "auto":
@@ -305,7 +305,7 @@ def _resident(
     return "device" if needed <= free_bytes(device) // 2 else "host"
 
 
-def _gatherer(
+def _make_gather(
     inputs: Values, batch_size: int, seed: int, device: torch.device, share: Tensor | None
 ) -> Callable[[int], Values]:
     """Return a function from a step to its samples, unaugmented, on the host; pinned for CUDA, so that copies are asynchronous."""
