@@ -49,7 +49,7 @@ def rates(grid: Any, own: Optimizer, **more: Any) -> list[float]:
 
 def test_factors_lie_around_the_entrys_own_value_which_is_not_run_twice() -> None:
     assert rates([0.01, 0.1, 1, 10, 100], entry(lr=0.1)) == [0.001, 0.01, 1.0, 10.0]
-    assert rates([0.1, 1, 10], entry(lr=0.3), with_own=True) == [0.03, 0.3, 3.0]
+    assert rates([0.1, 1, 10], entry(lr=0.3), with_point_of_entry=True) == [0.03, 0.3, 3.0]
 
 
 def test_absolute_grids_are_the_same_for_all() -> None:

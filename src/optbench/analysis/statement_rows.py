@@ -32,7 +32,7 @@ from optbench.suite.statements import (
     selection_text,
     values_of,
 )
-from optbench.suite.sweep import own_point
+from optbench.suite.sweep import point_of_entry
 
 #: metrics for which trials that diverged or failed count as the worst value
 WORST_METRICS = ("final_metric", "validation_metric")
@@ -63,7 +63,7 @@ class StatementRows:
                 row.horizon,
                 row.trial.axes,
                 row.trial.point,
-                own_point(swept, row.trial.entry),
+                point_of_entry(swept, row.trial.entry),
             )
             for row in rows
         ]

@@ -15,7 +15,7 @@ from optbench.analysis.rows import TableRow, sweep_rows, table_rows
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.suite.grids import MAX_EXTENSIONS, Grid
 from optbench.suite.metric_facts import MetricFacts
-from optbench.suite.sweep import own_point, points
+from optbench.suite.sweep import point_of_entry, points
 
 #: a point of the grid, comparable: names and values
 Key = tuple[tuple[str, float], ...]
@@ -143,7 +143,7 @@ def _sweep(suite: SuiteResults, rows: list[TableRow], own: TableRow | None, othe
 
 def _centre(suite: SuiteResults, rows: list[TableRow]) -> TableRow | None:
     """The point that is the entry itself."""
-    own = _key(own_point(grids_of(suite), rows[0].trial.entry))
+    own = _key(point_of_entry(grids_of(suite), rows[0].trial.entry))
     return next((row for row in rows if _key(row.trial.point) == own), None)
 
 
@@ -151,7 +151,7 @@ def _is_extension(suite: SuiteResults, own: TableRow, keys: list[Key]) -> bool:
     """Return whether the entry's own point lies in the extension of the grid."""
     grids, mine = grids_of(suite), _key(own.trial.point)
     widest = dict.fromkeys(grids, (MAX_EXTENSIONS, MAX_EXTENSIONS))
-    reach = {_key(point) for point in points(grids, own.trial.entry, widest, with_own=True)}
+    reach = {_key(point) for point in points(grids, own.trial.entry, widest, with_point_of_entry=True)}
     others = [dict(key) for key in keys if key != mine]
     within = all(
         min(other[name] for other in others) < value < max(other[name] for other in others)
@@ -200,7 +200,7 @@ def _reached(row: TableRow) -> pd.Series:
 
 def _own_values(suite: SuiteResults, swept: TableRow, own: TableRow | None) -> dict[str, float]:
     """What the entry itself has for the swept hyperparameters: as written, else as its class resolved it."""
-    written = own_point(grids_of(suite), swept.trial.entry)
+    written = point_of_entry(grids_of(suite), swept.trial.entry)
     starts = [log.started for log in own.logs if log.started is not None] if own is not None else []
     resolved = starts[0].hyperparameters[0] if starts and starts[0].hyperparameters else {}
     found = {name: written.get(name, resolved.get(name)) for name in swept.trial.point}
@@ -210,7 +210,7 @@ def _own_values(suite: SuiteResults, swept: TableRow, own: TableRow | None) -> d
 def _own_key(suite: SuiteResults, own: TableRow, values: dict[str, float]) -> Key | None:
     """Return the point of the entry's own values on the grid; None if it is not on the grid."""
     try:
-        grid = points(grids_of(suite), own.trial.entry, with_own=True)
+        grid = points(grids_of(suite), own.trial.entry, with_point_of_entry=True)
     except ValueError:
         return None
     key = _key(values)

@@ -18,7 +18,7 @@ from optbench.suite.plan import horizons_of, representatives, with_numeric_rates
 from optbench.suite.quantities import unknown_quantity
 from optbench.suite.samplers import check_grid
 from optbench.suite.statements import Candidate, problem_of, problem_of_any, problem_over
-from optbench.suite.sweep import own_point, points
+from optbench.suite.sweep import point_of_entry, points
 from optbench.suite.tuning import TIME_TO_TARGET, TUNING_SEED, Tuning
 from optbench.suite.types import Suite, Workload
 
@@ -83,7 +83,7 @@ def _candidates(loaded: Loaded) -> list[Candidate]:
         for workload, settings in suite.workloads.items():
             for label, entry in suite.optimizers.items():
                 entry = with_numeric_rates(entry, entry.batch_size or settings.batch_size)
-                own = own_point(suite.sensitivity, entry)
+                own = point_of_entry(suite.sensitivity, entry)
                 for horizon in horizons_of(suite, entry) or (entry.horizon or settings.budget,):
                     found.append(Candidate.of(label, workload, str(horizon), cell.values, {}, own))
                 try:
@@ -185,7 +185,7 @@ def _sensitivity(suite: Suite, folder: Path) -> Iterator[Finding]:
             read = signature(lookup.resolve("optimizers", entry.rules[0].use, folder))
         except OptbenchError:
             continue  # reported already
-        own = own_point(suite.sensitivity, entry)
+        own = point_of_entry(suite.sensitivity, entry)
         for name in suite.sensitivity:
             if name not in own and name not in read.names and not read.accepts_any:
                 message = f"sensitivity: '{entry.rules[0].use}' has no argument '{name}'"

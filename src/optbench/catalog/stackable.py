@@ -17,7 +17,7 @@ from optbench.errors import OptbenchError
 from optbench.suite.load import Loaded
 from optbench.suite.nested_optimizers import nested
 from optbench.suite.plan import merged, with_numeric_rates
-from optbench.suite.sweep import own_point
+from optbench.suite.sweep import point_of_entry
 from optbench.suite.types import Optimizer, Workload
 
 #: settings of a workload that stacks support; with any other, the plain engine is used
@@ -103,7 +103,7 @@ def _of_entry(entry: Optimizer, folder: str) -> str:
 
 def _without_centre(loaded: Loaded, entry: Optimizer) -> str:
     """Return why the entry itself cannot be part of the stack: it must set the values that are swept."""
-    own = own_point(loaded.suite.sensitivity, entry)
+    own = point_of_entry(loaded.suite.sensitivity, entry)
     for name in loaded.suite.sensitivity:
         values = [value for key, value in own.items() if key.split(".")[-1] == name or key == name]
         if not values or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):

@@ -50,11 +50,11 @@ def _frozen_statistics(block: nn.Module) -> Iterator[None]:
     norms = [
         m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
     ]
-    kept = [[buffer.clone() for buffer in norm.buffers()] for norm in norms]
+    buffers_before = [[buffer.clone() for buffer in norm.buffers()] for norm in norms]
     try:
         yield
     finally:
         with torch.no_grad():
-            for norm, buffers in zip(norms, kept, strict=True):
+            for norm, buffers in zip(norms, buffers_before, strict=True):
                 for buffer, before in zip(norm.buffers(), buffers, strict=True):
                     buffer.copy_(before)

@@ -27,12 +27,12 @@ class MovingAverage:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Put the average into the model within the block; restore its weights exactly afterwards."""
-        kept = [tensor.detach().clone() for tensor in self._live]
+        weights_before = [tensor.detach().clone() for tensor in self._live]
         _copy(self._live, self._average)
         try:
             yield
         finally:
-            _copy(self._live, kept)
+            _copy(self._live, weights_before)
 
     def state(self) -> list[Tensor]:
         return self._average
@@ -54,7 +54,7 @@ def recalibrated(model: nn.Module, forward_passes: Callable[[], None]) -> Iterat
     if not norms:
         yield
         return
-    kept = [(norm.momentum, [buffer.clone() for buffer in norm.buffers()]) for norm in norms]
+    statistics_before = [(norm.momentum, [buffer.clone() for buffer in norm.buffers()]) for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a cumulative mean over the passes
@@ -65,7 +65,7 @@ def recalibrated(model: nn.Module, forward_passes: Callable[[], None]) -> Iterat
     try:
         yield
     finally:
-        for norm, (momentum, buffers) in zip(norms, kept, strict=True):
+        for norm, (momentum, buffers) in zip(norms, statistics_before, strict=True):
             norm.momentum = momentum
             _copy(list(norm.buffers()), buffers)
 

@@ -55,8 +55,8 @@ def measure(
 def position_of(session: Session) -> Metrics:
     """Return the variables of a test function, under a name beside the splits; empty for tasks without them."""
     position = getattr(getattr(session.task, "module", None), "position", None)
-    found = position(session.model) if position is not None else {}
-    return {POSITION: dict(found)} if found else {}
+    variables = position(session.model) if position is not None else {}
+    return {POSITION: dict(variables)} if variables else {}
 
 
 def check_ranges(session: Session, split: SplitName, values: dict[str, float]) -> None:

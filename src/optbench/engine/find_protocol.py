@@ -253,7 +253,7 @@ def _equal(ones: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
 
 @contextmanager
 def _seeded() -> Iterator[None]:
-    kept = random.getstate(), np.random.get_state()
+    states_before = random.getstate(), np.random.get_state()
     started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     devices = range(torch.cuda.device_count()) if started else ()
     with torch.random.fork_rng(devices=devices):
@@ -263,8 +263,8 @@ def _seeded() -> Iterator[None]:
         try:
             yield
         finally:
-            random.setstate(kept[0])
-            np.random.set_state(kept[1])
+            random.setstate(states_before[0])
+            np.random.set_state(states_before[1])
 
 
 def _takes_closure(member: Any) -> bool:

@@ -42,9 +42,9 @@ def with_measured(
     measured = []
     for forecast, trial in zip(forecasts, trials, strict=True):
         gc.collect()
-        kept = _allocated(device) - allocated_at_start
+        kept_by_libraries = _allocated(device) - allocated_at_start
         peak = training_peak(trial, info, device) if forecast.optimizer.state_bytes is not None else None
-        measured.append(replace(forecast, measured_bytes=None if peak is None else kept + peak))
+        measured.append(replace(forecast, measured_bytes=None if peak is None else kept_by_libraries + peak))
     return measured
 
 

@@ -141,11 +141,11 @@ class Optimizers:
 
     def keep(self, parameters: Sequence[Tensor]) -> None:
         """Leave only these parameters in the groups. `hyperparameters` and `zero_grad` still include all."""
-        kept = {id(parameter) for parameter in parameters}
+        kept_ids = {id(parameter) for parameter in parameters}
         for group in (group for member in self.members for group in member.param_groups):
             self._elements[id(group)] = sum(p.numel() for p in group["params"])
-            self._left_out += [p for p in group["params"] if id(p) not in kept]
-            group["params"] = [p for p in group["params"] if id(p) in kept]
+            self._left_out += [p for p in group["params"] if id(p) not in kept_ids]
+            group["params"] = [p for p in group["params"] if id(p) in kept_ids]
 
     def hyperparameters(self) -> list[dict[str, Any]]:
         """Return the hyperparameters as resolved by the classes, one dict per parameter group, with the implementation; plain JSON."""

@@ -111,10 +111,10 @@ class Progress:
             "random": generators,
         }
         if session.ranks.size > 1:
-            own = [generators, session.ranks.state()]
+            state_of_rank = [generators, session.ranks.state()]
             if session.trial.workload.sharding != "none":
-                own.append({key: state[key] for key in _SHARDED})
-            state["ranks"] = session.ranks.gather(own)
+                state_of_rank.append({key: state[key] for key in _SHARDED})
+            state["ranks"] = session.ranks.gather(state_of_rank)
         return state
 
     def restore(self, session: Session, state: dict[str, Any]) -> None:

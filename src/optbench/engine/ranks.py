@@ -38,9 +38,9 @@ class Ranks:
     def join(cls, rank: int, size: int, rendezvous: Path, device: torch.device, threads: int | None) -> Ranks:
         """Connect this process with the other ranks, through a file that does not exist before. Waits for all of them."""
         store = dist.FileStore(str(rendezvous), size)  # type: ignore[attr-defined]
-        backend, own = ("nccl", device) if device.type == "cuda" else ("gloo", None)
+        backend, bound_device = ("nccl", device) if device.type == "cuda" else ("gloo", None)
         dist.init_process_group(
-            backend, store=store, rank=rank, world_size=size, timeout=_TIMEOUT, device_id=own
+            backend, store=store, rank=rank, world_size=size, timeout=_TIMEOUT, device_id=bound_device
         )
         control = dist.new_group(backend="gloo", timeout=_TIMEOUT) if backend == "nccl" else dist.group.WORLD
         return cls(rank, size, control, threads)

@@ -241,8 +241,8 @@ def _training_batches(
 def initial_model(trial: Trial, splits: Splits) -> nn.Module:
     """Build the trial's model on the CPU with its initial weights. Seeds the global generators."""
     seed_everything(derive(trial.seed, "initial weights"))
-    own = trial.workload.task is not None and ":" in trial.workload.task
-    model = build_model(trial.workload.model, splits.info, trial.folder, check=not own)
+    has_own_task = trial.workload.task is not None and ":" in trial.workload.task
+    model = build_model(trial.workload.model, splits.info, trial.folder, check=not has_own_task)
     initialise(model, trial.workload.init, trial.folder)
     return model
 

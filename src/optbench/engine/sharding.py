@@ -60,31 +60,31 @@ def shard_model(model: nn.Module, device: torch.device, ranks: Ranks) -> None:
 
 def blocks(model: nn.Module) -> list[nn.Module]:
     """Return the composite modules in sequences and lists, outermost first, without those that share parameters with other parts."""
-    found: list[nn.Module] = []
+    separate_blocks: list[nn.Module] = []
 
     def visit(module: nn.Module) -> None:
         for child in module.children():
             is_item = isinstance(module, (nn.Sequential, nn.ModuleList))
             is_container = isinstance(child, (nn.Sequential, nn.ModuleList))
             if is_item and not is_container and any(child.children()) and _is_separate(child, model):
-                found.append(child)
+                separate_blocks.append(child)
             else:
                 visit(child)
 
     visit(model)
-    return found
+    return separate_blocks
 
 
 def _is_separate(part: nn.Module, model: nn.Module) -> bool:
     inside = {id(module) for module in part.modules()}
-    own = {id(p) for p in part.parameters()}
-    others = {
+    part_parameters = {id(p) for p in part.parameters()}
+    other_parameters = {
         id(p)
         for module in model.modules()
         if id(module) not in inside
         for p in module.parameters(recurse=False)
     }
-    return bool(own) and not own & others
+    return bool(part_parameters) and not part_parameters & other_parameters
 
 
 def local_part(tensor: Tensor) -> Tensor:

@@ -374,8 +374,8 @@ def _on_device(batch: Batch, device: torch.device, layout: Layout) -> Batch:
     return batch.map(move)
 
 
-def _check_length(stream: Stream, found: int) -> None:
-    if found != stream.samples:
+def _check_length(stream: Stream, samples: int) -> None:
+    if samples != stream.samples:
         raise OptbenchError(
-            f"{stream.name}: expected {stream.samples} samples in a pass, as len() states; found {found}"
+            f"{stream.name}: expected {stream.samples} samples in a pass, as len() states; found {samples}"
         )

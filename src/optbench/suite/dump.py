@@ -63,9 +63,9 @@ def _overrides(model: BaseModel, name: str) -> bool:
     return name == "seeds" and isinstance(model, Suite) and bool(model.tuning and model.tuning.protocol)
 
 
-def _arguments(arguments: dict[str, Any], *taken: type[BaseModel]) -> dict[str, Any]:
+def _arguments(arguments: dict[str, Any], *models: type[BaseModel]) -> dict[str, Any]:
     """Return the arguments as keys next to the settings, or under `arguments:` if a name collides with a setting."""
-    fields = {name for model in taken for name in model.model_fields}
+    fields = {name for model in models for name in model.model_fields}
     if fields & arguments.keys():
         return {"arguments": arguments}
     return dict(arguments)
@@ -82,12 +82,12 @@ def _entry(entry: Optimizer) -> dict[str, Any]:
 
 def argument_path(label: str, entry: Optimizer, name: str) -> str:
     """Return the path of a hyperparameter for `--set`. `name`: `lr`, or `0.lr` in an entry with several rules."""
-    position, _, own = name.partition(".") if len(entry.rules) > 1 else ("", "", name)
-    taken = (Rule,) if position else (Optimizer, Rule)
+    position, _, argument = name.partition(".") if len(entry.rules) > 1 else ("", "", name)
+    models = (Rule,) if position else (Optimizer, Rule)
     path = ["optimizers", label, *(["use", position] if position else [])]
-    if any(own in model.model_fields for model in taken):
+    if any(argument in model.model_fields for model in models):
         path.append("arguments")
-    return ".".join([*path, own])
+    return ".".join([*path, argument])
 
 
 def as_line(value: Any) -> str:

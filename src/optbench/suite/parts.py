@@ -255,15 +255,15 @@ class Workload(Strict):
                 "a trial does not span machines: remove 'nodes'; `devices: N` uses N devices of one machine"
             )
         raw = {**raw, **{key: as_list(raw[key]) for key in ("target", "metrics", "study") if key in raw}}
-        targets, own = raw.get("target"), raw.get("own_metrics")
+        targets, own_metrics = raw.get("target"), raw.get("own_metrics")
         metrics = raw.get("metrics", ["accuracy"])
         if isinstance(targets, list) and isinstance(metrics, list) and metrics:
             targets = [{"metric": metrics[0], **t} if isinstance(t, dict) else t for t in targets]
             raw["target"] = targets
-        wanted = [t["metric"] for t in targets or () if isinstance(t, dict) and "metric" in t]
-        wanted += list(own) if isinstance(own, dict) else []
-        if wanted and isinstance(metrics, list) and metrics:
-            raw["metrics"] = [*metrics, *(m for m in dict.fromkeys(map(str, wanted)) if m not in metrics)]
+        required = [t["metric"] for t in targets or () if isinstance(t, dict) and "metric" in t]
+        required += list(own_metrics) if isinstance(own_metrics, dict) else []
+        if required and isinstance(metrics, list) and metrics:
+            raw["metrics"] = [*metrics, *(m for m in dict.fromkeys(map(str, required)) if m not in metrics)]
         return raw
 
     def metric_code(self, name: str) -> str:

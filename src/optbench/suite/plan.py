@@ -20,7 +20,7 @@ from optbench.suite.nested_optimizers import names_in
 from optbench.suite.samplers import Units, trial_units
 from optbench.suite.scaling import is_scaled, scaled_rate
 from optbench.suite.spaces import Point, Space, point_at, spaces_of
-from optbench.suite.sweep import Extensions, is_own, own_point, points
+from optbench.suite.sweep import Extensions, is_point_of_entry, point_of_entry, points
 from optbench.suite.tuning import trial_seed
 from optbench.suite.types import Duration, Optimizer, Suite, Trial, Workload
 
@@ -289,9 +289,11 @@ def _sweep_trials(
         lengths = horizons_of(suite, entry)
         timed = not lengths or suite.workloads[workload_name].budget in lengths
         try:
-            entry_points = points(suite.sensitivity, entry, extended, with_own=stacked or not timed)
-            if stacked and not any(is_own(point, entry) for point in entry_points):
-                entry_points.append(own_point(suite.sensitivity, entry))
+            entry_points = points(
+                suite.sensitivity, entry, extended, with_point_of_entry=stacked or not timed
+            )
+            if stacked and not any(is_point_of_entry(point, entry) for point in entry_points):
+                entry_points.append(point_of_entry(suite.sensitivity, entry))
         except ValueError as error:
             raise OptbenchError(loaded.problem_at(("optimizers", label), f"sensitivity: {error}")) from None
         if len(entry_points) * len(suite.seeds) > MAX_SWEPT:

@@ -86,13 +86,13 @@ class Claim(Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> Claim:
-        wanted = {"ordering": "over", "ladder": "level", "words": "words"}.get(self.kind, "value")
+        required = {"ordering": "over", "ladder": "level", "words": "words"}.get(self.kind, "value")
         if self.kind == "words" and not self.words:
             raise ValueError("a claim of kind 'words' requires 'words'; found nothing")
         for name in ("value", "level", "over"):
-            if (getattr(self, name) is not None) != (name == wanted):
-                if name == wanted:
-                    raise ValueError(f"a claim of kind '{self.kind}' requires '{wanted}'; found nothing")
+            if (getattr(self, name) is not None) != (name == required):
+                if name == required:
+                    raise ValueError(f"a claim of kind '{self.kind}' requires '{required}'; found nothing")
                 raise ValueError(f"a claim of kind '{self.kind}' does not allow '{name}': remove it")
         if self.value is not None and self.unit is None:
             raise ValueError("expected a 'unit' with 'value'; found nothing")

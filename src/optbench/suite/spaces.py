@@ -171,12 +171,12 @@ def grid(value: Any) -> list[tuple[float, ...]]:
         if space.kind != "choice":
             return [((index + 0.5) / n,) for index in range(n)]
         sizes = [_dimensions(option) for option in space.values]
-        made = []
+        points = []
         for chosen, option in enumerate(space.values):
             before, after = (0.5,) * sum(sizes[:chosen]), (0.5,) * sum(sizes[chosen + 1 :])
-            own = (chosen + 0.5) / len(sizes)
-            made += [(own, *before, *units, *after) for units in grid(option)]
-        return made
+            position = (chosen + 0.5) / len(sizes)
+            points += [(position, *before, *units, *after) for units in grid(option)]
+        return points
     combined = itertools.product(*map(grid, _parts(value)))
     return [tuple(itertools.chain.from_iterable(units)) for units in combined]
 
@@ -186,16 +186,16 @@ def spaces_of(arguments: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Space, 
 
     Raises `ValueError`, with the name of the hyperparameter, for an invalid space and for more than `MAX_DIMENSIONS`.
     """
-    found: dict[str, tuple[Space, ...]] = {}
+    spaces_by_name: dict[str, tuple[Space, ...]] = {}
     for key, value in tuned_arguments(arguments).items():
         try:
-            found[key] = tuple(spaces_in(value))
+            spaces_by_name[key] = tuple(spaces_in(value))
         except ValueError as error:
             raise ValueError(f"{key}: {error}") from None
-    count = sum(map(len, found.values()))
+    count = sum(map(len, spaces_by_name.values()))
     if count > MAX_DIMENSIONS:
         raise ValueError(f"expected at most {MAX_DIMENSIONS} search spaces; found {count}")
-    return found
+    return spaces_by_name
 
 
 def tuned_arguments(arguments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -21,9 +21,9 @@ def points(
     entry: Optimizer,
     extensions: Extensions | None = None,
     *,
-    with_own: bool = False,
+    with_point_of_entry: bool = False,
 ) -> list[Point]:
-    """Return the Cartesian product of the grids, without the point equal to the entry itself unless `with_own`.
+    """Return the Cartesian product of the grids, without the point equal to the entry itself unless `with_point_of_entry`.
 
     In an entry with several rules the names are `0.lr`, `1.lr`. Raises `ValueError`, with a message for users, if a grid cannot
     be applied to this entry.
@@ -34,12 +34,12 @@ def points(
     product = []
     for combination in itertools.product(*axes):
         point = {key: value for part in combination for key, value in part.items()}
-        if with_own or not is_own(point, entry):
+        if with_point_of_entry or not is_point_of_entry(point, entry):
             product.append(point)
     return product
 
 
-def own_point(grids: Mapping[str, Grid], entry: Optimizer) -> Point:
+def point_of_entry(grids: Mapping[str, Grid], entry: Optimizer) -> Point:
     """Return the entry's values of the swept hyperparameters, without those left to the defaults of the class."""
     values = {}
     for name in grids:
@@ -51,10 +51,10 @@ def own_point(grids: Mapping[str, Grid], entry: Optimizer) -> Point:
 
 
 def _axis(name: str, grid: Grid, entry: Optimizer, extended: tuple[int, int]) -> list[Point]:
-    own = own_point({name: grid}, entry)
-    if grid.is_relative and not own:
+    entry_values = point_of_entry({name: grid}, entry)
+    if grid.is_relative and not entry_values:
         raise ValueError(f"factors of '{name}' require a value to multiply: set '{name}' in this entry")
-    for key, value in own.items() if grid.is_relative else ():
+    for key, value in entry_values.items() if grid.is_relative else ():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < LARGEST:
             raise ValueError(f"factors require a number above 0; found {value} for '{key}' in this entry")
     if not grid.is_relative and len(entry.rules) > 1:
@@ -72,20 +72,20 @@ def _axis(name: str, grid: Grid, entry: Optimizer, extended: tuple[int, int]) ->
     numbers = grid.numbers(*extended)
     if not grid.is_relative:
         return [{name: number} for number in numbers]
-    scaled = [{key: rounded(value * number) for key, value in own.items()} for number in numbers]
+    scaled = [{key: rounded(value * number) for key, value in entry_values.items()} for number in numbers]
     if not all(0 < value < LARGEST for point in scaled for value in point.values()):
         raise ValueError(f"the factors of '{name}' exceed the range of numbers, 0 to {LARGEST:g}")
     return scaled
 
 
-def is_own(point: Point, entry: Optimizer) -> bool:
+def is_point_of_entry(point: Point, entry: Optimizer) -> bool:
     """Return whether the point equals the entry as written."""
     several = len(entry.rules) > 1
     for key, value in point.items():
         position, name = key.split(".", 1) if several else ("0", key)
         arguments = entry.rules[int(position)].arguments
-        own = value_at(path_of(name, arguments), arguments)
-        if not isinstance(own, (int, float)) or not math.isclose(own, value, rel_tol=1e-9):
+        entry_value = value_at(path_of(name, arguments), arguments)
+        if not isinstance(entry_value, (int, float)) or not math.isclose(entry_value, value, rel_tol=1e-9):
             return False
     return True
 

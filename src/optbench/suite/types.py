@@ -204,8 +204,8 @@ class Optimizer(Strict):
         rules = []
         for position, rule in enumerate(self.rules):
             prefix = "" if len(self.rules) == 1 else f"{position}."
-            own = {name: point.get(f"{prefix}{name}", value) for name, value in rule.arguments.items()}
-            rules.append(rule.model_copy(update={"arguments": own}))
+            arguments = {name: point.get(f"{prefix}{name}", value) for name, value in rule.arguments.items()}
+            rules.append(rule.model_copy(update={"arguments": arguments}))
         return self.model_copy(update={"rules": tuple(rules)})
 
 

@@ -41,10 +41,10 @@ _EXPECTED = {
 
 def explain(error: ValidationError, source: Source) -> list[Problem]:
     """Return one problem per error, placed at the invalid value, or at the key that is unknown or incomplete."""
-    found = error.errors(include_url=False)
-    inner = {details["loc"][:end] for details in found for end in range(len(details["loc"]))}
+    errors = error.errors(include_url=False)
+    inner = {details["loc"][:end] for details in errors for end in range(len(details["loc"]))}
     # pydantic also reports a list whose items are all invalid as too short
-    return [_problem(d, source) for d in found if d["type"] != "too_short" or d["loc"] not in inner]
+    return [_problem(d, source) for d in errors if d["type"] != "too_short" or d["loc"] not in inner]
 
 
 def as_written(location: tuple[int | str, ...], data: Any) -> Keys:
@@ -82,13 +82,13 @@ def _elsewhere(data: Mapping[str, Any], parts: list[str]) -> bool:
 
 
 def _problem(details: ErrorDetails, source: Source) -> Problem:
-    location, kind, found = details["loc"], details["type"], details["input"]
+    location, kind, value = details["loc"], details["type"], details["input"]
     path = as_written(location, source.data)
     at_key = kind in ("extra_forbidden", "missing") or "[key]" in location
-    return source.problem(path, _message(kind, location, found, details), value=not at_key)
+    return source.problem(path, _message(kind, location, value, details), value=not at_key)
 
 
-def _message(kind: str, location: tuple[int | str, ...], found: Any, details: ErrorDetails) -> str:
+def _message(kind: str, location: tuple[int | str, ...], value: Any, details: ErrorDetails) -> str:
     annotation, fields = _field(location)
     if kind == "value_error":
         return str(details["ctx"]["error"])
@@ -101,24 +101,24 @@ def _message(kind: str, location: tuple[int | str, ...], found: Any, details: Er
             return f"unknown key '{key}' here; it belongs under 'workload'"
         return f"unknown key '{key}'; {nearest(key, _written_keys(model))}"
     if kind == "missing":
-        if hint := _other_word(str(location[-1]), found):
+        if hint := _other_word(str(location[-1]), value):
             return hint
         describe_all()
         what = next((field.description for field in fields if field.description), "")
         return f"missing: {what[:1].lower()}{what[1:].rstrip('.')}" if what else "missing"
-    if kind == "float_type" and isinstance(found, str) and (share := _PERCENT.fullmatch(found)):
-        return f"expected a fraction; found {format_value(found)}: write {rounded(float(share[1]) / 100):g}"
+    if kind == "float_type" and isinstance(value, str) and (share := _PERCENT.fullmatch(value)):
+        return f"expected a fraction; found {format_value(value)}: write {rounded(float(share[1]) / 100):g}"
     expected = _words(annotation, fields)
-    message = f"expected {expected}; found {format_value(found)}"
-    if kind == "literal_error" and isinstance(found, str):
-        close = get_close_matches(found, [str(value) for value in _literals(annotation)], n=1)
+    message = f"expected {expected}; found {format_value(value)}"
+    if kind == "literal_error" and isinstance(value, str):
+        close = get_close_matches(value, [str(option) for option in _literals(annotation)], n=1)
         message += f"; did you mean '{close[0]}'?" if close else ""
     return message
 
 
-def _other_word(missing: str, found: Any) -> str:
+def _other_word(missing: str, value: Any) -> str:
     """Return a message if `use:` (for optimizers) and `name:` (for everything else) were confused, else ""."""
-    arguments = found.get("arguments") if isinstance(found, Mapping) else None
+    arguments = value.get("arguments") if isinstance(value, Mapping) else None
     other = {"name": "use", "use": "name"}.get(missing)
     if not isinstance(arguments, Mapping) or not (
         other in arguments or (close := get_close_matches(missing, arguments, 1))

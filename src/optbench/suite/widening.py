@@ -37,16 +37,16 @@ def widened(name: str, value: Any, written: Any) -> tuple[Any, tuple[Edge, ...]]
             return _wider(name, space, value, written)
         options = list(space.values)
         ends: tuple[Edge, ...] = ()
-        taken = next((n for n, option in enumerate(options) if fits(value, option)), None)
-        if taken is not None:
-            options[taken], ends = widened(name, value, options[taken])
+        selected = next((n for n, option in enumerate(options) if fits(value, option)), None)
+        if selected is not None:
+            options[selected], ends = widened(name, value, options[selected])
         return ({"choice": options} if ends else written), ends
     if not has_space(written):
         return written, ()
     if isinstance(written, Mapping):
         parts = {key: widened(key, value[key], part) for key, part in written.items()}
-        found = tuple(end for _, ends in parts.values() for end in ends)
-        return {key: part for key, (part, _) in parts.items()}, found
+        edges = tuple(end for _, ends in parts.values() for end in ends)
+        return {key: part for key, (part, _) in parts.items()}, edges
     listed = [widened(name, one, part) for one, part in zip(value, written, strict=True)]
     return [part for part, _ in listed], tuple(end for _, ends in listed for end in ends)
 

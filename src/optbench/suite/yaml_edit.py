@@ -18,10 +18,10 @@ def with_value(text: str, path: Sequence[str], value: str, comment: str = "") ->
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     *parents, name = path
     for key in parents:
-        found = _entry(node, key)
-        if found is None:
+        entry = _entry(node, key)
+        if entry is None:
             raise OptbenchError(f"no key '{key}' in the file", where=".".join(path))
-        node = found[1]
+        node = entry[1]
     if not isinstance(node, yaml.MappingNode) or not node.value:
         raise OptbenchError("expected a mapping", where=".".join(parents))
     known = _entry(node, name)

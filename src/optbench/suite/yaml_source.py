@@ -200,7 +200,7 @@ class _Builder:
         return self._scalar(node, path)
 
     def _mapping(self, node: yaml.MappingNode, path: Keys, inside: tuple[int, ...]) -> dict[str, Any]:
-        own: dict[str, Any] = {}
+        mapping: dict[str, Any] = {}
         merged: list[yaml.Node] = []
         for key_node, value_node in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
@@ -211,18 +211,18 @@ class _Builder:
                 continue
             key = self._text(key_node, path)
             here = (*path, key)
-            if key in own:
+            if key in mapping:
                 first = self.keys[here].line
                 also = f" (first given in line {first})" if first else ""
                 self._problem(key_node, here, f"'{key}' is given twice{also}")
                 continue
             self.keys[here] = self._place(key_node)
-            own[key] = self._value(value_node, here, inside)
+            mapping[key] = self._value(value_node, here, inside)
         for source in merged:
-            self._merge(source, own, path, inside)
-        return own
+            self._merge(source, mapping, path, inside)
+        return mapping
 
-    def _merge(self, source: yaml.Node, own: dict[str, Any], path: Keys, inside: tuple[int, ...]) -> None:
+    def _merge(self, source: yaml.Node, mapping: dict[str, Any], path: Keys, inside: tuple[int, ...]) -> None:
         """Merge `<<: *base`: keys of the mapping itself take precedence, then the earlier of several bases."""
         if not isinstance(source, yaml.MappingNode):
             self._problem(source, (*path, "<<"), "expected a mapping to merge, as in '<<: *base'")
@@ -233,10 +233,10 @@ class _Builder:
         new_keys, new_values = self.keys, self.values
         self.keys, self.values = keys, values
         at = len(path)
-        taken = {key for key in base if key not in own}
-        own.update({key: base[key] for key in base if key in taken})
-        keys.update({p: mark for p, mark in new_keys.items() if p[at] in taken})
-        values.update({p: mark for p, mark in new_values.items() if len(p) > at and p[at] in taken})
+        merged_keys = {key for key in base if key not in mapping}
+        mapping.update({key: base[key] for key in base if key in merged_keys})
+        keys.update({p: mark for p, mark in new_keys.items() if p[at] in merged_keys})
+        values.update({p: mark for p, mark in new_values.items() if len(p) > at and p[at] in merged_keys})
 
     def _text(self, node: yaml.ScalarNode, path: Keys) -> str:
         """Return the text of a scalar, with surrogate pairs (JSON escapes) decoded."""

@@ -42,8 +42,8 @@ def _message(
         return _indentation(lines, mark.line, "a key"), mark
     if problem == "expected <block end>, but found '<block sequence start>'":
         return _indentation(lines, mark.line, "a list item"), mark
-    if found := _FLOW.fullmatch(problem):
-        return _unclosed(found[1], rest, opened), mark
+    if match := _FLOW.fullmatch(problem):
+        return _unclosed(match[1], rest, opened), mark
     if problem == "could not find expected ':'" and opened is not None:
         written = lines[opened.line][opened.column :].strip() if opened.line < len(lines) else ""
         return f"expected 'key: value'; found '{written[:60]}' without a ': '", opened
@@ -57,8 +57,8 @@ def _message(
     if problem.startswith("found undefined alias"):
         name = problem.rpartition("'")[0].rpartition("'")[2]
         return f"expected an anchor '&{name}' above this alias '*{name}'; found none", mark
-    if found := _BEGINS.fullmatch(problem):
-        return f"text that starts with '{found[1]}' must be quoted: '{rest[:40]}'", mark
+    if match := _BEGINS.fullmatch(problem):
+        return f"text that starts with '{match[1]}' must be quoted: '{rest[:40]}'", mark
     if problem.startswith("found unknown escape character"):
         return "in double quotes, '\\' starts an escape sequence: write '\\\\', or use single quotes", mark
     return default, mark
