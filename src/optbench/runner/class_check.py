@@ -87,7 +87,7 @@ def _results(jobs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _lines(jobs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    command = [sys.executable, "-m", "optbench.verify.fake_steps"]
+    command = [sys.executable, "-m", "optbench.verify.step_check"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -19,28 +19,28 @@ from optbench.errors import OptbenchError
 from optbench.verify import equations
 from optbench.verify.conformance import CHECKS as CHECKS
 from optbench.verify.conformance import conformance, persistent_state
-from optbench.verify.installed import Checked, check_all
+from optbench.verify.installed_packages import Checked, check_all
 from optbench.verify.plugin import load_plugin
 from optbench.verify.references import REFERENCES as REFERENCES
-from optbench.verify.show import BACKWARD_TOLERANCE, deviation_table, verdict_table
-from optbench.verify.show import packages_table as packages_table
-from optbench.verify.show import packages_text as packages_text
+from optbench.verify.result_tables import BACKWARD_TOLERANCE, deviation_table, verdict_table
+from optbench.verify.result_tables import packages_table as packages_table
+from optbench.verify.result_tables import packages_text as packages_text
 from optbench.verify.toy_problem import Plugin
 
 
 def check_installed(device: str) -> tuple[RenderableType, bool]:
     """Compare torch's optimizers with the reference implementations. Return the table, and whether all are within tolerance."""
-    picked = _pick(device)
-    deviations = list(equations.installed(picked))
+    selected = _select_device(device)
+    deviations = list(equations.installed(selected))
     backward = equations.backward_deviation()
     passed = all(d.passed for d in deviations) and backward <= BACKWARD_TOLERANCE
-    return deviation_table(deviations, backward, picked), passed
+    return deviation_table(deviations, backward, selected), passed
 
 
 def check_packages(classes: Sequence[Offered], device: str, note: Callable[[Checked], None]) -> list[Checked]:
     """Check every class in its own process, one per core on a CPU. `note` is called after each."""
-    picked = _pick(device)
-    return check_all(classes, picked, cores() if picked.type == "cpu" else 1, note)
+    selected = _select_device(device)
+    return check_all(classes, selected, cores() if selected.type == "cpu" else 1, note)
 
 
 def check_plugin(
@@ -55,9 +55,9 @@ def check_plugin(
     create_graph: bool | None = None,
 ) -> tuple[RenderableType, bool]:
     """Check one optimizer, also against the reference implementation `equation`. Return the table, and whether all checks passed."""
-    picked = _pick(device)
+    selected = _select_device(device)
     with redirect_stdout(io.StringIO()) as printed:
-        plugin = load_plugin(name, arguments, picked, Path(), closure, create_graph)
+        plugin = load_plugin(name, arguments, selected, Path(), closure, create_graph)
         verdicts = conformance(plugin, tuple(allowed))
         deviations = _compare_with_reference(plugin, equation) if equation else []
         try:
@@ -80,6 +80,6 @@ def _compare_with_reference(plugin: Plugin, equation: str) -> list[equations.Dev
     return equations.deviations_of(plugin, equation)
 
 
-def _pick(device: str) -> torch.device:
+def _select_device(device: str) -> torch.device:
     torch.set_num_threads(1)  # the tensors are tiny: threads would only wait for each other
     return select_device(device)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optbench.engine.protocol import Protocol
+from optbench.engine.protocol import Protocol, clear_gradients
 from optbench.verify.toy_problem import (
     MATRICES,
     CheckFailed,
@@ -19,7 +19,6 @@ from optbench.verify.toy_problem import (
     ToyModel,
     advance,
     bitwise_equal,
-    clear_gradients,
     copy_weights,
     generator_states,
     preserve_settings,
@@ -87,7 +86,7 @@ def memory(plugin: Plugin) -> str:
     try:
         for window in range(4):
             advance(plugin, model, optimizer, range(window * _WINDOW, (window + 1) * _WINDOW))
-            clear_gradients(model)
+            clear_gradients(list(model.parameters()))
             gc.collect()
             tensor_counts.append(sum(issubclass(type(value), Tensor) for value in gc.get_objects()))
     finally:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optbench.engine.protocol import backward, take_step
+from optbench.engine.protocol import backward, clear_gradients, take_step
 from optbench.verify.toy_problem import (
     PATIENCE,
     CheckFailed,
@@ -16,6 +16,7 @@ from optbench.verify.toy_problem import (
     Plugin,
     ToyModel,
     advance,
+    any_equal,
     bitwise_equal,
     copy_weights,
     first_line,
@@ -36,7 +37,7 @@ def keeps_dtype(plugin: Plugin) -> str:
         for before, after in zip(descriptions, _describe_weights(model), strict=True):
             if before != after:
                 raise CheckFailed(f"changes a parameter from {before} to {after}")
-        if any(torch.equal(a, b) for a, b in zip(starts, model.weights, strict=True)):
+        if any_equal(starts, model.weights):
             raise CheckFailed(f"does not update parameters in {_name(dtype)}")
         if addresses != [w.data_ptr() for w in model.weights]:
             notes.append(
@@ -61,17 +62,9 @@ def _name(dtype: torch.dtype) -> str:
 def _per_weight_state(model: ToyModel, optimizer: Any) -> list[Tensor]:
     """Return the floating-point state tensors with one value per weight, where rounding matters."""
     shapes = {w.shape for w in model.weights}
-    tensors = [
-        t
-        for state in getattr(optimizer, "state", {}).values()
-        if isinstance(state, dict)
-        for t in state.values()
-    ]
-    return [
-        t
-        for t in tensors
-        if isinstance(t, Tensor) and t.is_floating_point() and t.shape in shapes and t.dim()
-    ]
+    states = (state for state in getattr(optimizer, "state", {}).values() if isinstance(state, dict))
+    tensors = (value for state in states for value in state.values() if isinstance(value, Tensor))
+    return [t for t in tensors if t.is_floating_point() and t.shape in shapes and t.dim()]
 
 
 def _describe_weights(model: ToyModel) -> list[str]:
@@ -118,7 +111,7 @@ def _tiny(
     starts = copy_weights(model)
     advance(plugin, model, optimizer, range(PATIENCE))
     _require_finite(model, what)
-    if any(torch.equal(a, b) for a, b in zip(starts, model.weights, strict=True)):
+    if any_equal(starts, model.weights):
         raise CheckFailed(f"does not update parameters {what}")
     return f"trains parameters {what}"
 
@@ -228,8 +221,7 @@ def gradients(plugin: Plugin) -> str:
         model = plugin.toy_model()
         optimizer = plugin.build(model, **changes)
         for number in range(3):
-            for parameter in model.parameters():
-                parameter.grad = None
+            clear_gradients(list(model.parameters()))
             backward(model(number), create_graph=plugin.protocol.create_graph)
             before = _gradients(model)
             optimizer.step()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from optbench.engine.protocol import clear_gradients
 from optbench.engine.resumability import (
     NotResumable,
     first_difference,
@@ -25,8 +26,8 @@ from optbench.verify.toy_problem import (
     Plugin,
     ToyModel,
     advance,
+    any_equal,
     bitwise_equal,
-    clear_gradients,
     copy_weights,
     first_line,
     raised_deliberately,
@@ -51,7 +52,7 @@ def trains(plugin: Plugin) -> str:
         )
     first = _loss(model)
     advance(plugin, model, optimizer, range(40))
-    if any(torch.equal(a, b) for a, b in zip(before, model.weights, strict=True)):
+    if any_equal(before, model.weights):
         raise CheckFailed("a given parameter is unchanged after 40 steps: the optimizer may train a copy")
     last = _loss(model)
     if not last < first:
@@ -81,14 +82,13 @@ def groups(plugin: Plugin) -> str:
             continue
         other = change(options[key])
         try:
-            base, everywhere = (
-                _train_two_groups(plugin, {}, {}),
-                _train_two_groups(plugin, {}, {}, **{key: other}),
-            )
-            counts = [not torch.equal(a, b) for a, b in zip(base, everywhere, strict=True)]
-            if not all(counts):
-                if any(counts) or key == "lr":
-                    raise CheckFailed(f"ignores the {key} of the {'second' if counts[0] else 'first'} group")
+            base = _train_two_groups(plugin, {}, {})
+            everywhere = _train_two_groups(plugin, {}, {}, **{key: other})
+            has_effect = [not torch.equal(a, b) for a, b in zip(base, everywhere, strict=True)]
+            if not all(has_effect):
+                if any(has_effect) or key == "lr":
+                    which = "second" if has_effect[0] else "first"
+                    raise CheckFailed(f"ignores the {key} of the {which} group")
                 continue
             _check_group_option(key, base, everywhere, _train_two_groups(plugin, {}, {key: other}), changed=1)
             _check_group_option(key, base, everywhere, _train_two_groups(plugin, {key: other}, {}), changed=0)
@@ -148,7 +148,7 @@ def _train_two_groups(
 ) -> list[Tensor]:
     """Return the weights of two matrices after four updates, each in its own group with these options."""
     seed_everything(0)
-    model = plugin.toy_model(shapes=((8, 6), (5, 5)))
+    model = plugin.toy_model(shapes=MATRICES)
     one, other = model.parameters()
     optimizer = plugin.build(model, [{"params": [one], **first}, {"params": [other], **second}], **shared)
     advance(plugin, model, optimizer, plugin.steps(4))
@@ -178,9 +178,8 @@ def missing_gradients(plugin: Plugin) -> str:
         raise CheckFailed("does not update a parameter whose first gradient comes later than the others'")
     before_pause = copy_weights(model)[1]
     advance(plugin, model, optimizer, range(9, 11), without=[1])
-    if not plugin.needs_closure and not torch.equal(
-        before_pause, model.weights[1]
-    ):  # L-BFGS moves it from its history
+    moved_without_gradient = not torch.equal(before_pause, model.weights[1])
+    if moved_without_gradient and not plugin.needs_closure:  # L-BFGS moves it from its history
         raise CheckFailed("still changes a parameter that no longer has gradients")
     _frozen_group(plugin)
     return "a parameter without a gradient is unchanged, and is updated once it has one"
@@ -197,7 +196,7 @@ def _frozen_group(plugin: Plugin) -> None:
         optimizer = plugin.build(model, [*rest, frozen], **plugin.with_decay())
     before = copy_weights(model)
     if not plugin.needs_closure:
-        clear_gradients(model)
+        clear_gradients(list(model.parameters()))
         try:
             optimizer.step()
         except Exception as error:
@@ -382,7 +381,7 @@ def schedule(plugin: Plugin) -> str:
 
     if any("lr" not in group for group in plugin.build(plugin.toy_model()).param_groups):
         raise CheckNote("has no lr in its param_groups for a schedule to change")
-    if any(torch.equal(a, b) for a, b in zip(run(1.0), run(0.1), strict=True)):
+    if any_equal(run(1.0), run(0.1)):
         raise CheckFailed("a learning rate changed between steps has no effect: schedules do not work")
     changed = _options_changed_by_optimizer(plugin)
     if "lr" in changed:

@@ -101,6 +101,7 @@ class Plugin:
 
     @property
     def needs_closure(self) -> bool:
+        """Whether its step calls a closure."""
         return self.protocol.has_closure
 
     def takes(self, name: str) -> bool:
@@ -108,6 +109,7 @@ class Plugin:
         return self.spec.takes(name)
 
     def toy_model(self, dtype: torch.dtype = torch.float32, **changes: Any) -> ToyModel:
+        """Return a new toy model. `changes`: arguments of `ToyModel`."""
         return ToyModel(changes.pop("shapes", self.shapes), dtype, self.device, sparse=self.sparse, **changes)
 
     def build(self, model: ToyModel, groups: Iterable[Any] | None = None, **changes: Any) -> Any:
@@ -127,6 +129,7 @@ class Plugin:
         return optimizer
 
     def with_shapes(self, shapes: tuple[tuple[int, ...], ...]) -> Plugin:
+        """Return the plug-in with other shapes of the parameters."""
         return replace(self, shapes=shapes)
 
     def with_decay(self) -> dict[str, Any]:
@@ -154,12 +157,8 @@ def advance(
         )
 
 
-def clear_gradients(model: ToyModel) -> None:
-    for parameter in model.parameters():
-        parameter.grad = None
-
-
 def copy_weights(model: ToyModel) -> list[Tensor]:
+    """Return copies of the weights, without graph."""
     return [w.detach().clone() for w in model.weights]
 
 
@@ -170,9 +169,14 @@ def seed_everything(seed: int) -> None:
     np.random.seed(seed)
 
 
-def bitwise_equal(ones: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-    """Return whether the tensors are pairwise equal, bit for bit."""
+def bitwise_equal(ones: Iterable[Tensor], others: Iterable[Tensor]) -> bool:
+    """Return whether the tensors of all pairs are equal, bit for bit."""
     return all(torch.equal(a, b) for a, b in zip(ones, others, strict=True))
+
+
+def any_equal(ones: Iterable[Tensor], others: Iterable[Tensor]) -> bool:
+    """Return whether the tensors of any pair are equal, bit for bit."""
+    return any(torch.equal(a, b) for a, b in zip(ones, others, strict=True))
 
 
 def generator_states() -> tuple[Any, ...]:
@@ -227,9 +231,8 @@ def time_limit(seconds: int) -> Iterator[None]:
 def format_error(error: BaseException) -> str:
     """Return an exception in one line, with the file and line that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
-    last = frames[
-        -2 if isinstance(error, TimeoutError) and len(frames) > 1 else -1
-    ]  # the last is the alarm's handler
+    is_alarm = isinstance(error, TimeoutError) and len(frames) > 1  # the last frame is the alarm's handler
+    last = frames[-2 if is_alarm else -1]
     message = first_line(error)
     kind = type(error).__name__
     return f"{kind}{'' if message == kind else f': {message}'} ({last.filename}, line {last.lineno})"

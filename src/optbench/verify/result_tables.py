@@ -16,7 +16,7 @@ from optbench.plurals import counted
 from optbench.tables import FittedTable, Paragraph
 from optbench.verify.conformance import Verdict
 from optbench.verify.equations import IMPLEMENTATIONS, PROBLEMS, STEPS, TOLERANCE, Deviation
-from optbench.verify.installed import Checked, columns
+from optbench.verify.installed_packages import Checked, columns
 
 _STYLES = {"pass": "green", "fail": "bold red", "note": "yellow", "allowed": "yellow"}
 BACKWARD_TOLERANCE = 1e-12

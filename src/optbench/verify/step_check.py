@@ -1,6 +1,6 @@
 """Import optimizer classes and take steps with them on small tensors, for `optbench check`, in a process of its own.
 
-    python -m optbench.verify.fake_steps < jobs.json
+    python -m optbench.verify.step_check < jobs.json
 
 Reads a JSON list of jobs and writes one line of JSON per job. A job has `use`, `arguments`, `folder`, `closure`, `create_graph`,
 `scheduled` (whether the entry has a schedule) and `steps` (whether to take steps). A result has `error` (empty if the class can be used),
@@ -30,21 +30,21 @@ _STEPS = 3
 
 def result_of(job: dict[str, Any]) -> dict[str, Any]:
     """Return the result of a job. Exceptions of the class are results."""
-    found: dict[str, Any] = {"error": "", "file": "", "line": None, "notes": []}
+    result: dict[str, Any] = {"error": "", "file": "", "line": None, "notes": []}
     use, folder = job["use"], Path(job["folder"])
     try:
         if not job["steps"]:
             lookup.load(lookup.resolve("optimizers", use, folder))
-            return found
+            return result
         plugin = load_plugin(use, job["arguments"], _CPU, folder, job["closure"], job["create_graph"])
-        found["notes"] = list(_notes(plugin, scheduled=job["scheduled"]))
+        result["notes"] = list(_notes(plugin, scheduled=job["scheduled"]))
     except OptbenchError as error:
         problem = error.problems[0]
         message = problem.message.removeprefix("cannot be checked: ")
-        found |= {"error": message, "file": problem.file, "line": problem.line}
+        result |= {"error": message, "file": problem.file, "line": problem.line}
     except (Exception, SystemExit) as error:
-        found["error"] = format_error(error)
-    return found
+        result["error"] = format_error(error)
+    return result
 
 
 def _notes(plugin: Plugin, *, scheduled: bool) -> Iterator[str]:
