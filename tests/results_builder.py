@@ -148,7 +148,9 @@ def write(
     return folder
 
 
-def swept_twice(root: Path, labels: Sequence[str] = ("SGD", "Adam"), seeds: int = 2) -> SuiteFolder:
+def swept_twice(
+    root: Path, labels: Sequence[str] = ("SGD", "Adam"), seeds: int = 2, **of_plan: Any
+) -> SuiteFolder:
     """A sweep of three rates by two momenta, better with more momentum; at the highest rate the last seed diverges."""
     optimizers = {label: {"use": "sgd", "lr": 0.1, "momentum": 0.9} for label in labels}
     grids = {"momentum": {"values": [0.0, 0.9]}, "lr": [0.1, 1, 10]}
@@ -160,7 +162,7 @@ def swept_twice(root: Path, labels: Sequence[str] = ("SGD", "Adam"), seeds: int 
         lost = trial.point.get("lr") == 1.0 and trial.seed == seeds - 1
         accuracy = (0.9 if trial.point.get("momentum", 0.9) else 0.8) + trial.seed / 100
         events[trial.id] = diverged() if lost else curve([0.5, accuracy])
-    return write_trials(root / "results", suite, trials, events)
+    return write_trials(root / "results", suite, trials, events, **of_plan)
 
 
 def write_trials(

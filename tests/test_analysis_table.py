@@ -14,7 +14,7 @@ from optbench.analysis.warnings import warnings_frame
 from optbench.events import Resumed
 from optbench.report import render
 from optbench.report.records import records
-from optbench.store import Results, read
+from optbench.store import Results, make_plan, read
 from results_builder import (
     ENVIRONMENT,
     a_suite,
@@ -25,7 +25,9 @@ from results_builder import (
     finished,
     reaching,
     started,
+    trials_of,
     write,
+    write_trials,
 )
 
 
@@ -482,3 +484,14 @@ def test_restricted_mean_times_are_compared_with_the_baseline_by_permutation(tmp
     assert table.loc["Adam", ["restricted_difference", "restricted_unit"]].tolist() == [4.0, "epochs"]
     assert table.loc["Adam", "restricted_difference_p"] == pytest.approx(2 / 252)
     assert math.isnan(table.loc["SGD", "restricted_difference"])
+
+
+def test_trials_without_seconds_of_a_suite_that_is_timed_now_can_be_measured(tmp_path):
+    suite = a_suite(("SGD",), seeds=1)
+    [trial] = trials_of(suite)
+    untimed = trial.model_copy(update={"timed": False})
+    folder = write_trials(tmp_path, suite, [untimed], {untimed.id: curve([0.5])})
+    plain = "no seconds: 1 trial trained at the same time as others (timed: false)"
+    assert message(read([tmp_path]), "untimed") == plain
+    folder.write_plan(make_plan("digits", suite, [trial], command=""))
+    assert message(read([tmp_path]), "untimed") == f"{plain}: run with --fresh to measure them"

@@ -31,6 +31,7 @@ from optbench.report.paper.sheet import settings
 from optbench.report.paper.text import fitted, label_lines, shown, width, wrapped
 from optbench.report.plots import Axis, Cells, Entry, Panel, Plot
 from optbench.store import Results, read
+from optbench.suite.metric_facts import MetricFacts
 from optbench.suite.published import Published
 from results_builder import a_suite, curve, diverged, reaching, swept_twice, trials_of, write, write_trials
 from test_report_formats import HOSTILE
@@ -160,6 +161,13 @@ def test_a_sweep_with_failed_trials_is_drawn_and_a_map_marks_them(tmp_path):
         axes = draw(found["map-SGD"].plot).axes[0]
     [frame] = axes.patches
     assert (frame.get_x(), frame.get_y()) == (0.5, 0.5)  # the entry as written: rate 0.1, momentum 0.9
+
+
+def test_figures_of_sweeps_have_the_unit_of_the_metric(tmp_path):
+    swept_twice(tmp_path, metrics={"accuracy": MetricFacts(True, unit="nats")})
+    found = of(read([tmp_path / "results"]))
+    assert found["sensitivity"].plot.panels[0].y.label == "validation accuracy (nats)"
+    assert "last validation accuracy (nats)" in said(found["map-SGD"])
 
 
 def test_rates_below_a_map_stand_clear_of_each_other_and_of_the_note(tmp_path):

@@ -443,6 +443,21 @@ def test_claimed_ladders_are_judged_by_the_basins(tmp_path: Path) -> None:
     assert set(few["verdict"]) == {"inconclusive"}
 
 
+def test_a_claim_that_states_the_default_measure_is_on_the_ladder_of_those_that_do_not(
+    tmp_path: Path,
+) -> None:
+    values = [
+        {"kind": "ladder", "level": "high"},
+        {"kind": "ladder", "level": "low", "measure": "basin_width"},
+    ]
+    claims = [
+        {"source": "A", "optimizer": label, "values": {"sensitivity": value}}
+        for label, value in zip(("SGD", "Adam"), values, strict=True)
+    ]
+    frame = verdicts_frame(results(tmp_path, hill(0.5, jitter=0), published=claims))
+    assert frame["reason"].str.contains("of 1 implied pairs hold").all()
+
+
 def test_claimed_ladders_are_judged_by_the_loss_of_score_too(tmp_path: Path) -> None:
     """SGD loses more around its best rate, on a grid of four decades around each entry's own rate."""
 
@@ -470,6 +485,16 @@ def test_claimed_ladders_are_judged_by_the_loss_of_score_too(tmp_path: Path) -> 
     assert "three decades around the best learning rate" in text
     wrong = verdicts_frame(results(tmp_path / "b", score, published=claims("low", "medium")))
     assert set(wrong["verdict"]) == {"contradicted"}
+
+
+def test_the_interval_of_a_loss_of_score_has_no_negative_values(tmp_path: Path) -> None:
+    def score(label: str, factor: float, seed: int) -> float:
+        return 0.95 - (0.1 if seed else 0.001) * abs(math.log10(factor))
+
+    value = {"kind": "ladder", "level": "high", "measure": "rate_sensitivity"}
+    claims = [{"source": "A", "optimizer": "SGD", "values": {"sensitivity": value}}]
+    frame = verdicts_frame(results(tmp_path, score, seeds=2, published=claims))
+    assert frame["measured_low"].tolist() == [0]
 
 
 def test_losses_of_score_are_not_compared_if_the_grid_cuts_the_window(tmp_path: Path) -> None:

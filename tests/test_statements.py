@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from optbench.errors import OptbenchError
 from optbench.events import Evaluated, Event, Finished, Started
 from optbench.report.figures import drawings
 from optbench.report.plots import Interval, Points
+from optbench.report.statements import conditions, measurement
 from optbench.report.text import amount
 from optbench.store import read
 from optbench.suite.dump import dump_text
@@ -261,6 +263,7 @@ def test_without_any_value_that_reaches_the_target_there_is_no_interval(tmp_path
         "inconclusive",
         "in 1 series of trials no value has the quantity",
     )
+    assert measurement(row)[0] == "largest batch_size at which runs reach the target"
 
 
 def _of_workloads(tmp_path: Path, test: str, times: dict[str, tuple[int, int]]) -> pd.Series[Any]:
@@ -359,7 +362,7 @@ def test_drops_of_the_learning_rate_are_counted(tmp_path: Path) -> None:
     test = "{quantity: rate_drops, of: {optimizer: SGD, batch_size: 8, clip: null}, equals: 2, margin: 0.1}"
 
     def events(trial: Trial) -> list[Event]:
-        rates = iter((1.0, 1.0, 0.5, 0.5, 0.25))
+        rates = iter((1.0, math.nan, 0.5, 0.5, 0.25))
         return [
             replace(event, learning_rate=next(rates)) if isinstance(event, Evaluated) else event
             for event in curve([0.9] * 5)
@@ -411,6 +414,14 @@ def test_a_report_shows_statements_with_condition_result_and_verdict(tmp_path: P
         in text
     )
     assert "| reproduced (1) |" in text
+
+
+def test_conditions_of_equal_tests_have_the_trials_that_they_are_compared_with() -> None:
+    rows = [
+        {"claim": "P", "when": "late", "workload": "w", "trials": "SGD", "against": against}
+        for against in ("", "Adam")
+    ]
+    assert conditions(pd.DataFrame(rows)) == ["late", "Adam, late"]
 
 
 def test_a_figure_shows_each_test_on_the_region_in_which_the_statement_holds(tmp_path: Path) -> None:

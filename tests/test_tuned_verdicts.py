@@ -9,19 +9,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 
 from optbench.analysis.published import verdicts_frame
 from optbench.analysis.statements import statements_frame
 from optbench.analysis.table import comparison
 from optbench.analysis.tuning import UNKNOWN_VARIATION, winners
 from optbench.cli.commands.verdicts import print_verdicts
-from optbench.events import Event
+from optbench.events import Evaluated, Event
 from optbench.store import Results, read
 from optbench.suite.load import load
 from optbench.suite.plan import plan
 from optbench.suite.types import Trial
 from program import optbench
-from results_builder import curve, write_trials
+from results_builder import curve, diverged, write_trials
 
 SUITE = """\
 workload: {model: {name: mlp, hidden: [8]}, data: digits, batch_size: 64, budget: 2 epochs, target: {at_least: 0.7}}
@@ -116,6 +117,31 @@ def test_fewer_studies_than_seeds_are_counted_as_studies(tmp_path: Path) -> None
     assert (row["verdict"], row["n"]) == ("inconclusive", 3)
     assert row["reason"] == "3 studies; verdicts need at least 5"
     assert _judged(results).loc[("Fixed", "final_metric"), "n"] == 6
+    assert "3 studies; verdicts need at least 5" in statements_frame(results).iloc[3]["reason"]
+
+
+def test_largest_differences_with_failed_trials_are_counted_as_studies(tmp_path: Path) -> None:
+    def events(trial: Trial) -> list[Event]:
+        return diverged() if trial.label == "Fixed" and trial.seed == 0 else _events(trial)
+
+    results = _results(tmp_path, SUITE.replace("trials: 8", "trials: 8, studies: 3"), events)
+    assert "3 studies; verdicts need at least 5" in statements_frame(results).iloc[3]["reason"]
+
+
+def test_ladders_over_fewer_studies_than_seeds_are_counted_as_studies(tmp_path: Path) -> None:
+    def events(trial: Trial) -> list[Event]:
+        return [
+            replace(event, loss_rises=event.step // 2 + trial.seed % 3)
+            if isinstance(event, Evaluated)
+            else event
+            for event in _events(trial)
+        ]
+
+    text = SUITE.replace("trials: 8", "trials: 8, studies: 3")
+    text = text.replace("    values: {final", "    values: {loss_rises: {kind: ladder, level: low}, final")
+    text = text.replace("    values:\n", "    values:\n      loss_rises: {kind: ladder, level: high}\n")
+    row = _judged(_results(tmp_path, text, events)).loc[("SGD", "loss_rises")]
+    assert (row["verdict"], row["reason"]) == ("inconclusive", "3 studies; verdicts need at least 5")
 
 
 def test_entries_whose_tuning_is_not_complete_are_not_tested(tmp_path: Path) -> None:

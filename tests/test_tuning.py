@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from optbench.store import Results, read
 from optbench.suite import protocols
 from optbench.suite.dump import dump_text
 from optbench.suite.load import load
+from optbench.suite.metric_facts import MetricFacts
 from optbench.suite.plan import plan
 from optbench.suite.samplers import unit_points
 from optbench.suite.spaces import positions
@@ -50,12 +53,15 @@ def _write(folder: Path, text: str = SUITE) -> Any:
     return load(folder / "s.yaml")
 
 
-def _results(folder: Path, events: Callable[[Trial], list[Event]], text: str = SUITE) -> Results:
+def _results(
+    folder: Path, events: Callable[[Trial], list[Event]], text: str = SUITE, **of_plan: Any
+) -> Results:
     """Write the trials that a run would have made: the studies, then the selected settings."""
     loaded = _write(folder, text)
     for selected in ({}, None):
         trials = plan(loaded, winners=winners(read([folder / "r"])) if selected is None else {})
-        write_trials(folder / "r", loaded.suite, trials, {t.id: events(t) for t in trials}, name="s")
+        by_id = {t.id: events(t) for t in trials}
+        write_trials(folder / "r", loaded.suite, trials, by_id, name="s", **of_plan)
     return read([folder / "r"])
 
 
@@ -779,6 +785,13 @@ def test_the_report_has_costs_settings_and_no_claim_that_nothing_was_tuned(tmp_p
     assert "the entries have different numbers of search spaces" in text
 
 
+def test_tables_and_figures_of_tuning_have_the_unit_of_the_metric(tmp_path: Path) -> None:
+    results = _results(tmp_path, _by_rate, metrics={"accuracy": MetricFacts(True, unit="nats")})
+    assert "Expected best accuracy (nats) by number of tuning trials" in report.render(results, "markdown")
+    drawing = next(d for d in drawings(results, comparison(results), None) if d.name == "tuning")
+    assert drawing.plot.panels[0].y.label == "expected best validation accuracy (nats)"
+
+
 def test_a_selected_value_at_an_end_of_its_space_is_flagged(tmp_path: Path) -> None:
     text = SUITE.replace("trials: 4", "trials: 40").replace("{log: [1e-3, 1]}", "{log: [1e-3, 0.09]}")
     frame = tuning_frame(_results(tmp_path, _by_rate, text)).set_index("optimizer")
@@ -803,6 +816,23 @@ def test_the_band_of_the_expected_best_contains_the_curve_and_its_figure_is_draw
     drawing = next(d for d in drawings(results, comparison(results), None) if d.name == "tuning")
     [panel] = drawing.plot.panels
     assert [len(line.x) for line in panel.marks if isinstance(line, Line)] == [12, 12]
+
+
+def test_a_study_of_one_trial_has_no_band(tmp_path: Path) -> None:
+    results = _results(tmp_path, _by_rate, SUITE.replace("trials: 4", "trials: 1"))
+    for study in studies(results):
+        assert [len(end) for end in expected_band(study)] == [0, 0]
+        assert expected_curve(study) == pytest.approx(study.scores)
+    report.save(results, tmp_path / "out")
+
+
+def test_studies_do_not_keep_the_results_of_a_suite_in_memory(tmp_path: Path) -> None:
+    results = _results(tmp_path, _by_rate)
+    suite = weakref.ref(results.suites[0])
+    assert studies(results)[0] is studies(results)[0]
+    del results
+    gc.collect()
+    assert suite() is None
 
 
 def test_the_figure_shows_the_values_after_a_quarter_of_the_trials() -> None:

@@ -144,8 +144,23 @@ def test_the_printed_command_sets_the_wider_spaces_for_every_form_of_an_entry(tm
         assert spaces_of([rule.arguments for rule in entry.rules]) == expected
 
 
-def test_the_command_names_this_suite_only_and_does_not_train_stored_trials_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "start"),
+    [
+        (
+            "optbench run suites/a.yaml s.yaml --fresh --set seeds=2",
+            "optbench run s.yaml --set seeds=2 --set ",
+        ),
+        ("optbench run suites --seeds 2", "--set "),
+        ("optbench run --seeds 2 a s", "--set "),
+        ("optbench.run('s')", "--set "),
+        ("", "--set "),
+    ],
+)
+def test_the_command_names_this_suite_only_and_does_not_train_stored_trials_again(
+    command: str, start: str, tmp_path: Path
+) -> None:
     [suite] = _results(tmp_path).suites
     assert suite.plan is not None
-    object.__setattr__(suite.plan, "command", "optbench run suites/a.yaml s.yaml --fresh --set seeds=2")
-    assert widening_command(suite).startswith("optbench run s.yaml --set seeds=2 --set ")
+    object.__setattr__(suite.plan, "command", command)
+    assert widening_command(suite).startswith(start)

@@ -27,7 +27,6 @@ from optbench.analysis.table import final_values, memory_multiple, memory_note
 from optbench.analysis.time_claims import earlier, measured_time, paired_gain
 from optbench.analysis.tuning import (
     SEPARATE,
-    UNKNOWN_VARIATION,
     TuningVariation,
     tuned_labels,
     variation_between_studies,
@@ -91,8 +90,7 @@ class _Block:
         """Return how a column varies between tuning studies. Bytes and seconds of an update do not depend on the selected numbers."""
         if column in ("training_bytes", "seconds_per_update"):
             return SEPARATE
-        metric = self.metric if column == "final_metric" else None
-        return variation_between_studies(self.suite, self.trial.workload_name, metric)
+        return variation_between_studies(self.suite, self.trial.workload_name)
 
     def row(self, label: str | None) -> TableRow | None:
         return next((row for row in self.rows if row.trial.label == label), None)
@@ -171,7 +169,7 @@ def _records(row: Published, published: list[Published], block: _Block) -> Itera
             "value": math.nan if claim.value is None else claim.value,
             "unit": claim.unit or _unit(claim, block.facts),
             "margin": math.nan if claim.margin is None else claim.margin,
-            "measure": (claim.measure or "basin_width") if column == "sensitivity" else "",
+            "measure": claim.sensitivity_measure if column == "sensitivity" else "",
             "scope": scope_text(row.scope),
             "protocol": row.protocol,
             "measured": measured.value,
@@ -186,7 +184,7 @@ def _records(row: Published, published: list[Published], block: _Block) -> Itera
 
 def _unit(claim: Claim, facts: MetricFacts) -> str:
     """Return the unit of a loss of score; other claims state their unit, or have none."""
-    return FRACTION if claim.measure == "rate_sensitivity" and facts.is_fraction else ""
+    return FRACTION if claim.sensitivity_measure == "rate_sensitivity" and facts.is_fraction else ""
 
 
 def _judged(
@@ -244,9 +242,7 @@ def _final(row: TableRow, block: _Block) -> Measured:
 
 
 def _without_interval(found: Measured) -> Measured:
-    return Measured(
-        found.n, found.value, reason="no interval: some trials diverged or failed", unit=found.unit
-    )
+    return found.without_interval("no interval: some trials diverged or failed")
 
 
 def _ordered(row: TableRow, other: TableRow, column: str, claim: Claim, block: _Block) -> Verdict:
@@ -259,7 +255,7 @@ def _ordered(row: TableRow, other: TableRow, column: str, claim: Claim, block: _
         return verdicts.ordering(Measured(n, gain, gain, gain), least, least)
     if column == "sensitivity":
         rungs = {other.trial.label: 1, row.trial.label: 0}
-        return by_sensitivity(rungs, row.trial.label, block.sweeps, claim.measure or "basin_width")
+        return by_sensitivity(rungs, row.trial.label, block.sweeps, claim.sensitivity_measure)
     if column.endswith("_to_target"):
         unit = column.removesuffix("_to_target")
         return earlier(row, other, unit, margin, block.passages, block.variation(column))[1]
@@ -294,9 +290,9 @@ def _ladder(
         for other in published
         if other.source == row.source and other.optimizer is not None and other.optimizer in block.sweeps
         if other.values.sensitivity is not None and other.values.sensitivity.level is not None
-        if other.values.sensitivity.measure == claim.measure
+        if other.values.sensitivity.sensitivity_measure == claim.sensitivity_measure
     }
-    measure = claim.measure or "basin_width"
+    measure = claim.sensitivity_measure
     verdict = by_sensitivity(rungs, own.trial.label, block.sweeps, measure)
     return measured_sensitivity(block.sweeps.get(own.trial.label), measure), on_proxy(verdict, there)
 
@@ -315,9 +311,9 @@ def _by_rungs(row: Published, column: str, published: list[Published], block: _B
         return verdicts.counted_ladder(rungs, {key: float(values[key].mean()) for key in rungs})
     variation = block.variation(column)
     of_studies = [row for row in block.rows if row.trial.label in variation.labels and row.config_id in rungs]
-    if of_studies and not variation.has_several_studies:
-        return Verdict("inconclusive", UNKNOWN_VARIATION)
-    return verdicts.ladder(rungs, variation.independent(values) if of_studies else values)
+    if of_studies:
+        return verdicts.ladder(rungs, variation.independent(values), unit="study")
+    return verdicts.ladder(rungs, values)
 
 
 def _reading(claim: Claim, value: float) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import pandas as pd
@@ -31,7 +32,7 @@ def measured_sensitivity(sweep: Sweep | None, measure: Measure) -> Measured:
         curves = basin_curves(sweep)
         width = width_over_seeds(curves)
         return Measured(len(curves), width.mean, width.low, width.high)
-    found = t_interval(rate_sensitivities(sweep).tolist())
+    found = t_interval(rate_sensitivities(sweep).tolist(), within=(0.0, math.inf))
     return Measured(found.n, found.mean, found.low, found.high)
 
 

@@ -138,15 +138,14 @@ class StatementRows:
             raise LookupError(problem)
         return [self.rows[position] for position in every_match(selection, self.candidates)]
 
-    def variation(self, rows: list[TableRow], name: str) -> TuningVariation:
-        """Return how a quantity of rows of one workload varies between tuning studies.
+    def variation(self, rows: list[TableRow]) -> TuningVariation:
+        """Return how rows of one workload vary between tuning studies.
 
         Points of sweeps have settings around those that the first study selected: verdicts about them are about these settings.
         """
         if any(row.trial.point for row in rows):
             return SEPARATE
-        metric = rows[0].trial.workload.metrics[0] if name in WORST_METRICS else None
-        return variation_between_studies(self.suite, rows[0].trial.workload_name, metric)
+        return variation_between_studies(self.suite, rows[0].trial.workload_name)
 
     def values(self, rows: list[TableRow], name: str) -> tuple[TrialQuantity, pd.DataFrame]:
         """Return the quantity, and its value per seed (index) and row (columns, by config_id)."""

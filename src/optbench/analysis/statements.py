@@ -212,7 +212,7 @@ def _judged(row: TableRow, other: TableRow | None, test: ClaimTest, known: State
     quantity, values = known.values(rows, test.quantity)
     if len(values) and values.isna().all(axis=None):
         raise LookupError(f"not recorded by these trials{NEEDS.get(test.quantity, '')}")
-    variation = known.variation(rows, test.quantity)
+    variation = known.variation(rows)
     if quantity.share and variation.labels & {each.trial.label for each in rows}:
         return Measured(int(values.count().min()), reason=UNKNOWN_VARIATION), Verdict(
             "inconclusive", UNKNOWN_VARIATION
@@ -230,8 +230,7 @@ def _judged(row: TableRow, other: TableRow | None, test: ClaimTest, known: State
         measured = combine(quantity, values[[row.config_id, other.config_id]], variation, labels)
     is_metric = test.quantity in WORST_METRICS or "." in test.quantity
     if is_metric and failed_rows(rows):
-        reason = "no interval: some trials diverged or failed"
-        measured = Measured(measured.n, measured.value, reason=reason, unit=measured.unit)
+        measured = measured.without_interval("no interval: some trials diverged or failed")
     return measured, _verdict(test, measured)
 
 
@@ -356,28 +355,23 @@ def _judged_range(by_value: dict[Any, TableRow], test: ClaimTest, known: Stateme
         raise LookupError("a largest difference of times to target is not available")
     _, values = known.values(rows, test.quantity)
     pairs = list(itertools.combinations(by_value.items(), 2))
-    variation, level = known.variation(rows, test.quantity), 1 - 0.05 / len(pairs)
+    variation, level = known.variation(rows), 1 - 0.05 / len(pairs)
     found = []
     for (a, first), (b, second) in pairs:
         both = values[[first.config_id, second.config_id]]
         labels = (first.trial.label, second.trial.label)
         found.append((variation.difference(labels, both, level), a, b))
-    n = min(each.n for each, _, _ in found)
-    if n == 0:
+    fewest = min((each for each, _, _ in found), key=lambda each: each.n)
+    if fewest.n == 0:
         return Measured(), Verdict("not tested here", "not run")
     largest, a, b = max(found, key=lambda each: abs(each[0].value))
-    unknown = next((each for each, _, _ in found if each.reason), None)
-    if unknown is not None:
-        return replace(unknown, value=abs(largest.value)), Verdict("inconclusive", unknown.reason)
     low = high = math.nan
     if not any(math.isnan(each.low) for each, _, _ in found):  # with one seed
         low = max(max(0.0, each.low, -each.high) for each, _, _ in found)
         high = max(max(abs(each.low), abs(each.high)) for each, _, _ in found)
-    measured = Measured(n, abs(largest.value), low, high, unit=largest.unit)
+    measured = Measured(fewest.n, abs(largest.value), low, high, unit=fewest.unit)
     if failed := failed_rows(rows):
-        measured = Measured(
-            n, abs(largest.value), reason=f"no interval: {counted(failed, 'trial')} diverged or failed"
-        )
+        measured = measured.without_interval(f"no interval: {counted(failed, 'trial')} diverged or failed")
     verdict = _verdict(test, measured)
     pair = f"between {as_text(a)} and {as_text(b)}"
     return measured, Verdict(verdict.word, "; ".join(filter(None, [pair, verdict.reason])))
@@ -410,7 +404,7 @@ def _judged_largest(selection: Selection, test: ClaimTest, known: StatementRows)
         )
     if missed:
         reason = f"in {counted(missed, 'series', 'series')} of trials no value has the quantity"
-        measured = Measured(measured.n, measured.value, reason=reason)
+        measured = measured.without_interval(reason)
     return row, (measured, _verdict(test, measured))
 
 
@@ -418,7 +412,7 @@ def _judged_time(row: TableRow, other: TableRow | None, test: ClaimTest, known: 
     """Judge a time to target: medians and orders with their censoring; ratios and equality only if every trial reached the target."""
     unit = test.quantity.removesuffix("_to_target")
     passages = _first_target(row, known)
-    variation = known.variation([row] if other is None else [row, other], test.quantity)
+    variation = known.variation([row] if other is None else [row, other])
     measured = measured_time(row, test.quantity, passages, variation)
     if other is None:
         return measured, _verdict(test, measured)
@@ -452,7 +446,7 @@ def _judged_slope(by_value: dict[Any, TableRow], test: ClaimTest, known: Stateme
         float(np.polyfit(np.log(list(by_value)), np.log(row), 1)[0]) for row in positive.to_numpy(float)
     ]
     rows = list(by_value.values())
-    variation = known.variation(rows, test.quantity)
+    variation = known.variation(rows)
     if variation.labels & {row.trial.label for row in rows}:
         measured = Measured(len(slopes), float(np.mean(slopes)), reason=UNKNOWN_VARIATION)
         return measured, _verdict(test, measured)
@@ -512,10 +506,7 @@ def _ratio(
     variation: TuningVariation = SEPARATE,
     labels: tuple[str, ...] = (),
 ) -> Measured:
-    """Return the ratio: of exact values as counted, otherwise the geometric mean over seeds with the interval of its logarithm.
-
-    The variance between tuning studies of a logarithm is that of the value divided by its squared mean (delta method).
-    """
+    """Return the ratio: of exact values as counted, otherwise the geometric mean over seeds with the interval of its logarithm."""
     pairs = columns.dropna()
     if quantity.share:
         return Measured(
@@ -525,9 +516,7 @@ def _ratio(
     if quantity.exact:
         return _exact((pairs.iloc[:, 0] / pairs.iloc[:, 1]).tolist())
     logarithms = pd.DataFrame(np.log(pairs.to_numpy(float)), index=pairs.index)
-    means = dict(zip(labels, pairs.mean(), strict=True)) if labels else {}
-    relative = {label: variation.shared_variances.get(label, 0.0) / mean**2 for label, mean in means.items()}
-    found = replace(variation, shared_variances=relative).difference(labels, logarithms)
+    found = variation.difference(labels, logarithms)
     value, low, high = (math.exp(end) for end in (found.value, found.low, found.high))
     return replace(found, value=value, low=low, high=high)
 

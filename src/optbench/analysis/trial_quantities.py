@@ -46,7 +46,7 @@ def _first(name: str) -> Fact:
 def _rate_drops(log: TrialLog) -> float | None:
     """Return the number of evaluations with a lower learning rate than the one before."""
     rates = log.evaluations.column("learning_rate") if log.evaluations else []
-    known = [rate for rate in rates if rate is not None]
+    known = [rate for rate in rates if rate is not None and not math.isnan(rate)]
     return float(sum(after < before for before, after in itertools.pairwise(known))) if known else None
 
 

@@ -46,7 +46,7 @@ def tuned_entries_frame(results: Results) -> pd.DataFrame:
     for repeated in _by_entry(studies(results)):
         first = repeated[0]
         own = frame[
-            (frame["suite"] == first.suite.name)
+            (frame["suite"] == first.suite)
             & (frame["workload"] == first.workload)
             & (frame["optimizer"] == first.label)
         ]
@@ -108,7 +108,7 @@ def _by_entry(found: Sequence[Study]) -> Iterator[list[Study]]:
     """Yield the repeated studies of each entry and workload."""
     groups: dict[tuple[str, str, str], list[Study]] = {}
     for study in found:
-        groups.setdefault((study.suite.name, study.workload, study.label), []).append(study)
+        groups.setdefault((study.suite, study.workload, study.label), []).append(study)
     yield from groups.values()
 
 
@@ -144,7 +144,7 @@ def _ranges(repeated: Sequence[Study]) -> Iterator[dict[str, Any]]:
     for name, written in _written(first).items():
         values = [row.trial.point[name] for row in rows]
         record = {
-            "suite": first.suite.name,
+            "suite": first.suite,
             "workload": first.workload,
             "optimizer": first.label,
             "hyperparameter": name,

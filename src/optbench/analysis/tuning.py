@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -40,12 +40,15 @@ COLUMNS = (
     *("tuning_steps", "tuning_epochs", "tuning_seconds", "expected_best"),
 )
 
+_STUDIES: WeakKeyDictionary[SuiteResults, tuple[Study, ...]] = WeakKeyDictionary()
+
 
 @dataclass(frozen=True)
 class Study:
     """The tuning trials of one entry on one workload. `scores`: by trial, in the metric's own unit; NaN for a trial that has not ended."""
 
-    suite: SuiteResults
+    suite: str
+    seeds: tuple[int, ...]  # of the suite, with the settings that this study selects
     rows: tuple[TableRow, ...]
     tuning: Tuning
     entry: Optimizer  # with its search spaces
@@ -119,18 +122,20 @@ def tuned_labels(suite: SuiteResults) -> frozenset[str]:
 
 def studies(results: Results) -> list[Study]:
     """Return all studies, in the order of suites, workloads and entries."""
-    return [study for suite in results.suites for study in _of_suite(suite)]
+    return [study for suite in results.suites for study in _known_studies(suite)]
 
 
-@lru_cache(maxsize=8)  # every frame of a report asks for them
-def _of_suite(suite: SuiteResults) -> tuple[Study, ...]:
-    return tuple(_studies(suite))
+def _known_studies(suite: SuiteResults) -> tuple[Study, ...]:
+    """Return the studies of a suite, cached while the suite is referenced because every frame needs them."""
+    if suite not in _STUDIES:
+        _STUDIES[suite] = tuple(_studies(suite))
+    return _STUDIES[suite]
 
 
 def _studies(suite: SuiteResults) -> Iterator[Study]:
-    resolved = suite.plan.resolved if suite.plan is not None else {}
-    if not resolved.get("tuning"):
+    if suite.plan is None or not suite.plan.resolved.get("tuning"):
         return
+    resolved = suite.plan.resolved
     tuning = Tuning.model_validate(resolved["tuning"])
     by_study: dict[tuple[str, str, int], list[TableRow]] = {}
     for row in tuning_rows(Results((suite,))):
@@ -167,7 +172,8 @@ def _studies(suite: SuiteResults) -> Iterator[Study]:
             ranks = np.array([math.inf if rank is None else rank for rank in found])
         if pruned is None:
             scores, pruned = np.full(len(rows), math.nan), frozenset()
-        yield Study(suite, tuple(rows), tuning, entry, metric, higher, scores, pruned, ranks)
+        seeds = suite.plan.seeds[number :: tuning.studies]
+        yield Study(suite.name, seeds, tuple(rows), tuning, entry, metric, higher, scores, pruned, ranks)
 
 
 def _pruned(rows: Sequence[TableRow]) -> frozenset[int] | None:
@@ -260,11 +266,10 @@ def tuning_frame(results: Results) -> pd.DataFrame:
     """Return one row per study, in the order of the suite.
 
     Columns: suite, workload, optimizer, study (its number among the repeated ones, from 1); metric (of selection), metric_unit,
-    higher_is_better; trials (planned), complete (ended), dimensions
-    (search spaces); best (selected settings), best_trial (its number, from 1); tuned (its validation metric while tuning), fresh (mean
-    validation metric of the same settings on the seeds of the suite), fresh_n (seeds), optimism (by how much tuned is better than
-    fresh); edge (selected values within 5 % of an end of their space); diverged (trials with the worst outcome); pruned (trials that
-    were not continued); tuning_steps,
+    higher_is_better; trials (planned), complete (ended), dimensions (search spaces); best (selected settings), best_trial (its number,
+    from 1); tuned (its validation metric while tuning), fresh (mean validation metric of the same settings on the seeds of the suite),
+    fresh_n (seeds), optimism (by how much tuned is better than fresh); edge (ends of spaces at which selected values are: within 5 %,
+    without natural limits such as 0); diverged (trials with the worst outcome); pruned (trials that were not continued); tuning_steps,
     tuning_epochs and tuning_seconds (spent by all tuning trials); expected_best (a list: the expected best after 1, 2, ... trials in
     random order, by the estimator of Tang et al. 2020).
     """
@@ -275,7 +280,7 @@ def tuning_frame(results: Results) -> pd.DataFrame:
 def _record(study: Study, timed: list[TableRow]) -> dict[str, Any]:
     points = [log for row in study.rows for log in row.logs if counts(log)]
     record: dict[str, Any] = {
-        "suite": study.suite.name,
+        "suite": study.suite,
         "workload": study.workload,
         "optimizer": study.label,
         "study": study.number + 1,
@@ -310,22 +315,18 @@ def _record(study: Study, timed: list[TableRow]) -> dict[str, Any]:
         (
             r
             for r in timed
-            if (r.suite, r.trial.workload_name, r.trial.label)
-            == (study.suite.name, study.workload, study.label)
+            if (r.suite, r.trial.workload_name, r.trial.label) == (study.suite, study.workload, study.label)
         ),
         None,
     )
     same_budget = own is not None and own.trial.workload.budget == study.rows[0].trial.workload.budget
-    seeds = (
-        study.suite.plan.seeds[study.number :: study.tuning.studies] if study.suite.plan is not None else ()
-    )
     fresh = (
         [
             _steps(log, own.trial.workload.target[0])
             if study.metric == TIME_TO_TARGET
             else _last(log, study.metric)
             for log in own.logs
-            if counts(log) and log.trial["seed"] in seeds
+            if counts(log) and log.trial["seed"] in study.seeds
         ]
         if own is not None and same_budget
         else []
@@ -354,9 +355,9 @@ def expected_band(study: Study) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
     """Return a pointwise 95 % interval of `expected_curve` (`expected_best_interval`), within the range of the metric.
 
     It is the uncertainty of the tuning: other points of the same space would give another curve. Empty with an adaptive sampler, whose
-    trials depend on each other.
+    trials depend on each other, and for fewer than two trials, whose variance is unknown.
     """
-    if study.tuning.is_adaptive:
+    if study.tuning.is_adaptive or len(study.scores) < 2:
         return np.array([]), np.array([])
     sign = 1.0 if study.higher else -1.0
     ends = [expected_best_interval(sign * study.scores, k) for k in range(1, study.budget + 1)]
@@ -398,25 +399,15 @@ class TuningVariation:
         if label not in self.labels:
             return _measured(t_interval(values.dropna().tolist(), within=within))
         found = self.independent(values.to_frame()).iloc[:, 0].dropna().tolist()
-        shared = self.shared_variances.get(label, 0.0)
-        return self._of_tuned(t_interval(found, within=within, shared_variance=shared))
+        return replace(_measured(t_interval(found, within=within)), unit="study")
 
     def difference(self, labels: Sequence[str], values: pd.DataFrame, level: float = 0.95) -> Measured:
         """Return the mean paired difference of two rows with its interval, for a verdict. `values`: by seed, one column per label."""
         pairs = values.dropna()
         is_tuned = any(label in self.labels for label in labels)
         pairs = self.independent(pairs) if is_tuned else pairs
-        shared = sum(self.shared_variances.get(label, 0.0) for label in labels)
-        columns = (pairs.iloc[:, 0].tolist(), pairs.iloc[:, 1].tolist())
-        found = paired_difference(*columns, level, shared)
-        return self._of_tuned(found) if is_tuned else _measured(found)
-
-    def _of_tuned(self, found: Estimate | Difference) -> Measured:
-        return replace(
-            _measured(found),
-            unit="study" if self.has_several_studies else "seed",
-            reason=UNKNOWN_VARIATION if math.isnan(found.low) else "",
-        )
+        found = _measured(paired_difference(pairs.iloc[:, 0].tolist(), pairs.iloc[:, 1].tolist(), level))
+        return replace(found, unit="study") if is_tuned else found
 
     def independent(self, values: pd.DataFrame) -> pd.DataFrame:
         """Return means over the seeds of each study, if seeds share several studies. `values`: one row per seed."""
@@ -430,10 +421,10 @@ class TuningVariation:
 SEPARATE = TuningVariation()
 
 
-def variation_between_studies(suite: SuiteResults, workload: str, metric: str | None) -> TuningVariation:
+def variation_between_studies(suite: SuiteResults, workload: str) -> TuningVariation:
     """Return the variation that verdicts include. With a single study they are about the settings that it selected, over seeds alone."""
-    found = tuning_variation(suite, workload, metric)
-    return found if found.has_several_studies or not found.labels else SEPARATE
+    found = tuning_variation(suite, workload, None)
+    return found if found.has_several_studies else SEPARATE
 
 
 def _measured(found: Estimate | Difference) -> Measured:

@@ -57,6 +57,10 @@ class Measured:
         """Return the measurement with the opposite sign."""
         return replace(self, value=-self.value, low=-self.high, high=-self.low)
 
+    def without_interval(self, reason: str) -> Measured:
+        """Return the value alone, with the reason why there is no interval."""
+        return replace(self, low=math.nan, high=math.nan, reason=reason)
+
 
 def numeric(claimed: float, margin: float, measured: Measured) -> Verdict:
     """Reproduced if the interval lies inside claimed +- margin, contradicted if wholly outside, else inconclusive."""
@@ -106,8 +110,9 @@ def ladder(
     values: pd.DataFrame,
     at_most: Collection[str] = (),
     incomparable: Collection[str] = (),
+    unit: str = "seed",
 ) -> Verdict:
-    """`rungs` (greater is more) against `values` (one row per seed, one column per entry; greater is more), paired by seed.
+    """`rungs` (greater is more) against `values` (one row per `unit`, one column per entry; greater is more), paired by row.
 
     Every pair of different rungs is a strict claim. Reproduced if all hold significantly (paired t test, Holm-adjusted at
     5 %), contradicted if any is significantly reversed, else inconclusive. The reason includes Kendall's tau-b.
@@ -120,7 +125,7 @@ def ladder(
             "not testable as stated", "the source gives all entries the same level: there is no order to test"
         )
     complete = values[list(rungs)].dropna()
-    if few := too_few(len(complete)):
+    if few := too_few(len(complete), unit):
         return few
     found = [paired_difference(complete[a].tolist(), complete[b].tolist()) for a, b in pairs]
     adjusted = holm([pair.p for pair in found])

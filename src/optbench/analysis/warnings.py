@@ -136,10 +136,9 @@ def _clock(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
         yield "resumed", message
     untimed = sum(not log.trial.get("timed", True) for log in _logs(rows))
     if untimed:
-        yield (
-            "untimed",
-            f"no seconds: {counted(untimed, 'trial')} trained at the same time as others (timed: false)",
-        )
+        message = f"no seconds: {counted(untimed, 'trial')} trained at the same time as others (timed: false)"
+        is_timed = all(row.trial.timed for row in rows)
+        yield "untimed", f"{message}: run with --fresh to measure them" if is_timed else message
     again = [log for log in _logs(rows) if log.attempts > 1]
     if again:
         calm = sum(not log.disturbed for log in again)

@@ -2,8 +2,8 @@
 
 The first eight colours are distinguishable under protanopia, deuteranopia and tritanopia (Machado et al. 2009), the first twenty
 with normal colour vision; each has a contrast of at least 3:1 with its background (WCAG 2, graphics). In grey, marker and dashes
-distinguish entries: no two of the first 40 share both. More entries than that cannot be told apart by their look: entries of a
-family then share one, and entries without a family are grey.
+distinguish entries: no two of the first 40 share both. With more entries, those of a family share colour and marker, and entries
+without a family are grey.
 """
 
 from __future__ import annotations

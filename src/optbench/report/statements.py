@@ -89,7 +89,8 @@ def conditions(statements: pd.DataFrame) -> list[str]:
     for column in ("workload", "trials", "against"):
         repeated = pd.DataFrame({"claim": names, "text": texts}).duplicated(keep=False)
         several = repeated & (statements.groupby([names, texts], sort=False)[column].transform("nunique") > 1)
-        texts = texts.mask(several, statements[column] + ", " + texts)
+        prefixes = statements[column].map(lambda value: f"{value}, " if value else "")
+        texts = texts.mask(several, prefixes + texts)
     return [": ".join(filter(None, pair)) for pair in zip(names, texts, strict=True)]
 
 
@@ -99,7 +100,8 @@ def measurement(row: Mapping[Any, Any]) -> tuple[str, str]:
     name, kind = _name(row), str(row["measurement"])
     if found := re.fullmatch(r"(\w+), largest (\w+)", kind):
         reached = _NAMES[row["quantity"]].removeprefix("share of runs that ")
-        return f"largest {found[2]} at which runs {reached}, {found[1]}", trials
+        words = f"largest {found[2]} at which runs {reached}"
+        return words if found[1] == "value" else f"{words}, {found[1]}", trials
     if found := re.fullmatch(r"share above (\S+) for (.*)", kind):
         return f"share of runs with {name} above {found[1]} that are {found[2]}", trials
     words = (

@@ -15,9 +15,9 @@ from pydantic import BaseModel
 
 from optbench.analysis.tuned_entries import MARGIN, SHARE_MARGIN, STEPS_MARGIN, wider_spaces
 from optbench.plurals import counted
-from optbench.report.cells import Cell, Column
+from optbench.report.cells import Cell, Column, text_column
 from optbench.report.document import Block, Table
-from optbench.report.text import clean, in_percent, number, seconds
+from optbench.report.text import clean, in_percent, number, seconds, with_unit
 from optbench.store import SuiteResults
 from optbench.suite.dump import argument_path, as_line
 from optbench.suite.protocols import protocol
@@ -58,7 +58,7 @@ def tuning_blocks(frames: TuningFrames) -> list[Block]:
 def widening_command(suite: SuiteResults) -> str:
     """Return the command of the last run with wider spaces for settings at an end of theirs; "" if there are none.
 
-    Without a command, as for a run through the Python API, return the values of `--set` only.
+    Return the values of `--set` only if the command does not name the suite, as for a run through the Python API.
     """
     wider = wider_spaces(suite)
     if suite.plan is None or not wider:
@@ -70,23 +70,22 @@ def widening_command(suite: SuiteResults) -> str:
         for name, space in spaces.items()
         for argument in ("--set", f"{argument_path(label, entries[label], name)}={as_line(space)}")
     ]
-    return shlex.join([*_of_suite(suite.plan.command, suite.name), *settings])
+    return shlex.join([*_of_suite(suite.plan.command, suite.plan.suite), *settings])
 
 
 def _of_suite(command: str, suite: str) -> list[str]:
-    """Return the arguments of a command without other suites than this one, and without `--fresh`."""
-    kept: list[str] = []
-    options = False
+    """Return the arguments of a command without other suites than this one, and without `--fresh`.
+
+    Empty if no argument before the first option names the suite, as for a folder of suites.
+    """
     try:
         arguments = shlex.split(command)
     except ValueError:  # not a command of a shell: the plan was written by another program
         return []
-    for position, argument in enumerate(arguments):
-        options = options or argument.startswith("-")
-        is_other = position > 1 and not options and PurePath(argument).stem != suite
-        if argument != "--fresh" and not is_other:
-            kept.append(argument)
-    return kept
+    first_option = next((n for n, text in enumerate(arguments) if text.startswith("-")), len(arguments))
+    names = [text for text in arguments[2:first_option] if PurePath(text).stem == suite]
+    options = [text for text in arguments[first_option:] if text != "--fresh"]
+    return [*arguments[:2], *names, *options] if names else []
 
 
 def _block(frames: TuningFrames, workload: str) -> Block:
@@ -108,15 +107,6 @@ def _block(frames: TuningFrames, workload: str) -> Block:
     )
 
 
-def _table(caption: str, columns: Sequence[Column], frame: pd.DataFrame, *, detail: bool = False) -> Table:
-    rows = tuple(tuple(column.of(row) for column in columns) for row in frame.to_dict("records"))
-    return Table(caption, tuple(columns), rows, detail)
-
-
-def _optimizer() -> Column:
-    return Column("optimizer", lambda row: Cell(clean(row["optimizer"])), text=True)
-
-
 def _scores(first: Row) -> tuple[Column, ...]:
     return (
         Column(f"tuned\n{_with_unit(first)}", lambda row: Cell(_score(row["tuned"], first))),
@@ -127,7 +117,7 @@ def _scores(first: Row) -> tuple[Column, ...]:
 
 def _cost_table(entries: pd.DataFrame) -> Table:
     columns = (
-        _optimizer(),
+        text_column("optimizer"),
         Column("trials", lambda row: Cell(_trials(row, int(row["studies"])))),
         *([Column("pruned", lambda row: Cell(str(row["pruned"])))] if entries["pruned"].any() else []),
         Column("diverged", lambda row: Cell(str(row["diverged"]))),
@@ -135,45 +125,45 @@ def _cost_table(entries: pd.DataFrame) -> Table:
         Column("seconds", lambda row: Cell(seconds(row["tuning_seconds"]))),
         *_scores(entries.iloc[0]),
     )
-    return _table(CAPTION, columns, entries)
+    return Table.of(CAPTION, columns, entries)
 
 
 def _budget_table(entries: pd.DataFrame) -> Table:
     first, most = entries.iloc[0], int(entries["trials"].max())
     numbers = [k for k in _SHOWN_AT if k < most] + [most]
-    columns = [_optimizer()]
+    columns = [text_column("optimizer")]
     for k in numbers:
         columns.append(Column(counted(k, "trial").replace(" ", "\n"), partial(_expected, k, first)))
     columns.append(Column("tunability", lambda row: Cell(_score(row["tunability"], first))))
     if entries["near_best"].notna().any():
         columns.append(Column(f"% of trials\n{_margin(first)}", lambda row: Cell(_percent(row["near_best"]))))
-    return _table(f"Expected best {_with_unit(first)} by number of tuning trials", columns, entries)
+    return Table.of(f"Expected best {_with_unit(first)} by number of tuning trials", columns, entries)
 
 
 def _settings_table(frames: TuningFrames) -> Table:
     several = bool(frames.entries["studies"].max() > 1)
     columns = (
-        _optimizer(),
-        Column("setting", lambda row: Cell(clean(row["hyperparameter"])), text=True),
+        text_column("optimizer"),
+        text_column("setting", "hyperparameter"),
         Column("space", lambda row: Cell(clean(as_line(row["space"]))), text=True),
         Column("selected", lambda row: Cell(clean(_values(row["selected"]))), text=True),
         Column(f"values\n{_margin(frames.entries.iloc[0])}", lambda row: Cell(clean(_near(row))), text=True),
         Column("decades", lambda row: Cell("–" if math.isnan(row["decades"]) else f"{row['decades']:.1f}")),
     )
     caption = f"Selected settings{' of all studies' if several else ''} and sensitivity around them"
-    return _table(caption, columns, frames.near_best)
+    return Table.of(caption, columns, frames.near_best)
 
 
 def _studies_table(studies: pd.DataFrame) -> Table:
     columns = (
-        _optimizer(),
+        text_column("optimizer"),
         Column("study", lambda row: Cell(str(row["study"]))),
         Column("trials", lambda row: Cell(_trials(row, 1))),
         Column("selected", lambda row: Cell(_settings(row["best"])), text=True),
         *_scores(studies.iloc[0]),
         Column("diverged", lambda row: Cell(str(row["diverged"]))),
     )
-    return _table("Tuning by study", columns, studies, detail=True)
+    return Table.of("Tuning by study", columns, studies, detail=True)
 
 
 def _margin(first: Row) -> str:
@@ -233,7 +223,7 @@ def _settings(point: Mapping[str, Any]) -> str:
 
 
 def _with_unit(first: Row) -> str:
-    name = metric_name(str(first["metric"]))
+    name = with_unit(metric_name(str(first["metric"])), str(first["metric_unit"]))
     return f"{name} %" if in_percent(first) else name
 
 

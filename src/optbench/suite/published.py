@@ -100,6 +100,11 @@ class Claim(Strict):
             raise ValueError("a numeric claim requires a 'margin' above 0, stated before anything runs")
         return self
 
+    @property
+    def sensitivity_measure(self) -> Measure:
+        """Measure of a claim about sensitivity, with the default."""
+        return self.measure or "basin_width"
+
     def __str__(self) -> str:
         if self.words:
             return self.words

@@ -11,7 +11,7 @@ from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Material, file_stem
 from optbench.report.outcomes import WORST
 from optbench.report.plots import UNITS, Axis, Cells, Entry, Panel, Plot, format_of, seeds_text, value_text
-from optbench.report.text import clean
+from optbench.report.text import clean, with_unit
 
 
 def drawings(material: Material) -> Iterator[Drawing]:
@@ -35,9 +35,9 @@ def drawings(material: Material) -> Iterator[Drawing]:
 
 def _plot(place: str, entry: Entry, grid: pd.DataFrame, ends: tuple[float, float], *, several: bool) -> Plot:
     first = grid.iloc[0]
-    metric = clean(str(first["metric"]))
     format = format_of(str(first["metric_unit"]))
-    factor, unit = UNITS[format]
+    factor, percent = UNITS[format]
+    metric = with_unit(str(first["metric"]), percent or str(first["metric_unit"]))
 
     def table(name: str) -> pd.DataFrame:
         return grid.pivot(index="y", columns="x", values=name).sort_index()
@@ -76,7 +76,7 @@ def _plot(place: str, entry: Entry, grid: pd.DataFrame, ends: tuple[float, float
         framed,
     )
     notes = [
-        f"Mean of {seeds_text(grid['n'])} of the last validation {metric}{unit and f' ({unit})'}; lighter is better"
+        f"Mean of {seeds_text(grid['n'])} of the last validation {metric}; lighter is better"
         + (", with the same colours for all entries." if several else ".")
     ]
     notes += ["Frame: the configured value."] if framed else []

@@ -11,7 +11,7 @@ from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Material, file_stem
 from optbench.report.outcomes import WORST
 from optbench.report.plots import FEW, Axis, Interval, Line, Mark, Panel, Plot, Points, format_of, seeds_text
-from optbench.report.text import clean, in_percent
+from optbench.report.text import clean, in_percent, with_unit
 
 
 def drawings(material: Material) -> Iterator[Drawing]:
@@ -36,7 +36,8 @@ def drawings(material: Material) -> Iterator[Drawing]:
             "learning rate" if name.split(".")[-1] == "lr" else clean(name),
             log=bool((sweeps["value"] > 0).all()),
         )
-        y = Axis(f"validation {clean(metric)}", format_of(str(sweeps["metric_unit"].iloc[0])), low, high)
+        unit = str(sweeps["metric_unit"].iloc[0])
+        y = Axis(with_unit(f"validation {metric}", unit), format_of(unit), low, high)
         plot = Plot(
             clean(str(workload)),
             f"sensitivity to {clean(name)}",

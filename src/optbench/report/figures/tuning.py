@@ -9,6 +9,7 @@ from optbench.analysis.tuning import Study, expected_band, expected_curve, poole
 from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Material, file_stem
 from optbench.report.plots import Axis, Line, Panel, Plot, format_of
+from optbench.report.text import with_unit
 from optbench.report.tuning import metric_name
 
 IN_TERMINAL = True
@@ -18,7 +19,7 @@ def drawings(material: Material) -> Iterator[Drawing]:
     by_entry: dict[tuple[str, str, str], list[Study]] = {}
     for study in studies(material.results):
         if study.best is not None and study.tuning.prune is None:
-            by_entry.setdefault((study.suite.name, study.workload, study.label), []).append(study)
+            by_entry.setdefault((study.suite, study.workload, study.label), []).append(study)
     by_workload: dict[tuple[str, str], list[Study]] = {}
     for (suite, workload, _), repeated in by_entry.items():
         by_workload.setdefault((suite, workload), []).append(pooled(repeated))
@@ -37,9 +38,9 @@ def drawings(material: Material) -> Iterator[Drawing]:
         most = max(study.budget for study in of_workload)
         x = Axis("tuning trials", "number", 1.0, float(most), log=most > 10)
         name = metric_name(metric)
-        label = f"expected best validation {name}"
-        unit = format_of(of_workload[0].rows[0].facts(metric).unit)
-        y, cuts = value_axis(label, unit, lines, higher_is_better=of_workload[0].higher)
+        unit = of_workload[0].rows[0].facts(metric).unit
+        label = with_unit(f"expected best validation {name}", unit)
+        y, cuts = value_axis(label, format_of(unit), lines, higher_is_better=of_workload[0].higher)
         notes = (
             "Expected best metric of the first trials in random order (Tang et al. 2020). "
             "Band: 95\u00a0%, from disjoint subsets of the trials; none with an adaptive sampler.",

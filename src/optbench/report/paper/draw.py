@@ -58,7 +58,6 @@ _PART: dict[str, Any] = {"edgecolor": "#54616a", "linewidth": 0.4}
 _LANE = 6.8 / 72  # inches, of marks above the frame
 _NAMES, _PANELED_NAMES, _LISTED_NAMES = 1.35, 1.5, 2.2  # inches, of the names of rows
 _LIST = 5.2  # inches, of a figure whose panels are below each other
-_STACKED, _STACKED_NAMES = 5.2, 2.3  # inches, of figures whose panels are below each other
 
 
 def draw(plot: Plot) -> Figure:
