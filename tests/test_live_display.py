@@ -199,6 +199,13 @@ def test_time_left_is_unknown_at_first_and_then_learned() -> None:
     assert board.seconds_left() == pytest.approx(2 * 6.2 + 2 * 6.0 + 3.0, abs=0.3)
 
 
+def test_time_left_counts_untimed_trials_at_the_same_time() -> None:
+    trials = [trial.model_copy(update={"timed": False}) for trial in trials_of(a_suite())]
+    board = Board.of(trials, trials, at_once=5)
+    apply(board, trials[0], curve([0.1] * 10))
+    assert board.seconds_left() == pytest.approx(6.2)
+
+
 def test_time_left_after_a_resume_counts_only_what_is_to_do(tmp_path: Path) -> None:
     suite = a_suite()
     half = [started(), *(evaluated(k, 0.1) for k in range(1, 6)), finished(status="interrupted", epochs=5)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,11 +15,14 @@ from optbench.engine.devices import select_devices
 from optbench.errors import OptbenchError
 from optbench.executor.api import Slot
 from optbench.runner import suite_run
+from optbench.runner.environment_check import refuse_to_mix
 from optbench.runner.options import RunOptions
-from optbench.store import read
+from optbench.store import StoredSuite, read
+from optbench.store.merge_checks import check_source, disagreements
 from program import optbench
 from real_runs import a_suite
-from results_builder import ENVIRONMENT
+from results_builder import ENVIRONMENT, curve, started, trials_of, write_trials
+from results_builder import a_suite as a_suite_of
 
 ON_CPU = (Slot("cpu", "cpu", ENVIRONMENT | {"device": "cpu"}),)
 
@@ -113,6 +117,32 @@ def test_untimed_trials_run_at_the_same_time_and_have_no_seconds(tmp_path: Path)
     table = read_results(tmp_path / "results").table()
     assert table["timed"].tolist() == [0]
     assert table["train_seconds"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "exempt"), [({"timed": False}, True), ({"point": {"lr": 1.0}}, True), ({}, False)]
+)
+def test_numbers_of_threads_may_differ_between_trials_that_run_at_the_same_time(
+    tmp_path: Path, changes: dict[str, Any], exempt: bool
+) -> None:
+    suite = a_suite_of(seeds=1)
+    trials = [trial.model_copy(update=changes) for trial in trials_of(suite)]
+    for name, threads in (("a", 1), ("b", 2)):
+        environment = ENVIRONMENT | {"threads": threads}
+        moved = [trial.with_seed(threads) for trial in trials]
+        events = {trial.id: [started(environment=environment), *curve([0.5])[1:]] for trial in moved}
+        write_trials(tmp_path / name, suite.model_copy(update={"seeds": (threads,)}), moved, events)
+    stored = StoredSuite(tmp_path / "a" / "digits")
+    rows = {trial.config_id for trial in trials}
+    sources = [check_source(suite) for suite in read([tmp_path / "a", tmp_path / "b"]).suites]
+    if exempt:
+        refuse_to_mix(stored, rows, ENVIRONMENT | {"threads": 2})
+        assert disagreements(sources, allow_mixed=False) == []
+    else:
+        with pytest.raises(OptbenchError, match="threads was 1, now 2"):
+            refuse_to_mix(stored, rows, ENVIRONMENT | {"threads": 2})
+        [problem] = disagreements(sources, allow_mixed=False)
+        assert "different environments: threads is 1" in problem.message
 
 
 def test_a_timed_suite_does_not_take_trials_without_seconds(tmp_path: Path) -> None:

@@ -17,7 +17,17 @@ from optbench.cli.commands.watch import _state, _Watcher, follow_run
 from optbench.cli.live.follow import Follower, new_events
 from optbench.store import SuiteFolder
 from optbench.store.holder import holder
-from results_builder import a_suite, curve, diverged, evaluated, finished, started, write
+from results_builder import (
+    a_suite,
+    curve,
+    diverged,
+    evaluated,
+    finished,
+    started,
+    trials_of,
+    write,
+    write_trials,
+)
 
 NOBODY = 2**22 + 12345  # no process has such a number
 HALF = [started(), *(evaluated(k, 0.1 * k) for k in range(1, 6))]
@@ -99,6 +109,16 @@ def test_a_look_shows_what_is_done_and_what_runs(tmp_path: Path) -> None:
     [progress] = snapshot.board.running
     assert (progress.trial.label, progress.fraction) == ("Adam", 0.5)
     assert snapshot.board.seconds_left() == pytest.approx(2 * 6.2 + 2 * 6.0 + 3.0, abs=1.0)
+
+
+def test_untimed_trials_run_at_the_same_time(tmp_path: Path) -> None:
+    suite = a_suite(seeds=1, timed=False)
+    trials = [trial.model_copy(update={"timed": False}) for trial in trials_of(suite)]
+    folder = write_trials(tmp_path, suite, trials, {trial.id: HALF for trial in trials})
+    with folder.lock():
+        board = Follower(folder.path).snapshot().board
+    assert board is not None
+    assert sorted(progress.trial.label for progress in board.running) == ["Adam", "SGD"]
 
 
 def test_nothing_runs_after_a_kill(tmp_path: Path) -> None:

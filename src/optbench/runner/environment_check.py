@@ -16,7 +16,7 @@ def refuse_to_mix(stored: StoredSuite, rows: Collection[str], environment: dict[
         if log.config_id not in rows or log.started is None or not log.evaluations:
             continue
         recorded = log.started.environment
-        names = [name for name in FINGERPRINT if name != "threads" or not log.trial.get("point")]
+        names = [name for name in FINGERPRINT if name != "threads" or log.was_alone]
         different = [name for name in names if name in recorded and recorded[name] != environment.get(name)]
         if different:
             changes = ", ".join(

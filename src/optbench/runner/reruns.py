@@ -32,7 +32,7 @@ def rerun_disturbed(
     Repeats until each has an undisturbed attempt, `options.reruns` is reached, or a whole round had no effect because the other
     load continues. Only trials that a stop left unfinished are added to `summary`: the others have their first attempt.
     """
-    timed = {trial.id: trial for trial in job.wanted if trial.timed and not trial.point}
+    timed = {trial.id: trial for trial in job.wanted if trial.is_alone}
     slots: Sequence[Slot] = ()
     environment: dict[str, Any] = {}
     previous: set[str] = set()

@@ -137,12 +137,12 @@ def _run_pending(
     if pending:
         _unpack(job, observer)
     write_plan(job, options)
-    timed = [trial for trial in pending if trial.timed and not trial.point]
+    timed = [trial for trial in pending if trial.is_alone]
     next_round = Round(job, pending, environment, dispatcher.stop, max(1, len(sweep_slots)))
     with observer.round(next_round) as listen:
         listener = with_intermediate_reports(job.folder, job.stored, listen, len(job.planned))
         summary.add(dispatcher.run_timed(timed, slots, listener))
-        if untimed := [trial for trial in pending if trial.point or not trial.timed]:
+        if untimed := [trial for trial in pending if not trial.is_alone]:
             summary.add(dispatcher.run_sweep(untimed, sweep_slots, listener))
     return True
 

@@ -35,9 +35,9 @@ def cpu_share(log: TrialLog) -> float | None:
 
     That is on a GPU, in a sweep or without timing (parallel trials), after a restart, in a trial that did not finish, and without records.
     """
-    if log.started is None or log.finished is None or not log.is_complete or not log.seconds_count:
+    if log.started is None or log.finished is None or not log.is_complete:
         return None
-    if log.trial.get("point"):
+    if log.timings_interrupted or not log.was_alone:
         return None
     return share_told(log.started.environment, log.finished)
 

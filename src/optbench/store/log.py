@@ -59,6 +59,11 @@ class TrialLog:
         return not self.timings_interrupted and self.row.get("timed", True)
 
     @property
+    def was_alone(self) -> bool:
+        """Whether the trial ran exclusively on its device (`Trial.is_alone`)."""
+        return bool(self.row.get("timed", True)) and not self.row.get("point")
+
+    @property
     def is_complete(self) -> bool:
         return is_final(self.finished)
 

@@ -25,7 +25,7 @@ class Trial:
     key: tuple[str, int]  # trial id, attempt
     config_id: str
     path: Path
-    in_a_sweep: bool
+    was_alone: bool
     started: Started | None
 
     @property
@@ -66,9 +66,7 @@ def check_source(suite: SuiteResults) -> Source:
         if torn:
             message = "its last record is incomplete: `optbench run` in that folder resumes the trial"
             problems.append(Problem(message, file=str(path)))
-        trials.append(
-            Trial((log.id, log.attempt), log.config_id, path, bool(log.trial.get("point")), log.started)
-        )
+        trials.append(Trial((log.id, log.attempt), log.config_id, path, log.was_alone, log.started))
     aside = []
     for path in record_paths(suite.path, "superseded"):
         try:
@@ -217,8 +215,8 @@ def _mixed(sources: Sequence[Source]) -> list[Problem]:
             if trial.started is None:
                 continue
             for key in FINGERPRINT:
-                # the points of a sweep run with one thread each
-                if key in trial.started.environment and not (key == "threads" and trial.in_a_sweep):
+                # trials that run at the same time share the cores, among any number of slots
+                if key in trial.started.environment and (key != "threads" or trial.was_alone):
                     value = repr(trial.started.environment[key])
                     seen.setdefault(key, {}).setdefault(value, trial.path)
     return [

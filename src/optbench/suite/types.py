@@ -459,6 +459,11 @@ class Trial(Strict):
         return copied
 
     @property
+    def is_alone(self) -> bool:
+        """Whether the trial runs exclusively on its device: it is timed, and not a point of a sweep or of tuning."""
+        return self.timed and not self.point
+
+    @property
     def batch_size(self) -> int | Literal["full"]:
         """Batch size as written; `full` is the whole training split."""
         return self.entry.batch_size or self.workload.batch_size

@@ -99,7 +99,7 @@ class Board:
     rows: dict[Key, Row]
     pending: dict[str, Trial]
     planned: int
-    at_once: int = 1  # trials of a sweep
+    at_once: int = 1  # of the trials that do not run exclusively
     durations: DurationEstimates = field(default_factory=DurationEstimates)
     progress_of: dict[str, TrialProgress] = field(default_factory=dict)  # by trial id, of unfinished trials
     finished: dict[str, bool] = field(default_factory=dict)  # by trial id: whether it has reached the target
@@ -213,7 +213,7 @@ class Board:
                 left[progress.trial.id] = max(
                     0.0, total * (1 - progress.fraction) - (now - progress.last_event_time)
                 )
-        at_once = max(self.at_once, sum(bool(progress.trial.point) for progress in self.running))
+        at_once = max(self.at_once, sum(not progress.trial.is_alone for progress in self.running))
         return seconds_left(self.durations, self.pending.values(), left, totals, at_once)
 
     def _apply_running(self, row: Row, progress: TrialProgress, event: Event) -> Iterable[tuple[str, str]]:

@@ -178,8 +178,8 @@ def _modified(log: TrialLog | None) -> float:
 
 
 def _running_trials(pending: list[Trial], logs: dict[str, TrialLog], since: float) -> list[Trial]:
-    """Return the pending trials written since the run began; of timed ones only the last, as they run one by one."""
+    """Return the pending trials written since the run began; of those that run exclusively only the last."""
     begun = [t for t in pending if t.id in logs and _modified(logs[t.id]) >= since - _SLACK_SECONDS]
-    timed = [trial for trial in begun if not trial.point]
-    last = max(timed, key=lambda trial: _modified(logs[trial.id]), default=None)
-    return [trial for trial in begun if trial.point or trial is last]
+    alone = [trial for trial in begun if trial.is_alone]
+    last = max(alone, key=lambda trial: _modified(logs[trial.id]), default=None)
+    return [trial for trial in begun if not trial.is_alone or trial is last]

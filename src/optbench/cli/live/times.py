@@ -75,12 +75,13 @@ def seconds_left(
     """Return the estimated seconds until the last pending trial ends; None if unknown.
 
     `running` maps ids of running trials to their remaining seconds, where known; `totals` maps rows to the estimated total
-    seconds of a running trial, used for rows without a finished trial. `at_once` sweep trials run in parallel.
+    seconds of a running trial, used for rows without a finished trial. `at_once` of the trials that do not run exclusively run in
+    parallel.
     """
     if not durations.by_row and not totals:
         return None
     spare = sum(totals.values()) / len(totals) if totals else None
-    sums = {True: 0.0, False: 0.0}
+    alone, parallel = 0.0, 0.0
     for trial in pending:
         seconds = running.get(trial.id)
         if seconds is None and trial.config_id not in durations.by_row:
@@ -91,5 +92,8 @@ def seconds_left(
             seconds = spare
         if seconds is None:
             return None
-        sums[bool(trial.point)] += seconds
-    return sums[False] + sums[True] / max(1, at_once)
+        if trial.is_alone:
+            alone += seconds
+        else:
+            parallel += seconds
+    return alone + parallel / max(1, at_once)

@@ -34,7 +34,7 @@ def disturbance(
     calibration: Calibration, name: str, trial: Trial, environment: Mapping[str, object], end: Finished
 ) -> Iterator[tuple[str, str]]:
     """Compare the CPU share of a finished timed trial with earlier trials, and add it to `calibration`."""
-    share = None if trial.point or not trial.timed else share_told(environment, end)
+    share = share_told(environment, end) if trial.is_alone else None
     if share is None:
         return
     calibration.add(trial.config_id, trial.workload_name, share)
