@@ -18,6 +18,7 @@ from optbench.analysis.table import comparison
 from optbench.analysis.tuned_entries import near_best_frame, tuned_entries_frame
 from optbench.analysis.tuning import Selection, expected_band, expected_curve, studies, tuning_frame, winners
 from optbench.catalog.check import problems
+from optbench.engine.loop import is_rung
 from optbench.errors import OptbenchError
 from optbench.events import Evaluated, Event, Finished
 from optbench.executor.stack_partition import split_into_stacks
@@ -25,6 +26,7 @@ from optbench.report.document import Table
 from optbench.report.figures import drawings
 from optbench.report.figures.tuning import value_axis
 from optbench.report.plots import Line
+from optbench.runner.following import Followed
 from optbench.store import Results, read
 from optbench.suite import protocols
 from optbench.suite.dump import dump_text
@@ -576,6 +578,30 @@ def test_all_points_train_to_the_rung_and_the_best_for_the_whole_budget(tmp_path
         assert sorted(map(str, kept)) == sorted(str(t.point) for t in ranked[:4])
     unpruned = plan(_write(tmp_path, PRUNED.replace(", prune: {rung: 1/4, keep: 1/2}", "")))
     assert {t.id for t in first} == {t.id for t in unpruned if t.study is not None}
+
+
+def test_a_pause_ends_a_trial_only_at_or_past_the_planned_rung(tmp_path: Path) -> None:
+    """A suite whose rung was raised continues the trials that paused at the lower one."""
+    trial = next(t for t in plan(_write(tmp_path, PRUNED)) if t.rung is not None)
+    pause = finished(status="paused", epochs=3, at_fault="")
+    folder = write_trials(
+        tmp_path / "r", _write(tmp_path, PRUNED).suite, [trial], {trial.id: [*curve([0.5] * 3)[:4], pause]}
+    )
+    for rung, has_ended in ((0.25, True), (0.3, True), (0.31, False), (None, False)):
+        planned = trial.model_copy(update={"rung": rung})
+        [log] = read([folder.path]).suites[0].logs
+        assert log.has_ended(rung) is has_ended
+        assert Followed(folder, planned).is_complete is has_ended
+        with folder.open_trial(planned) as file:
+            assert file.is_complete is has_ended
+
+
+def test_a_rung_is_reached_although_its_step_was_rounded_up(tmp_path: Path) -> None:
+    """0.07 x 100 is above 7."""
+    trial = next(t for t in plan(_write(tmp_path, PRUNED)) if t.study is not None)
+    assert is_rung(trial.model_copy(update={"rung": 0.07}), 7, 100)
+    assert not is_rung(trial.model_copy(update={"rung": 0.07}), 6, 100)
+    assert not is_rung(trial.model_copy(update={"rung": 0.07}), 100, 100)
 
 
 def test_trials_of_different_lengths_are_never_in_one_stack(tmp_path: Path) -> None:

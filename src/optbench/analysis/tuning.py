@@ -19,7 +19,7 @@ from optbench.analysis.rows import TableRow, metric_facts, table_rows, tuning_ro
 from optbench.analysis.verdicts import Measured
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.suite.spaces import Point, Space, spaces_of, tuned_arguments
-from optbench.suite.tuning import TIME_TO_TARGET, Tuning
+from optbench.suite.tuning import TIME_TO_TARGET, Tuning, is_past_rung
 from optbench.suite.types import Optimizer, Target, Workload
 from optbench.suite.widening import widened
 
@@ -253,8 +253,9 @@ def _rung_place(log: TrialLog, rung: float) -> int | None:
     """Return the position of the first evaluation at or after a part of the budget; None if the trial did not get there."""
     if log.started is None or not log.evaluations:
         return None
-    first = rung * _budget_steps(log)
-    return next((place for place, step in enumerate(log.evaluations.column("step")) if step >= first), None)
+    steps = _budget_steps(log)
+    evaluated = enumerate(log.evaluations.column("step"))
+    return next((place for place, step in evaluated if is_past_rung(step, rung, steps)), None)
 
 
 def _budget_steps(log: TrialLog) -> float:

@@ -32,6 +32,7 @@ from optbench.engine.update_check import check_moved, snapshot
 from optbench.engine.utilisation import Monitor
 from optbench.errors import OptbenchError, is_user_interrupt
 from optbench.events import Event, Fault, Finished, Metrics, Progressed, Resumed, Status
+from optbench.suite.tuning import is_past_rung
 from optbench.suite.types import Trial
 
 CHECKPOINT_SECONDS = 30.0  # between checkpoints; resuming is exact at any step
@@ -88,7 +89,9 @@ _STOP, _SAVE = 1, 2
 
 def is_rung(trial: Trial, step: int, steps: int | None) -> bool:
     """Return whether the trial is paused after the evaluation at this step, of `steps` in all. At step 0 nothing was evaluated."""
-    return trial.rung is not None and steps is not None and trial.rung * steps <= step < steps
+    if trial.rung is None or steps is None:
+        return False
+    return is_past_rung(step, trial.rung, steps) and step < steps
 
 
 def is_evaluation_due(session: Session, evaluations: int, step: int) -> bool:

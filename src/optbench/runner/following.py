@@ -8,7 +8,7 @@ from contextlib import suppress
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
-from optbench.events import Finished, Status
+from optbench.events import Finished, Started, Status
 from optbench.runner.observer import Listener
 from optbench.store import SuiteFolder
 from optbench.store.journal import has_ended
@@ -27,12 +27,13 @@ class Followed:
     def __init__(self, folder: SuiteFolder, trial: Trial) -> None:
         self._path, self.trial = folder.trial_path(trial), trial
         self._offset = 0
+        self.started: Started | None = None
         self.end: Finished | None = None
         self.read(lambda trial, event: None)  # what is stored already has been shown
 
     @property
     def is_complete(self) -> bool:
-        return has_ended(self.end, self.trial.rung)
+        return has_ended(self.started, self.end, self.trial.rung)
 
     def read(self, listen: Listener) -> None:
         """Pass the records since the last call to the listener. Incomplete lines are left for the next call."""
@@ -47,6 +48,7 @@ class Followed:
             for line in whole.splitlines()[1 if first else 0 :]:
                 with suppress(ValueError):
                     event = to_event(from_json(line))
+                    self.started = event if isinstance(event, Started) else self.started
                     self.end = event if isinstance(event, Finished) else self.end
                     listen(self.trial, event)
 

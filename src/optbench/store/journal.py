@@ -22,6 +22,7 @@ from optbench.store.records import (
     to_events,
     to_line,
 )
+from optbench.suite.tuning import is_past_rung
 from optbench.suite.types import Trial
 from optbench.version import __version__
 
@@ -84,8 +85,8 @@ class TrialFile:
         return is_final(self.finished)
 
     def continued(self, rung: float | None) -> TrialFile:
-        """Return this file. If the planned trial is not to be paused at a rung, a pause is no longer its end."""
-        if not has_ended(self.finished, rung) and self.is_complete:
+        """Return this file. A pause before the rung of the planned trial, or without one, is no longer its end."""
+        if not has_ended(self.started, self.finished, rung) and self.is_complete:
             self.finished = None
         return self
 
@@ -151,9 +152,17 @@ def is_final(finished: Finished | None) -> bool:
     return finished is not None and finished.status != "interrupted" and finished.at_fault != "infrastructure"
 
 
-def has_ended(finished: Finished | None, rung: float | None) -> bool:
-    """Return whether a trial with this last record is to be trained no further. `rung`: of the planned trial, which may be paused there."""
-    return is_final(finished) and (rung is not None or (finished is not None and finished.status != "paused"))
+def has_ended(started: Started | None, finished: Finished | None, rung: float | None) -> bool:
+    """Return whether a trial with these records is to be trained no further.
+
+    `rung`: of the planned trial. A pause ends it if that is at or past this rung, and never a whole trial.
+    """
+    if finished is None or not is_final(finished):
+        return False
+    if finished.status != "paused":
+        return True
+    steps = started.steps if started is not None else None
+    return rung is not None and steps is not None and is_past_rung(finished.step, rung, steps)
 
 
 def read_header(line: bytes, file: str) -> dict[str, Any]:

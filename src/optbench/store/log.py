@@ -69,7 +69,7 @@ class TrialLog:
 
     def has_ended(self, rung: float | None) -> bool:
         """Return whether a planned trial is complete. `rung`: where it may be paused, None for a whole trial."""
-        return has_ended(self.finished, rung)
+        return has_ended(self.started, self.finished, rung)
 
     @property
     def gradient_evaluations(self) -> Sequence[int | None]:

@@ -163,6 +163,11 @@ class Tuning(Strict):
         return self.sampler in ("tpe", "gp")
 
 
+def is_past_rung(step: int, rung: float, steps: float) -> bool:
+    """Return whether a step is at or past a rung of a budget of `steps`. The tolerance is that of rounded products, as 0.1 x 30."""
+    return step >= rung * steps * (1 - 1e-9)
+
+
 def trial_seed(study: int, repeat: int) -> int:
     """Return the training seed of a tuning trial, from `TUNING_SEED` on. `repeat`: how often its study had this point before."""
     return TUNING_SEED + repeat * MAX_STUDIES + study
