@@ -128,7 +128,6 @@ def test_what_was_read_before_is_read_again_only_after_a_change(
 
     def listed() -> tuple[list[str], int]:
         scans.clear()
-        optimizer_packages._exports.cache_clear()
         return [one.use for one in optimizer_packages.offered() if one.package == package], len(scans)
 
     names, first = listed()

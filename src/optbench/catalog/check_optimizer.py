@@ -12,7 +12,7 @@ from typing import Any
 from optbench.catalog import lookup, sources
 from optbench.catalog.arguments import Finding, TypedPath, mismatch, unfit
 from optbench.catalog.check_component import said
-from optbench.catalog.optimizer_packages import bases
+from optbench.catalog.optimizer_packages import Modules
 from optbench.catalog.roles import GIVEN, Role, inner_optimizer, roles
 from optbench.catalog.signatures import Parameter, Signature, signature
 from optbench.catalog.sources import Definition
@@ -97,7 +97,7 @@ def _files_of(found: Definition) -> list[Path]:
     """Return the files of a class and of its bases; empty if a base cannot be found without importing."""
     node = found.node
     if found.module or not isinstance(node, ast.ClassDef):
-        return [found.file, *(base.file for base in bases(found))]
+        return [found.file, *(base.file for base in Modules().bases(found))]
     direct = [sources.follow(base, found.module, found.file) for base in node.bases]
     return [found.file, *(base.file for base in direct if base is not None)] if all(direct) else []
 

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import astuple, dataclass
-from functools import cache
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
@@ -30,9 +29,6 @@ _LINK = re.compile(r"https?://[^\s`<>\"'\\]+")
 _PAPER = re.compile(r"arxiv\.org/|openreview\.net|proceedings\.|papers\.nips|jmlr\.org|kellerjordan")
 #: names of classes that only exist to be subclassed, if they are subclassed
 _BASE_NAME = re.compile(r"^Base[A-Z]|^Core[A-Z]|Base$|Optimi[sz]er$")
-
-#: files whose exports were read, for the cache
-_READ: set[Path] = set()
 
 
 @dataclass(frozen=True)
@@ -57,23 +53,25 @@ def offered() -> list[Offered]:
     """
     place = _place()
     if place is None:
-        return _scan()
+        return _scan()[0]
     key = [__version__, *sys.version_info[:2], *_installed()]
     if (known := _load(place, key)) is not None:
         return known
-    found = _scan()
-    _save(place, key, found)
+    found, read = _scan()
+    _save(place, key, found, read)
     return found
 
 
-def _scan() -> list[Offered]:
+def _scan() -> tuple[list[Offered], list[Path]]:
+    """Return the classes and the files that were read."""
+    modules = Modules()
     found: dict[tuple[Path, str], tuple[Offered, Definition]] = {}
     for distribution in distributions():
         for module in _modules(distribution):
             is_found = False
-            for name in sorted(_exports(module)):
-                definition = _resolve(module, name)
-                if definition is None or name[0] in "_" or not _is_optimizer(definition):
+            for name in sorted(modules.exports(module)):
+                definition = modules.resolve(module, name)
+                if definition is None or name[0] in "_" or not modules.is_optimizer(definition):
                     continue
                 if definition.module.split(".")[0] != module.split(".")[0]:
                     continue  # imported from another package
@@ -86,13 +84,13 @@ def _scan() -> list[Offered]:
                     found[key] = Offered(use, package, distribution.version, *texts), definition
             if is_found:
                 break  # its submodules offer the same
-    subclassed = {(base.file, base.node.name) for _, one in found.values() for base in bases(one)}
+    subclassed = {(base.file, base.node.name) for _, one in found.values() for base in modules.bases(one)}
     shown = [
         one
         for key, (one, definition) in found.items()
         if not _is_base(one, definition, is_subclassed=key in subclassed)
     ]
-    return sorted(shown, key=lambda one: (one.use.lower().split("."), one.use))
+    return sorted(shown, key=lambda one: (one.use.lower().split("."), one.use)), modules.files
 
 
 def _summary(definition: Definition) -> str:
@@ -147,8 +145,8 @@ def _load(place: Path, key: list[Any]) -> list[Offered] | None:
         return None
 
 
-def _save(place: Path, key: list[Any], found: list[Offered]) -> None:
-    files = {str(file): sources.changed(file) for file in _READ}
+def _save(place: Path, key: list[Any], found: list[Offered], read: list[Path]) -> None:
+    files = {str(file): sources.changed(file) for file in read}
     text = json.dumps({"key": key, "files": files, "classes": [astuple(one) for one in found]})
     aside = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     with suppress(OSError):
@@ -198,61 +196,71 @@ def _file(module: str) -> Path | None:
     return file if located == module and not attribute and file is not None and file.is_file() else None
 
 
-@cache
-def _exports(module: str) -> dict[str, Definition | str]:
-    """Return what each name of a module is: a class, or the dotted path from which it is imported."""
-    names: dict[str, Definition | str] = {}
-    if (file := _file(module)) is None:
+class Modules:
+    """Modules of installed packages, each read once, without importing it."""
+
+    def __init__(self) -> None:
+        self.files: list[Path] = []
+        """Those that were read."""
+        self._exports: dict[str, dict[str, Definition | str]] = {}
+
+    def exports(self, module: str) -> dict[str, Definition | str]:
+        """Return what each name of a module is: a class, or the dotted path from which it is imported."""
+        if module in self._exports:
+            return self._exports[module]
+        names = self._exports[module] = {}
+        if (file := _file(module)) is None:
+            return names
+        self.files.append(file)
+        for node in sources.statements(sources.parse(file)):
+            if isinstance(node, ast.ClassDef):
+                names[node.name] = Definition(node, module, file)
+            elif isinstance(node, ast.Assign) and isinstance(node.value, (ast.Name, ast.Attribute)):
+                names |= {
+                    t.id: f"{module}.{ast.unparse(node.value)}"
+                    for t in node.targets
+                    if isinstance(t, ast.Name)
+                }
+            elif isinstance(node, ast.Import):
+                names |= {a.asname: a.name for a in node.names if a.asname}
+                names |= {top: top for a in node.names if not a.asname for top in [a.name.split(".")[0]]}
+            elif isinstance(node, ast.ImportFrom) and (source := sources.absolute(node, module, file)):
+                for alias in node.names:
+                    if alias.name != "*":
+                        names[alias.asname or alias.name] = f"{source}.{alias.name}"
+                    elif source != module:
+                        starred = self.exports(source)
+                        names |= {name: f"{source}.{name}" for name in starred if not name.startswith("_")}
         return names
-    _READ.add(file)
-    for node in sources.statements(sources.parse(file)):
-        if isinstance(node, ast.ClassDef):
-            names[node.name] = Definition(node, module, file)
-        elif isinstance(node, ast.Assign) and isinstance(node.value, (ast.Name, ast.Attribute)):
-            names |= {
-                t.id: f"{module}.{ast.unparse(node.value)}" for t in node.targets if isinstance(t, ast.Name)
-            }
-        elif isinstance(node, ast.Import):
-            names |= {a.asname: a.name for a in node.names if a.asname}
-            names |= {top: top for a in node.names if not a.asname for top in [a.name.split(".")[0]]}
-        elif isinstance(node, ast.ImportFrom) and (source := sources.absolute(node, module, file)):
-            for alias in node.names:
-                if alias.name != "*":
-                    names[alias.asname or alias.name] = f"{source}.{alias.name}"
-                elif source != module:
-                    starred = _exports(source)
-                    names |= {name: f"{source}.{name}" for name in starred if not name.startswith("_")}
-    return names
 
-
-def _resolve(module: str, name: str, hops: int = 0) -> Definition | None:
-    """Return the class that a dotted name means in a module; None for anything else."""
-    first, *rest = name.split(".")
-    meaning = _exports(module).get(first)
-    if isinstance(meaning, Definition):
-        return None if rest else meaning
-    if meaning is None or hops > _MAX_HOPS:
+    def resolve(self, module: str, name: str, hops: int = 0) -> Definition | None:
+        """Return the class that a dotted name means in a module; None for anything else."""
+        first, *rest = name.split(".")
+        meaning = self.exports(module).get(first)
+        if isinstance(meaning, Definition):
+            return None if rest else meaning
+        if meaning is None or hops > _MAX_HOPS:
+            return None
+        parts = [*meaning.split("."), *rest]
+        for length in range(len(parts) - 1, 0, -1):
+            if _file(inside := ".".join(parts[:length])) is not None:
+                return self.resolve(inside, ".".join(parts[length:]), hops + 1)
         return None
-    parts = [*meaning.split("."), *rest]
-    for length in range(len(parts) - 1, 0, -1):
-        if _file(inside := ".".join(parts[:length])) is not None:
-            return _resolve(inside, ".".join(parts[length:]), hops + 1)
-    return None
 
+    def bases(self, definition: Definition) -> Iterator[Definition]:
+        """Yield the classes from which a class derives, directly or not."""
+        for base in definition.node.bases if isinstance(definition.node, ast.ClassDef) else ():
+            found = self.resolve(definition.module, ast.unparse(base))
+            if found is not None and found.node is not definition.node:
+                yield found
+                yield from self.bases(found)
 
-def bases(definition: Definition) -> Iterator[Definition]:
-    """Yield the classes from which a class derives, directly or not."""
-    for base in definition.node.bases if isinstance(definition.node, ast.ClassDef) else ():
-        found = _resolve(definition.module, ast.unparse(base))
-        if found is not None and found.node is not definition.node:
-            yield found
-            yield from bases(found)
-
-
-def _is_optimizer(definition: Definition) -> bool:
-    """Return whether a class derives from torch's `Optimizer`, or has its methods, as some wrappers have."""
-    classes = [definition, *bases(definition)]
-    if any((base.module, base.node.name) == _TORCHS for base in classes):
-        return (definition.module, definition.node.name) != _TORCHS
-    methods = {node.name for one in classes for node in one.node.body if isinstance(node, ast.FunctionDef)}
-    return methods >= {"step", "zero_grad", "state_dict"}
+    def is_optimizer(self, definition: Definition) -> bool:
+        """Return whether a class derives from torch's `Optimizer`, or has its methods, as some wrappers have."""
+        classes = [definition, *self.bases(definition)]
+        if any((base.module, base.node.name) == _TORCHS for base in classes):
+            return (definition.module, definition.node.name) != _TORCHS
+        methods = {
+            node.name for one in classes for node in one.node.body if isinstance(node, ast.FunctionDef)
+        }
+        return methods >= {"step", "zero_grad", "state_dict"}
