@@ -12,6 +12,7 @@ from optbench.engine.trial_records import format_traceback
 from optbench.events import reason_of
 from program import optbench
 from real_runs import a_suite
+from trials import finished, run, trials
 
 
 def one_message() -> None:
@@ -111,6 +112,50 @@ def test_nothing_recorded_has_no_reason() -> None:
     assert reason_of("") == reason_of(" \n") == ""
 
 
+OWN = """
+import helper
+import torch
+class Net(torch.nn.Module):
+    def __init__(self, in_features, num_classes):
+        super().__init__()
+        self.layer = torch.nn.Linear(in_features, num_classes)
+    def forward(self, x):
+        return OUTPUTS
+class Task:
+    metrics = {}
+    def loss(self, model, batch):
+        return model(batch.inputs).mean() * {}["scale"]
+    def evaluate(self, model, batch):
+        return {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("outputs", "task", "reason"),
+    [
+        ("self.layr(x)", None, "AttributeError in own.py, line 9: 'Net' object has no attribute 'layr'"),
+        (
+            "self.layer(x[:, 1:])",
+            None,
+            "model own.py:Net does not accept inputs of shape (12,): mat1 and mat2 shapes cannot be multiplied (2x11 and 12x3) "
+            "(own.py, line 9)",
+        ),
+        ("helper.fail(self.layer(x))", None, "KeyError in own.py, line 9: 'helper'"),
+        ("self.layer(x)", "own.py:Task", "KeyError in own.py, line 13: 'scale'"),
+    ],
+)
+def test_the_reason_has_the_line_of_the_file_of_the_suite(
+    outputs: str, task: str | None, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(OWN.replace("OUTPUTS", outputs))
+    (tmp_path / "helper.py").write_text("def fail(x):\n    raise KeyError('helper')\n")
+    workload = {"model": "own.py:Net"} | ({"task": task, "metrics": ["loss"]} if task else {})
+    (trial,) = trials(tmp_path, workload=workload)
+    end = finished(run(trial, tmp_path))
+    assert (end.status, reason_of(end.detail)) == ("failed", reason)
+    assert ("Traceback (most recent call last)" in end.detail) == (" in own.py" in reason)
+
+
 def test_a_run_and_its_page_show_the_reason(tmp_path: Path) -> None:
     (tmp_path / "faulty.py").write_text(
         "import torch\n"
@@ -121,8 +166,9 @@ def test_a_run_and_its_page_show_the_reason(tmp_path: Path) -> None:
     suite = a_suite(tmp_path, {"Many": "'faulty.py:Many'"})
     done = optbench("run", suite, "--reruns", "0", cwd=tmp_path)
     assert done.returncode == 1
-    reason = "NotImplementedError: no such kernel"
+    reason = "NotImplementedError in faulty.py, line 4: no such kernel"
     lines = [line for line in done.stderr.splitlines() if "Many seed 0" in line]
     assert any(reason in line for line in lines)
     assert "the last line" not in done.stderr
+    assert "Traceback" not in done.stderr
     assert reason in (tmp_path / "results/tiny/report.html").read_text()

@@ -116,7 +116,9 @@ class Finished(_Event, frozen=True):
     """End of a trial: its status, and the values that are read once at the end."""
 
     status: Status
-    detail: str = ""  # one sentence; for `failed` the traceback
+    detail: str = (
+        ""  # one sentence; for `failed` the traceback, after a line with the place in a file of the suite
+    )
     step: Integer = 0
     final: Metrics = {}
     """estimand -> metrics on the test split: {"last": {...}, "best_validation": {...}}; empty unless completed."""

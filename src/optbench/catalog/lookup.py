@@ -192,7 +192,7 @@ def _load_file(path: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise OptbenchError(
-            f"fails when imported: {_said(error)}", file=str(path), line=_line(error, path)
+            f"fails when imported: {_said(error)}", file=str(path), line=line_of(error, path)
         ) from error
     finally:
         sys.path.remove(neighbours)
@@ -201,13 +201,13 @@ def _load_file(path: Path) -> ModuleType:
 
 def raised(target: Target, error: BaseException, action: str) -> Problem:
     """Return the problem for an exception raised by a target's code in the call `action`, with the line in its file."""
-    line = _line(error, target.file) if target.file else None
+    line = line_of(error, target.file) if target.file else None
     file = str(target.file) if line is not None else ""
     return Problem(f"{action} raises {_said(error)}", file=file, line=line)
 
 
-def _line(error: BaseException, path: Path) -> int | None:
-    """Return the line of the user's file in the traceback."""
+def line_of(error: BaseException, path: Path) -> int | None:
+    """Return the last line of a file in the traceback of an exception; None if it is not in it."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return error.lineno
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def _build_error(model: Component, folder: Path, info: DataInfo) -> str:
         with torch.device("meta"):
             built = getattr(item, "build", item)(**{**given, **arguments})
             if info.task not in ("classification", "custom"):
-                return _outputs_problem(built, info)
+                return _outputs_problem(target, built, info)
     except OptbenchError as error:
         return "; ".join(said(problem) for problem in error.problems)
     except Exception as error:  # a model in somebody's own file may raise anything
@@ -102,16 +103,20 @@ def _build_error(model: Component, folder: Path, info: DataInfo) -> str:
     return ""
 
 
-def _outputs_problem(model: Any, info: DataInfo) -> str:
+def _outputs_problem(target: lookup.Target, model: Any, info: DataInfo) -> str:
     """Run the model on an example without data and return what is wrong with its outputs; "" if that cannot be found out."""
     task = task_module(info.task)
     inputs, _ = task.example(info, 2, _Meta())
     try:
         outputs = model(**inputs) if isinstance(inputs, dict) else model(inputs)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:
         if isinstance(error, NotImplementedError) or "meta" in str(error):
             return ""  # operations that need values: the run checks them
-        return f"'{model.__class__.__name__}' does not accept the inputs of the task {info.task}: {error}"
+        name, inputs_of = model.__class__.__name__, f"inputs of the task {info.task}"
+        problem = lookup.raised(target, error, f"'{name}': a call with {inputs_of}")
+        if isinstance(error, (TypeError, ValueError, RuntimeError)):
+            problem = replace(problem, message=f"'{name}' does not accept the {inputs_of}: {error}")
+        return said(problem)
     if getattr(outputs, "loss", None) is not None:
         return ""
     return task.outputs_problem(getattr(outputs, "logits", outputs), 2, info)

@@ -81,7 +81,7 @@ def train(
             ) from error
         else:
             blame: Fault = "infrastructure" if isinstance(error, OSError) else ""
-            yield run.finished("failed", trial_records.format_traceback(error), at_fault=blame)
+            yield run.finished("failed", trial_records.failure(error, trial), at_fault=blame)
 
 
 _STOP, _SAVE = 1, 2
@@ -414,9 +414,8 @@ class _Run:
         need = self.session.optimizers.unmet_need(fault) if hasattr(self, "session") else ""
         if need:
             return self.finished("failed", need)
-        return self.finished(
-            "failed", trial_records.format_traceback(fault.__cause__ or fault), at_fault="optimizer"
-        )
+        detail = trial_records.failure(fault.__cause__ or fault, self.trial)
+        return self.finished("failed", detail, at_fault="optimizer")
 
     def finished(
         self,

@@ -46,17 +46,24 @@ def build_model(
     try:
         model = factory(**arguments)
     except (TypeError, ValueError, AssertionError) as error:
-        raise OptbenchError(f"model {component.name}, for data of shape {info.shape}: {error}") from error
+        message = f"model {component.name}, for data of shape {info.shape}: {error}"
+        raise OptbenchError(f"{message}{_place(target, error)}") from error
     if not isinstance(model, nn.Module):
         raise OptbenchError(
             f"model {component.name}: expected a torch.nn.Module; found a {type(model).__name__}"
         )
     if check and info.task != "custom":  # whose valid inputs are not known
-        _check(component.name, model, info)
+        _check(target, model, info)
     return model
 
 
-def _check(name: str, model: nn.Module, info: DataInfo) -> None:
+def _place(target: lookup.Target, error: Exception) -> str:
+    """Return the line of a model's own file that raised the exception, in parentheses; "" if none did."""
+    line = lookup.line_of(error, target.file) if target.kind == "file" and target.file else None
+    return f" ({target.file.name}, line {line})" if line is not None and target.file else ""
+
+
+def _check(target: lookup.Target, model: nn.Module, info: DataInfo) -> None:
     """Run one forward pass of zeros in evaluation mode, which leaves random generators, statistics and modes unchanged.
 
     It also initialises the parameters of lazy modules.
@@ -71,11 +78,12 @@ def _check(name: str, model: nn.Module, info: DataInfo) -> None:
     except (RuntimeError, TypeError, ValueError, AssertionError, IndexError) as error:
         reason = first_line(error)
         form = f"of shape {info.shape}" if not isinstance(batch.inputs, dict) else ", ".join(batch.inputs)
-        raise OptbenchError(f"model {name} does not accept inputs {form}: {reason}") from error
+        message = f"model {target.name} does not accept inputs {form}: {reason}{_place(target, error)}"
+        raise OptbenchError(message) from error
     finally:
         for module, training in modes.items():
             module.training = training
-    check_outputs(name, task, outputs, 2, info)
+    check_outputs(target.name, task, outputs, 2, info)
 
 
 def check_outputs(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -14,7 +15,8 @@ from optbench.engine.gradient_noise import GradientNoise
 from optbench.engine.progress import Progress
 from optbench.engine.session import Session
 from optbench.engine.step_statistics import IntervalSummary
-from optbench.events import PARAMETERS, Evaluated, Fault, Finished, Metrics, Started, Status
+from optbench.events import PARAMETERS, Evaluated, Fault, Finished, Metrics, Started, Status, reason_of
+from optbench.suite.types import Trial
 
 _MAX_TRACEBACK, _MAX_PART = 20_000, 4_000
 
@@ -30,6 +32,17 @@ def format_traceback(error: BaseException) -> str:
         return text
     end = text[-_MAX_TRACEBACK:].partition("\n")[2]
     return f"Traceback (most recent call last):\n  ...\n{end}"
+
+
+def failure(error: BaseException, trial: Trial) -> str:
+    """Return the traceback, after a line with the exception and the line of the suite's own file that raised it, if any did."""
+    text = format_traceback(error)
+    files = {str((Path(trial.folder) / file).absolute()): file for file in trial.sources}
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    if not frames:
+        return text
+    kind, colon, message = reason_of(text).partition(": ")
+    return f"{kind} in {files[frames[-1].filename]}, line {frames[-1].lineno}{colon}{message}\n{text}"
 
 
 def started(session: Session, device: torch.device, noise: GradientNoise | None) -> Started:

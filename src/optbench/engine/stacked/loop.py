@@ -196,8 +196,8 @@ class _Run:
             self._fail(row, fault)
 
     def _fail(self, row: int, fault: OptimizerFault) -> None:
-        detail = trial_records.format_traceback(fault.__cause__ or fault)
         member = self.stack.members[row]
+        detail = trial_records.failure(fault.__cause__ or fault, member.trial)
         self.ended.append((member.trial.id, self._finished(member, "failed", detail, at_fault="optimizer")))
 
     def _remove_ended(self) -> TrialEvents:
