@@ -167,6 +167,44 @@ def test_classes_of_torch_are_checked_without_a_process(tmp_path: Path, monkeypa
     assert "note: Muon: 'torch.optim.Muon' accepts matrices only" in words(done)
 
 
+def test_check_refuses_classes_that_do_not_accept_the_sparse_gradients_of_the_model(tmp_path: Path) -> None:
+    workload = {
+        "model": {"name": "matrix_factorisation", "factors": 2, "sparse": True},
+        "data": {"name": "synthetic_ratings", "users": 20, "items": 50, "ratings": 600},
+        "batch_size": 16,
+        "budget": "1 step",
+    }
+    (tmp_path / "dense.py").write_text(SUBCLASS.format("Dense").replace("SGD", "Adam"))
+    (tmp_path / "plain.py").write_text(WORKING["plain.py"])
+    embeddings, rest = {"parameters": "embeddings"}, {"parameters": "rest", "use": "adamw"}
+    good: dict[str, dict[str, object]] = {
+        "SGD": {"use": "sgd", "lr": 0.1},
+        "SparseAdam": {"use": "torch.optim.SparseAdam"},
+        "Both": {"use": [{**embeddings, "use": "torch.optim.SparseAdam"}, rest]},
+        "Exempt": {"use": "adagrad", "weight_decay": 0.1, "no_weight_decay": "embeddings"},
+        "Plain": {"use": "plain.py:Plain"},
+        "By name": {"use": [{"parameters": "users.*", "use": "torch.optim.SparseAdam"}, rest]},
+    }
+    bad: dict[str, dict[str, object]] = {
+        "Adam": {"use": "adam"},
+        "Decayed": {"use": "adagrad", "weight_decay": 0.1},
+        "First": {"use": [{"parameters": "matrices", "use": "muon"}, rest]},
+        "Dense": {"use": "dense.py:Dense"},
+    }
+    done = optbench("check", suite(tmp_path, {**good, **bad}, workload=workload), cwd=tmp_path)
+    assert done.returncode == 2, done.stdout
+    said = words(done)
+    assert (
+        "does not accept the sparse gradients of a model with `sparse: true`: a step raises RuntimeError"
+        in said
+    )
+    assert "expected another class, such as torch.optim.SparseAdam for `parameters: embeddings`" in said
+    assert [label for label in (*good, *bad) if f"optimizers.{label}" in said] == list(bad)
+    dense = {**workload, "model": {"name": "matrix_factorisation", "factors": 2}}
+    done = optbench("check", suite(tmp_path, bad, workload=dense), cwd=tmp_path)
+    assert "sparse gradients" not in words(done)
+
+
 def test_single_files_run_and_broken_ones_fail_with_their_reason(folder: Path) -> None:
     broken = {
         label: {"use": f"{file}:{label}"}

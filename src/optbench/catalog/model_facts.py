@@ -8,6 +8,17 @@ from typing import Any
 from optbench.catalog.task_types import task_module
 from optbench.catalog.types import DataInfo
 
+#: sizes that a suite may write larger than the data need, but not smaller
+TABLE_SIZES = (
+    "vocab_size",
+    "num_tokens",
+    "context",
+    "block_size",
+    "max_position_embeddings",
+    "n_positions",
+    "num_users",
+    "num_items",
+)
 #: every name that can be supplied; a suite may write its own value for all but the first two
 NAMES = (
     "shape",
@@ -25,30 +36,12 @@ NAMES = (
     "outputs",
     "out_features",
     "num_outputs",
-    "vocab_size",
-    "num_tokens",
-    "context",
-    "block_size",
-    "max_position_embeddings",
-    "n_positions",
     "horizon",
     "window",
     "features",
     "dimension",
-    "num_users",
-    "num_items",
     "mean_rating",
-)
-#: sizes that a suite may write larger than the data need, but not smaller
-TABLE_SIZES = (
-    "vocab_size",
-    "num_tokens",
-    "context",
-    "block_size",
-    "max_position_embeddings",
-    "n_positions",
-    "num_users",
-    "num_items",
+    *TABLE_SIZES,
 )
 
 

@@ -27,6 +27,14 @@ def rate_notes(loaded: Loaded) -> list[str]:
     return [f"{', '.join(dict.fromkeys(of_note))}: {note}" for note, of_note in labels.items()]
 
 
+def matrices_only(use: str) -> str:
+    """Return the note on a class whose step fails for parameters that are not matrices, without its name."""
+    return (
+        "accepts matrices only: for a model with other parameters, use rules, as in "
+        f"`use: [{{parameters: matrices, use: {use}}}, {{parameters: rest, use: adamw, lr: 1e-3}}]`"
+    )
+
+
 def _of_rule(rule: Rule, schedule: str, folder: Path) -> Iterator[str]:
     try:
         target = lookup.resolve("optimizers", rule.use, folder)
@@ -41,10 +49,7 @@ def _of_rule(rule: Rule, schedule: str, folder: Path) -> Iterator[str]:
             else "learning-rate-free: starts at lr 1, a factor of the step size that the class estimates"
         )
     if use in facts.MATRICES_ONLY and rule.parameters == "all" and not rule.groups:
-        yield (
-            f"'{use}' accepts matrices only: for a model with other parameters, use rules, as in "
-            f"`use: [{{parameters: matrices, use: {use}}}, {{parameters: rest, use: adamw, lr: 1e-3}}]`"
-        )
+        yield f"'{use}' {matrices_only(use)}"
     if schedule == "constant":
         return
     needed = facts.IGNORES_RATE.get(use)

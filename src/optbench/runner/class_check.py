@@ -1,4 +1,4 @@
-"""Check optimizer classes outside of torch by importing them and taking a few steps, in a process of its own."""
+"""Check optimizer classes by importing them and taking a few steps, in a process of its own."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from optbench.catalog import lookup
 from optbench.catalog.optimizers import _packages as facts
+from optbench.catalog.signatures import signature
 from optbench.errors import Problem
 from optbench.suite.load import Loaded
 from optbench.suite.plan import merged, representatives
@@ -30,10 +31,10 @@ class ClassFindings:
 
 
 def check_classes(loaded: Loaded) -> ClassFindings:
-    """Return what imports and steps of the suite's classes show. Without classes outside of torch, no process is started.
+    """Return what imports and steps of the suite's classes show. No process is started for classes of torch and dense gradients.
 
     Classes of measured packages are only imported: the catalog states their needs. Steps are taken with a class that gets all
-    parameters of the model.
+    parameters of the model, and with any class that gets sparse gradients.
     """
     jobs = list(_jobs(representatives(loaded)[0]))
     different = list({repr(job): job for _, _, job in jobs}.values())
@@ -53,24 +54,50 @@ def check_classes(loaded: Loaded) -> ClassFindings:
 
 
 def _jobs(loaded: Loaded) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """Yield label, position of the rule and job of each class outside of torch."""
+    """Yield label, position of the rule and job of each class that is outside of torch or gets sparse gradients."""
+    has_sparse = _has_sparse_gradients(loaded)
     for label, entry in loaded.suite.optimizers.items():
         filled = merged(loaded.suite, entry)
         for position, rule in enumerate(entry.rules):
             target = lookup.resolve("optimizers", rule.use, loaded.folder)
-            if target.module.partition(".")[0] not in ("torch", "optbench"):
-                yield label, position, _job(rule, filled, loaded)
+            is_of_torch = target.module.partition(".")[0] in ("torch", "optbench")
+            is_sparse = has_sparse and _takes_embeddings(entry.rules, position)
+            if is_sparse or not is_of_torch:
+                yield label, position, _job(rule, filled, loaded, is_sparse=is_sparse)
 
 
-def _job(rule: Rule, entry: Optimizer, loaded: Loaded) -> dict[str, Any]:
+def _has_sparse_gradients(loaded: Loaded) -> bool:
+    """Return whether a model of the suite has an argument `sparse` that is true, written or by default."""
+    for cell in loaded.cells:
+        for workload in cell.loaded.suite.workloads.values():
+            model = workload.model
+            read = signature(lookup.resolve("models", model.name, loaded.folder))
+            default = read["sparse"].default if "sparse" in read.names else False
+            if model.arguments.get("sparse", default) is True:
+                return True
+    return False
+
+
+def _takes_embeddings(rules: Sequence[Rule], position: int) -> bool:
+    """Return whether a rule certainly gets the embeddings of a model that has some: globs over names before it may get them."""
+    return rules[position].parameters in ("all", "rest", "embeddings") and all(
+        rule.parameters in ("matrices", "convolutions", "vectors") for rule in rules[:position]
+    )
+
+
+def _job(rule: Rule, entry: Optimizer, loaded: Loaded, *, is_sparse: bool) -> dict[str, Any]:
+    arguments = dict(rule.arguments)
+    if is_sparse and "embeddings" in (entry.no_weight_decay or ()) and "weight_decay" in arguments:
+        arguments["weight_decay"] = 0.0
     is_measured = rule.use.partition(".")[0] in facts.MEASURED and not rule.use.endswith(".py")
     return {
         "use": rule.use,
-        "arguments": dict(rule.arguments),
+        "arguments": arguments,
         "folder": str(loaded.folder),
         "closure": entry.closure,
         "create_graph": entry.create_graph,
         "scheduled": entry.schedule is not None and entry.schedule.name != "constant",
+        "sparse": is_sparse,
         "steps": not is_measured and rule.parameters == "all" and not rule.groups,
     }
 

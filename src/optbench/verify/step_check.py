@@ -3,8 +3,8 @@
     python -m optbench.verify.step_check < jobs.json
 
 Reads a JSON list of jobs and writes one line of JSON per job. A job has `use`, `arguments`, `folder`, `closure`, `create_graph`,
-`scheduled` (whether the entry has a schedule) and `steps` (whether to take steps). A result has `error` (empty if the class can be used),
-`file` and `line` of the error, and `notes`. What the classes print is dropped.
+`scheduled` (whether the entry has a schedule), `steps` (whether to take steps) and `sparse` (whether it gets sparse gradients). A result
+has `error` (empty if the class can be used), `file` and `line` of the error, and `notes`. What the classes print is dropped.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from optbench.catalog import lookup
+from optbench.catalog.rate_notes import matrices_only
 from optbench.errors import OptbenchError
 from optbench.verify.checks_training import schedule
 from optbench.verify.plugin import load_plugin
-from optbench.verify.toy_problem import MATRICES, CheckFailed, CheckNote, Plugin, advance, format_error
+from optbench.verify.toy_problem import MATRICES, CheckFailed, Plugin, advance, format_error
 
 _CPU = torch.device("cpu")
 _STEPS = 3
@@ -33,11 +35,17 @@ def result_of(job: dict[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {"error": "", "file": "", "line": None, "notes": []}
     use, folder = job["use"], Path(job["folder"])
     try:
-        if not job["steps"]:
+        if not job["steps"] and not job["sparse"]:
             lookup.load(lookup.resolve("optimizers", use, folder))
             return result
         plugin = load_plugin(use, job["arguments"], _CPU, folder, job["closure"], job["create_graph"])
-        result["notes"] = list(_notes(plugin, scheduled=job["scheduled"]))
+        if job["sparse"] and (reason := _step_error(replace(plugin, sparse=True, shapes=MATRICES))):
+            result["error"] = (
+                f"does not accept the sparse gradients of a model with `sparse: true`: a step raises {reason}; "
+                "expected another class, such as torch.optim.SparseAdam for `parameters: embeddings`, or `sparse: false`"
+            )
+        elif job["steps"]:
+            result["notes"] = list(_notes(plugin, scheduled=job["scheduled"]))
     except OptbenchError as error:
         problem = error.problems[0]
         message = problem.message.removeprefix("cannot be checked: ")
@@ -57,16 +65,13 @@ def _notes(plugin: Plugin, *, scheduled: bool) -> Iterator[str]:
             yield f"a step on small tensors raises {reason}"
             return
     if plugin.shapes == MATRICES and not plugin.sparse:
-        yield (
-            "accepts matrices only: for a model with other parameters, use rules, as in "
-            f"`use: [{{parameters: matrices, use: {plugin.name}}}, {{parameters: rest, use: adamw, lr: 1e-3}}]`"
-        )
+        yield matrices_only(plugin.name)
     if scheduled:
         try:
             schedule(plugin)
         except CheckFailed as fault:
             yield str(fault)
-        except (CheckNote, Exception):
+        except Exception:  # steps raise nothing, so this is of the check: it does not apply to the class
             pass
 
 
