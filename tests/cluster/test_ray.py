@@ -99,16 +99,6 @@ def test_records_equal_those_of_a_local_run(tmp_path: Path, nodes: Cluster, expe
     assert "(raylet)" not in errors
 
 
-def test_a_sweep_fills_the_nodes(tmp_path: Path, nodes: Cluster) -> None:
-    a_slow_suite(tmp_path, pause=0, extra="sensitivity: {lr: [0.5, 1, 2]}")
-    finish(started(tmp_path, nodes, "--only", "Adam"), tmp_path)
-    on_ray = computed(tmp_path)
-    local = Run(tmp_path, ("run", "tiny.yaml", *OPTIONS, "--only", "Adam", "--results", "local/results"))
-    code, _, errors = local.end(300)
-    assert code == 0, errors
-    assert on_ray == computed(tmp_path / "local")
-
-
 def test_a_killed_actor_is_replaced_and_its_trials_continue(
     tmp_path: Path, nodes: Cluster, expected: Any
 ) -> None:
