@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,15 @@ from optbench import read as read_results
 from optbench.cpu_cores import cores
 from optbench.engine.devices import select_devices
 from optbench.errors import OptbenchError
-from optbench.executor.api import Slot
+from optbench.executor import worker
+from optbench.executor.api import Settings, Slot
 from optbench.runner import suite_run
 from optbench.runner.environment_check import refuse_to_mix
 from optbench.runner.options import RunOptions
 from optbench.store import StoredSuite, read
 from optbench.store.merge_checks import check_source, disagreements
+from optbench.suite.load import load
+from optbench.suite.plan import plan
 from program import optbench
 from real_runs import a_suite
 from results_builder import ENVIRONMENT, curve, started, trials_of, write_trials
@@ -54,6 +59,28 @@ def test_devices_by_name(names: str, devices: list[str]) -> None:
 def test_a_device_that_is_not_there(names: str) -> None:
     with pytest.raises(OptbenchError, match="is not available; expected one of cpu, cuda:0, cuda:1, cuda:2"):
         select_devices(names)
+
+
+def test_the_environment_of_a_device_is_collected_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training, sent, collected = worker.load_training(), [], []
+
+    def environment(device: torch.device, folder: str) -> dict[str, str]:
+        collected.append(str(device))
+        return {"device_name": "a processor"}
+
+    monkeypatch.setattr(training, "environment", environment)
+    monkeypatch.setattr(worker, "exchange", lambda connection, message: sent.append(message))
+    for name in ("isolate_process", "flush_and_exit"):
+        monkeypatch.setattr(worker, name, lambda *_: None)
+    monkeypatch.setattr(worker.os, "dup2", lambda *_: None)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(logging.getLogger("optbench.data"), "handlers", [])
+    connection: Any = None
+    trials = plan(load(a_suite(tmp_path, {"SGD": "torch.optim.SGD"})))
+    worker.prepare(connection, connection, trials, "cpu", Settings(allocator="default"), tmp_path)
+    assert (sent, collected) == ([{"cpu": {"device_name": "a processor"}}], ["cpu"])
 
 
 def test_by_default_sweep_trials_have_one_core_each(monkeypatch: pytest.MonkeyPatch) -> None:

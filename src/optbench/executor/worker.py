@@ -120,9 +120,10 @@ def prepare(
         with startup_errors():
             training = load_training()
             devices = training.select_devices(device)
-            found = {str(one): training.environment(one, trials[0].folder) for one in devices}
-            devices = _suitable(found, settings.resources)
-            training.set_up(settings, Slot("", devices[0]), trials[0].folder)
+            training.set_up(settings, Slot("", str(devices[0])), trials[0].folder)
+            environments = _suitable(
+                {str(one): training.environment(one, trials[0].folder) for one in devices}, settings.resources
+            )
         for trial in {(t.workload.data.model_dump_json(), t.folder): t for t in trials}.values():
             where = f"data of workload '{trial.workload_name}'"
             try:
@@ -133,18 +134,16 @@ def prepare(
                 problems.append(Problem(f"cannot be read: {error}", where=where))
             except OptbenchError as error:
                 problems += [replace(problem, where=problem.where or where) for problem in error.problems]
-        answer: Any = tuple(problems) or {
-            name: training.environment(training.select_device(name), trials[0].folder) for name in devices
-        }
+        answer: Any = tuple(problems) or environments
     except OptbenchError as error:
         answer = error.problems
     exchange(connection, answer)
     flush_and_exit()
 
 
-def _suitable(environments: Mapping[str, Mapping[str, Any]], resources: Resources) -> list[str]:
-    """Return the devices that have what the suite requires. Raises `OptbenchError` if none of them has."""
-    suitable = [name for name, environment in environments.items() if resources.are_met_by(environment)]
+def _suitable(environments: Mapping[str, dict[str, Any]], resources: Resources) -> dict[str, dict[str, Any]]:
+    """Return the environments that have what the suite requires, by device. Raises `OptbenchError` if none of them has."""
+    suitable = {name: of for name, of in environments.items() if resources.are_met_by(of)}
     if not suitable:
         found = ", ".join(dict.fromkeys(str(of.get("device_name")) for of in environments.values()))
         message = f"the suite requires {resources}; found {found}: use another machine, or change `resources` in the suite"
