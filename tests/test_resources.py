@@ -108,8 +108,8 @@ def test_devices_of_another_type_are_left_out() -> None:
         "cuda:0": {"device": "cuda", "device_name": "NVIDIA A100-SXM4-80GB"},
         "cuda:1": {"device": "cuda", "device_name": "NVIDIA H100 80GB HBM3"},
     }
-    assert _suitable(devices, H100) == ["cuda:1"]
-    assert _suitable(devices, Resources(gpu=1)) == ["cuda:0", "cuda:1"]
+    assert list(_suitable(devices, H100)) == ["cuda:1"]
+    assert _suitable(devices, Resources(gpu=1)) == devices
     with pytest.raises(OptbenchError, match=r"requires a GPU of type T4; found NVIDIA A100.*, NVIDIA H100"):
         _suitable(devices, Resources(accelerator_type="T4"))
     with pytest.raises(OptbenchError, match="requires a GPU; found AMD EPYC"):
@@ -139,6 +139,10 @@ def test_nodes_with_another_type_are_left_out() -> None:
         (H100, ("--gres=gpu:nvidia_h100_80gb_hbm3:1",), None),
         (H100, ("--gpus=h100:1",), None),
         (H100, ("-G 1",), None),
+        (H100, ("-G2",), None),
+        (H100, ("--gpus-per-task=1",), None),
+        (H100, ("--gpus-per-node=h100:1",), None),
+        (H100, ("--comment=run-G",), "#SBATCH --gres=gpu:h100:1"),
         (Resources(gpu=0), (), None),
         (Resources(), (), None),
     ],
@@ -149,4 +153,4 @@ def test_a_slurm_script_requests_the_gpus_unless_the_user_does(
     monkeypatch.setattr(slurm, "user_file", lambda: tmp_path / "none")
     script = slurm.script(SuiteFolder(tmp_path), "tiny", "1", options, resources).splitlines()
     requests = [one for one in script if "--gres=gpu" in one or "gpus" in one or "-G" in one]
-    assert requests == ([line] if line is not None else [f"#SBATCH {option}" for option in options])
+    assert requests == [*(f"#SBATCH {option}" for option in options), *([line] if line is not None else [])]

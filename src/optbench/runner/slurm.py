@@ -62,7 +62,7 @@ def script(folder: SuiteFolder, name: str, workers: str, options: Sequence[str],
         lines = ""
     directives = [line for line in lines.splitlines() if line.startswith("#SBATCH")]
     directives += [f"#SBATCH {option}" for option in options]
-    if resources.needs_gpu and not any(re.search(r"--(gres|gpus)\b|-G\b", line) for line in directives):
+    if resources.needs_gpu and not any(re.search(r"--(gres|gpus)\b|\s-G", line) for line in directives):
         kind = f":{resources.accelerator_type.lower()}" if resources.accelerator_type else ""
         directives.append(f"#SBATCH --gres=gpu{kind}:{resources.gpu or 1}")
     commands = [line for line in lines.splitlines() if not line.startswith(("#SBATCH", "#!"))]
