@@ -228,6 +228,24 @@ def test_time_left_after_a_resume_counts_only_what_is_to_do(tmp_path: Path) -> N
     assert board.seconds_left() == pytest.approx(4 * 6.2 + 0.4 * whole, abs=0.3)
 
 
+def test_time_left_of_trials_that_are_paused_for_pruning_ends_at_the_pause() -> None:
+    trials = [
+        trial.model_copy(update={"rung": 0.25, "point": {"lr": 0.1 * number}, "study": 0})
+        for number, trial in enumerate(trials_of(a_suite(["SGD"], seeds=4)), start=1)
+    ]
+    board = Board.of(trials, trials)
+    first, second, *_ = trials
+    apply(board, first, [started(), *(evaluated(k, 0.1) for k in range(1, 3))])
+    # of 10 epochs of 0.6 s, trials train 3: the first evaluation after a quarter of the budget
+    assert board.seconds_left() == pytest.approx(0.6 + 3 * 1.8, abs=0.3)
+    apply(board, first, [evaluated(3, 0.1), finished(status="paused", epochs=3, setup_seconds=0.0)])
+    assert board.seconds_left() == pytest.approx(3 * 1.8)
+    apply(
+        board, second, [started(), Progressed(step=1, train_seconds=0.06)]
+    )  # too early for its own estimate
+    assert board.seconds_left() == pytest.approx(2 * 1.8 + 1.8 - 0.06, abs=0.3)
+
+
 def test_a_resumed_trial_does_not_show_evaluations_that_come_again() -> None:
     board = board_of(["SGD"], seeds=1)
     trial = of(board, "SGD")

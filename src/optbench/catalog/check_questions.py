@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from optbench.suite.quantities import unknown_quantity
 from optbench.suite.samplers import check_grid
 from optbench.suite.statements import Candidate, problem_of, problem_of_any, problem_over
 from optbench.suite.sweep import point_of_entry, points
-from optbench.suite.tuning import TIME_TO_TARGET, TUNING_SEED, Tuning
+from optbench.suite.tuning import TIME_TO_TARGET, TUNING_SEED, Tuning, pause_after
 from optbench.suite.types import Suite, Workload
 
 
@@ -145,8 +144,7 @@ def _tuning_length(tuning: Tuning, name: str, workload: Workload) -> Iterator[Fi
         yield ("tuning", "budget"), message
     if tuning.prune is None or budget.unit != every.unit:
         return
-    pause = math.ceil(tuning.prune.rung * budget.value / every.value - 1e-9) * every.value
-    if pause >= budget.value:
+    if pause_after(tuning.prune.rung, budget, every) >= budget.value:
         message = (
             f"trials of the workload '{name}' are compared at the first evaluation after {tuning.prune.rung:g} x {budget}, which is the "
             f"last one: expected evaluations more often than every {every} ('evaluate') or an earlier rung"

@@ -58,6 +58,16 @@ class Prune(Strict):
         return math.ceil(self.keep * trials - 1e-9)
 
 
+def pause_after(rung: float, budget: Duration, every: Duration) -> float:
+    """Return the length, in the unit of `budget`, after which a trial is paused for pruning: the first evaluation from the rung on.
+
+    It is the rung itself if evaluations are counted in another unit, since the number of steps per epoch is not known here.
+    """
+    if every.unit != budget.unit:
+        return rung * budget.value
+    return math.ceil(rung * budget.value / every.value - 1e-9) * every.value
+
+
 class Select(Strict):
     """How the best trial of a study is selected."""
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from optbench.cli.live.times import DurationEstimates, seconds_left, seconds_of
+from optbench.cli.live.times import DurationEstimates, seconds_left, trained_share
 from optbench.cli.live.trial_warnings import disturbance, end_warnings, evaluation_warnings
 from optbench.events import Evaluated, Event, Finished, Progressed, Resumed, Started
 from optbench.store import TrialLog
@@ -47,7 +47,7 @@ class TrialProgress:
 
     @property
     def total_seconds(self) -> float | None:
-        """Return the estimated total duration at the present speed; None in the first 2 % of the budget."""
+        """Return the estimated duration of the whole budget at the present speed; None in the first 2 % of the budget."""
         fraction = self.fraction
         if fraction < 0.02 or not self.train_seconds > 0:
             return None
@@ -204,15 +204,15 @@ class Board:
         now = time.monotonic()
         left, totals = {}, {}
         for progress in self.running:
-            total = progress.total_seconds
-            if total is None:
-                total = self.durations.expected(progress.trial)
-            else:
-                totals[progress.trial.config_id] = total
-            if total is not None:
-                left[progress.trial.id] = max(
-                    0.0, total * (1 - progress.fraction) - (now - progress.last_event_time)
-                )
+            trial, share = progress.trial, trained_share(progress.trial)
+            whole = progress.total_seconds
+            if whole is not None:
+                totals[trial.config_id] = whole
+            elif (expected := self.durations.expected(trial)) is not None:
+                whole = expected / share
+            if whole is not None:
+                seconds = whole * max(0.0, share - progress.fraction)
+                left[trial.id] = max(0.0, seconds - (now - progress.last_event_time))
         at_once = max(self.at_once, sum(not progress.trial.is_alone for progress in self.running))
         return seconds_left(self.durations, self.pending.values(), left, totals, at_once)
 
@@ -262,8 +262,8 @@ class Board:
         if final and not progress.is_counted:
             row.done += 1
             row.ended[event.status] += 1
-            if event.status == "completed":
-                self.durations.add(trial, seconds_of(event))
+            if event.status in ("completed", "paused"):
+                self.durations.add(trial, event)
         name = f"{row.name}{setting_of(trial)}"
         return [
             *end_warnings(name, event, progress.step / progress.steps_per_epoch),

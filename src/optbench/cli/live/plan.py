@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from optbench.catalog.stackable import why_plain
 from optbench.cli.live.board import Key, key_of
-from optbench.cli.live.times import DurationEstimates, duration, seconds_of
+from optbench.cli.live.times import DurationEstimates, duration
 from optbench.console import wrapped
 from optbench.plurals import counted
 from optbench.store import StoredSuite, TrialLog
@@ -113,8 +113,8 @@ def forecast(logs: Mapping[str, TrialLog], wanted: Sequence[Trial], pending: Seq
         return "nothing to do"
     durations = DurationEstimates()
     for trial in wanted:
-        end = logs[trial.id].finished if trial.id in logs and logs[trial.id].has_ended(None) else None
+        end = logs[trial.id].finished if trial.id in logs and logs[trial.id].has_ended(trial.rung) else None
         if end is not None:
-            durations.add(trial, seconds_of(end))
+            durations.add(trial, end)
     seconds = durations.total(pending)
     return f"about {duration(seconds)}" if seconds else "no time estimate until a trial has finished"
