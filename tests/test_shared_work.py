@@ -16,9 +16,12 @@ from typing import Any
 import pytest
 
 from fake_executor import FakeExecutor, events
+from optbench.api.functions import _Observer
 from optbench.errors import OptbenchError
 from optbench.executor.api import Slot, StopRequest
-from optbench.runner import shared_work
+from optbench.executor.dispatch import Summary
+from optbench.runner import on_workers, shared_work
+from optbench.runner.job import create_job
 from optbench.runner.options import RunOptions
 from optbench.runner.shared_work import WorkList, planned_trials, refuse_held
 from optbench.store import SuiteFolder, make_plan, read
@@ -27,7 +30,7 @@ from optbench.suite.load import load
 from optbench.suite.plan import plan
 from program import optbench
 from real_runs import Run, a_suite, ends
-from results_builder import evaluated, finished, started
+from results_builder import curve, evaluated, finished, started
 from torture import TIMED
 
 SLOW = """
@@ -143,6 +146,27 @@ def test_a_checkpoint_passes_from_run_to_worker_and_back(planned: Any) -> None:
     refuse_held(folder)  # as if the worker had been killed before it handed over
     assert folder.checkpoint_path(trial).read_bytes() == b"state"
     assert not (folder.path / "leases").exists()
+
+
+def test_a_run_for_workers_removes_checkpoints_of_ended_trials_and_changes_no_file_that_may_be_written(
+    planned: Any, tmp_path: Path
+) -> None:
+    folder, (first, second) = planned
+    options = RunOptions(results=tmp_path / "results", executor="shared")
+    folder.write_trial(first, curve([0.5]))
+    folder.checkpoint_path(first).touch()
+    with folder.open_trial(second) as file:
+        file.append(started())
+    with folder.trial_path(second).open("a") as torn:
+        torn.write('{"record": "eval')
+    messages: list[str] = []
+    job = create_job(load(tmp_path / "tiny.yaml", ("seeds=2",)), options)
+    summary, observer = Summary(), _Observer(messages.append, None)
+    on_workers.run_on_workers(job, options, StopRequest(signal.SIGINT), observer, summary)
+    assert summary.ended == {"interrupted": 1}
+    assert WorkList.read(folder).trials == ((second.config_id, second.seed),)
+    assert folder.trial_path(second).read_text().endswith("eval")
+    assert not folder.checkpoint_path(first).exists()
 
 
 def test_trials_come_from_the_plan_with_their_ids(planned: Any) -> None:

@@ -64,10 +64,11 @@ def check_distinct_folders(jobs: Sequence[Job]) -> None:
             raise OptbenchError(message, file=str(job.loaded.path))
 
 
-def pending_trials(job: Job, message: Callable[[str], None]) -> list[Trial]:
-    """Return the trials that are not complete, in running order. `message` reports repaired files.
+def pending_trials(job: Job, message: Callable[[str], None] | None) -> list[Trial]:
+    """Return the trials that are not complete, in running order, and remove checkpoints that are not needed.
 
-    Archived records are not changed: the run unpacks the archive if any trial is pending.
+    `message` reports repaired files; None repairs none, because workers of a shared folder may be writing them. Archived records are not
+    changed: the run unpacks the archive if any trial is pending.
     """
     logs = {log.id: log for log in job.stored.read().suites[0].logs if log.attempt == 1}
     checkpoints = {path.stem for path in job.folder.checkpoints.glob("*.pt")}
@@ -77,7 +78,9 @@ def pending_trials(job: Job, message: Callable[[str], None]) -> list[Trial]:
     }
     for trial in job.wanted:
         log = logs.get(trial.id)
-        if (log is None or not log.has_ended(trial.rung)) and not _has_ended(job, trial, message):
+        if (log is None or not log.has_ended(trial.rung)) and (
+            message is None or not _has_ended(job, trial, message)
+        ):
             pending.append(trial)
         elif trial.id in checkpoints and (
             trial.rung is None or (trial.workload_name, trial.label, trial.study) in selected

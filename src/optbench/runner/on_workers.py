@@ -11,11 +11,11 @@ from optbench.executor.dispatch import Summary
 from optbench.runner import slurm
 from optbench.runner.following import follow
 from optbench.runner.intermediate_reports import with_intermediate_reports
-from optbench.runner.job import Job
+from optbench.runner.job import Job, pending_trials
 from optbench.runner.observer import Observer, Round
 from optbench.runner.options import RunOptions
 from optbench.runner.plan_files import already_measured, write_plan
-from optbench.runner.shared_work import FILE, WorkList, is_complete
+from optbench.runner.shared_work import FILE, WorkList
 from optbench.store import SuiteFolder
 from optbench.store.leases import Leases
 
@@ -26,7 +26,7 @@ def run_on_workers(
     job: Job, options: RunOptions, stop: StopRequest, observer: Observer, summary: Summary
 ) -> None:
     """Plan the trials that are not complete, start workers if SLURM does, and follow them. Adds the trials to `summary`."""
-    pending = [trial for trial in job.wanted if not is_complete(job.folder, trial)]
+    pending = pending_trials(job, None)
     write_plan(job, options)
     if not pending:
         if not summary.ended:
