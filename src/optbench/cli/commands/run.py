@@ -30,7 +30,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -45,9 +45,6 @@ from optbench.errors import OptbenchError
 from optbench.runner.observer import Listener, Round
 from optbench.runner.options import DEFAULT_RERUNS, RunOptions
 from optbench.runner.suite_run import run_job
-
-if TYPE_CHECKING:
-    pass
 
 PLACE = "Compare optimizers", 4
 
