@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import optbench
 from fake_executor import FINISHED, FakeExecutor, events
 from optbench.errors import OptbenchError, Problem
 from optbench.executor.api import (
@@ -23,12 +25,13 @@ from optbench.executor.api import (
     split_slots,
 )
 from optbench.executor.dispatch import Dispatcher
+from optbench.runner import suite_run
 from optbench.store import SuiteFolder
 from optbench.store.read import read_log
 from optbench.suite.load import load
 from optbench.suite.plan import plan
-from real_runs import a_suite
-from results_builder import curve, finished, started
+from real_runs import SUITE, a_suite
+from results_builder import ENVIRONMENT, curve, finished, started
 
 WHOLE = [started(), *curve([0.5, 0.95])[1:-1], finished(0.95)]
 
@@ -166,6 +169,29 @@ def test_a_stack_that_was_lost_with_its_host_starts_again_as_a_stack(tmp_path: P
     assert (summary.ended, sizes) == ({"completed": 3}, [3, 3])
 
 
+@pytest.mark.parametrize("is_stacked", [False, True])
+def test_trials_lost_with_their_host_after_a_stop_are_interrupted_and_keep_their_checkpoint(
+    tmp_path: Path, is_stacked: bool
+) -> None:
+    def script(unit: Any) -> Any:
+        (bench.folder.checkpoints / unit.checkpoint).touch()
+        bench.stop.signal = signal.SIGINT
+        return [tuple((trial.id, started()) for trial in unit.trials), Ended("host", "node a was lost")]
+
+    bench = Bench(tmp_path, script, slots=3)
+    if is_stacked:
+        bench.trials = tuple(
+            trial.model_copy(update={"engine": "stacked", "point": {"lr": 0.1}}) for trial in bench.trials
+        )
+        summary = bench.dispatcher.run_sweep(bench.trials, bench.executor.slots, bench.listen)
+    else:
+        summary = bench.run()
+    assert summary.ended == {"interrupted": len(bench.ends())}
+    assert {(end.status, end.at_fault) for end in bench.ends()} == {("interrupted", "infrastructure")}
+    assert {end.detail for end in bench.ends()} == {"node a was lost; it resumes from its last checkpoint"}
+    assert list(bench.folder.checkpoints.glob("*.pt"))
+
+
 def test_lost_slots_are_not_used_and_without_any_the_run_ends(tmp_path: Path) -> None:
     bench = Bench(tmp_path, lambda unit: events(unit.trials[0].id, WHOLE), slots=2)
     start = bench.executor.start
@@ -236,6 +262,43 @@ def test_a_stack_that_cannot_be_trained_is_halved_then_trained_one_by_one(tmp_pa
     assert summary.ended == {"completed": 3}
     assert sizes == [3, 2, 1, 1, 1]
     assert not list(bench.folder.checkpoints.iterdir())
+
+
+def test_incomplete_checkpoints_of_killed_processes_are_removed_when_the_trial_ends(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, lambda unit: events(unit.trials[0].id, WHOLE))
+    for name in (f".{bench.trials[0].id}.pt.4711", f".{bench.trials[1].id}.1.pt.4711"):
+        (bench.folder.checkpoints / name).touch()
+    assert bench.run().ended == {"completed": 3}
+    assert not list(bench.folder.checkpoints.iterdir())
+
+
+def test_a_run_of_some_entries_keeps_the_checkpoints_of_the_stacks_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stacks: list[tuple[set[str], bool]] = []
+    ends = [finished(0.5, "interrupted")]
+
+    def script(unit: Any) -> Any:
+        checkpoint = folder.checkpoints / unit.checkpoint
+        if unit.is_stack:
+            stacks.append(({trial.label for trial in unit.trials}, checkpoint.exists()))
+            checkpoint.touch()
+        story = [started(), *ends]
+        return [*(tuple((trial.id, event) for trial in unit.trials) for event in story), FINISHED]
+
+    text = SUITE.replace("seeds: 1", "seeds: 1\nsensitivity: {lr: [0.5, 1, 2]}")
+    suite = a_suite(tmp_path, {"SGD": "sgd", "Adam": "adam"}, text=text)
+    folder = SuiteFolder.of(tmp_path / "results", "tiny")
+    slots = (Slot("cpu", "cpu", ENVIRONMENT),)
+    monkeypatch.setattr(suite_run, "_executor", lambda *_: nullcontext(FakeExecutor(script, slots)))
+    monkeypatch.setenv("OPTBENCH_FIGURES", "off")
+    run = partial(optbench.run, suite, results=tmp_path / "results", jobs=1, reruns=0)
+    run()
+    ends[:] = [finished(0.9)]
+    run(only=["SGD"])
+    run()
+    assert stacks == [({"SGD", "Adam"}, False), ({"SGD"}, True), ({"Adam"}, True)]
+    assert not list(folder.checkpoints.iterdir())
 
 
 def test_split_slots_share_the_cores() -> None:

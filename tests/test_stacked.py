@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from optbench.engine.stacked.loop import train_stack
-from optbench.events import Event
+from optbench.events import Event, Resumed
 from optbench.suite.types import Trial
 from trials import CPU, evaluations, finished, run, started, trials, untimed
 
@@ -113,3 +113,18 @@ def test_a_stopped_stack_resumes_to_the_same_records(tmp_path: Path) -> None:
         gone = [untimed(event) for event in evaluations(first[trial.id]) + evaluations(second[trial.id])]
         assert gone == [untimed(event) for event in evaluations(whole[trial.id])]
         assert finished(second[trial.id]).final == finished(whole[trial.id]).final
+
+
+def test_some_trials_of_a_stopped_stack_resume_from_a_copy_of_its_checkpoint(tmp_path: Path) -> None:
+    many = trials(tmp_path, optimizers=ENTRIES)
+    checkpoint, part = tmp_path / "stack-x.pt", tmp_path / "stack-y.pt"
+    looks = iter(range(1000))
+    first = stacked(many, tmp_path, checkpoint=checkpoint, should_stop=lambda: next(looks) >= 8)
+    part.write_bytes(checkpoint.read_bytes())
+    second = stacked(many[::2], tmp_path, checkpoint=part) | stacked(
+        many[1::2], tmp_path, checkpoint=checkpoint
+    )
+    for trial in many:
+        [resumed, *_] = second[trial.id]
+        assert isinstance(resumed, Resumed)
+        assert resumed.step == finished(first[trial.id]).step > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -31,7 +31,7 @@ from optbench.executor.api import (
 )
 from optbench.executor.limits import allow_open_files
 from optbench.executor.process import POLL_SECONDS, STOP_SECONDS, did_not_stop, was_silent
-from optbench.executor.units import Single, Stack, Work, archive_records, divide
+from optbench.executor.units import Single, Stack, Work, archive_records, divide, remove_checkpoint
 from optbench.store import SuiteFolder
 from optbench.suite.types import Trial
 
@@ -85,9 +85,18 @@ class Dispatcher:
         """
         return self._run([Single(trial, attempts.get(trial.id, 1)) for trial in trials], slots, listen)
 
-    def run_sweep(self, trials: Sequence[Trial], slots: Sequence[Slot], listen: Listener) -> Summary:
-        """Run the trials of sweeps on all slots; those that the plan marks as stacked are trained in stacks. Raises as `run_timed`."""
-        return self._run(divide(trials, self.folder, len(slots)), slots, listen)
+    def run_sweep(
+        self,
+        trials: Sequence[Trial],
+        slots: Sequence[Slot],
+        listen: Listener,
+        left_out: Collection[str] = (),
+    ) -> Summary:
+        """Run the trials of sweeps on all slots; those that the plan marks as stacked are trained in stacks. Raises as `run_timed`.
+
+        `left_out`: ids of planned trials that this run does not train.
+        """
+        return self._run(divide(trials, self.folder, len(slots), left_out), slots, listen)
 
     def _run(self, work: Sequence[Work], slots: Sequence[Slot], listen: Listener) -> Summary:
         """Run the work. After an error no other unit is started, and the first error is raised when the running units have ended."""
@@ -270,28 +279,31 @@ class _Running:
         [trial], [file] = self._work.trials, self._files.values()
         resumes = self._checkpoint is not None and self._checkpoint.exists()
         if not self.finished and isinstance(content, Ended):
-            if self._starts_again(content):
+            if self._is_lost(content):
                 self._store(((trial.id, _lost_event(content, file.last_step or 0, resumes)),))
-                return (replace(self._work, losses=self._work.losses + 1),)
+                return self._again(self._work)
             self._store(((trial.id, _final_event(content, file.last_step or 0, resumes)),))
         if file.is_complete and "paused" not in self.finished.values() and self._checkpoint is not None:
-            self._checkpoint.unlink(missing_ok=True)
+            remove_checkpoint(self._checkpoint, trial.id)
         return ()
 
-    def _starts_again(self, content: Ended) -> bool:
-        """Return whether the unit was lost with its host, and continues on another one in this run."""
-        stop = self._dispatcher.stop
-        return content.cause == "host" and self._work.losses < _MAX_LOSSES and not stop.asked
+    def _is_lost(self, content: Ended) -> bool:
+        """Return whether the unit was lost with its host and continues: on another host, or after a stop in the next run."""
+        return content.cause == "host" and self._work.losses < _MAX_LOSSES
+
+    def _again(self, work: Work) -> Sequence[Work]:
+        """Return a lost unit to start again in this run; nothing after a stop request."""
+        return () if self._dispatcher.stop.asked else (replace(work, losses=self._work.losses + 1),)
 
     def _end_stack(self, stack: Stack, content: Ended | CannotStack) -> Sequence[Work]:
         left = [trial for trial in stack.trials if trial.id not in self.finished]
-        if left and isinstance(content, Ended) and self._starts_again(content):
+        if left and isinstance(content, Ended) and self._is_lost(content):
             resumes = stack.checkpoint(self._folder).exists()
             self._store(
                 tuple((t.id, _lost_event(content, self._files[t.id].last_step or 0, resumes)) for t in left)
             )
             again = Stack(tuple(left), stack.name, resumes=True) if resumes else Stack.of(left)
-            return (replace(again, losses=stack.losses + 1),)
+            return self._again(again)
         if left and isinstance(content, Ended) and content.cause == "stopped":
             detail = f"{content.reason}; it {_restart(stack.checkpoint(self._folder).exists())}"
             self._store(
@@ -339,7 +351,7 @@ def _final_event(ended: Ended, step: int, resumes: bool) -> Finished:
 
 
 def _lost_event(ended: Ended, step: int, resumes: bool) -> Finished:
-    """Return the event of a trial that was lost with its host and continues on another one."""
+    """Return the event of a trial that was lost with its host and continues."""
     return Finished(
         "interrupted", detail=f"{ended.reason}; it {_restart(resumes)}", step=step, at_fault="infrastructure"
     )

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from optbench.executor.stack_partition import split_into_stacks
@@ -55,13 +55,17 @@ class Stack:
 
     def remove_checkpoint(self, folder: SuiteFolder) -> None:
         self._members(folder).unlink(missing_ok=True)
-        self.checkpoint(folder).unlink(missing_ok=True)
+        remove_checkpoint(self.checkpoint(folder), self.name)
 
     def begin(self, folder: SuiteFolder) -> None:
         """Store the list of trials, and archive their records unless they resume."""
         if not self.resumes:
             archive_records(self.trials, folder)
-            write_whole(self._members(folder), json.dumps([trial.id for trial in self.trials]) + "\n")
+            self.write_members([trial.id for trial in self.trials], folder)
+
+    def write_members(self, ids: Sequence[str], folder: SuiteFolder) -> None:
+        """Store the list of the trials that the checkpoint belongs to."""
+        write_whole(self._members(folder), json.dumps(ids) + "\n")
 
     def halves(self) -> tuple[Stack, Stack]:
         half = (len(self.trials) + 1) // 2
@@ -74,11 +78,16 @@ class Stack:
 Work = Single | Stack
 
 
-def divide(trials: Sequence[Trial], folder: SuiteFolder, slots: int) -> list[Work]:
-    """Return stacks and single trials of sweeps. Stacks come first: single trials are short and fill the slots at the end."""
+def divide(
+    trials: Sequence[Trial], folder: SuiteFolder, slots: int, left_out: Collection[str] = ()
+) -> list[Work]:
+    """Return stacks and single trials of sweeps. Stacks come first: single trials are short and fill the slots at the end.
+
+    `left_out`: ids of planned trials that this run does not train, whose checkpoints are kept.
+    """
     stackable = [trial for trial in trials if trial.engine == "stacked"]
     single = [trial for trial in trials if trial.engine != "stacked"]
-    resuming = _interrupted_stacks(stackable, folder)
+    resuming = _interrupted_stacks(stackable, folder, left_out)
     resuming_ids = {trial.id for stack in resuming for trial in stack.trials}
     new = split_into_stacks([trial for trial in stackable if trial.id not in resuming_ids], slots)
     return [*resuming, *map(Stack.of, new), *map(Single, single)]
@@ -95,28 +104,50 @@ def archive_records(trials: Sequence[Trial], folder: SuiteFolder) -> None:
                 folder.set_aside(trial)
 
 
-def _interrupted_stacks(pending: Sequence[Trial], folder: SuiteFolder) -> list[Stack]:
-    """Return the stacks that resume from a checkpoint, with their pending trials. Checkpoints of other stacks are removed.
+def remove_checkpoint(path: Path, unit: str) -> None:
+    """Remove the checkpoint of a unit, and incomplete files of it that killed processes left, also those of earlier attempts."""
+    for file in (path, *path.parent.glob(f".{unit}.*")):
+        file.unlink(missing_ok=True)
 
-    While trials have not reached their rung, paused stacks are kept: some of their trials may continue.
+
+def _interrupted_stacks(
+    pending: Sequence[Trial], folder: SuiteFolder, left_out: Collection[str]
+) -> list[Stack]:
+    """Return the stacks that resume from a checkpoint, with their pending trials. Checkpoints that are not needed are removed.
+
+    While trials have not reached their rung, paused stacks are kept: some of their trials may continue. The trials of a stack that
+    also has trials of `left_out` resume as a stack of their own.
     """
     may_be_paused = any(trial.rung is not None for trial in pending)
     wanted = {trial.id: trial for trial in pending}
     stacks = []
     for path in sorted(folder.checkpoints.glob("stack-*.json")):
-        stack = Stack((), path.stem)
+        ids: list[str] = []
         with contextlib.suppress(OSError, ValueError, TypeError):
-            ids = json.loads(read_file(path, folder.path))
-            stack = Stack(tuple(wanted[i] for i in ids if i in wanted), path.stem, resumes=True)
+            ids = list(map(str, json.loads(read_file(path, folder.path))))
+        stack = Stack(tuple(wanted[i] for i in ids if i in wanted), path.stem, resumes=True)
+        others = [i for i in ids if i in left_out]
         if (
             stack.trials
             and stack.checkpoint(folder).exists()
             and all(_has_started(t, folder) for t in stack.trials)
         ):
-            stacks.append(stack)
-        elif stack.trials or not may_be_paused:
+            stacks.append(_split_off(stack, folder) if others else stack)
+            for trial in stack.trials:
+                del wanted[trial.id]
+        elif not others and (stack.trials or not may_be_paused):
             stack.remove_checkpoint(folder)
+        if others:
+            stack.write_members(others, folder)
     return stacks
+
+
+def _split_off(stack: Stack, folder: SuiteFolder) -> Stack:
+    """Return the trials of an interrupted stack as a stack with a copy of its checkpoint."""
+    part = replace(Stack.of(stack.trials), resumes=True)
+    write_whole(part.checkpoint(folder), stack.checkpoint(folder).read_bytes())
+    part.write_members([trial.id for trial in part.trials], folder)
+    return part
 
 
 def _has_started(trial: Trial, folder: SuiteFolder) -> bool:

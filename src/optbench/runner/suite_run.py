@@ -143,7 +143,8 @@ def _run_pending(
         listener = with_intermediate_reports(job.folder, job.stored, listen, len(job.planned))
         summary.add(dispatcher.run_timed(timed, slots, listener))
         if untimed := [trial for trial in pending if not trial.is_alone]:
-            summary.add(dispatcher.run_sweep(untimed, sweep_slots, listener))
+            left_out = {trial.id for trial in job.planned}.difference(trial.id for trial in job.wanted)
+            summary.add(dispatcher.run_sweep(untimed, sweep_slots, listener, left_out))
     return True
 
 

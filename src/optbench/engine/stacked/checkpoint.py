@@ -12,11 +12,13 @@ from optbench.engine import checkpoint as checkpoints
 from optbench.engine.resumability import ResumeCheck, packages_of
 from optbench.engine.stacked.stack import Stack
 
+_KIND = "stack"  # in place of a trial's id: some trials of a stack may resume from a copy of its checkpoint
+
 
 def load(path: Path | None, stack: Stack) -> dict[str, Any] | None:
     """Return the checkpoint of the trials of a fresh stack; None if there is none that can be used."""
     members = [m for member in stack.members for m in member.session.optimizers.members]
-    return checkpoints.load(path, path.stem, packages_of(members)) if path is not None else None
+    return checkpoints.load(path, _KIND, packages_of(members)) if path is not None else None
 
 
 class StackCheck:
@@ -61,7 +63,7 @@ def save(path: Path, stack: Stack, step: int, check: StackCheck) -> None:
         | {"own_random": member.random}
         for member in stack.members
     }
-    checkpoints.save(path, {"trial_id": path.stem, "step": step, "members": members})
+    checkpoints.save(path, {"trial_id": _KIND, "step": step, "members": members})
 
 
 def restore(stack: Stack, state: dict[str, Any]) -> list[Tensor] | None:
