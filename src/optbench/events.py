@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from msgspec import Meta, Struct
 
 Status = Literal["completed", "stopped", "diverged", "out_of_memory", "failed", "interrupted", "paused"]
-#: those of imported trials
+#: statuses of imported trials
 STATUSES: tuple[Status, ...] = ("completed", "stopped", "diverged", "out_of_memory", "failed", "interrupted")
 
 #: cause of a failure, "" if it is not known (decision 9)
@@ -29,9 +29,9 @@ else:
     Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
     Number = Integer | float | Literal["nan", "inf", "-inf"]  # as in a file; `records` converts the names
 
-#: where metrics have the norms per kind of parameter, beside the splits; with `study: parameters`
+#: key of `Metrics`, beside the splits, of the norms per kind of parameter; with `study: parameters`
 PARAMETERS = "parameters"
-#: where metrics have the variables of a test function of two variables, beside the splits
+#: key of `Metrics`, beside the splits, of the variables of a test function of two variables
 POSITION = "position"
 #: metrics by split, as in {"validation": {"accuracy": 0.97, "loss": 0.1}}
 Metrics = dict[str, dict[str, Number]]
@@ -47,25 +47,25 @@ class _Event(Struct, frozen=True, tag_field="record", tag=str.lower):
 class Started(_Event, frozen=True):
     """Start of a trial; written once, before the first step."""
 
-    environment: dict[str, Any]  # versions, device, threads, precision as run: what must agree within a table
-    parameters: Integer  # trainable scalars
-    parameter_bytes: Integer
+    #: versions, device, threads, settings, command; those of `FINGERPRINT` must agree within a table
+    environment: dict[str, Any]
+    parameters: Integer  # number of trainable scalars
+    parameter_bytes: Integer  # of the trainable parameters
     initial_weights: str  # hash of the initial weights: equal for all optimizers of one seed
-    hyperparameters: list[dict[str, Any]]  # resolved, one dict a parameter group (class defaults included)
-    splits: dict[str, Integer]  # samples in train, validation, test
-    steps: Integer | None  # the budget in optimizer steps; None when the budget is in seconds
+    hyperparameters: list[dict[str, Any]]  # as resolved by the classes, one dict per parameter group
+    splits: dict[str, Integer]  # number of samples: train, validation, test
+    steps: Integer | None  # budget in optimizer steps; None for a budget in seconds
     steps_per_epoch: Count
-    precision: str  # as run: fp32, bf16 or fp16
-    activation_bytes: Integer | None = None  # kept for the backward pass of one batch; with `study: costs`
-    step_flops: Integer | None = None  # of both passes over one batch; with `study: costs`
-    memory_format: str = ""  # as run: contiguous or channels_last
+    precision: str  # in use: fp32, bf16 or fp16
+    activation_bytes: Integer | None = None  # of one batch, kept for the backward pass; with `study: costs`
+    step_flops: Integer | None = None  # of the forward and backward pass of one batch; with `study: costs`
+    memory_format: str = ""  # in use: contiguous or channels_last
     gradient_noise: Number | None = None  # noise scale in samples at the initial weights; with `study: noise`
-    gradient_variance: Number | None = (
-        None  # of a batch at the initial weights, over components; with `study: noise`
-    )
-    data_checksum: str = ""  # over all samples of the data set: equal for all trials of a workload
-    rate_note: str = ""  # that the schedule has no effect on the optimizer
-    data_notes: str = ""  # of the data set: duplicates across splits, for example; one sentence per line
+    #: variance of a batch's gradient at the initial weights, summed over components; with `study: noise`
+    gradient_variance: Number | None = None
+    data_checksum: str = ""  # of all samples of the data set: equal for all trials of a workload
+    rate_note: str = ""  # states that the schedule has no effect; empty if it has
+    data_notes: str = ""  # remarks on the data set, such as duplicates across splits; one sentence per line
 
 
 class Progressed(_Event, frozen=True):
@@ -73,7 +73,7 @@ class Progressed(_Event, frozen=True):
 
     step: Integer
     train_seconds: Number
-    note: str = ""  # what a user must know now, such as that the trial cannot be checkpointed
+    note: str = ""  # message to display, such as that the trial cannot be checkpointed
 
 
 class Evaluated(_Event, frozen=True):
@@ -82,27 +82,22 @@ class Evaluated(_Event, frozen=True):
     step: Integer
     epoch: Number
     samples: Number  # a whole number, or NaN
-    train_seconds: Number  # the clock of rule 1: data, forward, backward, step
-    cpu_seconds: Number  # process CPU time spent inside that clock
+    train_seconds: Number  # rule 1: data, forward and backward pass, step
+    cpu_seconds: Number  # CPU time of the process in `train_seconds`
     evaluation_seconds: Number
     train_loss: Number  # mean over the steps since the last evaluation
     learning_rate: Number  # of the first parameter group, at the last step
     metrics: Metrics
     gradient_norm: Number | None = None  # at the last step, before clipping
     clipped_steps: Integer = 0
-    skipped_steps: Integer = 0  # steps the gradient scaler skipped
-    loss_rises: Integer | None = None  # steps so far whose batch had a greater loss than the step before's
-    gradient_norm_median: Number | None = (
-        None  # of the steps since the last evaluation; with `study: gradients`
-    )
+    skipped_steps: Integer = 0  # steps that the gradient scaler skipped
+    loss_rises: Integer | None = None  # steps whose loss was greater than that of the previous step
+    # the following four with `study: gradients`; median and maximum are over the steps since the last evaluation
+    gradient_norm_median: Number | None = None
     gradient_norm_max: Number | None = None
-    exploded_steps: Integer | None = None  # so far, of steps whose gradient was far above the running median
-    vanished_steps: Integer | None = (
-        None  # so far, of steps whose gradient was gone before anything was learned
-    )
-    gradient_evaluations: Integer | None = (
-        None  # so far: forward and backward passes over the batch of a step
-    )
+    exploded_steps: Integer | None = None  # steps whose gradient norm was far above the running median
+    vanished_steps: Integer | None = None  # steps whose gradient vanished before the loss had halved
+    gradient_evaluations: Integer | None = None  # forward and backward passes over the batch of a step
 
 
 class Resumed(_Event, frozen=True):
@@ -121,41 +116,37 @@ class Finished(_Event, frozen=True):
     )
     step: Integer = 0
     final: Metrics = {}
-    """estimand -> metrics on the test split: {"last": {...}, "best_validation": {...}}; empty unless completed."""
-    best_step: Integer | None = None  # the evaluation whose weights `best_validation` used
+    """Metrics on the test split by estimand, `last` and `best_validation`; empty unless completed."""
+    #: evaluation with the best validation metric, whose weights `best_validation` has
+    best_step: Integer | None = None
     train_seconds: Number = 0.0
     cpu_seconds: Number = 0.0
     evaluation_seconds: Number = 0.0
-    setup_seconds: Number = 0.0  # model, data, compilation: everything before the first step
-    compile_seconds: Number | None = None  # the part of that in which a model or steps were compiled
-    state_bytes: Integer | None = None  # the most optimizer state that the run had, rule 7
-    state_note: str = ""  # what of the state could not be counted: `state_bytes` is then a lower limit
-    resume_note: str = (
-        ""  # why the trial was not checkpointed: after an interruption it starts again from step 0
-    )
-    step_peak_bytes: Integer | None = None  # transient allocation inside step() beyond that
-    peak_memory_bytes: Integer | None = None  # allocator's peak over the whole training (CUDA), else None
+    setup_seconds: Number = 0.0  # everything before the first step: model, data, compilation
+    compile_seconds: Number | None = None  # part of `setup_seconds` in which a model or steps were compiled
+    state_bytes: Integer | None = None  # maximum size of the optimizer state during training (rule 7)
+    state_note: str = ""  # state that could not be counted: `state_bytes` is then a lower bound
+    #: reason why the trial was not checkpointed: after an interruption it starts again from step 0
+    resume_note: str = ""
+    step_peak_bytes: Integer | None = None  # transient peak of memory in step(), beyond the state
+    #: peak of the CUDA allocator during training; None on other devices
+    peak_memory_bytes: Integer | None = None
     at_fault: Fault = ""
-    gradient_evaluations: Integer | None = (
-        None  # forward and backward passes: more than steps where steps call a closure
-    )
+    #: forward and backward passes; more than steps if steps call a closure
+    gradient_evaluations: Integer | None = None
     gradient_noise: Number | None = None  # noise scale in samples at the last weights; with `study: noise`
-    gradient_variance: Number | None = (
-        None  # of a batch at the last weights, over components; with `study: noise`
-    )
+    #: variance of a batch's gradient at the last weights, summed over components; with `study: noise`
+    gradient_variance: Number | None = None
     embedding_norm_max: Number | None = None  # largest norm of a row of embedding tables at the last weights
-    data_wait_seconds: Number | None = (
-        None  # part of the training clock in which steps waited for data from the host
-    )
-    queued_seconds: Number | None = (
-        None  # of training, summed over its threads: ready to run, without a processor
-    )
-    captured: str = (
-        ""  # of each step as a CUDA graph: step, gradients (all but the update), none; "" where nobody asked
-    )
-    capture_note: str = ""  # why no more was captured
+    #: part of the training time in which steps waited for data from the host
+    data_wait_seconds: Number | None = None
+    #: time in which threads waited for a processor during training, summed over threads
+    queued_seconds: Number | None = None
+    #: part of each step that ran as a CUDA graph: step, gradients (all but the update), none; "" if not requested
+    captured: str = ""
+    capture_note: str = ""  # reason why no more was captured
     resources: Metrics = {}
-    """Machine utilisation during training, by quantity: {"mean", "least", "most"}. From the last process that trained it."""
+    """Machine utilisation during training, by quantity: {"mean", "least", "most"}. Of the last process that trained the trial."""
 
     @property
     def reason(self) -> str:
@@ -163,7 +154,7 @@ class Finished(_Event, frozen=True):
         return reason_of(self.detail)
 
 
-#: what a trial's file contains
+#: lines of a trial's file, besides the first
 Record = Started | Evaluated | Resumed | Finished
 Event = Record | Progressed
 
@@ -177,10 +168,10 @@ _MAX_REASON = 300
 
 
 def reason_of(detail: str) -> str:
-    """Return the line of a `Finished.detail` that says what happened.
+    """Return a `Finished.detail` in one line.
 
-    Of a traceback this is the type of the last exception and the first line of its message, of anything else the first
-    line: what follows it is output of the process.
+    For a traceback, the type of the last exception and the first line of its message; otherwise the first line, which is followed by
+    output of the process.
     """
     if _TRACEBACK.match(detail):
         last = _CHAINED.split(detail)[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 #: Range of the actual peak of a GPU's allocator, as multiples of the forecast, unless `--check` measures it. Assumed, not
@@ -17,15 +18,14 @@ class ModelMemory:
     The last three sizes are None if the forward or backward pass could not be traced; `problem` is the reason.
     """
 
-    parameters: int  # trainable ones, counted
-    parameter_bytes: int  # of the trainable ones
+    parameters: int  # number of trainable scalars
+    parameter_bytes: int  # of the trainable parameters
     fixed_bytes: int  # frozen parameters and buffers
     batch_bytes: int  # inputs and labels
     gradient_bytes: int | None  # alive after the backward pass
     activation_bytes: int | None  # alive between the forward and the backward pass
-    backward_peak_bytes: (
-        int | None
-    )  # most that is alive at once in both passes: activations, gradients, temporaries
+    #: maximum alive at once in both passes: activations, gradients, temporaries
+    backward_peak_bytes: int | None
     problem: str = ""
 
 
@@ -33,12 +33,12 @@ class ModelMemory:
 class OptimizerMemory:
     """Memory of an optimizer for the model's parameters. Both sizes are None if its step fails; `problem` is the reason."""
 
-    state_bytes: int | None  # distinct storages reachable from it, scalars and aliases of parameters left out
-    step_peak_bytes: int | None  # what `step()` allocates for a moment beyond everything that stays
-    implementation: str = ""  # forloop, foreach or fused; own where the class offers no choice
+    state_bytes: int | None  # distinct storages reachable from it, without scalars and aliases of parameters
+    step_peak_bytes: int | None  # transient peak of `step()`, beyond what is kept between steps
+    implementation: str = ""  # forloop, foreach or fused; own if the class has no such option
     closure: bool = False  # forward and backward pass happen inside `step()`
     note: str = ""
-    at_least: bool = False  # `state_bytes` is a lower limit: the note says what could not be counted
+    at_least: bool = False  # `state_bytes` is a lower bound: the note states what could not be counted
     problem: str = ""
 
 
@@ -53,12 +53,11 @@ class Forecast:
     optimizer: OptimizerMemory
     average_bytes: int = 0  # of the moving average of the weights
     measured_bytes: int | None = None
-    devices: int = 1  # of which the sizes are those of one
+    devices: int = 1  # all sizes are those of one device
     sharding: str = "none"
-    bucket_bytes: int = 0  # gradients on their way between devices
-    whole_parameter_bytes: int | None = (
-        None  # of the trainable parameters of all devices; None: of one device
-    )
+    bucket_bytes: int = 0  # gradients in the buckets in which devices average them
+    #: size of all trainable parameters if a device has a part of them only; None: `model.parameter_bytes`
+    whole_parameter_bytes: int | None = None
 
     @property
     def resident_bytes(self) -> int | None:
@@ -69,8 +68,8 @@ class Forecast:
         if self.optimizer.state_bytes is None:
             return None
         model = self.model
-        kept = model.parameter_bytes + model.fixed_bytes + model.batch_bytes
-        return kept + self.average_bytes + self.bucket_bytes + self.optimizer.state_bytes
+        model_and_batch = model.parameter_bytes + model.fixed_bytes + model.batch_bytes
+        return model_and_batch + self.average_bytes + self.bucket_bytes + self.optimizer.state_bytes
 
     @property
     def total_bytes(self) -> int | None:
@@ -92,9 +91,7 @@ class Forecast:
         return self.resident_bytes + max(model.backward_peak_bytes, model.gradient_bytes + step)
 
     def multiple(self, size: int | None) -> float:
-        """`size` over the bytes of the trainable parameters; NaN if unknown."""
-        return (
-            float("nan")
-            if size is None
-            else size / (self.whole_parameter_bytes or self.model.parameter_bytes)
-        )
+        """Return `size` divided by the bytes of the trainable parameters; NaN if the size is unknown."""
+        if size is None:
+            return math.nan
+        return size / (self.whole_parameter_bytes or self.model.parameter_bytes)

@@ -11,12 +11,11 @@ class StepTime:
     """One optimizer in one implementation. `problem` is the reason if nothing was measured; sizes are then None, times empty."""
 
     label: str
-    implementation: str  # as run: forloop, foreach, fused, compiled, own
+    implementation: str  # in use: forloop, foreach, fused, compiled, own
     milliseconds: tuple[float, ...] = ()  # per step, one value per round
     pass_milliseconds: tuple[float, ...] = ()  # a pass over as many bytes, in the same rounds
-    moved_bytes: int | None = (
-        None  # read and written by the update: gradients once, parameters and state twice
-    )
+    #: read and written by an update: gradients once, parameters and state twice
+    moved_bytes: int | None = None
     state_bytes: int | None = None
     step_peak_bytes: int | None = None  # transient allocation of a step
     compile_seconds: float | None = None

@@ -30,9 +30,7 @@ def queued_nanoseconds() -> dict[str, int] | None:
         with os.scandir("/proc/self/task") as threads:
             for thread in threads:
                 with (
-                    contextlib.suppress(
-                        FileNotFoundError, ProcessLookupError
-                    ),  # a thread that has just ended
+                    contextlib.suppress(FileNotFoundError, ProcessLookupError),  # the thread has ended
                     open(f"{thread.path}/schedstat", "rb", buffering=0) as file,
                 ):
                     nanoseconds[thread.name] = int(file.read().split()[1])

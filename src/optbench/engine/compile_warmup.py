@@ -81,9 +81,8 @@ def compile_members(optimizers: Optimizers, obstacle: str = "", backend: Any = "
             compiled.warm_up(member)
         except NotCompilable as reason:
             optimizers.note_implementation(position, compiled=False, note=f"not compiled: {reason}")
-        except (
-            Exception
-        ) as error:  # no compiler, or one that fails at this step: the plain step is equivalent
+        except Exception as error:
+            # no compiler, or one that fails at this step: the plain step is equivalent
             if is_out_of_memory(error):
                 raise
             note = f"not compiled: {_innermost_message(error)}"

@@ -89,9 +89,8 @@ class CompiledStep:
         self._compiled_keys.add(key)
         device = parameters[0].device
         if "foreach" in self._names:
-            fixed["foreach"] = (
-                device.type == "cuda"
-            )  # the compiler fuses lists on CUDA; on a CPU that has no benefit
+            # the compiler fuses lists on CUDA; on a CPU that has no benefit
+            fixed["foreach"] = device.type == "cuda"
         fixed |= {name: value for name, value in (("fused", False), ("capturable", True)) if name in fixed}
         if "lr" in options:
             fixed["lr"] = self._rate(options["lr"], device)

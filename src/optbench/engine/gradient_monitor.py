@@ -30,9 +30,8 @@ class GradientMonitor:
 
     def take(self, norms: Sequence[float], mean_loss: float) -> None:
         """Add the norms of an interval's steps, in order, before clipping."""
-        has_learned = (
-            not mean_loss >= 0.5 * self.first_loss
-        )  # True in the first interval, where `first_loss` is NaN
+        # True in the first interval, where `first_loss` is NaN
+        has_learned = not mean_loss >= 0.5 * self.first_loss
         if math.isnan(self.first_loss):
             self.first_loss = mean_loss
         for norm in norms:

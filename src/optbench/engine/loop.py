@@ -293,9 +293,8 @@ class _Run:
         progress.statistics.combine(self.ranks)
         interval = progress.statistics.read()
         progress.update_state_memory(session)
-        progress.update_peak_memory(
-            self.device
-        )  # the trial may end here, and measuring its step resets the peak
+        # the trial may end here, and measuring its step resets the peak
+        progress.update_peak_memory(self.device)
         if interval.bad_step is not None:
             bound = self.trial.workload.loss_bound
             detail = f"training loss not finite or above {bound:g} at step {interval.bad_step + 1}"

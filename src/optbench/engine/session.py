@@ -60,12 +60,10 @@ class Session:
     memory_format: Layout = "contiguous"  # in use
     relabel: Relabelling | None = None
     ranks: Ranks = ALONE
-    parallel: Any = (
-        None  # the model with gradients averaged over the ranks; None with one rank or if it is split
-    )
-    owner: dict[Tensor, int] = field(
-        default_factory=dict
-    )  # with `sharding: zero1`, the rank that updates a parameter
+    #: the model with gradients averaged over the ranks; None with one rank or if it is split
+    parallel: Any = None
+    #: with `sharding: zero1`, the rank that updates each parameter
+    owner: dict[Tensor, int] = field(default_factory=dict)
     costs: StepCosts = field(default_factory=StepCosts)
     gradient_evaluations: int = 0  # forward and backward passes so far
 
@@ -153,6 +151,7 @@ class Session:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
+        """The trainable parameters, in the model's order."""
         return [p for p in self.model.parameters() if p.requires_grad]
 
 

@@ -60,9 +60,8 @@ def state_memory(
     """
     try:
         return _measured(list(optimizers), parameters, model, rows)
-    except (
-        Exception
-    ) as error:  # attributes and tensors of plug-ins may raise anything; a measurement must not end a trial
+    except Exception as error:
+        # attributes and tensors of plug-ins may raise anything; a measurement must not end a trial
         return StateMemory(
             None, f"its size could not be read ({type(error).__name__}: {first_line(error)[:160]})"
         )

@@ -102,9 +102,8 @@ class Stepper:
         for scope in ("step", "gradients") if not obstacle else ("gradients",):
             try:
                 self._capture(scope, self._graphs)
-            except (
-                Exception
-            ) as error:  # anything that CUDA or a library rejects: the eager step is equivalent
+            except Exception as error:
+                # CUDA or a library rejects an operation: the eager step is equivalent
                 self._replays = {}
                 obstacle = _describe(error)
             else:

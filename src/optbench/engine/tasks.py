@@ -21,9 +21,8 @@ from optbench.engine.models import check_outputs
 from optbench.errors import OptbenchError
 from optbench.suite.types import Component, Workload
 
-_ALIGNED = (
-    0.01  # relative difference between the loss of a model and the cross-entropy of its logits, of rounding
-)
+#: maximum relative difference, by rounding, between the loss of a model and the cross-entropy of its logits
+_ALIGNED = 0.01
 
 
 class Task(Protocol):
