@@ -62,21 +62,21 @@ def test_a_study_changes_nothing_of_the_training(tmp_path: Path) -> None:
 
 def test_an_explosion_is_relative_to_the_running_median() -> None:
     watch = GradientMonitor()
-    watch.take([1e6] * 50, 1.0)  # large, but usual
+    watch.add([1e6] * 50, 1.0)  # large, but usual
     assert watch.exploded == 0
-    watch.take([9e6, 1.1e7, float("inf"), float("nan"), 1e6], 1.0)
+    watch.add([9e6, 1.1e7, float("inf"), float("nan"), 1e6], 1.0)
     assert watch.exploded == 3
     falling = GradientMonitor()
-    falling.take([10.0 * 0.9**step for step in range(100)], 1.0)
-    falling.take([10.0 * 0.9**step for step in range(100, 200)], 0.1)
+    falling.add([10.0 * 0.9**step for step in range(100)], 1.0)
+    falling.add([10.0 * 0.9**step for step in range(100, 200)], 0.1)
     assert (falling.exploded, falling.vanished) == (0, 0)
 
 
 def test_vanishing_needs_a_loss_that_has_not_fallen() -> None:
     for loss, expected in ((0.9, 30), (0.1, 0)):
         watch = GradientMonitor()
-        watch.take([1.0] * 100, 1.0)
-        watch.take([1e-5] * 30, loss)
+        watch.add([1.0] * 100, 1.0)
+        watch.add([1e-5] * 30, loss)
         assert watch.vanished == expected
 
 

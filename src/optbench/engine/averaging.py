@@ -21,12 +21,13 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self) -> None:
+        """Add the current weights; called after each step."""
         if self._average:
             torch._foreach_lerp_(_real(self._average), _real(self._live), 1 - self._decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Put the average into the model within the block; restore its weights exactly afterwards."""
+        """Set the model's weights to the average within the block; restore them exactly afterwards."""
         weights_before = [tensor.detach().clone() for tensor in self._live]
         _copy(self._live, self._average)
         try:
@@ -35,9 +36,11 @@ class MovingAverage:
             _copy(self._live, weights_before)
 
     def state(self) -> list[Tensor]:
+        """Return the averaged tensors, for a checkpoint."""
         return self._average
 
     def load_state(self, state: Sequence[Tensor]) -> None:
+        """Set the average to what `state` returned."""
         _copy(self._average, state)
 
 

@@ -82,9 +82,11 @@ class Zeros:
     """Example tensors of zeros on the CPU. Inside `FakeTensorMode` they have no data."""
 
     def numbers(self, *size: int) -> Tensor:
+        """Return zeros in float32."""
         return torch.zeros(size)
 
     def integers(self, high: int, *size: int) -> Tensor:
+        """Return zeros in int64."""
         return torch.zeros(size, dtype=torch.int64)
 
 
@@ -95,9 +97,11 @@ class Random:
         self._device, self._generator = device, torch.Generator().manual_seed(0)
 
     def numbers(self, *size: int) -> Tensor:
+        """Return standard normal numbers in float32."""
         return torch.randn(size, generator=self._generator).to(self._device)
 
     def integers(self, high: int, *size: int) -> Tensor:
+        """Return integers from 0 to `high` - 1 in int64."""
         return torch.randint(high, size, generator=self._generator).to(self._device)
 
 

@@ -99,6 +99,7 @@ def read(path: Path, trial_id: str, packages: Collection[str] = ()) -> dict[str,
 
 
 def is_disk_full(error: BaseException) -> bool:
+    """Return whether a write failed because of a full disk, a quota, or a limit on file sizes."""
     return isinstance(error, OSError) and error.errno in _FULL
 
 
@@ -122,12 +123,14 @@ def torch_generators(device: torch.device) -> list[Tensor]:
 
 
 def restore_torch_generators(states: list[Tensor], device: torch.device) -> None:
+    """Set the states that `torch_generators` returned."""
     torch.set_rng_state(states[0])
     for state in states[1:]:
         torch.cuda.set_rng_state(state, device)
 
 
 def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Set the states that `random_state` returned."""
     torch.set_rng_state(state["torch"])
     random.setstate(state["python"])
     kind, keys, *rest = state["numpy"]

@@ -55,12 +55,14 @@ class Clock:
         self._queued_since: dict[str, int] | None = None
 
     def start(self) -> None:
+        """Start or continue counting. Waits for the device."""
         if self._queued is not None:
             self._queued_since = queued_nanoseconds()
         synchronise(self._device)
         self._since = (time.perf_counter(), time.process_time())
 
     def pause(self) -> None:
+        """Stop counting; no effect while paused. Waits for the device."""
         if self._since is not None:
             synchronise(self._device)
             self._wall, self._cpu = self.train_seconds, self.cpu_seconds
@@ -83,6 +85,7 @@ class Clock:
 
     @property
     def cpu_seconds(self) -> float:
+        """CPU seconds of this process during training so far, summed over threads."""
         return self._cpu + (time.process_time() - self._since[1] if self._since else 0.0)
 
     @property
@@ -94,9 +97,11 @@ class Clock:
         return self._queued
 
     def state(self) -> dict[str, float | None]:
+        """Return the seconds so far, for a checkpoint. The clock must be paused."""
         return {"wall": self._wall, "cpu": self._cpu, "queued": self._queued}
 
     def load_state(self, state: dict[str, Any]) -> None:
+        """Set the seconds that `state` returned."""
         self._wall, self._cpu, self._queued = state["wall"], state["cpu"], state.get("queued")
 
 

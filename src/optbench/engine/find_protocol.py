@@ -175,6 +175,7 @@ def _method_for_the_loop(member: Any) -> str:
 
 
 def has_two_passes(member: Any) -> bool:
+    """Return whether the class has the methods `first_step` and `second_step` of SAM."""
     return all(callable(getattr(member, name, None)) for name in PASSES)
 
 

@@ -28,7 +28,7 @@ class GradientMonitor:
     exploded: int = 0
     vanished: int = 0
 
-    def take(self, norms: Sequence[float], mean_loss: float) -> None:
+    def add(self, norms: Sequence[float], mean_loss: float) -> None:
         """Add the norms of an interval's steps, in order, before clipping."""
         # True in the first interval, where `first_loss` is NaN
         has_learned = not mean_loss >= 0.5 * self.first_loss
@@ -45,7 +45,9 @@ class GradientMonitor:
                     self.first.append(norm)
 
     def state(self) -> dict[str, Any]:
+        """Return the counts and norms, for a checkpoint."""
         return dict(vars(self))
 
     def load_state(self, state: dict[str, Any]) -> None:
+        """Set what `state` returned."""
         vars(self).update(state)

@@ -131,6 +131,7 @@ class _Run:
         self.state_note = ""
 
     def events(self, data_root: Path) -> Iterator[Event]:
+        """Yield the events of `train`, except the last one of a trial that raises."""
         with self.setup:
             self._set_up(data_root)
             resumed = self._resume(data_root)
@@ -315,7 +316,7 @@ class _Run:
         progress.skipped += interval.skipped
         progress.rises += interval.rises
         if "gradients" in self.trial.workload.study:
-            progress.gradients.take(interval.norms, interval.mean_loss)
+            progress.gradients.add(interval.norms, interval.mean_loss)
         if not math.isfinite(metrics["validation"]["loss"]):
             detail = f"validation loss not finite after step {progress.step}"
             return self.finished("diverged", detail, memory=self._memory())
@@ -424,6 +425,7 @@ class _Run:
         final: dict[str, dict[str, float]] | None = None,
         memory: tuple[int | None, int | None] = (None, None),
     ) -> Finished:
+        """Return the record of the trial's end; arguments as of `trial_records.finished`. The session may not exist yet."""
         if status in ("out_of_memory", "failed", "interrupted") and hasattr(self, "session"):
             self.progress.update_peak_memory(self.device)
         record = trial_records.finished(

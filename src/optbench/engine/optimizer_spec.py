@@ -64,6 +64,7 @@ class OptimizerSpec:
 
     @property
     def wrapped(self) -> list[OptimizerSpec]:
+        """The optimizers among its arguments."""
         return [value for value in self.arguments.values() if isinstance(value, OptimizerSpec)]
 
     @property

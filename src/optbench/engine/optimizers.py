@@ -84,6 +84,7 @@ class Optimizers:
         return float("nan") if rate is None else rate
 
     def zero_grad(self) -> None:
+        """Set the gradients of all parameters to None, also of those that `keep` removed."""
         for member in self.members:
             with raise_as_optimizer_fault():
                 zero_gradients(member)
@@ -127,16 +128,19 @@ class Optimizers:
         return bool(self._modes)
 
     def train(self) -> None:
+        """Switch optimizers with modes to the weights for training."""
         for member in self._modes:
             with raise_as_optimizer_fault():
                 member.train()  # type: ignore[attr-defined]
 
     def eval(self) -> None:
+        """Switch optimizers with modes to the weights for evaluation."""
         for member in self._modes:
             with raise_as_optimizer_fault():
                 member.eval()  # type: ignore[attr-defined]
 
     def parameters(self) -> list[Tensor]:
+        """Return the parameters of all groups."""
         return [p for member in self.members for group in member.param_groups for p in group["params"]]
 
     def keep(self, parameters: Sequence[Tensor]) -> None:
@@ -174,9 +178,11 @@ class Optimizers:
         self._compiled[position], self._notes[position] = compiled, note
 
     def state(self) -> list[dict[str, Any]]:
+        """Return the `state_dict` of each optimizer."""
         return [member.state_dict() for member in self.members]
 
     def load_state(self, states: Sequence[dict[str, Any]]) -> None:
+        """Load what `state` returned."""
         load_states(self.members, states)
 
 

@@ -47,6 +47,7 @@ class Parameter:
         return fnmatchcase(self.name, pattern)
 
     def is_exempt(self, kinds: Sequence[Exempt]) -> bool:
+        """Return whether these kinds, which are exempt from weight decay, include this parameter."""
         return (
             ("norms" in kinds and self.in_norm)
             or ("embeddings" in kinds and self.in_embedding)

@@ -20,9 +20,11 @@ class Precision:
 
     @property
     def scaled(self) -> bool:
+        """Whether gradients are scaled, so that small ones are not rounded to 0 in float16."""
         return self.dtype == torch.float16
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
+        """Return the context of forward passes."""
         if self.dtype is None:
             return nullcontext()
         return torch.autocast(device.type, dtype=self.dtype)
@@ -52,4 +54,5 @@ def _automatic(device: torch.device, unscalable: bool) -> str:
 
 
 def gradient_scaler(precision: Precision, device: torch.device) -> torch.amp.GradScaler | None:
+    """Return torch's gradient scaler if the precision requires one, else None."""
     return torch.amp.GradScaler(device.type) if precision.scaled else None

@@ -43,6 +43,7 @@ class Prefetch(Generic[T]):
 
     @property
     def alive(self) -> bool:
+        """Whether the thread is running."""
         return self._thread.is_alive()
 
 

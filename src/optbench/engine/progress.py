@@ -54,6 +54,7 @@ class Progress:
 
     @classmethod
     def of(cls, trial: Trial, device: torch.device) -> Progress:
+        """Return the progress of a trial at step 0."""
         return cls(Clock(device), StepStatistics(trial.workload.loss_bound))
 
     def update_peak_memory(self, device: torch.device) -> None:

@@ -29,6 +29,7 @@ class Protocol:
 
     @property
     def has_closure(self) -> bool:
+        """Whether the optimizer is called with a closure, or with the loss."""
         return self.calls != "plain"
 
     @property
@@ -113,6 +114,7 @@ def zero_gradients(member: Any) -> None:
 
 
 def clear_gradients(parameters: Sequence[Tensor]) -> None:
+    """Set the gradients to None."""
     for parameter in parameters:
         parameter.grad = None
 

@@ -47,6 +47,7 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
+        """Whether this is rank 0, which decides and yields the records."""
         return self.rank == 0
 
     def numbers_of_first(self, *numbers: float) -> list[float]:
@@ -141,6 +142,7 @@ class Ranks:
         return self._other_generators
 
     def load_state(self, state: list[Tensor]) -> None:
+        """Set what `state` returned."""
         self._other_generators = state
 
 

@@ -25,6 +25,7 @@ class Rates:
     may_change_momentum: bool = False
 
     def apply(self, step: int) -> None:
+        """Set the rates of step `step`, counted from 0 without skipped updates."""
         self.set_rates(step, self.observed)
 
     def observe(self, validation_loss: float) -> None:

@@ -78,6 +78,7 @@ class _Count:
     unknown: list[str] = field(default_factory=list)
 
     def add(self, path: Path, node: Any) -> None:
+        """Count an object, found at `path`, without the objects that it contains."""
         if isinstance(node, Tensor):
             self._tensor(path, node)
         elif isinstance(node, _STORAGES):

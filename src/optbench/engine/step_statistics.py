@@ -41,6 +41,7 @@ class StepStatistics:
     _combined: int = 0  # losses that are those of whole batches
 
     def add(self, facts: StepFacts) -> None:
+        """Add the results of one step; does not wait for the device."""
         self.losses.append(facts.loss)
         if facts.norm is not None:
             self.norms.append(facts.norm)
@@ -80,6 +81,7 @@ class StepStatistics:
         self._combined = 0
 
     def state(self) -> dict[str, Any]:
+        """Return the interval so far as plain numbers, for a checkpoint."""
         return {
             "first_step": self.first_step,
             "last_loss": self.last_loss,
@@ -90,6 +92,7 @@ class StepStatistics:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
+        """Set what `state` returned; the scalars are then on the host."""
         self.first_step, self.last_loss = state["first_step"], state["last_loss"]
         for name in ("losses", "norms", "skips", "clips"):
             setattr(self, name, [torch.tensor(value, dtype=torch.float64) for value in state[name]])

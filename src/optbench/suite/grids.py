@@ -51,6 +51,7 @@ class Grid(Strict):
 
     @property
     def is_relative(self) -> bool:
+        """Whether the numbers are factors of each entry's value."""
         return self.factors is not None
 
     def numbers(self, below: int = 0, above: int = 0) -> tuple[float, ...]:

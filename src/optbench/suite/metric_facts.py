@@ -29,10 +29,12 @@ class MetricFacts:
 
     @property
     def is_fraction(self) -> bool:
+        """Whether reports show the metric in percent."""
         return self.unit == FRACTION
 
     @property
     def range(self) -> tuple[float, float]:
+        """Minimum and maximum; infinite where the metric has none."""
         return (-math.inf if self.low is None else self.low, math.inf if self.high is None else self.high)
 
     @property

@@ -172,6 +172,7 @@ class Target(Strict):
 
     @property
     def value(self) -> float:
+        """The bound: `at_least` or `at_most`."""
         bound = self.at_least if self.at_least is not None else self.at_most
         assert bound is not None
         return bound

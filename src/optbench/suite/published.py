@@ -54,6 +54,7 @@ class Means(Strict):
         return self
 
     def holds(self, value: float) -> bool:
+        """Return whether a measured value meets the bound."""
         return value >= self.at_least if self.at_least is not None else value <= (self.at_most or 0.0)
 
     def __str__(self) -> str:
@@ -250,4 +251,5 @@ class Published(Strict):
 
     @property
     def name(self) -> str:
+        """Name of the row: that of the source, or the label of the entry."""
         return self.label or self.optimizer or ""

@@ -27,6 +27,7 @@ class Resources(Strict):
 
     @property
     def needs_gpu(self) -> bool:
+        """Whether trials cannot run on a CPU."""
         return bool(self.gpu) or self.accelerator_type is not None
 
     def accepts(self, gpu_name: str) -> bool:

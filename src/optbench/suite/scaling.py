@@ -18,6 +18,7 @@ _KEYS = ("base", "per_batch", "rule")
 
 
 def is_scaled(value: Any) -> TypeGuard[Mapping[str, Any]]:
+    """Return whether a learning rate is written as a mapping, which may be invalid; see `rate_problem`."""
     return isinstance(value, Mapping)
 
 

@@ -123,6 +123,7 @@ class ClaimTest(Strict):
 
     @property
     def comparison(self) -> Comparison:
+        """Key of the comparison: `equals`, `at_least`, ..."""
         return next(name for name in _COMPARISONS if getattr(self, name) is not None)
 
     @property

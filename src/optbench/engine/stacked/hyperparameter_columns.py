@@ -45,12 +45,15 @@ class GroupHyperparameters:
         self._columns: dict[tuple[str, torch.dtype], Column] = {}
 
     def flag(self, name: str) -> bool:
+        """Return a hyperparameter that selects equations, which is equal for all rows."""
         return bool(self.groups[0].get(name))
 
     def numbers(self, name: str, index: int | None = None) -> list[float]:
+        """Return a hyperparameter of each row, or one item of it, such as the second of `betas`."""
         return [float(g[name] if index is None else g[name][index]) for g in self.groups]
 
     def any(self, name: str) -> bool:
+        """Return whether a hyperparameter differs from 0 in some row."""
         return any(group[name] for group in self.groups)
 
     def column(self, name: str, numbers: Callable[[], Sequence[float]], like: Tensor) -> Column:

@@ -79,6 +79,7 @@ class _Run:
         self.ended: TrialEvents = []  # trials that ended between evaluations because of a fault
 
     def events(self, data_root: Path) -> Iterator[TrialEvents]:
+        """Yield the events of `train_stack`."""
         with self.setup_time:
             self._set_up(data_root)
             state = checkpoints.load(self.checkpoint, self.stack)

@@ -30,6 +30,7 @@ class Protocol:
 
 
 def names() -> tuple[str, ...]:
+    """Return the names of all protocols, sorted."""
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 
