@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -68,6 +69,13 @@ class Clock:
             self._wall, self._cpu = self.train_seconds, self.cpu_seconds
             self._since = None
             self._count_queued()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Pause within the block; after an exception the clock stays paused."""
+        self.pause()
+        yield
+        self.start()
 
     def _count_queued(self) -> None:
         if self._queued is None:

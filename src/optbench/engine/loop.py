@@ -206,12 +206,11 @@ class _Run:
             if not due:
                 self._step()
                 if progress.step.bit_count() == 1:  # state may be freed before the first evaluation
-                    clock.pause()
-                    progress.update_state_memory(self.session)
-                    self._check_resumable()
-                    if self.checkpoints.message:
-                        yield self._progressed()
-                    clock.start()
+                    with clock.paused():
+                        progress.update_state_memory(self.session)
+                        self._check_resumable()
+                        if self.checkpoints.message:
+                            yield self._progressed()
                 spent = self._spent()
                 due = spent or self._is_evaluation_due(progress.step)
             if due:
@@ -231,17 +230,15 @@ class _Run:
                 yield self.finished("interrupted", detail)
                 return
             if action == _SAVE:
-                clock.pause()
-                self._save()
-                if self.checkpoints.message:
-                    yield self._progressed()
-                last_checkpoint = now()
-                clock.start()
+                with clock.paused():
+                    self._save()
+                    if self.checkpoints.message:
+                        yield self._progressed()
+                    last_checkpoint = now()
             if now() - last_progress > PROGRESS_SECONDS:
-                clock.pause()
-                yield self._progressed()
-                last_progress = now()
-                clock.start()
+                with clock.paused():
+                    yield self._progressed()
+                    last_progress = now()
         clock.pause()
         yield self._completed()
 
@@ -254,30 +251,25 @@ class _Run:
     def _step(self) -> None:
         session, progress = self.session, self.progress
         if progress.moved and self.stepper.ready:
-            progress.clock.pause()
-            with self.setup:
+            with progress.clock.paused(), self.setup:
                 self.stepper.capture()
-            progress.clock.start()
         before, measurement = snapshot(session, progress), None
         is_last_of_interval = self._is_evaluation_due(progress.step + 1) or progress.step + 1 == session.steps
         want_norm = is_last_of_interval or "gradients" in self.trial.workload.study
         if is_last_of_interval and "parameters" in self.trial.workload.study:
-            progress.clock.pause()
-            measurement = StepMeasurement(session)
-            progress.clock.start()
+            with progress.clock.paused():
+                measurement = StepMeasurement(session)
         facts = self.stepper.step(progress.step, progress.step - progress.skipped, want_norm)
         progress.statistics.add(facts)
         progress.step += 1
         if measurement is not None:
-            progress.clock.pause()
-            progress.parameters = measurement.read()
-            progress.clock.start()
+            with progress.clock.paused():
+                progress.parameters = measurement.read()
         if before is not None:
-            progress.clock.pause()
-            ended = self._spent()
-            evaluated = progress.evaluations > 0 or self._is_evaluation_due(progress.step)
-            check_moved(session, progress, before, facts, evaluated=evaluated, ended=ended)
-            progress.clock.start()
+            with progress.clock.paused():
+                ended = self._spent()
+                evaluated = progress.evaluations > 0 or self._is_evaluation_due(progress.step)
+                check_moved(session, progress, before, facts, evaluated=evaluated, ended=ended)
 
     def _spent(self) -> bool:
         if self.session.steps is not None:

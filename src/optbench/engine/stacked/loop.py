@@ -135,11 +135,10 @@ class _Run:
             if not due:
                 self._step(want_norm=self._is_evaluation_due(self.step + 1) or self.step + 1 == steps)
                 if self.step.bit_count() == 1:  # state may be freed before the first evaluation
-                    clock.pause()
-                    self._update_state_memory()
-                    if self.step in CHECKED_STEPS and not self.check.passes() and self.check.message:
-                        yield self._progress()
-                    clock.start()
+                    with clock.paused():
+                        self._update_state_memory()
+                        if self.step in CHECKED_STEPS and not self.check.passes() and self.check.message:
+                            yield self._progress()
                 due = self._is_evaluation_due(self.step) or self.step == steps
             if due or self.ended:
                 clock.pause()
@@ -158,15 +157,13 @@ class _Run:
                 yield self._all_finished("interrupted", f"stopped on request after step {self.step}{note}")
                 return
             if now() - last_checkpoint > self.checkpoint_seconds:
-                clock.pause()
-                self._save()
-                last_checkpoint = now()
-                clock.start()
+                with clock.paused():
+                    self._save()
+                    last_checkpoint = now()
             if now() - last_progress > PROGRESS_SECONDS:
-                clock.pause()
-                yield self._progress()
-                last_progress = now()
-                clock.start()
+                with clock.paused():
+                    yield self._progress()
+                    last_progress = now()
         clock.pause()
         yield self._completed()
 
