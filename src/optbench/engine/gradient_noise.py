@@ -7,7 +7,9 @@ https://arxiv.org/abs/1812.06162, appendix A.1): tr(covariance of one sample's g
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -48,15 +50,25 @@ def _batch_variance(session: Session) -> float:
     count = min(COMPARED, batches.steps_per_epoch)
     if count < 2:
         return math.nan
-    total = [torch.zeros_like(p, dtype=torch.float64) for p in session.parameters]
-    squares = 0.0
-    for step in range(count):
-        gradients = _gradient(session, session.current(batches.batch(step)))
+    first_batches = (session.current(batches.batch(step)) for step in range(count))
+    mean_square, mean, _ = _moments(session, first_batches, torch.float64)
+    square_of_mean = float(sum((m**2).sum() for m in mean))
+    return max(0.0, mean_square - square_of_mean) * count / (count - 1)
+
+
+def _moments(
+    session: Session, batches: Iterable[Batch], dtype: torch.dtype | None = None
+) -> tuple[float, list[Tensor], int]:
+    """Return the mean squared norm of the batches' gradients, their mean (summed in `dtype`), and the number of batches."""
+    squares, count = 0.0, 0
+    total = [torch.zeros_like(p, dtype=dtype) for p in session.parameters]
+    for batch in batches:
+        gradients = _gradient(session, batch)
         squares += float(sum((g.double() ** 2).sum() for g in components(gradients)))
         for accumulated, gradient in zip(total, gradients, strict=True):
             accumulated += gradient
-    square_of_mean = float(sum(((t / count) ** 2).sum() for t in total))
-    return max(0.0, squares / count - square_of_mean) * count / (count - 1)
+        count += 1
+    return squares / max(1, count), [t / max(1, count) for t in total], count
 
 
 def _gradient(session: Session, batch: Batch) -> list[Tensor]:
@@ -73,7 +85,7 @@ def _noise_scale(session: Session) -> float:
     Otherwise the estimate of the squared gradient may be below 0 where noise dominates; the result is then NaN, as it is for fewer
     than two small batches.
     """
-    small_square, mean, batches = _gradients(session)
+    small_square, mean, batches = _moments(session, islice(_small_batches(session), BATCHES))
     if batches < 2:
         return math.nan
     large = SMALL * batches
@@ -85,20 +97,9 @@ def _noise_scale(session: Session) -> float:
     return noise / square if square > 0 else math.nan
 
 
-def _gradients(session: Session) -> tuple[float, list[Tensor], int]:
-    """Return the mean squared gradient norm of the small batches, their mean gradient, and their number."""
-    squares: list[float] = []
-    total = [torch.zeros_like(p) for p in session.parameters]
+def _small_batches(session: Session) -> Iterator[Batch]:
+    """Yield the training samples in their order, in batches of `SMALL` samples."""
     for batch in session.batches("train"):
-        for start in range(0, batch.samples, SMALL):
-            small = session.current(batch).part(start, start + SMALL)
-            if small.samples < SMALL or len(squares) == BATCHES:
-                continue
-            gradients = _gradient(session, small)
-            squares.append(float(sum((g.double() ** 2).sum() for g in components(gradients))))
-            for accumulated, gradient in zip(total, gradients, strict=True):
-                accumulated += gradient
-        if len(squares) == BATCHES:
-            break
-    count = max(1, len(squares))
-    return sum(squares) / count, [t / count for t in total], len(squares)
+        current = session.current(batch)
+        for start in range(0, batch.samples - SMALL + 1, SMALL):
+            yield current.part(start, start + SMALL)
