@@ -10,11 +10,13 @@ from __future__ import annotations
 import inspect
 import types
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from optbench.engine.protocol import parameters_of
 
 Update = Callable[..., None]
 
@@ -151,7 +153,7 @@ def _initialises_state(arguments: dict[str, Any]) -> bool:
 
 def scratch_copy(member: torch.optim.Optimizer) -> torch.optim.Optimizer:
     """Return the same optimizer over copies of its parameters, with a copy of its state and small gradients."""
-    copies = {p: torch.nn.Parameter(p.detach().clone(), p.requires_grad) for p in _parameters(member)}
+    copies = {p: torch.nn.Parameter(p.detach().clone(), p.requires_grad) for p in parameters_of(member)}
     for copied in copies.values():
         copied.grad = torch.full_like(copied, 1e-3, requires_grad=False)
     scratch = type(member).__new__(type(member))
@@ -161,16 +163,10 @@ def scratch_copy(member: torch.optim.Optimizer) -> torch.optim.Optimizer:
     ]
     for parameter, state in member.state.items():
         if parameter in copies:
-            scratch.state[copies[parameter]] = {key: _clone(value) for key, value in state.items()}
+            scratch.state[copies[parameter]] = {
+                key: value.clone() if isinstance(value, Tensor) else value for key, value in state.items()
+            }
     return scratch
-
-
-def _clone(value: Any) -> Any:
-    return value.clone() if isinstance(value, Tensor) else value
-
-
-def _parameters(member: torch.optim.Optimizer) -> Sequence[Tensor]:
-    return [p for group in member.param_groups for p in group["params"]]
 
 
 def _update_of(member: torch.optim.Optimizer) -> tuple[Update, types.FunctionType, str]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from optbench.catalog.closures import CLOSURE_NAMES, PASSES, rejects_none
-from optbench.engine.protocol import Calls, Protocol, take_step
+from optbench.engine.protocol import Calls, Protocol, parameters_of, take_step
 from optbench.errors import OptbenchError, first_line, is_user_interrupt
 from optbench.suite.types import Optimizer
 
@@ -224,7 +224,7 @@ def try_protocol(make_toy: MakeToy, protocol: Protocol) -> Outcome:
 
 def _steps(optimizer: Any, protocol: Protocol) -> list[Tensor]:
     """Minimise the distance of each parameter to a random target and the square of the sum of all; return the parameters visited."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    parameters = parameters_of(optimizer)
     targets = [torch.randn_like(p) for p in parameters]
     points: list[Tensor] = []
     start = [p.detach().clone() for p in parameters]

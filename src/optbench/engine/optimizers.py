@@ -19,7 +19,14 @@ from optbench.engine.implementation import Implementation, implementation_of
 from optbench.engine.memory import is_out_of_memory
 from optbench.engine.optimizer_spec import ConstructorInputs, Length, OptimizerSpec, make_optimizer_spec
 from optbench.engine.parameters import Parameter, assign_parameters, small_copies, trainable
-from optbench.engine.protocol import Closure, Protocol, call_step, clear_gradients, zero_gradients
+from optbench.engine.protocol import (
+    Closure,
+    Protocol,
+    call_step,
+    clear_gradients,
+    parameters_of,
+    zero_gradients,
+)
 from optbench.errors import OptbenchError, is_user_interrupt
 from optbench.suite.nested_optimizers import replaced
 from optbench.suite.types import Group, Trial
@@ -141,7 +148,7 @@ class Optimizers:
 
     def parameters(self) -> list[Tensor]:
         """Return the parameters of all groups."""
-        return [p for member in self.members for group in member.param_groups for p in group["params"]]
+        return [p for member in self.members for p in parameters_of(member)]
 
     def keep(self, parameters: Sequence[Tensor]) -> None:
         """Leave only these parameters in the groups. `hyperparameters` and `zero_grad` still include all."""
@@ -419,7 +426,7 @@ def _restore_types(member: Any, state: Any) -> None:
     by_index = state.get("state") if isinstance(state, dict) else None
     if not isinstance(by_index, dict) or not isinstance(getattr(member, "state", None), dict):
         return
-    order = [p for group in member.param_groups for p in group["params"]]
+    order = parameters_of(member)
     for index, saved in by_index.items():
         if not isinstance(index, int) or not 0 <= index < len(order) or not isinstance(saved, dict):
             continue

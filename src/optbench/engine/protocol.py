@@ -110,7 +110,12 @@ def zero_gradients(member: Any) -> None:
         return
     if callable(getattr(member, "zero_grad", None)):
         member.zero_grad()
-    clear_gradients([p for group in member.param_groups for p in group["params"]])
+    clear_gradients(parameters_of(member))
+
+
+def parameters_of(member: Any) -> list[Tensor]:
+    """Return the parameters of all groups of an optimizer."""
+    return [p for group in member.param_groups for p in group["params"]]
 
 
 def clear_gradients(parameters: Sequence[Tensor]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from optbench.engine.batch import Batch
 from optbench.engine.closure_step import closure_step
 from optbench.engine.passes import StepFacts, clip, compute_gradients
-from optbench.engine.protocol import release_graph
+from optbench.engine.protocol import parameters_of, release_graph
 from optbench.engine.session import Session
 from optbench.engine.sharding import send_parameters
 
@@ -62,7 +62,7 @@ def _with_gradients(session: Session) -> list[Any]:
     return [
         member
         for member in session.optimizers.members
-        if any(p.grad is not None for group in member.param_groups for p in group["params"])
+        if any(p.grad is not None for p in parameters_of(member))
     ]
 
 
