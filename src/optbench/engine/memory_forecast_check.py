@@ -28,10 +28,7 @@ STEPS = 4  # lazy state exists from the second step; by the fourth, all allocati
 
 
 def with_measured(
-    forecasts: Sequence[Forecast],
-    trials: Sequence[Trial],
-    info: DataInfo,
-    device: torch.device,
+    forecasts: Sequence[Forecast], trials: Sequence[Trial], info: DataInfo, device: torch.device
 ) -> list[Forecast]:
     """Return the forecasts of these trials with `measured_bytes`; None for a trial that fails or runs out of memory.
 

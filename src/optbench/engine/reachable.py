@@ -57,9 +57,7 @@ class TooManyObjects(Exception):
 
 
 def reachable(
-    roots: Iterable[tuple[str, Any]],
-    excluded: Collection[int] = (),
-    names: Mapping[int, str] | None = None,
+    roots: Iterable[tuple[str, Any]], excluded: Collection[int] = (), names: Mapping[int, str] | None = None
 ) -> Iterator[tuple[Path, Any]]:
     """Yield each reachable object once, with the path to it, in an order that depends on names and keys only.
 

@@ -269,12 +269,10 @@ def _relabelling(
     training_batches: TrainingBatches | StreamedTrainingBatches,
     device: torch.device,
 ) -> Relabelling | None:
-    relabel = trial.workload.relabel
-    if relabel is None:
+    if trial.workload.relabel is None:
         return None
-    return Relabelling(
-        splits.info.classes, relabel.every.steps(training_batches.steps_per_epoch), trial.seed, device
-    )
+    every_steps = trial.workload.relabel.every.steps(training_batches.steps_per_epoch)
+    return Relabelling(splits.info.classes, every_steps, trial.seed, device)
 
 
 def _costs(trial: Trial, model: nn.Module, splits: Splits, task: Task, device: torch.device) -> StepCosts:

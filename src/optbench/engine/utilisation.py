@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -86,10 +85,10 @@ def _machine() -> Callable[[], Sample]:
         with open("/proc/stat", encoding="ascii") as lines:
             times = [int(number) for number in lines.readline().split()[1:9]]
         now = times[3] + times[4], times[7], sum(times)
-        last, before = before, now
-        if last is None or now[2] == last[2]:
+        previous, before = before, now
+        if previous is None or now[2] == previous[2]:
             return {}
-        idle, stolen, total = (new - old for new, old in zip(now, last, strict=True))
+        idle, stolen, total = (new - old for new, old in zip(now, previous, strict=True))
         return {"cpu_utilisation": 1 - idle / total, "cpu_steal": stolen / total}
 
     return read
@@ -108,25 +107,11 @@ def _gpu(device: torch.device) -> Iterator[Callable[[], Sample]]:
     except Exception:  # not installed, no driver, or an unknown device: the GPU is not sampled
         return
 
-    def counters() -> dict[str, Callable[[], float]]:
-        return {
-            "gpu_utilisation": lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100,
-            "gpu_memory_bytes": lambda: float(pynvml.nvmlDeviceGetMemoryInfo(handle).used),
-            "gpu_power_watts": lambda: pynvml.nvmlDeviceGetPowerUsage(handle) / 1000,
-            "gpu_clock_mhz": lambda: float(pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM)),
-            "gpu_temperature_celsius": lambda: float(
-                pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)
-            ),
-        }
-
-    for name, read in counters().items():
-        yield _named(name, read)
-
-
-def _named(name: str, read: Callable[[], float]) -> Callable[[], Sample]:
-    """Return a source for one counter: a device without a power counter may still have a clock counter."""
-
-    def source() -> dict[str, Any]:
-        return {name: read()}
-
-    return source
+    # one source per counter: a device without a power counter may still have a clock counter
+    yield lambda: {"gpu_utilisation": pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100}
+    yield lambda: {"gpu_memory_bytes": float(pynvml.nvmlDeviceGetMemoryInfo(handle).used)}
+    yield lambda: {"gpu_power_watts": pynvml.nvmlDeviceGetPowerUsage(handle) / 1000}
+    yield lambda: {"gpu_clock_mhz": float(pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM))}
+    yield lambda: {
+        "gpu_temperature_celsius": float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))
+    }

@@ -104,11 +104,7 @@ def _set(source: Source, path: Keys, override: Override) -> None:
         parent = _enter(source, parent, key, path[: position + 1], override)
     last, value = path[-1], deepcopy(override.value.data)
     if isinstance(parent, list):
-        if not (last.isdecimal() and int(last) < len(parent)):
-            raise _path_error(
-                path, f"is not in the list: expected a position from 0 to {len(parent) - 1}", override
-            )
-        parent[int(last)] = value
+        parent[_index(parent, path, override)] = value
     else:
         for group in _ALTERNATIVES if len(path) > 1 and path[-2] in (*_DURATIONS, "clip", "target") else ():
             for other in group if last in group else ():
@@ -119,14 +115,7 @@ def _set(source: Source, path: Keys, override: Override) -> None:
 
 def _enter(source: Source, parent: Any, key: str, path: Keys, override: Override) -> Any:
     """Return the mapping or list at `path`. Short forms (`30 epochs`, `adam`) are expanded, missing mappings created."""
-    if isinstance(parent, list):
-        if not (key.isdecimal() and int(key) < len(parent)):
-            raise _path_error(
-                path, f"is not in the list: expected a position from 0 to {len(parent) - 1}", override
-            )
-        index: Any = int(key)
-    else:
-        index = key
+    index: Any = _index(parent, path, override) if isinstance(parent, list) else key
     child = parent[index] if isinstance(parent, list) else parent.get(key)
     if isinstance(child, (dict, list)):
         return child
@@ -142,6 +131,15 @@ def _enter(source: Source, parent: Any, key: str, path: Keys, override: Override
         source.keys[path] = source.values[path] = Place(override.option)
     parent[index] = child
     return child
+
+
+def _index(items: list[Any], path: Keys, override: Override) -> int:
+    """Return the position in a list that the last key of a path gives."""
+    if not (path[-1].isdecimal() and int(path[-1]) < len(items)):
+        raise _path_error(
+            path, f"is not in the list: expected a position from 0 to {len(items) - 1}", override
+        )
+    return int(path[-1])
 
 
 def _path_error(path: Keys, message: str, override: Override) -> OptbenchError:

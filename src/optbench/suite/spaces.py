@@ -15,12 +15,7 @@ KINDS = ("log", "uniform", "one_minus_log", "integer", "choice")
 #: maximum number of tuned hyperparameters of an entry
 MAX_DIMENSIONS = 16
 _DIGITS = 6
-_EXAMPLES = {
-    "integer": "[1, 10]",
-    "uniform": "[0, 1]",
-    "one_minus_log": "[1e-3, 0.3]",
-    "log": "[1e-4, 1]",
-}
+_EXAMPLES = {"integer": "[1, 10]", "uniform": "[0, 1]", "one_minus_log": "[1e-3, 0.3]", "log": "[1e-4, 1]"}
 
 Point = dict[str, Any]
 

@@ -56,6 +56,10 @@ class GroupHyperparameters:
         """Return whether a hyperparameter differs from 0 in some row."""
         return any(group[name] for group in self.groups)
 
+    def value(self, name: str, like: Tensor) -> Column:
+        """Return a hyperparameter as a column; see `column`."""
+        return self.column(name, lambda: self.numbers(name), like)
+
     def column(self, name: str, numbers: Callable[[], Sequence[float]], like: Tensor) -> Column:
         """Return one number if all rows have the same, else a tensor (rows, 1, ...) on the device of `like`.
 

@@ -21,12 +21,7 @@ def gradient_norms(gradients: dict[str, Tensor]) -> Tensor:
 
 
 def find_update_fault(
-    member: Member,
-    before: dict[str, Tensor],
-    gradients: dict[str, Tensor],
-    row: int,
-    *,
-    evaluated: bool,
+    member: Member, before: dict[str, Tensor], gradients: dict[str, Tensor], row: int, *, evaluated: bool
 ) -> OptimizerFault | None:
     """Return the fault if parameters that should have changed have not, as `check_moved` raises it for a single trial.
 

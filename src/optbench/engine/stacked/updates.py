@@ -121,7 +121,7 @@ def _add_weight_decay(p: Tensor, g: Tensor, hyper: GroupHyperparameters) -> Tens
     """Return the gradient with L2 weight decay."""
     if not hyper.any("weight_decay"):
         return g
-    factor = hyper.column("weight_decay", lambda: hyper.numbers("weight_decay"), p)
+    factor = hyper.value("weight_decay", p)
     return torch.addcmul(g, p, factor) if isinstance(factor, Tensor) else g.add(p, alpha=factor)
 
 
@@ -138,7 +138,7 @@ def _decay_factors(hyper: GroupHyperparameters) -> list[float]:
 def _sgd(p: Tensor, g: Tensor, state: State, hyper: GroupHyperparameters, step: int) -> None:
     g = _add_weight_decay(p, g, hyper)
     if hyper.any("momentum"):
-        momentum = hyper.column("momentum", lambda: hyper.numbers("momentum"), p)
+        momentum = hyper.value("momentum", p)
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = buffer = g.clone()
         else:
@@ -174,7 +174,7 @@ def _adam(p: Tensor, g: Tensor, state: State, hyper: GroupHyperparameters, step:
         square = torch.maximum(state["max_exp_avg_sq"], square, out=state["max_exp_avg_sq"])
     bias = hyper.column("bias of the square", lambda: [math.sqrt(1 - beta**step) for beta in second()], p)
     denominator = square.sqrt().div_(bias)
-    denominator.add_(hyper.column("eps", lambda: hyper.numbers("eps"), p))
+    denominator.add_(hyper.value("eps", p))
 
     def sizes() -> list[float]:
         return [-rate / (1 - beta**step) for rate, beta in zip(hyper.numbers("lr"), first(), strict=True)]
@@ -193,7 +193,7 @@ def _rmsprop(p: Tensor, g: Tensor, state: State, hyper: GroupHyperparameters, st
         if hyper.flag("centered"):
             state["grad_avg"] = torch.zeros_like(p)
     square = state["square_avg"]
-    square.mul_(hyper.column("alpha", lambda: hyper.numbers("alpha"), p))
+    square.mul_(hyper.value("alpha", p))
     new_weight = hyper.column("1 - alpha", lambda: _one_minus(hyper.numbers("alpha")), p)
     _add_square(square, g, new_weight)
     if hyper.flag("centered"):
@@ -201,10 +201,10 @@ def _rmsprop(p: Tensor, g: Tensor, state: State, hyper: GroupHyperparameters, st
         root = torch.addcmul(square, mean, mean, value=-1).sqrt_()
     else:
         root = square.sqrt()
-    root.add_(hyper.column("eps", lambda: hyper.numbers("eps"), p))
+    root.add_(hyper.value("eps", p))
     size = hyper.column("-lr", lambda: [-rate for rate in hyper.numbers("lr")], p)
     if momentum:
-        decay = hyper.column("momentum", lambda: hyper.numbers("momentum"), p)
+        decay = hyper.value("momentum", p)
         buffer = state["momentum_buffer"].mul_(decay).addcdiv_(g, root)
         _add_scaled(p, buffer, size)
     else:
@@ -214,7 +214,7 @@ def _rmsprop(p: Tensor, g: Tensor, state: State, hyper: GroupHyperparameters, st
 def _adagrad(p: Tensor, g: Tensor, state: State, hyper: GroupHyperparameters, step: int) -> None:
     g = _add_weight_decay(p, g, hyper)
     total = state["sum"].addcmul_(g, g)
-    root = total.sqrt().add_(hyper.column("eps", lambda: hyper.numbers("eps"), p))
+    root = total.sqrt().add_(hyper.value("eps", p))
 
     def sizes() -> list[float]:
         pairs = zip(hyper.numbers("lr"), hyper.numbers("lr_decay"), strict=True)
