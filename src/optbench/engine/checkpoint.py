@@ -62,7 +62,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 class Unusable(Exception):
-    """A checkpoint exists and cannot be used; the message says why, as a clause."""
+    """A checkpoint exists and cannot be used; the message is the reason, as a clause."""
 
 
 def load(path: Path, trial_id: str, packages: Collection[str] = ()) -> dict[str, Any] | None:

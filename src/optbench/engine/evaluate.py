@@ -53,7 +53,7 @@ def measure(
 
 
 def position_of(session: Session) -> Metrics:
-    """Return the variables of a test function, under a name beside the splits; empty for tasks without them."""
+    """Return the variables of a test function, with the key `position` instead of a split; empty for other tasks."""
     position = getattr(getattr(session.task, "module", None), "position", None)
     variables = position(session.model) if position is not None else {}
     return {POSITION: dict(variables)} if variables else {}

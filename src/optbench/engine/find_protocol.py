@@ -81,8 +81,11 @@ def _calls(members: Sequence[Any], entry: Optimizer, make_toy: MakeToy, create_g
 
 
 def _needs_graph(member: Any, make_toy: MakeToy) -> bool:
-    """Return whether a class differentiates the gradients: by its attribute, or its source says so and its steps on a toy problem
-    raise without their graph."""
+    """Return whether a class differentiates the gradients.
+
+    It does if its attribute `is_second_order` is true, or if its source contains `create_graph` and its steps on a toy problem raise
+    without the graph.
+    """
     if bool(getattr(member, "is_second_order", False)):
         return True
     if type(member).__module__.startswith("torch.optim") or "create_graph" not in _class_source(member):

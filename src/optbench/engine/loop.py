@@ -417,7 +417,7 @@ class _Run:
         final: dict[str, dict[str, float]] | None = None,
         memory: tuple[int | None, int | None] = (None, None),
     ) -> Finished:
-        """Return the record of the trial's end; arguments as of `trial_records.finished`. The session may not exist yet."""
+        """Return the record of the trial's end; for arguments see `trial_records.finished`. The session may not exist yet."""
         if status in ("out_of_memory", "failed", "interrupted") and hasattr(self, "session"):
             self.progress.update_peak_memory(self.device)
         record = trial_records.finished(

@@ -44,7 +44,7 @@ _MAX_GPUS = 64
 
 
 class NotResumable(Exception):
-    """A trial cannot resume exactly; the message says why, as a clause."""
+    """A trial cannot resume exactly; the message is the reason, as a clause."""
 
 
 class ResumeCheck:

@@ -154,7 +154,7 @@ class Stepper:
         return facts
 
     def _run_eagerly(self, note: str) -> None:
-        """Run the following steps eagerly; `note` says why."""
+        """Run the following steps eagerly; `note` is the reason."""
         self._replays, self._may_capture = {}, False
         self.scope, self.note = "none", note
 

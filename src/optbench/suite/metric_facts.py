@@ -1,4 +1,4 @@
-"""Facts of a metric: stated once beside its function, stored in plans, read by reports."""
+"""Facts of a metric: defined in the file of its function, stored in plans, read by reports."""
 
 from __future__ import annotations
 

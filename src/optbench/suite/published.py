@@ -83,7 +83,7 @@ class Claim(Strict):
     means: Means | None = None
     """Interpretation of a claim without a unit."""
     words: Text = ""
-    """Wording of the source, if it says more than the number."""
+    """Wording of the source, if it contains more than the number."""
 
     @model_validator(mode="after")
     def _whole(self) -> Claim:
@@ -141,7 +141,7 @@ class Claims(Strict):
     loss_rises: Claim | None = None
     """Share of updates whose loss is higher than that of the previous update: low is smooth, high is noisy."""
     convergence: Claim | None = None
-    """What the source says about convergence, if it names no quantity."""
+    """What the source states about convergence, if it names no quantity."""
     best_use: Claim | None = None
     """What the source recommends the optimizer for; the report shows it next to the use derived from the measurements."""
 
@@ -218,7 +218,7 @@ class Published(Strict):
     scope: Scope = Scope()
     """Workload of the source. Default: the workloads of this suite."""
     protocol: Text = ""
-    """How the source measured, if it says so."""
+    """How the source measured, if it states that."""
     values: Claims = Claims()
     """Published cells, by column."""
     id: Text = ""

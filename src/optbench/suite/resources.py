@@ -35,7 +35,7 @@ class Resources(Strict):
         return self.accelerator_type is None or _words(self.accelerator_type) <= _words(gpu_name)
 
     def are_met_by(self, environment: Mapping[str, Any]) -> bool:
-        """Return whether a device with this environment, as of a record, is what is required."""
+        """Return whether a device meets the requirements. `environment`: that of a record on it."""
         is_gpu = environment.get("device") != "cpu"
         return not self.needs_gpu or (is_gpu and self.accepts(str(environment.get("device_name", ""))))
 

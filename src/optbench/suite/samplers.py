@@ -97,7 +97,7 @@ def _grid_points(written: str, seed: int, study: int) -> tuple[Units, ...]:
 def _adaptive(sampler: Sampler, seed: int, study: int, written: str, known: tuple[Scored, ...]) -> Units:
     """Return the next point of a study that is rebuilt from its trials: Optuna stores nothing.
 
-    The random state depends on the number of the trial, so that the point does not depend on which process asks for it.
+    The random state depends on the number of the trial, so that the point is the same in each process.
     """
     import numpy as np
 

@@ -204,7 +204,7 @@ def tuned_arguments(arguments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def point_at(arguments: Sequence[Mapping[str, Any]], choose: Callable[[int, Space], float]) -> Point:
-    """Return the values of all arguments with spaces. `choose`: as of `fill_spaces`."""
+    """Return the values of all arguments with spaces. For `choose` see `fill_spaces`."""
     tuned = tuned_arguments(arguments)
     made: Point = fill_spaces(tuned, choose)
     return made

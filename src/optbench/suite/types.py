@@ -58,7 +58,7 @@ MAX_SEEDS = 100_000
 
 
 class Group(Strict):
-    """A parameter group inside one optimizer, with values of its own: `{parameters: matrices, use_muon: true}`."""
+    """A parameter group inside one optimizer, with its own values: `{parameters: matrices, use_muon: true}`."""
 
     parameters: str = Field(min_length=1)
     """Parameters of this group, in the words of a rule. Each parameter belongs to the first group that matches it."""
@@ -249,7 +249,7 @@ class Suite(Strict):
     """Precision of training. auto: on a GPU bf16 if supported, else fp16 with gradient scaling; on a CPU fp32."""
     implementation: Implementation = "default"
     """Implementation of the optimizer step: one of torch's, `compiled`, or `auto` (fused if torch provides it, else compiled). A
-    class without the requested implementation keeps its default, and the report says so."""
+    class without the requested implementation keeps its default, and the report states it."""
     cuda_graph: CudaGraph = "auto"
     """Whether a training step on an NVIDIA GPU is launched as one captured CUDA graph instead of kernel by kernel. auto: if kernel
     launches limit the speed; on: wherever capture is possible. The report lists what was not captured, and why."""

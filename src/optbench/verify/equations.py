@@ -45,7 +45,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Deviation:
-    """The deviation of one implementation from its equations. `value` is None if it is not available on this device; `reason` says why."""
+    """Deviation of one implementation from its equations. `value`: None if it is not available on this device; `reason`: why not."""
 
     label: str
     implementation: str

@@ -1,4 +1,4 @@
-"""Import optimizer classes and take steps with them on small tensors, for `optbench check`, in a process of its own.
+"""Import optimizer classes and take steps with them on small tensors, for `optbench check`, in a separate process.
 
     python -m optbench.verify.step_check < jobs.json
 
