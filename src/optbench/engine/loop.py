@@ -16,13 +16,12 @@ from optbench.engine import trial_records
 from optbench.engine.clock import Stopwatch, now
 from optbench.engine.compile_warmup import compile_outside_the_clock
 from optbench.engine.data_parallel import check_equal, distribute
-from optbench.engine.embedding_norms import largest_row_norm
 from optbench.engine.environment import environment
 from optbench.engine.evaluate import evaluation_mode, measure, position_of
 from optbench.engine.gradient_noise import GradientNoise, gradient_noise
 from optbench.engine.memory import is_out_of_memory, memory_asked_for, peak_of
 from optbench.engine.optimizers import OptimizerFault
-from optbench.engine.parameter_statistics import StepMeasurement
+from optbench.engine.parameter_statistics import StepMeasurement, largest_embedding_norm
 from optbench.engine.progress import Progress
 from optbench.engine.ranks import ALONE, Ranks
 from optbench.engine.session import Session, SplitName, prepare
@@ -363,7 +362,7 @@ class _Run:
         session, progress, final = self.session, self.progress, {}
         progress.update_peak_memory(self.device)
         self.final_noise = self._noise()
-        self.embedding_norm_max = largest_row_norm(session.model)
+        self.embedding_norm_max = largest_embedding_norm(session.model)
         with self._evaluating(), evaluation_mode(session):
             final["last"] = self._measure("test")
         memory = self._memory()

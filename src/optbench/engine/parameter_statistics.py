@@ -1,13 +1,14 @@
-"""Norms of gradients, updates and weights per kind of parameter, of one training step; with `study: parameters`."""
+"""Norms of gradients, updates and weights per kind of parameter in one training step (`study: parameters`), and of embedding rows."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from optbench.engine.gradient_norms import components
 from optbench.engine.parameters import trainable
 from optbench.engine.session import Session
+from optbench.engine.sharding import full_value
 
 #: keywords of `parameters:` in rules, in the order in which a parameter is matched: every parameter has exactly one kind
 KINDS = ("embeddings", "matrices", "convolutions", "vectors")
@@ -54,3 +55,10 @@ def _norm(tensors: list[Tensor], device: torch.device) -> Tensor:
     norms = torch.stack([torch.linalg.vector_norm(tensor.detach()).float() for tensor in tensors])
     total: Tensor = torch.linalg.vector_norm(norms)
     return total
+
+
+@torch.no_grad()
+def largest_embedding_norm(model: nn.Module) -> float | None:
+    """Return the largest L2 norm of a row of all embedding tables; None for a model without one. Call it on all ranks."""
+    tables = [m.weight for m in model.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag))]
+    return max((float(full_value(table.norm(dim=1).max())) for table in tables), default=None)
