@@ -71,6 +71,25 @@ def draw(seed: int, epoch: int, samples: int, augment: Augment, stored: tuple[in
     return Draws(**draws)
 
 
+class SampleOrder:
+    """The samples of each training batch: a random order per epoch, without augmentation.
+
+    `share` are the positions in each batch that this process computes (on the CPU), None for all.
+    """
+
+    def __init__(self, seed: int, samples: int, batch_size: int, share: Tensor | None) -> None:
+        self._seed, self._samples, self._batch_size, self._share = seed, samples, batch_size, share
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
+
+    def rows(self, step: int) -> Tensor:
+        """Return the positions in the split of the samples of batch `step`, (batch,) int64. Steps in order draw each epoch once."""
+        epoch, position = divmod(step, self._samples // self._batch_size)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, draw(self._seed, epoch, self._samples, Augment()).order
+        rows = self._order[position * self._batch_size : (position + 1) * self._batch_size]
+        return rows if self._share is None else rows[self._share]
+
+
 def _boxes(
     random: torch.Generator, samples: int, area: tuple[float, float], stored: tuple[int, int]
 ) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from optbench.catalog.types import Split
 from optbench.engine import augment as augmenting
-from optbench.engine.augment import Draws
+from optbench.engine.augment import Draws, SampleOrder
 from optbench.engine.batch import Batch, Values, length, map_tensors, tensors
 from optbench.engine.memory import free_bytes
 from optbench.engine.prefetch import Prefetch
@@ -309,20 +309,12 @@ def _make_gather(
     inputs: Values, batch_size: int, seed: int, device: torch.device, share: Tensor | None
 ) -> Callable[[int], Values]:
     """Return a function from a step to its samples, unaugmented, on the host; pinned for CUDA, so that copies are asynchronous."""
-    share = None if share is None else share.cpu()
-    samples, pinned = length(inputs), device.type == "cuda"
-    order, order_epoch = torch.empty(0, dtype=torch.int64), -1
+    order = SampleOrder(seed, length(inputs), batch_size, None if share is None else share.cpu())
 
     def gather(step: int) -> Values:
-        nonlocal order, order_epoch
-        epoch, position = divmod(step, samples // batch_size)
-        if epoch != order_epoch:
-            order, order_epoch = augmenting.draw(seed, epoch, samples, Augment()).order, epoch
-        rows = order[position * batch_size : (position + 1) * batch_size]
-        if share is not None:
-            rows = rows[share]
+        rows = order.rows(step)
         batch = map_tensors(lambda v: v.index_select(0, rows), inputs)
-        if not pinned:
+        if device.type != "cuda":
             return batch
         with torch.cuda.device(device):  # a new thread uses the first GPU by default
             return map_tensors(lambda v: v.pin_memory(), batch)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from optbench.catalog.data_checks import array_problems
 from optbench.catalog.task_types import task_module
 from optbench.catalog.torch_data import Generators, cannot_stack, split_batch
 from optbench.catalog.types import DataInfo, Stream
-from optbench.engine import augment
+from optbench.engine.augment import SampleOrder
 from optbench.engine.batch import Batch, Values, map_tensors, tensors
 from optbench.engine.clock import Stopwatch
 from optbench.engine.layout import Layout
@@ -154,21 +154,10 @@ class _Reader:
 
         `share`: the positions in each batch that are read, None for all.
         """
-        samples = self.stream.samples
-
-        def order() -> Iterator[tuple[int, Tensor]]:
-            number, rows, epoch = step, torch.empty(0, dtype=torch.int64), -1
-            while True:
-                current, position = divmod(number, samples // batch_size)
-                if current != epoch:
-                    rows, epoch = augment.draw(seed, current, samples, Augment()).order, current
-                batch = rows[position * batch_size : (position + 1) * batch_size]
-                yield number, batch if share is None else batch[share]
-                number += 1
-
+        order = SampleOrder(seed, self.stream.samples, batch_size, share)
         # each process has its own random numbers
         purpose = "samples" if share is None else f"samples from {int(share[0])}"
-        return self.load(seed, purpose, order())
+        return self.load(seed, purpose, ((number, order.rows(number)) for number in count(step)))
 
     def load(self, seed: int, purpose: str, order: Iterable[tuple[int, Tensor]]) -> Iterator[Batch]:
         """Yield the batches of a map-style data set. `order`: number and rows of each batch."""
