@@ -119,7 +119,7 @@ def working_protocol(make_toy: MakeToy, protocol: Protocol) -> Protocol | None:
     return None
 
 
-def unmet_need(make_toy: MakeToy, protocol: Protocol, error: BaseException) -> str:
+def missing_setting(make_toy: MakeToy, protocol: Protocol, error: BaseException) -> str:
     """Return why a step raised `error`, if steps on a toy problem show that another protocol is needed; else an empty text.
 
     A failure unrelated to the protocol does not occur on a toy problem, or occurs with every protocol.

@@ -402,9 +402,9 @@ class _Run:
 
     def failed(self, fault: OptimizerFault) -> Finished:
         """Return the record of a fault of the optimizer, unless its step failed because a setting of the entry is missing."""
-        need = self.session.optimizers.unmet_need(fault) if hasattr(self, "session") else ""
-        if need:
-            return self.finished("failed", need)
+        setting = self.session.optimizers.missing_setting(fault) if hasattr(self, "session") else ""
+        if setting:
+            return self.finished("failed", setting)
         detail = trial_records.failure(fault.__cause__ or fault, self.trial)
         return self.finished("failed", detail, at_fault="optimizer")
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from optbench.catalog.closures import LOSS_ONLY_CLIP
 from optbench.engine.checkpoint import is_disk_full
-from optbench.engine.find_protocol import MakeToy, find_protocol, try_protocol, unmet_need
+from optbench.engine.find_protocol import MakeToy, find_protocol, missing_setting, try_protocol
 from optbench.engine.implementation import Implementation, implementation_of
 from optbench.engine.memory import is_out_of_memory
 from optbench.engine.optimizer_spec import ConstructorInputs, Length, OptimizerSpec, make_optimizer_spec
@@ -45,10 +45,10 @@ class Optimizers:
         protocol: Protocol | None = None,
         notes: Sequence[str] = (),
         make_toy: MakeToy | None = None,
-        matrices_need: Callable[[Protocol], str] = lambda protocol: "",
+        missing_rules: Callable[[Protocol], str] = lambda protocol: "",
     ) -> None:
         """`protocol` is how they are called, `Protocol()` by default. `notes` has for each member the reason why its implementation is
-        not the requested one. `make_toy` builds a single optimizer over small parameters. `matrices_need` returns what the entry must
+        not the requested one. `make_toy` builds a single optimizer over small parameters. `missing_rules` returns what the entry must
         set for a class that works with matrices only.
         """
         self.members = tuple(members)
@@ -57,7 +57,7 @@ class Optimizers:
         self._elements: dict[int, int] = {}  # by group, of which `keep` left a part
         self._left_out: list[Tensor] = []
         self.protocol = protocol or Protocol()
-        self._make_toy, self._matrices_need = make_toy, matrices_need
+        self._make_toy, self._missing_rules = make_toy, missing_rules
         self.needs_closure = self.protocol.has_closure
         if self.needs_closure and len(self.members) > 1:
             raise OptbenchError(
@@ -105,12 +105,12 @@ class Optimizers:
                 returned = call_step(member, self.protocol.calls, closure)
         return returned if isinstance(returned, Tensor) else None
 
-    def unmet_need(self, fault: OptimizerFault) -> str:
+    def missing_setting(self, fault: OptimizerFault) -> str:
         """Return what the entry must set for a step that raised `fault`; empty if unknown."""
         if fault.__cause__ is None or self._make_toy is None:
             return ""
-        need = unmet_need(self._make_toy, self.protocol, fault.__cause__)
-        return need or self._matrices_need(self.protocol)
+        setting = missing_setting(self._make_toy, self.protocol, fault.__cause__)
+        return setting or self._missing_rules(self.protocol)
 
     def ignores_rate(self) -> bool:
         """Return whether steps of a single optimizer on a toy problem are the same at a tenth of its learning rate."""
@@ -231,8 +231,8 @@ def build(
     length = Length(steps, samples, max(1, samples // batch_size))
     specs = [_spec(trial, position, batch_size) for position in range(len(trial.entry.rules))]
 
-    def matrices_need(protocol: Protocol) -> str:
-        return _matrices_need(trial, specs, model, parameters, length, protocol)
+    def missing_rules(protocol: Protocol) -> str:
+        return _missing_rules(trial, specs, model, parameters, length, protocol)
 
     try:
         built = [
@@ -242,8 +242,8 @@ def build(
             )
         ]
     except OptimizerFault as fault:
-        if need := matrices_need(Protocol()) or _groups_need(trial, specs, fault):
-            raise OptbenchError(need) from fault
+        if setting := missing_rules(Protocol()) or _missing_groups(trial, specs, fault):
+            raise OptbenchError(setting) from fault
         raise
     members = [member for member, _ in built]
 
@@ -254,7 +254,7 @@ def build(
     if protocol.calls == "loss_only" and trial.entry.clip is not None:
         raise OptbenchError(LOSS_ONLY_CLIP)
     optimizers = Optimizers(
-        members, protocol, [note for _, note in built], make_toy if len(members) == 1 else None, matrices_need
+        members, protocol, [note for _, note in built], make_toy if len(members) == 1 else None, missing_rules
     )
     expected, actual = {id(p.tensor) for p in parameters}, {id(p) for p in optimizers.parameters()}
     if expected != actual:
@@ -311,7 +311,7 @@ def _toy(
     return _member(trial, 0, spec, trainable(copied), copied, length)[0]
 
 
-def _groups_need(trial: Trial, specs: Sequence[OptimizerSpec], fault: OptimizerFault) -> str:
+def _missing_groups(trial: Trial, specs: Sequence[OptimizerSpec], fault: OptimizerFault) -> str:
     """Return the groups that an entry needs if its class looks up a flag `use_...` in groups, but got parameters; else empty."""
     flags: list[str] = []
     if len(specs) > 1 or trial.entry.rules[0].groups or "Tensor.__contains__" not in str(fault.__cause__):
@@ -327,7 +327,7 @@ def _groups_need(trial: Trial, specs: Sequence[OptimizerSpec], fault: OptimizerF
     )
 
 
-def _matrices_need(
+def _missing_rules(
     trial: Trial,
     specs: Sequence[OptimizerSpec],
     model: nn.Module,
