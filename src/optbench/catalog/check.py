@@ -46,7 +46,7 @@ def examine(
     found = list(examined.problems)
     if examined.loaded is not None:
         for problem in problems(examined.loaded, data_root, builds):
-            of_stand_in = examined.stand_in and problem.where.startswith("workload")
+            of_stand_in = examined.has_substitute_workload and problem.where.startswith("workload")
             if not of_stand_in and not any(problem.where == known.where for known in found):
                 found.append(problem)
     return examined.loaded, load.sorted_by_line(found)

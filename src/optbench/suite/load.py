@@ -80,7 +80,7 @@ class Examined:
 
     loaded: Loaded | None
     problems: list[Problem]
-    stand_in: bool = False
+    has_substitute_workload: bool = False
     """The workload is a substitute for an invalid one: ignore problems found in it."""
 
 
@@ -141,7 +141,7 @@ def examine(
     problems += dict.fromkeys(problem for examined in each for problem in examined.problems)
     first = each[0]
     if problems or first.loaded is None:
-        return Examined(first.loaded, problems, first.stand_in)
+        return Examined(first.loaded, problems, first.has_substitute_workload)
     combinations = tuple(
         Cell(cell.values, examined.loaded)
         for cell, examined in zip(cells, each, strict=True)
@@ -186,7 +186,7 @@ def _validated(source: Source, path: Path, problems: list[Problem]) -> Examined:
     rest = remove_invalid_parts(source.data)
     if rest is None:
         return Examined(None, problems)
-    return Examined(Loaded(rest[0], path, source), problems, stand_in=rest[1])
+    return Examined(Loaded(rest[0], path, source), problems, has_substitute_workload=rest[1])
 
 
 def sorted_by_line(problems: Sequence[Problem]) -> list[Problem]:
