@@ -125,15 +125,15 @@ def test_a_step_that_raises_on_the_way_ends_its_own_row_alone(
     assert len(row(times, "sgd", "forloop").milliseconds) == 3
 
 
-def test_contestants_take_turns_forwards_and_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_are_measured_in_turns_forwards_and_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
     turns: list[str] = []
-    plain = measuring._Contestant.time
+    plain = measuring._TimedStep.time
 
     def noted(each: Any, device: torch.device) -> None:
         turns.append(each.row.label)
         plain(each, device)
 
-    monkeypatch.setattr(measuring._Contestant, "time", noted)
+    monkeypatch.setattr(measuring._TimedStep, "time", noted)
     measured("sgd", "adam", rounds=2)
     assert turns[: len(turns) // 2] == turns[len(turns) // 2 :][::-1]
     assert {"pass", "sgd", "adam"} == set(turns)
@@ -238,7 +238,7 @@ def test_ctrl_c_is_exit_code_130_without_a_table(
     def interrupted(each: Any, device: torch.device) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(measuring._Contestant, "time", interrupted)
+    monkeypatch.setattr(measuring._TimedStep, "time", interrupted)
     monkeypatch.setattr(
         sys,
         "argv",
