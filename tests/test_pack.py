@@ -114,14 +114,43 @@ def test_records_that_are_not_read_back_are_not_removed(folder: Path) -> None:
     assert done.returncode == 2
     assert "differs from the records" in done.stderr
     assert content(folder) == before
+    assert not (folder / ARCHIVE).exists()
 
 
-def other_members(**members: bytes | str) -> bytes:
+def test_records_that_an_archive_cannot_have_are_an_error_before_it_is_written(folder: Path) -> None:
+    first = min((folder / "trials").iterdir())
+    first.rename(first.with_name("a\\b.jsonl"))
+    before = content(folder)
+    done = optbench("pack", folder, cwd=folder.parent)
+    words = " ".join(done.stderr.split())
+    assert done.returncode == 2
+    assert "the archive differs from the records (unexpected content 'trials/a\\b.jsonl')" in words
+    assert content(folder) == before
+    assert not (folder / ARCHIVE).exists()
+
+
+@pytest.mark.parametrize("size", [0, 300])
+def test_files_that_a_killed_unpack_left_incomplete_come_from_the_archive(folder: Path, size: int) -> None:
+    before = content(folder)
+    pack(folder)
+    archived = (folder / ARCHIVE).read_bytes()
+    for options in ((), ("--unpack",)):
+        archive.unpack(folder)
+        (folder / ARCHIVE).write_bytes(archived)
+        os.truncate(min((folder / "trials").iterdir()), size)
+        pack(folder, *options)
+        archive.unpack(folder)
+        assert content(folder) == before
+        archive.pack(folder)
+
+
+def other_members(modified: float = 0, **members: bytes | str) -> bytes:
     """An archive with these files; text is the goal of a symbolic link."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:xz") as tar:
         for name, data in members.items():
             member = tarfile.TarInfo(name)
+            member.mtime = modified
             if isinstance(data, str):
                 member.type, member.linkname = tarfile.SYMTYPE, data
                 tar.addfile(member)
@@ -151,6 +180,7 @@ def other_members(**members: bytes | str) -> bytes:
             lambda data: other_members(**{"trials/a.jsonl": "/etc/passwd"}),
             "unexpected content 'trials/a.jsonl'",
         ),
+        (lambda data: other_members(1e300, **{"plan.json": b""}), "has an invalid modification time"),
     ],
     ids=[
         "empty",
@@ -164,6 +194,7 @@ def other_members(**members: bytes | str) -> bytes:
         "upwards",
         "absolute",
         "link",
+        "time",
     ],
 )
 def test_a_damaged_archive_is_an_error_that_names_it(folder: Path, damage, reason: str, monkeypatch) -> None:

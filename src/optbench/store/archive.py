@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from optbench.errors import OptbenchError, Problem
+from optbench.errors import OptbenchError
 from optbench.store.files import explained, make_folder, sync_all, sync_folder, write_whole
 from optbench.store.input_files import MAX_BYTES, read_file
 from optbench.suite_folders import ARCHIVE
@@ -26,6 +26,7 @@ from optbench.suite_folders import ARCHIVE
 MAX_UNPACKED_BYTES = 1_000_000_000
 _MAX_MEMORY = 256_000_000  # of the decompressor; xz presets need up to 65 MB
 _MEMBER = re.compile(r"plan\.json|(trials|superseded)/[^/\\\0]+\.jsonl")
+_MAX_TIME = 2**40  # of a modification time, in seconds
 _PATTERNS = ("plan.json", "trials/*.jsonl", "superseded/*.jsonl")
 
 
@@ -79,7 +80,8 @@ def read_stored_plan(folder: Path, max_bytes: int) -> bytes:
 def pack(folder: Path) -> Packed | None:
     """Move all records of the folder into its archive. Return None if there are none outside of it.
 
-    The caller holds the lock. Files are removed after the archive was synced to disk and read back.
+    The caller holds the lock. The archive is decoded and compared with the records before it is written, and files are removed after it
+    was synced to disk and read back.
     """
     archived = _members(folder)
     files = {path.relative_to(folder).as_posix(): path for path in _single_files(folder)}
@@ -87,16 +89,21 @@ def pack(folder: Path) -> Packed | None:
         return None
     goal = folder / ARCHIVE
     try:
-        content = dict(archived) | {name: _file(path, folder) for name, path in files.items()}
+        single = {name: _file(path, folder) for name, path in files.items()}
+        newer = {name: of for name, of in single.items() if not _is_prefix(of[0], archived.get(name))}
+        content = dict(archived) | newer
         unpacked = sum(len(data) for data, _ in content.values())
         if unpacked > MAX_UNPACKED_BYTES:
             message = (
                 f"expected at most {MAX_UNPACKED_BYTES:,} bytes of records in one archive; found {unpacked:,}"
             )
-            raise OptbenchError(Problem(message, file=str(folder)))
-        write_whole(goal, _compressed(content))
+            raise OptbenchError(message, file=str(folder))
+        packed, differs = _compressed(content), "the archive differs from the records"
+        if _decoded(packed, goal, differs, "the records are unchanged") != content:
+            raise OptbenchError(f"{differs}: the records are unchanged", file=str(goal))
+        write_whole(goal, packed)
         if _members(folder) != content:
-            raise OptbenchError(Problem("the archive differs from the records after writing", file=str(goal)))
+            raise OptbenchError(f"{differs} after writing: the records are unchanged", file=str(goal))
         for path in files.values():
             path.unlink()
         for kind in ("trials", "superseded", "checkpoints"):
@@ -118,7 +125,7 @@ def unpack(folder: Path) -> Packed | None:
     try:
         for name, (data, modified) in content.items():
             path = folder / name
-            if path.exists():
+            if path.exists() and not _is_prefix(_file(path, folder)[0], (data, modified)):
                 continue
             make_folder(path.parent)
             write_whole(path, data, sync=False)
@@ -129,6 +136,11 @@ def unpack(folder: Path) -> Packed | None:
     except OSError as error:
         raise explained(error, folder) from error
     return done
+
+
+def _is_prefix(data: bytes, archived: tuple[bytes, int] | None) -> bool:
+    """Return whether a single file has nothing that the archive lacks: it is equal, or an `unpack` was killed while writing it."""
+    return archived is not None and archived[0].startswith(data)
 
 
 def _packed(folder: Path, content: Mapping[str, tuple[bytes, int]]) -> Packed:
@@ -146,7 +158,7 @@ def _file(path: Path, folder: Path) -> tuple[bytes, int]:
     try:
         return read_file(path, folder), int(path.stat().st_mtime)
     except OSError as error:
-        raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(path))) from error
+        raise OptbenchError(f"cannot read: {error.strerror}", file=str(path)) from error
 
 
 def _name(path: Path) -> str:
@@ -182,25 +194,27 @@ def _members(folder: Path) -> Mapping[str, tuple[bytes, int]]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise OptbenchError(Problem(f"cannot read: {error.strerror}", file=str(archive))) from error
+        raise OptbenchError(f"cannot read: {error.strerror}", file=str(archive)) from error
     return _content(archive, (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino))
 
 
 @lru_cache(maxsize=2)
 def _content(archive: Path, _: tuple[int, ...]) -> Mapping[str, tuple[bytes, int]]:
     try:
-        text = _decompressed(read_file(archive, archive.parent))
-        with tarfile.open(fileobj=io.BytesIO(text), mode="r:") as tar:
-            found = {member.name: (_data(tar, member), int(member.mtime)) for member in tar}
+        packed = read_file(archive, archive.parent)
     except OSError as error:
-        raise OptbenchError(Problem(f"cannot read: {error.strerror or error}", file=str(archive))) from error
-    except (lzma.LZMAError, tarfile.TarError, EOFError, ValueError) as error:
-        message = (
-            f"damaged ({str(error).rstrip('.')}): expected the archive that `optbench pack` writes. Restore it from a copy, or "
-            "move it away and run the suite again"
-        )
-        raise OptbenchError(Problem(message, file=str(archive))) from error
-    return found
+        raise OptbenchError(f"cannot read: {error.strerror or error}", file=str(archive)) from error
+    advice = "expected the archive that `optbench pack` writes. Restore it from a copy, or move it away and run the suite again"
+    return _decoded(packed, archive, "damaged", advice)
+
+
+def _decoded(packed: bytes, file: Path, problem: str, advice: str) -> Mapping[str, tuple[bytes, int]]:
+    """Return the members of an archive, as `_members`. Raises `OptbenchError` with `problem`, the reason and `advice`."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(_decompressed(packed)), mode="r:") as tar:
+            return {member.name: (_data(tar, member), int(member.mtime)) for member in tar}
+    except (lzma.LZMAError, tarfile.TarError, EOFError, OSError, OverflowError, ValueError) as error:
+        raise OptbenchError(f"{problem} ({str(error).rstrip('.')}): {advice}", file=str(file)) from error
 
 
 def _decompressed(data: bytes) -> bytes:
@@ -217,6 +231,8 @@ def _decompressed(data: bytes) -> bytes:
 def _data(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     if not member.isreg() or _MEMBER.fullmatch(member.name) is None:
         raise ValueError(f"unexpected content '{member.name}'")
+    if not abs(member.mtime) < _MAX_TIME:
+        raise ValueError(f"'{member.name}' has an invalid modification time")
     file = tar.extractfile(member)
     data = file.read() if file is not None else b""
     if len(data) != member.size:
