@@ -472,6 +472,23 @@ def test_archiving_makes_room_and_deletes_no_record(tmp_path, folder):
 # --- the lock
 
 
+@pytest.mark.parametrize(
+    ("changes", "ending", "is_copied"),
+    [
+        ({}, finished(), True),
+        ({"rung": 0.5}, finished(status="paused", epochs=5, at_fault=""), False),
+        ({"timed": False}, finished(), False),
+    ],
+)
+def test_paused_and_untimed_trials_are_not_copied(tmp_path, folder, changes, ending, is_copied):
+    source = SuiteFolder.of(tmp_path, "source")
+    source.create()
+    source.write_trial(TRIAL.model_copy(update=changes), [started(), evaluated(5, 0.5), ending])
+    planned = TRIAL.model_copy(update=changes | {"timed": True})
+    assert folder.copy_trial(planned, source) is is_copied
+    assert folder.trial_path(TRIAL).exists() is is_copied
+
+
 def test_a_second_writer_gets_the_name_of_the_lock_holder(folder):
     with (
         folder.lock(),

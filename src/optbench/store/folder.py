@@ -84,13 +84,6 @@ def trial_name(trial: Trial, attempt: int = 1) -> str:
     return f"{stem}{f'--attempt{attempt}' if attempt > 1 else ''}.jsonl"
 
 
-def _has_ended(path: Path, trial: Trial) -> bool:
-    try:
-        return read_log(path).has_ended(trial.rung)
-    except OptbenchError:
-        return False
-
-
 def _metrics(content: dict[str, Any]) -> dict[str, MetricFacts]:
     """Return the facts of a plan. Older plans state directions, and some of them ranges, without units."""
     metrics = {name: MetricFacts(**stated) for name, stated in content.get("metrics", {}).items()}
@@ -195,12 +188,17 @@ class SuiteFolder:
     def copy_trial(self, trial: Trial, source: SuiteFolder) -> bool:
         """Copy the records of a trial with the same id, of all attempts, from another folder. Return whether that was possible.
 
-        It is not if the trial is not complete there, or was not timed there and is here.
+        It is not if the trial is not complete there (a paused one continues from a checkpoint, which is not copied), or was not timed
+        there and is here.
         """
         first = source.trial_path(trial)
-        if not has_record(first) or not _has_ended(first, trial):
+        if not has_record(first):
             return False
-        if trial.timed and not read_log(first).trial.get("timed", True):
+        try:
+            log = read_log(first)
+        except OptbenchError:
+            return False
+        if not log.has_ended(None) or (trial.timed and not log.row.get("timed", True)):
             return False
         marker = f"--{trial.id}--attempt"
         for path in (first, *(path for path in record_paths(source.path) if marker in path.name)):
