@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from fake_executor import FakeExecutor, events
 from optbench.api.functions import _Observer
+from optbench.cli.app import app
 from optbench.errors import OptbenchError
 from optbench.executor.api import Slot, StopRequest
 from optbench.executor.dispatch import Summary
@@ -249,6 +251,32 @@ def test_a_worker_gives_up_a_folder_that_stays_away(planned: Any, monkeypatch: p
     with pytest.raises(OSError, match="no such folder"):
         worker.run()
     assert not folder.path.exists()
+
+
+def test_a_folder_that_stays_away_is_one_clear_error(planned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(worker: shared_work.Worker) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(shared_work.Worker, "run", lost)
+    done = CliRunner().invoke(app, ["work", str(planned[0].path)])
+    assert isinstance(done.exception, OptbenchError)
+    [problem] = done.exception.problems
+    assert (problem.message, problem.file) == ("cannot be reached: Stale file handle", str(planned[0].path))
+
+
+def test_a_folder_that_workers_use_is_not_packed(planned: Any) -> None:
+    folder, (trial, _) = planned
+    lease = Leases(folder).claim(trial.id)
+    assert lease is not None
+    for options in ((), ("--unpack",)):
+        done = optbench("pack", folder.path, *options, cwd=folder.path)
+        assert done.returncode == 2
+        assert "run 1 of its trials: wait until they end" in " ".join(done.stderr.split())
+    assert (folder.path / "plan.json").exists()
+    lease.release()
+    done = optbench("pack", folder.path, cwd=folder.path)
+    assert done.returncode == 0, done.stderr
+    assert shared_work._why_away(None, folder) == ""  # a packed folder is there
 
 
 def test_a_folder_that_is_not_mounted_for_a_while_is_waited_for(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from optbench.store.log import read_log
 from optbench.store.records import from_json
 from optbench.suite.resources import Resources
 from optbench.suite.types import Trial
+from optbench.suite_folders import has_results
 
 FILE = "work.json"
 _WAIT_SECONDS = 2.0  # between two looks for trials that other workers hold
@@ -186,7 +187,7 @@ class Worker:
         since = monotonic()
         while not self.stop.asked:
             sleep(_POLL_SECONDS)
-            if not _is_there(self.folder):
+            if not has_results(self.folder.path):
                 if monotonic() - since > _AWAY_SECONDS:
                     raise error
                 continue
@@ -214,7 +215,8 @@ class Worker:
                     if is_complete(self.folder, trial):
                         del left[trial.id]
                         continue
-                    if not _is_there(self.folder):  # never create files where the folder is not mounted
+                    # never create files where the folder is not mounted
+                    if not has_results(self.folder.path):
                         raise FileNotFoundError(errno.ENOENT, "no such folder", str(self.folder.path))
                     if not slots:
                         slots = executor.open(list(left.values()), self.message, self.stop)
@@ -275,21 +277,20 @@ def _why_away(error: BaseException | None, folder: SuiteFolder) -> str:
     away = next((one for one in chain if one.errno in _AWAY), None)
     if away is not None:
         return away.strerror or "no answer"
-    return "" if _is_there(folder) else "it does not exist"
+    return "" if has_results(folder.path) else "it does not exist"
 
 
-def _is_there(folder: SuiteFolder) -> bool:
-    return (folder.path / "plan.json").exists()
+def check_not_held(folder: SuiteFolder) -> None:
+    """Raise `OptbenchError` if workers run trials of the folder now."""
+    if held := Leases(folder).held():
+        hosts = ", ".join(sorted(set(held.values())))
+        message = f"workers on {hosts} run {len(held)} of its trials: wait until they end (`optbench run --executor shared` follows them)"
+        raise OptbenchError(message, file=str(folder.path))
 
 
 def refuse_held(folder: SuiteFolder) -> None:
-    """Raise `OptbenchError` if workers run trials of the folder now. Otherwise remove leases that workers left."""
-    leases = Leases(folder)
-    held = leases.held()
-    if held:
-        hosts = ", ".join(sorted(set(held.values())))
-        message = f"workers on {hosts} run {len(held)} of its trials: wait until they end, or use --executor shared to follow them"
-        raise OptbenchError(message, file=str(folder.path))
-    leases.retire(folder)
+    """Remove leases that workers left. Raises as `check_not_held`."""
+    check_not_held(folder)
+    Leases(folder).retire(folder)
     with suppress(OSError):
         (folder.path / FILE).unlink(missing_ok=True)

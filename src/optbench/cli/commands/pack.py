@@ -12,7 +12,7 @@ Examples:
 
 Exit codes:
   0  packed or unpacked, or nothing to do
-  2  an error, for example a run uses a folder: its records are unchanged
+  2  an error, for example a run or a worker uses a folder: its records are unchanged
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from optbench.cli.options import argument, flag
 from optbench.console import wrapped
 from optbench.errors import OptbenchError, Problem
 from optbench.plurals import counted
+from optbench.runner.shared_work import check_not_held
 from optbench.store import SuiteFolder
 from optbench.store.archive import Packed
 from optbench.store.archive import pack as pack_records
@@ -42,7 +43,9 @@ def pack(
     unpack: Annotated[bool, flag("--unpack", "Restore one file per trial.")] = False,
 ) -> None:
     for folder in _folders(paths):
-        with SuiteFolder(folder).lock():
+        suite = SuiteFolder(folder)
+        with suite.lock():
+            check_not_held(suite)
             done = unpack_records(folder) if unpack else pack_records(folder)
         print(wrapped(f"{folder}: {_summary(done, unpack=unpack)}", indent=2))
 

@@ -12,7 +12,7 @@ Examples:
 Exit codes:
   0    no trial is left
   1    at least one trial failed or ran out of memory here
-  2    invalid input, or no disk space left
+  2    invalid input, no disk space left, or the folder cannot be reached
   130  stopped with Ctrl-C (143: by a scheduler, 138: before a time limit)
 """
 
@@ -27,6 +27,7 @@ import typer
 
 from optbench.cli.options import argument, flag, option
 from optbench.cli.signals import say, stop_requests
+from optbench.errors import OptbenchError
 from optbench.events import Event, Finished
 from optbench.runner import slurm
 from optbench.runner.shared_work import Worker
@@ -62,6 +63,8 @@ def run_worker(folder: Path, lease_seconds: float, slurm_requeue: bool) -> int:
         except KeyboardInterrupt:
             say("Stopped immediately. Saved results are intact")
             ended = {}
+        except OSError as error:
+            raise OptbenchError(f"cannot be reached: {error.strerror or error}", file=str(folder)) from error
     if stop.signal is not None:
         if slurm_requeue and stop.signal == getattr(signal, "SIGUSR1", None):
             slurm.requeue(_slurm_job())
