@@ -83,6 +83,26 @@ def test_a_younger_process_with_the_same_number_is_not_the_run(tmp_path: Path) -
     assert held.is_alive is False
 
 
+def test_the_age_of_a_process_of_another_user_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = half_way(tmp_path)
+    lock(folder, os.getppid())
+
+    def refused(pid: int, signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refused)
+    found = holder(folder.path)
+    assert found is not None
+    assert found.is_alive
+    if Path("/proc/self/stat").exists():
+        os.utime(folder.path / "run.lock", (1, 1))
+        found = holder(folder.path)
+        assert found is not None
+        assert not found.is_alive
+
+
 def test_processes_of_another_machine_are_unknown(tmp_path: Path) -> None:
     folder = half_way(tmp_path)
     lock(folder, 1, "elsewhere")

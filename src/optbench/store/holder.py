@@ -44,7 +44,7 @@ def _is_alive(pid: int, since: float) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        pass  # the lock of another process: its age decides, as for any other
+        pass  # a process of another user: its age decides, as for any other
     began = _began(pid)
     return began is None or began <= since + 2
 
