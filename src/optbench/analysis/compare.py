@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from optbench.analysis.intervals import holm, paired_difference
@@ -34,12 +34,9 @@ def all_pairs(
     no p. A difference smaller than `resolution` is never significant: the evaluation grid does not show it. `shared_variances`, by
     column: of what all values of a column share (`t_interval`); an unknown one (NaN) gives neither interval nor p.
     """
-    columns = _columns(values)
-    shared = {name: (shared_variances or {}).get(name, 0.0) for name in columns}
-    records = [
-        _pair(columns, a, b, test, resolution, shared[a] + shared[b])
-        for a, b in itertools.combinations(columns, 2)
-    ]
+    shared = shared_variances or {}
+    columns = [_Column.of(name, values[name], shared.get(name, 0.0)) for name in values.columns]
+    records = [_pair(a, b, test, resolution) for a, b in itertools.combinations(columns, 2)]
     pairs = pd.DataFrame(records, columns=COLUMNS)
     pairs["p_holm"] = holm(pairs["p"].tolist())
     return pairs
@@ -68,29 +65,39 @@ def top_group(pairs: pd.DataFrame, *, higher_is_better: bool) -> dict[str, bool 
     return group
 
 
-def _columns(values: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
-    """Return plain arrays, since there may be thousands of pairs."""
-    return {name: values[name].to_numpy(dtype=float) for name in values.columns}
+@dataclass(frozen=True)
+class _Column:
+    """A column in plain Python, since there may be thousands of pairs of few seeds."""
+
+    name: str
+    values: list[float]
+    missing: frozenset[int]  # positions
+    shared_variance: float
+
+    @classmethod
+    def of(cls, name: str, values: pd.Series[float], shared_variance: float) -> _Column:
+        numbers = values.to_numpy(dtype=float).tolist()
+        missing = frozenset(place for place, value in enumerate(numbers) if math.isnan(value))
+        return cls(name, numbers, missing, shared_variance)
+
+    def without(self, missing: frozenset[int]) -> list[float]:
+        if not missing:
+            return self.values
+        return [value for place, value in enumerate(self.values) if place not in missing]
 
 
 def _pair(
-    columns: dict[str, npt.NDArray[np.float64]],
-    a: str,
-    b: str,
-    test: Literal["paired_t", "sign_flip"],
-    resolution: float,
-    shared_variance: float,
+    a: _Column, b: _Column, test: Literal["paired_t", "sign_flip"], resolution: float
 ) -> dict[str, object]:
-    common = ~(np.isnan(columns[a]) | np.isnan(columns[b]))
-    found = paired_difference(
-        columns[a][common].tolist(), columns[b][common].tolist(), shared_variance=shared_variance
-    )
+    missing = a.missing | b.missing
+    shared_variance = a.shared_variance + b.shared_variance
+    found = paired_difference(a.without(missing), b.without(missing), shared_variance=shared_variance)
     p = found.p if test == "paired_t" else found.sign_flip_p
     if not math.isnan(p) and abs(found.mean) < resolution * (1 - 1e-9):
         p = 1.0
     return {
-        "a": a,
-        "b": b,
+        "a": a.name,
+        "b": b.name,
         "n": found.n,
         "difference": found.mean,
         "low": found.low,

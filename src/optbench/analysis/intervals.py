@@ -64,8 +64,14 @@ def t_interval(
     if n == 1:
         return Estimate(1, mean, math.nan, math.nan, math.nan)
     error, degrees = _standard_error(std, n, shared_variance)
-    half = float(stdtrit(degrees, (1 + level) / 2)) * error
+    half = _t_quantile(degrees, level) * error
     return Estimate(n, mean, max(mean - half, within[0]), min(mean + half, within[1]), std)
+
+
+@lru_cache(maxsize=1000)
+def _t_quantile(degrees: float, level: float) -> float:
+    """Return the quantile of Student's t that bounds a two-sided interval."""
+    return float(stdtrit(degrees, (1 + level) / 2))
 
 
 def _standard_error(std: float, n: int, shared_variance: float) -> tuple[float, float]:
@@ -112,14 +118,14 @@ def paired_difference(
     then that of the sign-flip test, 2 / 2**n, or 1 if they are all zero. `shared_variance` as in `t_interval`, of both sides; there
     is no sign-flip test with it, since all pairs share it.
     """
-    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
-    estimate = t_interval(differences.tolist(), level, shared_variance=shared_variance)
+    differences = [x - y for x, y in zip(a, b, strict=True)]
+    estimate = t_interval(differences, level, shared_variance=shared_variance)
     n = estimate.n
-    exact = sign_flip_p(differences) if shared_variance == 0 else math.nan
+    exact = sign_flip_p(np.array(differences)) if shared_variance == 0 else math.nan
     if n < 2:
         return Difference(n, estimate.mean, math.nan, math.nan, math.nan, exact)
-    rounding = 1e-9 * max(np.abs(a).max(), np.abs(b).max())
-    if shared_variance == 0 and np.ptp(differences) <= rounding:
+    rounding = 1e-9 * max(map(abs, (*a, *b)))
+    if shared_variance == 0 and max(differences) - min(differences) <= rounding:
         p = 1.0 if abs(estimate.mean) <= rounding else 2.0 ** (1 - n)
         return Difference(n, estimate.mean, estimate.mean, estimate.mean, p, exact)
     error, degrees = _standard_error(estimate.std, n, shared_variance)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,15 @@ def expected_best(scores: Array, k: int) -> float:
     The unbiased estimator of expected validation performance (Dodge et al., 1909.03004) by Tang et al., 2004.13705; on a grid it
     speaks of points uniform over this grid.
     """
-    ordered = np.sort(scores)
-    j = np.arange(1, len(ordered) + 1, dtype=float)
-    weights = np.exp(_log_choose(j - 1, k - 1) - _log_choose(float(len(ordered)), k))
-    return float(np.sum(np.where(j >= k, weights, 0.0) * ordered))
+    return float(np.sum(_weights_of_best(len(scores), k) * np.sort(scores)))
+
+
+@lru_cache(maxsize=1000)
+def _weights_of_best(n: int, k: int) -> Array:
+    """Return the weights of the ordered scores of n points in the expected best of k."""
+    j = np.arange(1, n + 1, dtype=float)
+    weights = np.exp(_log_choose(j - 1, k - 1) - _log_choose(float(n), k))
+    return np.where(j >= k, weights, 0.0)
 
 
 def tunability(expected: Array) -> float:
@@ -47,15 +53,23 @@ def variance_of_best(values: Array, k: int) -> float:
     n = len(values)
     if not 1 <= k <= n // 2:
         raise ValueError(f"expected k from 1 to {n // 2}, half of the trials; found {k}")
-    # The better subset has its best at position i, the other one at j < i: C(i-1-k, k-1) x C(j-1, k-1) pairs of subsets.
-    position = np.arange(1, n + 1, dtype=float)
-    better = np.where(position >= 2 * k, _log_choose(position - 1 - k, k - 1), -math.inf)
-    other = np.where(position >= k, _log_choose(position - 1, k - 1), -math.inf)
-    better, other = np.exp(better - better.max()), np.exp(other - other.max())
+    better, other = _pairs_of_subsets(n, k)
     v = values - np.mean(values)
     zeroth, first, second = (_before(other * v**power) for power in (0, 1, 2))
     squares = np.sum(better * (v * v * zeroth - 2 * v * first + second))
     return max(float(squares / np.sum(better * zeroth)), 0.0) / 2
+
+
+@lru_cache(maxsize=1000)
+def _pairs_of_subsets(n: int, k: int) -> tuple[Array, Array]:
+    """Return by position the relative numbers of disjoint subsets of k of n trials with their best there: the better, and the other one.
+
+    The better subset has its best at position i, the other one at j < i: C(i-1-k, k-1) x C(j-1, k-1) pairs of subsets.
+    """
+    position = np.arange(1, n + 1, dtype=float)
+    better = np.where(position >= 2 * k, _log_choose(position - 1 - k, k - 1), -math.inf)
+    other = np.where(position >= k, _log_choose(position - 1, k - 1), -math.inf)
+    return np.exp(better - better.max()), np.exp(other - other.max())
 
 
 def expected_best_interval(scores: Array, k: int, level: float = 0.95) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
+from scipy.special import ndtri
 
 from optbench.analysis.finals import finals_frame
 from optbench.analysis.rows import table_rows
@@ -24,7 +24,9 @@ COLUMNS = (
 Array = npt.NDArray[np.float64]
 
 
-def ranking_frame(suite: SuiteResults) -> pd.DataFrame:
+def ranking_frame(
+    suite: SuiteResults, table: pd.DataFrame | None = None, tuning: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Return one row per entry, best first; empty for fewer than two workloads or `MIN_ENTRIES` entries.
 
     Columns: optimizer, family, package (of its class), group (1, 2, ...: entries that are tied with the best of the group),
@@ -33,7 +35,7 @@ def ranking_frame(suite: SuiteResults) -> pd.DataFrame:
     not_trained (names of the others, whose rank is the last), untuned_rank (mean rank of the expected metric of one tuning trial; NaN
     without tuning), state (maximum of state bytes over parameter bytes), step_cost (geometric mean over workloads of the CPU seconds of
     a step over those of the baseline), worst (share of all trials that diverged or failed), then one column per workload with
-    the mean final metric.
+    the mean final metric. `table` and `tuning`: the rows of the suite of `comparison` and `tuning_frame`, if they are known already.
     """
     results = Results((suite,))
     entries = list(suite.plan.resolved["optimizers"]) if suite.plan is not None else []
@@ -57,7 +59,7 @@ def ranking_frame(suite: SuiteResults) -> pd.DataFrame:
     drawn = _ranks(_draw(mean, deviation, count)).mean(axis=1)
     observed = _ranks(mean[None]).mean(axis=1)[0]
     order = np.argsort(observed, kind="stable")
-    places = stats.rankdata(drawn, axis=1)
+    places = _ranks(-drawn)
     # drawn means have the noise of the seeds twice, which moves ranks towards the middle: the band is centred on the observed rank
     centred = np.clip(observed + drawn - drawn.mean(axis=0), 1, len(entries))
     low, high = np.percentile(centred, (2.5, 97.5), axis=0)
@@ -83,8 +85,10 @@ def ranking_frame(suite: SuiteResults) -> pd.DataFrame:
             ],
         }
     ).set_index("optimizer", drop=False)
-    frame["untuned_rank"] = _untuned(results, workloads, signs, entries)
-    table = comparison(results)
+    frame["untuned_rank"] = _untuned(
+        tuning_frame(results) if tuning is None else tuning, workloads, signs, entries
+    )
+    table = comparison(results) if table is None else table
     frame["state"] = table.groupby("optimizer")["memory_overhead"].max()
     frame["step_cost"] = _step_cost(results, table)
     frame["worst"] = _worst(suite)
@@ -103,7 +107,9 @@ def _draw(mean: Array, deviation: Array, count: Array) -> Array:
 
 def _ranks(values: Array) -> Array:
     """Return ranks along the last axis, 1 for the greatest value; missing values share the last ranks."""
-    return np.asarray(stats.rankdata(np.where(np.isnan(values), np.inf, -values), axis=-1))
+    from scipy.stats import rankdata  # takes longer to import than most reports to compute
+
+    return np.asarray(rankdata(np.where(np.isnan(values), np.inf, -values), axis=-1))
 
 
 def _groups(drawn: Array, order: npt.NDArray[np.intp]) -> npt.NDArray[np.int_]:
@@ -112,7 +118,7 @@ def _groups(drawn: Array, order: npt.NDArray[np.intp]) -> npt.NDArray[np.int_]:
     The difference over its standard deviation over the draws is compared with the normal quantile for 5 %, divided by the number of
     entries (Bonferroni).
     """
-    bound = float(stats.norm.ppf(1 - 0.025 / drawn.shape[1]))
+    bound = float(ndtri(1 - 0.025 / drawn.shape[1]))
     groups = np.zeros(drawn.shape[1], dtype=int)
     best, number = order[0], 1
     for entry in order:
@@ -135,10 +141,9 @@ def _package(suite: SuiteResults, label: str) -> str:
 
 
 def _untuned(
-    results: Results, workloads: list[str], signs: dict[str, float], entries: list[str]
+    tuning: pd.DataFrame, workloads: list[str], signs: dict[str, float], entries: list[str]
 ) -> pd.Series:
     """Return the mean rank over workloads of the expected metric of one tuning trial."""
-    tuning = tuning_frame(results)
     tuning = tuning[tuning["expected_best"].map(len) > 0]
     if tuning.empty:
         return pd.Series(np.nan, index=entries)

@@ -192,9 +192,10 @@ def _suite_rows(suite: SuiteResults) -> list[TableRow]:
         firsts = {config_id: of_row[0].trial for config_id, of_row in logs.items()}
     rows: list[TableRow] = []
     baselines: dict[str, str] = {}
+    parts: dict[tuple[str, str], Any] = {}
     places: dict[tuple[str, str, str], int] = {}  # of rows that several tuning studies share
     for config_id, content in firsts.items():
-        trial = _validated(content, suite)
+        trial = _validated(content, suite, parts)
         wanted = plan.resolved.get("baseline") if plan is not None else None
         first = baselines.setdefault(trial.workload_name, wanted or trial.label)
         of_row = sorted(logs.get(config_id, []), key=lambda log: log.trial["seed"])
@@ -228,9 +229,14 @@ def _joined(first: TableRow, other: TableRow) -> TableRow:
     return replace(first, seeds=tuple(sorted({*first.seeds, *other.seeds})), logs=tuple(logs))
 
 
-def _validated(content: dict[str, object], suite: SuiteResults) -> Trial:
+def _validated(content: dict[str, object], suite: SuiteResults, parts: dict[tuple[str, str], Any]) -> Trial:
+    """Return a trial. `parts`: workloads and entries by name of the field and content, since many trials have the same ones."""
+    keys = {name: (name, repr(content.get(name))) for name in ("workload", "entry")}
+    known = {name: parts[key] for name, key in keys.items() if key in parts}
     try:
-        return Trial.model_validate(content)
+        trial = Trial.model_validate({**content, **known})
+        parts.update({key: getattr(trial, name) for name, key in keys.items()})
+        return trial
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

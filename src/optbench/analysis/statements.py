@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, fisher_exact, mannwhitneyu
 
 from optbench.analysis import verdicts
 from optbench.analysis.compare import ALPHA, FEW_SEEDS
@@ -332,6 +331,8 @@ def _judged_prediction(rows: list[TableRow], test: ClaimTest) -> Judged:
 
 
 def _auroc(positive: list[float], negative: list[float]) -> Measured:
+    from scipy.stats import mannwhitneyu
+
     if not positive or not negative:
         return Measured(
             len(positive) + len(negative),
@@ -474,6 +475,8 @@ def _exact(values: list[float]) -> Measured:
 
 def _share(values: list[float]) -> Measured:
     """Return the share of ones with its Clopper-Pearson interval."""
+    from scipy.stats import binomtest
+
     if not values:
         return Measured()
     interval = binomtest(round(sum(values)), len(values)).proportion_ci(0.95, method="exact")
@@ -523,6 +526,8 @@ def _ratio(
 
 def _judged_shares(own: list[float], other: list[float], test: ClaimTest) -> Judged:
     """Judge the difference of two shares of trials: Newcombe's interval (1998, method 10), orders by Fisher's exact test."""
+    from scipy.stats import binomtest, fisher_exact
+
     if not own or not other:
         return Measured(), Verdict("not tested here", "not run")
     ones = [round(sum(values)) for values in (own, other)]

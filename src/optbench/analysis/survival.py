@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pandas as pd
 
 from optbench.analysis.censoring import kaplan_meier
@@ -18,15 +21,24 @@ def survival_frame(results: Results) -> pd.DataFrame:
     """
     passages = passages_frame(results)
     shown = workloads_shown(results)
-    frames = []
-    for names, own in passages.groupby([*KEYS, "target"], sort=False):
+    times = {unit: passages[unit].to_numpy(dtype=float) for unit in UNITS}
+    reached = passages["reached"].to_numpy(dtype=bool)
+    places: dict[Any, Any] = passages.groupby([*KEYS, "target"], sort=False).indices
+    names: list[tuple[str, ...]] = []
+    curves: list[pd.DataFrame] = []
+    for row, here in sorted(places.items(), key=lambda item: item[1][0]):
         for unit in UNITS:
-            if unit == GRADIENTS and (names[0], names[1]) not in shown:
+            if unit == GRADIENTS and (row[0], row[1]) not in shown:
                 continue
-            known = own.dropna(subset=[unit])
+            known = here[~np.isnan(times[unit][here])]
             if len(known):
-                curve = kaplan_meier(known[unit].tolist(), known["reached"].astype(bool).tolist())
-                named = dict(zip([*KEYS, "target"], map(str, names), strict=True)) | {"unit": unit}
-                frames.append(pd.DataFrame(named, index=curve.index).join(curve))
-    columns = [*KEYS, "target", "unit", "time", "at_risk", "events", "survival", "low", "high"]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+                curves.append(kaplan_meier(times[unit][known].tolist(), reached[known].tolist()))
+                names.append((*map(str, row), unit))
+    columns = [*KEYS, "target", "unit"]
+    if not curves:
+        more = ["time", "at_risk", "events", "survival", "low", "high"]
+        return pd.DataFrame(columns=[*columns, *more])
+    repeated = pd.DataFrame(names, columns=columns).loc[
+        np.repeat(np.arange(len(curves)), [*map(len, curves)])
+    ]
+    return pd.concat([repeated.reset_index(drop=True), pd.concat(curves, ignore_index=True)], axis=1)

@@ -31,7 +31,7 @@ RANGE_COLUMNS = (
 )
 
 
-def tuned_entries_frame(results: Results) -> pd.DataFrame:
+def tuned_entries_frame(results: Results, tuning: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return one row per tuned entry and workload, over its repeated studies.
 
     Columns: suite, workload, optimizer; metric (of selection), metric_unit, higher_is_better; studies (number), trials (planned per
@@ -39,17 +39,15 @@ def tuned_entries_frame(results: Results) -> pd.DataFrame:
     studies, see `tuning_frame`); diverged, pruned, tuning_steps, tuning_epochs and tuning_seconds (of all studies together);
     expected_best (after 1, 2, ... trials, from the trials of all studies), tunability (`order_statistics.tunability` of it); near_best
     (share of all trials within 0.01 of the best value of a share, 5 % of that of another metric, or 10 % of the fewest steps to the
-    target; NaN with pruning or an adaptive sampler, whose trials are not spread evenly).
+    target; NaN with pruning or an adaptive sampler, whose trials are not spread evenly). `tuning`: the frame of `tuning_frame`, if it is
+    known already.
     """
-    frame = tuning_frame(results)
+    frame = tuning_frame(results) if tuning is None else tuning
+    by_entry = frame.groupby(["suite", "workload", "optimizer"], sort=False)
     records = []
     for repeated in _by_entry(studies(results)):
         first = repeated[0]
-        own = frame[
-            (frame["suite"] == first.suite)
-            & (frame["workload"] == first.workload)
-            & (frame["optimizer"] == first.label)
-        ]
+        own = by_entry.get_group((first.suite, first.workload, first.label))
         whole = all(study.is_complete for study in repeated)
         curve = expected_curve(pooled(repeated)) if whole else np.array([])
         near = _near_best(repeated)

@@ -274,11 +274,17 @@ def tuning_frame(results: Results) -> pd.DataFrame:
     tuning_epochs and tuning_seconds (spent by all tuning trials); expected_best (a list: the expected best after 1, 2, ... trials in
     random order, by the estimator of Tang et al. 2020).
     """
-    timed = table_rows(results)
-    return pd.DataFrame([_record(study, timed) for study in studies(results)], columns=list(COLUMNS))
+    timed: dict[tuple[str, str, str], TableRow] = {}
+    for row in table_rows(results):
+        timed.setdefault((row.suite, row.trial.workload_name, row.trial.label), row)
+    records = [
+        _record(study, timed.get((study.suite, study.workload, study.label))) for study in studies(results)
+    ]
+    return pd.DataFrame(records, columns=list(COLUMNS))
 
 
-def _record(study: Study, timed: list[TableRow]) -> dict[str, Any]:
+def _record(study: Study, own: TableRow | None) -> dict[str, Any]:
+    """Return the row of a study. `own`: the row of its entry in the timed table."""
     points = [log for row in study.rows for log in row.logs if counts(log)]
     record: dict[str, Any] = {
         "suite": study.suite,
@@ -312,14 +318,6 @@ def _record(study: Study, timed: list[TableRow]) -> dict[str, Any]:
     best = study.rows[study.best].trial.point
     record |= {"best": dict(best), "best_trial": study.best + 1, "tuned": float(study.scores[study.best])}
     record["edge"] = ", ".join(_edges(study))
-    own = next(
-        (
-            r
-            for r in timed
-            if (r.suite, r.trial.workload_name, r.trial.label) == (study.suite, study.workload, study.label)
-        ),
-        None,
-    )
     same_budget = own is not None and own.trial.workload.budget == study.rows[0].trial.workload.budget
     fresh = (
         [
@@ -443,15 +441,20 @@ def tuning_variation(suite: SuiteResults, workload: str, metric: str | None) -> 
         return TuningVariation()
     count = own[0].tuning.studies
     of_seed = {seed: position % count for position, seed in enumerate(suite.plan.seeds)}
-    variances = {study.label: _variance(study, own, metric) for study in own} if count == 1 else {}
+    variances: dict[str, float] = {}
+    if count == 1:
+        worst = math.nan if metric is None else worst_value([row for one in own for row in one.rows], metric)
+        variances = {study.label: _variance(study, metric, worst) for study in own}
     return TuningVariation(frozenset(study.label for study in own), of_seed, variances)
 
 
-def _variance(study: Study, all_studies: Sequence[Study], metric: str | None) -> float:
-    """Return the variance of `metric` of the trial that half of the trials would select; NaN where trials depend on each other."""
+def _variance(study: Study, metric: str | None, worst: float) -> float:
+    """Return the variance of `metric` of the trial that half of the trials would select; NaN where trials depend on each other.
+
+    `worst`: what a trial with the worst outcome counts as.
+    """
     if study.best is None or metric is None or study.tuning.is_adaptive or len(study.rows) < 2:
         return math.nan
-    worst = worst_value([row for one in all_studies for row in one.rows], metric)
     values = np.array([_score(row, metric, worst) for row in study.rows])
     sign = 1.0 if study.higher else -1.0
     goodness = sign * study.scores if study.ranks is None else -study.ranks

@@ -59,14 +59,20 @@ def build(results: Results) -> Report:
     horizons = horizons_frame(results)
     verdicts, sensitivity = verdicts_frame(results), sensitivity_frame(results)
     statements, times = statements_frame(results), sweep_times_frame(results)
+    studies = tuning_frame(results)
     tuning = TuningFrames(
-        tuned_entries_frame(results),
+        tuned_entries_frame(results, studies),
         near_best_frame(results),
-        tuning_frame(results),
+        studies,
         inclusions_frame(results),
     )
     warnings, costs = warnings_frame(results), costs_frame(results, table)
-    rankings = {suite.name: ranking_frame(suite) for suite in results.suites}
+    rankings = {
+        suite.name: ranking_frame(
+            suite, table[table["suite"] == suite.name], studies[studies["suite"] == suite.name]
+        )
+        for suite in results.suites
+    }
     frames = {
         "table": table,
         "horizons": horizons,

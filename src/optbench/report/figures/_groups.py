@@ -82,16 +82,20 @@ class Material:
             "",
         )
 
-    def styles_of(self, suite: str) -> Mapping[str, Style]:
-        found = next(own for own in self.results.suites if own.name == suite)
-        return styles(entry_names(found).values(), entry_families(found))
+    @cached_property
+    def styles(self) -> Mapping[str, Mapping[str, Style]]:
+        """Styles of the entries, by name of the suite."""
+        return {
+            suite.name: styles(entry_names(suite).values(), entry_families(suite))
+            for suite in self.results.suites
+        }
 
     def entry(self, suite: str, name: str, label: str = "") -> Entry:
         """Return the entry that is shown as `name`, with the style of that labelled `label` (default: `name`).
 
         An entry with several horizons in the timed table has the style of its first.
         """
-        looks, label = self.styles_of(suite), label or name
+        looks, label = self.styles[suite], label or name
         legend = label if label in looks else next((key for key in looks if key.startswith(f"{label} (")), "")
         return Entry(name, clean(name), looks[legend] if legend else style(0), clean(legend))
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from optbench.report.plots import FEW, TIMES, Axis, Entry, Line, Mark, Panel, Points, seeds_text
@@ -16,6 +17,7 @@ from optbench.report.plots import FEW, TIMES, Axis, Entry, Line, Mark, Panel, Po
 _SPAN = 12.0
 #: the first part of a curve that an axis need not show
 _START = 0.15
+_OF_CURVES = ("median", "low", "high", "n", "worst", "lost")  # columns that marks are drawn from
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,12 @@ def curve_panels(
         known = curves[curves[column].notna()]
         along = x_range(known.groupby("config_id")[column].max(), float(known[column].min()))
         marks: list[Mark] = []
+        columns = {name: known[name].to_numpy() for name in {column, *_OF_CURVES}}
+        places = known.groupby("config_id", sort=False).indices
         for place, entry in enumerate(entries):
-            own = known[known["config_id"] == entry.key]
-            if len(own):
-                marks += _curve(place, own, column)
+            if entry.key in places:
+                here = places[entry.key]
+                marks += _curve(place, {name: values[here] for name, values in columns.items()}, column)
         shown = time == times[0] if only_lead else time != "step" or "epoch" not in times
         yield Panel(
             Axis(label, "number", along.low, along.high, along.log),
@@ -84,8 +88,9 @@ def curve_panels(
         )
 
 
-def _curve(place: int, own: pd.DataFrame, column: str) -> Iterator[Mark]:
-    has_band = own["low"].notna().any()
+def _curve(place: int, own: Mapping[str, npt.NDArray[Any]], column: str) -> Iterator[Mark]:
+    """Yield the marks of one entry. `own`: the columns of its curve, as arrays because there may be thousands of curves."""
+    has_band = not pd.isna(own["low"]).all()
     yield Line(
         place,
         tuple(own[column].tolist()),
@@ -94,10 +99,10 @@ def _curve(place: int, own: pd.DataFrame, column: str) -> Iterator[Mark]:
         tuple(own["high"].tolist()) if has_band else (),
         tuple(own["n"].astype(int).tolist()),
     )
-    if own["worst"].max() > 0:
-        fewer = own[own["lost"] > 0]
-        first = fewer.iloc[0] if len(fewer) else own.iloc[-1]
-        yield Points((float(first[column]),), (float(first["median"]),), place, "x")
+    if (own["worst"] > 0).any():
+        fewer = np.flatnonzero(own["lost"] > 0)
+        first = fewer[0] if len(fewer) else -1
+        yield Points((float(own[column][first]),), (float(own["median"][first]),), place, "x")
 
 
 def y_axis(

@@ -50,11 +50,12 @@ def _drawing(group: Group, finals: pd.DataFrame, table: pd.DataFrame) -> Drawing
     entries = group.entries_in(finals)
     comparable = len(group.workloads) == 1
     separates = comparable and separates_entries(table, "best_group")
+    by_entry = dict(tuple(finals.groupby("config_id")))
     summaries: Any = {row["config_id"]: row for row in table.to_dict("records")}
     rows: list[Row] = []
     marks: list[Mark] = []
     for place, entry in enumerate(entries):
-        summary, own = summaries[entry.key], finals[finals["config_id"] == entry.key]
+        summary, own = summaries[entry.key], by_entry[entry.key]
         is_top = separates and summary["best_group"] is True
         rows.append(Row(place, clean(entry.name), tuple(_facts(own, summary, format)), is_top))
         marks += _marks(place, own[~own["imputed"]], summary)
@@ -98,8 +99,9 @@ def _facts(own: pd.DataFrame, summary: dict[str, Any], format: str) -> Iterator[
     if mean == mean:
         name = f"mean, {worst_text(summary)} counted as worst" if summary["imputed"] else "mean"
         yield name, value_text(mean, format, low, high), seeds_text([len(own)])
-    for row in own[~own["imputed"]].to_dict("records"):
-        yield f"seed {row['seed']}", value_text(float(row["value"]), format), ""
+    measured = own[~own["imputed"]]
+    for seed, value in zip(measured["seed"].tolist(), measured["value"].tolist(), strict=True):
+        yield f"seed {seed}", value_text(float(value), format), ""
 
 
 def _notes(

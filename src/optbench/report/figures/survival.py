@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import numpy.typing as npt
 import pandas as pd
 
 from optbench.report.drawing import Drawing
@@ -11,6 +13,8 @@ from optbench.report.figures._groups import Group, Material, file_stem
 from optbench.report.figures._lines import x_range
 from optbench.report.outcomes import WORST
 from optbench.report.plots import TIMES, Axis, Line, Mark, Panel, Plot, Points, seeds_text
+
+_OF_CURVES = ("time", "at_risk", "survival", "low", "high")  # columns that marks are drawn from
 
 
 def drawings(material: Material) -> Iterator[Drawing]:
@@ -32,10 +36,14 @@ def _drawing(name: str, group: Group, target: str, survival: pd.DataFrame) -> Dr
     panels = []
     for time, own in by_time.items():
         x = x_range(own.groupby("config_id")["time"].max(), float(own.loc[own["time"] > 0, "time"].min()) / 2)
+        columns = {name: own[name].to_numpy() for name in _OF_CURVES}
+        rows = sorted(own.groupby("config_id", sort=False).indices.items(), key=lambda item: item[1][0])
         marks = [
             mark
-            for key, curve in own.groupby("config_id", sort=False)
-            for mark in _marks(places[str(key)], curve, x.low)
+            for key, here in rows
+            for mark in _marks(
+                places[str(key)], {name: values[here] for name, values in columns.items()}, x.low
+            )
         ]
         panels.append(
             Panel(
@@ -52,8 +60,9 @@ def _drawing(name: str, group: Group, target: str, survival: pd.DataFrame) -> Dr
     return Drawing(name, caption, group.suite.name, plot, group.heading)
 
 
-def _marks(place: int, curve: pd.DataFrame, start: float) -> Iterator[Mark]:
-    has_band = curve["low"].notna().any()
+def _marks(place: int, curve: Mapping[str, npt.NDArray[Any]], start: float) -> Iterator[Mark]:
+    """Yield the marks of one entry. `curve`: the columns of its rows, as arrays because there may be thousands of curves."""
+    has_band = not pd.isna(curve["low"]).all()
     nan = float("nan")
     yield Line(
         place,
@@ -61,13 +70,13 @@ def _marks(place: int, curve: pd.DataFrame, start: float) -> Iterator[Mark]:
         (1.0, *curve["survival"].tolist()),
         (nan, *curve["low"].tolist()) if has_band else (),
         (nan, *curve["high"].tolist()) if has_band else (),
-        (int(curve["at_risk"].iloc[0]), *curve["at_risk"].astype(int).tolist()),
+        (int(curve["at_risk"][0]), *curve["at_risk"].astype(int).tolist()),
         "at risk",
         steps=True,
     )
-    end = curve[(curve["survival"] > 0) & (curve["time"] == curve["time"].max())]
-    if len(end):
-        yield Points(tuple(end["time"].tolist()), tuple(end["survival"].tolist()), place, "|")
+    end = (curve["survival"] > 0) & (curve["time"] == curve["time"].max())
+    if end.any():
+        yield Points(tuple(curve["time"][end].tolist()), tuple(curve["survival"][end].tolist()), place, "|")
 
 
 def _notes(survival: pd.DataFrame, own: pd.DataFrame) -> Iterator[str]:
