@@ -10,9 +10,12 @@ import torch
 import yaml
 
 from optbench.catalog.stackable import why_plain
+from optbench.cli.live.plan import show_plan
 from optbench.engine.stacked.hyperparameter_columns import Uploads
 from optbench.engine.stacked.updates import StackedUpdate
+from optbench.store import StoredSuite
 from optbench.suite.load import load
+from optbench.suite.plan import plan
 from trials import TINY
 
 STEPS = 200
@@ -92,8 +95,8 @@ PLAIN: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("model", {}, {"model": {"name": "resnet18_cifar"}}, "not marked STACKABLE"),
     ("seconds", {}, {"budget": "5 seconds"}, "in seconds"),
     ("accumulate", {}, {"accumulate": 2}, "`accumulate`"),
-    ("clip", {"clip": {"norm": 1.0}}, {}, "'SGD' has `clip`"),
-    ("ema", {"ema": {"decay": 0.9}}, {}, "'SGD' has `ema`"),
+    ("clip", {"clip": {"norm": 1.0}}, {}, "has `clip`"),
+    ("ema", {"ema": {"decay": 0.9}}, {}, "has `ema`"),
     ("closure", {"optimizers": {"SGD": {**SGD, "closure": True}}}, {}, "needs a closure"),
     ("LBFGS", {"optimizers": {"L": {"use": "torch.optim.LBFGS", "lr": 0.1}}}, {}, "more than gradients"),
     ("centre", {"optimizers": {"SGD": {"use": "torch.optim.SGD"}}}, {}, "does not write 'lr'"),
@@ -106,7 +109,7 @@ def reason(folder: Path, changes: dict[str, Any], workload: dict[str, Any], *ove
     path.write_text(yaml.safe_dump(suite, sort_keys=False))
     loaded = load(path, overrides)
     [name] = loaded.suite.workloads
-    return why_plain(loaded, name)
+    return "".join(set(why_plain(loaded, name).values()))
 
 
 @pytest.mark.parametrize(("changes", "workload", "told"), [c[1:] for c in PLAIN], ids=[c[0] for c in PLAIN])
@@ -119,3 +122,26 @@ def test_what_a_stack_has_not_is_trained_plain_and_states_the_reason(
 def test_a_small_sweep_is_stacked_unless_the_command_line_sets_plain(tmp_path: Path) -> None:
     assert reason(tmp_path, {}, {}) == ""
     assert "engine: plain" in reason(tmp_path, {}, {}, "engine=plain")
+
+
+def test_tuning_trials_are_stacked_by_entry_and_a_sweep_if_all_entries_can_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "suite.yaml"
+
+    def planned(rate: Any, more: dict[str, Any]) -> tuple[set[tuple[str, str]], str]:
+        entries = {name: {"use": f"torch.optim.{name}", "lr": rate} for name in ("LBFGS", "SGD", "Adam")}
+        path.write_text(yaml.safe_dump({**TINY, **more, "optimizers": entries}, sort_keys=False))
+        loaded = load(path)
+        trials = plan(loaded, None, why_plain)
+        show_plan(loaded, trials, StoredSuite(tmp_path / "none"))
+        lines = " ".join(capsys.readouterr().out.split())
+        return {(trial.label, trial.engine) for trial in trials if trial.point}, lines
+
+    engines, lines = planned({"log": [0.01, 0.1]}, {"tuning": {"trials": 2}})
+    assert engines == {("LBFGS", "plain"), ("SGD", "stacked"), ("Adam", "stacked")}
+    reason = "1 of 3 entries, such as 'LBFGS', which uses torch.optim.LBFGS, whose step may need more"
+    assert f"tuning on synthetic: not stacked: {reason}" in lines
+    engines, lines = planned(0.1, {"sensitivity": {"lr": [0.5, 1]}})
+    assert {engine for _, engine in engines} == {"plain"}
+    assert f"sweep on synthetic: not stacked: all entries, because of {reason}" in lines

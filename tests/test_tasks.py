@@ -1117,7 +1117,7 @@ def test_stacked_sweeps_of_a_regression_have_the_records_of_single_trials(tmp_pa
     text = (tmp_path / "suite.yaml").read_text() + "sensitivity: {lr: [0.1, 1]}\n"
     (tmp_path / "suite.yaml").write_text(text)
     loaded = load(tmp_path / "suite.yaml", complete=complete)
-    assert why_plain(loaded, "bundled_table") == ""
+    assert not why_plain(loaded, "bundled_table")
     stack = [trial for trial in plan(loaded, None, why_plain) if trial.engine == "stacked"]
     assert len(stack) == 2
     ends = {

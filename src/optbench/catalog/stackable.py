@@ -1,8 +1,7 @@
-"""Rule for sweeps that the stacked engine may train; static, so that a plan is the same on every machine.
+"""Rule for sweeps and tuning trials that the stacked engine may train; static, so that a plan is the same on every machine.
 
 It is used for models whose file has the literal `STACKABLE = True`: too small to keep a device busy, without buffers (batch norm)
-and without randomness in the forward pass (dropout). A sweep uses one engine: if one entry cannot be stacked, no entry of that
-workload is.
+and without randomness in the forward pass (dropout).
 """
 
 from __future__ import annotations
@@ -40,8 +39,26 @@ _TASKS = ("classification", "regression")
 _OWN_LOOP = ("LBFGS", "SparseAdam")  # of torch.optim: a closure, sparse gradients
 
 
-def why_plain(loaded: Loaded, workload_name: str) -> str:
-    """Return why the sweep of this workload uses one process per trial; "" if it is stacked."""
+def why_plain(loaded: Loaded, workload_name: str) -> dict[str, str]:
+    """Return the entries that cannot be stacked on this workload, with the reasons as clauses.
+
+    These are all entries, with the reason of the workload, if it cannot be stacked.
+    """
+    suite, folder = loaded.suite, str(loaded.folder)
+    if reason := why_workload_plain(loaded, workload_name):
+        return dict.fromkeys(suite.optimizers, reason)
+    batch_size = suite.workloads[workload_name].batch_size
+    reasons = {}
+    for label, written in suite.optimizers.items():
+        entry = merged(suite, written)
+        entry = with_numeric_rates(entry, entry.batch_size or batch_size)
+        if reason := _of_entry(entry, folder) or _without_centre(loaded, entry):
+            reasons[label] = reason
+    return reasons
+
+
+def why_workload_plain(loaded: Loaded, workload_name: str) -> str:
+    """Return why no trial of this workload can be stacked, whatever the entry; "" if some may be."""
     suite, folder = loaded.suite, str(loaded.folder)
     workload = suite.workloads[workload_name]
     if suite.engine == "plain":
@@ -52,14 +69,7 @@ def why_plain(loaded: Loaded, workload_name: str) -> str:
         return f"the suite has `implementation: {suite.implementation}`, and a stack compiles no steps"
     if suite.cuda_graph == "on":
         return "the suite has `cuda_graph: on`, and a stack is not captured"
-    if reason := _of_workload(workload, folder):
-        return reason
-    for label, written in suite.optimizers.items():
-        entry = merged(suite, written)
-        entry = with_numeric_rates(entry, entry.batch_size or workload.batch_size)
-        if reason := _of_entry(entry, folder) or _without_centre(loaded, entry):
-            return f"'{label}' {reason}"
-    return ""
+    return _of_workload(workload, folder)
 
 
 def _of_workload(workload: Workload, folder: str) -> str:

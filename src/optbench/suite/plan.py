@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -28,8 +28,8 @@ MAX_SWEPT = 100_000
 
 #: settings that tuning selected, by name of the workload, label and number of the study
 Winners = Mapping[tuple[str, str, int], Point]
-#: (a cell, the name of its workload) -> reason why its sweep is not stacked, "" if it is
-WhyPlain = Callable[[Loaded, str], str]
+#: (a cell, the name of its workload) -> the entries that cannot be stacked, with the reasons
+WhyPlain = Callable[[Loaded, str], Mapping[str, str]]
 #: (a tuning trial) -> its score, the lower the better; infinite for the worst outcome, None if it has not ended
 Score = Callable[[Trial], float | None]
 
@@ -48,8 +48,9 @@ def plan(
     from which adaptive samplers derive the next one; without it, only the trials that do not depend on results are planned.
 
     The order balances the effect of a machine whose speed drifts over all entries. `extended` contains the extensions of the
-    grids; `why_plain` determines which sweeps are stacked (none by default). Raises `OptbenchError` if a referenced file cannot
-    be read, or a grid cannot be applied to an entry.
+    grids; `why_plain` determines which trials are stacked (none by default): the sweep of a workload if all its entries can be, since
+    their curves are compared; tuning trials by entry, since they are compared within a study. Raises `OptbenchError` if a referenced file
+    cannot be read, or a grid cannot be applied to an entry.
     """
     hashes = _Hashes(loaded)
     rows: dict[str, list[list[Trial]]] = {}  # by workload, then by study
@@ -63,11 +64,14 @@ def plan(
             tuning = cell.loaded.suite.tuning
             studies = tuning.studies if tuning is not None else 1
             if tuning is not None:
-                stacked = why_plain is not None and not any(
-                    why_plain(one, name) for one in representatives(cell.loaded)
+                plain = (
+                    [why_plain(one, name) for one in representatives(cell.loaded)]
+                    if why_plain
+                    else [tuned_labels]
                 )
+                stacked_labels = tuned_labels.difference(*plain)
                 tuned += _tuning_trials(
-                    cell.loaded, name, hashes, names, score or (lambda _: None), stacked=stacked
+                    cell.loaded, name, hashes, names, score or (lambda _: None), stacked_labels
                 )
             rows[unique] = [
                 [
@@ -134,15 +138,20 @@ def _tuning_trials(
     hashes: _Hashes,
     names: Mapping[str, Any],
     score: Score,
-    *,
-    stacked: bool,
+    stacked_labels: Collection[str],
 ) -> list[Trial]:
     """Return the tuning trials of all entries with search spaces, point by point: a study that is stopped has tried all entries."""
     tuning = loaded.suite.tuning
     assert tuning is not None
-    engine: Literal["plain", "stacked"] = "stacked" if stacked else "plain"
     open_studies = [
-        _OpenStudy(loaded, workload_name, label, study, hashes, {**names, "engine": engine})
+        _OpenStudy(
+            loaded,
+            workload_name,
+            label,
+            study,
+            hashes,
+            {**names, "engine": "stacked" if label in stacked_labels else "plain"},
+        )
         for study in range(tuning.studies)
         for label, entry in loaded.suite.optimizers.items()
         if entry.is_tuned

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from optbench.catalog.stackable import why_plain
+from optbench.catalog.stackable import why_plain, why_workload_plain
 from optbench.cli.live.board import Key, key_of
 from optbench.cli.live.times import DurationEstimates, duration
 from optbench.console import wrapped
@@ -59,23 +59,44 @@ def show_plan(loaded: Loaded, wanted: Sequence[Trial], stored: StoredSuite) -> N
                 indent=4,
             )
         )
-    for workload, reason in _not_stacked(loaded, wanted).items():
-        print(wrapped(f"  sweep on {workload}: not stacked: {reason}", indent=4))
+    for line in _not_stacked(loaded, wanted):
+        print(wrapped(f"  {line}", indent=4))
 
 
 def _engine(trial: Trial) -> str:
     return ", stacked" if trial.engine == "stacked" else ""
 
 
-def _not_stacked(loaded: Loaded, wanted: Sequence[Trial]) -> dict[str, str]:
-    """Return by workload why its sweep runs with one process per trial."""
-    swept = {trial.workload_name for trial in wanted if trial.point}
-    reasons = {
-        cell_name(name, cell.values): why_plain(representatives(cell.loaded)[0], name)
-        for cell in loaded.cells
-        for name in cell.loaded.suite.workloads
-    }
-    return {name: reason for name, reason in reasons.items() if reason and name in swept}
+def _not_stacked(loaded: Loaded, wanted: Sequence[Trial]) -> Iterator[str]:
+    """Yield for each sweep and tuning on a workload which entries run with one process per trial, and why."""
+    engines: dict[tuple[str, str], dict[str, str]] = {}
+    for trial in wanted:
+        if trial.point:
+            kind = "sweep" if trial.study is None else "tuning"
+            engines.setdefault((trial.workload_name, kind), {})[trial.label] = trial.engine
+    for cell in loaded.cells:
+        for name in cell.loaded.suite.workloads:
+            workload = cell_name(name, cell.values)
+            for kind in ("sweep", "tuning"):
+                by_label = engines.get((workload, kind), {})
+                if "plain" in by_label.values():
+                    yield f"{kind} on {workload}: not stacked: {_why_not_stacked(cell.loaded, name, by_label)}"
+
+
+def _why_not_stacked(loaded: Loaded, workload_name: str, engines: Mapping[str, str]) -> str:
+    """Return why not all entries of a sweep or tuning are stacked. `engines`: by label."""
+    suites = representatives(loaded)
+    if reason := why_workload_plain(suites[0], workload_name):
+        return reason
+    reasons = {label: why for one in suites for label, why in why_plain(one, workload_name).items()}
+    plain = [label for label in reasons if engines.get(label) == "plain"] or list(reasons)
+    which = f"'{plain[0]}', which {reasons[plain[0]]}"
+    if len(engines) == 1:
+        return which
+    all_plain = (
+        "" if "stacked" in engines.values() or len(plain) == len(engines) else "all entries, because of "
+    )
+    return f"{all_plain}{len(plain)} of {len(engines)} entries, such as {which}"
 
 
 def count(trials: Sequence[Trial]) -> str:
