@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 from optbench.errors import OptbenchError
+from optbench.runner import shared_trials
+from optbench.runner.job import create_job
+from optbench.runner.options import RunOptions
 from optbench.store import read
 from optbench.suite.find import find_all, shipped_folders
+from optbench.suite.load import load
 from program import optbench
 
 SUITE = """\
@@ -90,3 +94,11 @@ def test_all_suites_of_a_folder_are_checked(folder: Path) -> None:
     assert done.returncode == 2
     assert "did you mean 'batch_size'?" in done.stderr
     assert "did you mean 'seeds'?" in done.stderr
+
+
+def test_a_run_of_one_suite_does_not_look_for_records_to_copy(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_trials, "has_record", pytest.fail)
+    job = create_job(load(folder / "c.yaml"), RunOptions(results=folder / "results"))
+    assert shared_trials.copy_shared_trials(job, ()) == 0

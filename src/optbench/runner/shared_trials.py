@@ -14,6 +14,8 @@ def copy_shared_trials(job: Job, earlier: Sequence[SuiteFolder]) -> int:
 
     Equal ids mean equal work: the same workload, entry, seed, precision and source files.
     """
+    if not earlier:
+        return 0  # without a look at the files, of which there may be 100,000
     copied = 0
     for trial in job.wanted:
         if has_record(job.folder.trial_path(trial)):
