@@ -219,6 +219,15 @@ def test_a_pass_of_another_length_is_refused(tmp_path: Path) -> None:
     assert "training: expected 100 samples in a pass, as len() states; found 90" in end.detail
 
 
+@pytest.mark.parametrize("budget", ["1 epochs", "3 epochs"])
+def test_an_iterable_data_set_that_each_worker_reads_whole_is_refused(budget: str, tmp_path: Path) -> None:
+    whole = "type('Whole', (Stream,), {'__iter__': lambda self: ((x, x.sum()) for x in X)})()"
+    end = finished(run(_trial(tmp_path, f"DataLoader({whole}, num_workers=2)", budget=budget), tmp_path))
+    assert end.status == "failed"
+    assert "training: expected 90 samples in a pass, as len() states; found more" in end.detail
+    assert "split the samples by torch.utils.data.get_worker_info()" in end.detail
+
+
 def test_augmentation_is_refused_by_the_check(tmp_path: Path) -> None:
     _trial(tmp_path, "Rows()", augment={"flip": True})
     problems = examine(tmp_path / "suite.yaml", (), None, tmp_path)[1]

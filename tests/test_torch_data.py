@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import random
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +69,43 @@ def test_samples_are_read_once_in_the_order_of_the_data_set(part: str, tmp_path:
     expected = np.arange(90, dtype=np.float32).reshape(30, 3)
     assert (train.inputs == expected).all()
     assert (train.targets == expected.sum(1, keepdims=True)).all()
+
+
+@pytest.fixture
+def forkserver() -> Iterator[None]:
+    """Start processes by forkserver, as in the processes of trials."""
+    method = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method("forkserver", force=True)
+    yield
+    multiprocessing.set_start_method(method, force=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks the workers")
+@pytest.mark.usefixtures("forkserver")
+def test_workers_of_a_loader_read_data_sets_of_the_file_in_the_process_of_a_trial(tmp_path: Path) -> None:
+    train = _load(tmp_path, _of("DataLoader(Rows(), batch_size=7, num_workers=2)")).train
+    assert (train.inputs == np.arange(90, dtype=np.float32).reshape(30, 3)).all()
+
+
+@pytest.mark.usefixtures("forkserver")
+def test_workers_that_cannot_import_the_file_are_not_reported_as_samples_that_do_not_stack(
+    tmp_path: Path,
+) -> None:
+    part = "DataLoader(Rows(), num_workers=1, multiprocessing_context='spawn')"
+    with pytest.raises(OptbenchError) as caught:
+        _load(tmp_path, _of(part))
+    assert "training: DataLoader worker" in str(caught.value)
+    assert "requires the multiprocessing_context 'fork'" in str(caught.value)
+    assert "stacked" not in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_exception_of_a_data_set_is_reported_without_its_traceback(workers: int, tmp_path: Path) -> None:
+    bad = "type('Bad', (Rows,), {'__getitem__': lambda self, i: X[i] + 'a'})()"
+    with pytest.raises(OptbenchError, match=r"raises TypeError: ") as caught:
+        _load(tmp_path, _of(f"DataLoader({bad}, num_workers={workers})"))
+    assert "\n" not in str(caught.value)
+    assert "stacked" not in str(caught.value)
 
 
 def test_random_transforms_are_the_same_for_every_trial_and_leave_the_generators_unchanged(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from optbench.catalog.types import DataInfo, Split, Splits, Stream
-from optbench.errors import OptbenchError
+from optbench.errors import OptbenchError, first_line
 
 _BATCH = 256  # samples that are collated at a time
 _TITLES = ("training", "validation", "test")
@@ -94,10 +97,7 @@ def _stream(where: str, data: Any) -> Stream:
             raise OptbenchError(
                 f"{where}: expected samples; found a loader of batches (batch_size=None); optbench forms the batches"
             )
-        for option in _LOADER_OPTIONS:
-            value = getattr(data, option, None)
-            if value is not None and not (option == "prefetch_factor" and not data.num_workers):
-                options[option] = value
+        options = _loader_options(data)
         data = data.dataset
     is_iterable = isinstance(data, IterableDataset)
     if not hasattr(data, "__len__"):
@@ -108,6 +108,16 @@ def _stream(where: str, data: Any) -> Stream:
     if samples < 1:
         raise OptbenchError(f"{where}: expected samples; the data set is empty")
     return Stream(where, data, samples, is_iterable, options)
+
+
+def _loader_options(loader: Any) -> dict[str, Any]:
+    """Return the options of a loader that optbench uses; on Linux workers are forked, since others cannot import a suite's file."""
+    options = {name: value for name in _LOADER_OPTIONS if (value := getattr(loader, name, None)) is not None}
+    if not loader.num_workers:
+        options.pop("prefetch_factor", None)
+    elif sys.platform == "linux":
+        options.setdefault("multiprocessing_context", "fork")
+    return options
 
 
 def _first_shapes(stream: Stream) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -123,34 +133,54 @@ def _first_shapes(stream: Stream) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _pair(where: str, data: Any) -> tuple[Any, Any]:
-    loader, batches = _in_order(where, data), []
+    loader = _in_order(where, data)
     with Generators(0):
-        try:
-            batches += [split_batch(where, batch) for batch in loader]
-        except (TypeError, RuntimeError) as error:  # of torch's collate function
-            raise OptbenchError(cannot_stack(where, error)) from error
+        batches = list(batches_of(where, loader))
     if not batches:
         raise OptbenchError(f"{where}: expected samples; the data set is empty")
     return tuple(_joined(where, part) for part in zip(*batches, strict=True))
 
 
 def _in_order(where: str, data: Any) -> Any:
+    """Return a loader of pairs (inputs, targets), in the order of the data set."""
     import torch
     from torch.utils.data import DataLoader, IterableDataset
 
     if not isinstance(data, DataLoader):
-        return DataLoader(data, batch_size=_BATCH, generator=torch.Generator())
-    if isinstance(data.dataset, IterableDataset) or data.batch_sampler is None:
-        return data
+        data = DataLoader(data, batch_size=_BATCH)
     _refuse_sampler(where, data)
-    return DataLoader(
-        data.dataset,
-        batch_size=data.batch_size,
-        num_workers=data.num_workers,
-        collate_fn=data.collate_fn,
-        worker_init_fn=data.worker_init_fn,
-        generator=torch.Generator(),
-    )
+    options = _loader_options(data)
+    options["collate_fn"] = PairCollate(where, data.collate_fn)
+    if data.batch_sampler is not None:
+        options["batch_size"] = data.batch_size or _BATCH
+    else:  # the data set returns batches
+        options["batch_size"] = None
+        options["sampler"] = None if isinstance(data.dataset, IterableDataset) else data.sampler
+    return DataLoader(data.dataset, generator=torch.Generator(), **options)
+
+
+def batches_of(where: str, loader: Iterable[Any]) -> Iterator[Any]:
+    """Yield the batches of a loader.
+
+    Raises `OptbenchError` for a `Fault`, and for an exception or the end of a worker process, whose traceback it leaves out.
+    """
+    try:
+        for batch in loader:
+            if isinstance(batch, Fault):
+                raise OptbenchError(batch.message)
+            yield batch
+    except (OptbenchError, MemoryError):
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [""]
+        if re.match(r"Caught \w+ in DataLoader worker process", lines[0]):
+            raise OptbenchError(f"{where}: reading a sample raises {lines[-1]}") from error
+        if lines[0].startswith("DataLoader worker"):
+            raise OptbenchError(
+                f"{where}: {lines[0]}: num_workers=0 shows the error; a class of the data set's file requires the "
+                "multiprocessing_context 'fork'"
+            ) from error
+        raise
 
 
 def _refuse_sampler(where: str, loader: Any) -> None:
@@ -169,12 +199,6 @@ def _refuse_sampler(where: str, loader: Any) -> None:
             )
 
 
-def cannot_stack(where: str, error: Exception) -> str:
-    """Return the message for an exception of torch's collate function."""
-    reason = str(error).strip().partition("\n")[0]
-    return f"{where}: the samples cannot be stacked: expected numbers and tensors of equal sizes, padded where they differ: {reason}"
-
-
 def split_batch(where: str, batch: Any) -> tuple[Any, Any]:
     """Return inputs and targets of a collated batch. Raises `OptbenchError` for another form."""
     if isinstance(batch, dict) and "labels" in batch:
@@ -187,6 +211,32 @@ def split_batch(where: str, batch: Any) -> tuple[Any, Any]:
     raise OptbenchError(
         f"{where}: expected samples as pairs (inputs, targets), or dictionaries with an entry 'labels'; found {found}"
     )
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a batch; a worker process returns it, since an exception there comes with its traceback."""
+
+    message: str
+
+
+@dataclass
+class PairCollate:
+    """Form inputs and targets of a batch from samples; runs in the worker processes."""
+
+    name: str
+    collate: Callable[[Any], Any]
+
+    def __call__(self, samples: Any) -> tuple[Any, Any] | Fault:
+        try:
+            return split_batch(self.name, self.collate(samples))
+        except OptbenchError as error:
+            return Fault(str(error))
+        except (TypeError, RuntimeError) as error:  # of torch's collate function
+            return Fault(
+                f"{self.name}: the samples cannot be stacked: expected numbers and tensors of equal sizes, padded where they differ: "
+                f"{first_line(error)}"
+            )
 
 
 def _joined(where: str, parts: tuple[Any, ...]) -> Any:

@@ -7,10 +7,9 @@ continue at a step, the samples of the pass before it are read and dropped.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, count
+from itertools import chain, count, islice
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from optbench.catalog.data_checks import array_problems
 from optbench.catalog.task_types import task_module
-from optbench.catalog.torch_data import Generators, cannot_stack, split_batch
+from optbench.catalog.torch_data import Fault, Generators, PairCollate, batches_of
 from optbench.catalog.types import DataInfo, Stream
 from optbench.engine.augment import SampleOrder
 from optbench.engine.batch import Batch, Values, map_tensors, tensors
@@ -127,11 +126,8 @@ class StreamedEvaluationBatches:
     def __iter__(self) -> Iterator[Batch]:
         reader, stream, size = self._reader, self._reader.stream, self._batch_size
         if stream.is_iterable:
-            samples = 0
             for batch in reader.one_pass(0, "evaluation", size):
-                samples += batch.samples
                 yield _on_device(batch, reader.device, self._layout)
-            _check_length(stream, samples)
             return
         starts = range(0, stream.samples, size)
         order = enumerate(torch.arange(start, min(start + size, stream.samples)) for start in starts)
@@ -161,13 +157,13 @@ class _Reader:
 
     def load(self, seed: int, purpose: str, order: Iterable[tuple[int, Tensor]]) -> Iterator[Batch]:
         """Yield the batches of a map-style data set. `order`: number and rows of each batch."""
-        loader: Iterable[Batch | _Fault] = DataLoader(
+        loader: Iterable[Batch | Fault] = DataLoader(
             _Seeded(self.stream.dataset, seed, purpose),  # type: ignore[arg-type]
             batch_sampler=([number, *rows.tolist()] for number, rows in order),
             generator=torch.Generator(),  # not used, but the global one would be
             **self._options(),
         )
-        return _raise_faults(loader)
+        return batches_of(self.stream.name, loader)
 
     def iterable_batches(
         self, seed: int, step: int, batch_size: int, share: Tensor | None
@@ -179,22 +175,39 @@ class _Reader:
         steps = self.stream.samples // batch_size
         epoch, position = divmod(step, steps)
         while True:
-            number = samples = 0
-            for batch in self.one_pass(seed, epoch, batch_size):
-                samples += batch.samples
-                if batch.samples == batch_size:
-                    if number >= position:
-                        yield batch if share is None else batch.map(lambda v: v[share])
-                    number += 1
-                if number == steps:
-                    break
-            if number < steps:
-                _check_length(self.stream, samples)
+            passed = self.one_pass(seed, epoch, batch_size)
+            for number, batch in enumerate(islice(passed, steps)):
+                if number >= position:
+                    yield batch if share is None else batch.map(lambda v: v[share])
             epoch, position = epoch + 1, 0
 
     def one_pass(self, seed: int, epoch: int | str, batch_size: int) -> Iterator[Batch]:
-        """Yield the batches of one pass over an iterable data set; the last one has the remaining samples."""
-        return _rebatched(self._read_pass(seed, epoch, batch_size), batch_size)
+        """Yield the batches of one pass over an iterable data set; the last one has the remaining samples.
+
+        Raises `OptbenchError` before the last batch if the pass has another number of samples than `len` of the data set.
+        """
+        previous: Batch | None = None
+        samples = 0
+        for batch in _rebatched(self._read_pass(seed, epoch, batch_size), batch_size):
+            samples += batch.samples
+            if samples > self.stream.samples:
+                raise OptbenchError(self._wrong_length("more"))
+            if previous is not None:
+                yield previous
+            previous = batch
+        if samples < self.stream.samples:
+            raise OptbenchError(self._wrong_length(str(samples)))
+        if previous is not None:
+            yield previous
+
+    def _wrong_length(self, found: str) -> str:
+        stream, workers = self.stream, self.stream.options.get("num_workers", 0)
+        message = (
+            f"{stream.name}: expected {stream.samples} samples in a pass, as len() states; found {found}"
+        )
+        if found == "more" and workers > 1:
+            message += f": each of {workers} workers reads the data set: split the samples by torch.utils.data.get_worker_info()"
+        return message
 
     def _read_pass(self, seed: int, epoch: int | str, batch_size: int) -> Iterator[Batch]:
         """Yield the batches of one pass as the data loader returns them, with at most `batch_size` samples."""
@@ -206,7 +219,7 @@ class _Reader:
         options = self._options()
         loader = DataLoader(dataset, batch_size=batch_size, generator=generator, **options)
         if options["num_workers"]:
-            yield from _raise_faults(loader)
+            yield from batches_of(self.stream.name, loader)
             return
         generators = Generators(start)
         with generators:  # read in this process: training has its own generators
@@ -216,18 +229,15 @@ class _Reader:
                 batch = next(batches, None)
             if batch is None:
                 return
-            yield from _raise_faults((batch,))
+            yield from batches_of(self.stream.name, (batch,))
 
     def _options(self) -> dict[str, Any]:
-        """Return options of a `DataLoader`; worker processes are forked on Linux, because classes of a suite's file cannot be imported."""
-        options = dict(self.stream.options)
-        if options.get("num_workers") and sys.platform == "linux":
-            options.setdefault("multiprocessing_context", "fork")
-        collate = options.pop("collate_fn", None) or torch.utils.data.default_collate
+        """Return options of a `DataLoader`."""
+        collate = self.stream.options.get("collate_fn", torch.utils.data.default_collate)
         return {
             "num_workers": 0,
-            **options,
-            "collate_fn": _Collate(self.stream.name, collate, self.info),
+            **self.stream.options,
+            "collate_fn": _Collate(PairCollate(self.stream.name, collate), self.info),
             "pin_memory": self.device.type == "cuda",
         }
 
@@ -249,14 +259,6 @@ class _Seeded:
 
     def __getitem__(self, number: int) -> Any:
         return self.dataset[number]
-
-
-def _raise_faults(batches: Iterable[Batch | _Fault]) -> Iterator[Batch]:
-    """Yield the batches. Raises `OptbenchError` for a fault that a worker found: an exception there would come with its traceback."""
-    for batch in batches:
-        if isinstance(batch, _Fault):
-            raise OptbenchError(batch.message)
-        yield batch
 
 
 def _rebatched(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
@@ -283,32 +285,23 @@ def _join(a: Batch, b: Batch) -> Batch:
     return Batch(join(a.inputs, b.inputs), join(a.targets, b.targets))
 
 
-@dataclass(frozen=True)
-class _Fault:
-    """What is wrong with a batch."""
-
-    message: str
-
-
 @dataclass
 class _Collate:
     """Form a checked batch from samples; runs in the worker processes."""
 
-    name: str
-    collate: Callable[[list[Any]], Any]
+    pair: PairCollate
     info: DataInfo
 
-    def __call__(self, samples: list[Any]) -> Batch | _Fault:
+    def __call__(self, samples: list[Any]) -> Batch | Fault:
+        pair = self.pair(samples)
+        if isinstance(pair, Fault):
+            return pair
         try:
-            return self._batch(samples)
+            return self._batch(*pair)
         except OptbenchError as error:
-            return _Fault(str(error))
+            return Fault(str(error))
 
-    def _batch(self, samples: list[Any]) -> Batch:
-        try:
-            inputs, targets = split_batch(self.name, self.collate(samples))
-        except (TypeError, RuntimeError) as error:  # of torch's collate function
-            raise OptbenchError(cannot_stack(self.name, error)) from error
+    def _batch(self, inputs: Any, targets: Any) -> Batch:
         batch = Batch(_tensors(inputs), _tensors(targets))
         if self.info.task in ("regression", "forecasting"):
             batch = batch._replace(
@@ -324,13 +317,13 @@ class _Collate:
             for key, value in named.items():
                 if len(value) != batch.samples:
                     raise OptbenchError(
-                        f"{self.name}: expected {batch.samples} values of '{key}' in a batch; found {len(value)}"
+                        f"{self.pair.name}: expected {batch.samples} values of '{key}' in a batch; found {len(value)}"
                     )
                 if problem := next(array_problems(key, value.numpy(), limits.get(key)), ""):
-                    raise OptbenchError(f"{self.name}: {problem} of a batch")
+                    raise OptbenchError(f"{self.pair.name}: {problem} of a batch")
         if self.info.task == "classification" and any(v.dtype == torch.uint8 for v in tensors(batch.inputs)):
             raise OptbenchError(
-                f"{self.name}: expected floating-point inputs; found uint8: convert and normalise them in the data set, "
+                f"{self.pair.name}: expected floating-point inputs; found uint8: convert and normalise them in the data set, "
                 "for example by torchvision's ToTensor"
             )
 
@@ -361,10 +354,3 @@ def _on_device(batch: Batch, device: torch.device, layout: Layout) -> Batch:
         return value.contiguous(memory_format=torch.channels_last) if is_image else value
 
     return batch.map(move)
-
-
-def _check_length(stream: Stream, samples: int) -> None:
-    if samples != stream.samples:
-        raise OptbenchError(
-            f"{stream.name}: expected {stream.samples} samples in a pass, as len() states; found {samples}"
-        )
