@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from msgspec.structs import replace
 from typer.testing import CliRunner, Result
 
@@ -29,6 +30,7 @@ from optbench.suite.types import Optimizer, Rule
 from results_builder import a_suite, curve, diverged, failed, reaching, write
 
 SEEDS = 5
+SUITES = Path(__file__).parents[1] / "suites"
 
 
 def events(seed: int, pace: float = 1.0, final: float = 0.95, **of_start: Any) -> list[Event]:
@@ -170,6 +172,31 @@ def test_a_percentage_of_a_metric_that_is_no_fraction_is_refused(tmp_path: Path)
     refused = command(tmp_path / "a", tmp_path / "b", "--fail-if-worse", "5%").exception
     assert isinstance(refused, OptbenchError)
     assert "loss is not a fraction: expected a difference in its own unit, for example 0.005" in str(refused)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "message"),
+    [
+        ("5", r"below 1 \(100%\); found '5'; did you mean 5%\?"),
+        ("1", "did you mean 1%"),
+        ("100%", "found '100%'$"),
+    ],
+)
+def test_a_difference_that_no_fraction_can_have_is_refused(
+    tmp_path: Path, threshold: str, message: str
+) -> None:
+    a, b = results(tmp_path / "a", (1.0,)), results(tmp_path / "b", (1.0,))
+    refused = command(a, b, "--fail-if-worse", threshold).exception
+    assert isinstance(refused, OptbenchError)
+    assert re.search(message, str(refused))
+
+
+def test_equal_differences_have_no_interval(tmp_path: Path) -> None:
+    for name, final in (("a", 0.90), ("b", 0.95)):
+        write(tmp_path / name, a_suite(["SGD"], seeds=2), {("SGD", seed): curve([final]) for seed in (0, 1)})
+    shown = command(tmp_path / "a", tmp_path / "b").stdout
+    assert "+5.00" in shown
+    assert "+5.00 to +5.00" not in shown
 
 
 def test_more_bytes_fail_without_an_interval(tmp_path: Path) -> None:
@@ -345,6 +372,20 @@ def test_what_changed_in_suite_and_environment_and_what_is_in_one_only(tmp_path:
         ("Lion", "after"),
     ]
     assert "preliminary" in command(tmp_path / "a", tmp_path / "b").stdout
+
+
+def test_lengths_of_every_unit_are_compared_as_text(tmp_path: Path) -> None:
+    digits = yaml.safe_load((SUITES / "digits.yaml").read_text(encoding="utf-8"))
+    amount = {"name": "custom", "value": None, "unit": "m"}  # arguments of a component, not a length
+    for name, schedule, model in (
+        ("a", digits["schedule"], "small_cnn"),
+        ("b", {"name": "cosine", "warmup": "1 step"}, amount),
+    ):
+        suite = a_suite(["SGD"], seeds=1, schedule=schedule, model=model)
+        write(tmp_path / name, suite, {("SGD", 0): events(0)})
+    done = command(tmp_path / "a", tmp_path / "b", "--format", "json")
+    changes = {of["key"]: (of["before"], of["after"]) for of in json.loads(done.stdout)["suite_changes"]}
+    assert changes["schedule.warmup"] == ("5%", "1 step")
 
 
 def test_a_comparison_that_matches_nothing_names_the_setting_that_differs(tmp_path: Path) -> None:

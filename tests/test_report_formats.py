@@ -69,6 +69,14 @@ def test_every_format_is_found_described_and_renders(tmp_path):
     assert all("Adam" in render(found, name) for name in format_names())
 
 
+@pytest.mark.parametrize(("metrics", "zero"), [(("loss",), "+0"), (("accuracy",), "+0.00")])
+def test_equal_differences_have_no_negative_zero_and_no_interval(tmp_path, metrics, zero):
+    events = {(label, seed): curve([0.9]) for label in ("SGD", "Adam") for seed in (0, 1)}
+    suite = a_suite(seeds=2, metrics=metrics, target=())
+    text = render(results(tmp_path, suite, events), "markdown").split("**Difference of the final")[1]
+    assert cells(text, "Adam") == ["Adam", zero, "–", "1.000", "2"]
+
+
 def test_an_unknown_format_names_the_nearest(tmp_path):
     with pytest.raises(OptbenchError, match="did you mean 'markdown'"):
         render(usual(tmp_path), "markdwn")

@@ -12,7 +12,7 @@ from optbench.analysis.quantities import missing_seeds, worst_seeds
 from optbench.analysis.rows import TableRow, seeds_not_shown_text, table_rows
 from optbench.plurals import counted
 from optbench.store import Results, SuiteResults, TrialLog
-from optbench.suite.types import Duration
+from optbench.suite.field_types import length_text
 
 #: facts of a start about its time and command, not about the machine
 _OF_THE_MOMENT = {"started_at", "command"}
@@ -207,8 +207,12 @@ def _written(suite: SuiteResults) -> dict[str, Any]:
 
 
 def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value.keys() == {"value", "unit"}:
-        yield path, str(Duration.model_validate(value))
+    if (
+        isinstance(value, dict)
+        and value.keys() == {"value", "unit"}
+        and isinstance(value["value"], (int, float))
+    ):
+        yield path, length_text(value["value"], str(value["unit"]))
     elif isinstance(value, dict) and value:
         for key, item in value.items():
             yield from _flat(f"{path}.{key}" if path else str(key), item)

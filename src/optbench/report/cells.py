@@ -68,7 +68,7 @@ def difference_columns(table: pd.DataFrame, unit_of_pairs: str = "seeds") -> lis
     unit = " (points)" if in_percent(table.iloc[0]) else ""
 
     def show(value: float) -> str:
-        return f"{100 * value:+z.2f}" if unit else f"{value:+.3g}"
+        return f"{100 * value:+z.2f}" if unit else f"{value:+z.3g}"
 
     def difference(row: Record) -> str:
         if math.isnan(row["difference"]):
@@ -76,7 +76,7 @@ def difference_columns(table: pd.DataFrame, unit_of_pairs: str = "seeds") -> lis
         return show(row["difference"]) + (" †" if row["imputed"] else "")
 
     def interval(row: Record) -> str:
-        if math.isnan(row["difference_low"]):
+        if math.isnan(row["difference_low"]) or row["difference_low"] == row["difference_high"]:
             return "–"
         return f"{show(row['difference_low'])} to {show(row['difference_high'])}"
 
@@ -184,7 +184,7 @@ def _final(table: pd.DataFrame) -> Callable[[Record], Cell]:
     narrow = bool(halves.between(1e-9, 0.05).any())
 
     def show(value: float) -> str:
-        return f"{scale * value:.{2 if narrow else 1}f}" if scale == 100.0 else number(value, 4)
+        return f"{scale * value:z.{2 if narrow else 1}f}" if scale == 100.0 else number(value, 4)
 
     def show_half(value: float) -> str:
         return show(value) if scale == 100.0 else number(value, 2)

@@ -45,11 +45,11 @@ def change_cell(row: Record) -> Cell:
 
 
 def change_text(row: Record) -> str:
-    """Return the change with its interval, if there is one."""
+    """Return the change with its interval, if there is one of a width above zero."""
     if row["change"] == row["low"] == row["high"] == 0:
         return "same"
     text = _size(row["change"], row)
-    if math.isnan(row["low"]) or row["method"] == "exact":
+    if math.isnan(row["low"]) or row["low"] == row["high"]:
         return text
     return f"{text} ({_bare(row['low'], row)} to {_bare(row['high'], row)})"
 
@@ -128,7 +128,7 @@ def _value(value: float, row: Record) -> str:
     if math.isnan(value):
         return "–"
     if _points(row):
-        return f"{100 * value:.2f} %"
+        return f"{100 * value:z.2f} %"
     if str(row["quantity"]).endswith("_bytes"):
         return f"{value:,.0f}"
     return count(value) if str(row["quantity"]) in ("epochs_to_target", "steps_to_target") else number(value)

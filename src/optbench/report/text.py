@@ -51,12 +51,12 @@ def seconds(value: float, of: float | None = None) -> str:
         return "–"
     size = abs(value if of is None else of)
     decimals = 0 if size >= 99.95 else 1 if size >= 0.995 else 2 if size >= 0.00995 else 4
-    return f"{value:.{decimals}f}"
+    return f"{value:z.{decimals}f}"
 
 
 def count(value: float) -> str:
     """Return a count such as epochs, with up to two decimals and no trailing zeros."""
-    return "–" if math.isnan(value) else f"{value:.2f}".rstrip("0").rstrip(".")
+    return "–" if math.isnan(value) else f"{value:z.2f}".rstrip("0").rstrip(".")
 
 
 def p_value(p: float) -> str:

@@ -231,7 +231,7 @@ def _score(value: float, first: Row) -> str:
     """Return a value of the metric, in percent with two decimals if it is a share. `first`: any row of the table."""
     if math.isnan(value):
         return "–"
-    return f"{100 * value:.2f}" if in_percent(first) else number(value, 4)
+    return f"{100 * value:z.2f}" if in_percent(first) else number(value, 4)
 
 
 def _percent(value: float) -> str:

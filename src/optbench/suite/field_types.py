@@ -74,6 +74,13 @@ def _amount(raw: Any, units: dict[str, str], example: str) -> Any:
     raise ValueError(f"expected a number and a unit ({known}), as in '{example}'; found {format_value(raw)}")
 
 
+def length_text(value: float, unit: str) -> str:
+    """Return a length as text: `30 epochs`, `1 step`, `5%`."""
+    if unit == "percent":
+        return f"{value:g}%"
+    return f"{value:g} {unit if value != 1 else unit.removesuffix('s')}"
+
+
 def _whole_steps(value: float, unit: str) -> None:
     if unit == "steps" and value != int(value):
         raise ValueError(f"expected a whole number of steps; found {value:g}")
@@ -107,7 +114,7 @@ class Duration(Strict):
         return max(1, round(self.value * (steps_per_epoch if self.unit == "epochs" else 1)))
 
     def __str__(self) -> str:
-        return f"{self.value:g} {self.unit if self.value != 1 else self.unit[:-1]}"
+        return length_text(self.value, self.unit)
 
 
 class Part(Strict):

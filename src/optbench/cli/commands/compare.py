@@ -91,8 +91,8 @@ def run(options: Options) -> int:
     first, second = _read(options.before, options.after, all_seeds=options.all_seeds)
     matched = match(first, second)
     items = compared(matched)
-    if options.worse is not None and options.worse.strip().endswith("%"):
-        _check_fractions(items, options.worse)
+    if options.worse is not None:
+        _check_unit(items, options.worse.strip())
     difference = differences(one_sided_frame(matched))
     judgements = [judgement for gate in gates for judgement in judge(items, gate, difference)]
     report = changes_report(matched, items, judgements, (str(options.before), str(options.after)))
@@ -104,12 +104,23 @@ def run(options: Options) -> int:
     return int(fails(judgements, strict=options.strict))
 
 
-def _check_fractions(items: Sequence[Compared], text: str) -> None:
-    """Raise `OptbenchError` if `--fail-if-worse TEXT`, a percentage, applies to a metric that is no fraction."""
+def _check_unit(items: Sequence[Compared], text: str) -> None:
+    """Raise `OptbenchError` if the threshold of `--fail-if-worse` does not suit the metric: a percentage of a metric that is no
+    fraction, or a difference of fractions of 1 or more, which no change can exceed.
+    """
+    where, is_percentage = "--fail-if-worse", text.endswith("%")
     for change in (item.change for item in items):
-        if change.quantity == "final_metric" and change.metric and change.metric_unit != FRACTION:
+        if change.quantity != "final_metric" or not change.metric:
+            continue
+        if change.metric_unit != FRACTION and is_percentage:
             message = f"{change.metric} is not a fraction: expected a difference in its own unit, for example 0.005; found '{text}'"
-            raise OptbenchError(message, where="--fail-if-worse")
+            raise OptbenchError(message, where=where)
+        if change.metric_unit == FRACTION and _threshold(text, where) >= 1:
+            meant = "" if is_percentage else f"; did you mean {text}%?"
+            message = (
+                f"{change.metric} is a fraction: expected a difference below 1 (100%); found '{text}'{meant}"
+            )
+            raise OptbenchError(message, where=where)
 
 
 def _read(before: Path, after: Path, *, all_seeds: bool) -> tuple[Results, Results]:
