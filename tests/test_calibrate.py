@@ -92,6 +92,17 @@ def test_the_target_is_the_median_of_the_best_evaluations_and_half_of_the_runs_r
     assert (found.value, found.seeds, found.reached, found.epochs) == (pytest.approx(0.825), 6, 3, 2)
 
 
+@pytest.mark.parametrize("higher", [True, False])
+def test_the_median_run_reaches_the_rounded_target(higher: bool, tmp_path: Path) -> None:
+    suite = a_suite(("Adam",), seeds=5)
+    medians = {True: 0.39275766, False: 0.39275734}
+    events = {("Adam", seed): curve([medians[higher] + (seed - 2) / 100]) for seed in range(5)}
+    results = read([write(tmp_path, suite, events).path])
+    found = calibrated_target(results, "accuracy", higher=higher)
+    assert found is not None
+    assert (found.value, found.reached) == (0.392757 if higher else 0.392758, 3)
+
+
 def test_runs_that_diverged_count_as_the_worst_and_half_of_them_give_no_target(tmp_path: Path) -> None:
     suite = a_suite(("Adam",), seeds=6)
     events = {("Adam", seed): curve([0.5, 0.8 + seed / 100]) if seed > 1 else diverged() for seed in range(6)}
@@ -196,6 +207,15 @@ def test_a_dry_run_shows_both_stages_and_runs_nothing(tmp_path: Path) -> None:
         done.stdout.split()
     )
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("count", "message"), [("3", "expected at least 5; found 3"), ("x", "expected a whole number; found x")]
+)
+def test_an_invalid_number_of_seeds_is_refused(count: str, message: str, tmp_path: Path) -> None:
+    done = optbench("calibrate", str(_file(tmp_path)), "--seeds", count, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
 
 
 def test_a_shipped_suite_is_not_changed(tmp_path: Path) -> None:

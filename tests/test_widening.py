@@ -153,6 +153,7 @@ def test_the_printed_command_sets_the_wider_spaces_for_every_form_of_an_entry(tm
         ),
         ("optbench run suites --seeds 2", "--set "),
         ("optbench run --seeds 2 a s", "--set "),
+        ("optbench calibrate s.yaml --seeds 5 --write", "--set "),
         ("optbench.run('s')", "--set "),
         ("", "--set "),
     ],
@@ -164,3 +165,14 @@ def test_the_command_names_this_suite_only_and_does_not_train_stored_trials_agai
     assert suite.plan is not None
     object.__setattr__(suite.plan, "command", command)
     assert widening_command(suite).startswith(start)
+
+
+@pytest.mark.parametrize("joined", ["--set ", "--set="])
+def test_the_command_sets_each_space_once(joined: str, tmp_path: Path) -> None:
+    [suite] = _results(tmp_path).suites
+    assert suite.plan is not None
+    written = shlex.split(widening_command(suite))[4::2]
+    paths = [*(setting.partition("=")[0] for setting in written), "timed"]
+    before = " ".join(f"{joined}{shlex.quote(f'{path}={{log: [1, 2]}}')}" for path in paths)
+    object.__setattr__(suite.plan, "command", f"optbench run s.yaml {before}")
+    assert shlex.split(widening_command(suite))[4::2] == ["timed={log: [1, 2]}", *written]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class CalibratedTarget:
-    """The median over seeds of the best validation metric of the reference."""
+    """The median over seeds of the best validation metric of the reference, rounded so that a run at the median reaches it."""
 
     value: float
     seeds: int
@@ -66,7 +67,8 @@ def calibrated_target(results: Results, metric: str, *, higher: bool) -> Calibra
     median = float(np.median(values)) if values else math.nan
     if not math.isfinite(median):
         return None
-    value = float(f"{median:.{_DIGITS}g}")
+    rounding = Context(prec=_DIGITS, rounding=ROUND_FLOOR if higher else ROUND_CEILING)
+    value = float(rounding.create_decimal(repr(median)))
     passages = [_first(log, metric, value, higher=higher) for log in logs]
     reached = [epoch for epoch in passages if epoch is not None]
     return CalibratedTarget(value, len(logs), len(reached), max(reached, default=math.nan))

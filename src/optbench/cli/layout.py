@@ -14,6 +14,14 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 _AS_WRITTEN = ("Examples:", "Exit codes:")
+#: what an option expects, by the type of the error of typer's validator
+_EXPECTED = {
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "greater_than_equal": "at least {ge:g}",
+}
 
 
 def blocks(text: str) -> list[str]:
@@ -42,7 +50,7 @@ class Command(TyperCommand):
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
-            error.message = error.message.removeprefix("Value error, ")  # of the validator, not of the user
+            error.message = _invalid_value(error)
             raise
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -80,6 +88,16 @@ class Group(TyperGroup):
                 formatter.write_dl(
                     [(name.ljust(width), summary(command.help or "")) for name, command in rows]
                 )
+
+
+def _invalid_value(error: typer.BadParameter) -> str:
+    """Return the message for an invalid value of an option, without the words of typer's validator."""
+    errors = getattr(error.__cause__, "errors", None)
+    details: Any = errors()[0] if errors else {"type": ""}
+    expected = _EXPECTED.get(details["type"])
+    if expected is None:
+        return error.message.removeprefix("Value error, ")
+    return f"expected {expected.format(**details.get('ctx', {}))}; found {details['input']}"
 
 
 def _take_as_typed(command: Any, ctx: Any) -> None:

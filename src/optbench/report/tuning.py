@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePath
@@ -58,25 +58,30 @@ def tuning_blocks(frames: TuningFrames) -> list[Block]:
 def widening_command(suite: SuiteResults) -> str:
     """Return the command of the last run with wider spaces for settings at an end of theirs; "" if there are none.
 
-    Return the values of `--set` only if the command does not name the suite, as for a run through the Python API.
+    Return the values of `--set` only if the command does not name the suite, as for a run through the Python API, or is not
+    `optbench run`.
     """
     wider = wider_spaces(suite)
     if suite.plan is None or not wider:
         return ""
     entries = {label: Optimizer.model_validate(suite.plan.resolved["optimizers"][label]) for label in wider}
-    settings = [
-        argument
+    spaces_by_path = {
+        argument_path(label, entries[label], name): space
         for label, spaces in wider.items()
         for name, space in spaces.items()
-        for argument in ("--set", f"{argument_path(label, entries[label], name)}={as_line(space)}")
+    }
+    settings = [
+        argument
+        for path, space in spaces_by_path.items()
+        for argument in ("--set", f"{path}={as_line(space)}")
     ]
-    return shlex.join([*_of_suite(suite.plan.command, suite.plan.suite), *settings])
+    return shlex.join([*_of_suite(suite.plan.command, suite.plan.suite, spaces_by_path), *settings])
 
 
-def _of_suite(command: str, suite: str) -> list[str]:
-    """Return the arguments of a command without other suites than this one, and without `--fresh`.
+def _of_suite(command: str, suite: str, replaced: Collection[str]) -> list[str]:
+    """Return the arguments of an `optbench run` without other suites than this one, `--fresh`, and `--set` of a path in `replaced`.
 
-    Empty if no argument before the first option names the suite, as for a folder of suites.
+    Empty for another command, and if no argument before the first option names the suite, as for a folder of suites.
     """
     try:
         arguments = shlex.split(command)
@@ -84,8 +89,17 @@ def _of_suite(command: str, suite: str) -> list[str]:
         return []
     first_option = next((n for n, text in enumerate(arguments) if text.startswith("-")), len(arguments))
     names = [text for text in arguments[2:first_option] if PurePath(text).stem == suite]
-    options = [text for text in arguments[first_option:] if text != "--fresh"]
-    return [*arguments[:2], *names, *options] if names else []
+    if not names or arguments[1] != "run":
+        return []
+    options, rest = [], iter(arguments[first_option:])
+    for text in rest:
+        is_set = text.partition("=")[0] == "--set"
+        setting = next(rest, "") if text == "--set" else text.removeprefix("--set=")
+        if is_set and setting.partition("=")[0].strip() not in replaced:
+            options += ["--set", setting]
+        elif not is_set and text != "--fresh":
+            options.append(text)
+    return [*arguments[:2], *names, *options]
 
 
 def _block(frames: TuningFrames, workload: str) -> Block:

@@ -72,7 +72,7 @@ def calibrate(
             complete=completion.labels,
         ),
     ] = None,
-    seeds: Annotated[int, option("N", "Number of further seeds of the best entry.", min=5)] = 20,
+    seeds: Annotated[int, option("N", "Number of further seeds of the best entry, at least 5.", min=5)] = 20,
     results: ResultsRoot = Path("results"),
     device: Device = "auto",
     threads: Annotated[
