@@ -93,6 +93,11 @@ optimizers:
     ]
 
 
+def test_a_search_space_in_an_argument_of_a_model_is_refused(tmp_path: Path) -> None:
+    (message,) = at(tmp_path, "workload.model.hidden={choice: [[16], [32]]}")
+    assert "workload.model.hidden: expected a value; found a search space: only arguments" in message
+
+
 def test_a_typo_never_passes_because_a_class_swallows_keywords(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("class Mine:\n    def __init__(self, params, lr=1, **kwargs): ...\n")
     assert found(tmp_path, "  A: {use: mine.py:Mine, lrr: 1}\n") == [

@@ -131,6 +131,55 @@ def test_all_bad_overrides_are_reported_with_the_option(tmp_path: Path) -> None:
     assert "--set workload: expected PATH=VALUE, as in workload.budget.epochs=1" in found
 
 
+@pytest.mark.parametrize(
+    ("override", "where", "message"),
+    [
+        ("optimizers.Muon.lr={log: [0, 1]}", "optimizers.Muon.lr", "expected a minimum above 0"),
+        ("optimizers.Muon.lr={log: [1e-3, .inf]}", "optimizers.Muon.lr.log.1", "expected a finite number"),
+        ("optimizers.Muon.lr=.nan", "optimizers.Muon.lr", "expected a finite number"),
+        ("tuning={trials: 2, budget: 3 s}", "tuning.budget", "expected epochs or steps; found seconds"),
+        (
+            "tuning={trials: 2, sampler: tpe, prune: {rung: 1/3, keep: 1/2}}",
+            "tuning.sampler",
+            "expected 'prune' with a sampler that ignores results",
+        ),
+    ],
+)
+def test_problems_of_a_given_value_name_the_option_and_the_path(
+    tmp_path: Path, override: str, where: str, message: str
+) -> None:
+    (found,) = refusal(tmp_path, "optimizers.Muon={use: adam}", override)
+    assert found.startswith(f"--set {override}: {where}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("workload.batch_size", "{choice: [32, 64]}"),
+        ("workload.budget.epochs", "{integer: [3, 4]}"),
+        ("workload.model", "{choice: [mlp, small_cnn]}"),
+        ("schedule", "{choice: [constant, cosine]}"),
+        ("clip.norm", "{log: [0.1, 10]}"),
+        ("optimizers.v1.5 Adam.use", "{choice: [adam, sgd]}"),
+    ],
+)
+def test_a_search_space_outside_of_the_arguments_of_optimizers_is_refused(
+    tmp_path: Path, path: str, value: str
+) -> None:
+    (found,) = refusal(tmp_path, f"{path}={value}")
+    message = "expected a value; found a search space: only arguments of optimizers can be tuned"
+    assert found.startswith(f"--set {path}={value}: {path}: {message}")
+    assert "axes: {" in found
+
+
+def test_null_restores_the_default_of_seeds_and_targets(tmp_path: Path) -> None:
+    suite = changed(tmp_path, "seeds=null", "workload.target=null", text=ONE + "seeds: [7]\n")
+    assert suite.seeds == (0, 1, 2)
+    assert suite.workloads["digits"].target == ()
+    of_protocol = changed(tmp_path, "seeds=null", "tuning.protocol=algoperf-external", text=ONE)
+    assert len(of_protocol.seeds) == 3
+
+
 def test_what_the_command_line_replaced_has_no_line(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(ONE)

@@ -78,13 +78,18 @@ def _results(
         (
             "{log: [1e-3, 1]}",
             "{log: [1]}",
-            r"lr: expected \[minimum, maximum\], as in \{log: \[1e-4, 1\]\}; found a list",
+            r"lr: expected two numbers, \[minimum, maximum\], as in \{log: \[1e-4, 1\]\}; found \[1\]",
         ),
         ("{log: [1e-3, 1]}", "{integer: [1, 2.5]}", r"lr: expected whole numbers"),
         ("{log: [1e-3, 1]}", "{one_minus_log: [0.1, 1]}", r"lr: expected a maximum below 1"),
         ("{choice: [0.9, 0.95]}", "{choice: [0.9]}", r"betas: expected at least two choices"),
         ("{choice: [0.9, 0.95]}", "{choice: [0.9, 0.9]}", r"betas: expected distinct choices"),
-        ("trials: 4", "trials: 0", r"tuning.trials: expected a whole number of at least 1"),
+        ("{log: [1e-3, 1]}", "{log: [a, 1]}", r"lr: expected two numbers, .*; found \['a', 1\]"),
+        (
+            "trials: 4",
+            "trials: 0",
+            r"tuning.trials: expected a whole number of at least 1 and at most 10000; found 0",
+        ),
         (
             "trials: 4",
             "trials: 4, select: {on: test}",

@@ -11,6 +11,7 @@ from optbench.catalog import schedulers
 from optbench.catalog.model_facts import NAMES
 from optbench.catalog.signatures import UNKNOWN, Parameter, Signature
 from optbench.errors import nearest
+from optbench.suite.spaces import MISPLACED, is_space
 from optbench.suite.value_formatting import format_value
 
 TypedPath = tuple[str | int, ...]
@@ -76,7 +77,7 @@ def unfit(
             yield here, f"'{argument}' is passed by optbench: remove it"
         elif argument in known:
             if message := mismatch(signature[argument], value) or _out_of_range(family, argument, value):
-                yield here, message
+                yield here, MISPLACED if is_space(value) else message
         elif not signature.accepts_any:
             yield here, f"'{name}' has no argument '{argument}'; {_nearest(argument, known)}"
     for parameter in signature.parameters:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from optbench.errors import OptbenchError, nearest
@@ -36,7 +36,13 @@ def parse_override(text: str) -> Override:
     typed = f"--set {text}"
     if not equals or not path.strip():
         raise OptbenchError("expected PATH=VALUE, as in workload.budget.epochs=1", file=typed)
-    return Override(typed, path.strip(), parse(value, typed, with_lines=False))
+    path = path.strip()
+    try:
+        return Override(typed, path, parse(value, typed, with_lines=False))
+    except OptbenchError as error:
+        raise OptbenchError(
+            *(replace(p, where=f"{path}.{p.where}" if p.where else path) for p in error.problems)
+        ) from None
 
 
 def apply(source: Source, override: Override) -> None:

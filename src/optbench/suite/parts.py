@@ -76,7 +76,8 @@ class Schedule(Component):
     """
 
     warmup: Part | None = None
-    """Linear warmup from 0 at the start of the horizon: `5%`, `2 epochs` or `100 steps`."""
+    """Length of a linear warmup at the start of the horizon: `5%`, `2 epochs` or `100 steps`. Step n of W warmup steps, counted from 1,
+    has n / W of the learning rate."""
     per: Literal["step", "epoch"] = "step"
     """Whether the scheduler is stepped at every step or once per epoch; `epoch` is for torch's schedulers that count epochs."""
 
@@ -199,7 +200,7 @@ class Workload(Strict):
     budget: Duration
     """Training length of every trial."""
     target: tuple[Target, ...] = ()
-    """One or more targets. Time to target is reported for each, from the same run."""
+    """One or more targets. Time to target is reported for each, from the same run. null: no target."""
     init: Component | None = None
     """Weight initialisation of this workload; overrides the suite's."""
     task: Annotated[str, Field(min_length=1)] | None = None
@@ -255,6 +256,8 @@ class Workload(Strict):
             raise ValueError(
                 "a trial does not span machines: remove 'nodes'; `devices: N` uses N devices of one machine"
             )
+        if "target" in raw and raw["target"] is None:  # no target
+            raw = {key: value for key, value in raw.items() if key != "target"}
         raw = {**raw, **{key: as_list(raw[key]) for key in ("target", "metrics", "study") if key in raw}}
         targets, own_metrics = raw.get("target"), raw.get("own_metrics")
         metrics = raw.get("metrics", ["accuracy"])

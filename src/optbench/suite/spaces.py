@@ -8,12 +8,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from optbench.suite.field_types import FieldError
 from optbench.suite.grids import MAX_POINTS
 from optbench.suite.value_formatting import format_value
 
 KINDS = ("log", "uniform", "one_minus_log", "integer", "choice")
 #: maximum number of tuned hyperparameters of an entry
 MAX_DIMENSIONS = 16
+#: error message for a space that is not in an argument of an optimizer
+MISPLACED = (
+    "expected a value; found a search space: only arguments of optimizers can be tuned. 'axes' compares values of other settings, as "
+    "in axes: {workload.batch_size: [32, 64]}"
+)
 _DIGITS = 6
 _EXAMPLES = {"integer": "[1, 10]", "uniform": "[0, 1]", "one_minus_log": "[1e-3, 0.3]", "log": "[1e-4, 1]"}
 
@@ -179,14 +185,15 @@ def grid(value: Any) -> list[tuple[float, ...]]:
 def spaces_of(arguments: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Space, ...]]:
     """Return the spaces of an entry's rules by hyperparameter (`lr`; `0.lr` in an entry with several rules).
 
-    Raises `ValueError`, with the name of the hyperparameter, for an invalid space and for more than `MAX_DIMENSIONS`.
+    Raises `FieldError`, with the typed path of the argument, for an invalid space, and `ValueError` for more than `MAX_DIMENSIONS`.
     """
     spaces_by_name: dict[str, tuple[Space, ...]] = {}
     for key, value in tuned_arguments(arguments).items():
         try:
             spaces_by_name[key] = tuple(spaces_in(value))
         except ValueError as error:
-            raise ValueError(f"{key}: {error}") from None
+            rule, name = (0, key) if len(arguments) == 1 else key.split(".", 1)
+            raise FieldError(str(error), "rules", int(rule), "arguments", name) from None
     count = sum(map(len, spaces_by_name.values()))
     if count > MAX_DIMENSIONS:
         raise ValueError(f"expected at most {MAX_DIMENSIONS} search spaces; found {count}")
@@ -219,7 +226,7 @@ def parse_space(value: Mapping[str, Any]) -> Space:
             raise ValueError("expected no 'points' with 'choice'")
         if not isinstance(values, (list, tuple)) or len(values) < 2:
             raise ValueError(
-                f"expected at least two choices, as in {{choice: [0.9, 0.95]}}; found {format_value(values)}"
+                f"expected at least two choices, as in {{choice: [0.9, 0.95]}}; found {_found(values)}"
             )
         if len({repr(choice) for choice in values}) < len(values):
             raise ValueError("expected distinct choices; found a duplicate")
@@ -241,7 +248,7 @@ def _ends(kind: str, values: Any) -> tuple[Any, Any]:
     ends = values if isinstance(values, (list, tuple)) and len(values) == 2 else ()
     if not ends or not all(_is_number(end) for end in ends):
         raise ValueError(
-            f"expected [minimum, maximum], as in {{{kind}: {_EXAMPLES[kind]}}}; found {format_value(values)}"
+            f"expected two numbers, [minimum, maximum], as in {{{kind}: {_EXAMPLES[kind]}}}; found {_found(values)}"
         )
     low, high = ends
     if kind == "integer" and not (isinstance(low, int) and isinstance(high, int)):
@@ -257,6 +264,13 @@ def _ends(kind: str, values: Any) -> tuple[Any, Any]:
     if not low < high:
         raise ValueError(f"expected a minimum below the maximum; found {low:g} and {high:g}")
     return low, high
+
+
+def _found(values: Any) -> str:
+    """Return what an error message reports for the values of a space."""
+    if isinstance(values, (list, tuple)) and values:
+        return f"[{', '.join(map(format_value, values))}]" if len(values) <= 3 else f"a list of {len(values)}"
+    return format_value(values)
 
 
 def _parts(value: Any) -> Sequence[Any]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PlainValidator, WithJsonSchema, field_validator, model_validator
 
 from optbench.suite import protocols
-from optbench.suite.field_types import Duration, Strict, Whole
+from optbench.suite.field_types import Duration, FieldError, Strict, Whole
 from optbench.suite.value_formatting import format_value
 
 #: minimum of the seeds of tuning trials; the seeds of a suite with tuning are below it
@@ -140,15 +140,16 @@ class Tuning(Strict):
     @model_validator(mode="after")
     def _fixed_length(self) -> Tuning:
         if self.budget is not None and self.budget.unit == "seconds":
-            raise ValueError(
-                "budget: expected epochs or steps; found seconds: a busy machine would change the selection"
+            raise FieldError(
+                "expected epochs or steps; found seconds: a busy machine would change the selection", "budget"
             )
         if self.trials is None and self.sampler != "grid":
             raise ValueError(
                 f"expected the number of 'trials', as in {{trials: 20, sampler: {self.sampler}}}"
             )
         if self.prune is not None and self.is_adaptive:
-            raise ValueError(f"expected 'prune' with a sampler that ignores results; found {self.sampler}")
+            message = f"expected 'prune' with a sampler that ignores results; found {self.sampler}"
+            raise FieldError(message, "sampler")
         return self
 
     @property

@@ -303,6 +303,8 @@ class Suite(Strict):
             raw["optimizers"] = {k: _completed(k, v, families) for k, v in raw["optimizers"].items()}
         if "no_weight_decay" in raw:
             raw["no_weight_decay"] = as_list(raw["no_weight_decay"])
+        if "seeds" in raw and raw["seeds"] is None:  # the default
+            del raw["seeds"]
         tuning = raw.get("tuning")
         name = tuning.get("protocol") if isinstance(tuning, dict) else None
         if name in protocols.names() and (count := protocols.protocol(name).seeds) is not None:

@@ -15,7 +15,9 @@ from pydantic_core import ErrorDetails
 
 from optbench.errors import Problem, nearest
 from optbench.suite.descriptions import describe_all
+from optbench.suite.field_types import FieldError
 from optbench.suite.grids import rounded
+from optbench.suite.spaces import MISPLACED, is_space
 from optbench.suite.types import Suite, Workload
 from optbench.suite.value_formatting import format_value
 from optbench.suite.yaml_source import Keys, Source
@@ -83,9 +85,28 @@ def _elsewhere(data: Mapping[str, Any], parts: list[str]) -> bool:
 
 def _problem(details: ErrorDetails, source: Source) -> Problem:
     location, kind, value = details["loc"], details["type"], details["input"]
+    error = details.get("ctx", {}).get("error")
+    if isinstance(error, FieldError):
+        path = as_written((*location, *error.location), source.data)
+        return source.problem(path, str(error), value=True)
     path = as_written(location, source.data)
+    if space := _misplaced_space(path, source.data):
+        return source.problem(space, MISPLACED, value=True)
     at_key = kind in ("extra_forbidden", "missing") or "[key]" in location
     return source.problem(path, _message(kind, location, value, details), value=not at_key)
+
+
+def _misplaced_space(path: Keys, data: Any) -> Keys:
+    """Return the path of the first search space on the way to an invalid value; () without one."""
+    for position, key in enumerate(path if path[:1] != ("sensitivity",) else ()):
+        index: Any = int(key) if isinstance(data, list) and key.isdecimal() else key
+        try:
+            data = data[index]
+        except (KeyError, IndexError, TypeError):
+            break
+        if is_space(data):
+            return path[: position + 1]
+    return ()
 
 
 def _message(kind: str, location: tuple[int | str, ...], value: Any, details: ErrorDetails) -> str:
@@ -199,4 +220,6 @@ def _limits(fields: list[FieldInfo]) -> str:
             words.append(f"above {limit.gt}")
         elif isinstance(limit, bounds.Lt):
             words.append(f"below {limit.lt}")
+        elif isinstance(limit, bounds.Le):
+            words.append(f"at most {limit.le}")
     return (" " + " and ".join(words)) if words else ""
