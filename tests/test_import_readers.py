@@ -141,7 +141,10 @@ def test_a_last_line_that_was_cut_off_is_left_out_and_counted(tmp_path):
 
 
 def lightning(folder: Path, curve: list[tuple[int, float]], **settings: object) -> Path:
-    rows = "".join(f"{step // 10},{step},,{value}\n{step // 10},{step},0.1,\n" for step, value in curve)
+    """A log of epochs of 10 steps, as Lightning writes it: counted from 0, with rows of training."""
+    rows = "".join(
+        f"{step // 10 - 1},{step - 1},,{value}\n{step // 10 - 1},{step - 1},0.1,\n" for step, value in curve
+    )
     file(folder / "metrics.csv", "epoch,step,train_loss_epoch,val_accuracy\n" + rows)
     if settings:
         file(folder / "hparams.yaml", json.dumps(settings))
@@ -164,6 +167,36 @@ def test_hyperparameters_of_lightning_name_the_run(tmp_path):
     (suite,) = read([tmp_path / "results"]).suites
     assert {log.trial["seed"] for log in suite.logs} == {7}
     assert suite.plan.rows[0].trial["workload"]["budget"]["value"] == 2
+
+
+def epochs(tmp_path: Path) -> list[float]:
+    (suite,) = read([tmp_path / "results"]).suites
+    return [event.epoch for event in suite.logs[0].evaluations]
+
+
+def test_epochs_and_steps_of_lightning_are_counted_from_one(tmp_path):
+    log = "epoch,step,train_loss,val_accuracy,test_accuracy\n0,4,0.5,,\n0,9,,0.5,\n1,19,,0.9,\n2,20,,,0.8\n"
+    file(tmp_path / "logs" / "adam" / "0" / "metrics.csv", log)
+    do_import("lightning", tmp_path, tmp_path / "logs")
+    assert curves(tmp_path) == {"adam": [(10, 0.5), (20, 0.9)]}
+    assert epochs(tmp_path) == [1.0, 2.0]
+    (suite,) = read([tmp_path / "results"]).suites
+    assert suite.logs[0].evaluations[-1].metrics["test"] == {"accuracy": 0.8}
+
+
+def test_evaluations_within_epochs_of_lightning_have_fractions_of_epochs(tmp_path):
+    rows = "".join(f"{step // 10},{step},0.5\n" for step in (4, 9, 14, 19, 24))
+    file(tmp_path / "logs" / "adam" / "0" / "metrics.csv", "epoch,step,val_accuracy\n" + rows)
+    do_import("lightning", tmp_path, tmp_path / "logs")
+    assert epochs(tmp_path) == [0.5, 1.0, 1.5, 2.0, 2.5]
+
+
+def test_an_epoch_of_lightning_that_is_not_a_number_is_an_error_with_its_line(tmp_path):
+    file(tmp_path / "logs" / "adam" / "0" / "metrics.csv", "epoch,step,val_accuracy\n0,9,0.5\nx,19,0.6\n")
+    with pytest.raises(
+        OptbenchError, match=r"metrics\.csv:3: expected a number in column 'epoch'; found 'x'"
+    ):
+        do_import("lightning", tmp_path, tmp_path / "logs")
 
 
 # --- MLflow
@@ -240,6 +273,25 @@ def test_histories_of_wandb(tmp_path, suffix):
     do_import("wandb", tmp_path, *paths, runs="{optimizer}_{seed}")
     assert curves(tmp_path) == CURVES
     assert seconds(tmp_path, "sgd") == [15.0, 30.0]
+
+
+def test_epochs_and_steps_of_lightning_in_wandb_are_counted_from_one(tmp_path):
+    rows = [
+        {"_step": 0, "_runtime": 1.0, "epoch": 0, "trainer/global_step": 4, "train_loss": 0.5},
+        {"_step": 1, "_runtime": 2.0, "epoch": 0, "trainer/global_step": 9, "val/accuracy": 0.5},
+        {"_step": 2, "_runtime": 3.0, "epoch": 1, "trainer/global_step": 19, "val/accuracy": 0.9},
+        {"_step": 3, "_runtime": 4.0, "epoch": 2, "trainer/global_step": 20, "test/accuracy": 0.8},
+    ]
+    history = file(tmp_path / "adam_0.jsonl", "\n".join(map(json.dumps, rows)))
+    do_import("wandb", tmp_path, history, runs="{optimizer}_{seed}")
+    assert curves(tmp_path) == {"adam": [(10, 0.5), (20, 0.9)]}
+    assert epochs(tmp_path) == [1.0, 2.0]
+
+
+def test_an_evaluation_at_step_0_is_reported(tmp_path):
+    rows = "optimizer,seed,step,val_accuracy\na,0,0,0.1\na,0,10,0.9\nb,0,10,0.9\n"
+    found = do_import("csv", tmp_path, file(tmp_path / "log.csv", rows))
+    assert [text for text in found.findings if "counts from 0 (1; first: workload a 0)" in text]
 
 
 # --- TensorBoard

@@ -1,7 +1,9 @@
 """Read exports of Weights & Biases: charts as CSV, histories as CSV or JSON lines.
 
 In the file of a chart each column is a run and a metric, as `adam-1 - val/accuracy`; files of several charts of the same
-runs are joined. Files of single runs that name no optimizer need --runs.
+runs are joined. Files of single runs that name no optimizer need --runs. Without a column of the step, the step is `_step`,
+which counts log calls from 0 unless the script sets it: map the column of the optimizer's step with --map step=COLUMN. Logs of
+Lightning (`trainer/global_step`) are converted to the numbers of epochs and steps trained.
 
 Examples:
   optbench import wandb chart.csv loss.csv --runs '{optimizer}-{seed}' --target 'accuracy>=0.9'
@@ -12,12 +14,14 @@ Examples:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from optbench.importing.cells import Cell
 from optbench.importing.delimited import read_delimited
 from optbench.importing.findings import Findings
 from optbench.importing.readers.jsonl import read_file
+from optbench.importing.readers.lightning import GLOBAL_STEP, counted_from_one
 from optbench.importing.tables import Table
 
 _SEPARATOR = " - "
@@ -38,7 +42,14 @@ def read(paths: Sequence[Path], findings: Findings) -> list[Table]:
                 charts.setdefault(run, []).append((table, name, metric))
         if not named:
             tables.append(table)
-    return [*tables, *(_of_run(run, series) for run, series in charts.items())]
+    tables += [_of_run(run, series) for run, series in charts.items()]
+    return [_of_lightning(table) if GLOBAL_STEP in table.columns else table for table in tables]
+
+
+def _of_lightning(table: Table) -> Table:
+    """Return the table with Lightning's step instead of the number of log calls."""
+    columns = {name: cells for name, cells in table.columns.items() if name not in ("_step", "Step")}
+    return counted_from_one(replace(table, columns={**columns, "step": table.columns[GLOBAL_STEP]}))
 
 
 def _of_run(run: str, series: list[tuple[Table, str, str]]) -> Table:
