@@ -64,6 +64,12 @@ def test_a_trial_keeps_its_numbers_names_and_hyperparameters(tmp_path, logs):
     assert log.finished.status == "completed"
 
 
+def test_the_command_that_repeats_an_import_names_the_results_folder(tmp_path, logs):
+    trial(logs, "adam", 0, "mnist_jax", 1, NEVER)
+    do_import(tmp_path)
+    assert stored(tmp_path).plan.command.endswith(f"--results {tmp_path / 'results'} --name logs")
+
+
 def test_the_targets_file_is_part_of_the_plan(tmp_path, logs):
     trial(logs, "adam", 0, "mnist_jax", 1, NEVER)
     do_import(tmp_path)
@@ -322,6 +328,16 @@ def targets(tmp_path: Path, **changes):
 
 def one(**spec):
     return {"workloads": {"mnist": spec}, "base_workloads": ["mnist"], "held_out_workloads": []}
+
+
+def test_the_targets_file_of_the_documentation_is_read(tmp_path):
+    page = Path(__file__).parents[1] / "docs" / "importing.md"
+    (tmp_path / "targets.json").write_text(
+        page.read_text(encoding="utf-8").split("```json\n")[1].split("```")[0]
+    )
+    found = read_targets(tmp_path / "targets.json")
+    assert (found.base, found.held_out) == (("mnist",), {"mnist_wide": "mnist"})
+    assert str(found.budgets["mnist"]) == "600 seconds"
 
 
 def test_directions_come_from_the_goal_or_else_from_the_metrics_name(tmp_path):

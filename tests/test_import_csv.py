@@ -28,8 +28,8 @@ def do_import(tmp_path: Path, *texts: str, **asked):
     )
 
 
-def stored(tmp_path: Path):
-    results = read([tmp_path / "results"])
+def stored(tmp_path: Path, folder: str = "results"):
+    results = read([tmp_path / folder])
     assert results.suites[0].warnings == ()
     return results
 
@@ -204,3 +204,20 @@ def test_the_command_line_imports_and_reports(tmp_path):
     outputs = [optbench(*step, cwd=tmp_path).stdout for step in steps]
     assert "2 trials new" in outputs[0]
     assert outputs[1].splitlines()[1].startswith("runs,workload,2 epochs,validation accuracy >= 0.9,Adam")
+    command = stored(tmp_path / "r", "").suites[0].plan.command
+    assert command.endswith("--target 'accuracy>=0.9' --baseline SGD --results r --name runs")
+
+
+@pytest.mark.parametrize(
+    ("field", "meant"),
+    [("sed", "seed"), ("stpe", "step"), ("optimiser", "optimizer"), ("lr", "learning_rate")],
+)
+def test_a_misspelt_field_is_an_error_that_names_the_field(tmp_path, field, meant):
+    with pytest.raises(OptbenchError, match=f"no field '{field}': did you mean '{meant}'"):
+        do_import(tmp_path, LOG, maps=(*MAPS, f"{field}=acc"))
+
+
+def test_a_metric_may_have_any_name_and_with_its_split_that_of_a_field(tmp_path):
+    for name in ("recon", "loss", "top5", "validation.speed"):
+        do_import(tmp_path, LOG, maps=(*MAPS[:3], f"{name}=acc"), targets=(f"{name}>=0.9",))
+        assert stored(tmp_path).suites[0].plan.metrics.keys() == {name.removeprefix("validation.")}

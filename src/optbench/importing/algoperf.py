@@ -19,7 +19,7 @@ from optbench.importing.delimited import number, read_lines
 from optbench.importing.findings import Findings, short
 from optbench.importing.rows import Facts, Row, course, events
 from optbench.importing.targets import Targets, read_targets
-from optbench.importing.write import ForeignWorkload, Run, Source, Written, write
+from optbench.importing.write import ForeignWorkload, Run, Source, Written, command_text, write
 from optbench.suite.metric_facts import facts_by_name
 from optbench.suite.types import Duration, Target
 
@@ -57,7 +57,9 @@ def import_algoperf(logs: Path, targets_file: Path, results: Path, name: str | N
         runs.append(_run(place, rows, targets.targets[place.workload], logs, findings))
     workloads = {place.workload: _workload(place.workload, targets) for place in places}
     _check_sets(places, findings)
-    written = write(results, _source(name, logs, targets_file, targets, places, findings), workloads, runs)
+    written = write(
+        results, _source(name, logs, targets_file, results, targets, places, findings), workloads, runs
+    )
     submissions = tuple(sorted({place.submission for place in places}))
     return Imported(written, submissions, tuple(workloads), evaluations, tuple(findings.lines()))
 
@@ -196,14 +198,20 @@ def _workload(name: str, targets: Targets) -> ForeignWorkload:
 
 
 def _source(
-    name: str, logs: Path, targets_file: Path, targets: Targets, places: list[Place], findings: Findings
+    name: str,
+    logs: Path,
+    targets_file: Path,
+    results: Path,
+    targets: Targets,
+    places: list[Place],
+    findings: Findings,
 ) -> Source:
     submissions = sorted({place.submission for place in places})
     version = f" {targets.version}" if targets.version else ""
     return Source(
         name=name,
         title=f"AlgoPerf{version}: {name}",
-        command=f"optbench import algoperf {logs} --targets {targets_file} --name {name}",
+        command=command_text(["algoperf", str(logs), "--targets", str(targets_file)], results, name),
         baseline="baseline" if "baseline" in submissions else submissions[0],
         provenance={
             "imported": "algoperf",

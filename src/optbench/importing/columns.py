@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -69,10 +70,11 @@ def map_columns(
     known: Collection[str],
     file: str,
 ) -> Columns:
-    """Find the columns. `maps` are FIELD=COLUMN; another FIELD is a metric: [SPLIT.]METRIC, by default of validation.
+    """Find the columns. `maps` are FIELD=COLUMN; another FIELD is a metric: [SPLIT.]METRIC, by default of validation. A metric with
+    a name similar to that of a field requires its split.
 
     `settings` are columns with one value per run: unless mapped, they can only name the run and its learning rate. `known`
-    are fields that need no column. Raises `OptbenchError` with all problems: no such column, two columns of one
+    are fields that need no column. Raises `OptbenchError` with all problems: no such column or field, two columns of one
     metric, or no optimizer, run, clock or metric.
     """
     every = [*columns, *settings]
@@ -88,8 +90,13 @@ def map_columns(
             problems.append(_no_column(column, every, file, "--map"))
         elif field in (*FIELDS, STATUS):
             fields[field] = column
+        elif metric := metric_of(field):
+            metrics[column] = metric
+        elif meant := _field_meant(field):
+            message = f"no field '{field}': did you mean '{meant}'? A metric with this name is --map validation.{field}={column}"
+            problems.append(Problem(message, where="--map"))
         else:
-            metrics[column] = metric_of(field) or ("validation", field)
+            metrics[column] = ("validation", field)
     mapped = frozenset([*fields.values(), *metrics])
     _find_fields(columns, [*FIELDS, STATUS], fields, mapped)
     _find_fields(settings, [*NAMES, "learning_rate"], fields, mapped)
@@ -119,6 +126,15 @@ def _find_fields(
         found = next((by_name[name] for name in FIELDS.get(field, (field,)) if name in by_name), None)
         if found is not None:
             fields.setdefault(field, found)
+
+
+def _field_meant(name: str) -> str:
+    """Return the field that a name is another spelling of; "" for other names, which are metrics."""
+    spellings = {
+        other: field for field, others in FIELDS.items() for other in others if other not in _PLAIN
+    } | {field: field for field in (*FIELDS, STATUS)}
+    close = difflib.get_close_matches(name.lower(), spellings, n=1, cutoff=0.75)
+    return spellings[close[0]] if close else ""
 
 
 def metric_of(name: str) -> tuple[str, str] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from optbench.importing.readers import reader
 from optbench.importing.rows import Course, Facts, Row, events, merged_course
 from optbench.importing.runs import Choices, Key, Metric, RunLog, is_loss, read_runs
 from optbench.importing.tidy_targets import check_targets, of_workload, parse_target
-from optbench.importing.write import ForeignWorkload, Run, Source, Written, write
+from optbench.importing.write import ForeignWorkload, Run, Source, Written, command_text, write
 from optbench.suite.metric_facts import MetricFacts, facts_by_name
 from optbench.suite.types import Duration, Target
 
@@ -79,9 +78,8 @@ def import_logs(kind: str, paths: Sequence[Path], results: Path, asked: Asked) -
     labels = tuple(dict.fromkeys(run.label for run in runs))
     order = {name: index for index, name in enumerate(labels)}
     runs.sort(key=lambda run: (names.index(run.workload), order[run.label], run.seed))
-    written = write(
-        results, _source(kind, paths, asked, list(metrics), targets_of(workloads), labels), workloads, runs
-    )
+    source = _source(kind, paths, results, asked, list(metrics), targets_of(workloads), labels)
+    written = write(results, source, workloads, runs)
     return Imported(written, labels, names, evaluations, tuple(findings.lines()))
 
 
@@ -98,6 +96,12 @@ def _course(key: Key, log: RunLog, targets: Sequence[Target], findings: Findings
         course.repeated,
     )
     findings.note("rows without a validation or test metric: skipped", run, course.unused)
+    first = course.rows[0] if course.rows else None
+    findings.note(
+        "runs with an evaluation at epoch or step 0, read as one before the training: wrong by one if the tool counts from 0",
+        run,
+        first is not None and 0 in (first.epoch, first.step),
+    )
     findings.note("runs whose rows were not ordered by step: sorted", run, bool(course.unordered))
     return course
 
@@ -187,6 +191,7 @@ def _facts(metric: str, targets: Sequence[Target]) -> MetricFacts:
 def _source(
     kind: str,
     paths: Sequence[Path],
+    results: Path,
     asked: Asked,
     metrics: Sequence[Metric],
     targets: Sequence[Target],
@@ -199,7 +204,7 @@ def _source(
     return Source(
         name=name,
         title=name,
-        command=shlex.join(["optbench", "import", kind, *map(str, paths), *options, "--name", name]),
+        command=command_text([kind, *map(str, paths), *options], results, name),
         baseline=asked.baseline or labels[0],
         provenance={"imported": kind, "files": [str(path) for path in paths]},
         metrics={metric: _facts(metric, targets) for _, metric in metrics},

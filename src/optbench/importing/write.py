@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,12 @@ class Written:
     same: int
     replaced: int
     set_aside: int
+
+
+def command_text(words: Sequence[str], results: Path, name: str) -> str:
+    """Return the command that repeats an import of the kind, paths and options `words`."""
+    folder = [] if results == Path("results") else ["--results", str(results)]
+    return shlex.join(["optbench", "import", *words, *folder, "--name", name])
 
 
 def write(
