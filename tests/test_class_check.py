@@ -199,6 +199,7 @@ def test_check_refuses_classes_that_do_not_accept_the_sparse_gradients_of_the_mo
         in said
     )
     assert "expected another class, such as torch.optim.SparseAdam for `parameters: embeddings`" in said
+    assert "expected `weight_decay: 0`, `no_weight_decay: embeddings`, or `sparse: false`" in said
     assert [label for label in (*good, *bad) if f"optimizers.{label}" in said] == list(bad)
     dense = {**workload, "model": {"name": "matrix_factorisation", "factors": 2}}
     done = optbench("check", suite(tmp_path, bad, workload=dense), cwd=tmp_path)

@@ -301,3 +301,8 @@ def test_list_and_schema_answer_without_torch(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert any(line.startswith(name) and len(line) > len(name) + 10 for line in done.stdout.splitlines())
     assert json.loads(optbench("schema", cwd=tmp_path).stdout)["type"] == "object"
+
+
+def test_list_shows_sizes_of_tables_and_text_in_the_syntax_of_a_suite(tmp_path: Path) -> None:
+    assert "num_users: (of the data, or larger)" in optbench("list", "models", cwd=tmp_path).stdout
+    assert "pattern: '*.txt', level: byte" in optbench("list", "data", cwd=tmp_path).stdout

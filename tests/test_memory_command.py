@@ -419,6 +419,20 @@ def test_ten_optimizers_by_default(tmp_path: Path) -> None:
     assert {row["parameters"] for row in rows.values()} == {"269722"}
 
 
+def test_the_default_optimizers_of_a_model_with_sparse_gradients_accept_them(tmp_path: Path) -> None:
+    done = memory("matrix_factorisation(num_users=900, sparse=True)", "--format", "csv", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = {row["optimizer"]: row for row in csv.DictReader(io.StringIO(done.stdout))}
+    assert list(rows) == ["SGD", "SGD + momentum", "Adagrad", "SparseAdam"]
+    per_table = 32 * 8 + 32 * 4 * 32, 32 * 8 + 32 * 4  # indices and values of factors and of biases
+    assert {row["gradient_bytes"] for row in rows.values()} == {str(2 * sum(per_table))}
+    assert [row["state_at_least"] for row in rows.values()] == ["False", "True", "False", "False"]
+    assert (
+        "after 60 steps, the state still grows with the rows of sparse gradients"
+        in rows["SGD + momentum"]["note"]
+    )
+
+
 def test_the_table_fits_80_columns_and_states_its_conditions(tmp_path: Path) -> None:
     done = memory("mlp(hidden=[64])", "--optimizer", "adamw", "--optimizer", "sgd(momentum=0.9)", "--shape", "100",
                     "--classes", "4", "--batch-size", "7", folder=tmp_path)  # fmt: skip
@@ -471,7 +485,7 @@ class Net(nn.Sequential):
 
 @pytest.mark.parametrize("model", lookup.items("models"))
 def test_every_model_of_the_catalog_is_estimated_for_its_task(model: str) -> None:
-    named = named_trials(model, {"sgd": "sgd"}, batch_size=2)
+    named = named_trials(model, ["sgd"], {}, batch_size=2)
     assert named.info.task == model_tasks(model, Path())[0]
     [row] = forecast(named.trials, named.info)
     assert not row.optimizer.problem
@@ -479,7 +493,7 @@ def test_every_model_of_the_catalog_is_estimated_for_its_task(model: str) -> Non
 
 
 def test_the_task_of_a_model_can_be_set() -> None:
-    named = named_trials("mlp", {"sgd": "sgd"}, task="regression", shape="7", classes=2)
+    named = named_trials("mlp", ["sgd"], {}, task="regression", shape="7", classes=2)
     assert (named.info.task, named.info.shape, named.info.classes) == ("regression", (7,), 2)
     assert named.trials[0].workload.loss.name == "mse"
 

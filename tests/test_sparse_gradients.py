@@ -80,6 +80,31 @@ def test_its_memory_is_forecast(folder: Path) -> None:
     assert (found.problem, found.state_bytes) == ("", 2 * 4 * (40 * 8 + 8 * 3 + 3))
 
 
+def test_a_sparse_momentum_is_forecast_as_a_lower_bound_of_the_state_in_training(folder: Path) -> None:
+    momentum = trial(
+        folder, {"use": "torch.optim.SGD", "lr": 0.1, "momentum": 0.9}, workload={"budget": "40 steps"}
+    )
+    model = build_model(momentum.workload.model, DataInfo(0, 0, 0, (12,), 3), folder)
+    found = optimizer_memory(momentum, model)
+    assert found.at_least
+    assert "the state still grows with the rows of sparse gradients" in found.note
+    dense = 4 * (40 * 8 + 8 * 3 + 3)
+    assert finished(run(momentum, folder)).state_bytes > 2 * dense
+    assert found.state_bytes is not None
+    assert found.state_bytes > 2 * dense
+
+
+@pytest.mark.parametrize("use", ["torch.optim.SGD", "torch.optim.Adagrad"])
+def test_weight_decay_that_sparse_gradients_do_not_allow_is_named(use: str, folder: Path) -> None:
+    decayed = trial(folder, {"use": use, "lr": 0.1, "weight_decay": 0.1})
+    expected = (
+        "weight decay cannot be added to the sparse gradients of embeddings; expected `weight_decay: 0`"
+    )
+    assert expected in finished(run(decayed, folder)).detail
+    model = build_model(decayed.workload.model, DataInfo(0, 0, 0, (12,), 3), folder)
+    assert expected in optimizer_memory(decayed, model).problem
+
+
 def test_its_step_is_timed(folder: Path) -> None:
     entry = {"use": "torch.optim.SGD", "lr": 0.01}
     found = step_times([trial(folder, entry)], ("forloop",), DataInfo(0, 0, 0, (12,), 3), CPU, rounds=1)

@@ -52,7 +52,7 @@ def _short_turns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def measured(*optimizers: str, implementations: tuple[str, ...] = ("forloop",), rounds: int = 3) -> StepTimes:
-    named = named_trials(MODEL, {typed: typed for typed in optimizers}, shape="8", classes=3)
+    named = named_trials(MODEL, optimizers, {}, shape="8", classes=3)
     return step_times(named.trials, implementations, named.info, CPU, rounds)
 
 

@@ -7,12 +7,16 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from optbench.catalog import lookup, sources
 from optbench.catalog.lookup import FAMILIES, Target
 from optbench.catalog.sources import Definition, Function
 from optbench.errors import OptbenchError, nearest
+
+if TYPE_CHECKING:
+    from optbench.suite.types import Component
 
 #: a default that is not a literal
 UNKNOWN = object()
@@ -247,3 +251,10 @@ def _imported(target: Target) -> Signature:
     )
     is_open = any(p.kind is p.VAR_KEYWORD for p in read.parameters.values())
     return Signature(parameters, is_open and not inspect.isclass(found), is_class=inspect.isclass(found))
+
+
+def has_sparse_gradients(model: Component, folder: Path) -> bool:
+    """Return whether a model has an argument `sparse` that is true, written or by default. Raises `OptbenchError` for an unknown model."""
+    read = signature(lookup.resolve("models", model.name, folder))
+    default = read["sparse"].default if "sparse" in read.names else False
+    return model.arguments.get("sparse", default) is True

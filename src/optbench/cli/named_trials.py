@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from optbench.catalog import lookup
 from optbench.catalog.check_component import component_findings
 from optbench.catalog.check_optimizer import optimizer_findings
+from optbench.catalog.signatures import has_sparse_gradients
 from optbench.catalog.task_defaults import defaults, example_info, model_tasks
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError, Problem
@@ -17,6 +19,13 @@ from optbench.suite.overrides import parse_override
 from optbench.suite.types import Component, Duration, Optimizer, Rule, Trial, Workload
 
 _IMAGENET = (3, 224, 224), 1000  # shape and classes for torchvision's models
+#: the optimizers of torch that accept sparse gradients, and momentum, whose state is then sparse
+_FOR_SPARSE_GRADIENTS = {
+    "SGD": "sgd",
+    "SGD + momentum": "sgd(momentum=0.9)",
+    "Adagrad": "adagrad",
+    "SparseAdam": "torch.optim.SparseAdam",
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,8 @@ class Named:
 
 def named_trials(
     model: str,
-    rows: Mapping[str, str],
+    optimizers: Sequence[str],
+    common: Mapping[str, str],
     *,
     overrides: Sequence[str] = (),
     task: str | None = None,
@@ -40,8 +50,9 @@ def named_trials(
     implementation: str = "default",
     hint: str = "",
 ) -> Named:
-    """`model` as in `mlp(hidden=[512])`; `rows`: label -> what was typed for an optimizer. `hint` follows an unknown model's name.
+    """`model` as in `mlp(hidden=[512])`; `optimizers` as typed. `hint` follows an unknown model's name.
 
+    Without `optimizers`, these are `common`, by label, or those that accept sparse gradients if the model has them.
     The task is that of the model if None; shape and classes are usual ones of the task.
     Raises `OptbenchError` with everything wrong at once.
     """
@@ -49,6 +60,7 @@ def named_trials(
     for override in map(parse_override, overrides):
         arguments[override.path] = override.value.data
     component = Component(name=name, arguments=arguments)
+    rows = {typed: typed for typed in optimizers} or _default_optimizers(component, common)
     of_one = parse_shape(shape)
     _refuse_unfit(component, rows, hint)
     if task is not None:
@@ -95,6 +107,13 @@ def parse_shape(text: str | None) -> tuple[int, ...] | None:
             f"expected one to three whole numbers, for example 3,224,224; found '{text}'", where="--shape"
         )
     return tuple(int(part) for part in parts)
+
+
+def _default_optimizers(model: Component, common: Mapping[str, str]) -> Mapping[str, str]:
+    with suppress(OptbenchError):  # an unknown model is refused with the other problems
+        if has_sparse_gradients(model, Path()):
+            return _FOR_SPARSE_GRADIENTS
+    return common
 
 
 def _refuse_unknown_task(task: str) -> None:

@@ -22,6 +22,7 @@ from optbench.engine.activations import checkpoint_activations
 from optbench.engine.batch import Batch, Zeros, tensors
 from optbench.engine.layout import GPU, memory_format
 from optbench.engine.precision import Precision
+from optbench.engine.sparse_gradients import on_sparse_gradients
 from optbench.engine.tasks import Task
 from optbench.errors import describe_error
 from optbench.forecasts import ModelMemory
@@ -48,13 +49,17 @@ class AllocationTracker(TorchDispatchMode):
                 self._add(leaf.untyped_storage())
         return returned
 
+    def keep(self, size: int) -> None:
+        """Count `size` bytes that stay alive."""
+        self.live += size
+        self.peak = max(self.peak, self.live)
+
     def _add(self, storage: torch.UntypedStorage) -> None:
         key, size = storage._cdata, storage.nbytes()
         if key in self._storages:
             return
         self._storages.add(key)
-        self.live += size
-        self.peak = max(self.peak, self.live)
+        self.keep(size)
         weakref.finalize(storage, self._remove, key, size)
 
     def _remove(self, key: int, size: int) -> None:
@@ -147,6 +152,7 @@ def _trace(
         fake.train()
         known = [*fake.parameters(), *fake.buffers(), *tensors(batch.inputs), *tensors(batch.targets)]
         tracker = AllocationTracker(known)
+        on_sparse_gradients(fake, tracker.keep)  # tensors without data do not keep their copies
         live_after_forward: list[int] = []
         with tracker:
             backward(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from optbench.catalog.signatures import signature
 from optbench.engine import optimizers
 from optbench.engine.memory import is_out_of_memory, peak_of
 from optbench.engine.protocol import Protocol, take_step
-from optbench.engine.sparse_gradients import sparsify_gradients
+from optbench.engine.sparse_gradients import has_sparse_gradients, sparsify_gradients
 from optbench.engine.state_memory import NOT_MEASURED, state_memory
 from optbench.errors import OptbenchError, describe_error
 from optbench.forecasts import OptimizerMemory
@@ -31,8 +32,9 @@ HORIZON = 1000  # passed to optimizers with an argument for the number of steps
 def optimizer_memory(trial: Trial, model: nn.Module, least_steps: int = 3) -> OptimizerMemory:
     """Return state and step peak of the trial's optimizer on the parameters of `model` (on the CPU), whose values it changes.
 
-    Takes at least `least_steps` steps, and more while the state grows. `implementation: default` means torch's default on a GPU. State
-    with a history (L-BFGS) is reported for the full `history_size`. For an optimizer that fails, `problem` is the reason.
+    Takes at least `least_steps` steps, and more while the state grows, up to `MAX_STEPS`; the size of state that still grows is a lower
+    bound. `implementation: default` means torch's default on a GPU. State with a history (L-BFGS) is reported for the full
+    `history_size`. For an optimizer that fails, `problem` is the reason.
     """
     trial = as_on_gpu(trial)
     try:
@@ -90,23 +92,37 @@ def _measure(trial: Trial, model: nn.Module, least_steps: int) -> OptimizerMemor
     built.train()
     parameters = [p for p in model.parameters() if p.requires_grad]
     protocol = built.protocol
+    renew: Callable[[], object] | None = None
     if protocol == Protocol():
         step = _random_gradient_step(built, parameters)
-        sparsify_gradients(model, trial.samples_per_step(max(p.numel() for p in parameters)))
+        if has_sparse_gradients(model):
+            rows = trial.samples_per_step(max(p.numel() for p in parameters))
+            renew = partial(sparsify_gradients, model, rows, torch.Generator().manual_seed(0))
     elif protocol.create_graph or protocol.calls == "loss_only":
         step = _autograd_step(built, parameters)
     else:
         step = _closure_step(built, parameters)
-    largest, size, size_before = NOT_MEASURED, -1, -2
-    for number in range(MAX_STEPS):
-        if number >= least_steps and size == size_before:
-            break
-        step()
+    largest, size, size_before, steps = NOT_MEASURED, -1, -2, 0
+    while steps < least_steps or (size != size_before and steps < MAX_STEPS):
+        if renew is not None:
+            renew()
+        try:
+            step()
+        except optimizers.OptimizerFault as fault:
+            if setting := built.missing_setting(fault):
+                raise OptbenchError(setting) from fault
+            raise
+        steps += 1
         measured = state_memory(built.members, parameters, model)
         size_before, size, largest = size, measured.bytes or 0, measured.maximum(largest)
+    growth = size - size_before if size == largest.bytes else 0
     peak = peak_of(step, torch.device("cpu"), rehearsals=REHEARSALS if built.needs_closure else 1)
-    is_lower_bound = bool(largest.note)
-    note = f"lower bound; {largest.note}" if largest.bytes is not None and is_lower_bound else largest.note
+    reasons = [largest.note] if largest.note else []
+    if growth > 0:
+        cause = " with the rows of sparse gradients" if has_sparse_gradients(model) else ""
+        reasons.append(f"after {steps} steps, the state still grows{cause}, by {growth:,} bytes per step")
+    is_lower_bound = bool(reasons)
+    note = "; ".join([*(["lower bound"] if largest.bytes is not None and reasons else []), *reasons])
     implementation = " and ".join(
         dict.fromkeys(used.name for groups in built.implementations() for used in groups)
     )

@@ -27,6 +27,7 @@ from optbench.engine.protocol import (
     parameters_of,
     zero_gradients,
 )
+from optbench.engine.sparse_gradients import unsupported_decay
 from optbench.errors import OptbenchError, is_user_interrupt
 from optbench.suite.nested_optimizers import replaced
 from optbench.suite.types import Group, Trial
@@ -107,7 +108,14 @@ class Optimizers:
 
     def missing_setting(self, fault: OptimizerFault) -> str:
         """Return what the entry must set for a step that raised `fault`; empty if unknown."""
-        if fault.__cause__ is None or self._make_toy is None:
+        if fault.__cause__ is None:
+            return ""
+        groups = [group for member in self.members for group in member.param_groups]
+        if any(group.get("weight_decay") for group in groups) and (
+            setting := unsupported_decay(fault.__cause__)
+        ):
+            return setting
+        if self._make_toy is None:
             return ""
         setting = missing_setting(self._make_toy, self.protocol, fault.__cause__)
         return setting or self._missing_rules(self.protocol)

@@ -13,7 +13,7 @@ from typing import Any
 
 from optbench.catalog import lookup
 from optbench.catalog.optimizers import _packages as facts
-from optbench.catalog.signatures import signature
+from optbench.catalog.signatures import has_sparse_gradients
 from optbench.errors import Problem
 from optbench.suite.load import Loaded
 from optbench.suite.plan import merged, representatives
@@ -55,7 +55,8 @@ def check_classes(loaded: Loaded) -> ClassFindings:
 
 def _jobs(loaded: Loaded) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Yield label, position of the rule and job of each class that is outside of torch or gets sparse gradients."""
-    has_sparse = _has_sparse_gradients(loaded)
+    models = [w.model for cell in loaded.cells for w in cell.loaded.suite.workloads.values()]
+    has_sparse = any(has_sparse_gradients(model, loaded.folder) for model in models)
     for label, entry in loaded.suite.optimizers.items():
         filled = merged(loaded.suite, entry)
         for position, rule in enumerate(entry.rules):
@@ -64,18 +65,6 @@ def _jobs(loaded: Loaded) -> Iterator[tuple[str, int, dict[str, Any]]]:
             is_sparse = has_sparse and _takes_embeddings(entry.rules, position)
             if is_sparse or not is_of_torch:
                 yield label, position, _job(rule, filled, loaded, is_sparse=is_sparse)
-
-
-def _has_sparse_gradients(loaded: Loaded) -> bool:
-    """Return whether a model of the suite has an argument `sparse` that is true, written or by default."""
-    for cell in loaded.cells:
-        for workload in cell.loaded.suite.workloads.values():
-            model = workload.model
-            read = signature(lookup.resolve("models", model.name, loaded.folder))
-            default = read["sparse"].default if "sparse" in read.names else False
-            if model.arguments.get("sparse", default) is True:
-                return True
-    return False
 
 
 def _takes_embeddings(rules: Sequence[Rule], position: int) -> bool:

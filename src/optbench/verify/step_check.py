@@ -39,10 +39,10 @@ def result_of(job: dict[str, Any]) -> dict[str, Any]:
             lookup.load(lookup.resolve("optimizers", use, folder))
             return result
         plugin = load_plugin(use, job["arguments"], _CPU, folder, job["closure"], job["create_graph"])
-        if job["sparse"] and (reason := _step_error(replace(plugin, sparse=True, shapes=MATRICES))):
+        if job["sparse"] and (reason := _sparse_step_error(plugin)):
             result["error"] = (
                 f"does not accept the sparse gradients of a model with `sparse: true`: a step raises {reason}; "
-                "expected another class, such as torch.optim.SparseAdam for `parameters: embeddings`, or `sparse: false`"
+                f"expected {_accepted(job)}, or `sparse: false`"
             )
         elif job["steps"]:
             result["notes"] = list(_notes(plugin, scheduled=job["scheduled"]))
@@ -73,6 +73,22 @@ def _notes(plugin: Plugin, *, scheduled: bool) -> Iterator[str]:
             yield str(fault)
         except Exception:  # steps raise nothing, so this is of the check: it does not apply to the class
             pass
+
+
+def _accepted(job: dict[str, Any]) -> str:
+    """Return what accepts sparse gradients: the class without its weight decay, or another class."""
+    if job["arguments"].get("weight_decay"):
+        arguments = job["arguments"] | {"weight_decay": 0.0}
+        plugin = load_plugin(
+            job["use"], arguments, _CPU, Path(job["folder"]), job["closure"], job["create_graph"]
+        )
+        if not _sparse_step_error(plugin):
+            return "`weight_decay: 0`, `no_weight_decay: embeddings`"
+    return "another class, such as torch.optim.SparseAdam for `parameters: embeddings`"
+
+
+def _sparse_step_error(plugin: Plugin) -> str:
+    return _step_error(replace(plugin, sparse=True, shapes=MATRICES))
 
 
 def _step_error(plugin: Plugin) -> str:

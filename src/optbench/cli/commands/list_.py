@@ -16,13 +16,17 @@ Exit codes:
 
 from __future__ import annotations
 
+import math
 import shutil
 import textwrap
 from collections.abc import Iterator
 from typing import Annotated, Any
 
+import yaml
+
 from optbench.catalog.arguments import SUPPLIED, choices
 from optbench.catalog.lookup import names, resolve
+from optbench.catalog.model_facts import TABLE_SIZES
 from optbench.catalog.optimizer_packages import offered
 from optbench.catalog.signatures import UNKNOWN, Parameter, signature
 from optbench.cli import completion
@@ -102,11 +106,14 @@ def _parameters(family: str, name: str) -> list[Parameter]:
     except OptbenchError:  # an item of a package that fails: `check` reports it where it is used
         return []
     hidden = SUPPLIED.get(family, set()) | (_UNSHOWN if family == "optimizers" else set())
-    return [p for p in found[family == "optimizers" :] if p.name not in hidden]
+    shown = [p for p in found[family == "optimizers" :] if p.name not in hidden]
+    return shown + [p for p in found if family == "models" and p.name in TABLE_SIZES]
 
 
 def _argument(parameter: Parameter) -> str:
     """`width: 32`; of a choice the other words too."""
+    if parameter.name in TABLE_SIZES:
+        return f"{parameter.name}: (of the data, or larger)"
     if parameter.required:
         return f"{parameter.name}: (required)"
     others = [str(word) for word in choices(parameter) if word != parameter.default]
@@ -126,4 +133,8 @@ def as_yaml(value: Any) -> str:
         return f"[{', '.join(map(as_yaml, value))}]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {as_yaml(item)}" for key, item in value.items()) + "}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, str):
+        return str(yaml.safe_dump(value, width=math.inf)).partition("\n")[0]
+    return str(value)

@@ -67,7 +67,8 @@ class Options:
         list[str] | None,
         option(
             "NAME",
-            "An optimizer, for example adamw or 'torch.optim.SGD(momentum=0.9)'. Repeatable. Default: ten common ones.",
+            "An optimizer, for example adamw or 'torch.optim.SGD(momentum=0.9)'. Repeatable. "
+            "Default: ten common ones, or those that accept sparse gradients.",
             complete=completion.catalog("optimizers"),
         ),
     ] = None
@@ -162,7 +163,8 @@ def _is_suite(text: str) -> bool:
 def _of_model(options: Options) -> Job:
     named = named_trials(
         options.model,
-        {typed: typed for typed in options.optimizer or ()} or COMMON,
+        options.optimizer or (),
+        COMMON,
         overrides=options.sets or (),
         task=options.task,
         shape=options.shape,

@@ -64,7 +64,8 @@ class Options:
         list[str] | None,
         option(
             "NAME",
-            "An optimizer, for example adamw or 'sgd(momentum=0.9)'. Repeatable. Default: seven common ones.",
+            "An optimizer, for example adamw or 'sgd(momentum=0.9)'. Repeatable. "
+            "Default: seven common ones, or those that accept sparse gradients.",
             complete=completion.catalog("optimizers"),
         ),
     ] = None
@@ -106,8 +107,14 @@ def measure_steps(options: Options) -> int:
     """Print the table on standard output, progress on standard error. Returns the exit code: 1 if nothing could be measured of
     some optimizer. Raises `OptbenchError`."""
     check_format(options.format)
-    rows = {typed: typed for typed in options.optimizer or ()} or COMMON
-    named = named_trials(options.model, rows, task=options.task, shape=options.shape, classes=options.classes)
+    named = named_trials(
+        options.model,
+        options.optimizer or (),
+        COMMON,
+        task=options.task,
+        shape=options.shape,
+        classes=options.classes,
+    )
     if options.save is not None:
         refuse_file_name(options.save)
         make_folder(options.save)
