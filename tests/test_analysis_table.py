@@ -196,6 +196,25 @@ def test_the_table_by_hand(tmp_path):
     assert (entry["memory_overhead"], entry["step_peak_overhead"]) == (2.0, 0.25)
 
 
+def test_memory_that_differs_between_seeds_is_a_range(tmp_path):
+    def events(**changes):
+        return [*curve([0.5])[:-1], finished(epochs=1, **changes)]
+
+    of_seed = {("SGD", seed): events(state_bytes=size) for seed, size in enumerate((8000, 12000, 8000))}
+    of_seed |= {("Adam", 0): events(status="diverged", state_bytes=0), ("Adam", 1): events()}
+    found = results(tmp_path / "a", a_suite(), of_seed)
+    table = comparison(found).set_index("optimizer")
+    assert table.loc["SGD", ["memory_overhead_min", "memory_overhead"]].tolist() == [2.0, 3.0]
+    assert table.loc["Adam", ["memory_overhead_min", "memory_overhead"]].tolist() == [2.0, 2.0]
+    text = render(found, "markdown")
+    assert "| 2.00x–3.00x |" in text
+    assert "–2.00x" not in text
+    assert "bytes; the range over seeds where they differ." in text
+    alike = results(tmp_path / "b", a_suite(), {key: events() for key in of_seed})
+    assert "memory_overhead_min" not in comparison(alike)
+    assert "the range over seeds where" not in render(alike, "markdown")
+
+
 def test_time_to_target_has_an_interval_from_six_seeds_on(tmp_path):
     events = {("SGD", seed): reaching(3 + seed) for seed in range(6)}
     entry = row(comparison(results(tmp_path, a_suite(labels=["SGD"], seeds=6), events)), "SGD")

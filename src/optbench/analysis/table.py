@@ -38,6 +38,8 @@ GRADIENT_COLUMNS = (
     *(f"{GRADIENTS}_to_target{part}" for part in _OF_TIME),
     *(f"{GRADIENTS}_{name}" for name in ("budget", "restricted_mean")),
 )
+#: column of tables in which the optimizer state of some entry differs between seeds
+MEMORY_MINIMUM = "memory_overhead_min"
 #: columns of every table, the most important first; `final_<metric>` follows them
 COLUMNS = (
     *("suite", "workload", "horizon", "target", "optimizer", "planned", "trials", "reached"),
@@ -76,7 +78,8 @@ def comparison(results: Results) -> pd.DataFrame:
     gradient_evaluations_per_step (mean over trials) and the columns of that unit: only in a table of which some entry used
     other than one gradient per step, and empty in workloads of which none did;
     memory_overhead (greatest optimizer state over parameter bytes), step_peak_overhead (likewise, transient), memory_note
-    (what of the state could not be counted: memory_overhead is then a lower limit);
+    (what of the state could not be counted: memory_overhead is then a lower limit); memory_overhead_min (least over the
+    completed trials: only in a table of which some entry has less there, as with the settings of several tuning studies);
     train_seconds (mean of the timed), batch_size, parameters.
 
     Groups, differences and restricted means are among entries of one budget: horizons are never compared with each other.
@@ -116,10 +119,12 @@ def comparison(results: Results) -> pd.DataFrame:
                 }
                 records.append(keys | shared[row.config_id] | reached[row.config_id])
     axes = dict.fromkeys(path for row in table_rows(results) for path in row.trial.axes)
-    known = {*COLUMNS, *GRADIENT_COLUMNS, *axes}
+    known = {*COLUMNS, *GRADIENT_COLUMNS, MEMORY_MINIMUM, *axes}
     finals = dict.fromkeys(name for record in records for name in record if name not in known)
     gradients = GRADIENT_COLUMNS if any(GRADIENT_COLUMNS[0] in record for record in records) else ()
-    table = pd.DataFrame(records, columns=[*COLUMNS[:2], *axes, *COLUMNS[2:], *finals, *gradients])
+    has_range = any(record[MEMORY_MINIMUM] < record["memory_overhead"] for record in records)
+    memory = (MEMORY_MINIMUM,) if has_range else ()
+    table = pd.DataFrame(records, columns=[*COLUMNS[:2], *axes, *COLUMNS[2:], *finals, *gradients, *memory])
     return table.astype({"best_group": "boolean", "fastest_group": "boolean"})
 
 
@@ -213,13 +218,17 @@ def _counts(row: TableRow) -> Record:
 
 def memory_multiple(row: TableRow) -> float:
     """Return the maximum of optimizer state over parameter bytes; NaN if no trial recorded it."""
-    state = [
+    return max(_memory_multiples(row.logs), default=math.nan)
+
+
+def _memory_multiples(logs: Sequence[TrialLog]) -> list[float]:
+    """Return the optimizer state over parameter bytes of each trial that recorded it."""
+    return [
         log.finished.state_bytes / log.started.parameter_bytes
-        for log in row.logs
+        for log in logs
         if log.started is not None and log.started.parameter_bytes
         if log.finished is not None and log.finished.state_bytes is not None
     ]
-    return max(state, default=math.nan)
 
 
 def memory_note(row: TableRow) -> str:
@@ -233,13 +242,11 @@ def _costs(row: TableRow) -> Record:
     size = starts[0].parameter_bytes if starts else 0
     peak = [end.step_peak_bytes for end in ends if end.step_peak_bytes is not None]
     whole = ("completed", "stopped")
-    timed = [
-        log.finished.train_seconds
-        for log in row.logs
-        if log.finished is not None and log.finished.status in whole and log.seconds_count
-    ]
+    completed = [log for log in row.logs if log.finished is not None and log.finished.status in whole]
+    timed = [log.finished.train_seconds for log in completed if log.finished and log.seconds_count]
     return {
         "memory_overhead": memory_multiple(row),
+        MEMORY_MINIMUM: min(_memory_multiples(completed), default=math.nan),
         "memory_note": memory_note(row),
         "step_peak_overhead": max(peak) / size if peak and size else math.nan,
         "train_seconds": sum(timed) / len(timed) if timed else math.nan,

@@ -122,6 +122,11 @@ def shows_memory(table: pd.DataFrame) -> bool:
     return bool(table["memory_overhead"].notna().any()) or not table["trials"].any()
 
 
+def has_memory_range(table: pd.DataFrame) -> bool:
+    """Return whether the memory overhead of some entry is a range over seeds."""
+    return any(map(_has_memory_range, table.to_dict("records")))
+
+
 def shows_gradients(table: pd.DataFrame) -> bool:
     """Return whether some entry used more or fewer than one gradient evaluation per step."""
     column = "gradient_evaluations_per_step"
@@ -201,7 +206,14 @@ def _final(table: pd.DataFrame) -> Callable[[Record], Cell]:
 
 def _memory(row: Record) -> str:
     text = _multiple(row["memory_overhead"])
+    if _has_memory_range(row):
+        text = f"{_multiple(row['memory_overhead_min'])}–{text}"
     return f">= {text}" if row["memory_note"] and text != "–" else text
+
+
+def _has_memory_range(row: Record) -> bool:
+    least = _multiple(row.get("memory_overhead_min", math.nan))
+    return least not in ("–", _multiple(row["memory_overhead"]))
 
 
 def _multiple(value: float) -> str:

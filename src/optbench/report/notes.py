@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from optbench.report.cells import (
+    has_memory_range,
     none_worse,
     separates_entries,
     shown_units,
@@ -29,7 +30,8 @@ def notes(table: pd.DataFrame, *, imported: bool = False, tuned: str = "") -> It
         yield "Gradients: gradient evaluations, each a forward and a backward pass over the batch of a step."
     yield from _of_final(table)
     if shows_memory(table):
-        yield "Memory overhead: optimizer state as a multiple of the parameters' bytes."
+        over_seeds = "; the range over seeds where they differ" if has_memory_range(table) else ""
+        yield f"Memory overhead: optimizer state as a multiple of the parameters' bytes{over_seeds}."
         yield from _of_unknown_memory(table)
     yield from _of_groups(table)
     if not imported:

@@ -61,8 +61,9 @@ _TERMS = (
     ),
     (
         "Memory overhead",
-        "Bytes of all tensors in the optimizer's state after a real step, as a multiple of the parameters' bytes. The step peak is "
-        "the additional temporary memory of an update.",
+        "Bytes of all tensors in the optimizer's state after a real step, as a multiple of the parameters' bytes; the range over "
+        "seeds where they differ, as with the settings of several tuning studies. The step peak is the additional temporary memory "
+        "of an update.",
         "",
         "memory_overhead",
     ),
