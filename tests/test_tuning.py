@@ -26,6 +26,7 @@ from optbench.report.document import Table
 from optbench.report.figures import drawings
 from optbench.report.figures.tuning import value_axis
 from optbench.report.plots import Line
+from optbench.report.tuning import values_text
 from optbench.runner.following import Followed
 from optbench.store import Results, read
 from optbench.suite import protocols
@@ -328,6 +329,13 @@ def test_a_grid_of_continuous_spaces_is_refused(tmp_path: Path) -> None:
 def test_entries_with_different_grids_are_marked(tmp_path: Path) -> None:
     results = _results(tmp_path, _by_rate, GRID)
     assert tuning_frame(results)["complete"].tolist() == [12, 3]
+    assert tuning_frame(results)["exhaustive"].all()
+    covers = "the same number of trials covers them differently"
+    assert covers not in report.render(results, "markdown")
+    (tmp_path / "part").mkdir()
+    part = _results(tmp_path / "part", _by_rate, GRID.replace("sampler: grid", "sampler: grid, trials: 3"))
+    assert tuning_frame(part)["exhaustive"].tolist() == [False, True]
+    assert covers in report.render(part, "markdown")
     text = report.render(results, format="markdown")
     assert "the entries have different numbers of tuning trials" in text
     assert "the best of all tuning trials per optimizer" in text
@@ -814,6 +822,28 @@ def test_the_report_has_costs_settings_and_no_claim_that_nothing_was_tuned(tmp_p
     assert "Expected best accuracy % by number of tuning trials" in text
     assert "\n.\n" not in text  # of a block without facts
     assert "the entries have different numbers of search spaces" in text
+
+
+def test_the_report_of_a_single_tuning_trial_states_why_there_are_no_intervals(tmp_path: Path) -> None:
+    text = report.render(_results(tmp_path, _by_rate, SUITE.replace("trials: 4", "trials: 1")), "markdown")
+    assert "the best of 1 tuning trial per optimizer" in text
+    assert "No intervals and tests: the variation of tuning cannot be estimated from one trial" in text
+    assert "random halves of the trials" not in text
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([0.998504], "0.9985"),
+        ([0.9, 0.9998567], "0.9 to 0.999857"),
+        ([0.999999], "0.999999"),
+        ([0.0259687], "0.026"),
+        ([1, 2], "1 to 2"),
+        ([[0.9, 0.998504], None], "[0.9, 0.998504] or none"),
+    ],
+)
+def test_selected_values_near_1_and_lists_are_readable(values: list[Any], text: str) -> None:
+    assert values_text(values) == text
 
 
 def test_tables_and_figures_of_tuning_have_the_unit_of_the_metric(tmp_path: Path) -> None:

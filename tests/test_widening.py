@@ -35,6 +35,10 @@ from results_builder import curve, write_trials
         ({"integer": [2, 10], "points": 5}, 10, {"integer": [2, 14], "points": 7}, Edge(True, 10)),
         ({"one_minus_log": [1e-3, 0.3]}, 0.999, {"one_minus_log": [1e-4, 0.3]}, Edge(True, 0.999)),
         ({"one_minus_log": [1e-3, 0.3]}, 0.7, {"one_minus_log": [1e-3, 0.93]}, Edge(False, 0.7)),
+        ({"choice": [1e-3, 1e-2]}, 1e-2, {"choice": [1e-3, 1e-2, 0.1]}, Edge(True, 1e-2)),
+        ({"choice": [0.3, 0.1, 1]}, 0.1, {"choice": [0.0333333, 0.3, 0.1, 1]}, Edge(False, 0.1)),
+        ({"choice": [0, 0.1]}, 0.1, {"choice": [0, 0.1, 0.2]}, Edge(True, 0.1)),
+        ({"choice": [2, 3]}, 2, {"choice": [1, 2, 3]}, Edge(False, 2)),
     ],
 )
 def test_a_space_grows_at_the_end_of_the_selected_value(
@@ -43,6 +47,7 @@ def test_a_space_grows_at_the_end_of_the_selected_value(
     assert widened("lr", value, written) == (wider, (edge,))
     [space] = spaces_of([{"lr": wider}])["lr"]
     [old] = spaces_of([{"lr": written}])["lr"]
+    assert old.kind == space.kind
     if old.points is not None:  # the points of the old grid are points of the new one
         units = [(number + 0.5) / old.points for number in range(old.points)]
         new = [space.at((number + 0.5) / space.points) for number in range(space.points or 0)]
@@ -57,7 +62,12 @@ def test_a_space_grows_at_the_end_of_the_selected_value(
         ("layers", {"integer": [1, 10]}, 1),
         ("momentum", {"uniform": [0, 1]}, 1.0),
         ("momentum", {"one_minus_log": [1e-3, 0.95]}, 0.05),
-        ("lr", {"choice": [0.1, 0.2]}, 0.1),
+        ("lr", {"choice": [0.1, 0.2, 0.4]}, 0.2),
+        ("lr", {"choice": ["0.1", 0.2]}, 0.2),
+        ("weight_decay", {"choice": [0, 0.1]}, 0),
+        ("steps", {"choice": [1, 2]}, 1),
+        ("momentum", {"choice": [0.9, 0.95]}, 0.9),
+        ("nesterov", {"choice": [True, False]}, True),
     ],
 )
 def test_values_inside_a_space_and_at_natural_limits_are_not_at_an_edge(

@@ -18,6 +18,7 @@ from optbench.analysis.order_statistics import expected_best, expected_best_inte
 from optbench.analysis.rows import TableRow, metric_facts, table_rows, tuning_rows
 from optbench.analysis.verdicts import Measured
 from optbench.store import Results, SuiteResults, TrialLog
+from optbench.suite.samplers import check_grid
 from optbench.suite.spaces import Point, Space, spaces_of, tuned_arguments
 from optbench.suite.tuning import TIME_TO_TARGET, Tuning, is_past_rung
 from optbench.suite.types import Optimizer, Target, Workload
@@ -35,6 +36,7 @@ COLUMNS = (
         "trials",
         "complete",
         "dimensions",
+        "exhaustive",
     ),
     *("best", "best_trial", "tuned", "fresh", "fresh_n", "optimism", "edge", "diverged", "pruned"),
     *("tuning_steps", "tuning_epochs", "tuning_seconds", "expected_best"),
@@ -99,6 +101,13 @@ class Study:
     def budget(self) -> int:
         """Number of trials of one study."""
         return len(self.scores) // len({row.trial.study for row in self.rows})
+
+    @property
+    def is_exhaustive(self) -> bool:
+        """Whether the trials are all points of a grid."""
+        return self.tuning.sampler == "grid" and self.planned == check_grid(
+            [rule.arguments for rule in self.entry.rules]
+        )
 
     @property
     def spaces(self) -> dict[str, tuple[Space, ...]]:
@@ -267,7 +276,8 @@ def tuning_frame(results: Results) -> pd.DataFrame:
     """Return one row per study, in the order of the suite.
 
     Columns: suite, workload, optimizer, study (its number among the repeated ones, from 1); metric (of selection), metric_unit,
-    higher_is_better; trials (planned), complete (ended), dimensions (search spaces); best (selected settings), best_trial (its number,
+    higher_is_better; trials (planned), complete (ended), dimensions (search spaces), exhaustive (the trials are all points of a
+    grid); best (selected settings), best_trial (its number,
     from 1); tuned (its validation metric while tuning), fresh (mean validation metric of the same settings on the seeds of the suite),
     fresh_n (seeds), optimism (by how much tuned is better than fresh); edge (ends of spaces at which selected values are: within 5 %,
     without natural limits such as 0); diverged (trials with the worst outcome); pruned (trials that were not continued); tuning_steps,
@@ -297,6 +307,7 @@ def _record(study: Study, own: TableRow | None) -> dict[str, Any]:
         "trials": study.planned,
         "complete": int(np.isfinite(study.scores).sum()),
         "dimensions": sum(map(len, study.spaces.values())),
+        "exhaustive": study.is_exhaustive,
         "best": {},
         "best_trial": math.nan,
         "tuned": math.nan,

@@ -47,6 +47,10 @@ _ADAPTIVE_STUDY = (
     "No intervals and tests: the trials of one study with an adaptive sampler depend on each other, so that the variation of tuning is "
     "not known (with as many studies as seeds, each seed has its own settings)."
 )
+_SINGLE_TRIAL = (
+    "No intervals and tests: the variation of tuning cannot be estimated from one trial (with as many studies as seeds, each seed has "
+    "its own settings)."
+)
 _SHARED_STUDIES = (
     "Intervals and tests are of means over the seeds of each study, so that they include the variation of tuning (with as many "
     "studies as seeds, each seed has its own settings)."
@@ -191,8 +195,8 @@ def _tuned(suite: SuiteResults) -> str:
         return ""
     entries = {label: Optimizer.model_validate(entry) for label, entry in resolved["optimizers"].items()}
     fixed = [clean(label) for label, entry in entries.items() if not entry.is_tuned]
-    trials = "all" if tuning["trials"] is None else tuning["trials"]
-    text = f"Hyperparameters: the best of {trials} tuning trials per optimizer by validation, trained on fresh seeds"
+    trials = "all tuning trials" if tuning["trials"] is None else counted(tuning["trials"], "tuning trial")
+    text = f"Hyperparameters: the best of {trials} per optimizer by validation, trained on fresh seeds"
     studies, seeds, uncertainty = tuning.get("studies", 1), len(resolved["seeds"]), ""
     if studies > 1:
         text += f"; in each of {studies} studies with different points, whose settings the seeds use in turn"
@@ -200,6 +204,7 @@ def _tuned(suite: SuiteResults) -> str:
         text, fixed = "Hyperparameters as configured", []
     elif studies < seeds:
         single = _ADAPTIVE_STUDY if Tuning.model_validate(tuning).is_adaptive else _SINGLE_STUDY
+        single = _SINGLE_TRIAL if tuning["trials"] == 1 else single
         uncertainty = f" {single if studies == 1 else _SHARED_STUDIES}"
     text = f"{text}; as configured: {', '.join(fixed)}." if fixed else f"{text}."
     return f"{text}{uncertainty} {protocol_text(Tuning.model_validate(tuning), seeds)}".strip()

@@ -19,7 +19,7 @@ from optbench.report.cells import Cell, Column, text_column
 from optbench.report.document import Block, Table
 from optbench.report.text import clean, in_percent, number, seconds, with_unit
 from optbench.store import SuiteResults
-from optbench.suite.dump import argument_path, as_line
+from optbench.suite.dump import argument_path, as_line, setting_text
 from optbench.suite.protocols import protocol
 from optbench.suite.tuning import TIME_TO_TARGET, Tuning
 from optbench.suite.types import Optimizer
@@ -160,7 +160,7 @@ def _settings_table(frames: TuningFrames) -> Table:
         text_column("optimizer"),
         text_column("setting", "hyperparameter"),
         Column("space", lambda row: Cell(clean(as_line(row["space"]))), text=True),
-        Column("selected", lambda row: Cell(clean(_values(row["selected"]))), text=True),
+        Column("selected", lambda row: Cell(clean(values_text(row["selected"]))), text=True),
         Column(f"values\n{_margin(frames.entries.iloc[0])}", lambda row: Cell(clean(_near(row))), text=True),
         Column("decades", lambda row: Cell("–" if math.isnan(row["decades"]) else f"{row['decades']:.1f}")),
     )
@@ -187,18 +187,27 @@ def _margin(first: Row) -> str:
     return f"within {100 * (STEPS_MARGIN if first['metric'] == TIME_TO_TARGET else MARGIN):g} %"
 
 
-def _values(values: Sequence[Any]) -> str:
+def values_text(values: Sequence[Any]) -> str:
     """Return the values of all studies: the minimum and the maximum of numbers, the different ones of others."""
     if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
-        low, high = number(min(values)), number(max(values))
+        low, high = _number(min(values)), _number(max(values))
         return low if low == high else f"{low} to {high}"
-    return " or ".join(dict.fromkeys(map(as_text, values)))
+    return " or ".join(dict.fromkeys(map(setting_text, values)))
+
+
+def _number(value: float) -> str:
+    """Return a whole number, or three significant digits; between 0.9 and 1, as of momenta, so many that 1 minus the value has them."""
+    if isinstance(value, int):
+        return str(value)
+    if not 0.9 < value < 1:
+        return number(value)
+    return f"{value:.{2 - math.floor(math.log10(1 - value))}f}".rstrip("0")
 
 
 def _near(row: Mapping[Any, Any]) -> str:
     if not math.isnan(row["near_low"]):
-        return _values([row["near_low"], row["near_high"]])
-    return _values(row["near_values"])
+        return values_text([row["near_low"], row["near_high"]])
+    return values_text(row["near_values"])
 
 
 def protocol_text(tuning: Tuning, seeds: int) -> str:
@@ -233,7 +242,7 @@ def _trials(row: Mapping[Any, Any], studies: int) -> str:
 
 
 def _settings(point: Mapping[str, Any]) -> str:
-    return clean(", ".join(f"{name}={as_text(value)}" for name, value in point.items())) or "–"
+    return clean(", ".join(f"{name}={setting_text(value)}" for name, value in point.items())) or "–"
 
 
 def _with_unit(first: Row) -> str:
@@ -295,7 +304,7 @@ def _warnings(frames: TuningFrames) -> Iterator[str]:
     if entries["trials"].nunique() > 1 or entries["complete"].nunique() > 1:
         yield "the entries have different numbers of tuning trials"
     sizes = studies.drop_duplicates("optimizer")
-    if sizes["dimensions"].nunique() > 1:
+    if sizes["dimensions"].nunique() > 1 and not sizes["exhaustive"].all():
         text = ", ".join(f"{clean(row['optimizer'])} {row['dimensions']}" for row in sizes.to_dict("records"))
         yield f"the entries have different numbers of search spaces, so that the same number of trials covers them differently: {text}"
     lost = studies[(studies["complete"] == studies["trials"]) & studies["best_trial"].isna()]

@@ -10,10 +10,9 @@ from optbench.analysis.targets import CalibratedTarget, Reference, calibrated_ta
 from optbench.errors import OptbenchError
 from optbench.store import Results
 from optbench.store.files import write_whole
-from optbench.suite.dump import dump
+from optbench.suite.dump import dump, setting_text
 from optbench.suite.load import Loaded, load
 from optbench.suite.tuning import TUNING_SEED
-from optbench.suite.value_formatting import as_text
 from optbench.suite.yaml_edit import with_value
 
 
@@ -35,7 +34,7 @@ class Calibration:
 
     def provenance(self, date: str, entries: list[str], trials: str) -> str:
         """Return one line about the origin of the target."""
-        settings = ", ".join(f"{name}={as_text(value)}" for name, value in self.reference.point.items())
+        settings = ", ".join(f"{name}={setting_text(value)}" for name, value in self.reference.point.items())
         label = (
             f"{self.reference.label} ({settings})" if settings else f"{self.reference.label} (as configured)"
         )

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from optbench.suite.field_types import Duration, Part
 from optbench.suite.tuning import Tuning
 from optbench.suite.types import Component, Group, Optimizer, Rule, Suite
+from optbench.suite.value_formatting import as_text
 from optbench.suite.yaml_source import resolves_to_text
 
 
@@ -94,6 +95,11 @@ def as_line(value: Any) -> str:
     """Return plain data as YAML on one line, as for `--set`."""
     text: str = yaml.dump(value, Dumper=_Dumper, allow_unicode=True, width=math.inf, default_flow_style=True)
     return text.removesuffix("\n").removesuffix("\n...")
+
+
+def setting_text(value: Any) -> str:
+    """Return the value of a setting as tables of tuning show it: lists in the notation of YAML, the rest as `as_text`."""
+    return as_line(value) if isinstance(value, list) else as_text(value)
 
 
 class _Dumper(yaml.SafeDumper):

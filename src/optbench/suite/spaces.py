@@ -246,7 +246,7 @@ def written_space(space: Space) -> dict[str, Any]:
 
 def _ends(kind: str, values: Any) -> tuple[Any, Any]:
     ends = values if isinstance(values, (list, tuple)) and len(values) == 2 else ()
-    if not ends or not all(_is_number(end) for end in ends):
+    if not ends or not all(is_number(end) for end in ends):
         raise ValueError(
             f"expected two numbers, [minimum, maximum], as in {{{kind}: {_EXAMPLES[kind]}}}; found {_found(values)}"
         )
@@ -289,7 +289,7 @@ def fits(value: Any, written: Any) -> bool:
         space = parse_space(written)
         if space.kind == "choice":
             return any(fits(value, option) for option in space.values)
-        if not _is_number(value):
+        if not is_number(value):
             return False
         low, high = sorted((space.at(0.0), space.at(1.0)))
         return bool(low <= value <= high)
@@ -306,7 +306,8 @@ def fits(value: Any, written: Any) -> bool:
     return bool(value == written)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a value is a finite number; a boolean is not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from optbench.suite.grids import MAX_POINTS
-from optbench.suite.spaces import Space, fits, has_space, is_space, parse_space, rounded, written_space
+from optbench.suite.spaces import (
+    Space,
+    fits,
+    has_space,
+    is_number,
+    is_space,
+    parse_space,
+    rounded,
+    written_space,
+)
 
 #: part of a space at each end; a selected value there is at the edge
 EDGE = 0.05
@@ -29,7 +38,8 @@ def widened(name: str, value: Any, written: Any) -> tuple[Any, tuple[Edge, ...]]
     """Return a tuned argument with wider spaces where the selected value is at an end, and these ends.
 
     `name`: of the argument; `value`: as selected; `written`: with its spaces. A logarithmic space grows by a factor of 10, any other one by
-    its own width. Ends that are natural limits (0 of a space without negative values; 1 of momenta) are neither widened nor returned.
+    its own width, and a choice of numbers by one number. Ends that are natural limits (0 of a space without negative values; 1 of momenta)
+    are neither widened nor returned; choices of momenta neither.
     """
     if is_space(written):
         space = parse_space(written)
@@ -37,6 +47,8 @@ def widened(name: str, value: Any, written: Any) -> tuple[Any, tuple[Edge, ...]]
             return _wider(name, space, value, written)
         options = list(space.values)
         ends: tuple[Edge, ...] = ()
+        if all(map(is_number, options)):
+            return _wider_choice(name, options, value, written)
         selected = next((n for n, option in enumerate(options) if fits(value, option)), None)
         if selected is not None:
             options[selected], ends = widened(name, value, options[selected])
@@ -49,6 +61,23 @@ def widened(name: str, value: Any, written: Any) -> tuple[Any, tuple[Edge, ...]]
         return {key: part for key, (part, _) in parts.items()}, edges
     listed = [widened(name, one, part) for one, part in zip(value, written, strict=True)]
     return [part for part, _ in listed], tuple(end for _, ends in listed for end in ends)
+
+
+def _wider_choice(name: str, options: list[Any], value: float, written: Any) -> tuple[Any, tuple[Edge, ...]]:
+    """Return a choice of numbers with one more beyond the selected end, in the ratio or distance of the two numbers there."""
+    numbers = sorted(options)
+    is_upper = value == numbers[-1]
+    end, inner = (numbers[-1], numbers[-2]) if is_upper else (numbers[0], numbers[1])
+    if value != end or name.rpartition(".")[2] in _BELOW_ONE:
+        return written, ()
+    new = end * end / inner if numbers[0] > 0 else 2 * end - inner
+    is_whole = all(isinstance(number, int) for number in numbers)
+    new = round(new) if is_whole else rounded(new)
+    if not is_upper and numbers[0] >= 0:
+        new = max(new, min(1, numbers[0])) if is_whole else max(new, 0.0)
+    if new in numbers or not math.isfinite(new):
+        return written, ()
+    return {"choice": [*options, new] if is_upper else [new, *options]}, (Edge(is_upper, end),)
 
 
 def _wider(name: str, space: Space, value: float, written: Any) -> tuple[Any, tuple[Edge, ...]]:
