@@ -21,6 +21,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from optbench.analysis.table import comparison
 from optbench.catalog.check import examine
+from optbench.catalog.check_workload import data_findings
 from optbench.catalog.data._series import splits as series_splits
 from optbench.catalog.data._tables import splits as table_splits
 from optbench.catalog.data._text import tokens
@@ -832,7 +833,7 @@ HOLE = "a,b\n1,2\n3,\n5,6\n7,8\n1,2\n3,4\n5,6\n7,8\n"
             r"column 'b', row 2: expected a number; found a missing value \(1 such row\): fill",
         ),
         ({"name": "table", **AT, "target": "b"}, "a,b\n", r"expected rows below the header; found none"),
-        ({"name": "table", **AT, "target": "b"}, "", r"t.csv: No columns to parse"),
+        ({"name": "table", **AT, "target": "b"}, "", r"t.csv: expected a header and rows; the file is empty"),
         ({"name": "table", **AT, "target": "b"}, "a,b\n1,2\n", r"expected at least 7 rows; found 1"),
         (
             {"name": "table", **AT, "target": "b"},
@@ -873,8 +874,14 @@ HOLE = "a,b\n1,2\n3,\n5,6\n7,8\n1,2\n3,4\n5,6\n7,8\n"
         (
             {"name": "table", **AT, "target": "b"},
             "a;b\n" + "1;2\n" * 9,
-            r"line 1: expected columns separated by commas; found 'a;b'",
+            r"line 1: expected columns separated by commas; found 'a;b', which ';' seems to separate",
         ),
+        (
+            {"name": "table", **AT, "target": "b"},
+            "a;b;c\n" + "1,5;2,5;3,5\n" * 9,
+            r"found 'a;b;c', which ';' seems to separate: convert the file, with points in decimal numbers",
+        ),
+        ({"name": "table", "path": "none.parquet", "target": "b"}, None, r"no such file: .*none.parquet"),
         ({"name": "table", **AT, "target": "b"}, ",b\n" + "1,2\n" * 9, r"line 1: column 1 has no name"),
         (
             {"name": "table", **AT, "target": "b"},
@@ -964,6 +971,25 @@ def test_bad_data_are_refused_with_their_place(
     name = data.pop("name")
     with pytest.raises(OptbenchError, match=message):
         load_data(Component(name=name, arguments=data), tmp_path, tmp_path)
+
+
+def test_an_error_in_the_content_of_a_file_is_reported_at_its_path(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    for data in (
+        Component(name="table", arguments={**AT, "target": "b"}),
+        Component(name="text", arguments=AT),
+    ):
+        [(place, message)], _ = data_findings(data, tmp_path, tmp_path, ("data",))
+        assert place == ("data", "arguments", "path")
+        assert message.startswith(str(tmp_path / "t.csv"))
+
+
+@pytest.mark.parametrize("days", ["2024-02-{:02}", "{}.2.2024", "2024-02-{:02} 10:30:00"])
+def test_dates_of_a_table_are_noted(days: str, tmp_path: Path) -> None:
+    rows = [f"{row},{days.format(1 + row % 3)},10-{row % 2},{row % 7}" for row in range(30)]
+    (tmp_path / "t.csv").write_text("a,day,size,b\n" + "\n".join(rows) + "\n")
+    (note,) = _loaded("table", tmp_path, path="t.csv", target="b").notes
+    assert "column 'day' contains dates, which are one-hot like other text (3 categories)" in note
 
 
 def test_tables_of_texts_quoted_commas_and_large_numbers_are_read(tmp_path: Path) -> None:
