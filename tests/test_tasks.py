@@ -28,9 +28,10 @@ from optbench.catalog.data._text import tokens
 from optbench.catalog.data_sets import load_data
 from optbench.catalog.lookup import items
 from optbench.catalog.metric_contract import load_metric
+from optbench.catalog.task_defaults import example_info
 from optbench.catalog.task_types import task_module
 from optbench.catalog.types import DataInfo
-from optbench.engine.batch import Batch, Random, example_batch
+from optbench.engine.batch import Batch, Random, Zeros, example_batch
 from optbench.engine.models import build_model
 from optbench.engine.passes import micro_losses
 from optbench.engine.randomness import derive
@@ -1209,3 +1210,14 @@ def test_every_data_set_and_model_of_the_catalog_is_in_the_table_of_tasks() -> N
         name for family in ("data", "models", "tasks") for name in items(family) if f"{name}" not in page
     ]
     assert missing == []
+
+
+def test_the_documentation_names_the_inputs_of_each_task() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "own-task.md").read_text(encoding="utf-8")
+    rows = dict(
+        re.findall(r"^\| (\w+) \| (.*?) \|", page.partition("## What a model receives")[2], flags=re.M)
+    )
+    for task in set(items("tasks")) - {"custom"}:
+        inputs, _ = task_module(task).example(example_info(task, 2), 2, Zeros())
+        named = set(inputs) if isinstance(inputs, dict) else set()
+        assert set(re.findall(r"`(\w+)`", rows[task])) == named
