@@ -259,6 +259,12 @@ UNMET = {
         {"use": "mine.py:Search", "closure": "gradients_first"},
         "`closure: true`",
     ),
+    "no GPU for Triton": (
+        "import torch\nclass Kernels(torch.optim.SGD):\n    def step(self, closure=None):\n"
+        "        raise RuntimeError('0 active drivers ([]). There should only be one.')\n",
+        {"use": "mine.py:Kernels", "lr": 0.1},
+        "Its Triton kernels require a GPU: set `triton: false`",
+    ),
     "another closure": (
         SEARCH.replace("closure()", "closure(backward=False)"),
         {"use": "mine.py:Search"},

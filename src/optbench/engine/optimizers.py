@@ -27,9 +27,11 @@ from optbench.engine.protocol import (
     zero_gradients,
 )
 from optbench.engine.sparse_gradients import unsupported_decay
-from optbench.errors import OptbenchError, is_user_interrupt
+from optbench.errors import OptbenchError, describe_error, is_user_interrupt
 from optbench.suite.nested_optimizers import replaced
 from optbench.suite.types import Group, Trial
+
+_NO_DRIVER = "active drivers ([])"  # Triton's error on a machine without a GPU
 
 
 class OptimizerFault(Exception):
@@ -116,6 +118,11 @@ class Optimizers:
             return setting
         if self._make_toy is None:
             return ""
+        if _NO_DRIVER in str(fault.__cause__):
+            return (
+                f"step() raised {describe_error(fault.__cause__)} Its Triton kernels require a GPU: set `triton: false` in the entry "
+                "if the class has this argument"
+            )
         setting = missing_setting(self._make_toy, self.protocol, fault.__cause__)
         return setting or self._missing_rules(self.protocol)
 
