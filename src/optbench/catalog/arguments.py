@@ -230,9 +230,7 @@ def _too_short(argument: str, default: Any, value: Any) -> str:
     """Return a message for `betas` with fewer numbers than the default: classes read all of them."""
     if argument != "betas" or not isinstance(default, tuple) or not isinstance(value, list):
         return ""
-    return (
-        f"expected {len(default)} numbers; found {format_value(value)}" if len(value) < len(default) else ""
-    )
+    return f"expected {len(default)} numbers; found {len(value)}" if len(value) < len(default) else ""
 
 
 def _out_of_range(family: str, argument: str, value: Any) -> str:
