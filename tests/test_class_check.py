@@ -210,6 +210,17 @@ def test_check_reports_classes_that_cannot_be_used_next_to_other_problems(folder
     assert [label for label in labels if label in places] == [place for place in places if place in labels]
 
 
+def test_a_static_check_imports_no_class(folder: Path, monkeypatch) -> None:
+    (folder / "exiting_package.py").write_text("import sys\nsys.exit('needs a GPU')\n")
+    monkeypatch.syspath_prepend(str(folder))
+    path = suite(folder, {"Exits": {"use": "exiting_package.Adam"}})
+    done = optbench("check", path, "--static", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    done = optbench("check", path, cwd=folder)
+    assert done.returncode == 2
+    assert "needs a GPU" in words(done)
+
+
 def test_check_reports_the_settings_and_groups_without_which_a_run_fails(folder: Path, monkeypatch) -> None:
     (folder / "curvature.py").write_text(CURVATURE)
     (folder / "flagged.py").write_text(FLAGGED)

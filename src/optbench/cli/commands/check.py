@@ -19,11 +19,13 @@ Exit codes:
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
 
 from optbench.catalog.rate_notes import rate_notes
+from optbench.catalog.signatures import without_imports
 from optbench.cli.options import Data, Seeds, Set, Suites
 from optbench.console import wrapped
 from optbench.errors import OptbenchError
@@ -41,6 +43,13 @@ def check(
     seeds: Seeds = None,
     data: Data = None,
     static: Annotated[bool, typer.Option("--static", help="Do not import optimizer classes.")] = False,
+) -> None:
+    with without_imports() if static else nullcontext():
+        _check(suites, sets, seeds, data, static=static)
+
+
+def _check(
+    suites: list[str], sets: list[str] | None, seeds: int | None, data: str | None, *, static: bool
 ) -> None:
     examined = examine_suites(suites, tuple(sets or ()), seeds, data)
     findings = [
