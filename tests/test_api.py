@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import linecache
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import pytest
 import torch
 
 import optbench
+from optbench.api.class_source import reference_to
 from optbench.events import Event
+from optbench.suite.dump import dump_text
 from optbench.suite.types import Trial
 from program import optbench as command
 from results_builder import a_suite, reaching, write
@@ -185,3 +189,110 @@ def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Sign descent" in done.stdout
+
+
+WITHOUT_METHODS = """
+import torch
+import optbench
+
+
+class Plain(torch.optim.SGD):
+    pass
+
+
+class Documented(Plain):
+    \"\"\"Has attributes only.\"\"\"
+
+    length = staticmethod(len)
+
+
+study = optbench.compare({"mine": {"use": Documented, "lr": 0.1}}, WORKLOAD, seeds=1, reruns=0, threads=1)
+print(list(study.trials()["status"]))
+print(study)
+"""
+
+
+def test_a_class_without_methods_is_compared(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(WITHOUT_METHODS.replace("WORKLOAD", repr(WORKLOAD)))
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "['completed']" in done.stdout
+    assert "Repeat with" not in done.stdout
+
+
+def test_a_class_of_a_notebook_cell_without_methods_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = sys.modules["__main__"]
+    text = "class Cell(torch.optim.SGD):\n    rate = 1\n"
+    monkeypatch.setattr(main, "torch", torch, raising=False)
+    monkeypatch.setattr(main, "Cell", None, raising=False)
+    exec(compile(text, "<cell 1>", "exec"), vars(main))
+    monkeypatch.setitem(linecache.cache, "<cell 1>", (len(text), None, text.splitlines(True), "<cell 1>"))
+    monkeypatch.chdir(tmp_path)
+    assert reference_to(vars(main)["Cell"], tmp_path) == "cell.py:Cell"
+    assert (tmp_path / "cell.py").read_text().endswith("import torch\n\n\n" + text)
+
+
+def test_a_call_that_repeats_a_run_names_the_suite(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(dump_text(optbench.load_suite(TINY, seeds=1).suite))
+    study = optbench.run(path, results=tmp_path / "r", only=["SGD"], reruns=0, threads=1)
+    expected = (
+        f"optbench.run({str(path)!r}, results={str(tmp_path / 'r')!r}, only=('SGD',), threads=1, reruns=0)"
+    )
+    plan = study.results.suites[0].plan
+    assert plan is not None
+    assert plan.command == expected
+
+
+def made(params: Any) -> torch.optim.Optimizer:
+    return torch.optim.Adam(params)
+
+
+PARAMETER = torch.nn.Parameter(torch.ones(1))
+
+
+@pytest.mark.parametrize(
+    ("optimizers", "options", "message"),
+    [
+        ([torch.optim.Adam], {}, r"optimizers: expected a dict, such as .* found an object of list"),
+        (
+            {"I": torch.optim.Adam([PARAMETER])},
+            {},
+            r"optimizers\.I: expected a class, .* object of torch\.optim\.adam\.Adam",
+        ),
+        ({"N": 3}, {}, r"optimizers\.N: expected a class, .* found an object of int"),
+        ({"P": partial(made)}, {}, r"optimizers\.P: .* found an object of functools\.partial"),
+        (
+            {"L": lambda params: made(params)},
+            {},
+            r"optimizers\.L: a lambda cannot be used in other processes: write it as a function \(def\)",
+        ),
+        ({"A": torch.optim.Adam}, {"schedule": "cosine"}, r"schedule: .* suite=\{'schedule': \.\.\.\}"),
+        ({"A": torch.optim.Adam}, {"batch_size": 3}, r"batch_size: .* workload=\{'batch_size': \.\.\.\}"),
+        ({"A": torch.optim.Adam}, {"sedes": 1}, r"sedes: no such option: did you mean 'seeds'\?"),
+    ],
+)
+def test_an_argument_that_compare_cannot_use_is_named(
+    tmp_path: Path, optimizers: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(optbench.OptbenchError, match=message) as raised:
+        optbench.compare(optimizers, WORKLOAD, results=tmp_path, **options)
+    assert "my_opt.py:<" not in str(raised.value)
+
+
+def test_an_object_in_a_suite_is_named_by_its_key() -> None:
+    with pytest.raises(optbench.OptbenchError) as raised:
+        optbench.load_suite(
+            {
+                "workload": {**WORKLOAD, "model": torch.nn.Linear},
+                "optimizers": {"A": {"use": torch.optim.Adam}},
+            },
+            name="mine",
+        )
+    assert [(problem.file, problem.where) for problem in raised.value.problems] == [
+        ("mine", "workload.model"),
+        ("mine", "optimizers.A.use"),
+    ]
+    assert "found the class torch.nn.modules.linear.Linear: write a class" in str(raised.value)

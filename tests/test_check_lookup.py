@@ -133,3 +133,31 @@ def test_a_file_that_exits_when_imported_is_an_error_with_its_line(tmp_path: Pat
     with pytest.raises(OptbenchError, match="fails when imported") as caught:
         lookup.load(lookup.resolve("models", "leaves.py:net", tmp_path))
     assert caught.value.problems[0].line == 2
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (
+            "my_packge.Lion",
+            "'my_packge.Lion' cannot be found: the module 'my_packge' is not installed in this environment; did you mean 'my_package'?",
+        ),
+        ("json", "'json' is a module; expected one of its names, as in 'json.NAME'"),
+        ("outside:Moves", "unknown optimizer 'outside:Moves'; did you mean 'outside.py:Moves'?"),
+    ],
+)
+def test_a_name_that_is_almost_right_gets_the_right_one(
+    use: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookup, "packages_distributions", lambda: {"my_package": ["my-package"]})
+    (tmp_path / "outside.py").touch()
+    with pytest.raises(OptbenchError) as error:
+        lookup.resolve("optimizers", use, tmp_path)
+    assert str(error.value) == message
+
+
+def test_invalid_syntax_in_a_package_is_reported_with_its_line(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "invalid_package.py").write_text("x = 1\ndef f(:\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(OptbenchError, match=r"SyntaxError: invalid syntax \(.*invalid_package.py, line 2\)"):
+        lookup.load(lookup.resolve("optimizers", "invalid_package.Adam"))

@@ -241,6 +241,7 @@ def test_closures_go_with_neither_fp16_nor_several_rules(tmp_path: Path) -> None
         ("lr: true", "expected a number; found true"),
         ("betas: 0.9", "expected a list"),
         ("betas: [a, b]", "expected numbers; found 'a'"),
+        ("betas: [0.9]", "expected 2 numbers; found 1"),
         ("weight_decay: none", "expected a number; found 'none'"),
         ("foreach: 3", "expected true or false or null; found 3"),
         ("eps: -1", "expected at least 0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,108 @@ def test_check_lists_every_class_that_cannot_be_used_with_its_line(folder: Path)
     assert done.stderr.count("tiny.yaml:") == len(BROKEN)
     assert "Traceback" not in done.stderr
     assert "Plain" not in done.stderr
+
+
+FLAGGED = (
+    HEAD
+    + """
+class Flagged(Optimizer):
+    def __init__(self, groups):
+        for group in groups:
+            assert "use_sign" in group
+        super().__init__(groups, dict(lr=0.1))
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.sub_(p.grad.sign() if group["use_sign"] else p.grad, alpha=group["lr"])
+"""
+)
+#: differentiates gradients in a function of its module
+CURVATURE = """
+import torch
+
+def curvature(ps):
+    return torch.autograd.grad([p.grad for p in ps], ps, grad_outputs=[torch.ones_like(p) for p in ps])
+
+class Curvature(torch.optim.SGD):
+    def step(self, closure=None):
+        curvature([p for group in self.param_groups for p in group["params"]])
+        return super().step(closure)
+"""
+ABSTRACT = """
+import abc
+import torch
+
+class Abstract(torch.optim.SGD, abc.ABC):
+    @abc.abstractmethod
+    def direction(self): ...
+"""
+
+
+def test_check_reports_classes_that_cannot_be_used_next_to_other_problems(folder: Path) -> None:
+    (folder / "abstract.py").write_text(ABSTRACT)
+    labels = {
+        "Misspelt": {"use": "plain.py:Plan"},
+        "Raises": {"use": "raises.py:Raises"},
+        "Abstract": {"use": "abstract.py:Abstract"},
+        "Argument": {"use": "plain.py:Plain", "lrr": 1},
+    }
+    workload = {**TINY["workload"], "model": "mlpp"}
+    done = optbench("check", suite(folder, labels, seedz=1, workload=workload), cwd=folder)
+    assert done.returncode == 2
+    said = words(done)
+    for message in (
+        "did you mean 'Plain'?",
+        "needs a GPU",
+        "'abstract.py:Abstract' is an abstract class; expected a subclass that implements direction()",
+        "has no argument 'lrr'",
+        "seedz",
+        "unknown model 'mlpp'",
+    ):
+        assert message in said
+    assert "6 problems" in said
+    places = [line.partition("optimizers.")[2].partition(".")[0] for line in done.stderr.splitlines()]
+    assert [label for label in labels if label in places] == [place for place in places if place in labels]
+
+
+def test_a_static_check_imports_no_class(folder: Path, monkeypatch) -> None:
+    (folder / "exiting_package.py").write_text("import sys\nsys.exit('needs a GPU')\n")
+    monkeypatch.syspath_prepend(str(folder))
+    path = suite(folder, {"Exits": {"use": "exiting_package.Adam"}})
+    done = optbench("check", path, "--static", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    done = optbench("check", path, cwd=folder)
+    assert done.returncode == 2
+    assert "needs a GPU" in words(done)
+
+
+def test_check_reports_the_settings_and_groups_without_which_a_run_fails(folder: Path, monkeypatch) -> None:
+    (folder / "curvature.py").write_text(CURVATURE)
+    (folder / "flagged.py").write_text(FLAGGED)
+    (folder / "packages" / "muon").mkdir(parents=True)
+    (folder / "packages" / "muon" / "__init__.py").write_text(FLAGGED)
+    groups = [{"parameters": "matrices", "use_sign": True}, {"parameters": "rest", "use_sign": False}]
+    labels: dict[str, dict[str, object]] = {
+        "Curvature": {"use": "curvature.py:Curvature"},
+        "Flagged": {"use": "flagged.py:Flagged"},
+        "Measured": {"use": "muon.Flagged"},
+        "With graph": {"use": "curvature.py:Curvature", "create_graph": True},
+        "With groups": {"use": "flagged.py:Flagged", "groups": groups},
+    }
+    monkeypatch.syspath_prepend(str(folder / "packages"))
+    monkeypatch.setenv("PYTHONPATH", str(folder / "packages"), prepend=os.pathsep)
+    done = optbench("check", suite(folder, labels), cwd=folder)
+    assert done.returncode == 2
+    said = words(done)
+    assert "It works on a toy problem with `create_graph: true`: set this in the entry" in said
+    for use in ("flagged.py:Flagged", "muon.Flagged"):
+        assert (
+            f"'{use}' requires parameter groups with 'use_sign'. Add to the entry: `groups: [{{parameters:"
+            in said
+        )
+    assert done.stderr.count("tiny.yaml:") == 3
 
 
 def test_a_class_that_does_not_finish_ends_the_check_of_this_class_only(folder: Path, monkeypatch) -> None:

@@ -74,6 +74,13 @@ def test_a_class_that_differentiates_gradients_is_detected_without_a_setting(fol
     assert finished(run(trial, folder)).status == "completed"
 
 
+def test_a_subclass_of_a_class_that_calls_grad_is_detected_without_a_setting(folder: Path) -> None:
+    source = (folder / "own.py").read_text().replace("create_graph", "a graph")
+    assert "grad(" in source
+    (folder / "own.py").write_text(f"{source}\nclass Derived(SecondOrder):\n    pass\n")
+    assert prepare(_one(folder, "Derived"), CPU, folder).optimizers.protocol.create_graph
+
+
 def test_a_class_that_only_mentions_create_graph_is_called_plainly(folder: Path) -> None:
     assert not prepare(_one(folder, "Mentions"), CPU, folder).optimizers.protocol.create_graph
 

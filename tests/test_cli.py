@@ -68,7 +68,7 @@ def test_a_second_run_skips_what_is_finished(ran: Path) -> None:
     before = {path: path.read_bytes() for path in (ran / "results/tiny/trials").iterdir()}
     again = optbench("run", "tiny.yaml", cwd=ran)
     assert again.returncode == 0
-    assert "nothing to do" in again.stderr
+    assert "no trial pending" in again.stderr
     assert {path: path.read_bytes() for path in (ran / "results/tiny/trials").iterdir()} == before
 
 

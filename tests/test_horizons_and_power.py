@@ -16,6 +16,8 @@ from optbench.analysis.table import comparison
 from optbench.analysis.warnings import warnings_frame
 from optbench.cli.commands.plan import check_unit, difference
 from optbench.errors import OptbenchError
+from optbench.report import render_report
+from optbench.report.detect import detect_report
 from optbench.store import Results, read
 from optbench.suite.dump import dump_text
 from optbench.suite.load import load
@@ -166,6 +168,12 @@ def test_seeds_are_planned_from_the_paired_spread_so_far(tmp_path: Path) -> None
 def test_one_seed_has_no_spread_to_plan_by(tmp_path: Path) -> None:
     write(tmp_path, a_suite(seeds=1), {("SGD", 0): reaching(3), ("Adam", 0): reaching(4)})
     assert seeds_frame(read([tmp_path]), 0.005)["seeds"].isna().all()
+
+
+def test_a_baseline_without_results_is_named(tmp_path: Path) -> None:
+    write(tmp_path, a_suite(seeds=2), {("Adam", seed): reaching(3) for seed in (0, 1)})
+    report = detect_report("digits", seeds_frame(read([tmp_path]), 0.01), 0.01)
+    assert "No seed has results of an entry and of SGD" in render_report(report, "markdown")
 
 
 def test_plan_detect_prints_the_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

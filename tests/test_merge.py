@@ -19,6 +19,7 @@ from optbench.errors import OptbenchError
 from optbench.events import Event, Started
 from optbench.report import render
 from optbench.store import SuiteFolder, read
+from optbench.suite.types import Optimizer, Rule
 from results_builder import a_suite, reaching, started, write
 
 
@@ -117,6 +118,21 @@ def cut_off(root: Path) -> None:
     machine(root, (5,))
     file = next((root / "digits" / "trials").glob("*"))
     file.write_bytes(file.read_bytes()[:-20])
+
+
+def with_rate(root: Path, seed: int, rate: float) -> Path:
+    rule = Rule(use="torch.optim.SGD", arguments={"lr": rate})
+    suite = a_suite(["SGD"], optimizers={"SGD": Optimizer(rules=(rule,))}).model_copy(
+        update={"seeds": (seed,)}
+    )
+    write(root, suite, {("SGD", seed): trial(seed)})
+    return root
+
+
+def test_a_setting_that_differs_is_named_as_in_the_suite(tmp_path: Path) -> None:
+    folders = with_rate(tmp_path / "a", 0, 1e-3), with_rate(tmp_path / "b", 1, 1e-5)
+    with pytest.raises(OptbenchError, match=r": optimizers\.SGD\.lr is 0\.001 there and 1e-05 here$"):
+        merge(*folders, "--into", tmp_path / "all")
 
 
 def no_plan_to_read(root: Path) -> None:

@@ -248,11 +248,22 @@ UNMET = {
         {"use": "mine.py:TwoPass"},
         "step() raised RuntimeError: needs a closure. It works on a toy problem with `closure: true`",
     ),
-    "the graph": (CURVATURE.format(attribute=""), {"use": "mine.py:Curvature"}, "`create_graph: true`"),
+    "the graph": (
+        CURVATURE.format(attribute="").replace("torch.autograd.grad(", "derivative(")
+        + "\nderivative = torch.autograd.grad\n",
+        {"use": "mine.py:Curvature"},
+        "`create_graph: true`",
+    ),
     "the loss only": (
         SEARCH,
         {"use": "mine.py:Search", "closure": "gradients_first"},
         "`closure: true`",
+    ),
+    "no GPU for Triton": (
+        "import torch\nclass Kernels(torch.optim.SGD):\n    def step(self, closure=None):\n"
+        "        raise RuntimeError('0 active drivers ([]). There should only be one.')\n",
+        {"use": "mine.py:Kernels", "lr": 0.1},
+        "Its Triton kernels require a GPU: set `triton: false`",
     ),
     "another closure": (
         SEARCH.replace("closure()", "closure(backward=False)"),
@@ -295,6 +306,45 @@ def memory_of(folder: Path, source: str, entry: dict[str, Any]) -> Any:
 def test_memory_is_forecast_by_steps_of_the_protocol(source: str, use: str, tmp_path: Path) -> None:
     found = memory_of(tmp_path, source, {"use": f"mine.py:{use}"})
     assert found.problem == ""
+
+
+#: estimates the slope along a random direction from two losses, as MeZO does
+TWO_LOSSES = """
+import torch
+
+
+class TwoLosses(torch.optim.Optimizer):
+    def __init__(self, params, lr=1e-3, eps=1e-3):
+        super().__init__(params, dict(lr=lr, eps=eps))
+
+    @torch.no_grad()
+    def step(self, closure):
+        ps = [p for g in self.param_groups for p in g["params"]]
+        rates = [g["lr"] for g in self.param_groups for _ in g["params"]]
+        directions = [torch.randn(p.shape) for p in ps]
+        losses = []
+        for sign in (1, -2):
+            for p, d in zip(ps, directions):
+                p.add_(d, alpha=sign * 1e-3)
+            losses.append(closure())
+        slope = float(losses[0] - losses[1]) / 2e-3
+        for p, d, lr in zip(ps, directions, rates):
+            p.add_(d, alpha=1e-3 - lr * slope)
+        return losses[0]
+"""
+
+
+def test_a_gradient_free_method_takes_no_gradients(tmp_path: Path) -> None:
+    end = finished(events_of(tmp_path, TWO_LOSSES, {"use": "mine.py:TwoLosses"}))
+    assert (end.status, end.gradient_evaluations) == ("completed", 0)
+
+
+def test_verify_does_not_ask_a_gradient_free_method_for_gradients(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(TWO_LOSSES)
+    verdicts = {v.check: v for v in conformance(load_plugin("mine.py:TwoLosses", {}, CPU, tmp_path))}
+    assert not [v for v in verdicts.values() if v.outcome == "fail"]
+    for check in ("missing-gradients", "gradients"):
+        assert verdicts[check].detail == "not applicable: it reads no gradients"
 
 
 VERIFIED = {

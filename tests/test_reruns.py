@@ -16,6 +16,7 @@ from optbench.runner.job import Job
 from optbench.runner.options import RunOptions
 from optbench.runner.reruns import rerun_disturbed
 from optbench.store import StoredSuite, SuiteFolder, TrialLog, read
+from optbench.store.archive import ARCHIVE, pack
 from optbench.suite.load import load
 from optbench.suite.plan import plan
 from real_runs import Run, a_suite
@@ -79,6 +80,16 @@ class Bench:
 
     def logs(self) -> list[TrialLog]:
         return sorted(read([self.job.folder.path]).suites[0].logs, key=lambda log: log.trial["seed"])
+
+
+def test_a_packed_folder_is_unpacked_before_trials_are_run_again(tmp_path, monkeypatch):
+    bench = Bench(tmp_path, monkeypatch, {0: [DISTURBED, CALM], 1: [CALM], 2: [CALM]})
+    pack(bench.job.folder.path)
+    bench.run_again()
+    assert bench.attempts == [(0, 2)]
+    assert "Unpacked the records of 3 trials" in bench.messages[0]
+    assert not (bench.job.folder.path / ARCHIVE).exists()
+    assert len(list(bench.job.folder.trials.iterdir())) == 4
 
 
 def test_disturbed_trials_are_run_again_until_an_attempt_is_undisturbed(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from optbench.catalog.check import examine
 from optbench.errors import OptbenchError
 from optbench.suite.load import load
 from optbench.suite.types import Suite
@@ -129,6 +130,21 @@ def test_all_bad_overrides_are_reported_with_the_option(tmp_path: Path) -> None:
         message.startswith("--set optimizers.Adm.lr=1: ") and "no entry 'Adm'" in message for message in found
     )
     assert "--set workload: expected PATH=VALUE, as in workload.budget.epochs=1" in found
+
+
+@pytest.mark.parametrize("value", ["*.md", "*", "&a", "%d", "@x", "`x`", "*it's"])
+def test_a_value_that_starts_with_a_character_of_yaml_syntax_is_text(value: str, tmp_path: Path) -> None:
+    suite = changed(tmp_path, f"title={value}")
+    assert suite.title == value
+    (found,) = refusal(tmp_path, f"workload.batch_size={value}")
+    assert "expected a whole number of at least 1" in found
+
+
+def test_a_value_that_cannot_be_parsed_is_the_only_problem(tmp_path: Path) -> None:
+    (tmp_path / "suite.yaml").write_text(ONE)
+    overrides = ["workload.data={name: text, path: missing}", "workload.data.pattern=[*.md]"]
+    (found,) = examine(tmp_path / "suite.yaml", overrides, None, tmp_path)[1]
+    assert "text that starts with '*' must be quoted" in str(found)
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ def said(text: str) -> str:
         ("a:\n  b: 1\n  - c\n", "3:3", "found a list item"),
         ("a: *base\n", "1:4", "expected an anchor '&base'"),
         ("a: @b\n", "1:4", "text that starts with '@' must be quoted"),
+        ("a: *.md\n", "1:4", "text that starts with '*' must be quoted: '*.md'"),
     ],
 )
 def test_syntax_errors_are_reported_in_plain_words(text: str, place: str, words: str) -> None:

@@ -21,15 +21,17 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from optbench.analysis.table import comparison
 from optbench.catalog.check import examine
+from optbench.catalog.check_workload import data_findings
 from optbench.catalog.data._series import splits as series_splits
 from optbench.catalog.data._tables import splits as table_splits
 from optbench.catalog.data._text import tokens
 from optbench.catalog.data_sets import load_data
 from optbench.catalog.lookup import items
 from optbench.catalog.metric_contract import load_metric
+from optbench.catalog.task_defaults import example_info
 from optbench.catalog.task_types import task_module
 from optbench.catalog.types import DataInfo
-from optbench.engine.batch import Batch, Random, example_batch
+from optbench.engine.batch import Batch, Random, Zeros, example_batch
 from optbench.engine.models import build_model
 from optbench.engine.passes import micro_losses
 from optbench.engine.randomness import derive
@@ -832,7 +834,7 @@ HOLE = "a,b\n1,2\n3,\n5,6\n7,8\n1,2\n3,4\n5,6\n7,8\n"
             r"column 'b', row 2: expected a number; found a missing value \(1 such row\): fill",
         ),
         ({"name": "table", **AT, "target": "b"}, "a,b\n", r"expected rows below the header; found none"),
-        ({"name": "table", **AT, "target": "b"}, "", r"t.csv: No columns to parse"),
+        ({"name": "table", **AT, "target": "b"}, "", r"t.csv: expected a header and rows; the file is empty"),
         ({"name": "table", **AT, "target": "b"}, "a,b\n1,2\n", r"expected at least 7 rows; found 1"),
         (
             {"name": "table", **AT, "target": "b"},
@@ -873,8 +875,14 @@ HOLE = "a,b\n1,2\n3,\n5,6\n7,8\n1,2\n3,4\n5,6\n7,8\n"
         (
             {"name": "table", **AT, "target": "b"},
             "a;b\n" + "1;2\n" * 9,
-            r"line 1: expected columns separated by commas; found 'a;b'",
+            r"line 1: expected columns separated by commas; found 'a;b', which ';' seems to separate",
         ),
+        (
+            {"name": "table", **AT, "target": "b"},
+            "a;b;c\n" + "1,5;2,5;3,5\n" * 9,
+            r"found 'a;b;c', which ';' seems to separate: convert the file, with points in decimal numbers",
+        ),
+        ({"name": "table", "path": "none.parquet", "target": "b"}, None, r"no such file: .*none.parquet"),
         ({"name": "table", **AT, "target": "b"}, ",b\n" + "1,2\n" * 9, r"line 1: column 1 has no name"),
         (
             {"name": "table", **AT, "target": "b"},
@@ -964,6 +972,25 @@ def test_bad_data_are_refused_with_their_place(
     name = data.pop("name")
     with pytest.raises(OptbenchError, match=message):
         load_data(Component(name=name, arguments=data), tmp_path, tmp_path)
+
+
+def test_an_error_in_the_content_of_a_file_is_reported_at_its_path(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    for data in (
+        Component(name="table", arguments={**AT, "target": "b"}),
+        Component(name="text", arguments=AT),
+    ):
+        [(place, message)], _ = data_findings(data, tmp_path, tmp_path, ("data",))
+        assert place == ("data", "arguments", "path")
+        assert message.startswith(str(tmp_path / "t.csv"))
+
+
+@pytest.mark.parametrize("days", ["2024-02-{:02}", "{}.2.2024", "2024-02-{:02} 10:30:00"])
+def test_dates_of_a_table_are_noted(days: str, tmp_path: Path) -> None:
+    rows = [f"{row},{days.format(1 + row % 3)},10-{row % 2},{row % 7}" for row in range(30)]
+    (tmp_path / "t.csv").write_text("a,day,size,b\n" + "\n".join(rows) + "\n")
+    (note,) = _loaded("table", tmp_path, path="t.csv", target="b").notes
+    assert "column 'day' contains dates, which are one-hot like other text (3 categories)" in note
 
 
 def test_tables_of_texts_quoted_commas_and_large_numbers_are_read(tmp_path: Path) -> None:
@@ -1183,3 +1210,14 @@ def test_every_data_set_and_model_of_the_catalog_is_in_the_table_of_tasks() -> N
         name for family in ("data", "models", "tasks") for name in items(family) if f"{name}" not in page
     ]
     assert missing == []
+
+
+def test_the_documentation_names_the_inputs_of_each_task() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "own-task.md").read_text(encoding="utf-8")
+    rows = dict(
+        re.findall(r"^\| (\w+) \| (.*?) \|", page.partition("## What a model receives")[2], flags=re.M)
+    )
+    for task in set(items("tasks")) - {"custom"}:
+        inputs, _ = task_module(task).example(example_info(task, 2), 2, Zeros())
+        named = set(inputs) if isinstance(inputs, dict) else set()
+        assert set(re.findall(r"`(\w+)`", rows[task])) == named

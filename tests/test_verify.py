@@ -548,6 +548,19 @@ def test_a_plug_in_that_cannot_be_built_is_rejected_with_file_and_line(
         load_plugin(f"bad.py:{name}", {}, CPU, tmp_path)
 
 
+def test_a_class_whose_groups_need_a_flag_is_checked_with_these_groups(tmp_path: Path) -> None:
+    (tmp_path / "flagged.py").write_text(
+        "import torch\nclass Flagged(torch.optim.SGD):\n    def __init__(self, groups):\n"
+        "        assert all('use_sign' in group for group in groups)\n        super().__init__(groups, lr=0.05)\n"
+    )
+    done = optbench("verify", "flagged.py:Flagged", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    said = " ".join(done.stdout.split())
+    assert (
+        "Called as an entry with `groups: [{parameters: matrices, use_sign: true}, {parameters: rest," in said
+    )
+
+
 def test_output_of_a_plug_in_is_shown_below_the_table(tmp_path: Path) -> None:
     (tmp_path / "my_opt.py").write_text(GOOD.replace("self.count = 0", "self.count = print('welcome') or 0"))
     done = optbench("verify", "my_opt.py:Opt", cwd=tmp_path)

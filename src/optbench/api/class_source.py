@@ -18,6 +18,7 @@ from typing import Any
 
 from optbench.errors import OptbenchError
 from optbench.store.files import make_folder, write_whole
+from optbench.suite.value_formatting import describe
 
 Definition = type | FunctionType
 _CONSTANTS = (int, float, str, bool, type(None))
@@ -32,7 +33,13 @@ def reference_to(given: Callable[..., Any], folder: Path) -> str:
     if _is_importable(given):
         return f"{given.__module__}.{name}"
     if not isinstance(given, (type, FunctionType)):
-        raise _cannot_copy(name or repr(given), "it is neither a class nor a function")
+        raise OptbenchError(
+            f"expected a class, a function or a name, such as torch.optim.SGD; found {describe(given)}"
+        )
+    if name.endswith("<lambda>"):
+        raise OptbenchError(
+            "a lambda cannot be used in other processes: write it as a function (def) at the top level of the script or in a cell"
+        )
     if "." in name:
         raise _cannot_copy(name, "it is defined inside a function or class")
     text = _module_text(given)
@@ -63,8 +70,9 @@ def _relative(path: Path) -> str:
 
 
 def _cannot_copy(name: str, reason: str) -> OptbenchError:
+    in_file = f"my_opt.py:{name.rpartition('.')[2]}"
     return OptbenchError(
-        f"`{name}` cannot be used in other processes: {reason}. Put it into a file, for example my_opt.py, and pass 'my_opt.py:{name}'"
+        f"`{name}` cannot be used in other processes: {reason}. Put it into a file, for example my_opt.py, and pass '{in_file}'"
     )
 
 
@@ -120,8 +128,28 @@ class _Copied:
 def _globals(given: Definition) -> dict[str, Any]:
     if isinstance(given, FunctionType):
         return given.__globals__
-    methods = (value for value in vars(given).values() if isinstance(value, FunctionType))
-    return next((method.__globals__ for method in methods), {})
+    module = sys.modules.get(given.__module__)
+    if getattr(module, given.__qualname__, None) is given:
+        return vars(module)
+    return next((method.__globals__ for method in _methods(given)), {})
+
+
+def _methods(given: type) -> list[FunctionType]:
+    """The functions of a class that its own module defines."""
+    return [
+        value
+        for value in vars(given).values()
+        if isinstance(value, FunctionType) and value.__module__ == given.__module__
+    ]
+
+
+def _files(given: type) -> list[str]:
+    """The files in which a class may be defined. Cells of a notebook are files only of `linecache`, the last one is searched first."""
+    files = [method.__code__.co_filename for method in _methods(given)]
+    files += filter(None, [getattr(sys.modules.get(given.__module__), "__file__", None)])
+    if given.__module__ == "__main__":
+        files += [file for file in reversed(linecache.cache) if not os.path.exists(file)]
+    return list(dict.fromkeys(files))
 
 
 def _global_names(table: SymbolTable) -> set[str]:
@@ -140,8 +168,7 @@ def _source(given: Definition) -> str:
     try:
         if isinstance(given, FunctionType):
             return textwrap.dedent(inspect.getsource(given))
-        methods = [value for value in vars(given).values() if isinstance(value, FunctionType)]
-        for file in dict.fromkeys(method.__code__.co_filename for method in methods):
+        for file in _files(given):
             text = "".join(linecache.getlines(file))
             for node in ast.walk(ast.parse(text)):
                 if isinstance(node, ast.ClassDef) and node.name == given.__name__:

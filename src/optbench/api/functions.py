@@ -6,6 +6,8 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from inspect import signature
 from os import PathLike
 from pathlib import Path
 from types import FrameType
@@ -15,7 +17,7 @@ from optbench.api.class_source import reference_to
 from optbench.api.study import Study
 from optbench.catalog.check import examine
 from optbench.catalog.data_root import data_root
-from optbench.errors import OptbenchError
+from optbench.errors import OptbenchError, Problem, nearest
 from optbench.events import Event
 from optbench.executor.api import StopRequest
 from optbench.runner.final_reports import write_reports
@@ -26,7 +28,8 @@ from optbench.runner.suite_run import run_job
 from optbench.store import read as read_store
 from optbench.suite.find import find
 from optbench.suite.load import Loaded
-from optbench.suite.types import Trial
+from optbench.suite.types import Suite, Trial, Workload
+from optbench.suite.value_formatting import describe
 from optbench.suite.yaml_source import from_data
 
 Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
@@ -92,7 +95,9 @@ def run(
         allow_mixed=allow_mixed,
         jobs=jobs,
         reruns=DEFAULT_RERUNS if reruns is None else reruns,
-        command=f"optbench.run({loaded.name!r})",
+        command=_call(
+            suite, results=str(results), only=tuple(only), device=device, threads=threads, reruns=reruns
+        ),
     )
     job = create_job(loaded, options)
     message = on_message or (lambda text: None)
@@ -103,6 +108,15 @@ def run(
     if stop.asked or end.results is None:
         raise KeyboardInterrupt(f"{end.trials_left} trials left; call run again to resume")
     return Study(end.results)
+
+
+def _call(suite: Loaded | str | PathLike[str] | Mapping[str, Any], **arguments: Any) -> str:
+    """Return the text of a call of `run`, without defaults; "" for a suite that is not named, which no text can repeat."""
+    if not isinstance(suite, (str, PathLike)):
+        return ""
+    defaults = signature(run).parameters
+    shown = [f"{name}={value!r}" for name, value in arguments.items() if value != defaults[name].default]
+    return f"optbench.run({', '.join([repr(str(suite)), *shown])})"
 
 
 def compare(
@@ -120,16 +134,25 @@ def compare(
     `optimizers` maps labels to an optimizer class, a name as in `use:`, or a dict with `use` (a class or a name) and the keys of a
     suite's entry: `{"mine": {"use": MyOpt, "lr": 1e-3}, "Adam": torch.optim.Adam}`. A class that is defined in a notebook or
     script is copied to a file below the results, with the imports and functions that it uses. `workload` has the keys of a
-    suite's `workload:`, `suite` its other keys. `options` are those of `run`.
+    suite's `workload:`, `suite` its other keys: `suite={"schedule": "cosine", "tuning": {"trials": 20}}`. `options` are those of `run`.
 
-    Raises `OptbenchError` for an invalid suite, and for a class whose source cannot be copied.
+    Raises `OptbenchError` for an invalid suite or option, and for a class whose source cannot be copied.
     """
+    for key, value in (("optimizers", optimizers), ("workload", workload), ("suite", suite or {})):
+        if not isinstance(value, Mapping):
+            example = "{'Adam': torch.optim.Adam}" if key == "optimizers" else "{'batch_size': 64}"
+            raise OptbenchError(f"expected a dict, such as {example}; found {describe(value)}", where=key)
+    _check_options(options)
     folder = Path(results) / name / "plugins"
     entries = {}
     for label, given in optimizers.items():
         entry = dict(given) if isinstance(given, Mapping) else {"use": given}
-        if isinstance(entry.get("use"), type) or callable(entry.get("use")):
-            entry["use"] = reference_to(entry["use"], folder)
+        if not isinstance(entry.get("use"), (str, list, type(None))):
+            try:
+                entry["use"] = reference_to(entry["use"], folder)
+            except OptbenchError as error:
+                where = f"optimizers.{label}"
+                raise OptbenchError(*(replace(each, where=where) for each in error.problems)) from None
         entries[label] = entry
     whole = {
         "workload": dict(workload),
@@ -139,6 +162,25 @@ def compare(
     }
     loaded = load_suite(whole, name=name, data=options.get("data"))
     return run(loaded, results=results, **options)
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Raise `OptbenchError` for options of `compare` that neither it nor `run` has."""
+    known = [name for name in signature(run).parameters if name != "suite"]
+    problems = []
+    for name in options:
+        if name in known:
+            continue
+        if name in Suite.model_fields:
+            message = f"no such option: a key of the suite is passed as suite={{'{name}': ...}}"
+        elif name in Workload.model_fields:
+            message = f"no such option: a key of the workload is passed as workload={{'{name}': ...}}"
+        else:
+            names = [*known, *(each for each in signature(compare).parameters if each != "options")]
+            message = f"no such option: {nearest(name, names)} Keys of the suite are passed as suite={{...}}"
+        problems.append(Problem(message, where=name))
+    if problems:
+        raise OptbenchError(*problems)
 
 
 def read(results: Paths = "results", *, all_seeds: bool = False) -> Study:

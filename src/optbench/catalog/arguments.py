@@ -76,7 +76,11 @@ def unfit(
         ):
             yield here, f"'{argument}' is passed by optbench: remove it"
         elif argument in known:
-            if message := mismatch(signature[argument], value) or _out_of_range(family, argument, value):
+            if message := (
+                mismatch(signature[argument], value)
+                or _out_of_range(family, argument, value)
+                or _too_short(argument, signature[argument].default, value)
+            ):
                 yield here, MISPLACED if is_space(value) else message
         elif not signature.accepts_any:
             yield here, f"'{name}' has no argument '{argument}'; {_nearest(argument, known)}"
@@ -220,6 +224,13 @@ def _unlike_default(default: Any, value: Any) -> str:
     if isinstance(default, str) and isinstance(value, (list, dict)):
         return f"expected text; found {format_value(value)}"
     return ""
+
+
+def _too_short(argument: str, default: Any, value: Any) -> str:
+    """Return a message for `betas` with fewer numbers than the default: classes read all of them."""
+    if argument != "betas" or not isinstance(default, tuple) or not isinstance(value, list):
+        return ""
+    return f"expected {len(default)} numbers; found {len(value)}" if len(value) < len(default) else ""
 
 
 def _out_of_range(family: str, argument: str, value: Any) -> str:

@@ -36,7 +36,11 @@ def data_findings(
             if argument in data.arguments:
                 found.append(((*path, "arguments", argument), message))
             else:
-                place = ("arguments", "path") if problem.file and "path" in data.arguments else ("name",)
+                file = data.arguments.get("path")
+                is_of_file = isinstance(file, str) and (
+                    problem.file or Path(argument).name == Path(file).name
+                )
+                place = ("arguments", "path") if is_of_file else ("name",)
                 found.append(((*path, *place), said(problem)))
     except Exception as error:  # a data set in somebody's own file may raise anything
         found.append(((*path, "name"), f"describing '{data.name}' failed: {type(error).__name__}: {error}"))

@@ -14,8 +14,9 @@ import importlib.util
 import sys
 import traceback
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache, lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, packages_distributions
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -89,6 +90,8 @@ def resolve(family: str, name: str, folder: str | Path = ".") -> Target:
         return _import_target(family, name, points[name].value.replace(":", "."))
     if "." in name:
         return _import_target(family, name, name)
+    if module_hint := _module_hint(family, name, Path(folder)):
+        raise OptbenchError(module_hint)
     hint = nearest(name, [*files, *points])
     is_known = name.lower() in map(str.lower, [*files, *points])
     if family == "optimizers" and not is_known and (installed_classes := optimizer_packages.named(name)):
@@ -109,6 +112,16 @@ def load(target: Target) -> Any:
             raise OptbenchError(f"'{target.name}': {_of(found)} has no '{part}'; {nearest(part, public)}")
         found = getattr(found, part)
     return found
+
+
+def _module_hint(family: str, name: str, folder: Path) -> str:
+    """Return the message for a name that is a module, or a file without its ending (`my_opt:MyOpt`); else empty."""
+    file, colon, attribute = name.partition(":")
+    if colon and (folder / f"{file}.py").is_file():
+        return f"unknown {FAMILIES[family][0]} '{name}'; did you mean '{file}.py:{attribute}'?"
+    if not FAMILIES[family][1] and sources.locate(name)[2] is not None:
+        return f"'{name}' is a module; expected one of its names, as in '{name}.NAME'"
+    return ""
 
 
 def _summary(path: Path) -> str:
@@ -153,8 +166,10 @@ def _import_target(family: str, name: str, dotted: str) -> Target:
     module, attribute, file = sources.locate(dotted)
     if not module:
         top = dotted.split(".")[0]
+        close = get_close_matches(top, packages_distributions(), n=1, cutoff=0.8)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
         raise OptbenchError(
-            f"'{name}' cannot be found: the module '{top}' is not installed in this environment"
+            f"'{name}' cannot be found: the module '{top}' is not installed in this environment{hint}"
         )
     parent, _, last = module.rpartition(".")
     if not attribute and parent:  # `torchvision.models.alexnet` is a module and, in its package, a function
@@ -168,7 +183,14 @@ def _import(target: Target) -> ModuleType:
     try:
         return importlib.import_module(target.module)
     except (Exception, SystemExit) as error:
-        raise OptbenchError(f"'{target.name}': importing {target.module} failed: {_said(error)}") from error
+        place = (
+            f" ({error.filename}, line {error.lineno})"
+            if isinstance(error, SyntaxError) and error.filename
+            else ""
+        )
+        raise OptbenchError(
+            f"'{target.name}': importing {target.module} failed: {_said(error)}{place}"
+        ) from error
 
 
 def _load_file(path: Path) -> ModuleType:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 #: a default that is not a literal
 UNKNOWN = object()
 _MAX_DEPTH = 8
+_imports_optimizers = ContextVar("imports_optimizers", default=True)
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,23 @@ def signature(target: Target) -> Signature:
     `**kwargs` that are passed on are followed (`resnet50(**kwargs)` takes the arguments of `ResNet`). Raises `OptbenchError` if
     the name does not exist, or if the module had to be imported and its import failed.
     """
-    return _signature(target, sources.changed(target.file))
+    is_of_torch = target.module.partition(".")[0] in ("torch", "optbench")
+    imports = target.family != "optimizers" or is_of_torch or _imports_optimizers.get()
+    return _signature(target, sources.changed(target.file), imports)
+
+
+@contextmanager
+def without_imports() -> Iterator[None]:
+    """Do not import optimizer classes outside of torch in the block: where the source is not sufficient, any arguments are accepted."""
+    token = _imports_optimizers.set(False)
+    try:
+        yield
+    finally:
+        _imports_optimizers.reset(token)
 
 
 @lru_cache(maxsize=1024)
-def _signature(target: Target, changed: int) -> Signature:
+def _signature(target: Target, changed: int, imports: bool) -> Signature:
     """Return the signature; cached, since all combinations of a suite's axes request it."""
     name = target.attribute or FAMILIES[target.family][1]
     found = None
@@ -74,7 +89,7 @@ def _signature(target: Target, changed: int) -> Signature:
         public = sources.public_names(target.file)
         if found is None and public is not None and name not in public:
             raise OptbenchError(_no_such_name(target, name, public))
-    return _imported(target)
+    return _imported(target) if imports else Signature((), True)
 
 
 def _no_such_name(target: Target, name: str, public: list[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import random
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ from optbench.suite.types import Optimizer
 
 TOY_STEPS = 12  # some classes run their second pass at every tenth step only
 _SEED = 0
+_GRAPH = re.compile(r"create_graph|\bgrad\(")  # not `no_grad(` or `zero_grad(`
 #: settings of an entry for each protocol, the simplest first
 _SETTINGS = {
     Protocol(): "`closure: false`",
@@ -77,18 +79,20 @@ def _calls(members: Sequence[Any], entry: Optimizer, make_toy: MakeToy, create_g
     if type(first).__module__.startswith("torch.optim"):
         return "closure"
     by_trial = calls_by_trial(make_toy, create_graph=create_graph)
+    if by_trial == "closure" and entry.clip is None and reads_no_gradients(make_toy):
+        return "loss_only"
     return by_trial or ("gradients_first" if has_two_passes(first) else "closure")
 
 
 def _needs_graph(member: Any, make_toy: MakeToy) -> bool:
     """Return whether a class differentiates the gradients.
 
-    It does if its attribute `is_second_order` is true, or if its source contains `create_graph` and its steps on a toy problem raise
-    without the graph.
+    It does if its attribute `is_second_order` is true, or if its source contains `create_graph` or calls `grad` and its steps on a toy
+    problem raise without the graph.
     """
     if bool(getattr(member, "is_second_order", False)):
         return True
-    if type(member).__module__.startswith("torch.optim") or "create_graph" not in _class_source(member):
+    if type(member).__module__.startswith("torch.optim") or not _GRAPH.search(_class_source(member)):
         return False
     plain, with_graph = (
         try_protocol(make_toy, Protocol("plain", create_graph)) for create_graph in (False, True)
@@ -97,10 +101,12 @@ def _needs_graph(member: Any, make_toy: MakeToy) -> bool:
 
 
 def _class_source(member: Any) -> str:
-    try:
-        return inspect.getsource(type(member))
-    except (OSError, TypeError):
-        return ""
+    """Return the source of a class and of its bases outside of torch."""
+    sources: list[str] = []
+    for cls in type(member).__mro__:
+        with suppress(OSError, TypeError):  # without source
+            sources += [] if cls.__module__.startswith("torch.") else [inspect.getsource(cls)]
+    return "\n".join(sources)
 
 
 def setting_of(protocol: Protocol) -> str:
@@ -212,6 +218,14 @@ def calls_by_trial(make_toy: MakeToy, *, create_graph: bool = False) -> Calls | 
         return "closure"
     others: tuple[Calls, ...] = ("two_passes", "loss_only")
     return next((calls for calls in others if not isinstance(outcome(calls), BaseException)), None)
+
+
+def reads_no_gradients(make_toy: MakeToy) -> bool:
+    """Return whether steps on a toy problem are the same with a closure that computes no gradients, as those of MeZO."""
+    with_gradients, without = (try_protocol(make_toy, Protocol(calls)) for calls in ("closure", "loss_only"))
+    if isinstance(with_gradients, BaseException) or isinstance(without, BaseException):
+        return False
+    return _equal(with_gradients, without)
 
 
 def try_protocol(make_toy: MakeToy, protocol: Protocol) -> Outcome:

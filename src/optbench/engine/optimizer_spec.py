@@ -146,6 +146,9 @@ def make_optimizer_spec(
     factory = lookup.load(target)
     if not callable(factory):
         raise OptbenchError(f"'{use}' is {type(factory).__name__}; expected a class or function")
+    if inspect.isabstract(factory):
+        missing = ", ".join(f"{name}()" for name in sorted(factory.__abstractmethods__))
+        raise OptbenchError(f"'{use}' is an abstract class; expected a subclass that implements {missing}")
     by_name = roles(signature(target))
     specified: dict[str, Any] = {}
     passes_on: set[str] = set()

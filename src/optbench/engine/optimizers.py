@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import inspect
-import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 from optbench.catalog.closures import LOSS_ONLY_CLIP
 from optbench.engine.checkpoint import is_disk_full
 from optbench.engine.find_protocol import MakeToy, find_protocol, missing_setting, try_protocol
+from optbench.engine.group_flags import missing_flag, missing_groups
 from optbench.engine.implementation import Implementation, implementation_of
 from optbench.engine.memory import is_out_of_memory
 from optbench.engine.optimizer_spec import ConstructorInputs, Length, OptimizerSpec, make_optimizer_spec
@@ -28,9 +27,11 @@ from optbench.engine.protocol import (
     zero_gradients,
 )
 from optbench.engine.sparse_gradients import unsupported_decay
-from optbench.errors import OptbenchError, is_user_interrupt
+from optbench.errors import OptbenchError, describe_error, is_user_interrupt
 from optbench.suite.nested_optimizers import replaced
 from optbench.suite.types import Group, Trial
+
+_NO_DRIVER = "active drivers ([])"  # Triton's error on a machine without a GPU
 
 
 class OptimizerFault(Exception):
@@ -117,6 +118,11 @@ class Optimizers:
             return setting
         if self._make_toy is None:
             return ""
+        if _NO_DRIVER in str(fault.__cause__):
+            return (
+                f"step() raised {describe_error(fault.__cause__)} Its Triton kernels require a GPU: set `triton: false` in the entry "
+                "if the class has this argument"
+            )
         setting = missing_setting(self._make_toy, self.protocol, fault.__cause__)
         return setting or self._missing_rules(self.protocol)
 
@@ -321,18 +327,10 @@ def _toy(
 
 def _missing_groups(trial: Trial, specs: Sequence[OptimizerSpec], fault: OptimizerFault) -> str:
     """Return the groups that an entry needs if its class looks up a flag `use_...` in groups, but got parameters; else empty."""
-    flags: list[str] = []
-    if len(specs) > 1 or trial.entry.rules[0].groups or "Tensor.__contains__" not in str(fault.__cause__):
+    if len(specs) > 1 or trial.entry.rules[0].groups:
         return ""
-    classes = getattr(specs[0].factory, "__mro__", (specs[0].factory,))
-    with suppress(OSError, TypeError):  # without source
-        flags = re.findall(r"""["'](use_\w+)["']""", "\n".join(map(inspect.getsource, classes[:-1])))
-    if not flags:
-        return ""
-    return (
-        f"'{specs[0].use}' requires parameter groups with '{flags[0]}'. Add to the entry: "
-        f"`groups: [{{parameters: matrices, {flags[0]}: true}}, {{parameters: rest, {flags[0]}: false}}]`"
-    )
+    flag = missing_flag(specs[0].factory, fault.__cause__)
+    return missing_groups(specs[0].use, flag) if flag else ""
 
 
 def _missing_rules(

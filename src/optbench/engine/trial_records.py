@@ -12,6 +12,7 @@ from optbench.catalog.optimizers import _packages as facts
 from optbench.engine.clock import Stopwatch
 from optbench.engine.environment import environment
 from optbench.engine.gradient_noise import GradientNoise
+from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.progress import Progress
 from optbench.engine.session import Session
 from optbench.engine.step_statistics import IntervalSummary
@@ -36,6 +37,8 @@ def format_traceback(error: BaseException) -> str:
 
 def failure(error: BaseException, trial: Trial) -> str:
     """Return the traceback, after a line with the exception and the line of the suite's own file that raised it, if any did."""
+    if isinstance(error, OptimizerFault):  # found by optbench, not raised by the optimizer
+        return str(error)
     text = format_traceback(error)
     files = {str((Path(trial.folder) / file).absolute()): file for file in trial.sources}
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]

@@ -32,13 +32,23 @@ def detect_report(name: str, seeds: pd.DataFrame, delta: float) -> Report:
         )
         caption = f"Seeds needed to detect a difference of {_shown(delta, percent)} in the final {clean(metric)} from {clean(baseline)}"
         facts = f"{clean(workload)}, {horizon}"
-        blocks.append(Block("", facts, (Table.of(caption, columns, own),), tuple(_notes())))
+        blocks.append(
+            Block("", facts, (Table.of(caption, columns, own),), tuple(_notes(own, clean(baseline))))
+        )
     section = Section(clean(name), "", tuple(blocks))
     return Report((section,), seeds, pd.DataFrame(columns=["suite", "workload", "kind", "message"]))
 
 
-def _notes() -> list[str]:
+def _notes(seeds: pd.DataFrame, baseline: str) -> list[str]:
+    unknown = []
+    if not seeds["n"].any():
+        unknown = [
+            f"No seed has results of an entry and of {baseline}: run at least two seeds of both, or choose another baseline "
+            "with --set baseline=LABEL."
+        ]
     return [
+        *unknown,
+        "Seeds so far: those that both the entry and the baseline have.",
         "Needed: for 80 % power of the paired t test at 5 % (noncentral t; about (1.96 + 0.84)² x (std / difference)² + 1.9), "
         "from the standard deviation of the paired differences measured so far.",
         "Interval: the seeds needed at both ends of the 95 % interval of that standard deviation.",

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from optbench.catalog import lookup
+from optbench.catalog.check_optimizer import optimizer_findings
 from optbench.catalog.optimizers import _packages as facts
 from optbench.catalog.signatures import has_sparse_gradients
-from optbench.errors import Problem
+from optbench.errors import OptbenchError, Problem
 from optbench.suite.load import Loaded
 from optbench.suite.plan import merged, representatives
-from optbench.suite.types import Optimizer, Rule
+from optbench.suite.types import Component, Optimizer, Rule
 
 SECONDS = 120  # time limit of one class, from the import on
 
@@ -33,7 +34,8 @@ class ClassFindings:
 def check_classes(loaded: Loaded) -> ClassFindings:
     """Return what imports and steps of the suite's classes show. No process is started for classes of torch and dense gradients.
 
-    Classes of measured packages are only imported: the catalog states their needs. Steps are taken with a class that gets all
+    Rules with other problems are skipped, so the suite may have some. Classes of measured packages are only imported, and built if
+    their groups may need a flag: the catalog states their other needs. Steps are taken with a class that gets all
     parameters of the model, and with any class that gets sparse gradients.
     """
     jobs = list(_jobs(representatives(loaded)[0]))
@@ -56,15 +58,24 @@ def check_classes(loaded: Loaded) -> ClassFindings:
 def _jobs(loaded: Loaded) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Yield label, position of the rule and job of each class that is outside of torch or gets sparse gradients."""
     models = [w.model for cell in loaded.cells for w in cell.loaded.suite.workloads.values()]
-    has_sparse = any(has_sparse_gradients(model, loaded.folder) for model in models)
+    has_sparse = any(_is_sparse(model, loaded.folder) for model in models)
     for label, entry in loaded.suite.optimizers.items():
         filled = merged(loaded.suite, entry)
         for position, rule in enumerate(entry.rules):
+            if next(optimizer_findings(rule.use, rule.arguments, loaded.folder, ("arguments",)), None):
+                continue  # reported already
             target = lookup.resolve("optimizers", rule.use, loaded.folder)
             is_of_torch = target.module.partition(".")[0] in ("torch", "optbench")
             is_sparse = has_sparse and _takes_embeddings(entry.rules, position)
             if is_sparse or not is_of_torch:
                 yield label, position, _job(rule, filled, loaded, is_sparse=is_sparse)
+
+
+def _is_sparse(model: Component, folder: Path) -> bool:
+    try:
+        return has_sparse_gradients(model, folder)
+    except OptbenchError:  # reported already
+        return False
 
 
 def _takes_embeddings(rules: Sequence[Rule], position: int) -> bool:
@@ -79,6 +90,7 @@ def _job(rule: Rule, entry: Optimizer, loaded: Loaded, *, is_sparse: bool) -> di
     if is_sparse and "embeddings" in (entry.no_weight_decay or ()) and "weight_decay" in arguments:
         arguments["weight_decay"] = 0.0
     is_measured = rule.use.partition(".")[0] in facts.MEASURED and not rule.use.endswith(".py")
+    is_whole = rule.parameters == "all" and not rule.groups
     return {
         "use": rule.use,
         "arguments": arguments,
@@ -87,7 +99,8 @@ def _job(rule: Rule, entry: Optimizer, loaded: Loaded, *, is_sparse: bool) -> di
         "create_graph": entry.create_graph,
         "scheduled": entry.schedule is not None and entry.schedule.name != "constant",
         "sparse": is_sparse,
-        "steps": not is_measured and rule.parameters == "all" and not rule.groups,
+        "steps": not is_measured and is_whole,
+        "groups": is_measured and is_whole,
     }
 
 

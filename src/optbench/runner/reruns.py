@@ -10,6 +10,7 @@ from optbench.events import FINGERPRINT
 from optbench.runner.job import Job
 from optbench.runner.observer import Observer, Round
 from optbench.runner.options import RunOptions
+from optbench.runner.results_folder import unpack
 from optbench.store import TrialLog
 from optbench.store.attempts import to_run_again
 
@@ -55,6 +56,7 @@ def rerun_disturbed(
             observer.message(f"Other load continues: {n} remain{'s' * (len(ids) == 1)} disturbed")
             return
         previous = ids
+        unpack(job.folder, observer)
         observer.message(f"Rerunning {n} disturbed by other load")
         trials = [trial for trial in job.wanted if trial.id in ids]
         attempts = {log.id: log.attempts + 1 for log in disturbed}

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from optbench.plurals import counted
+from optbench.runner.observer import Observer
 from optbench.store import SuiteFolder
 
 
@@ -38,6 +40,14 @@ def locked_folder(folder: SuiteFolder) -> Iterator[None]:
                     with contextlib.suppress(OSError):
                         (folder.path / "run.lock").unlink(missing_ok=True)
                 _remove([path for path in created if path not in inside])
+
+
+def unpack(folder: SuiteFolder, observer: Observer) -> None:
+    """Restore the single files of a packed folder, to which records are about to be added."""
+    if trials := folder.unpack():
+        observer.message(
+            f"Unpacked the records of {counted(trials, 'trial')}: `optbench pack {folder.path}` packs them again"
+        )
 
 
 def _create(folder: SuiteFolder, created: list[Path]) -> None:

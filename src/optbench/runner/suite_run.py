@@ -24,7 +24,7 @@ from optbench.runner.on_workers import run_on_workers
 from optbench.runner.options import RunOptions
 from optbench.runner.plan_files import already_measured, write_plan
 from optbench.runner.reruns import rerun_disturbed
-from optbench.runner.results_folder import locked_folder
+from optbench.runner.results_folder import locked_folder, unpack
 from optbench.runner.shared_trials import copy_shared_trials
 from optbench.runner.shared_work import refuse_held
 from optbench.store import Results, SuiteFolder
@@ -68,7 +68,7 @@ def run_job(
             refuse_held(job.folder)
         dispatcher = Dispatcher(executor, job.folder, settings, stop, options.stall_seconds)
         if options.fresh:
-            _unpack(job, observer)
+            unpack(job.folder, observer)
             for trial in job.wanted:
                 job.folder.set_aside(trial)
         while True:
@@ -135,7 +135,7 @@ def _run_pending(
         _refuse_unequal(slots)
         refuse_to_mix(job.stored, {trial.config_id for trial in job.planned}, environment)
     if pending:
-        _unpack(job, observer)
+        unpack(job.folder, observer)
     write_plan(job, options)
     timed = [trial for trial in pending if trial.is_alone]
     next_round = Round(job, pending, environment, dispatcher.stop, max(1, len(sweep_slots)))
@@ -146,13 +146,6 @@ def _run_pending(
             left_out = {trial.id for trial in job.planned}.difference(trial.id for trial in job.wanted)
             summary.add(dispatcher.run_sweep(untimed, sweep_slots, listener, left_out))
     return True
-
-
-def _unpack(job: Job, observer: Observer) -> None:
-    if trials := job.folder.unpack():
-        observer.message(
-            f"Unpacked the records of {counted(trials, 'trial')}: `optbench pack {job.folder.path}` packs them again"
-        )
 
 
 def _requested_device(resources: Resources, device: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,8 +14,11 @@ from optbench.store.archive import read_record, record_paths
 from optbench.store.folder import Plan, Row
 from optbench.store.log import read_log
 from optbench.store.read import SuiteResults
+from optbench.suite.value_formatting import as_text
 
 _REMOVE = "contains no records of a trial that could be copied: remove it"
+#: parts of a path that a suite file does not have: `optimizers.Adam.rules.0.arguments.lr` is `optimizers.Adam.lr`
+_UNWRITTEN = re.compile(r"\.rules\.0(?=\.)|\.arguments(?=\.)")
 _SHOWN = 6  # differing keys that a message names
 
 
@@ -201,11 +205,16 @@ def _unlike(path: str, ours: Any, theirs: Any) -> list[str]:
         ]
     if ours == theirs:
         return []
+    if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        pairs = [pair for pair in enumerate(zip(ours, theirs, strict=True)) if isinstance(pair[1][0], dict)]
+        if pairs:
+            return [told for index, (a, b) in pairs for told in _unlike(f"{path}.{index}", a, b)]
+    path = _UNWRITTEN.sub("", path)
     if isinstance(ours, dict) or isinstance(theirs, dict):
         return [
             f"{path} is only {'there' if theirs is None else 'here' if ours is None else 'in another form'}"
         ]
-    return [f"{path} is {ours!r} there and {theirs!r} here"]
+    return [f"{path} is {as_text(ours)} there and {as_text(theirs)} here"]
 
 
 def _mixed(sources: Sequence[Source]) -> list[Problem]:

@@ -129,17 +129,20 @@ def examine(
         )
         message = f"expected a mapping with 'workload' and 'optimizers'; found {content}"
         raise OptbenchError(message, file=str(path), line=1)
-    problems = [*source.problems, *_override(source, overrides, seeds), *_both_workloads(source)]
+    unapplied = _override(source, overrides, seeds)
+    problems = [*source.problems, *unapplied, *_both_workloads(source)]
     axes: Any = deepcopy(source.data.get("axes"))
     cells, axes_problems = expand(source)
     problems += axes_problems
     for each_source in [cell.source for cell in cells] or [source]:
         _complete(each_source.data, path.parent, complete)
-    if not cells:
-        return _validated(source, path, problems)
-    each = [_validated(cell.source, path, []) for cell in cells]
+    each = [_validated(cell.source, path, []) for cell in cells] or [_validated(source, path, [])]
     problems += dict.fromkeys(problem for examined in each for problem in examined.problems)
     first = each[0]
+    if unapplied:  # the content is not the requested one, so further checks would only confuse
+        return Examined(None, problems)
+    if not cells:
+        return replace(first, problems=problems)
     if problems or first.loaded is None:
         return Examined(first.loaded, problems, first.has_substitute_workload)
     combinations = tuple(

@@ -18,6 +18,8 @@ _ALTERNATIVES = (
 )
 _DURATIONS = ("budget", "every", "horizon", "warmup")
 _COMPONENTS = ("model", "data", "loss", "schedule", "init")
+#: characters that start no value in YAML: of aliases, anchors and directives, and reserved ones
+_NEVER_VALUES = ("*", "&", "%", "@", "`")
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,17 @@ class Override:
 
 
 def parse_override(text: str) -> Override:
-    """Parse `workload.budget.epochs=1`; the value is read as YAML. Raises `OptbenchError`."""
+    """Parse `workload.budget.epochs=1`; the value is read as YAML. Raises `OptbenchError`.
+
+    A value such as `*.md`, which starts like an alias, an anchor, a directive or a reserved character of YAML, is text.
+    """
     path, equals, value = text.partition("=")
     typed = f"--set {text}"
     if not equals or not path.strip():
         raise OptbenchError("expected PATH=VALUE, as in workload.budget.epochs=1", file=typed)
     path = path.strip()
+    if value.strip().startswith(_NEVER_VALUES):
+        value = "'{}'".format(value.strip().replace("'", "''"))
     try:
         return Override(typed, path, parse(value, typed, with_lines=False))
     except OptbenchError as error:

@@ -20,6 +20,19 @@ def format_value(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def describe(value: Any) -> str:
+    """Return what a Python object is, for an error message: `the class torch.optim.Adam`, `an object of torch.optim.SGD`."""
+    if isinstance(value, type):
+        return f"the class {_full_name(value)}"
+    if hasattr(value, "__qualname__"):
+        return f"the function {_full_name(value)}"
+    return f"an object of {_full_name(type(value))}"
+
+
+def _full_name(value: Any) -> str:
+    return f"{value.__module__}.{value.__qualname__}".removeprefix("builtins.")
+
+
 def as_text(value: Any) -> str:
     """Return a value as tables show it: `none` for null, `norm 1` for {norm: 1}."""
     if value is None:

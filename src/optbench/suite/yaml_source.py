@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
 
 from optbench.errors import OptbenchError, Problem
+from optbench.suite.value_formatting import describe
 from optbench.suite.yaml_syntax_errors import syntax_problem
 
 MAX_BYTES = 1_000_000
@@ -100,21 +101,32 @@ def parse(text: str, file: str, *, with_lines: bool = True) -> Source:
 def from_data(data: Mapping[str, Any], name: str) -> Source:
     """Return a source with Python values instead of parsed text; `name` is the place in problems.
 
-    Raises `OptbenchError` for values that YAML cannot represent.
+    Raises `OptbenchError` for values that YAML cannot represent, with their keys.
     """
+    problems: list[Problem] = []
+    plain = _plain(data, (), problems)
+    if problems:
+        raise OptbenchError(*(replace(problem, file=name) for problem in problems))
     try:
-        text = yaml.safe_dump(_plain(data), sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
     except yaml.YAMLError as error:
         raise OptbenchError(f"expected text, numbers, lists and dicts only: {error}", file=name) from None
     return parse(text, name, with_lines=False)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, path: Keys, problems: list[Problem]) -> Any:
+    """Return lists, dicts and paths as YAML has them; append a problem for each value of another type."""
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(item, (*path, str(key)), problems) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, PurePath) else value
+        return [_plain(item, (*path, str(position)), problems) for position, item in enumerate(value)]
+    if isinstance(value, PurePath):
+        return str(value)
+    if not isinstance(value, (str, bool, int, float, type(None))):
+        written = "write a class or function as 'module.Name' or 'my_file.py:Name', an object as a dict with its arguments"
+        message = f"expected text, numbers, lists and dicts only; found {describe(value)}: {written}"
+        problems.append(Problem(message, where=".".join(path)))
+    return value
 
 
 def _parsed(text: str, file: str, with_lines: bool) -> Source:

@@ -42,6 +42,9 @@ def _message(
         return _indentation(lines, mark.line, "a key"), mark
     if problem == "expected <block end>, but found '<block sequence start>'":
         return _indentation(lines, mark.line, "a list item"), mark
+    if error.context in ("while scanning an alias", "while scanning an anchor") and opened is not None:
+        written = lines[opened.line][opened.column :].strip() if opened.line < len(lines) else ""
+        return f"text that starts with '{written[:1]}' must be quoted: '{written[:40]}'", opened
     if match := _FLOW.fullmatch(problem):
         return _unclosed(match[1], rest, opened), mark
     if problem == "could not find expected ':'" and opened is not None:

@@ -14,7 +14,6 @@ from rich.console import RenderableType
 from optbench.catalog.optimizer_packages import Offered
 from optbench.cpu_cores import cores
 from optbench.engine.devices import select_device
-from optbench.engine.find_protocol import setting_of
 from optbench.errors import OptbenchError
 from optbench.verify import equations
 from optbench.verify.conformance import CHECKS as CHECKS
@@ -64,9 +63,8 @@ def check_plugin(
             state = persistent_state(plugin)
         except Exception:  # a failure that the checks have already reported
             state = None
-    setting = setting_of(plugin.protocol)
     table = verdict_table(
-        typed, verdicts, deviations, state, printed.getvalue(), setting, sparse=plugin.sparse
+        typed, verdicts, deviations, state, printed.getvalue(), plugin.settings, sparse=plugin.sparse
     )
     return table, all(v.outcome != "fail" for v in verdicts) and all(d.passed for d in deviations)
 

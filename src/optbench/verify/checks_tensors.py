@@ -11,6 +11,7 @@ from torch import Tensor
 from optbench.engine.protocol import backward, clear_gradients, take_step
 from optbench.verify.toy_problem import (
     PATIENCE,
+    READS_NO_GRADIENTS,
     CheckFailed,
     CheckNote,
     Plugin,
@@ -172,7 +173,7 @@ def closure(plugin: Plugin) -> str:
         return model(number)  # type: ignore[no-any-return]
 
     def record_call() -> None:
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() and not plugin.gradient_free:
             raise CheckFailed("calls the closure with gradients disabled")
         calls.append(float(loss().detach()))
 
@@ -215,6 +216,8 @@ def _gradients(model: ToyModel) -> list[Tensor]:
 
 def gradients(plugin: Plugin) -> str:
     """Check that `step()` does not change gradients: logging and accumulation may read them after it."""
+    if plugin.gradient_free:
+        raise CheckNote(READS_NO_GRADIENTS)
     if plugin.needs_closure:
         raise CheckNote("not checked: its closure computes the gradients again")
     for changes in ({}, plugin.with_decay()):

@@ -16,7 +16,6 @@ import torch
 
 from optbench.catalog.optimizer_packages import Offered
 from optbench.catalog.required_settings import required_settings
-from optbench.engine.find_protocol import setting_of
 from optbench.errors import OptbenchError
 from optbench.verify.conformance import Verdict, bytes_per_parameter, conformance
 from optbench.verify.plugin import load_plugin
@@ -111,7 +110,7 @@ def _check(one: Offered, device: torch.device) -> tuple[str, float | None, tuple
         state = bytes_per_parameter(plugin)
     except Exception:  # a failure that the checks have reported
         state = None
-    return setting_of(plugin.protocol), state, verdicts
+    return plugin.settings, state, verdicts
 
 
 def columns(results: Sequence[Checked]) -> Iterator[tuple[str, list[str]]]:

@@ -11,7 +11,13 @@ from typing import Any
 import torch
 
 from optbench.catalog.check_optimizer import optimizer_findings
-from optbench.engine.find_protocol import find_protocol, working_protocol
+from optbench.engine.find_protocol import (
+    find_protocol,
+    missing_setting,
+    reads_no_gradients,
+    working_protocol,
+)
+from optbench.engine.group_flags import missing_flag
 from optbench.engine.optimizer_spec import make_optimizer_spec
 from optbench.errors import OptbenchError, Problem
 from optbench.suite.types import Optimizer, Rule
@@ -41,8 +47,8 @@ def load_plugin(
     """Return the optimizer with this catalog name, import path or file (relative to `folder`), ready for the checks.
 
     `closure` and `create_graph` have the meaning of an entry's settings. An optimizer that accepts only matrices, or only sparse
-    gradients, is checked with those. Raises `OptbenchError` for unknown names and arguments, and for an optimizer that cannot be
-    imported or built.
+    gradients, or groups with a flag, is checked with those. Raises `OptbenchError` for unknown names and arguments, and for an optimizer
+    that cannot be imported or built.
     """
     with _errors_as_problems(name):
         if findings := list(optimizer_findings(name, arguments, folder, ("arguments",))):
@@ -54,6 +60,11 @@ def load_plugin(
             return _with_protocol(plugin, entry)
         except ValueError:  # possibly because of the shapes; any other cause is raised again
             return _with_protocol(plugin.with_shapes(MATRICES), entry)
+        except Exception as error:
+            flag = missing_flag(plugin.spec.factory, error)
+            if not flag:
+                raise
+            return _with_protocol(replace(plugin, group_flag=flag), entry)
 
 
 @contextmanager
@@ -79,7 +90,8 @@ def _with_protocol(plugin: Plugin, entry: Optimizer) -> Plugin:
         return plugin.build(plugin.toy_model())
 
     protocol = find_protocol([optimizer], entry, make_toy)
-    configured = replace(plugin, protocol=protocol)
+    gradient_free = protocol.calls == "loss_only" and reads_no_gradients(make_toy)
+    configured = replace(plugin, protocol=protocol, gradient_free=gradient_free)
     try:
         return replace(configured, idle_steps=_idle_steps(configured))
     except TimeoutError:
@@ -89,7 +101,8 @@ def _with_protocol(plugin: Plugin, entry: Optimizer) -> Plugin:
             raise
         other = working_protocol(make_toy, protocol)
         if other is not None:
-            return replace(configured, protocol=other)
+            setting = missing_setting(make_toy, protocol, error)
+            return replace(configured, protocol=other, missing_setting=setting)
         sparse = replace(configured, sparse=True, shapes=MATRICES)
         return sparse if _can_step(sparse) else configured
 

@@ -3,8 +3,9 @@
     python -m optbench.verify.step_check < jobs.json
 
 Reads a JSON list of jobs and writes one line of JSON per job. A job has `use`, `arguments`, `folder`, `closure`, `create_graph`,
-`scheduled` (whether the entry has a schedule), `steps` (whether to take steps) and `sparse` (whether it gets sparse gradients). A result
-has `error` (empty if the class can be used), `file` and `line` of the error, and `notes`. What the classes print is dropped.
+`scheduled` (whether the entry has a schedule), `steps` (whether to take steps), `groups` (whether to build a class whose groups may need
+a flag) and `sparse` (whether it gets sparse gradients). A result has `error` (empty if the class can be used), `file` and `line` of the
+error, and `notes`. What the classes print is dropped.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ import torch
 
 from optbench.catalog import lookup
 from optbench.catalog.rate_notes import matrices_only
+from optbench.engine.group_flags import flags_of
 from optbench.errors import OptbenchError
 from optbench.verify.checks_training import schedule
 from optbench.verify.plugin import load_plugin
@@ -36,9 +39,16 @@ def result_of(job: dict[str, Any]) -> dict[str, Any]:
     use, folder = job["use"], Path(job["folder"])
     try:
         if not job["steps"] and not job["sparse"]:
-            lookup.load(lookup.resolve("optimizers", use, folder))
+            factory = lookup.load(lookup.resolve("optimizers", use, folder))
+            if job["groups"] and flags_of(factory):
+                with suppress(Exception, SystemExit):  # it may require a GPU
+                    result["error"] = _load(job).missing_groups
             return result
-        plugin = load_plugin(use, job["arguments"], _CPU, folder, job["closure"], job["create_graph"])
+        plugin = _load(job)
+        if job["steps"] or job["groups"]:
+            result["error"] = plugin.missing_groups or plugin.missing_setting
+        if result["error"]:
+            return result
         if job["sparse"] and (reason := _sparse_step_error(plugin)):
             result["error"] = (
                 f"does not accept the sparse gradients of a model with `sparse: true`: a step raises {reason}; "
@@ -53,6 +63,12 @@ def result_of(job: dict[str, Any]) -> dict[str, Any]:
     except (Exception, SystemExit) as error:
         result["error"] = format_error(error)
     return result
+
+
+def _load(job: dict[str, Any]) -> Plugin:
+    return load_plugin(
+        job["use"], job["arguments"], _CPU, Path(job["folder"]), job["closure"], job["create_graph"]
+    )
 
 
 def _notes(plugin: Plugin, *, scheduled: bool) -> Iterator[str]:
@@ -79,10 +95,7 @@ def _accepted(job: dict[str, Any]) -> str:
     """Return what accepts sparse gradients: the class without its weight decay, or another class."""
     if job["arguments"].get("weight_decay"):
         arguments = job["arguments"] | {"weight_decay": 0.0}
-        plugin = load_plugin(
-            job["use"], arguments, _CPU, Path(job["folder"]), job["closure"], job["create_graph"]
-        )
-        if not _sparse_step_error(plugin):
+        if not _sparse_step_error(_load(job | {"arguments": arguments})):
             return "`weight_decay: 0`, `no_weight_decay: embeddings`"
     return "another class, such as torch.optim.SparseAdam for `parameters: embeddings`"
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
+from optbench.engine.find_protocol import setting_of
+from optbench.engine.group_flags import groups_with, missing_groups
 from optbench.engine.optimizer_spec import ConstructorInputs, Length, OptimizerSpec
 from optbench.engine.protocol import Protocol, take_step
 
 SHAPES: tuple[tuple[int, ...], ...] = ((8, 6), (10,), (4, 3, 2, 2))
 PATIENCE = 20  # steps within which every parameter must change: some optimizers skip their first ten
+_PACKAGE = Path(__file__).parents[1]
 MATRICES: tuple[tuple[int, ...], ...] = ((8, 6), (5, 5))
 
 
@@ -31,6 +35,9 @@ class CheckFailed(Exception):
 
 class CheckNote(Exception):
     """Raised by a check that does not apply, or that passes with a remark."""
+
+
+READS_NO_GRADIENTS = "not applicable: it reads no gradients"
 
 
 class ToyModel(nn.Module):
@@ -98,11 +105,40 @@ class Plugin:
     """Whether it accepts sparse gradients only."""
     idle_steps: int = 0
     """Number of steps before its first update: some methods collect statistics first."""
+    gradient_free: bool = False
+    """Whether it reads losses only."""
+    group_flag: str = ""
+    """A flag that each of its parameter groups needs, true for matrices, such as `use_muon`; empty for most classes."""
+    missing_setting: str = ""
+    """Why its steps raise in an entry without settings; empty if the protocol is detected."""
+
+    @property
+    def missing_groups(self) -> str:
+        """What an entry must set for a class whose groups need a flag; else empty."""
+        return missing_groups(self.name, self.group_flag) if self.group_flag else ""
+
+    def flagged(self, groups: Iterable[Any]) -> list[Any]:
+        """Return parameters or groups as groups with the flag, those with matrices and others divided in two."""
+        parts = list(groups)
+        if not isinstance(parts[0], dict):
+            parts = [{"params": parts}]
+        return [
+            {**group, "params": some, self.group_flag: has_matrices}
+            for group in parts
+            for has_matrices in (True, False)
+            if (some := [p for p in group["params"] if (p.dim() == 2) is has_matrices])
+        ]
 
     @property
     def needs_closure(self) -> bool:
         """Whether its step calls a closure."""
         return self.protocol.has_closure
+
+    @property
+    def settings(self) -> str:
+        """The settings of an entry with which the engine calls it in the same way; empty if it needs none."""
+        groups = groups_with(self.group_flag) if self.group_flag else ""
+        return " and ".join(filter(None, (groups, setting_of(self.protocol))))
 
     def takes(self, name: str) -> bool:
         """Return whether it, or an optimizer among its arguments, accepts an argument with this name."""
@@ -120,6 +156,7 @@ class Plugin:
         if self.sparse and any(weight.dim() != 2 for weight in model.parameters()):
             raise ValueError("it accepts sparse gradients only, and here only matrices have sparse gradients")
         groups = list(model.parameters()) if groups is None else groups
+        groups = self.flagged(groups) if self.group_flag else groups
         if self.spec.makes_own_groups and isinstance(groups, list) and isinstance(groups[0], dict):
             raise ValueError("it makes its own parameter groups from the model or the named parameters")
         inputs = ConstructorInputs(groups, list(model.named_parameters()), model, Length(100))
@@ -229,13 +266,14 @@ def time_limit(seconds: int) -> Iterator[None]:
 
 
 def format_error(error: BaseException) -> str:
-    """Return an exception in one line, with the file and line that raised it."""
+    """Return an exception in one line, with the file and line that raised it unless optbench's own call did."""
     frames = traceback.extract_tb(error.__traceback__)
     is_alarm = isinstance(error, TimeoutError) and len(frames) > 1  # the last frame is the alarm's handler
     last = frames[-2 if is_alarm else -1]
     message = first_line(error)
     kind = type(error).__name__
-    return f"{kind}{'' if message == kind else f': {message}'} ({last.filename}, line {last.lineno})"
+    place = "" if Path(last.filename).is_relative_to(_PACKAGE) else f" ({last.filename}, line {last.lineno})"
+    return f"{kind}{'' if message == kind else f': {message}'}{place}"
 
 
 def first_line(error: BaseException) -> str:

@@ -28,6 +28,7 @@ def read_table(path: str) -> pd.DataFrame:
     file = Path(path).expanduser()
     is_parquet = file.suffix.lower() in (".parquet", ".pq")
     try:
+        file.stat()  # pandas imports pyarrow first
         frame = pd.read_parquet(file) if is_parquet else _read_csv(file)
     except FileNotFoundError:
         raise OptbenchError(f"path: no such file: {file}") from None
@@ -39,6 +40,8 @@ def read_table(path: str) -> pd.DataFrame:
         raise OptbenchError(f"path: {file}: not UTF-8: convert the file to UTF-8") from error
     except OSError as error:
         raise OptbenchError(f"path: {file}: {error.strerror or error}") from error
+    except pd.errors.EmptyDataError:
+        raise OptbenchError(f"path: {file}: expected a header and rows; the file is empty") from None
     except ValueError as error:  # pandas' errors of parsing are ValueErrors, and name the line
         raise OptbenchError(f"path: {file}: {str(error).strip().removeprefix(_OF_PARSER)}") from error
     if frame.empty:
@@ -59,7 +62,17 @@ def _read_csv(file: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    first = pd.read_csv(file, header=None, nrows=2, dtype=str, skipinitialspace=True).iloc[0]
+    def rows(**options: Any) -> pd.DataFrame:
+        table: pd.DataFrame = pd.read_csv(file, header=None, dtype=str, skipinitialspace=True, **options)
+        return table
+
+    header = str(rows(nrows=1, sep="\x01").iloc[0, 0])
+    if "," not in header and (separator := max(";\t|", key=header.count)) in header:
+        raise OptbenchError(
+            f"path: {file}: line 1: expected columns separated by commas; found {header!r}, which {separator!r} seems to separate: "
+            "convert the file, with points in decimal numbers"
+        )
+    first = rows(nrows=2).iloc[0]
     names = ["" if isinstance(name, float) else str(name) for name in first]
     for position, name in enumerate(names):
         here = f"path: {file}: line 1: column {position + 1}"
@@ -69,8 +82,6 @@ def _read_csv(file: Path) -> pd.DataFrame:
             raise OptbenchError(
                 f"{here} is called '{name}', as column {names.index(name) + 1} is: rename one"
             )
-    if len(names) == 1 and any(separator in names[0] for separator in ";\t|"):
-        raise OptbenchError(f"path: {file}: line 1: expected columns separated by commas; found {names[0]!r}")
     return pd.read_csv(file, low_memory=False, skipinitialspace=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from optbench.plurals import counted
 
 _MOST_CATEGORIES = 100  # of a column of text
 _MOSTLY = 0.9  # share of numbers from which a column is one of numbers
+_DATE = re.compile(r"\s*(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})(?!\d)")
 _SHARES = (0.7, 0.15)  # of the rows: training, validation; the rest is the test split
 
 
@@ -31,12 +33,17 @@ def splits(columns: Mapping[str, Any], target: str, task: str, source: str, fing
     rows = (order[:first], order[first : first + second], order[first + second :])
     if min(map(len, rows)) < 1:
         raise OptbenchError(f"{source}: expected at least 7 rows; found {count}")
-    features = [
-        part
-        for name, values in columns.items()
-        if name != target
-        for part in _encoded(name, values, rows[0], source)
-    ]
+    notes, features = [], []
+    for name, values in columns.items():
+        if name == target:
+            continue
+        encoded = _encoded(name, values, rows[0], source)
+        features += encoded
+        if _is_dates(values):
+            notes.append(
+                f"{source}: column '{name}' contains dates, which are one-hot like other text "
+                f"({counted(len(encoded), 'category', 'categories')}): convert them to numbers, or remove the column"
+            )
     if not features:
         raise OptbenchError(f"{source}: no columns besides the target '{target}'")
     inputs = np.stack(features, axis=1).astype(np.float32)
@@ -49,7 +56,7 @@ def splits(columns: Mapping[str, Any], target: str, task: str, source: str, fing
         [values] = _encoded(target, numbers, rows[0], source)
         classes, parts = 1, [Split(inputs[own], values[own, None].astype(np.float32)) for own in rows]
     info = DataInfo(*sizes(count), (inputs.shape[1],), classes, source, fingerprint, task)
-    return Splits(parts[0], parts[1], parts[2], info)
+    return Splits(parts[0], parts[1], parts[2], info, notes=tuple(notes))
 
 
 def sizes(rows: int) -> tuple[int, int, int]:
@@ -103,6 +110,13 @@ def _is_numeric(values: Any, name: str, source: str) -> bool:
     if share >= _MOSTLY:
         numbers_of(values, name, source)
     return bool(share == 1)
+
+
+def _is_dates(values: Any) -> bool:
+    """Return whether a column has times, or text that starts with a date in digits in all rows."""
+    return values.dtype.kind in "mM" or (
+        values.dtype.kind not in "fiub" and all(_DATE.match(str(value)) for value in values)
+    )
 
 
 def _texts(values: Any, name: str, source: str) -> Any:

@@ -19,17 +19,20 @@ Exit codes:
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
 
 from optbench.catalog.rate_notes import rate_notes
+from optbench.catalog.signatures import without_imports
 from optbench.cli.options import Data, Seeds, Set, Suites
 from optbench.console import wrapped
 from optbench.errors import OptbenchError
 from optbench.plurals import counted
 from optbench.runner.class_check import ClassFindings, check_classes
-from optbench.runner.suite_check import check_suites
+from optbench.runner.suite_check import examine_suites
+from optbench.suite.load import sorted_by_line
 
 PLACE = "Compare optimizers", 2
 
@@ -41,11 +44,26 @@ def check(
     data: Data = None,
     static: Annotated[bool, typer.Option("--static", help="Do not import optimizer classes.")] = False,
 ) -> None:
-    checked = check_suites(suites, tuple(sets or ()), seeds, data)
-    findings = [ClassFindings() if static else check_classes(loaded) for loaded in checked]
-    if problems := [problem for found in findings for problem in found.problems]:
+    with without_imports() if static else nullcontext():
+        _check(suites, sets, seeds, data, static=static)
+
+
+def _check(
+    suites: list[str], sets: list[str] | None, seeds: int | None, data: str | None, *, static: bool
+) -> None:
+    examined = examine_suites(suites, tuple(sets or ()), seeds, data)
+    findings = [
+        ClassFindings() if static or loaded is None else check_classes(loaded) for loaded, _ in examined
+    ]
+    problems = [
+        problem
+        for (_, others), of_classes in zip(examined, findings, strict=True)
+        for problem in sorted_by_line([*others, *of_classes.problems])
+    ]
+    if problems:
         raise OptbenchError(*problems)
-    for loaded, found in zip(checked, findings, strict=True):
+    for (loaded, _), found in zip(examined, findings, strict=True):
+        assert loaded is not None
         rows, workloads = len(loaded.suite.optimizers), len(loaded.suite.workloads) * len(loaded.cells)
         counts = (
             counted(rows, "optimizer"),

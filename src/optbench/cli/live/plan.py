@@ -131,7 +131,7 @@ def stored_logs(stored: StoredSuite) -> dict[str, TrialLog]:
 def forecast(logs: Mapping[str, TrialLog], wanted: Sequence[Trial], pending: Sequence[Trial]) -> str:
     """Return the estimated time of the pending trials as text, from complete trials."""
     if not pending:
-        return "nothing to do"
+        return "no trial pending"
     durations = DurationEstimates()
     for trial in wanted:
         end = logs[trial.id].finished if trial.id in logs and logs[trial.id].has_ended(trial.rung) else None
