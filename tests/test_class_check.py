@@ -262,6 +262,15 @@ def test_a_class_that_does_not_finish_ends_the_check_of_this_class_only(folder: 
     assert done.stderr.count("tiny.yaml:") == 1
 
 
+def test_check_compiles_no_step(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.delenv("TORCHDYNAMO_DISABLE", raising=False)
+    code = optimizer(
+        "Compiled", before="import os; assert os.environ['TORCHDYNAMO_DISABLE'] == '1'; loss = None"
+    )
+    (tmp_path / "compiled.py").write_text(code)
+    assert not optbench("check", suite(tmp_path, {"A": {"use": "compiled.py:Compiled"}})).code
+
+
 def test_classes_of_torch_are_checked_without_a_process(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(class_check, "_lines", None)
     path = suite(tmp_path, {"Muon": {"use": "torch.optim.Muon"}, "SGD": {"use": "sgd", "lr": 0.1}})
