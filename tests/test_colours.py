@@ -10,12 +10,15 @@ import pytest
 from optbench.report.colours import (
     DARK,
     DARK_GROUND,
+    GREY,
     LIGHT,
     LIGHT_GROUND,
     MARKERS,
     MORE_DARK,
     MORE_LIGHT,
     SYMBOLS,
+    legend_items,
+    style,
     styles,
 )
 
@@ -102,3 +105,13 @@ def test_more_entries_than_looks_share_those_of_their_family():
     assert len(set(found.values())) == 3
     assert len(set(styles(names).values())) == 1
     assert len(set(styles(names[:40], families).values())) == 40
+    assert [label for label, _ in legend_items(found.items())] == ["adaptive", "sign", "13 other entries"]
+
+
+def test_without_families_only_the_baseline_differs_from_many_entries():
+    names = [f"entry {n}" for n in range(60)]
+    found = styles(names, baselines={"entry 7"})
+    assert len(set(found.values())) == 2
+    assert legend_items(found.items()) == [("entry 7", style(0)), ("59 other entries", GREY)]
+    assert legend_items(list(found.items())[:7]) == [("7 entries", GREY)]
+    assert [label for label, _ in legend_items(styles(names[:40]).items())] == names[:40]

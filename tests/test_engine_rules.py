@@ -229,6 +229,7 @@ def test_out_of_memory_is_reported_with_its_sizes(tmp_path: Path) -> None:
     end = finished(run(only(tmp_path, {"use": "mine.py:Huge", "lr": 0.1}), tmp_path))
     assert end.status == "out_of_memory"
     assert str(2**48) in end.detail
+    assert "out of memory" not in end.detail  # the status, which is shown before it
 
 
 def test_stop_at_target_ends_early_and_has_no_final_metric(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Any:
     [
         ("NanAfter100", "diverged", "", "at step 101"),
         ("HostMemory", "out_of_memory", "", "21474836480 bytes"),
-        ("PythonMemory", "out_of_memory", "", "out of memory"),
+        ("PythonMemory", "out_of_memory", "", "an allocation outside of torch failed"),
         ("ExitsQuietly", "failed", "", "exit code 0 and without a result"),
         ("SysExit", "failed", "optimizer", "I am done"),
         ("Interrupt", "failed", "optimizer", "KeyboardInterrupt"),

@@ -438,6 +438,33 @@ def test_labels_of_many_entries_stay_on_the_sheet_and_apart(tmp_path, count):
             assert not any(a.overlaps(b) for n, a in enumerate(boxes) for b in boxes[:n])
 
 
+def test_many_entries_share_items_of_the_legend_and_have_thin_lines(tmp_path):
+    labels = tuple(f"optimizer {n}" for n in range(60))
+    drawing = of(results(tmp_path, {(label, 0): reaching(3) for label in labels}, 1))["survival"]
+    with settings():
+        figure = draw(drawing.plot)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [labels[0], "59 other entries"]
+    widths = [line.get_linewidth() for line in figure.axes[0].lines if len(line.get_xdata()) > 1]
+    assert widths[0] > 2 * max(widths[1:])
+
+
+def test_a_long_label_of_an_axis_is_wrapped_beside_the_axis():
+    panel = Panel(Axis("epochs"), Axis("expected best validation rmse (unit of the target)"), ())
+    plot = Plot("main", "expected best", (), (panel,), (Entry("SGD", "SGD", style(0)),))
+    with settings():
+        figure = draw(plot)
+        figure.canvas.draw()
+        label, axes = figure.axes[0].yaxis.label.get_window_extent(), figure.axes[0].bbox
+    assert axes.y0 <= label.y0 <= label.y1 <= axes.y1
+    assert label.x0 >= 0
+
+
+def test_a_label_that_the_font_lacks_is_explained(tmp_path):
+    found = of(usual(tmp_path, ("SGD", "优化器 🚀")))
+    for name in ("survival", "finals"):
+        assert "entry 2: label with characters that the font lacks." in said(found[name])
+
+
 def test_times_to_target_are_marked_above_the_frame(tmp_path):
     drawing = of(usual(tmp_path, ("SGD", "Adam", "Lion", "AdamW", "RMSprop", "SOAP")))["curves-accuracy"]
     with settings():

@@ -905,6 +905,17 @@ def test_the_figure_shows_the_values_after_a_quarter_of_the_trials() -> None:
     assert not value_axis("loss", "number", (Line(0, (1, 2), (0.8, 0.8)),), higher_is_better=False)[1]
 
 
+def test_the_figure_of_many_entries_is_not_scaled_to_those_that_diverge() -> None:
+    lines = [Line(place, (1, 2), (0.9 - place / 100, 0.8 - place / 100)) for place in range(20)]
+    lines += [Line(20, (1, 2), (5000.0, 4000.0)), Line(21, (1, 2), (0.01, 0.01))]
+    axis, cuts = value_axis("loss", "number", lines, higher_is_better=False)
+    assert axis.low is not None
+    assert axis.low < 0.01
+    assert axis.high is not None
+    assert 0.9 < axis.high < 2
+    assert cuts
+
+
 def test_selection_among_noisy_equals_is_optimistic_by_the_expected_maximum(tmp_path: Path) -> None:
     """With 40 equal settings and noise of 0.01, the best looks 2.16 x 0.01 better than it is (normal order statistics)."""
     random = np.random.RandomState(0)

@@ -36,6 +36,12 @@ def entry_families(suite: SuiteResults) -> dict[str, str]:
     return {names[row.config_id]: row.trial.entry.family or "" for row in table_rows(Results((suite,)))}
 
 
+def baseline_names(suite: SuiteResults) -> set[str]:
+    """Return the names of `entry_names` that are the baseline of a workload."""
+    names = entry_names(suite)
+    return {names[row.config_id] for row in table_rows(Results((suite,))) if row.baseline}
+
+
 def cells_compared(rows: list[TableRow]) -> bool:
     """Return whether a suite compares the combinations of its axes, each with a single row."""
     workloads = Counter(row.trial.workload_name for row in rows)

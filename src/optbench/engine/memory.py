@@ -34,10 +34,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def memory_asked_for(error: BaseException) -> str:
-    """Return one sentence with the sizes that the allocator reported."""
+    """Return the message of the allocator, with the sizes that it reported; the status of the trial states that memory ran out."""
     message = first_line(error)
     message = message.rpartition("DefaultCPUAllocator: ")[2].removeprefix("CUDA out of memory. ")
-    return f"out of memory: {message or 'an allocation outside of torch failed; its size is not known'}"
+    return message or "an allocation outside of torch failed; its size is not known"
 
 
 def peak_of(action: Callable[[], object], device: torch.device, rehearsals: int = 0) -> int | None:

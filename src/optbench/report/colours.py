@@ -3,12 +3,13 @@
 The first eight colours are distinguishable under protanopia, deuteranopia and tritanopia (Machado et al. 2009), the first twenty
 with normal colour vision; each has a contrast of at least 3:1 with its background (WCAG 2, graphics). In grey, marker and dashes
 distinguish entries: no two of the first 40 share both. With more entries, those of a family share colour and marker, and entries
-without a family are grey.
+without a family are grey; if no entry has a family, the baseline has its own style. Entries that share a style share an item of the
+legend.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 #: on white; hues in this order: blue, rust, green, purple, black, olive, pink, brown
@@ -46,9 +47,10 @@ class Style:
     marker: str
     symbol: str
     dash: tuple[float, ...]
+    group: str = ""  # label of the entries that share it; "" for the style of one entry
 
 
-GREY = Style("#6b737c", "#9aa3ad", MARKERS[0], SYMBOLS[0], ())
+GREY = Style("#6b737c", "#9aa3ad", MARKERS[0], SYMBOLS[0], (), "other entries")
 
 
 def style(position: int) -> Style:
@@ -62,18 +64,43 @@ def style(position: int) -> Style:
     )
 
 
-def styles(names: Iterable[str], families: Mapping[str, str] | None = None) -> dict[str, Style]:
+def styles(
+    names: Iterable[str], families: Mapping[str, str] | None = None, baselines: Collection[str] = ()
+) -> dict[str, Style]:
     """Return the style of each name, by order of first occurrence. More than `DISTINCT` names have the styles of their families.
 
-    `families`: the family of each name, empty for none. Pass all names of a suite in the order of its rows
-    (`analysis.entries.entry_names`), also where only some are drawn, so that colours are the same in all figures.
+    `families`: the family of each name, empty for none. `baselines`: names with their own styles if no entry has a family.
+    Pass all names of a suite in the order of its rows (`analysis.entries.entry_names`), also where only some are drawn, so that
+    colours are the same in all figures.
     """
     distinct = dict.fromkeys(names)
     if len(distinct) <= DISTINCT:
         return {name: style(place) for place, name in enumerate(distinct)}
     of_name = {name: (families or {}).get(name, "") for name in distinct}
     looks = {
-        family: replace(style(place), dash=())
+        family: replace(style(place), dash=(), group=family)
         for place, family in enumerate(dict.fromkeys(family for family in of_name.values() if family))
     }
+    if not looks:
+        emphasised = [name for name in distinct if name in baselines]
+        return dict.fromkeys(distinct, GREY) | {name: style(place) for place, name in enumerate(emphasised)}
     return {name: looks.get(family, GREY) for name, family in of_name.items()}
+
+
+def legend_items(entries: Iterable[tuple[str, Style]]) -> list[tuple[str, Style]]:
+    """Return label and style of the items of a legend: one per entry, or one per group of entries that share a style, grey last.
+
+    `entries`: name and style of each entry of a figure.
+    """
+    items: list[tuple[str, Style]] = []
+    grey: list[str] = []
+    for name, look in entries:
+        if look == GREY:
+            grey.append(name)
+        elif not look.group:
+            items.append((name, look))
+        elif (look.group, look) not in items:
+            items.append((look.group, look))
+    if len(grey) == 1:
+        return [*items, (grey[0], GREY)]
+    return [*items, (f"{len(grey)} {GREY.group if items else 'entries'}", GREY)] if grey else items

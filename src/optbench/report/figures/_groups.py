@@ -10,7 +10,7 @@ import pandas as pd
 
 from optbench.analysis.costs import costs_frame
 from optbench.analysis.curves import curves_frame
-from optbench.analysis.entries import cells_compared, entry_families, entry_names
+from optbench.analysis.entries import baseline_names, cells_compared, entry_families, entry_names
 from optbench.analysis.finals import finals_frame
 from optbench.analysis.parts import memory_parts_frame, time_parts_frame
 from optbench.analysis.profile_curves import profile_frame
@@ -85,10 +85,7 @@ class Material:
     @cached_property
     def styles(self) -> Mapping[str, Mapping[str, Style]]:
         """Styles of the entries, by name of the suite."""
-        return {
-            suite.name: styles(entry_names(suite).values(), entry_families(suite))
-            for suite in self.results.suites
-        }
+        return {suite.name: _styles(suite) for suite in self.results.suites}
 
     def entry(self, suite: str, name: str, label: str = "") -> Entry:
         """Return the entry that is shown as `name`, with the style of that labelled `label` (default: `name`).
@@ -156,10 +153,14 @@ def some(names: list[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + more
 
 
+def _styles(suite: SuiteResults) -> dict[str, Style]:
+    return styles(entry_names(suite).values(), entry_families(suite), baseline_names(suite))
+
+
 def _groups(suite: SuiteResults, several_suites: bool) -> list[Group]:
     rows = table_rows(Results((suite,)))
     names = entry_names(suite)
-    looks = styles(names.values(), entry_families(suite))
+    looks = _styles(suite)
     prefix = suite.name if several_suites else ""
 
     def group(title: str, stem: str, own: list[TableRow], heading: str = "") -> Group:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from optbench.analysis.tuning import Study, expected_band, expected_curve, pooled, studies
 from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Material, file_stem
-from optbench.report.plots import Axis, Line, Panel, Plot, format_of
+from optbench.report.plots import FEW, Axis, Line, Panel, Plot, format_of
 from optbench.report.text import with_unit
 from optbench.report.tuning import metric_name
 
@@ -44,7 +46,7 @@ def drawings(material: Material) -> Iterator[Drawing]:
         notes = (
             "Expected best metric of the first trials in random order (Tang et al. 2020). "
             "Band: 95\u00a0%, from disjoint subsets of the trials; none with an adaptive sampler.",
-            *(("With few trials, some entries lie outside the axis.",) if cuts else ()),
+            *(("Some values, such as those with few trials, lie outside the axis.",) if cuts else ()),
         )
         yield Drawing(
             file_stem("tuning", suite if material.several_suites else "", workload if several else ""),
@@ -64,11 +66,20 @@ def drawings(material: Material) -> Iterator[Drawing]:
 def value_axis(
     label: str, format: str, lines: Sequence[Line], *, higher_is_better: bool
 ) -> tuple[Axis, bool]:
-    """Return an axis that shows all lines from a quarter of their trials on, and whether values lie outside: one trial may diverge."""
+    """Return an axis that shows all lines from a quarter of their trials on, and whether values lie outside: one trial may diverge.
+
+    With more than `FEW` lines, values that are worse than the quartile by more than three interquartile ranges lie outside (Tukey's
+    outer fence): some entries may diverge.
+    """
     later = [value for line in lines for value in line.y[len(line.y) // 4 :] if math.isfinite(value)]
     if not later:
         return Axis(label, format, higher_is_better=higher_is_better), False
-    pad = 0.06 * (max(later) - min(later)) or 0.05 * abs(max(later)) or 1.0
-    low, high = min(later) - pad, max(later) + pad
+    low, high = min(later), max(later)
+    if len(lines) > FEW:
+        lower, upper = np.quantile(later, (0.25, 0.75)).tolist()
+        reach = 3 * (upper - lower)
+        low, high = (max(low, lower - reach), high) if higher_is_better else (low, min(high, upper + reach))
+    pad = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+    low, high = low - pad, high + pad
     cuts = any(not low <= value <= high for line in lines for value in line.y)
     return Axis(label, format, low, high, higher_is_better=higher_is_better), cuts

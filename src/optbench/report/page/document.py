@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from optbench.analysis.entries import entry_families, entry_names
+from optbench.analysis.entries import baseline_names, entry_families, entry_names
 from optbench.report.cells import shows_gradients
 from optbench.report.colours import DISTINCT, Style, styles
 from optbench.report.document import Report
@@ -20,7 +20,7 @@ from optbench.version import __version__
 def page(report: Report) -> str:
     places = _legend(report.results) if report.results is not None else {}
     families = _families(report.results) if report.results is not None else {}
-    looks = styles(places, families)
+    looks = styles(places, families, _baselines(report.results) if report.results is not None else ())
     drawings = Drawings(report, places)
     sections = [
         section(content, place, report, drawings, places) for place, content in enumerate(report.sections)
@@ -60,6 +60,10 @@ def _families(results: Results) -> dict[str, str]:
     """Return the family of each name in the legend, empty for none."""
     found = [item for suite in results.suites for item in entry_families(suite).items()]
     return {clean(name): clean(family) for name, family in reversed(found)}
+
+
+def _baselines(results: Results) -> set[str]:
+    return {clean(name) for suite in results.suites for name in baseline_names(suite)}
 
 
 def _about(report: Report) -> list[Html]:
@@ -138,7 +142,7 @@ def _long_legend(chips: list[Html], families: list[str]) -> Html:
     groups = []
     for family in dict.fromkeys(families):
         places = [place for place, of_entry in enumerate(families) if of_entry == family]
-        key = el("span", class_="key", data_key=places[0], aria_hidden="true")
+        key = el("span", class_="key", data_key=places[-1], aria_hidden="true")
         button = el(
             "button",
             key,
@@ -163,7 +167,7 @@ def _long_legend(chips: list[Html], families: list[str]) -> Html:
     looks_like = (
         "Entries of a family share colour and marker"
         if any(families)
-        else "All entries have the same colour: point at one to see it"
+        else "Only the baseline has its own colour: point at an entry to see it"
     )
     title = el("summary", f"{len(chips)} optimizers")
     head = el("div", box, hint, el("span", looks_like, class_="label"), class_="find")

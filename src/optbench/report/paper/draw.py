@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from optbench.report.colours import GREY, legend_items
 from optbench.report.paper.sheet import (
     DOUBLE,
     FAINT,
@@ -23,7 +24,7 @@ from optbench.report.paper.sheet import (
     sheet,
     strokes,
 )
-from optbench.report.paper.text import fitted, width
+from optbench.report.paper.text import fitted, place_label, shown, width, wrapped
 from optbench.report.plots import (
     FEW,
     UNITS,
@@ -55,6 +56,7 @@ _LOOKS: Mapping[str, Mapping[str, Any]] = {
     "dots": {"facecolor": "#eceff1", "hatch": "////"},
 }
 _PART: dict[str, Any] = {"edgecolor": "#54616a", "linewidth": 0.4}
+_LABEL_LINE = 0.12  # inches, of each further line of the label of an axis
 _LANE = 6.8 / 72  # inches, of marks above the frame
 _NAMES, _PANELED_NAMES, _LISTED_NAMES = 1.35, 1.5, 2.2  # inches, of the names of rows
 _LIST = 5.2  # inches, of a figure whose panels are below each other
@@ -92,6 +94,7 @@ def _sheet(plot: Plot, panels: Sequence[Panel]) -> tuple[Figure, list[Axes]]:
     cells = [mark for mark in first.marks if isinstance(mark, Cells)]
     wide = DOUBLE if len(panels) > 1 else SINGLE
     settings: dict[str, Any] = {"left": 0.5, "right": 0.1}
+    names: list[str] = []
     if first.rows:
         names = _names(panels)
         tall = 0.34 if any(isinstance(mark, Label) and mark.x is not None for mark in first.marks) else 0.2
@@ -107,12 +110,22 @@ def _sheet(plot: Plot, panels: Sequence[Panel]) -> tuple[Figure, list[Axes]]:
     else:
         size, legend = (wide, 1.9 if len(panels) < 4 else 1.6), line_handles(plot.entries, wide - 0.8)
         same = all(panel.y == first.y for panel in panels)
+        names = [label for label, _ in legend_items((entry.name, entry.style) for entry in plot.entries)]
+        lines = _y_label(first, size[1]).count("\n")
+        settings["left"] += _LABEL_LINE * lines if not first.title else 0.0
         settings |= {"above": (max(lanes) + 1) * _LANE if lanes else 0.0, "gap": 0.22 if same else 0.42}
     notes = [
         note.replace("{top}", TOP) for note in (*plot.notes, *dict.fromkeys(p.note for p in panels)) if note
     ]
     if len(plot.entries) > FEW and any(isinstance(mark, Line) and mark.low for mark in first.marks):
         notes.append(f"Bands are omitted for more than {FEW} entries.")
+    replaced = [
+        label
+        for place, name in enumerate(names)
+        if shown(name, place) == (label := place_label(place)) != name
+    ]
+    if replaced:
+        notes.append(f"{', '.join(replaced)}: label with characters that the font lacks.")
     titled = any(panel.title for panel in panels)
     title = f"{plot.place}: {plot.title}"
     return sheet(title, notes, legend, panels=len(panels), size=size, titled_panels=titled, **settings)
@@ -146,14 +159,19 @@ def _frame(axes: Axes, panel: Panel, *, is_first: bool, is_listed: bool) -> None
         if panel.title:
             return
         if is_first:
-            axes.set_ylabel(panel.y.label + _unit(panel.y))
+            axes.set_ylabel(_y_label(panel, _inches(axes, "height")))
     if not is_first and not is_listed:
         axes.tick_params(axis="y", labelleft=False)
 
 
-def _inches(axes: Axes) -> float:
+def _y_label(panel: Panel, height: float) -> str:
+    """Return the label of the y axis in lines that are not longer than the axis (inches)."""
+    return "\n".join(wrapped([panel.y.label + _unit(panel.y)], TEXT_SIZE, height))
+
+
+def _inches(axes: Axes, side: Literal["width", "height"] = "width") -> float:
     figure: Any = axes.figure
-    return float(axes.get_position().width * figure.get_figwidth())
+    return float(getattr(axes.get_position(), side) * getattr(figure, f"get_fig{side}")())
 
 
 def _in_unit(panel: Panel) -> str:
@@ -189,7 +207,7 @@ def _line(axes: Axes, mark: Line, plot: Plot, panel: Panel) -> None:
     else:
         every = max(1, len(x) // 5)
         look |= {"markevery": (min(mark.entry % every, len(x) - 1), every)}
-    axes.plot(x, y, zorder=3, **look)
+    axes.plot(x, y, zorder=2.5 if style == GREY else 3, **look)
     if mark.low and len(plot.entries) <= FEW:
         low, high = (factor * np.array(end, dtype=float) for end in (mark.low, mark.high))
         if mark.steps:  # each band up to the next point

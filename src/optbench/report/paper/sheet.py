@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from optbench.report.colours import Style
+from optbench.report.colours import Style, legend_items
 from optbench.report.paper.text import FONT, label_lines, shown, width, wrapped
 from optbench.report.plots import Entry
 
@@ -164,21 +164,29 @@ def sheet(
 
 
 def line_handles(entries: Sequence[Entry], inches: float = 3.0) -> list[Any]:
-    """Return the handles of a legend: each entry's line as it is drawn. Long names take several lines."""
+    """Return the handles of a legend: the line of each entry, or of entries that share a style. Long names take several lines."""
     from matplotlib.lines import Line2D
 
-    most = inches if len(entries) <= 4 else min(inches, _SHORT)
-    names = label_lines([entry.name for entry in entries], SMALL_SIZE + 0.5, most)
+    items = legend_items((entry.name, entry.style) for entry in entries)
+    most = inches if len(items) <= 4 else min(inches, _SHORT)
+    labels = label_lines([label for label, _ in items], SMALL_SIZE + 0.5, most)
     return [
-        Line2D([], [], label=name, **strokes(entry.style)) for entry, name in zip(entries, names, strict=True)
+        Line2D([], [], label=label, **strokes(style)) for label, (_, style) in zip(labels, items, strict=True)
     ]
 
 
 def strokes(style: Style, place: int | None = None) -> dict[str, Any]:
-    """Return the line properties of a style on white; with `place`, the first lines are wider than those drawn over them."""
+    """Return the line properties of a style on white; with `place`, the first lines are wider than those drawn over them.
+
+    Lines of entries that share a style are thin: there are many of them.
+    """
     dash: Any = (0, style.dash) if style.dash else "-"
-    broad = {} if place is None else {"linewidth": max(1.0, 1.6 - 0.1 * place)}
-    return {"color": style.light, "linestyle": dash, "marker": style.marker} | broad
+    look = {"color": style.light, "linestyle": dash, "marker": style.marker}
+    if place is None:
+        return look
+    if style.group:
+        return look | {"linewidth": 0.5, "markersize": 1.8}
+    return look | {"linewidth": max(1.0, 1.6 - 0.1 * place)}
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,16 @@ def shown(text: str, place: int = 0) -> str:
     kept = [character for character in clean(text) if not _joins(character)]
     lost = [character for character in kept if not _has(ord(character))]
     if 2 * len(lost) > len(kept):
-        return f"entry {place + 1}"
+        return place_label(place)
     drawn = "".join(
         "" if each in lost and _is_picture(each) else MISSING if each in lost else each for each in kept
     )
-    return " ".join(drawn.split()) or f"entry {place + 1}"
+    return " ".join(drawn.split()) or place_label(place)
+
+
+def place_label(place: int) -> str:
+    """Return the label of the entry at this place in the table (from 0) whose own label cannot be drawn."""
+    return f"entry {place + 1}"
 
 
 def fitted(text: str, size: float, inches: float) -> str:
