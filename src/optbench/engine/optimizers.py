@@ -27,7 +27,7 @@ from optbench.engine.protocol import (
     zero_gradients,
 )
 from optbench.engine.sparse_gradients import unsupported_decay
-from optbench.errors import OptbenchError, describe_error, is_user_interrupt
+from optbench.errors import OptbenchError, describe_error, first_line, is_user_interrupt
 from optbench.suite.nested_optimizers import replaced
 from optbench.suite.types import Group, Trial
 
@@ -118,7 +118,7 @@ class Optimizers:
             return setting
         if self._make_toy is None:
             return ""
-        if _NO_DRIVER in str(fault.__cause__):
+        if _NO_DRIVER in first_line(fault.__cause__):
             return (
                 f"step() raised {describe_error(fault.__cause__)} Its Triton kernels require a GPU: set `triton: false` in the entry "
                 "if the class has this argument"

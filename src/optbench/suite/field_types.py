@@ -42,14 +42,6 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
-class FieldError(ValueError):
-    """An invalid value below the validated one, at the typed path `location` from there."""
-
-    def __init__(self, message: str, *location: str | int) -> None:
-        super().__init__(message)
-        self.location = location
-
-
 def expect_one_of(model: BaseModel, *names: str) -> str:
     """Return the only field of `names` that is not None. Raises `ValueError` if there is none, or more than one."""
     given = [name for name in names if getattr(model, name) is not None]

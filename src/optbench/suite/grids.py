@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from optbench.suite.field_types import Flag, Number, Strict, Whole, expect_one_of
+from optbench.suite.spaces import MAX_POINTS
 
-MAX_POINTS = 10_000
 #: maximum number of extensions when an optimum is at the edge of a grid (decision 10)
 MAX_EXTENSIONS = 2
 

@@ -10,8 +10,15 @@ from functools import lru_cache
 from typing import Any
 
 from optbench.errors import OptbenchError
-from optbench.suite.grids import MAX_POINTS
-from optbench.suite.spaces import MAX_DIMENSIONS, Space, grid, grid_size, point_at, tuned_arguments
+from optbench.suite.spaces import (
+    MAX_DIMENSIONS,
+    MAX_POINTS,
+    Space,
+    grid,
+    grid_size,
+    point_at,
+    tuned_arguments,
+)
 from optbench.suite.tuning import Sampler, Tuning
 
 #: first trials of an adaptive sampler, which are those of `quasi_random`

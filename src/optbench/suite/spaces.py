@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from optbench.suite.field_types import FieldError
-from optbench.suite.grids import MAX_POINTS
 from optbench.suite.value_formatting import format_value
 
 KINDS = ("log", "uniform", "one_minus_log", "integer", "choice")
+#: maximum number of values of a grid
+MAX_POINTS = 10_000
 #: maximum number of tuned hyperparameters of an entry
 MAX_DIMENSIONS = 16
 #: error message for a space that is not in an argument of an optimizer
@@ -24,6 +24,14 @@ _DIGITS = 6
 _EXAMPLES = {"integer": "[1, 10]", "uniform": "[0, 1]", "one_minus_log": "[1e-3, 0.3]", "log": "[1e-4, 1]"}
 
 Point = dict[str, Any]
+
+
+class FieldError(ValueError):
+    """An invalid value below the validated one, at the typed path `location` from there."""
+
+    def __init__(self, message: str, *location: str | int) -> None:
+        super().__init__(message)
+        self.location = location
 
 
 @dataclass(frozen=True)

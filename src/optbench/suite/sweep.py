@@ -6,9 +6,9 @@ import itertools
 import math
 from collections.abc import Mapping
 
-from optbench.suite.grids import MAX_POINTS, Grid, rounded
+from optbench.suite.grids import Grid, rounded
 from optbench.suite.nested_optimizers import path_of, value_at
-from optbench.suite.spaces import Point
+from optbench.suite.spaces import MAX_POINTS, Point
 from optbench.suite.types import Optimizer
 
 LARGEST = 1e300

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PlainValidator, WithJsonSchema, field_validator, model_validator
 
 from optbench.suite import protocols
-from optbench.suite.field_types import Duration, FieldError, Strict, Whole
+from optbench.suite.field_types import Duration, Strict, Whole
+from optbench.suite.spaces import FieldError
 from optbench.suite.value_formatting import format_value
 
 #: minimum of the seeds of tuning trials; the seeds of a suite with tuning are below it

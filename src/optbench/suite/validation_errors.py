@@ -15,9 +15,8 @@ from pydantic_core import ErrorDetails
 
 from optbench.errors import Problem, nearest
 from optbench.suite.descriptions import describe_all
-from optbench.suite.field_types import FieldError
 from optbench.suite.grids import rounded
-from optbench.suite.spaces import MISPLACED, is_space
+from optbench.suite.spaces import MISPLACED, FieldError, is_space
 from optbench.suite.types import Suite, Workload
 from optbench.suite.value_formatting import format_value
 from optbench.suite.yaml_source import Keys, Source

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optbench.suite.grids import MAX_POINTS
 from optbench.suite.spaces import (
+    MAX_POINTS,
     Space,
     fits,
     has_space,
