@@ -23,22 +23,22 @@ def adopt_orphans() -> None:
 def end_children(pid: int, keep: Collection[int] = ()) -> None:
     """Kill all children of a process except `keep`, then the children that it adopted from them, until none are left."""
     for _ in range(_ROUNDS):
-        children = [child for child in _children(pid) if child not in keep]
-        if not children:
+        remaining = [child for child in children(pid) if child not in keep]
+        if not remaining:
             return
-        for child in children:
+        for child in remaining:
             with contextlib.suppress(OSError):
                 os.kill(child, signal.SIGKILL)
         time.sleep(_ROUND_SECONDS)
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     """Return the living children of a process; none if the system does not list them."""
-    children: set[int] = set()
+    found: set[int] = set()
     with contextlib.suppress(OSError, ValueError):
         for task in Path(f"/proc/{pid}/task").iterdir():
-            children.update(map(int, (task / "children").read_text(encoding="ascii").split()))
-    return [child for child in children if _is_alive(child)]
+            found.update(map(int, (task / "children").read_text(encoding="ascii").split()))
+    return [child for child in found if _is_alive(child)]
 
 
 def _is_alive(pid: int) -> bool:

@@ -23,7 +23,7 @@ from typing import Any
 
 from optbench.errors import OptbenchError, first_line
 from optbench.executor.api import Ended, StopRequest
-from optbench.executor.descendants import end_children
+from optbench.executor.descendants import children, end_children
 from optbench.executor.limits import memory_limits
 
 _PAUSES = (0.1, 0.2, 0.4, 0.8, 0.0)  # seconds after each attempt to start a process
@@ -68,9 +68,10 @@ class Child:
     def show_stacks(self) -> None:
         """Make the child print the stack of each thread to its output, to show where it hangs."""
         if self.process.pid is not None and hasattr(signal, "SIGUSR2"):
-            with contextlib.suppress(OSError):
-                os.killpg(self.process.pid, signal.SIGUSR2)  # each process that trains
-                time.sleep(0.5)
+            for pid in [*children(self.process.pid), self.process.pid]:  # together, their lines would mix
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGUSR2)
+                time.sleep(0.25)
 
 
 @contextlib.contextmanager
