@@ -98,6 +98,12 @@ def test_suites_that_are_checked_together_share_the_process(folder: Path, starts
         ("self.out(self.embed(torch.from_numpy(np.array(tokens) % 20)))", ""),
         ("self.out(self.embed(tokens)[tokens > 3])", ""),
         ("self.out(self.embed(tokens)) * tokens.max().item()", ""),
+        ("self.out(self.embed(tokens)) * len(tokens.unique())", ""),
+        ("{}['metadata']", "'Net': a call with inputs of the task language raises KeyError: 'metadata'"),
+        (
+            "nn.Module()(tokens)",
+            "'Net' does not accept the inputs of the task language: Module [Module] is missing",
+        ),
         (
             "self.embd(tokens)",
             "'Net': a call with inputs of the task language raises AttributeError: 'Net' object has no attribute 'embd' (",
@@ -107,7 +113,19 @@ def test_suites_that_are_checked_together_share_the_process(folder: Path, starts
             "expected outputs of shape (batch, 8, 20), one score per token; found (batch, 8, 16)",
         ),
     ],
-    ids=["fits", "width", "shape", "numpy", "mask", "item", "attribute", "outputs"],
+    ids=[
+        "fits",
+        "width",
+        "shape",
+        "numpy",
+        "mask",
+        "item",
+        "unique",
+        "metadata",
+        "forward",
+        "attribute",
+        "outputs",
+    ],
 )
 def test_models_that_do_not_fit_the_data_are_refused_and_those_that_need_values_are_not(
     outputs: str, message: str, tmp_path: Path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,9 +18,11 @@ from optbench.catalog.model_facts import model_facts
 from optbench.catalog.signatures import signature
 from optbench.catalog.task_types import task_module
 from optbench.catalog.types import DataInfo
-from optbench.errors import OptbenchError
+from optbench.errors import OptbenchError, first_line
 from optbench.suite.types import Component
 
+#: torch's messages for operations that need the values of tensors, which tensors of the meta device do not have
+_NEEDS_VALUES = re.compile(r"\bmeta (tensors?|device)\b|\bdevice meta\b|register_meta", re.IGNORECASE)
 _SERVE = "from optbench.catalog.model_builds import serve; serve()"
 
 
@@ -110,12 +113,13 @@ def _outputs_problem(target: lookup.Target, model: Any, info: DataInfo) -> str:
     try:
         outputs = model(**inputs) if isinstance(inputs, dict) else model(inputs)
     except Exception as error:
-        if isinstance(error, NotImplementedError) or "meta" in str(error):
-            return ""  # operations that need values: the run checks them
+        reason = first_line(error)
+        if _NEEDS_VALUES.search(reason):
+            return ""  # the run checks it
         name, inputs_of = model.__class__.__name__, f"inputs of the task {info.task}"
         problem = lookup.raised(target, error, f"'{name}': a call with {inputs_of}")
         if isinstance(error, (TypeError, ValueError, RuntimeError)):
-            problem = replace(problem, message=f"'{name}' does not accept the {inputs_of}: {error}")
+            problem = replace(problem, message=f"'{name}' does not accept the {inputs_of}: {reason}")
         return said(problem)
     if getattr(outputs, "loss", None) is not None:
         return ""
