@@ -268,7 +268,7 @@ def _imported(target: Target) -> Signature:
     return Signature(parameters, is_open and not inspect.isclass(found), is_class=inspect.isclass(found))
 
 
-def has_sparse_gradients(model: Component, folder: Path) -> bool:
+def asks_for_sparse_gradients(model: Component, folder: Path) -> bool:
     """Return whether a model has an argument `sparse` that is true, written or by default. Raises `OptbenchError` for an unknown model."""
     read = signature(lookup.resolve("models", model.name, folder))
     default = read["sparse"].default if "sparse" in read.names else False

@@ -10,7 +10,7 @@ from pathlib import Path
 from optbench.catalog import lookup
 from optbench.catalog.check_component import component_findings
 from optbench.catalog.check_optimizer import optimizer_findings
-from optbench.catalog.signatures import has_sparse_gradients
+from optbench.catalog.signatures import asks_for_sparse_gradients
 from optbench.catalog.task_defaults import defaults, example_info, model_tasks
 from optbench.catalog.types import DataInfo
 from optbench.errors import OptbenchError, Problem
@@ -111,7 +111,7 @@ def parse_shape(text: str | None) -> tuple[int, ...] | None:
 
 def _default_optimizers(model: Component, common: Mapping[str, str]) -> Mapping[str, str]:
     with suppress(OptbenchError):  # an unknown model is refused with the other problems
-        if has_sparse_gradients(model, Path()):
+        if asks_for_sparse_gradients(model, Path()):
             return _FOR_SPARSE_GRADIENTS
     return common
 

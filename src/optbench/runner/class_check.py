@@ -15,7 +15,7 @@ from typing import Any
 from optbench.catalog import lookup
 from optbench.catalog.check_optimizer import optimizer_findings
 from optbench.catalog.optimizers import _packages as facts
-from optbench.catalog.signatures import has_sparse_gradients
+from optbench.catalog.signatures import asks_for_sparse_gradients
 from optbench.errors import OptbenchError, Problem
 from optbench.suite.load import Loaded
 from optbench.suite.plan import merged, representatives
@@ -74,7 +74,7 @@ def _jobs(loaded: Loaded) -> Iterator[tuple[str, int, dict[str, Any]]]:
 
 def _is_sparse(model: Component, folder: Path) -> bool:
     try:
-        return has_sparse_gradients(model, folder)
+        return asks_for_sparse_gradients(model, folder)
     except OptbenchError:  # reported already
         return False
 
