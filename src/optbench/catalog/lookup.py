@@ -151,6 +151,12 @@ def installed() -> Any:  # of a type of its own until Python 3.12
     return entry_points()
 
 
+@cache
+def _module_names() -> tuple[str, ...]:
+    """Return the modules of all packages, read once: it takes a second."""
+    return tuple(packages_distributions())
+
+
 def _file_target(family: str, name: str, folder: Path, file: str, attribute: str) -> Target:
     path = (folder / file).absolute()
     if not path.is_file():
@@ -166,7 +172,7 @@ def _import_target(family: str, name: str, dotted: str) -> Target:
     module, attribute, file = sources.locate(dotted)
     if not module:
         top = dotted.split(".")[0]
-        close = get_close_matches(top, packages_distributions(), n=1, cutoff=0.8)
+        close = get_close_matches(top, _module_names(), n=1, cutoff=0.8)
         hint = f"; did you mean '{close[0]}'?" if close else ""
         raise OptbenchError(
             f"'{name}' cannot be found: the module '{top}' is not installed in this environment{hint}"
