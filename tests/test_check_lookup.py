@@ -149,7 +149,7 @@ def test_a_file_that_exits_when_imported_is_an_error_with_its_line(tmp_path: Pat
 def test_a_name_that_is_almost_right_gets_the_right_one(
     use: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookup, "packages_distributions", lambda: {"my_package": ["my-package"]})
+    monkeypatch.setattr(lookup, "_module_names", lambda: ("my_package",))
     (tmp_path / "outside.py").touch()
     with pytest.raises(OptbenchError) as error:
         lookup.resolve("optimizers", use, tmp_path)
