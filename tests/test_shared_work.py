@@ -279,6 +279,44 @@ def test_a_folder_that_workers_use_is_not_packed(planned: Any) -> None:
     assert shared_work._why_away(None, folder) == ""  # a packed folder is there
 
 
+def test_a_worker_that_starts_while_its_folder_is_packed_changes_nothing(
+    planned: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, (trial, other) = planned
+    folder.write_trial(other, curve([0.5]))
+    monkeypatch.setattr(shared_work, "LocalExecutor", _FakeWorkers)
+    claim = Leases.claim
+
+    def packing(self: Leases, unit: str) -> Any:
+        assert optbench("pack", folder.path, cwd=folder.path).returncode == 0
+        return claim(self, unit)
+
+    monkeypatch.setattr(Leases, "claim", packing)
+    worker = shared_work.Worker(folder, StopRequest(), lambda text: None, lambda trial, event: None)
+    assert worker.run() == {}
+    assert not folder.trial_path(trial).exists()
+    assert not (folder.path / "leases").exists()
+
+
+def test_a_folder_is_not_packed_if_a_worker_claims_a_trial_meanwhile(
+    planned: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, (trial, _) = planned
+    held = Leases.held
+
+    def claiming(self: Leases) -> Any:
+        before = held(self)
+        self.claim(trial.id)
+        return before
+
+    monkeypatch.setattr(Leases, "held", claiming)
+    done = optbench("pack", folder.path, cwd=folder.path)
+    assert done.returncode == 2
+    assert "run 1 of its trials" in " ".join(done.stderr.split())
+    assert WorkList.read(folder).trials
+    assert (folder.path / "plan.json").exists()
+
+
 def test_a_folder_that_is_not_mounted_for_a_while_is_waited_for(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
     suite = a_suite(tmp_path, {"Slow": "'slow.py:Slow'"}, budget=12)
