@@ -30,6 +30,7 @@ SETTINGS = {
     "RAY_grpc_client_keepalive_timeout_ms": "5000",
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # not 15: beside other work on this machine trials would take minutes
 }
 
 
