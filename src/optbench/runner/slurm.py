@@ -17,7 +17,6 @@ from optbench.store.input_files import read_file
 from optbench.store.records import from_json
 from optbench.suite.resources import Resources
 
-DEFAULT_WORKERS = "1"
 _JOB_FILE = "slurm.json"
 _NOTICE_SECONDS = 60  # before the time limit SLURM sends the signal, for a checkpoint
 _TEMPLATE = """#!/bin/bash

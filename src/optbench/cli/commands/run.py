@@ -43,7 +43,7 @@ from optbench.cli.signals import say, stop_requests, undisturbed
 from optbench.cli.streams import accept_closed_output
 from optbench.errors import OptbenchError
 from optbench.runner.observer import Listener, Round
-from optbench.runner.options import DEFAULT_RERUNS, RunOptions
+from optbench.runner.options import DEFAULT_RERUNS, DEFAULT_WORKERS, RunOptions
 from optbench.runner.suite_run import run_job
 
 PLACE = "Compare optimizers", 4
@@ -101,8 +101,9 @@ def run(
         ),
     ] = None,
     workers: Annotated[
-        str, option("N[%M]", "Size of the SLURM array, and how many of its workers may run at once.")
-    ] = "1",
+        str | None,
+        option("N[%M]", "Size of the SLURM array, and how many of its workers may run at once. Default: 1."),
+    ] = None,
     sbatch: Annotated[
         list[str] | None,
         option("OPTION", "Option of sbatch for the workers, such as --sbatch=--time=2:00:00; repeatable."),
@@ -141,8 +142,10 @@ def run(
 ) -> None:
     if jobs is not None and slots is not None:
         raise OptbenchError("use either --jobs or --slots, not both", where="--slots")
-    if address is not None and executor != "ray":
-        raise OptbenchError("requires --executor ray", where="--address")
+    only_for = (("--address", address, "ray"), ("--workers", workers, "slurm"), ("--sbatch", sbatch, "slurm"))
+    for name, value, needed in only_for:
+        if value is not None and executor != needed:
+            raise OptbenchError(f"requires --executor {needed}", where=name)
     options = RunOptions(
         overrides=tuple(sets or ()),
         only=tuple(only or ()),
@@ -161,7 +164,7 @@ def run(
         reruns=reruns,
         executor=executor,
         address=address,
-        workers=workers,
+        workers=DEFAULT_WORKERS if workers is None else workers,
         sbatch=tuple(sbatch or ()),
         command=command_line(),
     )
