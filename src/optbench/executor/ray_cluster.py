@@ -157,7 +157,7 @@ class RayExecutor:
             except StopIteration:
                 messages += self._lose(worker.node, "its stream of messages ended")
             except self._ray.exceptions.RayError as error:
-                messages += self._lose(worker.node, first_line(error))
+                messages += self._lose(worker.node, first_line(error).rstrip("."))
             else:
                 if checkpoint is not None:
                     write_whole(self._checkpoint(worker.unit), checkpoint)

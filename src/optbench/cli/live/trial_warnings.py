@@ -20,8 +20,10 @@ def evaluation_warnings(name: str, event: Evaluated) -> Iterator[tuple[str, str]
 
 def end_warnings(name: str, event: Finished, epoch: float) -> Iterator[tuple[str, str]]:
     why = f": {event.reason}" if event.reason else ""
-    if event.at_fault == "infrastructure":
-        yield "lost", f"{name}: the worker was lost{why}; the next run restarts the trial"
+    if event.at_fault == "infrastructure" and event.status == "interrupted":
+        yield "lost", f"{name}: interrupted by the infrastructure{why}"
+    elif event.at_fault == "infrastructure":
+        yield "lost", f"{name}: lost{why}; the next run continues the trial"
     elif event.status == "diverged":
         yield "diverged", f"{name}: diverged at epoch {epoch:.3g}{why}"
     elif event.status == "failed":
