@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from fake_executor import FakeExecutor, events
 from optbench.api.functions import _Observer
 from optbench.cli.app import app
+from optbench.cli.commands import work
 from optbench.errors import OptbenchError
 from optbench.executor.api import Slot, StopRequest
 from optbench.executor.dispatch import Summary
@@ -251,6 +252,18 @@ def test_a_worker_gives_up_a_folder_that_stays_away(planned: Any, monkeypatch: p
     with pytest.raises(OSError, match="no such folder"):
         worker.run()
     assert not folder.path.exists()
+
+
+def test_a_worker_shows_the_settings_of_a_sweep_trial(
+    planned: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, (trial, _) = planned
+    work._show(trial, finished())
+    work._show(trial.model_copy(update={"point": {"lr": 0.3}}), finished())
+    assert capsys.readouterr().err.splitlines() == [
+        f"{trial.workload_name}, Slow seed 0: completed",
+        f"{trial.workload_name}, Slow (sweep) lr=0.3 seed 0: completed",
+    ]
 
 
 def test_a_folder_that_stays_away_is_one_clear_error(planned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
