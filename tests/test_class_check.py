@@ -308,15 +308,62 @@ def test_check_refuses_classes_that_do_not_accept_the_sparse_gradients_of_the_mo
     assert done.returncode == 2, done.stdout
     said = words(done)
     assert (
-        "does not accept the sparse gradients of a model with `sparse: true`: a step raises RuntimeError"
-        in said
+        "does not accept the sparse gradients of the model's embeddings: a step raises RuntimeError" in said
     )
     assert "expected another class, such as torch.optim.SparseAdam for `parameters: embeddings`" in said
-    assert "expected `weight_decay: 0`, `no_weight_decay: embeddings`, or `sparse: false`" in said
+    assert (
+        "expected `weight_decay: 0`, `no_weight_decay: embeddings`, or embeddings with `sparse: false`"
+        in said
+    )
     assert [label for label in (*good, *bad) if f"optimizers.{label}" in said] == list(bad)
     dense = {**workload, "model": {"name": "matrix_factorisation", "factors": 2}}
     done = optbench("check", suite(tmp_path, bad, workload=dense), cwd=tmp_path)
     assert "sparse gradients" not in words(done)
+
+
+OWN_TABLES = """
+from torch import nn
+
+TASKS = ("recommendation",)
+
+def table(rows):
+    return nn.Embedding(rows, 4, sparse=True)
+
+class Sparse(nn.Module):
+    def __init__(self, num_users, num_items):
+        super().__init__()
+        self.users, self.items = table(num_users), table(num_items)
+
+    def forward(self, user, item):
+        return (self.users(user) * self.items(item)).sum(1)
+
+class Dense(nn.Module):
+    def __init__(self, num_users, num_items):
+        super().__init__()
+        self.users, self.items = nn.Embedding(num_users, 4), nn.Embedding(num_items, 4)
+
+    forward = lambda self, user, item: (self.users(user) * self.items(item)).sum(1)
+
+def build(num_users, num_items):
+    return Sparse(num_users, num_items)
+"""
+
+
+@pytest.mark.parametrize(("model", "is_sparse"), [("Sparse", True), ("", True), ("Dense", False)])
+def test_check_finds_sparse_embeddings_that_the_file_of_a_model_creates(
+    model: str, is_sparse: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(OWN_TABLES)
+    workload = {
+        "model": f"own.py:{model}" if model else "own.py",
+        "data": {"name": "synthetic_ratings", "users": 20, "items": 50, "ratings": 600},
+        "batch_size": 16,
+        "budget": "1 step",
+    }
+    path = suite(tmp_path, {"Adam": {"use": "adam"}, "SGD": {"use": "sgd", "lr": 0.1}}, workload=workload)
+    done = optbench("check", path, cwd=tmp_path)
+    expected = "optimizers.Adam.use: does not accept the sparse gradients of the model's embeddings"
+    assert (done.returncode, expected in words(done)) == ((2, True) if is_sparse else (0, False)), words(done)
 
 
 def test_single_files_run_and_broken_ones_fail_with_their_reason(folder: Path) -> None:

@@ -269,7 +269,26 @@ def _imported(target: Target) -> Signature:
 
 
 def asks_for_sparse_gradients(model: Component, folder: Path) -> bool:
-    """Return whether a model has an argument `sparse` that is true, written or by default. Raises `OptbenchError` for an unknown model."""
-    read = signature(lookup.resolve("models", model.name, folder))
-    default = read["sparse"].default if "sparse" in read.names else False
-    return model.arguments.get("sparse", default) is True
+    """Return whether a model has embeddings with sparse gradients, as far as its source shows.
+
+    These are models with an argument `sparse` that is true, written or by default, and models in files that create embeddings with
+    `sparse=True`. Raises `OptbenchError` for an unknown model.
+    """
+    target = lookup.resolve("models", model.name, folder)
+    read = signature(target)
+    if "sparse" in read.names:
+        return model.arguments.get("sparse", read["sparse"].default) is True
+    name = target.attribute or FAMILIES["models"][1]
+    definition = sources.define(target.module, target.file, name) if target.file is not None else None
+    return definition is not None and any(map(_creates_sparse_embedding, sources.reachable(definition)))
+
+
+def _creates_sparse_embedding(node: ast.AST) -> bool:
+    """Return whether a node is a call such as `nn.Embedding(..., sparse=True)`."""
+    if not isinstance(node, ast.Call):
+        return False
+    name = ast.unparse(node.func).rpartition(".")[2].lower()
+    return name.startswith("embedding") and any(
+        key.arg == "sparse" and isinstance(key.value, ast.Constant) and key.value.value is True
+        for key in node.keywords
+    )
