@@ -123,6 +123,11 @@ def _own_task_findings(workload: Workload, use: str, folder: Path, path: TypedPa
     except OptbenchError as error:
         yield (*path, "task"), said(error.problems[0])
         return
+    if "metrics" not in workload.model_fields_set:  # the default is that of classification
+        names = ", ".join(getattr(task, "metrics", {})) or "loss"
+        message = f"the metrics of {use} are not a literal dictionary in the class: expected them in the suite, as in metrics: [{names}]"
+        yield (*path, "task"), message
+        return
     of_targets = {target.metric: position for position, target in enumerate(workload.target)}
     for position, metric in enumerate(workload.metrics):
         target = of_targets.get(metric)

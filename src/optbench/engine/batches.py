@@ -218,12 +218,14 @@ class EvaluationBatches:
         whole = Batch(self._inputs, self._targets)
         for start in range(0, length(self._targets), self._batch_size):
             inputs, targets = whole.part(start, start + self._batch_size)
+            # a model or a task may change its batch in place
+            targets = map_tensors(torch.clone, targets)
             on_device = map_tensors(lambda v: v.to(self._device), inputs)
             if self._has_images:
                 assert isinstance(on_device, Tensor)
                 on_device = on_device.contiguous(memory_format=self._format)
                 yield Batch(augmenting.normalise(on_device, self._mean, self._std), targets)
-            else:  # a model may change its inputs in place
+            else:
                 yield Batch(map_tensors(lambda v: _integers_as_int64(v.clone()), on_device), targets)
 
 
