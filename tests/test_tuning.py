@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import itertools
 import weakref
 from collections.abc import Callable
@@ -426,7 +427,10 @@ def test_one_adaptive_study_has_no_intervals_since_its_trials_depend_on_each_oth
 
 
 def test_a_missing_extra_is_reported_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None)
+    find_spec = importlib.util.find_spec  # of other packages as ever: what was found is cached
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, *rest: None if name == "optuna" else find_spec(name, *rest)
+    )
     found = [p for p in problems(_write(tmp_path, ADAPTIVE), tmp_path) if p.where == "tuning.sampler"]
     assert [p.message for p in found] == ["the sampler 'tpe' requires Optuna: pip install 'optbench[tune]'"]
 
