@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +18,10 @@ from optbench.catalog.data_sets import load_data
 from optbench.errors import OptbenchError
 from optbench.events import Evaluated
 from optbench.suite.types import Component
-from test_engine_resume import records, stopped_after
+from program import optbench
+from real_runs import Run
 from torture import TIMED
-from trials import finished, run, started, trials
+from trials import finished, records, run, started, stopped_after, trials
 
 HEAD = """
 import random
@@ -329,50 +326,19 @@ def test_a_run_that_is_killed_continues_with_the_same_records_and_leaves_no_work
     suite = yaml.safe_load((tmp_path / "suite.yaml").read_text())
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump({**suite, "title": "Streamed"}))
 
-    def start(results: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "optbench", "run", "suite.yaml", "--results", results]
-        return subprocess.Popen(
-            [*command, "--threads", "1", "--reruns", "0"],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={
-                **os.environ,
-                "OMP_NUM_THREADS": "1",
-                "OPTBENCH_CHECKPOINT_SECONDS": "0",
-                "OPTBENCH_FIGURES": "off",
-            },
-            start_new_session=True,
-        )
-
-    whole = start("whole")
-    output = whole.communicate()[0].decode()
-    assert whole.returncode == 0, output
-    killed = start("killed")
-    while killed.poll() is None and not list((tmp_path / "killed").glob("*/checkpoints/*.pt")):
-        time.sleep(0.01)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
-    again = start("killed")
-    output = again.communicate()[0].decode()
-    assert again.returncode == 0, output
+    command = ("run", "suite.yaml", "--threads", "1", "--checkpoint-interval", "0", "--results")
+    whole = optbench(*command, "whole", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    killed = Run(tmp_path, (*command, "killed"))
+    killed.until(lambda: list((tmp_path / "killed").glob("*/checkpoints/*.pt")))
+    os.killpg(killed.process.pid, signal.SIGKILL)
+    killed.end()
+    again = optbench(*command, "killed", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
     text = next((tmp_path / "killed").glob("*/trials/*.jsonl")).read_text()
     assert '"record": "resumed"' in text
     assert _measured(tmp_path / "killed") == _measured(tmp_path / "whole")
-    deadline = time.monotonic() + 30
-    while _working_in(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not _working_in(tmp_path)
-
-
-def _working_in(folder: Path) -> list[str]:
-    """Return the processes whose working directory is the folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if (process / "cwd").resolve() == folder.resolve() and (process / "cmdline").read_bytes():
-                found.append(process.name)
-    return found
+    assert killed.survivors(30) == []
 
 
 def test_the_stream_of_the_documentation_trains(tmp_path: Path) -> None:

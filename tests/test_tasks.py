@@ -45,8 +45,7 @@ from optbench.suite.metric_facts import MetricFacts
 from optbench.suite.plan import plan
 from optbench.suite.types import Component, Trial
 from results_builder import a_suite, curve, diverged, write
-from test_engine_resume import records, stopped_after
-from trials import CPU, evaluations, finished, run, trials
+from trials import CPU, evaluations, finished, records, run, stopped_after, trials
 
 SGD = {"SGD": {"use": "torch.optim.SGD", "lr": 0.05}}
 TEXT = {"name": "text", "characters": 4000, "context": 16}
@@ -379,7 +378,7 @@ def test_subwords_are_equal_in_every_process(tmp_path: Path) -> None:
             text=True,
             check=True,
         ).stdout
-        for seed, parallel in ((1, "true"), (2, "false"), (3, "true"))
+        for seed, parallel in ((1, "true"), (2, "false"))
     }
     assert len(found) == 1
 
