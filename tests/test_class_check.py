@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from optbench.report import render
 from optbench.runner import class_check
 from optbench.store import read
 from optbench.suite.load import load
+from optbench.verify.step_check import result_of
 from program import Done, optbench
 from results_builder import a_suite, reaching, started, trials_of, write_trials
 from trials import TINY
@@ -108,6 +110,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check classes without a process of their own, which loads torch for seconds."""
+    monkeypatch.setattr(class_check, "_lines", lambda jobs: map(result_of, jobs))
+
+
 def entries() -> dict[str, dict[str, object]]:
     names = {name: text.rpartition("class ")[2].partition("(")[0] for name, text in WORKING.items()}
     found: dict[str, dict[str, object]] = {label: {"use": f"{file}:{label}"} for file, label in names.items()}
@@ -184,6 +192,7 @@ class Abstract(torch.optim.SGD, abc.ABC):
 """
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_check_reports_classes_that_cannot_be_used_next_to_other_problems(folder: Path) -> None:
     (folder / "abstract.py").write_text(ABSTRACT)
     labels = {
@@ -210,6 +219,7 @@ def test_check_reports_classes_that_cannot_be_used_next_to_other_problems(folder
     assert [label for label in labels if label in places] == [place for place in places if place in labels]
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_static_check_imports_no_class(folder: Path, monkeypatch) -> None:
     (folder / "exiting_package.py").write_text("import sys\nsys.exit('needs a GPU')\n")
     monkeypatch.syspath_prepend(str(folder))
@@ -249,16 +259,27 @@ def test_check_reports_the_settings_and_groups_without_which_a_run_fails(folder:
 
 
 def test_a_class_that_does_not_finish_ends_the_check_of_this_class_only(folder: Path, monkeypatch) -> None:
-    monkeypatch.setattr(class_check, "SECONDS", 30)
     (folder / "hangs.py").write_text(
-        "import signal, time\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])\ntime.sleep(600)\n"
+        "import pathlib, signal, time\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])\n"
+        "pathlib.Path(__file__).with_name('hangs').touch()\ntime.sleep(600)\n"
     )
+
+    class Timer(threading.Timer):
+        """Its time is over when the class hangs, and for no other class."""
+
+        def run(self) -> None:
+            while not self.finished.wait(0.05):
+                if (folder / "hangs").exists():
+                    (folder / "hangs").unlink()
+                    return self.function(*self.args)
+
+    monkeypatch.setattr(class_check.threading, "Timer", Timer)
     with (folder / "hangs.py").open("a") as file:
         file.write(SUBCLASS.format("Hangs"))
     path = suite(folder, {"Hangs": {"use": "hangs.py:Hangs"}, "Plain": entries()["Plain"]})
     done = optbench("check", path, cwd=folder)
     assert done.returncode == 2
-    assert "not finished after 30 s" in words(done)
+    assert f"not finished after {class_check.SECONDS} s" in words(done)
     assert done.stderr.count("tiny.yaml:") == 1
 
 
@@ -280,6 +301,7 @@ def test_classes_of_torch_are_checked_without_a_process(tmp_path: Path, monkeypa
     assert "note: Muon: 'torch.optim.Muon' accepts matrices only" in words(done)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_check_refuses_classes_that_do_not_accept_the_sparse_gradients_of_the_model(tmp_path: Path) -> None:
     workload = {
         "model": {"name": "matrix_factorisation", "factors": 2, "sparse": True},
