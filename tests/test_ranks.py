@@ -167,7 +167,7 @@ class OnAll(Sgd):
 """
 FAULTS = [
     ("Killed", "failed", "infrastructure", "rank 1 of 2) was killed by SIGKILL"),
-    ("Hangs", "failed", "", "no progress reported for 5 s"),
+    ("Hangs", "failed", "", "no progress reported for 10 s"),
     ("Hangs", "failed", "", "in fail"),  # the stacks of all processes
     ("Raises", "failed", "optimizer", "(in rank 1 of 2)"),
     ("Raises", "failed", "optimizer", "on one rank only"),
@@ -185,7 +185,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
     uses = {label: f"'faulty.py:{label}'" for label, *_ in FAULTS}
     text = SUITE.replace("batch_size: 16", "batch_size: 16\n  devices: 2")
     suite = a_suite(folder, {**uses, "Healthy": "torch.optim.SGD"}, budget=3, text=text)
-    process = Run(folder, ("run", str(suite), "--threads", "2", "--stall-timeout", "5"))
+    process = Run(folder, ("run", str(suite), "--threads", "2", "--stall-timeout", "10"))
     code, _, errors = process.end(300)
     assert code == 1, errors
     assert "Traceback" not in errors
