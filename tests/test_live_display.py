@@ -191,7 +191,7 @@ def test_the_warning_about_a_lost_trial_states_when_it_continues() -> None:
     ]
     killed = Finished("failed", detail="killed by signal 9", at_fault="infrastructure")
     assert list(end_warnings("SGD seed 0", killed, 1)) == [
-        ("lost", "SGD seed 0: lost: killed by signal 9; the next run continues the trial")
+        ("lost", "SGD seed 0: lost: killed by signal 9; the next run or worker continues the trial")
     ]
 
 

@@ -23,7 +23,7 @@ def end_warnings(name: str, event: Finished, epoch: float) -> Iterator[tuple[str
     if event.at_fault == "infrastructure" and event.status == "interrupted":
         yield "lost", f"{name}: interrupted by the infrastructure{why}"
     elif event.at_fault == "infrastructure":
-        yield "lost", f"{name}: lost{why}; the next run continues the trial"
+        yield "lost", f"{name}: lost{why}; the next run or worker continues the trial"
     elif event.status == "diverged":
         yield "diverged", f"{name}: diverged at epoch {epoch:.3g}{why}"
     elif event.status == "failed":
