@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -202,11 +204,13 @@ def test_a_folder_without_a_work_list_is_one_clear_error(
 
 
 class _FakeWorkers(FakeExecutor):
-    """Completes each trial, without a process."""
+    """Completes each trial, without a process. `software`: versions of the worker that differ from the stored ones."""
+
+    software: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, *_: Any) -> None:
         whole = [started(), evaluated(1, 0.5), finished(0.9)]
-        slot = Slot("cpu", "cpu", started().environment)
+        slot = Slot("cpu", "cpu", started().environment | self.software)
         super().__init__(lambda unit: events(unit.trials[0].id, whole), (slot,))
 
     def __enter__(self) -> _FakeWorkers:
@@ -214,6 +218,17 @@ class _FakeWorkers(FakeExecutor):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def test_a_worker_with_other_versions_refuses_to_start(planned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, (first, second) = planned
+    folder.write_trial(first, curve([0.5]))
+    monkeypatch.setattr(shared_work, "LocalExecutor", _FakeWorkers)
+    monkeypatch.setattr(_FakeWorkers, "software", {"torch": "1.0"})
+    worker = shared_work.Worker(folder, StopRequest(), lambda text: None, lambda trial, event: None)
+    with pytest.raises(OptbenchError, match=r"now '1\.0'.*Use a machine with equal devices and versions"):
+        worker.run()
+    assert not folder.trial_path(second).exists()
 
 
 @pytest.mark.parametrize("number", range(1, 8))

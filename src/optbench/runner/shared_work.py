@@ -21,7 +21,7 @@ from optbench.events import Event
 from optbench.executor.api import Executor, Settings, Slot, StopRequest
 from optbench.executor.dispatch import Dispatcher
 from optbench.executor.local import LocalExecutor
-from optbench.runner.environment_check import refuse_to_mix
+from optbench.runner.environment_check import ADVICE_TO_WORKER, refuse_to_mix
 from optbench.runner.options import RunOptions
 from optbench.store import StoredSuite, SuiteFolder
 from optbench.store.files import explained, write_whole
@@ -222,7 +222,8 @@ class Worker:
                         if not slots:
                             break
                         if not work.allow_mixed:
-                            refuse_to_mix(StoredSuite(self.folder.path), rows, slots[0].environment)
+                            stored = StoredSuite(self.folder.path)
+                            refuse_to_mix(stored, rows, slots[0].environment, ADVICE_TO_WORKER)
                     lease = leases.claim(trial.id)
                     if lease is None:
                         continue
