@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -11,7 +13,7 @@ import pytest
 import torch
 
 from optbench.errors import OptbenchError
-from optbench.verify import equations, two_layer
+from optbench.verify import equations, toy_problem, two_layer
 from optbench.verify.conformance import CHECKS, Verdict, bytes_per_parameter, conformance
 from optbench.verify.plugin import load_plugin
 from optbench.verify.references import REFERENCES, adam, rmsprop, sgd
@@ -284,6 +286,16 @@ def test_a_step_that_never_ends_is_a_fault(tmp_path: Path, monkeypatch: pytest.M
     assert verdict.outcome == "fail"
     assert "not finished after 1 s" in verdict.detail
     assert "my_opt.py, line 21" in verdict.detail
+
+
+def test_waiting_for_a_processor_does_not_count_as_time_of_a_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    main = str(os.getpid())
+    monkeypatch.setattr(toy_problem, "queued_nanoseconds", lambda process: {main: time.monotonic_ns()})
+    with toy_problem.time_limit(1):
+        time.sleep(1.2)
+    monkeypatch.setattr(toy_problem, "queued_nanoseconds", lambda process: None)
+    with pytest.raises(TimeoutError, match="not finished after 1 s"), toy_problem.time_limit(1):
+        time.sleep(1.2)
 
 
 TWO_PASSES = """
