@@ -25,7 +25,7 @@ from optbench.cli.commands import work
 from optbench.errors import OptbenchError
 from optbench.executor.api import Slot, StopRequest
 from optbench.executor.dispatch import Summary
-from optbench.runner import on_workers, shared_work
+from optbench.runner import on_workers, shared_work, slurm
 from optbench.runner.job import create_job
 from optbench.runner.options import RunOptions
 from optbench.runner.shared_work import WorkList, planned_trials, refuse_held
@@ -306,6 +306,17 @@ def test_a_folder_that_workers_use_is_not_packed(planned: Any) -> None:
     done = optbench("pack", folder.path, cwd=folder.path)
     assert done.returncode == 0, done.stderr
     assert shared_work._why_away(None, folder) == ""  # a packed folder is there
+
+
+def test_a_run_whose_job_ended_before_its_trials_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_suite(tmp_path, {"SGD": "torch.optim.SGD"})
+    monkeypatch.setattr(slurm, "submit", lambda folder, text: "1")
+    monkeypatch.setattr(slurm, "is_active", lambda job: False)
+    done = optbench("run", "tiny.yaml", "--executor", "slurm", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "1 unfinished trial" in done.stderr
 
 
 def test_a_worker_that_starts_while_its_folder_is_packed_changes_nothing(

@@ -18,7 +18,7 @@ Examples:
 
 Exit codes:
   0    all trials ran (a diverged trial is a result, not an error)
-  1    at least one trial failed or ran out of memory
+  1    at least one trial failed, ran out of memory or is unfinished
   2    invalid input, or no disk space left
   130  stopped with Ctrl-C (143: by a scheduler)
 """
