@@ -12,7 +12,7 @@ from msgspec import structs
 
 from optbench.catalog.task_defaults import complete
 from optbench.engine.loop import train
-from optbench.events import Evaluated, Event, Finished, Started
+from optbench.events import Evaluated, Event, Finished, Progressed, Started
 from optbench.suite.load import load
 from optbench.suite.plan import plan
 from optbench.suite.types import Trial
@@ -63,7 +63,9 @@ def trials(folder: Path, **changes: Any) -> tuple[Trial, ...]:
 
 
 def run(trial: Trial, folder: Path, **options: Any) -> list[Event]:
-    return list(train(trial, CPU, data_root=folder, **options))
+    """Train. Reports of progress are left out: their number depends on the speed of the machine."""
+    events = train(trial, CPU, data_root=folder, **options)
+    return [event for event in events if not (isinstance(event, Progressed) and not event.note)]
 
 
 def evaluations(events: list[Event]) -> list[Evaluated]:
