@@ -55,7 +55,7 @@ class Run:
             **(pipes | self.streams),
         )
 
-    def until(self, condition: Callable[[], Any], seconds: float = 120) -> Any:
+    def until(self, condition: Callable[[], Any], seconds: float = 600) -> Any:
         deadline = time.monotonic() + seconds
         while not (found := condition()):
             assert self.process.poll() is None, self.process.communicate()
@@ -63,7 +63,7 @@ class Run:
             time.sleep(0.05)
         return found
 
-    def end(self, seconds: float = 120) -> tuple[int, str, str]:
+    def end(self, seconds: float = 600) -> tuple[int, str, str]:
         """Exit code, standard output, standard error."""
         output, errors = self.process.communicate(timeout=seconds)
         return self.process.returncode, output, errors
