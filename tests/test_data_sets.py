@@ -93,12 +93,20 @@ def test_digits_are_disjoint_complete_and_stratified(tmp_path: Path) -> None:
 
     splits = digits.load(tmp_path)
     parts = (splits.train, splits.validation, splits.test)
-    together = np.concatenate([part.inputs for part in parts]).reshape(-1, 64)
-    original = np.rint(load_digits().data * (255 / 16)).astype(np.uint8)
+    together = np.concatenate([np.column_stack([p.inputs.reshape(-1, 64), p.labels]) for p in parts])
+    original = np.column_stack([np.rint(load_digits().data * (255 / 16)), load_digits().target]).astype(int)
     assert np.array_equal(together[np.lexsort(together.T)], original[np.lexsort(original.T)])
     for part in parts:
         shares = np.bincount(part.labels, minlength=10) / len(part.labels)
         assert shares == pytest.approx(np.bincount(load_digits().target) / 1797, abs=0.005)
+
+
+def test_digits_are_read_without_the_import_of_scikit_learn() -> None:
+    code = (
+        "import sys; from pathlib import Path; from optbench.catalog.data import digits; digits.load(Path())\n"
+        "assert not {'sklearn', 'scipy', 'pandas'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # synthetic
