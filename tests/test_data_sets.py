@@ -6,6 +6,8 @@ import gzip
 import hashlib
 import inspect
 import pickle
+import subprocess
+import sys
 import tarfile
 from importlib import import_module
 from pathlib import Path
