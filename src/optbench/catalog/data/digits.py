@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import distribution
+from importlib.util import find_spec
 from pathlib import Path
 
 from optbench.catalog.data._split import carve, carved_size, channel_statistics
@@ -12,7 +12,6 @@ from optbench.catalog.types import DataInfo, Split, Splits
 STARTER = {"target": 0.97, "batch_size": 64, "most_epochs": 30}
 
 _SAMPLES = 1797
-_FILE = "sklearn/datasets/data/digits.csv.gz"
 
 
 def describe(root: Path) -> DataInfo:
@@ -30,7 +29,9 @@ def load(root: Path) -> Splits:
     import numpy as np
 
     # sklearn.datasets.load_digits reads the same file; its import takes more time than a short trial
-    table = np.loadtxt(distribution("scikit-learn").locate_file(_FILE), delimiter=",")
+    package = find_spec("sklearn")
+    assert package is not None and package.origin is not None, "scikit-learn is a dependency"
+    table = np.loadtxt(Path(package.origin).parent / "datasets/data/digits.csv.gz", delimiter=",")
     inputs = np.rint(table[:, :-1].reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
     labels = table[:, -1].astype(np.int64)
 
