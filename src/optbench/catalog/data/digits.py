@@ -30,8 +30,8 @@ def load(root: Path) -> Splits:
 
     # sklearn.datasets.load_digits reads the same file; its import takes more time than a short trial
     package = find_spec("sklearn")
-    assert package is not None and package.origin is not None, "scikit-learn is a dependency"
-    table = np.loadtxt(Path(package.origin).parent / "datasets/data/digits.csv.gz", delimiter=",")
+    assert package, "scikit-learn is a dependency"
+    table = np.loadtxt(Path(package.origin or "").parent / "datasets/data/digits.csv.gz", delimiter=",")
     inputs = np.rint(table[:, :-1].reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
     labels = table[:, -1].astype(np.int64)
 
