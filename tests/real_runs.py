@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -34,6 +35,12 @@ def a_suite(folder: Path, optimizers: dict[str, str], budget: int = 3, text: str
     return path
 
 
+def _default_signals() -> None:
+    """Undo what a process inherits from `nohup` or from a background job of a shell: ignored SIGHUP and SIGINT."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @dataclass
 class Run:
     """`optbench ...` in a process group of its own; its descendants are known by a mark in their environment."""
@@ -52,6 +59,7 @@ class Run:
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPTBENCH_TEST_MARK": self.mark, **self.environment},
             start_new_session=True,
+            preexec_fn=_default_signals,
             **(pipes | self.streams),
         )
 
