@@ -26,17 +26,17 @@ from optbench.analysis.published import verdicts_frame
 from optbench.analysis.rows import seeds_not_shown_text
 from optbench.catalog.data_root import data_root
 from optbench.catalog.data_sets import describe_data
-from optbench.catalog.metric_facts import metric_facts
 from optbench.cli import completion
 from optbench.cli.options import AllSeeds, Data, ResultsRoot, Set, TextFormat, argument
 from optbench.cli.printing import print_report
 from optbench.errors import OptbenchError
 from optbench.report import check_format, render_report
 from optbench.report.published import published_report
+from optbench.runner.adaptive_plan import with_plan
 from optbench.runner.job import create_job
 from optbench.runner.options import RunOptions
 from optbench.runner.suite_check import check_suites
-from optbench.store import Results, SuiteFolder, SuiteResults, make_plan, read
+from optbench.store import Results, SuiteFolder, SuiteResults, read
 from optbench.store.archive import has_records
 from optbench.suite.load import Loaded
 from optbench.suite.types import Trial
@@ -92,12 +92,13 @@ def print_verdicts(
 def _measured(loaded: Loaded, trials: Sequence[Trial], results: Path, *, all_seeds: bool) -> SuiteResults:
     """Return what is stored of the suite, by the present plan of the file, with the seeds of the last run."""
     folder = SuiteFolder.of(results, loaded.name)
-    plan = make_plan(loaded.name, loaded.suite, trials, metrics=metric_facts(loaded.suite, loaded.folder))
     if not has_records(folder.path):
-        return SuiteResults(loaded.name, folder.path, plan, ())
+        return with_plan(SuiteResults(loaded.name, folder.path, None, ()), loaded, trials)
     [stored] = read([folder.path], all_seeds=all_seeds).suites
-    seeds = stored.plan.seeds if stored.plan is not None else plan.seeds
-    return replace(stored, plan=replace(plan, seeds=seeds))
+    planned = with_plan(stored, loaded, trials)
+    if stored.plan is None or planned.plan is None:
+        return planned
+    return replace(planned, plan=replace(planned.plan, seeds=stored.plan.seeds))
 
 
 def _state_multiples(
