@@ -46,17 +46,7 @@ def costs_frame(results: Results, table: pd.DataFrame | None = None) -> pd.DataF
     epochs_to_target, steps_to_target: as in the comparison, of the first target. best_use: by `RULES`; "" if no rule applies
     or there is no target. `table`: the result of `comparison`, if already computed.
     """
-    records = []
-    for row in table_rows(results):
-        facts = {
-            "suite": row.suite,
-            "workload": row.trial.workload_name,
-            "horizon": row.horizon,
-            "optimizer": row.trial.label,
-            "config_id": row.config_id,
-            "batch_size": batch_size(row),
-        }
-        records.append(facts | _costs(row))
+    records = [row.names | {"batch_size": batch_size(row)} | _costs(row) for row in table_rows(results)]
     frame = pd.DataFrame(records, columns=list(COLUMNS))
     table = comparison(results) if table is None else table
     first = table.drop_duplicates("config_id").set_index("config_id")
@@ -81,8 +71,8 @@ def _costs(row: TableRow) -> dict[str, Any]:
     return {
         "activation_bytes": mean(lambda log: log.started and log.started.activation_bytes),
         "training_bytes": mean(_training_bytes),
-        "peak_memory_bytes": _greatest(log.finished and log.finished.peak_memory_bytes for log in logs),
-        "process_memory_bytes": _greatest(_sampled("process_memory_bytes", "most")(log) for log in logs),
+        "peak_memory_bytes": greatest(log.finished and log.finished.peak_memory_bytes for log in logs),
+        "process_memory_bytes": greatest(_sampled("process_memory_bytes", "most")(log) for log in logs),
         "seconds_per_update": seconds,
         "seconds_per_epoch": seconds * per_epoch,
         "flops_per_update": flops,
@@ -91,12 +81,7 @@ def _costs(row: TableRow) -> dict[str, Any]:
         "gradient_noise_start": mean(lambda log: log.started and log.started.gradient_noise),
         "gradient_noise_end": mean(lambda log: log.finished and log.finished.gradient_noise),
         "clipped": mean(_clipped) if row.trial.entry.clip is not None else math.nan,
-        "exploded_steps": _sum(
-            log.evaluations.column("exploded_steps")[-1] for log in logs if log.evaluations
-        ),
-        "vanished_steps": _sum(
-            log.evaluations.column("vanished_steps")[-1] for log in logs if log.evaluations
-        ),
+        **{name: _sum(map(last(name), logs)) for name in ("exploded_steps", "vanished_steps")},
         "data_wait": mean(_data_wait),
         **resources,
     }
@@ -187,13 +172,19 @@ def _sampled(name: str, which: str) -> Fact:
     return lambda log: log.finished and log.finished.resources.get(name, {}).get(which)
 
 
-def _greatest(values: Iterable[Any]) -> float:
+def greatest(values: Iterable[Any]) -> float:
+    """Return the maximum of the values that are not None; NaN if there is none."""
     return max((float(value) for value in values if value is not None), default=math.nan)
 
 
+def last(column: str) -> Fact:
+    """Return the function that returns the value of a column at the last evaluation of a trial."""
+    return lambda log: log.evaluations.column(column)[-1] if log.evaluations else None
+
+
 def _sum(values: Iterable[int | None]) -> float:
-    told = [value for value in values if value is not None]
-    return float(sum(told)) if told else math.nan
+    known = [value for value in values if value is not None]
+    return float(sum(known)) if known else math.nan
 
 
 def _first_target(own: pd.DataFrame) -> pd.DataFrame:

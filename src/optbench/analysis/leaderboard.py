@@ -15,14 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from optbench.analysis.profiles import MAX_RATIO, RESAMPLES, ratios_to_fastest
 from optbench.analysis.rows import table_rows
 from optbench.errors import OptbenchError
 from optbench.store import Results, SuiteResults
 
-#: a time above this multiple of the least of its column counts as never reached; also where the profile ends
-MAX_RATIO = 4.0
+#: multiples of the shortest time at which the profile is computed; above the last one, a time counts as never reached
 TAUS = np.linspace(1.0, MAX_RATIO, 100)
-RESAMPLES = 2000
 
 Times = npt.NDArray[np.float64]  # (..., submission, workload)
 
@@ -182,10 +181,7 @@ def count(times: Times, rules: Rules) -> Times:
 
 def profile(times: Times, taus: Sequence[float] | npt.NDArray[np.float64] = TAUS) -> Times:
     """Share of workloads with time / least time of the workload <= tau: (..., submission, tau), of (..., submission, workload)."""
-    least = times.min(axis=-2, keepdims=True)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.where(times == least, 1.0, times / least)
-    ratios[np.isinf(times)] = np.inf  # also where nobody reached the workload
+    ratios = ratios_to_fastest(times)
     return np.stack([(ratios <= tau).mean(axis=-1) for tau in taus], axis=-1)
 
 

@@ -84,8 +84,7 @@ def _of_block(block: list[TableRow], values: pd.DataFrame, metric: str, delta: f
         if row is baseline:
             continue
         differences = (values[row.config_id] - values[baseline.config_id]).dropna()
-        record = {"suite": row.suite, "workload": row.trial.workload_name, "horizon": row.horizon}
-        record |= {"optimizer": row.trial.label, "baseline": baseline.trial.label, "metric": metric}
+        record = row.names | {"baseline": baseline.trial.label, "metric": metric}
         record["metric_unit"] = row.facts(metric).unit
         records.append(record | _needed(len(differences), float(differences.std()), delta, pairs))
     return records

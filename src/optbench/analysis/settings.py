@@ -78,10 +78,7 @@ def one_sided_frame(matched: Matched) -> pd.DataFrame:
     ]
     records = [
         {
-            "suite": row.suite,
-            "workload": row.trial.workload_name,
-            "horizon": row.horizon,
-            "optimizer": row.trial.label,
+            **row.names,
             "only_in": side,
             "difference": _difference(*unpaired[id(row)], side) if id(row) in unpaired else _NO_SUITE,
         }

@@ -13,12 +13,19 @@ import pandas as pd
 
 from optbench.analysis.censoring import median, median_interval, restricted_difference, restricted_mean
 from optbench.analysis.compare import against, all_pairs, top_group
-from optbench.analysis.frames import UNITS, counts, is_worst, passages_frame, plain_rows, worst_value
+from optbench.analysis.frames import (
+    UNITS,
+    counts,
+    is_worst,
+    names_with_axes,
+    passages_frame,
+    plain_rows,
+    worst_value,
+)
 from optbench.analysis.gradients import GRADIENTS, are_shown, mean_per_step
 from optbench.analysis.intervals import holm, t_interval
 from optbench.analysis.rows import (
     TableRow,
-    axis_values,
     batch_size,
     comparable,
     table_rows,
@@ -109,14 +116,7 @@ def comparison(results: Results) -> pd.DataFrame:
             for alike in comparable(block):
                 reached |= _target_records(alike, times, units, of_times)
             for row in block:
-                keys = {
-                    "suite": row.suite,
-                    "workload": workload,
-                    **axis_values(row),
-                    "horizon": row.horizon,
-                    "target": target,
-                    "optimizer": row.trial.label,
-                }
+                keys = names_with_axes(row) | {"target": target}
                 records.append(keys | shared[row.config_id] | reached[row.config_id])
     axes = dict.fromkeys(path for row in table_rows(results) for path in row.trial.axes)
     known = {*COLUMNS, *GRADIENT_COLUMNS, MEMORY_MINIMUM, *axes}
@@ -175,7 +175,6 @@ def _final_records(block: list[TableRow], metric: str, variation: TuningVariatio
             group = False if group is False else None
         record = _counts(row) | _costs(row)
         record |= {
-            "config_id": row.config_id,
             "baseline": row.config_id == baseline,
             "metric": metric,
             "metric_unit": facts.unit,

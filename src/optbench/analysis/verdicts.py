@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import pandas as pd
 
@@ -24,14 +24,7 @@ Word = Literal[
     "not tested here",
     "not testable as stated",
 ]
-WORDS: tuple[Word, ...] = (
-    "reproduced",
-    "contradicted",
-    "no difference",
-    "inconclusive",
-    "not tested here",
-    "not testable as stated",
-)
+WORDS: tuple[Word, ...] = get_args(Word)
 
 
 @dataclass(frozen=True)
@@ -119,11 +112,9 @@ def ladder(
     Of the entries in `at_most` the values are upper bounds: they show that an entry has less than another, never more. Pairs with an
     entry in `incomparable` neither hold nor are reversed.
     """
-    pairs = [(a, b) for a in rungs for b in rungs if rungs[a] > rungs[b]]
+    pairs = _strict_pairs(rungs)
     if not pairs:
-        return Verdict(
-            "not testable as stated", "the source gives all entries the same level: there is no order to test"
-        )
+        return _NO_ORDER
     complete = values[list(rungs)].dropna()
     if few := too_few(len(complete), unit):
         return few
@@ -145,16 +136,24 @@ def ladder(
 
 def counted_ladder(rungs: Mapping[str, int], values: Mapping[str, float]) -> Verdict:
     """Judge a ladder of exact quantities such as bytes: each pair is decided by its two numbers."""
-    pairs = [(a, b) for a in rungs for b in rungs if rungs[a] > rungs[b]]
+    pairs = _strict_pairs(rungs)
     if not pairs:
-        return Verdict(
-            "not testable as stated", "the source gives all entries the same level: there is no order to test"
-        )
+        return _NO_ORDER
     if any(math.isnan(values[key]) for key in rungs):
         return Verdict("not tested here", "not measured")
     wrong = sum(values[a] <= values[b] for a, b in pairs)
     reason = f"{len(pairs) - wrong} of {len(pairs)} implied pairs hold, {wrong} do not"
     return Verdict("contradicted" if wrong else "reproduced", reason)
+
+
+_NO_ORDER = Verdict(
+    "not testable as stated", "the source gives all entries the same level: there is no order to test"
+)
+
+
+def _strict_pairs(rungs: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Return the pairs of entries of different rungs, the one with more first."""
+    return [(a, b) for a in rungs for b in rungs if rungs[a] > rungs[b]]
 
 
 def too_few(n: int, unit: str = "seed") -> Verdict | None:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from optbench.analysis.leaderboard import RESAMPLES, Leaderboard, leaderboard, rules_of, trial_times
+from optbench.analysis.leaderboard import Leaderboard, leaderboard, rules_of, trial_times
+from optbench.analysis.profiles import RESAMPLES
 from optbench.analysis.warnings import warnings_frame
 from optbench.report.cells import Column, text_column
 from optbench.report.document import Block, Report, Section, Table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+
 from optbench.analysis.sensitivity import extension
 from optbench.analysis.tuning import Selection, winners
 from optbench.catalog.metric_facts import metric_facts
