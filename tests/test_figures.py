@@ -12,7 +12,8 @@ import pytest
 import algoperf_builder as algoperf
 from optbench.analysis.published import verdicts_frame
 from optbench.analysis.table import comparison
-from optbench.cli.commands.report import write_report as report_command
+from optbench.cli.commands.report import Options
+from optbench.cli.commands.report import report as report_command
 from optbench.importing.algoperf import import_algoperf
 from optbench.report import figures, plots, save, save_everything
 from optbench.report.colours import style
@@ -370,8 +371,8 @@ def test_an_output_that_is_a_folder_or_has_no_ending_takes_everything(tmp_path, 
     usual(tmp_path / "results", ("SGD",), 1)
     (tmp_path / "there.d").mkdir()
     for output in ("there.d", "new"):
-        report_command([tmp_path / "results"], None, tmp_path / output, None)
-    report_command([tmp_path / "results"], None, tmp_path / "table.tex", None)
+        report_command(Options([tmp_path / "results"], output=tmp_path / output))
+    report_command(Options([tmp_path / "results"], output=tmp_path / "table.tex"))
     assert [path.name for path in asked] == ["there.d", "new"]
     assert "toprule" in (tmp_path / "table.tex").read_text(encoding="utf-8")
 

@@ -23,6 +23,30 @@ from optbench.errors import OptbenchError
 from optbench.suite.load import load
 from program import optbench
 
+
+def options(
+    file: Path | None,
+    model: str | None,
+    data: str | None,
+    optimizers: tuple[str, ...],
+    minutes: float | None,
+    seeds: int | None,
+    target: float | None,
+    task: str | None = None,
+) -> new.Options:
+    """Return the options of the command."""
+    return new.Options(
+        file=file,
+        task=task,
+        model=model,
+        data=data,
+        optimizer=list(optimizers),
+        minutes=minutes,
+        seeds=seeds,
+        target=target,
+    )
+
+
 FLAGS = ["--model", "mlp", "--data", "digits", "--optimizer", "sgd", "--minutes", "1"]
 MODELS, DATA = sorted(lookup.items("models")), sorted(lookup.items("data"))
 CLASSIFIERS = ("logistic_regression", "mlp", "resnet18_cifar", "resnet20", "small_cnn", "vit_tiny")
@@ -66,7 +90,7 @@ def test_every_shipped_pair_that_fits_passes_the_check(
 
     monkeypatch.setattr(new, "examine", counted)
     file = tmp_path / "s.yaml"
-    given = new.Given(file, model, data, ("sgd", "muon"), 10, 3, None)
+    given = options(file, model, data, ("sgd", "muon"), 10, 3, None)
     try:
         new.make(given, data_root(None), asks=False)
     except OptbenchError as refused:  # the data aren't here, need a path, or the model can't take them
@@ -83,7 +107,7 @@ def test_every_shipped_pair_that_fits_passes_the_check(
 def test_every_shipped_optimizer_passes_the_check(tmp_path: Path) -> None:
     optimizers = tuple(sorted(lookup.items("optimizers")))
     file = tmp_path / "s.yaml"
-    new.make(new.Given(file, "mlp", "digits", optimizers, 10, 3, None), tmp_path, asks=False)
+    new.make(options(file, "mlp", "digits", optimizers, 10, 3, None), tmp_path, asks=False)
     assert examine(file, (), None, tmp_path)[1] == []
     assert len(load(file).suite.optimizers) == len(optimizers)
 
@@ -128,7 +152,7 @@ def test_a_file_that_is_there_is_never_overwritten(tmp_path: Path) -> None:
 def test_a_wrong_name_is_reported_with_its_flag_and_the_nearest_one(
     flags: tuple[str, str, str], words: str, tmp_path: Path
 ) -> None:
-    given = new.Given(tmp_path / "s.yaml", flags[0], flags[1], (flags[2],), None, None, None)
+    given = options(tmp_path / "s.yaml", flags[0], flags[1], (flags[2],), None, None, None)
     with pytest.raises(OptbenchError) as caught:
         new.make(given, tmp_path, asks=False)
     assert words in str(caught.value)
@@ -148,7 +172,7 @@ def test_own_files_are_found_beside_the_suite_and_labels_are_kept_apart(tmp_path
         "        super().__init__(params, lr=lr)\n"
     )
     optimizers = ("my_opt.py:Mine", "sgd(lr=0.1)", "sgd(lr=0.2)")
-    new.make(new.Given(tmp_path / "s.yaml", "mlp", "digits", optimizers, 1, 2, None), tmp_path, asks=False)
+    new.make(options(tmp_path / "s.yaml", "mlp", "digits", optimizers, 1, 2, None), tmp_path, asks=False)
     entries = load(tmp_path / "s.yaml").suite.optimizers
     assert list(entries) == ["Mine", "SGD + Momentum", "SGD + Momentum, lr=0.2"]
     assert entries["Mine"].rules[0].arguments == {"lr": 0.1}
@@ -219,7 +243,7 @@ def test_each_task_has_a_model_and_data_that_make_a_suite(task: str, tmp_path: P
     starter = task_starters()[task]
     assert starter["model"] in models_of(task)
     file = tmp_path / "s.yaml"
-    given = new.Given(file, starter["model"], starter["data"], ("sgd",), 1, 2, None, task)
+    given = options(file, starter["model"], starter["data"], ("sgd",), 1, 2, None, task)
     new.make(given, data_root(None), asks=False)
     workload = next(iter(load(file, complete=complete).suite.workloads.values()))
     assert workload.metrics == defaults(task)[1]
@@ -236,7 +260,7 @@ def test_the_task_is_asked_first_and_proposes_model_and_data(
         return next(answers, "")
 
     monkeypatch.setattr("builtins.input", answer)
-    new.make(new.Given(tmp_path / "s.yaml", None, None, (), None, None, None), tmp_path, asks=True)
+    new.make(options(tmp_path / "s.yaml", None, None, (), None, None, None), tmp_path, asks=True)
     assert questions[:4] == [
         "Task [classification]: ",
         "Task [classification]: ",
@@ -247,7 +271,7 @@ def test_the_task_is_asked_first_and_proposes_model_and_data(
 
 
 def test_data_of_another_task_are_refused(tmp_path: Path) -> None:
-    given = new.Given(tmp_path / "s.yaml", "mlp", "digits", ("sgd",), None, None, None, "language")
+    given = options(tmp_path / "s.yaml", "mlp", "digits", ("sgd",), None, None, None, "language")
     with pytest.raises(
         OptbenchError, match="--data: expected data of task language; 'digits' is of task class"
     ):
@@ -267,5 +291,5 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr("builtins.input", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        new.make(new.Given(tmp_path / "s.yaml", "mlp", "digits", (), None, None, None), tmp_path, asks=True)
+        new.make(options(tmp_path / "s.yaml", "mlp", "digits", (), None, None, None), tmp_path, asks=True)
     assert written(tmp_path) == []

@@ -117,10 +117,6 @@ def _seconds(log: TrialLog) -> float | None:
     return log.finished.train_seconds / log.finished.step if log.finished else None
 
 
-def _uninterrupted(log: TrialLog) -> float | None:
-    return _seconds(log) if log.seconds_count else None
-
-
 def _flops(log: TrialLog) -> float | None:
     if not log.finished or not log.started or log.started.step_flops is None:
         return None
@@ -160,7 +156,7 @@ def _data_wait(log: TrialLog) -> float | None:
 #: facts of a trial by name
 FACTS: dict[str, Fact] = {
     "training_bytes": _training_bytes,
-    "seconds_per_update": _uninterrupted,
+    "seconds_per_update": lambda log: _seconds(log) if log.seconds_count else None,
     "loss_rises": _rises,
     "flops_per_update": _flops,
     "clipped": _clipped,

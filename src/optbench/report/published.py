@@ -101,14 +101,10 @@ def _share(value: float) -> str:
     return f"{100 * value:.2f}"
 
 
-def _decades(value: float) -> str:
-    return f"{value:.2f}"
-
-
 #: format of a measured value, and its unit
 _SHOWN: dict[str, tuple[Callable[[float], str], str]] = {
     "seconds_to_target": (seconds, ""),
-    "sensitivity": (_decades, ""),
+    "sensitivity": (lambda value: f"{value:.2f}", ""),
     "seconds_per_update": (lambda value: number(value * 1e3), " ms"),
     "loss_rises": (lambda value: number(100 * value), " % rising"),
 }

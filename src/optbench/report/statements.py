@@ -46,7 +46,11 @@ def _block(table: pd.DataFrame) -> Block:
     verdict, reasons = verdict_column(table)
     several = table["workload"].nunique() > 1
     columns = (
-        Column("statement", lambda row: clean(_statement(row)), text=True),
+        Column(
+            "statement",
+            lambda row: clean(f"{row['claim']}: {row['says']}" if row["claim"] else str(row["says"])),
+            text=True,
+        ),
         *((text_column("workload"),) if several else ()),
         *(
             (Column("condition", lambda row: clean(row["when"]) or "–", text=True),)
@@ -69,10 +73,6 @@ def _block(table: pd.DataFrame) -> Block:
         tables=(Table.of(CAPTION, columns, table),),
         notes=notes,
     )
-
-
-def _statement(row: Mapping[Any, Any]) -> str:
-    return f"{row['claim']}: {row['says']}" if row["claim"] else str(row["says"])
 
 
 def conditions(statements: pd.DataFrame) -> list[str]:

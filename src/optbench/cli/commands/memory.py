@@ -19,7 +19,6 @@ Exit codes:
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,10 +36,10 @@ from optbench.catalog.types import DataInfo
 from optbench.cli import completion
 from optbench.cli.named_trials import named_trials, parse_shape
 from optbench.cli.options import Classes, Data, InputShape, ModelTask, Set, TextFormat, argument, flag, option
-from optbench.cli.printing import print_report
+from optbench.cli.printing import print_format
 from optbench.errors import OptbenchError, Problem
 from optbench.forecasts import Forecast
-from optbench.report import check_format, render_report
+from optbench.report import check_format
 from optbench.report.document import Report
 from optbench.report.memory import memory_block, memory_report
 from optbench.suite.find import find, shipped
@@ -149,10 +148,7 @@ def print_forecasts(options: Options) -> int:
     jobs = _of_suite(options) if _is_suite(options.model) else [_of_model(options)]
     rows = [_forecasts(job, options) for job in jobs]
     report = _report(options.model, jobs, rows)
-    if options.format == "terminal":
-        print_report(report)
-    else:
-        sys.stdout.write(render_report(report, options.format))
+    print_format(report, options.format)
     return int(any(row.optimizer.problem for forecasts in rows for row in forecasts))
 
 

@@ -31,7 +31,7 @@ from optbench.catalog.data_root import data_root
 from optbench.cli import completion
 from optbench.cli.named_trials import named_trials
 from optbench.cli.options import Classes, Data, Device, InputShape, ModelTask, TextFormat, argument, option
-from optbench.cli.printing import print_report, refuse_file_name
+from optbench.cli.printing import print_format, refuse_file_name
 from optbench.report import check_format, render_report
 from optbench.report.steps import save_figure, steps_report
 from optbench.store.files import make_folder, write_whole
@@ -139,10 +139,7 @@ def measure_steps(options: Options) -> int:
         _show_progress("", 0, 0)
     times = replace(times, model=options.model)  # with its arguments, as typed
     report = steps_report(times)
-    if options.format == "terminal":
-        print_report(report)
-    else:
-        sys.stdout.write(render_report(report, options.format))
+    print_format(report, options.format)
     if options.save is not None:
         for name, suffix in _SUFFIXES.items():
             write_whole(options.save / f"steps{suffix}", render_report(report, name))

@@ -28,9 +28,9 @@ from optbench.catalog.data_root import data_root
 from optbench.catalog.data_sets import describe_data
 from optbench.cli import completion
 from optbench.cli.options import AllSeeds, Data, ResultsRoot, Set, TextFormat, argument
-from optbench.cli.printing import print_report
+from optbench.cli.printing import print_format
 from optbench.errors import OptbenchError
-from optbench.report import check_format, render_report
+from optbench.report import check_format
 from optbench.report.published import published_report
 from optbench.runner.adaptive_plan import with_plan
 from optbench.runner.job import create_job
@@ -59,21 +59,8 @@ def verdicts(
     format: TextFormat = "terminal",
     all_seeds: AllSeeds = False,
 ) -> None:
-    print_verdicts(suite, tuple(sets or ()), results, data, format, all_seeds=all_seeds)
-
-
-def print_verdicts(
-    suite: str,
-    overrides: Sequence[str],
-    results: Path,
-    data: str | None,
-    format: str,
-    *,
-    all_seeds: bool = False,
-) -> None:
-    """Print the verdicts by what the suite file says now; `results` may hold measurements or not."""
     check_format(format)
-    [loaded] = check_suites([suite], overrides, None, data)
+    [loaded] = check_suites([suite], tuple(sets or ()), None, data)
     if not loaded.suite.published:
         raise OptbenchError("the suite has no 'published' rows", file=str(loaded.path))
     trials = create_job(loaded, RunOptions(results=results, data=data)).planned
@@ -83,10 +70,7 @@ def print_verdicts(
     multiples = _state_multiples(loaded, trials, measured, data)
     frame = verdicts_frame(Results((measured,)), multiples)
     report = published_report(f"{loaded.suite.title or loaded.name}: published rows", frame)
-    if format == "terminal":
-        print_report(report)
-    else:
-        sys.stdout.write(render_report(report, format))
+    print_format(report, format)
 
 
 def _measured(loaded: Loaded, trials: Sequence[Trial], results: Path, *, all_seeds: bool) -> SuiteResults:
