@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from optbench.catalog import lookup
 from optbench.catalog.task_defaults import model_tasks
 from optbench.catalog.types import DataInfo
-from optbench.cli.named_trials import named_trials
+from optbench.cli.named_trials import WorkloadSettings, named_trials
 from optbench.engine.memory_forecast import forecast
 from optbench.engine.memory_forecast_check import training_peak, with_measured
 from optbench.engine.model_memory import CPU, model_memory
@@ -483,7 +483,7 @@ class Net(nn.Sequential):
 
 @pytest.mark.parametrize("model", lookup.items("models"))
 def test_every_model_of_the_catalog_is_estimated_for_its_task(model: str) -> None:
-    named = named_trials(model, ["sgd"], {}, batch_size=2)
+    named = named_trials(model, ["sgd"], {}, WorkloadSettings(batch_size=2))
     assert named.info.task == model_tasks(model, Path())[0]
     [row] = forecast(named.trials, named.info)
     assert not row.optimizer.problem
@@ -491,7 +491,7 @@ def test_every_model_of_the_catalog_is_estimated_for_its_task(model: str) -> Non
 
 
 def test_the_task_of_a_model_can_be_set() -> None:
-    named = named_trials("mlp", ["sgd"], {}, task="regression", shape="7", classes=2)
+    named = named_trials("mlp", ["sgd"], {}, WorkloadSettings("regression", "7", 2))
     assert (named.info.task, named.info.shape, named.info.classes) == ("regression", (7,), 2)
     assert named.trials[0].workload.loss.name == "mse"
 

@@ -22,6 +22,7 @@ from optbench.catalog.torch_data import Fault, Generators, PairCollate, batches_
 from optbench.catalog.types import DataInfo, Stream
 from optbench.engine.augment import SampleOrder
 from optbench.engine.batch import Batch, Values, map_tensors, tensors
+from optbench.engine.batches import BatchSettings
 from optbench.engine.clock import Stopwatch
 from optbench.engine.layout import Layout
 from optbench.engine.randomness import derive
@@ -32,24 +33,13 @@ from optbench.suite.types import Augment
 class StreamedTrainingBatches:
     """Training batches of a stream, with the interface of `TrainingBatches`.
 
-    `rows` are the positions in each batch that this process computes, None for all. Iterable data are read whole by each process.
-
-    Raises `OptbenchError` if augmentation or batch size do not match the data.
+    Iterable data are read whole by each process. Raises `OptbenchError` if augmentation or batch size do not match the data.
     """
 
     residency = "stream"
 
-    def __init__(
-        self,
-        stream: Stream,
-        info: DataInfo,
-        augment: Augment,
-        batch_size: int,
-        seed: int,
-        device: torch.device,
-        memory_format: Layout = "contiguous",
-        rows: Tensor | None = None,
-    ) -> None:
+    def __init__(self, stream: Stream, info: DataInfo, settings: BatchSettings) -> None:
+        batch_size, rows = settings.batch_size, settings.rows
         self.samples, self.batch_size = stream.samples, batch_size
         self.steps_per_epoch = self.samples // batch_size
         problems = []
@@ -57,13 +47,14 @@ class StreamedTrainingBatches:
             problems.append(
                 f"batch_size: expected at most the {self.samples} training samples; found {batch_size}"
             )
-        if augment != Augment():
+        if settings.augment != Augment():
             problems.append(
                 "augment: requires images in memory; put the transforms into the data set, which reads its samples during training"
             )
         if problems:
             raise OptbenchError(*problems)
-        self._reader, self._seed, self._layout = _Reader(stream, info, device), seed, memory_format
+        self._reader = _Reader(stream, info, settings.device)
+        self._seed, self._layout = settings.seed, settings.memory_format
         self._rows = None if rows is None else rows.cpu()
         self._next = 0
         self._batches: Iterator[Batch] | None = None

@@ -34,7 +34,7 @@ from optbench.catalog.lookup import items
 from optbench.catalog.task_defaults import complete, example_info
 from optbench.catalog.types import DataInfo
 from optbench.cli import completion
-from optbench.cli.named_trials import named_trials, parse_shape
+from optbench.cli.named_trials import WorkloadSettings, named_trials, parse_shape
 from optbench.cli.options import Classes, Data, InputShape, ModelTask, Set, TextFormat, argument, flag, option
 from optbench.cli.printing import print_format
 from optbench.errors import OptbenchError, Problem
@@ -157,19 +157,17 @@ def _is_suite(text: str) -> bool:
 
 
 def _of_model(options: Options) -> Job:
-    named = named_trials(
-        options.model,
-        options.optimizer or (),
-        COMMON,
-        overrides=options.sets or (),
-        task=options.task,
-        shape=options.shape,
-        classes=options.classes,
-        batch_size=options.batch_size or 32,
-        precision=options.precision or "fp32",
-        implementation=options.implementation or "default",
-        hint=" (or a suite file, or the name of a shipped suite)",
+    settings = WorkloadSettings(
+        options.task,
+        options.shape,
+        options.classes,
+        options.batch_size or 32,
+        options.precision or "fp32",
+        options.implementation or "default",
+        options.sets or (),
     )
+    hint = " (or a suite file, or the name of a shipped suite)"
+    named = named_trials(options.model, options.optimizer or (), COMMON, settings, hint)
     return Job("", named.trials, named.info)
 
 

@@ -29,7 +29,7 @@ import typer
 
 from optbench.catalog.data_root import data_root
 from optbench.cli import completion
-from optbench.cli.named_trials import named_trials
+from optbench.cli.named_trials import WorkloadSettings, named_trials
 from optbench.cli.options import Classes, Data, Device, InputShape, ModelTask, TextFormat, argument, option
 from optbench.cli.printing import print_format, refuse_file_name
 from optbench.report import check_format, render_report
@@ -107,14 +107,8 @@ def measure_steps(options: Options) -> int:
     """Print the table on standard output, progress on standard error. Returns the exit code: 1 if nothing could be measured of
     some optimizer. Raises `OptbenchError`."""
     check_format(options.format)
-    named = named_trials(
-        options.model,
-        options.optimizer or (),
-        COMMON,
-        task=options.task,
-        shape=options.shape,
-        classes=options.classes,
-    )
+    settings = WorkloadSettings(options.task, options.shape, options.classes)
+    named = named_trials(options.model, options.optimizer or (), COMMON, settings)
     if options.save is not None:
         refuse_file_name(options.save)
         make_folder(options.save)
