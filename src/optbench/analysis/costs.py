@@ -88,7 +88,7 @@ def _costs(row: TableRow) -> dict[str, Any]:
 
 
 def per_trial(column: str, rows: Iterable[TableRow]) -> pd.DataFrame:
-    """`training_bytes`, `seconds_per_update` or `loss_rises`: one row per seed, one column per config_id."""
+    """Return `training_bytes`, `seconds_per_update` or `loss_rises`: one row per seed, one column per config_id."""
     fact = FACTS[column]
     values = {
         row.config_id: pd.Series(

@@ -32,7 +32,7 @@ COLUMNS = (
 
 
 def power(n: int, std: float, delta: float, alpha: float = ALPHA) -> float:
-    """Chance that a two-sided paired t test of `n` differences with that standard deviation finds a true mean of `delta`.
+    """Return the probability that a two-sided paired t test of `n` differences with that standard deviation detects a true mean of `delta`.
 
     From the noncentral t distribution with noncentrality delta sqrt(n) / std (Cohen, Statistical Power Analysis, 1988, ch. 2).
     """
@@ -45,7 +45,7 @@ def power(n: int, std: float, delta: float, alpha: float = ALPHA) -> float:
 
 
 def seeds_needed(std: float, delta: float, alpha: float = ALPHA, least_power: float = POWER) -> int:
-    """Fewest seeds whose power is at least `least_power`; `MOST_SEEDS` if not even that many.
+    """Return the minimum number of seeds with a power of at least `least_power`; `MOST_SEEDS` if it is larger.
 
     Near (z(1 - alpha/2) + z(power))^2 (std / delta)^2 + z(1 - alpha/2)^2 / 2 (Guenther, The American Statistician 35, 1981).
     """

@@ -71,7 +71,8 @@ def suite_profiles(suite: SuiteResults, resamples: int = RESAMPLES) -> list[Prof
 def profiles(
     passages: pd.DataFrame, unit: str, baseline: str, resamples: int = RESAMPLES, seed: int = 0
 ) -> Profiles | None:
-    """`passages`: one row per trial: workload, optimizer, reached, and `unit` (the time, or the budget where not reached).
+    """Return the profiles of `passages`: one row per trial with workload, optimizer, reached, and `unit` (the time, or the budget if
+    not reached).
 
     Trials whose time is not known are left out, and so are workloads that some entry has no time for. None if fewer
     than two workloads or entries are left. The bands are from the bootstrap over seeds, within each workload and entry.
@@ -142,7 +143,7 @@ def _steps(times: pd.DataFrame, name: str) -> dict[str, list[float]]:
 
 
 def area_score(times: Array) -> Array:
-    """Exact area below the profile from ratio 1 to `MAX_RATIO`, over its width: (..., entry), of (..., entry, workload).
+    """Return the exact area under the profile from ratio 1 to `MAX_RATIO`, divided by its width: (..., entry), of (..., entry, workload).
 
     A workload adds (4 - r) / 3 where the ratio r to the fastest is below 4, else nothing.
     """
@@ -167,14 +168,16 @@ def _cell(group: pd.DataFrame, unit: str) -> _Cell:
 
 
 def _middle(times: Array) -> Array:
-    """Kaplan-Meier median over the last axis where all that never reached are censored after the last arrival."""
+    """Return the Kaplan-Meier median over the last axis, if all trials that did not reach the target are censored after the last
+    passage.
+    """
     ordered = np.sort(times, axis=-1)
     size = times.shape[-1]
     return np.asarray((ordered[..., (size - 1) // 2] + ordered[..., size // 2]) / 2)
 
 
 def _resampled(grid: Sequence[Sequence[_Cell]], resamples: int, seed: int) -> Array:
-    """(resample, entry, workload)."""
+    """Return the medians of bootstrap samples of the seeds, (resample, entry, workload)."""
     random = np.random.default_rng(seed)
     drawn = np.empty((resamples, len(grid), len(grid[0])))
     for row, of_entry in enumerate(grid):
@@ -185,7 +188,9 @@ def _resampled(grid: Sequence[Sequence[_Cell]], resamples: int, seed: int) -> Ar
 
 
 def _speedups(times: Array, budgets: Array, baseline: int) -> tuple[Array, npt.NDArray[np.int_]]:
-    """Geometric means and over how many workloads: budgets stand for what was not reached; where neither reached, nothing."""
+    """Return geometric means, and over how many workloads. The budget replaces a time that was not reached; pairs without any time are
+    left out.
+    """
     filled = np.where(np.isinf(times), budgets, times)
     logs = np.log(filled[..., [baseline], :] / filled)
     logs[np.isinf(times) & np.isinf(times[..., [baseline], :])] = np.nan
@@ -195,7 +200,7 @@ def _speedups(times: Array, budgets: Array, baseline: int) -> tuple[Array, npt.N
 
 
 def _bound(times: Array, base: Array) -> str | None:
-    """What a mean with budgets in it bounds: "" if nothing, None if no one-sided statement is left."""
+    """Return what kind of bound a mean with budgets is: "" if exact, None if it is neither an upper nor a lower bound."""
     most, least = (
         bool((np.isinf(times) & np.isfinite(base)).any()),
         bool((np.isfinite(times) & np.isinf(base)).any()),
@@ -206,7 +211,7 @@ def _bound(times: Array, base: Array) -> str | None:
 
 
 def _band(speedups: Array) -> Array:
-    """(2, entry): quantiles over resamples; those in which nothing could be compared are left out."""
+    """Return quantiles over resamples, (2, entry), without resamples in which nothing could be compared."""
     known = np.isfinite(speedups)
     columns = [speedups[known[:, index], index] for index in range(speedups.shape[1])]
     return np.array(

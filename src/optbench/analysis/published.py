@@ -246,7 +246,7 @@ def _without_interval(found: Measured) -> Measured:
 
 
 def _ordered(row: TableRow, other: TableRow, column: str, claim: Claim, block: _Block) -> Verdict:
-    """Whether `row` is better than `other`: more of a metric where more is better, else less."""
+    """Judge whether `row` is better than `other`: more of a metric of which more is better, otherwise less."""
     margin = claim.margin or 0.0
     if column == "memory_overhead":
         gain = _measured(other, column, block).value - _measured(row, column, block).value

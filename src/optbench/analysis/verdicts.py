@@ -56,13 +56,17 @@ class Measured:
 
 
 def numeric(claimed: float, margin: float, measured: Measured) -> Verdict:
-    """Reproduced if the interval lies inside claimed +- margin, contradicted if wholly outside, else inconclusive."""
+    """Judge a number: reproduced if the interval lies inside claimed +- margin, contradicted if entirely outside, otherwise
+    inconclusive.
+    """
     slack = 1e-9 * max(abs(claimed), margin)
     return inside(claimed - margin - slack, claimed + margin + slack, measured, "the margin")
 
 
 def inside(low: float, high: float, measured: Measured, limits: str = "the bound") -> Verdict:
-    """Reproduced if the interval lies in [low, high], contradicted if wholly outside, else inconclusive. Either end may be infinite."""
+    """Judge a range: reproduced if the interval lies in [low, high], contradicted if entirely outside, otherwise inconclusive. An end
+    may be infinite.
+    """
     if few := too_few(measured.n, measured.unit):
         return few
     if math.isnan(measured.low):
@@ -82,8 +86,11 @@ def deterministic(claimed: float, margin: float, measured: float) -> Verdict:
 
 
 def ordering(difference: Measured, margin: float, resolution: float = 0.0) -> Verdict:
-    """`difference` is by how much the claimed better one is better. Reproduced if its interval lies above `resolution` (the
-    least difference that can be seen), contradicted if below -resolution, no difference if inside +-margin."""
+    """Judge an order. `difference`: by how much the entry that is claimed to be better is better.
+
+    Reproduced if its interval lies above `resolution` (the minimum difference that can be detected), contradicted if below -resolution,
+    no difference if inside +-margin.
+    """
     if few := too_few(difference.n, difference.unit):
         return few
     if math.isnan(difference.low):
@@ -105,7 +112,7 @@ def ladder(
     incomparable: Collection[str] = (),
     unit: str = "seed",
 ) -> Verdict:
-    """`rungs` (greater is more) against `values` (one row per `unit`, one column per entry; greater is more), paired by row.
+    """Judge an order: `rungs` (greater is more) and `values` (one row per `unit`, one column per entry; greater is more), paired by row.
 
     Every pair of different rungs is a strict claim. Reproduced if all hold significantly (paired t test, Holm-adjusted at
     5 %), contradicted if any is significantly reversed, else inconclusive. The reason includes Kendall's tau-b.

@@ -1,4 +1,4 @@
-"""A class with `loss(model, batch)` and `evaluate(model, batch)` in somebody's own file; see docs/own-task.md."""
+"""A class with `loss(model, batch)` and `evaluate(model, batch)` in a user's file; see docs/own-task.md."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load_own_task(use: str, folder: str | Path) -> Any:
     loaded = lookup.load(target)
     try:
         task = loaded() if isinstance(loaded, type) else loaded
-    except Exception as error:  # a class in somebody's own file may raise anything
+    except Exception as error:  # user code of a class may raise any exception
         raise OptbenchError(lookup.raised(target, error, f"'{use}': a call without arguments")) from error
     missing = [name for name in _REQUIRED if not callable(getattr(task, name, None))]
     if missing:

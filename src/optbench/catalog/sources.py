@@ -184,7 +184,7 @@ def public_names(file: Path) -> list[str] | None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names |= {target.id for target in targets if isinstance(target, ast.Name)}
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            names.add("*")  # may well be globals().update(...)
+            names.add("*")  # for example globals().update(...)
     if names & {"*", "__getattr__"} or not names:
         return None
     return sorted(name for name in names if not name.startswith("_"))

@@ -42,7 +42,7 @@ class Budget:
 
 
 def starter_of(data: Component, folder: Path) -> dict[str, Any]:
-    """Target, batch size, most epochs and augmentation that are usual for a data set; a target may be a mapping by task."""
+    """Return the usual target, batch size, maximum epochs and augmentation of a data set; a target may be a mapping by task."""
     target = lookup.resolve("data", data.name, folder)
     own = sources.constants(target.file).get("STARTER") if target.kind == "catalog" and target.file else None
     task = task_of(data, folder)

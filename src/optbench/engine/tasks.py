@@ -26,7 +26,7 @@ _ALIGNED = 0.01
 
 
 class Task(Protocol):
-    """A catalog task with the workload's loss, or a class in somebody's own file."""
+    """A catalog task with the workload's loss, or a class in a user's file."""
 
     info: DataInfo
 
@@ -163,7 +163,7 @@ class CatalogTask:
 
 @dataclass
 class OwnTask:
-    """A class in somebody's own file: `loss(model, batch)` and `evaluate(model, batch)`; see docs/own-task.md."""
+    """A class in a user's file: `loss(model, batch)` and `evaluate(model, batch)`; see docs/own-task.md."""
 
     task: Any
     name: str

@@ -63,7 +63,7 @@ class Written:
 
 
 def runs_of(results: Results) -> list[Run]:
-    """Every trial that `optbench records` shows, and those that ended before their first evaluation."""
+    """Yield each trial that `optbench records` shows, and those that ended before their first evaluation."""
     runs: list[Run] = []
     known: dict[str, int] = {}
     for row in all_rows(results):

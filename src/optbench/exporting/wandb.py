@@ -18,7 +18,7 @@ _MARK = "optbench-digest"
 
 
 def export(runs: Iterable[Run], output: Path) -> Written:
-    """`<output>/wandb/offline-run-*-<id>/`, one per trial: the suite as project, the optimizer as group, the status in the summary.
+    """Write `<output>/wandb/offline-run-*-<id>/`, one per trial: the suite as project, the optimizer as group, the status in the summary.
 
     Steps are W&B's own; `train_seconds` is a series as the others. A run that was cut off, or whose trial has changed, is
     written anew. Raises `OptbenchError` if the disk refuses.
@@ -86,5 +86,5 @@ def _write(run: Run, output: Path) -> None:
 
 
 def _name(text: str) -> str:
-    """W&B refuses these in a project's name, and more than 128 characters."""
+    """Return a name without characters that W&B rejects in a project's name, of at most 128 characters."""
     return "".join("-" if character in "/\\#?%:" else character for character in text)[:128]

@@ -108,7 +108,7 @@ def _by_folder(table: Table, columns: Columns, names: Mapping[str, str]) -> dict
 
 
 def _form(pattern: str) -> re.Pattern[str]:
-    """`{optimizer}/{seed}` -> a regular expression for the end of a path; `*` is any text without a slash."""
+    """Return a regular expression for the end of a path, from a pattern such as `{optimizer}/{seed}`; `*` is any text without a slash."""
     parts = re.split(r"(\{\w+\}|\*)", pattern)
     names = [part[1:-1].replace("run", "seed") for part in parts if part.startswith("{")]
     if not names or set(names) - set(NAMES) or len(set(names)) < len(names):

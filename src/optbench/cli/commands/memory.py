@@ -236,7 +236,7 @@ def _data_facts(workload: Workload, loaded: Loaded, root: Path, options: Options
 
 
 def _counted(trial: Trial, workload: Workload, loaded: Loaded, root: Path) -> Trial:
-    """With a full batch as a number of samples."""
+    """Return the trial with the number of samples in place of a full batch."""
     if trial.batch_size != "full" or trial.workload.data != workload.data:
         return trial
     _, info = data_findings(workload.data, loaded.folder, root, ())

@@ -245,7 +245,7 @@ def _fits(length: Budget, minutes: float) -> str:
 
 
 def _text(told: float | None, default: float, asks: bool) -> str | None:
-    """None where it is to be asked for."""
+    """Return the value of an option as text; None if the user is asked for it."""
     return None if asks else f"{default if told is None else told}"
 
 

@@ -127,7 +127,7 @@ def check_unit(text: str, metrics: Mapping[str, MetricFacts]) -> None:
 
 
 def difference(text: str) -> float:
-    """`0.005`, or `0.5%` and `0.5pp`, as a fraction. Raises `OptbenchError`."""
+    """Return `0.005`, `0.5%` or `0.5pp` as a fraction. Raises `OptbenchError`."""
     number, scale = text.strip(), 1.0
     for suffix in _PERCENT:
         if number.endswith(suffix):

@@ -143,7 +143,7 @@ def measure_steps(options: Options) -> int:
 
 
 def _show_progress(text: str, done: int, of: int) -> None:
-    """One line that is written over, on a terminal only; an empty text clears it."""
+    """Print the progress on one line that is overwritten, in a terminal only; an empty text clears it."""
     if sys.stderr.isatty():
         counted = f"[{done + 1}/{of}] {text}" if text else ""
         sys.stderr.write(f"\r\033[K{counted[:78]}")

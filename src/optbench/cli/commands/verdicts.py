@@ -88,7 +88,7 @@ def _measured(loaded: Loaded, trials: Sequence[Trial], results: Path, *, all_see
 def _state_multiples(
     loaded: Loaded, trials: Sequence[Trial], measured: SuiteResults, data: str | None
 ) -> dict[tuple[str, str], float]:
-    """By workload and label, for entries of which something is published and no trial has told."""
+    """Return measured multiples by workload and label, for entries with published values whose state no trial has recorded."""
     asked = {row.optimizer for row in loaded.suite.published if row.values.memory_overhead is not None}
     asked |= {
         claim.over
