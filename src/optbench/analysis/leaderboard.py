@@ -79,7 +79,7 @@ def trial_times(suite: SuiteResults) -> pd.DataFrame:
 
     A trial belongs to the study that its log names; where it names none, every seed is a study of one trial. Only the
     first target of a workload counts. Missing are trials that are not complete, and those whose clock was carried over a
-    restart. Raises `OptbenchError` where a log does not tell seconds.
+    restart. Raises `OptbenchError` where a log has no times.
     """
     records = []
     for row in table_rows(Results((suite,))):

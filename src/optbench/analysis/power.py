@@ -65,8 +65,8 @@ def seeds_frame(results: Results, delta: float) -> pd.DataFrame:
 
     Columns: suite, workload, horizon, optimizer, baseline, metric, metric_unit; n (common seeds so far), difference_std (of the paired
     differences); seeds (power 80 % at 5 %), seeds_low, seeds_high (the same for the ends of the 95 % interval of the standard
-    deviation, which few seeds leave wide), seeds_holm (at 5 % over all pairs of the block, as the strictest step of Holm's
-    adjustment asks). Empty with fewer than two common seeds, or no spread.
+    deviation, which few seeds leave wide), seeds_holm (at 5 % over all pairs of the block, the level of the first step of Holm's
+    adjustment). Empty with fewer than two common seeds, or no spread.
     """
     records: list[dict[str, Any]] = []
     for _, _, rows in workload_rows(results):

@@ -395,7 +395,7 @@ class TuningVariation:
     """How tuning limits what the seeds of a workload show: seeds that share the settings of a study are not independent of each other."""
 
     labels: frozenset[str] = frozenset()
-    """Of the tuned entries; empty if each seed has the settings of its own study."""
+    """Labels of the tuned entries; empty if each seed has its own study."""
     study_of_seed: dict[int, int] = field(default_factory=dict)
     """Number of the study whose settings a seed of these entries uses."""
     shared_variances: dict[str, float] = field(default_factory=dict)

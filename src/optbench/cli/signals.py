@@ -22,18 +22,20 @@ _STOPPING = b"\nstopping: writing a checkpoint (send it again to stop immediatel
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """The request that signals set while the block runs; a later signal raises KeyboardInterrupt. Signals that are ignored (as
-    SIGHUP is by nohup) stay ignored."""
+    """Yield a request that the first signal sets while the block runs; a later signal raises KeyboardInterrupt.
+
+    Signals that are ignored (as nohup ignores SIGHUP) stay ignored.
+    """
     stop = StopRequest()
-    asked_at = 0.0
+    requested_at = 0.0
 
     def handle(number: int, _: FrameType | None) -> None:
-        nonlocal asked_at
+        nonlocal requested_at
         if stop.asked:
-            if time.monotonic() - asked_at > _ONE_SECONDS:
+            if time.monotonic() - requested_at > _ONE_SECONDS:
                 raise KeyboardInterrupt
             return
-        stop.signal, asked_at = number, time.monotonic()
+        stop.signal, requested_at = number, time.monotonic()
         if stop.is_shown:
             return
         try:

@@ -79,7 +79,7 @@ class _Messages(io.FileIO):
 
 
 def _text(raw: io.FileIO, stream: TextIO | None, *, line_buffering: bool = False) -> io.TextIOWrapper:
-    """`errors` as standard error has them: no label is worth a traceback."""
+    """Wrap `raw` as text in the encoding of `stream`; a character that the encoding lacks is escaped."""
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=getattr(stream, "encoding", "utf-8"),

@@ -480,5 +480,5 @@ def _name(node: dict[str, Any]) -> str:
 
 
 def _control(method: Any) -> Any:
-    """Return a short method of an actor to call in a thread of its own, so that it does not wait for units that run."""
+    """Return the actor's method such that calls run in a separate thread, and do not wait for units that are training."""
     return method.options(concurrency_group="control")

@@ -21,7 +21,7 @@ def export(runs: Iterable[Run], output: Path) -> Written:
     """Write `<output>/wandb/offline-run-*-<id>/`, one per trial: the suite as project, the optimizer as group, the status in the summary.
 
     Steps are W&B's own; `train_seconds` is a series as the others. A run that was cut off, or whose trial has changed, is
-    written anew. Raises `OptbenchError` if the disk refuses.
+    written again. Raises `OptbenchError` if it cannot be written.
     """
     make_folder(output)
     new = same = replaced = 0

@@ -1,4 +1,4 @@
-"""Check optimizer classes by importing them and taking a few steps, in a process of its own."""
+"""Check optimizer classes by importing them and taking a few steps, in a separate process."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ class Worker:
                     return ended
 
     def _wait_for_folder(self, reason: str, error: Exception) -> None:
-        """Wait until the folder is there again. Raises the error after `_AWAY_SECONDS`."""
+        """Wait until the folder can be reached again. Raises `error` after `_AWAY_SECONDS`."""
         self.message(f"note: {self.folder.path} cannot be reached ({reason}): waiting for it")
         since = monotonic()
         while not self.stop.asked:

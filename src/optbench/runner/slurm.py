@@ -96,7 +96,7 @@ def running_job(folder: SuiteFolder) -> str | None:
 
 
 def is_active(job: str) -> bool:
-    """Return whether SLURM has elements of the job that wait or run. If SLURM cannot be asked now, the job is taken to be active."""
+    """Return whether elements of the job are pending or running. True if SLURM does not answer now."""
     try:
         done = subprocess.run(
             ["squeue", "--noheader", "--jobs", job, "--format=%T"],

@@ -279,9 +279,7 @@ def _pace(model: Component, data: Component, info: DataInfo, batch: int, folder:
             metrics=metrics,
         )
         return step_seconds(workload, info, batch, folder), "timed on this machine"
-    except (
-        Exception
-    ):  # somebody's own model may raise anything; out of memory here is no reason to write nothing
+    except Exception:  # the user's model may raise any exception, and may need more memory than there is
         return ASSUMED_STEP_SECONDS, "assumed: the model could not be timed"
 
 

@@ -106,7 +106,7 @@ def _check_device(device: str) -> None:
 
 
 def check_unit(text: str, metrics: Mapping[str, MetricFacts]) -> None:
-    """Raise `OptbenchError` if `--detect TEXT` can hardly mean what it says of one of the metrics.
+    """Raise `OptbenchError` if `--detect TEXT` is ambiguous or impossible for one of the metrics.
 
     A plain number is in the metric's own unit, so that 0.5 of an accuracy is 50 percentage points; a percentage is of a fraction only.
     """

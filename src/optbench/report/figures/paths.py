@@ -87,7 +87,7 @@ def _drawing(
 
 
 def _axis(place: int, start: list[float], minima: list[list[float]], values: list[list[float]]) -> Axis:
-    """Return an axis that shows start, minima and the paths, as far as these stay near."""
+    """Return an axis that shows the start, the minima, and those points of the paths that are at most `_FARTHEST` ranges away."""
     fixed = [start[place], *(minimum[place] for minimum in minima)]
     low, high = min(fixed), max(fixed)
     reach = _FARTHEST * max(high - low, 0.5)
