@@ -54,9 +54,9 @@ def costs_frame(results: Results, table: pd.DataFrame | None = None) -> pd.DataF
         frame[column] = first[column].reindex(frame["config_id"]).to_numpy()
     uses: dict[str, str] = {}
     blocks = ["suite", "workload", "horizon"]
-    told = dict(tuple(table.groupby(blocks, sort=False)))
+    outcomes = dict(tuple(table.groupby(blocks, sort=False)))
     for key, block in frame.groupby(blocks, sort=False):
-        uses |= zip(block["config_id"], _best_uses(block, _first_target(told[key])), strict=True)
+        uses |= zip(block["config_id"], _best_uses(block, _first_target(outcomes[key])), strict=True)
     frame["best_use"] = frame["config_id"].map(uses)
     return frame
 
@@ -188,18 +188,18 @@ def _first_target(own: pd.DataFrame) -> pd.DataFrame:
     return first.set_index("config_id")
 
 
-def _best_uses(costs: pd.DataFrame, told: pd.DataFrame) -> list[str]:
+def _best_uses(costs: pd.DataFrame, outcomes: pd.DataFrame) -> list[str]:
     """Return the best uses of the rows of one workload, in their order."""
-    if not told["target"].iloc[0]:
+    if not outcomes["target"].iloc[0]:
         return [""] * len(costs)
-    arrived = told["epochs_to_target"].notna()
+    arrived = outcomes["epochs_to_target"].notna()
     columns = {
-        "quick results": told["seconds_to_target"],
-        "few epochs": told["epochs_to_target"],
+        "quick results": outcomes["seconds_to_target"],
+        "few epochs": outcomes["epochs_to_target"],
         "little memory": costs.set_index("config_id")["training_bytes"],
     }
     least = {words: values[arrived[arrived].index].min() for words, values in columns.items()}
-    apart = bool(told["best_group"].eq(False).fillna(False).any())
+    apart = bool(outcomes["best_group"].eq(False).fillna(False).any())
     found = []
     for row in plain_rows(costs):
         key = row["config_id"]
@@ -211,7 +211,7 @@ def _best_uses(costs: pd.DataFrame, told: pd.DataFrame) -> list[str]:
             uses.append("steady descent")
         if row["batch_size"] == 1:
             uses.append("single samples")
-        if apart and told.loc[key, "best_group"] is True:
+        if apart and outcomes.loc[key, "best_group"] is True:
             uses.append("final quality")
         found.append(", ".join(uses))
     return found

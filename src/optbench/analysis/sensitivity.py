@@ -112,11 +112,11 @@ def rate_sensitivities(sweep: Sweep) -> pd.Series:
 
 def level(low: float, high: float) -> str:
     """Return low, medium or high, from an interval of the width in decades; two words if it contains both, otherwise undecided."""
-    words = dict.fromkeys([_word(high), _word(low)])
+    words = dict.fromkeys([_width_in_words(high), _width_in_words(low)])
     return "undecided" if list(words) == ["low", "high"] else " or ".join(words)
 
 
-def _word(width: float) -> str:
+def _width_in_words(width: float) -> str:
     if math.isnan(width):
         return ""
     return "low" if width >= LOW_DECADES else "medium" if width >= MEDIUM_DECADES else "high"

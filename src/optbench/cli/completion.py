@@ -47,7 +47,7 @@ def labels(ctx: typer.Context, incomplete: str) -> list[Offer]:
 
 def keys(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """Return `workload.budget.epochs=` and the like: each value of the suites on the command line."""
-    found = dict.fromkeys(key for data in _suite_data(ctx) for key in _leaves(data, ()))
+    found = dict.fromkeys(key for data in _suite_data(ctx) for key in _leaf_values(data, ()))
     return [_for_shell(f"{key}=") for key in found if key.startswith(incomplete)]
 
 
@@ -146,10 +146,10 @@ def _suite_data(ctx: typer.Context) -> Iterator[Mapping[str, Any]]:
         yield from (data for data in found if isinstance(data, Mapping))
 
 
-def _leaves(data: Any, path: tuple[str, ...]) -> Iterator[str]:
+def _leaf_values(data: Any, path: tuple[str, ...]) -> Iterator[str]:
     if isinstance(data, Mapping):
         for key, value in data.items():
-            yield from _leaves(value, (*path, str(key)))
+            yield from _leaf_values(value, (*path, str(key)))
     elif not isinstance(data, list) and path:
         yield ".".join(path)
 

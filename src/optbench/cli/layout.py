@@ -158,14 +158,14 @@ def _parameters(command: Any, ctx: Any, formatter: Any) -> None:
 
 def _row(param: Any, ctx: Any) -> tuple[str, str]:
     if param.param_type_name == "argument":
-        return param.metavar or param.name.upper(), _said(param, ctx)
+        return param.metavar or param.name.upper(), _help_text(param, ctx)
     name = ", ".join([*param.opts, *param.secondary_opts])
     if not (param.is_flag or param.count):
         name += f" {param.metavar or param.opts[-1].lstrip('-').upper()}"
-    return name, _said(param, ctx)
+    return name, _help_text(param, ctx)
 
 
-def _said(param: Any, ctx: Any) -> str:
+def _help_text(param: Any, ctx: Any) -> str:
     """Return the help text, with the default if the text does not mention it."""
     text = param.help or ""
     default = param.get_default(ctx, call=False)

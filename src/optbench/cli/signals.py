@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from optbench.cli.streams import stop_talking
+from optbench.cli.streams import discard_messages
 from optbench.events import Event
 from optbench.executor.api import StopRequest
 from optbench.suite.types import Trial
@@ -41,7 +41,7 @@ def stop_requests() -> Iterator[StopRequest]:
         try:
             os.write(2, _STOPPING)
         except OSError:
-            stop_talking()
+            discard_messages()
 
     numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
     before = {
@@ -56,14 +56,14 @@ def stop_requests() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
-def undisturbed(listen: Callable[[Trial, Event], None]) -> Callable[[Trial, Event], None]:
+def ignoring_display_errors(listen: Callable[[Trial, Event], None]) -> Callable[[Trial, Event], None]:
     """Return a listener that ignores display errors, so that a closed terminal does not end the run."""
 
     def quietly(trial: Trial, event: Event) -> None:
         try:
             listen(trial, event)
         except OSError:
-            stop_talking()
+            discard_messages()
 
     return quietly
 

@@ -48,7 +48,7 @@ def accept_closed_output() -> None:
             _point_to_null(1)
 
 
-def stop_talking(error: OSError | None = None) -> None:
+def discard_messages(error: OSError | None = None) -> None:
     """Discard further messages: the terminal was closed, or the program that read them ended."""
     with contextlib.suppress(OSError):
         if os.path.sameopenfile(1, 2) and (error is None or error.errno != errno.ENOSPC):
@@ -74,7 +74,7 @@ class _Messages(io.FileIO):
         try:
             return super().write(content)  # type: ignore[arg-type]
         except OSError as error:
-            stop_talking(error)
+            discard_messages(error)
             return len(memoryview(content).cast("B"))  # type: ignore[arg-type]
 
 

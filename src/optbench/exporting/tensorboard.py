@@ -102,7 +102,7 @@ def _end(run: Run, seconds: float) -> Any:
     plugin = import_module("tensorboard.plugins.hparams.plugin_data_pb2")
     hparams = import_module("tensorboard.plugins.hparams.summary_v2")
     metadata = import_module("tensorboard.plugins.hparams.metadata")
-    status = api.STATUS_SUCCESS if run.went_well else api.STATUS_FAILURE
+    status = api.STATUS_SUCCESS if run.is_successful else api.STATUS_FAILURE
     if run.status in ("unfinished", "interrupted"):
         status = api.STATUS_UNKNOWN
     info = plugin.SessionEndInfo(status=status, end_time_secs=run.started_at + seconds)

@@ -81,7 +81,7 @@ def _write(run: Run, output: Path) -> None:
         written.summary["status"] = run.status
         written.summary["detail"] = run.detail
     finally:
-        written.finish(exit_code=0 if run.went_well else 1)
+        written.finish(exit_code=0 if run.is_successful else 1)
     write_whole(folder / _MARK, run.digest + "\n")
 
 

@@ -46,7 +46,7 @@ def import_algoperf(logs: Path, targets_file: Path, results: Path, name: str | N
     findings = Findings()
     places = [place for place in find(logs, targets, findings) if _known(place, targets, findings, logs)]
     if not places:
-        raise OptbenchError(_nothing(findings), file=str(logs))
+        raise OptbenchError(_no_runs(findings), file=str(logs))
     order = {workload: position for position, workload in enumerate([*targets.scored, *targets.targets])}
     places.sort(key=lambda place: (order[place.workload], place.submission, place.seed, place.framework))
     name = name or logs.resolve().name
@@ -228,6 +228,6 @@ def _source(
     )
 
 
-def _nothing(findings: Findings) -> str:
+def _no_runs(findings: Findings) -> str:
     expected = f"expected <submission>/study_<s>/<workload>_<framework>/trial_<t>/{MEASUREMENTS}"
     return "; ".join(["no trials here", expected, *findings.lines()])

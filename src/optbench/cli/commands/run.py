@@ -40,7 +40,7 @@ from optbench.cli.commands.plan import planned_jobs, show_plans
 from optbench.cli.live.display import display
 from optbench.cli.options import Data, Only, ResultsRoot, Seeds, Set, Suites, flag, option
 from optbench.cli.run_summary import show_end
-from optbench.cli.signals import say, stop_requests, undisturbed
+from optbench.cli.signals import ignoring_display_errors, say, stop_requests
 from optbench.cli.streams import accept_closed_output
 from optbench.errors import OptbenchError
 from optbench.runner.observer import Listener, Round
@@ -218,4 +218,4 @@ class TerminalObserver:
     @contextmanager
     def round(self, round: Round) -> Iterator[Listener]:
         with display(round, as_json=self._as_json) as listen:
-            yield listen if self._as_json else undisturbed(listen)
+            yield listen if self._as_json else ignoring_display_errors(listen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from optbench.events import Evaluated, Finished
-from optbench.store.attempts import DISTURBED, QUEUED, Calibration, queued_told, share_told
+from optbench.store.attempts import DISTURBED, QUEUED, Calibration, cpu_share_of, queued_share_of
 from optbench.suite.types import Trial
 
 
@@ -36,12 +36,12 @@ def disturbance(
     calibration: Calibration, name: str, trial: Trial, environment: Mapping[str, object], end: Finished
 ) -> Iterator[tuple[str, str]]:
     """Compare the CPU share of a finished timed trial with earlier trials, and add it to `calibration`."""
-    share = share_told(environment, end) if trial.is_alone else None
+    share = cpu_share_of(environment, end) if trial.is_alone else None
     if share is None:
         return
     calibration.add(trial.config_id, trial.workload_name, share)
     best = calibration.best(trial.config_id, trial.workload_name)
-    queued = queued_told(environment, end)
+    queued = queued_share_of(environment, end)
     if queued > QUEUED:
         yield "disturbed", f"{name}: disturbed: its threads waited for a CPU {100 * queued:.0f} % of the time"
     elif share < DISTURBED * best:
