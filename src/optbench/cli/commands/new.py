@@ -168,11 +168,9 @@ def make(given: Options, root: Path, *, asks: bool) -> str:
     pace, timed = _pace(model, data, info, batch, folder)
     length = starter.budget(minutes, trials, pace, steps_an_epoch, usual["most_epochs"])
     because = f"{counted(trials, 'trial')} of {counted(length.steps, 'step')} at {pace:.2g} s per step ({timed}): {_fits(length, minutes)}."
-    text = starter.compose(
-        model, data, entries, info, length=length, because=because, seeds=seeds,
-        target=None if goal is None else {"metric": metric, "at_least" if higher else "at_most": goal},
-        starter=usual, file=str(file),
-    )  # fmt: skip
+    target = None if goal is None else {"metric": metric, "at_least" if higher else "at_most": goal}
+    answers = starter.Answers(model, data, info, entries, seeds, target, usual)
+    text = starter.compose(answers, length, because, str(file))
     _write(file, text, root)
     return (
         f"{file}: {counted(len(entries), 'optimizer')}, {counted(seeds, 'seed')}, {length.text} each\n{because}\n"
