@@ -139,7 +139,9 @@ def compose(answers: Answers, length: Budget, because: str, file: str) -> str:
     if length.every:
         lines.append(f"  evaluate: {{every: {length.every}}}  # times are known no finer than this")
     if len(answers.info.shape) == 3 and answers.usual.get("augment"):
-        lines.append(f"  augment: {flow(answers.usual['augment'])}  # random crops and mirror images in training")
+        lines.append(
+            f"  augment: {flow(answers.usual['augment'])}  # random crops and mirror images in training"
+        )
     lines += [
         "",
         "schedule: {name: cosine, warmup: 5%}  # of the learning rate; an entry may have its own",
