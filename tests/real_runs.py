@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,10 @@ def a_suite(folder: Path, optimizers: dict[str, str], budget: int = 3, text: str
     return path
 
 
-def _default_signals() -> None:
-    """Undo what a process inherits from `nohup` or from a background job of a shell: ignored SIGHUP and SIGINT."""
-    for number in (signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
+def _set_signals(nohup: bool) -> None:
+    """Undo what a process inherits from the `nohup` or from the background job that runs pytest: ignored SIGHUP and SIGINT."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Run:
     arguments: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
     streams: dict[str, Any] = field(default_factory=dict)
+    nohup: bool = False
 
     def __post_init__(self) -> None:
         self.mark = uuid.uuid4().hex
@@ -59,7 +61,7 @@ class Run:
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPTBENCH_TEST_MARK": self.mark, **self.environment},
             start_new_session=True,
-            preexec_fn=_default_signals,
+            preexec_fn=partial(_set_signals, self.nohup),
             **(pipes | self.streams),
         )
 

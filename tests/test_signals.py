@@ -47,11 +47,11 @@ class Stuck(torch.optim.SGD):
 """
 
 
-def long_run(folder: Path, **streams: object) -> Run:
+def long_run(folder: Path, *, nohup: bool = False, **streams: object) -> Run:
     """A run that would take minutes, past its first evaluation."""
     (folder / "slow.py").write_text(SLOW)
     suite = a_suite(folder, {"Slow": "'slow.py:Slow'", "Next": "torch.optim.SGD"}, budget=5000)
-    started = Run(folder, ("run", str(suite)), streams=dict(streams))
+    started = Run(folder, ("run", str(suite)), streams=dict(streams), nohup=nohup)
     trials = folder / "results/tiny/trials"
     started.until(lambda: any('"evaluated"' in path.read_text() for path in trials.glob("*.jsonl")))
     return started
@@ -120,11 +120,7 @@ def test_a_closed_terminal_is_a_clean_stop_too(tmp_path: Path) -> None:
 
 
 def test_nohup_is_respected(tmp_path: Path) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        going_on = long_run(tmp_path)
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    going_on = long_run(tmp_path, nohup=True)
     os.kill(going_on.process.pid, signal.SIGHUP)
     before = len(records(tmp_path))
     going_on.until(lambda: len(records(tmp_path)) > before + 4)  # a stop takes less than one evaluation
