@@ -18,7 +18,7 @@ import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -266,7 +266,7 @@ def with_ranking(page: str, file: Path) -> str:
     """The page, with the committed ranking of the zoo and what it shows; unchanged if none is committed."""
     if not file.is_file():
         return page
-    rows, studies = _csv(file), _csv(file.with_name("tuning.csv"))
+    rows, studies, trained = (_csv(file.with_name(f"{name}.csv")) for name in ("ranking", "tuning", "report"))
     head = [
         "group",
         "optimizer",
@@ -300,7 +300,9 @@ def with_ranking(page: str, file: Path) -> str:
         "of torch.optim.AdamW. Failed: share of all trials that diverged or failed."
     )
     content = "\n".join(table)
-    return ZOO.sub(lambda m: f"{m[1]}{_summary(rows, studies)}\n\n{content}\n\n{notes}\n{m[2]}", page)
+    return ZOO.sub(
+        lambda m: f"{m[1]}{_summary(rows, studies, trained)}\n\n{content}\n\n{notes}\n{m[2]}", page
+    )
 
 
 def _csv(file: Path) -> list[dict[str, str]]:
@@ -308,8 +310,12 @@ def _csv(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
-def _summary(rows: Sequence[Mapping[str, str]], studies: Sequence[Mapping[str, str]]) -> str:
-    """What the ranking shows, as a list: its first group, known optimizers, the effect of tuning, and ends of search spaces."""
+def _summary(
+    rows: Sequence[Mapping[str, str]],
+    studies: Sequence[Mapping[str, str]],
+    trained: Sequence[Mapping[str, str]],
+) -> str:
+    """What was run and what the ranking shows, as a list: first group, known optimizers, the effect of tuning, ends of search spaces."""
     first = [row for row in rows if row["group"] == "1"]
     families = {row["family"] for row in first}
     by_name = {row["optimizer"]: row for row in rows}
@@ -320,18 +326,37 @@ def _summary(rows: Sequence[Mapping[str, str]], studies: Sequence[Mapping[str, s
         if (row := by_name.get(name))
     ]
     untuned = sorted((row for row in rows if row["untuned_rank"]), key=lambda row: float(row["untuned_rank"]))
-    at_end = sum(bool(study["edge"]) for study in studies)
+    names, tuned = zip(
+        *((row["optimizer"], f"{float(row['mean_rank']):.1f}") for row in untuned[:3]), strict=True
+    )
+    ends = [sum(study["edge"].startswith(end) for study in studies) for end in ("upper", "lower")]
+    sizes, steps, seeds = (
+        _range(row[column] for row in trained) for column in ("parameters", "steps_budget", "planned")
+    )
     return "\n".join(
         [
+            f"- {len(rows)} classes, {len({study['workload'] for study in studies})} problems, {studies[0]['trials']} tuning trials per "
+            f"class and problem, {seeds} fresh seeds for the selected learning rate. The models have {sizes} parameters and are trained "
+            f"for {steps} steps.",
             f"- The mean ranks of {len(first)} of {len(rows)} classes, of {len(families)} families, do not differ significantly from "
             f"the best, {rows[0]['optimizer']}.",
             f"- Places of well-known optimizers: {', '.join(places)}.",
-            f"- With one random learning rate instead of the best of {studies[0]['trials']}, the order is another: "
-            f"{untuned[0]['optimizer']}, {untuned[1]['optimizer']} and {untuned[2]['optimizer']} have the best expected ranks.",
-            f"- In {at_end} of {len(studies)} tunings the selected rate is at an end of its space: these classes may do better with "
-            "other rates.",
+            f"- With one random learning rate instead of the best of {studies[0]['trials']}, {_listed(names)} have the best expected mean "
+            f"ranks; tuned, their mean ranks are {_listed(tuned)}.",
+            f"- In {ends[0]} of {len(studies)} tunings the selected rate is at the upper end of its space, in {ends[1]} at the lower end: "
+            "these classes may do better with other rates.",
         ]
     )
+
+
+def _listed(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _range(cells: Iterable[str]) -> str:
+    """Return the range of numbers in cells of a CSV file, as in "1,048 to 15,936"."""
+    numbers = {float(cell) for cell in cells if cell}
+    return " to ".join(f"{number:,.0f}" for number in sorted({min(numbers), max(numbers)}))
 
 
 def claims_page() -> Any:

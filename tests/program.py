@@ -32,6 +32,7 @@ def optbench(*arguments: str | Path, cwd: Path, **environment: str) -> Done:
     with (
         contextlib.chdir(cwd),
         mock.patch.object(sys, "argv", words),
+        mock.patch.object(sys.modules["__main__"], "__package__", ""),  # else click names the program pytest
         mock.patch.dict(os.environ, environment),
         contextlib.redirect_stdout(output),
         contextlib.redirect_stderr(errors),

@@ -15,6 +15,56 @@ from optbench.executor.api import Settings, Slot, Unit
 from optbench.executor.rank_processes import train_on_ranks
 from optbench.executor.worker import Place, WorkerEnded
 from optbench.suite.types import Trial
+from trials import DROPOUT, finished, trials
+
+NORM = """
+from torch import nn
+
+def net(shape, classes):
+    return nn.Sequential(nn.Linear(shape[0], 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, classes))
+"""
+UNUSED = """
+from torch import nn
+
+class net(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.used, self.unused = nn.Linear(shape[0], classes), nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.used(x)
+"""
+MASKED = """
+import torch
+from torch.nn.functional import cross_entropy
+
+class Task:
+    metrics = {"loss": {"higher_is_better": False}}
+
+    def _mask(self, batch):
+        return (batch.inputs[:, 0] > -1).float()
+
+    def units(self, batch):
+        return self._mask(batch).sum()
+
+    def loss(self, model, batch):
+        losses = cross_entropy(model(batch.inputs), batch.targets, reduction="none")
+        return (losses * self._mask(batch)).sum() / self.units(batch)
+
+    def evaluate(self, model, batch):
+        return {"loss": self.loss(model, batch) * self.units(batch)}
+"""
+PLAIN = {"evaluate": {"every": "4 steps"}}
+
+
+def one_trial(folder: Path, devices: int, workload: dict[str, Any], **changes: Any) -> Trial:
+    for name, text in (("norm", NORM), ("net", DROPOUT), ("unused", UNUSED), ("task", MASKED)):
+        (folder / f"{name}.py").write_text(text)
+    workload = {**PLAIN, **workload} | ({"devices": devices} if devices > 1 else {})
+    if devices == 1:
+        workload.pop("sync_batch_norm", None)
+    (trial,) = trials(folder, workload=workload, **changes)
+    return trial
 
 
 def train_in_processes(
@@ -36,7 +86,7 @@ def train_in_processes(
     place = Place(trial.folder, folder, checkpoint, folder / "output.log")
     unit = Unit("unit", (trial.model_copy(update={"folder": ""}),), settings)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch"])
+    context.set_forkserver_preload(["optbench.executor.preload"])
     connection, own = context.Pipe()
     worker = context.Process(target=_train, args=(own, unit, place, stop, kill))
     worker.start()
@@ -53,6 +103,16 @@ def train_in_processes(
     finally:
         connection.close()
         worker.join(30)
+
+
+def stopped_often(trial: Trial, folder: Path, checkpoint: Path) -> Iterator[Event]:
+    """Stops at the first step after each start, until the trial ends."""
+    for _ in range(100):
+        events = list(train_in_processes(trial, folder, checkpoint=checkpoint, stop=True))
+        yield from events
+        if finished(events).status != "interrupted":
+            return
+    raise AssertionError("never finished")
 
 
 def _train(connection: Connection, unit: Unit, place: Place, stop: bool, kill: bool) -> None:

@@ -6,12 +6,14 @@ import contextlib
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,12 @@ def a_suite(folder: Path, optimizers: dict[str, str], budget: int = 3, text: str
     return path
 
 
+def _set_signals(nohup: bool) -> None:
+    """Undo what a process inherits from the `nohup` or from the background job that runs pytest: ignored SIGHUP and SIGINT."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass
 class Run:
     """`optbench ...` in a process group of its own; its descendants are known by a mark in their environment."""
@@ -42,6 +50,7 @@ class Run:
     arguments: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
     streams: dict[str, Any] = field(default_factory=dict)
+    nohup: bool = False
 
     def __post_init__(self) -> None:
         self.mark = uuid.uuid4().hex
@@ -52,10 +61,11 @@ class Run:
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPTBENCH_TEST_MARK": self.mark, **self.environment},
             start_new_session=True,
+            preexec_fn=partial(_set_signals, self.nohup),
             **(pipes | self.streams),
         )
 
-    def until(self, condition: Callable[[], Any], seconds: float = 120) -> Any:
+    def until(self, condition: Callable[[], Any], seconds: float = 600) -> Any:
         deadline = time.monotonic() + seconds
         while not (found := condition()):
             assert self.process.poll() is None, self.process.communicate()
@@ -63,7 +73,7 @@ class Run:
             time.sleep(0.05)
         return found
 
-    def end(self, seconds: float = 120) -> tuple[int, str, str]:
+    def end(self, seconds: float = 600) -> tuple[int, str, str]:
         """Exit code, standard output, standard error."""
         output, errors = self.process.communicate(timeout=seconds)
         return self.process.returncode, output, errors

@@ -25,6 +25,17 @@ ENVIRONMENT: dict[str, Any] = {
     "implementation": "default",
 }
 
+#: labels that break a careless report
+HOSTILE = [
+    "🚀 rocket 🔥",
+    "=cmd|' /C calc'!A0",
+    "AdamW with decoupled weight decay, betas 0.9 and 0.95, warmed",
+    "مُحسِّن آدم",
+    "<script>alert(1)</script> | **b** [x](y)",
+    "漢字のオプティマイザ",
+    "[bold red]markup[/] `code` $x$ a_b _c_",
+]
+
 
 def a_suite(labels: Sequence[str] = ("SGD", "Adam"), seeds: int = 3, **changes: Any) -> Suite:
     """A suite of one workload `main` with a target of 0.9; `changes` go to the workload or to the suite."""

@@ -13,7 +13,7 @@ from torchvision.transforms.v2.functional import resized_crop
 
 from optbench.catalog.types import Split
 from optbench.engine.augment import draw
-from optbench.engine.batches import EvaluationBatches, TrainingBatches
+from optbench.engine.batches import BatchSettings, EvaluationBatches, TrainingBatches
 from optbench.engine.prefetch import Prefetch
 from optbench.engine.randomness import derive
 from optbench.errors import OptbenchError
@@ -31,10 +31,11 @@ def pictures(samples: int = 50, height: int = 8, width: int = 6, channels: int =
 
 
 def feed(split: Split | None = None, augment: Augment = FLIP_CROP, **options: object) -> TrainingBatches:
-    defaults: dict[str, object] = {"batch_size": 16, "seed": 7, "device": CPU}
+    of_storage = {name: options.pop(name) for name in ("residency", "size") if name in options}
+    settings = BatchSettings(**{"batch_size": 16, "seed": 7, "device": CPU, "augment": augment, **options})  # type: ignore[arg-type]
     split = split or pictures()
     channels = split.inputs.shape[1] if split.inputs.ndim == 4 else 0
-    return TrainingBatches(split, MEAN[:channels], STD[:channels], augment, **{**defaults, **options})  # type: ignore[arg-type]
+    return TrainingBatches(split, MEAN[:channels], STD[:channels], settings, **of_storage)  # type: ignore[arg-type]
 
 
 def equal(left: tuple[torch.Tensor, torch.Tensor], right: tuple[torch.Tensor, torch.Tensor]) -> bool:

@@ -18,7 +18,7 @@ from optbench.analysis.intervals import paired_difference, sign_flip_p, t_interv
 from optbench.analysis.power import power
 
 SEEDS = (3, 5, 10)
-STUDIES = 2000
+STUDIES = 1000
 ALPHA = 0.05
 
 
@@ -38,7 +38,7 @@ def draws(
 
 
 @pytest.mark.parametrize("n", SEEDS)
-def test_of_2000_a_a_comparisons_the_nominal_share_is_significant(n: int) -> None:
+def test_of_a_a_comparisons_the_nominal_share_is_significant(n: int) -> None:
     low, high = band(ALPHA)
     found = np.mean([paired_difference(a, b).p < ALPHA for a, b in zip(*draws(n), strict=True)])
     assert low <= found <= high
@@ -58,7 +58,7 @@ def test_in_a_a_studies_of_four_entries_some_pair_differs_at_most_at_the_nominal
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n", SEEDS)
-def test_2000_a_a_studies_of_four_entries_keep_the_rate(n: int) -> None:
+def test_1000_a_a_studies_of_four_entries_keep_the_rate(n: int) -> None:
     random = np.random.default_rng(100 + n)
     wrong = 0
     for _ in range(STUDIES):

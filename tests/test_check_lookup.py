@@ -98,8 +98,8 @@ def test_a_missing_attribute_is_named_with_the_nearest() -> None:
 
 def entry_points_are(monkeypatch: pytest.MonkeyPatch, *points: EntryPoint) -> None:
     monkeypatch.setattr(lookup, "installed", lambda: EntryPoints(points))
-    lookup._points.cache_clear()
-    monkeypatch.setattr(lookup, "_points", lookup._points.__wrapped__)
+    lookup._entry_points.cache_clear()
+    monkeypatch.setattr(lookup, "_entry_points", lookup._entry_points.__wrapped__)
 
 
 def test_other_packages_add_items_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -69,23 +67,6 @@ def test_torchs_optimizers_read_as_python_reads_them(name: str) -> None:
     assert read.names == tuple(real)
     required = {p.name for p in real.values() if p.default is p.empty}
     assert {p.name for p in read.parameters if p.required} == required
-
-
-def test_nothing_is_imported_to_read_them() -> None:
-    code = """
-import sys
-from optbench.catalog import lookup
-from optbench.catalog.signatures import signature
-for family, name in [("optimizers", "torch.optim.SGD"), ("optimizers", "muon"), ("models", "torchvision.models.vit_b_16"),
-                     ("optimizers", "schedulefree.AdamWScheduleFree"), ("models", "mlp"), ("data", "digits")]:
-    assert signature(lookup.resolve(family, name)).names
-try:
-    signature(lookup.resolve("optimizers", "torch.optim.Addam"))
-except Exception as error:
-    assert "'Adam'" in str(error)
-assert not {"torch", "torchvision", "schedulefree"} & set(sys.modules)
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_keyword_arguments_of_torchvision_are_followed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from optbench.report import render
 from optbench.runner import class_check
 from optbench.store import read
 from optbench.suite.load import load
+from optbench.verify.step_check import result_of
 from program import Done, optbench
 from results_builder import a_suite, reaching, started, trials_of, write_trials
 from trials import TINY
@@ -108,6 +110,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check classes without a process of their own, which loads torch for seconds."""
+    monkeypatch.setattr(class_check, "_lines", lambda jobs: map(result_of, jobs))
+
+
 def entries() -> dict[str, dict[str, object]]:
     names = {name: text.rpartition("class ")[2].partition("(")[0] for name, text in WORKING.items()}
     found: dict[str, dict[str, object]] = {label: {"use": f"{file}:{label}"} for file, label in names.items()}
@@ -184,6 +192,7 @@ class Abstract(torch.optim.SGD, abc.ABC):
 """
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_check_reports_classes_that_cannot_be_used_next_to_other_problems(folder: Path) -> None:
     (folder / "abstract.py").write_text(ABSTRACT)
     labels = {
@@ -210,6 +219,7 @@ def test_check_reports_classes_that_cannot_be_used_next_to_other_problems(folder
     assert [label for label in labels if label in places] == [place for place in places if place in labels]
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_static_check_imports_no_class(folder: Path, monkeypatch) -> None:
     (folder / "exiting_package.py").write_text("import sys\nsys.exit('needs a GPU')\n")
     monkeypatch.syspath_prepend(str(folder))
@@ -249,16 +259,27 @@ def test_check_reports_the_settings_and_groups_without_which_a_run_fails(folder:
 
 
 def test_a_class_that_does_not_finish_ends_the_check_of_this_class_only(folder: Path, monkeypatch) -> None:
-    monkeypatch.setattr(class_check, "SECONDS", 30)
     (folder / "hangs.py").write_text(
-        "import signal, time\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])\ntime.sleep(600)\n"
+        "import pathlib, signal, time\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])\n"
+        "pathlib.Path(__file__).with_name('hangs').touch()\ntime.sleep(600)\n"
     )
+
+    class Timer(threading.Timer):
+        """Its time is over when the class hangs, and for no other class."""
+
+        def run(self) -> None:
+            while not self.finished.wait(0.05):
+                if (folder / "hangs").exists():
+                    (folder / "hangs").unlink()
+                    return self.function(*self.args)
+
+    monkeypatch.setattr(class_check.threading, "Timer", Timer)
     with (folder / "hangs.py").open("a") as file:
         file.write(SUBCLASS.format("Hangs"))
     path = suite(folder, {"Hangs": {"use": "hangs.py:Hangs"}, "Plain": entries()["Plain"]})
     done = optbench("check", path, cwd=folder)
     assert done.returncode == 2
-    assert "not finished after 30 s" in words(done)
+    assert f"not finished after {class_check.SECONDS} s" in words(done)
     assert done.stderr.count("tiny.yaml:") == 1
 
 
@@ -280,6 +301,7 @@ def test_classes_of_torch_are_checked_without_a_process(tmp_path: Path, monkeypa
     assert "note: Muon: 'torch.optim.Muon' accepts matrices only" in words(done)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_check_refuses_classes_that_do_not_accept_the_sparse_gradients_of_the_model(tmp_path: Path) -> None:
     workload = {
         "model": {"name": "matrix_factorisation", "factors": 2, "sparse": True},
@@ -308,15 +330,62 @@ def test_check_refuses_classes_that_do_not_accept_the_sparse_gradients_of_the_mo
     assert done.returncode == 2, done.stdout
     said = words(done)
     assert (
-        "does not accept the sparse gradients of a model with `sparse: true`: a step raises RuntimeError"
-        in said
+        "does not accept the sparse gradients of the model's embeddings: a step raises RuntimeError" in said
     )
     assert "expected another class, such as torch.optim.SparseAdam for `parameters: embeddings`" in said
-    assert "expected `weight_decay: 0`, `no_weight_decay: embeddings`, or `sparse: false`" in said
+    assert (
+        "expected `weight_decay: 0`, `no_weight_decay: embeddings`, or embeddings with `sparse: false`"
+        in said
+    )
     assert [label for label in (*good, *bad) if f"optimizers.{label}" in said] == list(bad)
     dense = {**workload, "model": {"name": "matrix_factorisation", "factors": 2}}
     done = optbench("check", suite(tmp_path, bad, workload=dense), cwd=tmp_path)
     assert "sparse gradients" not in words(done)
+
+
+OWN_TABLES = """
+from torch import nn
+
+TASKS = ("recommendation",)
+
+def table(rows):
+    return nn.Embedding(rows, 4, sparse=True)
+
+class Sparse(nn.Module):
+    def __init__(self, num_users, num_items):
+        super().__init__()
+        self.users, self.items = table(num_users), table(num_items)
+
+    def forward(self, user, item):
+        return (self.users(user) * self.items(item)).sum(1)
+
+class Dense(nn.Module):
+    def __init__(self, num_users, num_items):
+        super().__init__()
+        self.users, self.items = nn.Embedding(num_users, 4), nn.Embedding(num_items, 4)
+
+    forward = lambda self, user, item: (self.users(user) * self.items(item)).sum(1)
+
+def build(num_users, num_items):
+    return Sparse(num_users, num_items)
+"""
+
+
+@pytest.mark.parametrize(("model", "is_sparse"), [("Sparse", True), ("", True), ("Dense", False)])
+def test_check_finds_sparse_embeddings_that_the_file_of_a_model_creates(
+    model: str, is_sparse: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(OWN_TABLES)
+    workload = {
+        "model": f"own.py:{model}" if model else "own.py",
+        "data": {"name": "synthetic_ratings", "users": 20, "items": 50, "ratings": 600},
+        "batch_size": 16,
+        "budget": "1 step",
+    }
+    path = suite(tmp_path, {"Adam": {"use": "adam"}, "SGD": {"use": "sgd", "lr": 0.1}}, workload=workload)
+    done = optbench("check", path, cwd=tmp_path)
+    expected = "optimizers.Adam.use: does not accept the sparse gradients of the model's embeddings"
+    assert (done.returncode, expected in words(done)) == ((2, True) if is_sparse else (0, False)), words(done)
 
 
 def test_single_files_run_and_broken_ones_fail_with_their_reason(folder: Path) -> None:

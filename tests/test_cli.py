@@ -1,4 +1,4 @@
-"""The command line through its entry point: a first run, a second one, overrides, faults, signals, bad input."""
+"""The command line through its entry point: a first run, a second one, overrides, bad input."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import csv
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
+from optbench.store import SuiteFolder
 from program import optbench
-from real_runs import Run
 
 SUITE = """
 title: Tiny
@@ -45,11 +42,11 @@ def table(folder: Path, name: str = "tiny") -> dict[str, dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the tiny suite has been run once, by a process of its own."""
+    """A folder in which the tiny suite has been run once."""
     folder = tmp_path_factory.mktemp("ran")
-    code, output, errors = Run(folder, ("run", str(suite(folder)))).end()
-    assert code == 0, errors
-    assert "SGD" in output
+    done = optbench("run", suite(folder), cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "SGD" in done.stdout
     return folder
 
 
@@ -77,19 +74,6 @@ def test_every_trial_has_a_file_that_a_person_finds(ran: Path) -> None:
     assert [name.rsplit("--", 1)[0] for name in names] == [
         f"synthetic--{label}--seed{seed}" for label in ("Adam", "SGD") for seed in (0, 1)
     ]
-
-
-def test_report_and_records_need_no_torch(ran: Path) -> None:
-    code = (
-        "import sys; from optbench.cli.app import app\n"
-        "for command in (['report', '--format', 'csv'], ['records']):\n"
-        "    app(command, standalone_mode=False)\n"
-        "assert 'torch' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ran, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "epochs_to_target" in done.stdout
-    assert "validation_accuracy" in done.stdout
 
 
 @pytest.mark.parametrize("format", ["terminal", "markdown", "csv", "json"])
@@ -140,82 +124,14 @@ def test_results_of_another_environment_are_not_mixed_in_silently(ran: Path, tmp
     assert table(folder)["SGD"]["trials"] == "3"
 
 
-FAULTY = """
-import os
-import signal
-import torch
-
-class Segfault(torch.optim.SGD):
-    def step(self, closure=None):
-        os.kill(os.getpid(), signal.SIGSEGV)
-
-class Killed(torch.optim.SGD):
-    def step(self, closure=None):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-class Raises(torch.optim.SGD):
-    def step(self, closure=None):
-        print("about to raise")
-        raise RuntimeError("my optimizer is broken")
-"""
-
-
-def test_faults_are_results_and_the_suite_continues(tmp_path: Path) -> None:
-    (tmp_path / "faulty.py").write_text(FAULTY)
-    text = (
-        SUITE.replace("seeds: 2", "seeds: 1")
-        + "".join(
-            f"  {name}: {{use: 'faulty.py:{name}', lr: 0.1}}\n" for name in ("Segfault", "Killed", "Raises")
-        )
-        + "  Diverges: {use: torch.optim.SGD, lr: 1e12}\n"
-    )
-    done = optbench("run", suite(tmp_path, text), cwd=tmp_path)
-    assert done.returncode == 1
-    rows = table(tmp_path)
-    assert list(rows) == ["SGD", "Adam", "Segfault", "Killed", "Raises", "Diverges"]
-    assert rows["Adam"]["completed"] == "1"
-    assert rows["Segfault"]["failed"] == "1"
-    assert rows["Raises"]["failed"] == "1"
-    assert rows["Diverges"]["diverged"] == "1"
-    assert rows["Killed"]["failed"] == "0"  # missing: nobody's fault, tried again by the next run
-    stored = "".join(path.read_text() for path in (tmp_path / "results/tiny/trials").glob("*Raises*"))
-    assert "RuntimeError: my optimizer is broken" in stored
-    printed = "".join(path.read_text() for path in (tmp_path / "results/tiny/output").glob("*Raises*"))
-    assert "about to raise" in printed
-
-
-def endless(folder: Path) -> Run:
-    """A run that would take minutes, past its first evaluation."""
-    path = suite(folder, SUITE.replace("3 epochs", "20000 epochs").replace("seeds: 2", "seeds: 1"))
-    started = Run(folder, ("run", str(path)))
-    trials = folder / "results/tiny/trials"
-    started.until(lambda: any('"evaluated"' in path.read_text() for path in trials.glob("*.jsonl")))
-    return started
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_stops_cleanly_keeps_everything_and_states_how_to_continue(
-    number: signal.Signals, code: int, tmp_path: Path
-) -> None:
-    stopped = endless(tmp_path)
-    os.killpg(stopped.process.pid, number)
-    ended, _, errors = stopped.end()
-    assert ended == code
-    assert "To resume: optbench run" in errors
-    (path,) = (tmp_path / "results/tiny/trials").iterdir()
-    assert json.loads(path.read_text().splitlines()[-1])["status"] == "interrupted"
-    assert len(list((tmp_path / "results/tiny/checkpoints").glob("*.pt"))) == 1
-
-
 def test_a_second_run_on_the_same_folder_states_who_holds_it(tmp_path: Path) -> None:
-    first = endless(tmp_path)
-    try:
+    suite(tmp_path)
+    folder = SuiteFolder.of(tmp_path / "results", "tiny")
+    folder.create()
+    with folder.lock():
         second = optbench("run", "tiny.yaml", cwd=tmp_path)
-        assert second.returncode == 2
-        assert f"process {first.process.pid}" in second.stderr
-    finally:
-        os.killpg(first.process.pid, signal.SIGKILL)
-        first.end()
+    assert second.returncode == 2
+    assert f"process {os.getpid()}" in second.stderr
 
 
 MISTAKES = """

@@ -27,26 +27,28 @@ def one_core() -> Iterator[None]:
     os.sched_setaffinity(0, before)
 
 
-def busy(seconds: float) -> float | None:
-    """Queued seconds of a clock that ran while this thread did."""
+def busy(seconds: float) -> Clock:
+    """A clock that ran while this thread did."""
     clock = Clock(torch.device("cpu"))
     clock.start()
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         pass
     clock.pause()
-    return clock.queued_seconds
+    return clock
 
 
 @needs_linux
 @pytest.mark.usefixtures("one_core")
 def test_time_without_a_processor_is_counted():
-    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:  # on the same core
-        time.sleep(0.5)
-        queued = busy(1.0)
+    code = "print(flush=True)\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:  # on the same core
+        assert other.stdout is not None
+        other.stdout.readline()
+        clock = busy(1.0)
         other.kill()
-    assert queued is not None
-    assert 0.2 < queued <= 1.5
+    assert clock.queued_seconds is not None
+    assert 0.2 < clock.queued_seconds < clock.train_seconds + 0.5
 
 
 def test_where_the_processor_is_not_what_is_timed_nothing_is_reported():

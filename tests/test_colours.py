@@ -108,10 +108,19 @@ def test_more_entries_than_looks_share_those_of_their_family():
     assert [label for label, _ in legend_items(found.items())] == ["adaptive", "sign", "13 other entries"]
 
 
+def test_the_baseline_of_many_entries_keeps_a_style_of_its_own():
+    names = [f"entry {n}" for n in range(41)]
+    found = styles(names, dict.fromkeys(names, "adaptive"), baselines={"entry 7"})
+    assert found["entry 7"] == style(4)
+    assert len({found[name] for name in names if name != "entry 7"}) == 1
+    assert found["entry 6"].light != style(4).light
+    assert [label for label, _ in legend_items(found.items())] == ["entry 7", "adaptive"]
+
+
 def test_without_families_only_the_baseline_differs_from_many_entries():
     names = [f"entry {n}" for n in range(60)]
     found = styles(names, baselines={"entry 7"})
     assert len(set(found.values())) == 2
-    assert legend_items(found.items()) == [("entry 7", style(0)), ("59 other entries", GREY)]
+    assert legend_items(found.items()) == [("entry 7", style(4)), ("59 other entries", GREY)]
     assert legend_items(list(found.items())[:7]) == [("7 entries", GREY)]
     assert [label for label, _ in legend_items(styles(names[:40]).items())] == names[:40]

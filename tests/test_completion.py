@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from program import optbench
 
 ROOT = Path(__file__).resolve().parents[1]
 LABELS = "optimizers:\n  SGD + Momentum: sgd\n  Größe 🚀: adam\n  $(touch hacked) 'x': adamw\n"
@@ -23,17 +24,7 @@ def here(tmp_path: Path) -> Path:
 
 
 def answer(folder: Path, environment: dict[str, str]) -> str:
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from optbench.cli.entry import main; import sys; sys.argv[0] = 'optbench'; main()",
-        ],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-    )
+    done = optbench(cwd=folder, **environment)
     assert done.stderr == ""
     return done.stdout
 
@@ -109,21 +100,3 @@ def test_bash_puts_a_label_with_blanks_on_the_line_as_one_word(here: Path) -> No
         done.stderr
     )
     assert not (here / "hacked").exists()
-
-
-@pytest.mark.parametrize("words", [("run", "digits", "--only", ""), ("memory", ""), ("report", "")])
-def test_completion_loads_nothing_that_takes_time(here: Path, words: tuple[str, ...]) -> None:
-    code = (
-        "import sys; sys.argv[0] = 'optbench'\nfrom optbench.cli.entry import main\n"
-        "try: main()\nexcept SystemExit: pass\n"
-        "print(sorted({'torch', 'pandas', 'numpy'} & set(sys.modules)), file=sys.stderr)"
-    )
-    environment = {"COMP_WORDS": "\n".join(("optbench", *words)), "COMP_CWORD": str(len(words))}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=here,
-        env={**os.environ, "_OPTBENCH_COMPLETE": "complete_bash", **environment},
-        capture_output=True,
-        text=True,
-    )
-    assert done.stderr.strip() == "[]"

@@ -135,16 +135,6 @@ def test_every_file_of_a_command_is_listed_with_its_docstring() -> None:
     assert len(places) == len(set(places))
 
 
-def test_the_list_of_commands_imports_none_of_them() -> None:
-    code = (
-        "import sys; from optbench.cli.app import app; app(['--help'], standalone_mode=False)\n"
-        "sys.exit(any(name.startswith('optbench.cli.commands') for name in sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "Check suites and report all errors at once" in done.stdout
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_line_in_a_page_parses(page: Path) -> None:
     for line in lines_of(page):

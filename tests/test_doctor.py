@@ -10,12 +10,11 @@ import pytest
 from optbench.executor import health
 from optbench.executor.health import Finding
 from program import optbench
-from real_runs import Run
 
 
 def test_a_healthy_machine_is_ready_and_stays_as_it_was(tmp_path: Path) -> None:
-    code, output, errors = Run(tmp_path, ("doctor", "--data", str(tmp_path))).end()
-    assert code == 0, output + errors
+    done = optbench("doctor", "--data", tmp_path, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
     for topic in (
         "python",
         "torch",
@@ -28,8 +27,8 @@ def test_a_healthy_machine_is_ready_and_stays_as_it_was(tmp_path: Path) -> None:
         "write speed",
         "training",
     ):
-        assert f"  {topic}" in output
-    assert "digits" in output
+        assert f"  {topic}" in done.stdout
+    assert "digits" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from textwrap import dedent
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -57,29 +58,43 @@ def test_another_seed_has_other_weights_and_another_order(tmp_path: Path) -> Non
     assert started(run(first, tmp_path)).initial_weights != started(run(second, tmp_path)).initial_weights
 
 
+@pytest.fixture
+def simulated(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A time in which each step takes a second, and nothing else takes any unless a test says so."""
+    simulated = SimpleNamespace(seconds=0.0, monotonic=time.monotonic)
+    simulated.perf_counter = simulated.process_time = lambda: simulated.seconds
+    step = torch.optim.SGD.step
+
+    def timed(*arguments: Any, **options: Any) -> Any:
+        simulated.seconds += 1
+        return step(*arguments, **options)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", timed)
+    monkeypatch.setattr("optbench.engine.clock.time", simulated)
+    return simulated
+
+
 def test_a_slow_evaluation_does_not_change_train_seconds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, simulated: SimpleNamespace
 ) -> None:
     def slow(*arguments: Any) -> dict[str, float]:
-        time.sleep(0.3)
+        simulated.seconds += 100
         return measure(*arguments)
 
     (trial,) = trials(tmp_path)
-    run(trial, tmp_path)
     monkeypatch.setattr(loop, "measure", slow)
     end = finished(run(trial, tmp_path))
-    assert end.evaluation_seconds > 1.2  # three validations, a test or two
-    assert end.train_seconds < 0.3
+    assert end.evaluation_seconds >= 400  # three validations, a test or two
+    assert end.train_seconds == end.step == 18
 
 
-def test_what_the_listener_does_is_not_training_time(tmp_path: Path) -> None:
+def test_what_the_listener_does_is_not_training_time(tmp_path: Path, simulated: SimpleNamespace) -> None:
     (trial,) = trials(tmp_path)
-    last = None
+    events = []
     for event in loop.train(trial, torch.device("cpu"), data_root=tmp_path):
-        time.sleep(0.2)
-        last = event
-    assert last is not None
-    assert last.train_seconds < 0.3
+        simulated.seconds += 100
+        events.append(event)
+    assert finished(events).train_seconds == 18
 
 
 @pytest.mark.parametrize(
@@ -248,10 +263,10 @@ def test_evaluations_fall_on_fixed_steps_and_on_the_last(tmp_path: Path) -> None
     assert [record.step for record in evaluations(run(trial, tmp_path))] == [4, 8, 10]
 
 
-def test_a_budget_in_seconds_ends_with_an_evaluation(tmp_path: Path) -> None:
-    workload = {"evaluate": {"every": "1000 steps"}, "budget": {"seconds": 0.3}}
+def test_a_budget_in_seconds_ends_with_an_evaluation(tmp_path: Path, simulated: SimpleNamespace) -> None:
+    workload = {"evaluate": {"every": "1000 steps"}, "budget": {"seconds": 10}}
     events = run(only(tmp_path, {"use": "torch.optim.SGD", "lr": 0.1}, workload=workload), tmp_path)
     end = finished(events)
     assert end.status == "completed"
     assert evaluations(events)[-1].step == end.step
-    assert 0.3 <= end.train_seconds < 0.6
+    assert end.train_seconds == end.step == 10

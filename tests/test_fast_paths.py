@@ -9,8 +9,6 @@ import pickle
 import random
 import statistics
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -170,25 +168,6 @@ def test_json_is_read_as_the_standard_library_reads_it():
 def test_a_list_of_suites_shows_the_titles_that_are_loaded():
     for path in shipped().values():
         assert read(path).data.get("title", "") == load(path).suite.title
-
-
-@pytest.mark.parametrize(
-    ("arguments", "unneeded"),
-    [
-        (["list", "optimizers"], {"torch", "numpy", "pandas", "rich", "pydantic"}),
-        (["list", "suites"], {"torch", "numpy", "pandas", "rich", "pydantic"}),
-        (["check", "digits"], {"torch", "numpy", "pandas", "rich", "sklearn"}),
-        (["check", "fashion_mnist"], {"torch", "numpy", "pandas", "rich", "sklearn"}),
-    ],
-)
-def test_commands_load_only_what_they_need(arguments, unneeded):
-    code = (
-        "import atexit, sys; from optbench.cli.entry import main\n"
-        f"atexit.register(lambda: print('loaded:', sorted({unneeded!r} & set(sys.modules))))\n"
-        f"sys.argv = ['optbench', *{arguments!r}]; main()"
-    )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert ran.stdout.endswith("loaded: []\n"), ran.stdout + ran.stderr
 
 
 def test_a_trial_of_another_seed_is_a_validated_copy_with_the_rows_hash(tmp_path):

@@ -67,6 +67,7 @@ class Generator(_Counting):
 
 class Base(_Counting):
     def at(self, count):
+        print("about to raise")
         raise BaseException("no Exception")
 
 class InEval(_Counting):
@@ -186,9 +187,12 @@ def test_nothing_that_a_trial_started_survives_the_run(ran: Any) -> None:
     assert ran[1].survivors() == []
 
 
-def test_what_a_trial_prints_is_bounded(ran: Any) -> None:
-    sizes = [path.stat().st_size for path in (ran[0] / "results/tiny/output").iterdir()]
+def test_what_a_trial_prints_is_kept_and_bounded(ran: Any) -> None:
+    output = ran[0] / "results/tiny/output"
+    sizes = [path.stat().st_size for path in output.iterdir()]
     assert 0 < max(sizes) < 70_000_000
+    [path] = output.glob("*--Base--*")
+    assert "about to raise" in path.read_text()
 
 
 def test_a_fault_of_the_program_is_not_run_again_and_one_of_the_machine_is(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +12,8 @@ import pytest
 import algoperf_builder as algoperf
 from optbench.analysis.published import verdicts_frame
 from optbench.analysis.table import comparison
-from optbench.cli.commands.report import write_report as report_command
+from optbench.cli.commands.report import Options
+from optbench.cli.commands.report import report as report_command
 from optbench.importing.algoperf import import_algoperf
 from optbench.report import figures, plots, save, save_everything
 from optbench.report.colours import style
@@ -33,8 +32,17 @@ from optbench.report.plots import Axis, Cells, Entry, Panel, Plot
 from optbench.store import Results, read
 from optbench.suite.metric_facts import MetricFacts
 from optbench.suite.published import Published
-from results_builder import a_suite, curve, diverged, reaching, swept_twice, trials_of, write, write_trials
-from test_report_formats import HOSTILE
+from results_builder import (
+    HOSTILE,
+    a_suite,
+    curve,
+    diverged,
+    reaching,
+    swept_twice,
+    trials_of,
+    write,
+    write_trials,
+)
 
 USUAL = {"curves-accuracy", "dynamics", "finals", "memory", "survival", "time"}
 
@@ -363,21 +371,10 @@ def test_an_output_that_is_a_folder_or_has_no_ending_takes_everything(tmp_path, 
     usual(tmp_path / "results", ("SGD",), 1)
     (tmp_path / "there.d").mkdir()
     for output in ("there.d", "new"):
-        report_command([tmp_path / "results"], None, tmp_path / output, None)
-    report_command([tmp_path / "results"], None, tmp_path / "table.tex", None)
+        report_command(Options([tmp_path / "results"], output=tmp_path / output))
+    report_command(Options([tmp_path / "results"], output=tmp_path / "table.tex"))
     assert [path.name for path in asked] == ["there.d", "new"]
     assert "toprule" in (tmp_path / "table.tex").read_text(encoding="utf-8")
-
-
-def test_reports_without_figures_do_not_import_matplotlib(tmp_path):
-    usual(tmp_path, ("SGD",), 1)
-    code = (
-        "import sys; from pathlib import Path; from optbench.report import save; from optbench.store import read\n"
-        f"save(read([Path({str(tmp_path)!r})]), Path({str(tmp_path / 'out')!r}))\n"
-        "print('matplotlib' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
 
 
 def test_without_captions_a_figure_has_no_title_and_no_note(tmp_path):

@@ -18,6 +18,7 @@ from optbench.importing.algoperf import import_algoperf
 from optbench.report import render, render_report
 from optbench.report.detect import detect_report
 from optbench.report.leaderboard import build_leaderboard
+from optbench.report.page.packing import Packer
 from optbench.store import read
 from results_builder import (
     a_suite,
@@ -84,9 +85,26 @@ def page(tmp_path: Path, labels=("SGD", "Adam"), seeds: int = 3, events=None, **
 
 
 def data(text: str) -> dict:
+    """Return the page's data, with records in place of tables, as the script unpacks them."""
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
     assert found
-    return json.loads(found[1])
+    content = json.loads(found[1])
+    for panel in (panel for figure in content["figures"] for panel in figure["panels"]):
+        panel |= {key: records(panel[key], content) for key in ("marks", "rows") if key in panel}
+        for row in panel.get("rows", []):
+            row["facts"] = [
+                list(fact) for fact in zip(row["facts"], row["values"], row["remarks"], strict=True)
+            ]
+    return content
+
+
+def records(tables: list[dict], content: dict) -> list[dict]:
+    found = [
+        table["all"] | {key: content["columns"][column][index] for key, column in table["each"].items()}
+        for table in tables
+        for index in range(table["count"])
+    ]
+    return [{"n": content["entries"][each["o"]]["name"]} | each if "o" in each else each for each in found]
 
 
 def figures(text: str, kind: str) -> list[dict]:
@@ -376,3 +394,27 @@ def test_a_legend_of_many_entries_opens_on_demand_by_family(tmp_path: Path) -> N
     few = a_suite(labels[:40], 1)
     write(tmp_path / "few", few, {(label, 0): reaching(3) for label in labels[:40]})
     assert 'id="find"' not in render(read([tmp_path / "few"]), "html")
+
+
+def test_the_baseline_of_many_entries_is_drawn_above_lines_of_families(tmp_path: Path) -> None:
+    labels = tuple(f"entry {n}" for n in range(41))
+    optimizers = {label: {"use": "torch.optim.SGD", "family": "adaptive"} for label in labels}
+    events = {(label, 0): reaching(3) for label in labels}
+    write(
+        tmp_path, a_suite((), 1, optimizers=optimizers, families={"adaptive": {}}, baseline="entry 3"), events
+    )
+    text = render(read([tmp_path]), "html")
+    entries = data(text)["entries"]
+    assert [each["name"] for each in entries if not each.get("shared")] == ["entry 3"]
+    assert "the baseline has its own" in text
+
+
+def test_records_are_stored_by_column_and_equal_columns_once() -> None:
+    packer = Packer()
+    records_ = [{"m": "line", "o": 0, "y": 5}, {"m": "rule", "y": 2}, {"m": "line", "o": 0, "y": 6}]
+    lines, rule = packer.tables(records_)
+    assert lines == {"count": 2, "all": {"m": "line", "o": 0}, "each": {"y": 0}}
+    assert rule == {"count": 1, "all": {"m": "rule", "y": 2}, "each": {}}
+    assert packer.tables([{"x": 5}, {"x": 6}]) == [{"count": 2, "all": {}, "each": {"x": 0}}]
+    assert packer.columns == [[5, 6]]
+    assert packer.tables([{"x": 1}, {"x": True}])[0]["all"] == {}, "1 and true are different in JSON"

@@ -7,7 +7,7 @@ import pytest
 
 from optbench.analysis.table import comparison
 from optbench.errors import OptbenchError
-from optbench.importing.tidy import Asked, import_logs
+from optbench.importing.tidy import ImportOptions, import_logs
 from optbench.report import render
 from optbench.report.records import records
 from optbench.store import read
@@ -24,7 +24,10 @@ def do_import(tmp_path: Path, *texts: str, **asked):
         files.append(tmp_path / f"log{number}.csv")
         files[-1].write_text(text)
     return import_logs(
-        "csv", files, tmp_path / "results", Asked(**{"maps": MAPS, "targets": ("accuracy>=0.9",)} | asked)
+        "csv",
+        files,
+        tmp_path / "results",
+        ImportOptions(**{"maps": MAPS, "targets": ("accuracy>=0.9",)} | asked),
     )
 
 

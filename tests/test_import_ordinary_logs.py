@@ -11,7 +11,7 @@ import pytest
 from optbench.analysis.frames import passages_frame
 from optbench.analysis.table import comparison
 from optbench.errors import OptbenchError
-from optbench.importing.tidy import Asked, Imported, import_logs
+from optbench.importing.tidy import Imported, ImportOptions, import_logs
 from optbench.report.records import records
 from optbench.store import Results, read
 from program import optbench
@@ -23,7 +23,7 @@ HEADER = "optimizer,seed,epoch,validation_accuracy\n"
 def do_import(tmp_path: Path, content: str | bytes, name: str = "log.csv", **asked: object) -> Imported:
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return import_logs("csv", [path], tmp_path / "results", Asked(**asked))  # type: ignore[arg-type]
+    return import_logs("csv", [path], tmp_path / "results", ImportOptions(**asked))  # type: ignore[arg-type]
 
 
 def stored(tmp_path: Path) -> Results:
@@ -286,12 +286,12 @@ def test_what_is_no_table_is_an_error(tmp_path, content, message):
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev/zero")
 def test_an_endless_device_is_an_error(tmp_path):
     with pytest.raises(OptbenchError, match="a device: expected a file"):
-        import_logs("csv", [Path("/dev/zero")], tmp_path / "results", Asked())
+        import_logs("csv", [Path("/dev/zero")], tmp_path / "results", ImportOptions())
 
 
 def test_a_folder_is_an_error(tmp_path):
     with pytest.raises(OptbenchError, match="a folder: expected a file"):
-        import_logs("csv", [tmp_path], tmp_path / "results", Asked())
+        import_logs("csv", [tmp_path], tmp_path / "results", ImportOptions())
 
 
 # --- NaN
@@ -380,7 +380,7 @@ def test_a_row_with_a_status_and_no_evaluation_is_a_trial(tmp_path):
 def test_records_in_json_can_be_imported(tmp_path):
     write(tmp_path / "own", a_suite(seeds=1), {("SGD", 0): curve([0.5]), ("Adam", 0): diverged()})
     (tmp_path / "records.json").write_text(records(read([tmp_path / "own"]), "json"))
-    import_logs("jsonl", [tmp_path / "records.json"], tmp_path / "results", Asked())
+    import_logs("jsonl", [tmp_path / "records.json"], tmp_path / "results", ImportOptions())
     assert statuses(tmp_path) == {"SGD": "completed", "Adam": "diverged"}
 
 
@@ -396,7 +396,7 @@ def test_runs_can_be_named_by_their_files(tmp_path, pattern):
     for name in ("sgd_s0", "sgd_s1", "adam_s0"):
         paths.append(tmp_path / f"{name}.csv")
         paths[-1].write_text("epoch,val_acc\n1,0.5\n")
-    found = import_logs("csv", paths, tmp_path / "results", Asked(runs=pattern, name="runs"))
+    found = import_logs("csv", paths, tmp_path / "results", ImportOptions(runs=pattern, name="runs"))
     assert (found.optimizers, found.written.new) == (("sgd", "adam"), 3)
     runs = [(log.trial["seed"], log.started.environment["run"]) for log in stored(tmp_path).suites[0].logs]
     assert sorted(runs) == [(0, "0"), (0, "0"), (1, "1")]

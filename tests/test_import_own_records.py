@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from optbench.analysis.table import comparison
 from optbench.events import Evaluated, Event, Finished
-from optbench.importing.tidy import Asked, Imported, import_logs
+from optbench.importing.tidy import Imported, ImportOptions, import_logs
 from optbench.report.records import records
 from optbench.store import Results, read
 from optbench.suite.dump import dump_text
@@ -34,7 +34,7 @@ TARGET = "validation.accuracy>=0.9"
 def imported_again(folder: Path, own: Results) -> tuple[Imported, pd.DataFrame]:
     (folder / "records.csv").write_text(records(own), encoding="utf-8")
     found = import_logs(
-        "csv", [folder / "records.csv"], folder / "back", Asked(targets=(TARGET,), name="back")
+        "csv", [folder / "records.csv"], folder / "back", ImportOptions(targets=(TARGET,), name="back")
     )
     return found, comparison(read([folder / "back"]))
 

@@ -10,7 +10,7 @@ import pytest
 
 from optbench.errors import OptbenchError
 from optbench.importing.readers import known_readers, reader
-from optbench.importing.tidy import Asked, Imported, import_logs
+from optbench.importing.tidy import Imported, ImportOptions, import_logs
 from optbench.store import read
 from program import optbench
 from results_builder import a_suite, write
@@ -22,7 +22,7 @@ CURVES = {"adam": [(10, 0.5), (20, 0.9)], "sgd": [(10, 0.4), (20, 0.6)]}
 
 def do_import(kind: str, tmp_path: Path, *paths: Path, **asked: object) -> Imported:
     asked = {"targets": ("accuracy>=0.8",), "name": "logs"} | asked
-    return import_logs(kind, paths, tmp_path / "results", Asked(**asked))  # type: ignore[arg-type]
+    return import_logs(kind, paths, tmp_path / "results", ImportOptions(**asked))  # type: ignore[arg-type]
 
 
 def curves(tmp_path: Path) -> dict[str, list[tuple[int, float]]]:

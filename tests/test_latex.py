@@ -13,8 +13,7 @@ from optbench.report import render
 from optbench.report.formats.latex import escaped
 from optbench.store import Results, read
 from program import optbench
-from results_builder import a_suite, diverged, reaching, write
-from test_report_formats import HOSTILE
+from results_builder import HOSTILE, a_suite, diverged, reaching, write
 
 
 def usual(root: Path, labels: tuple[str, ...] = ("SGD", "Adam")) -> Results:

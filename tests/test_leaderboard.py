@@ -23,7 +23,7 @@ from optbench.analysis.leaderboard import (
 )
 from optbench.errors import OptbenchError
 from optbench.importing.algoperf import import_algoperf
-from optbench.report import render_report
+from optbench.report import render, render_report
 from optbench.report.leaderboard import build_leaderboard
 from optbench.store import read
 from program import optbench
@@ -266,6 +266,13 @@ def test_a_variant_without_logs_is_reported_because_it_removes_its_base(tmp_path
     report = build_leaderboard(imported(tmp_path))
     assert report.table["score"].tolist() == [0.0]
     assert "mnist_wide; their base workloads do not count" in " ".join(report.sections[0].blocks[0].warnings)
+
+
+def test_tables_of_imported_trials_state_that_their_seeds_have_other_settings(tmp_path):
+    trial(tmp_path / "logs", "x", 0, "mnist_jax", 1, reaching(10.0))
+    assert "the tuning trials of all studies, each with other settings" in render(
+        imported(tmp_path), "markdown"
+    )
 
 
 @pytest.mark.parametrize("format", ["terminal", "markdown"])

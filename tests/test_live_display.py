@@ -14,8 +14,9 @@ from optbench.cli.live.board import Board, key_of
 from optbench.cli.live.display import machine
 from optbench.cli.live.glyphs import ASCII, UNICODE, Glyphs, glyphs_for
 from optbench.cli.live.lines import Lines, json_line
+from optbench.cli.live.trial_warnings import end_warnings
 from optbench.cli.live.view import FrameText, Line, frame
-from optbench.events import Event, Progressed, Resumed
+from optbench.events import Event, Finished, Progressed, Resumed
 from optbench.store.read import read_log
 from optbench.suite.types import Trial
 from results_builder import a_suite, curve, diverged, evaluated, failed, finished, started, trials_of, write
@@ -176,6 +177,22 @@ def test_a_lost_trial_is_not_done() -> None:
     assert board.done == 0
     apply(board, trial, curve([0.5, 0.95]))
     assert board.done == 1
+
+
+def test_the_warning_about_a_lost_trial_states_when_it_continues() -> None:
+    lost = Finished(
+        "interrupted", detail="node a was lost; it starts again from step 0", at_fault="infrastructure"
+    )
+    assert list(end_warnings("SGD seed 0", lost, 1)) == [
+        (
+            "lost",
+            "SGD seed 0: interrupted by the infrastructure: node a was lost; it starts again from step 0",
+        )
+    ]
+    killed = Finished("failed", detail="killed by signal 9", at_fault="infrastructure")
+    assert list(end_warnings("SGD seed 0", killed, 1)) == [
+        ("lost", "SGD seed 0: lost: killed by signal 9; the next run or worker continues the trial")
+    ]
 
 
 def test_a_trial_attempted_again_counts_once() -> None:

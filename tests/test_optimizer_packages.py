@@ -34,7 +34,9 @@ class Swift(BaseOptimizer):
         super().__init__(params, {"lr": lr})
 
 class Wrapper:
-    """Wrap an optimizer."""
+    """Wrapper Around SGD
+    No learning rate is needed.
+    """
 
     def step(self): ...
     def zero_grad(self): ...
@@ -76,6 +78,7 @@ def test_classes_of_an_installed_package_are_found_without_importing_it(package:
         "https://arxiv.org/abs/2401.00001",
         "1.5",
     )
+    assert found[f"{package}.Wrapper"].summary == "Wrapper Around SGD"
     assert package not in sys.modules
 
 

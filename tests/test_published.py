@@ -329,7 +329,7 @@ def test_every_format_sets_measured_beside_published(tmp_path: Path) -> None:
 
 
 def test_memory_is_judged_without_training_by_real_steps(tmp_path: Path, capsys: Any) -> None:
-    from optbench.cli.commands.verdicts import print_verdicts as judge
+    from optbench.cli.commands.verdicts import verdicts
 
     (tmp_path / "s.yaml").write_text(
         """\
@@ -340,7 +340,7 @@ published:
 optimizers: {Adam: adam, RMSprop: rmsprop}
 """
     )
-    judge(str(tmp_path / "s.yaml"), (), tmp_path / "results", None, "csv")
+    verdicts(str(tmp_path / "s.yaml"), results=tmp_path / "results", format="csv")
     out = capsys.readouterr().out.splitlines()
     assert [line.split(",")[-2] for line in out[1:]] == ["reproduced", "contradicted"]
 

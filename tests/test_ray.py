@@ -125,11 +125,17 @@ def test_without_ray_one_message_says_how_to_install_it(
     assert "--executor: requires Ray, which is not installed: pip install 'optbench[ray]'" in done.stderr
 
 
-def test_an_address_is_for_ray_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("option", "value", "executor"),
+    [("--address", "head:6379", "ray"), ("--workers", "8", "slurm"), ("--sbatch", "--time=1:00", "slurm")],
+)
+def test_an_option_of_another_executor_is_one_message(
+    tmp_path: Path, option: str, value: str, executor: str
+) -> None:
     a_suite(tmp_path, {"SGD": "torch.optim.SGD"})
-    done = optbench("run", "tiny.yaml", "--address", "head:6379", cwd=tmp_path)
+    done = optbench("run", "tiny.yaml", f"{option}={value}", cwd=tmp_path)
     assert done.returncode == 2
-    assert "--address: requires --executor ray" in done.stderr
+    assert f"{option}: requires --executor {executor}" in done.stderr
 
 
 class _Nodes:

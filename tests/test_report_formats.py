@@ -6,8 +6,6 @@ import csv
 import io
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -22,17 +20,7 @@ from optbench.report.records import records
 from optbench.report.text import clean, number, seconds
 from optbench.store import Results, read
 from program import optbench
-from results_builder import a_suite, curve, diverged, failed, reaching, write
-
-HOSTILE = [
-    "🚀 rocket 🔥",
-    "=cmd|' /C calc'!A0",
-    "AdamW with decoupled weight decay, betas 0.9 and 0.95, warmed",
-    "مُحسِّن آدم",
-    "<script>alert(1)</script> | **b** [x](y)",
-    "漢字のオプティマイザ",
-    "[bold red]markup[/] `code` $x$ a_b _c_",
-]
+from results_builder import HOSTILE, a_suite, curve, diverged, failed, reaching, write
 
 
 def results(tmp_path: Path, suite, events) -> Results:
@@ -80,25 +68,6 @@ def test_equal_differences_have_no_negative_zero_and_no_interval(tmp_path, metri
 def test_an_unknown_format_names_the_nearest(tmp_path):
     with pytest.raises(OptbenchError, match="did you mean 'markdown'"):
         render(usual(tmp_path), "markdwn")
-
-
-def test_importing_the_report_loads_nothing_heavy():
-    code = "import sys, optbench.report; print([m for m in ('torch', 'pandas', 'scipy') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_rendering_needs_no_torch(tmp_path):
-    usual(tmp_path)
-    code = (
-        "import sys; from pathlib import Path; from optbench.cli.completion import format_names\n"
-        "from optbench.report import render\n"
-        "from optbench.store import read\n"
-        f"for name in format_names(): render(read([Path({str(tmp_path)!r})]), name)\n"
-        "print('torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
 
 
 def test_save_writes_the_report_and_its_numbers(tmp_path):

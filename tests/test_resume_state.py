@@ -249,6 +249,21 @@ class LateClosure(Base):
     def direction(self, p, state):
         return p.grad if self.count < 6 else Closure.direction(self, p, state)
 
+def smoothed(average, gradient, betas):
+    return average.mul_(betas[0]).add_(gradient)
+
+class FunctionAttribute(Optimizer):
+    """A function of the file as attribute, which is never saved, and a tuple that defaults and groups share."""
+    def __init__(self, params, lr=0.02, betas=(0.9, 0.99)):
+        super().__init__(params, dict(lr=lr, betas=betas))
+        self.update = smoothed
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                average = self.state[p].setdefault("average", torch.zeros_like(p))
+                p.sub_(self.update(average, p.grad, group["betas"]), alpha=group["lr"])
+
 class Sam(Optimizer):
     def __init__(self, params, lr=0.02):
         super().__init__(params, dict(lr=lr, momentum=0.9))
@@ -298,7 +313,7 @@ RESUMABLE = (
         "Deque",
     ),
     *("Generators", "Dropped", "OwnShape", "Circular", "Raising", "Sparse", "LowPrecision", "Late", "Sam"),
-    *("Lookahead", "Averaging", "Subclass", "SubclassInAttribute", "Views"),
+    *("Lookahead", "Averaging", "Subclass", "SubclassInAttribute", "Views", "FunctionAttribute"),
 )
 RESTARTED = ("ById", "Closure", "Hook", "OnParameter", "Iterating", "LateClosure")
 

@@ -14,11 +14,9 @@ from optbench.catalog.sharding import ELEMENTWISE
 from optbench.engine.sharding import blocks, largest_share, owners
 from optbench.events import Finished
 from program import optbench
-from ranks import train_in_processes
+from ranks import one_trial, stopped_often, train_in_processes
 from real_runs import SUITE
-from test_engine_resume import records
-from test_ranks import one_trial, stopped_often
-from trials import evaluations, finished, run
+from trials import evaluations, finished, records, run
 
 NET = {"model": "net.py:net", "sync_batch_norm": True, "budget": "8 steps", "evaluate": {"every": "2 steps"}}
 PLAIN = {"model": {"name": "mlp", "hidden": [15]}, "budget": "8 steps", "evaluate": {"every": "2 steps"}}
@@ -69,7 +67,7 @@ def test_sharded_training_equals_one_process(case: str, sharding: str, tmp_path:
 
 @pytest.mark.parametrize("sharding", ["zero1", "full"])
 def test_a_sharded_trial_resumes_exactly(sharding: str, tmp_path: Path) -> None:
-    trial = one_trial(tmp_path, 2, NET | {"budget": "6 steps", "sharding": sharding}, **SETTINGS["adamw"])
+    trial = one_trial(tmp_path, 2, NET | {"budget": "4 steps", "sharding": sharding}, **SETTINGS["adamw"])
     undisturbed = records(list(train_in_processes(trial, tmp_path)))
     interrupted = list(stopped_often(trial, tmp_path, tmp_path / "a.pt"))
     assert sum(isinstance(event, Finished) for event in interrupted) > 3

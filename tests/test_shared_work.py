@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -19,10 +21,11 @@ from typer.testing import CliRunner
 from fake_executor import FakeExecutor, events
 from optbench.api.functions import _Observer
 from optbench.cli.app import app
+from optbench.cli.commands import work
 from optbench.errors import OptbenchError
 from optbench.executor.api import Slot, StopRequest
 from optbench.executor.dispatch import Summary
-from optbench.runner import on_workers, shared_work
+from optbench.runner import on_workers, shared_work, slurm
 from optbench.runner.job import create_job
 from optbench.runner.options import RunOptions
 from optbench.runner.shared_work import WorkList, planned_trials, refuse_held
@@ -92,14 +95,15 @@ def test_one_of_many_workers_gets_the_lease(planned: Any) -> None:
 
 
 def test_a_lease_is_kept_alive_while_its_holder_lives(planned: Any) -> None:
-    leases = Leases(planned[0], seconds=0.6)
+    leases = Leases(planned[0], seconds=60)
     lease = leases.claim("unit")
     assert lease is not None
-    with lease.kept(0.6):
-        until = time.monotonic() + 1.5
-        while time.monotonic() < until:
+    with lease.kept(0.3):
+        for _ in range(2):
+            aged(leases, lease)
+            while lease.path.stat().st_mtime < time.time() - 60:  # until the next sign of life
+                time.sleep(0.05)
             assert leases.claim("unit") is None
-            time.sleep(0.05)
     assert leases.claim("unit") is not None
 
 
@@ -200,11 +204,13 @@ def test_a_folder_without_a_work_list_is_one_clear_error(
 
 
 class _FakeWorkers(FakeExecutor):
-    """Completes each trial, without a process."""
+    """Completes each trial, without a process. `software`: versions of the worker that differ from the stored ones."""
+
+    software: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, *_: Any) -> None:
         whole = [started(), evaluated(1, 0.5), finished(0.9)]
-        slot = Slot("cpu", "cpu", started().environment)
+        slot = Slot("cpu", "cpu", started().environment | self.software)
         super().__init__(lambda unit: events(unit.trials[0].id, whole), (slot,))
 
     def __enter__(self) -> _FakeWorkers:
@@ -212,6 +218,17 @@ class _FakeWorkers(FakeExecutor):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def test_a_worker_with_other_versions_refuses_to_start(planned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, (first, second) = planned
+    folder.write_trial(first, curve([0.5]))
+    monkeypatch.setattr(shared_work, "LocalExecutor", _FakeWorkers)
+    monkeypatch.setattr(_FakeWorkers, "software", {"torch": "1.0"})
+    worker = shared_work.Worker(folder, StopRequest(), lambda text: None, lambda trial, event: None)
+    with pytest.raises(OptbenchError, match=r"now '1\.0'.*Use a machine with equal devices and versions"):
+        worker.run()
+    assert not folder.trial_path(second).exists()
 
 
 @pytest.mark.parametrize("number", range(1, 8))
@@ -253,6 +270,18 @@ def test_a_worker_gives_up_a_folder_that_stays_away(planned: Any, monkeypatch: p
     assert not folder.path.exists()
 
 
+def test_a_worker_shows_the_settings_of_a_sweep_trial(
+    planned: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, (trial, _) = planned
+    work._show(trial, finished())
+    work._show(trial.model_copy(update={"point": {"lr": 0.3}}), finished())
+    assert capsys.readouterr().err.splitlines() == [
+        f"{trial.workload_name}, Slow seed 0: completed",
+        f"{trial.workload_name}, Slow (sweep) lr=0.3 seed 0: completed",
+    ]
+
+
 def test_a_folder_that_stays_away_is_one_clear_error(planned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def lost(worker: shared_work.Worker) -> None:
         raise OSError(errno.ESTALE, "Stale file handle")
@@ -277,6 +306,55 @@ def test_a_folder_that_workers_use_is_not_packed(planned: Any) -> None:
     done = optbench("pack", folder.path, cwd=folder.path)
     assert done.returncode == 0, done.stderr
     assert shared_work._why_away(None, folder) == ""  # a packed folder is there
+
+
+def test_a_run_whose_job_ended_before_its_trials_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_suite(tmp_path, {"SGD": "torch.optim.SGD"})
+    monkeypatch.setattr(slurm, "submit", lambda folder, text: "1")
+    monkeypatch.setattr(slurm, "is_active", lambda job: False)
+    done = optbench("run", "tiny.yaml", "--executor", "slurm", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "1 unfinished trial" in done.stderr
+
+
+def test_a_worker_that_starts_while_its_folder_is_packed_changes_nothing(
+    planned: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, (trial, other) = planned
+    folder.write_trial(other, curve([0.5]))
+    monkeypatch.setattr(shared_work, "LocalExecutor", _FakeWorkers)
+    claim = Leases.claim
+
+    def packing(self: Leases, unit: str) -> Any:
+        assert optbench("pack", folder.path, cwd=folder.path).returncode == 0
+        return claim(self, unit)
+
+    monkeypatch.setattr(Leases, "claim", packing)
+    worker = shared_work.Worker(folder, StopRequest(), lambda text: None, lambda trial, event: None)
+    assert worker.run() == {}
+    assert not folder.trial_path(trial).exists()
+    assert not (folder.path / "leases").exists()
+
+
+def test_a_folder_is_not_packed_if_a_worker_claims_a_trial_meanwhile(
+    planned: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, (trial, _) = planned
+    held = Leases.held
+
+    def claiming(self: Leases) -> Any:
+        before = held(self)
+        self.claim(trial.id)
+        return before
+
+    monkeypatch.setattr(Leases, "held", claiming)
+    done = optbench("pack", folder.path, cwd=folder.path)
+    assert done.returncode == 2
+    assert "run 1 of its trials" in " ".join(done.stderr.split())
+    assert WorkList.read(folder).trials
+    assert (folder.path / "plan.json").exists()
 
 
 def test_a_folder_that_is_not_mounted_for_a_while_is_waited_for(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, flo
     ("fault", "options"),
     [
         ("made > 1 and self.once() and os.kill(os.getpid(), signal.SIGKILL)", ()),
-        ("made > 1 and self.once() and os._exit(3)", ()),
+        pytest.param("made > 1 and self.once() and os._exit(3)", (), marks=pytest.mark.slow),
         pytest.param(
             "made > 1 and self.once() and time.sleep(600)", ("--stall-timeout", "20"), marks=pytest.mark.slow
         ),
@@ -154,7 +154,9 @@ def test_an_optimizer_that_raises_ends_its_own_trial_alone(tmp_path, undisturbed
         assert scores(logs[key])[0] == undisturbed[key][0]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_run_that_ended_in_the_middle_of_a_stack_continues_to_the_same_records(
     tmp_path, undisturbed, number
 ):

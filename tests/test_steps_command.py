@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from optbench.cli.app import app
 from optbench.cli.entry import main
-from optbench.cli.named_trials import named_trials
+from optbench.cli.named_trials import WorkloadSettings, named_trials
 from optbench.engine import step_times as measuring
 from optbench.engine.step_times import step_times
 from optbench.errors import OptbenchError
@@ -52,7 +52,7 @@ def _short_turns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def measured(*optimizers: str, implementations: tuple[str, ...] = ("forloop",), rounds: int = 3) -> StepTimes:
-    named = named_trials(MODEL, optimizers, {}, shape="8", classes=3)
+    named = named_trials(MODEL, optimizers, {}, WorkloadSettings(shape="8", classes=3))
     return step_times(named.trials, implementations, named.info, CPU, rounds)
 
 

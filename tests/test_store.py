@@ -133,7 +133,9 @@ def test_a_killed_writer_leaves_only_whole_records_and_a_torn_tail(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", code], cwd=here, stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
-    time.sleep(0.2)
+    [path] = tmp_path.glob("digits/trials/*.jsonl")
+    while path.stat().st_size < 20_000:
+        time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     log = only_log(tmp_path)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +18,10 @@ from optbench.catalog.data_sets import load_data
 from optbench.errors import OptbenchError
 from optbench.events import Evaluated
 from optbench.suite.types import Component
-from test_engine_resume import records, stopped_after
+from program import optbench
+from real_runs import Run
 from torture import TIMED
-from trials import finished, run, started, trials
+from trials import finished, records, run, started, stopped_after, trials
 
 HEAD = """
 import random
@@ -219,13 +216,88 @@ def test_a_pass_of_another_length_is_refused(tmp_path: Path) -> None:
     assert "training: expected 100 samples in a pass, as len() states; found 90" in end.detail
 
 
-@pytest.mark.parametrize("budget", ["1 epochs", "3 epochs"])
-def test_an_iterable_data_set_that_each_worker_reads_whole_is_refused(budget: str, tmp_path: Path) -> None:
-    whole = "type('Whole', (Stream,), {'__iter__': lambda self: ((x, x.sum()) for x in X)})()"
-    end = finished(run(_trial(tmp_path, f"DataLoader({whole}, num_workers=2)", budget=budget), tmp_path))
+@pytest.mark.parametrize(
+    ("noise", "message", "steps"),
+    [
+        ("0", "training: two workers read the same 18 samples", 0),
+        ("torch.rand(())", "training: expected 90 samples in a pass, as len() states; found more", 4),
+    ],
+)
+def test_an_iterable_data_set_that_each_worker_reads_whole_is_refused(
+    noise: str, message: str, steps: int, tmp_path: Path
+) -> None:
+    whole = f"type('Whole', (Stream,), {{'__iter__': lambda self: ((x + {noise}, x.sum()) for x in X)}})()"
+    trial = _trial(tmp_path, f"DataLoader({whole}, num_workers=2)", budget="1 epochs", batch_size=18)
+    end = finished(run(trial, tmp_path))
+    assert (end.status, end.step) == ("failed", steps)
+    assert message in end.detail
+    assert "each of 2 workers reads the data set: split the samples by torch.utils.data" in end.detail
+
+
+def test_workers_that_read_different_or_constant_samples_are_accepted(tmp_path: Path) -> None:
+    constant = (
+        "type('Constant', (Stream,), {'__iter__': lambda self: ((X[0], X[1].sum()) for _ in range(45))})()"
+    )
+    for part in ("Stream()", constant):
+        trial = _trial(tmp_path, f"DataLoader({part}, num_workers=2)", budget="2 epochs")
+        assert finished(run(trial, tmp_path)).status == "completed"
+
+
+GRAPHS = """
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+TASK = "custom"
+STREAM = True
+
+class Graphs(Dataset):  # of 2 to 6 nodes; the target is the sum of all nodes
+    def __init__(self, samples, seed):
+        random = torch.Generator().manual_seed(seed)
+        sizes = torch.randint(2, 7, (samples,), generator=random).tolist()
+        self.nodes = [torch.randn(size, 3, generator=random) for size in sizes]
+    def __len__(self):
+        return len(self.nodes)
+    def __getitem__(self, index):
+        return self.nodes[index], self.nodes[index].sum()
+
+def collate(samples):
+    nodes, targets = zip(*samples)
+    graph = torch.arange(len(nodes)).repeat_interleave(torch.tensor([len(each) for each in nodes]))
+    return {"nodes": torch.cat(nodes), "graph": graph, "graphs": len(nodes)}, torch.stack(targets)
+
+def load(root):
+    return tuple(DataLoader(Graphs(n, seed), collate_fn=collate) for seed, n in enumerate((60, 20, 20)))
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 1)
+    def forward(self, nodes, graph, graphs):
+        return torch.zeros(int(graphs)).index_add(0, graph, self.layer(nodes).squeeze(1))
+
+class Task:
+    metrics = {"error": {"higher_is_better": False, "low": 0}}
+    def loss(self, model, batch):
+        return nn.functional.mse_loss(model(**batch.inputs), batch.targets)
+    def evaluate(self, model, batch):
+        return {"error": (model(**batch.inputs) - batch.targets).abs().sum()}
+"""
+
+
+def test_batches_may_have_other_numbers_of_rows_than_samples(tmp_path: Path) -> None:
+    (tmp_path / "graphs.py").write_text(GRAPHS)
+    workload = {"task": "graphs.py:Task", "model": "graphs.py:Net", "data": "graphs.py", "batch_size": 15}
+    sgd = {"SGD": {"use": "sgd", "lr": 0.02}}
+    (trial,) = trials(tmp_path, workload={**workload, "budget": "20 epochs"}, optimizers=sgd)
+    whole = records(run(trial, tmp_path))
+    assert whole[-1]["final"]["last"]["error"] < 0.2  # the sum is linear in the nodes
+    assert repr(records(stopped_after(trial, tmp_path, 3, tmp_path / "trial.pt"))) == repr(whole)
+    divided = {**workload, "budget": "1 epochs", "accumulate": 3}
+    (trial,) = trials(tmp_path, workload=divided, optimizers=sgd)
+    end = finished(run(trial, tmp_path))
     assert end.status == "failed"
-    assert "training: expected 90 samples in a pass, as len() states; found more" in end.detail
-    assert "split the samples by torch.utils.data.get_worker_info()" in end.detail
+    assert re.match(r"a batch of 15 samples with \d+ rows of 'nodes' cannot be divided", end.detail)
 
 
 def test_augmentation_is_refused_by_the_check(tmp_path: Path) -> None:
@@ -254,50 +326,19 @@ def test_a_run_that_is_killed_continues_with_the_same_records_and_leaves_no_work
     suite = yaml.safe_load((tmp_path / "suite.yaml").read_text())
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump({**suite, "title": "Streamed"}))
 
-    def start(results: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "optbench", "run", "suite.yaml", "--results", results]
-        return subprocess.Popen(
-            [*command, "--threads", "1", "--reruns", "0"],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={
-                **os.environ,
-                "OMP_NUM_THREADS": "1",
-                "OPTBENCH_CHECKPOINT_SECONDS": "0",
-                "OPTBENCH_FIGURES": "off",
-            },
-            start_new_session=True,
-        )
-
-    whole = start("whole")
-    output = whole.communicate()[0].decode()
-    assert whole.returncode == 0, output
-    killed = start("killed")
-    while killed.poll() is None and not list((tmp_path / "killed").glob("*/checkpoints/*.pt")):
-        time.sleep(0.01)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
-    again = start("killed")
-    output = again.communicate()[0].decode()
-    assert again.returncode == 0, output
+    command = ("run", "suite.yaml", "--threads", "1", "--checkpoint-interval", "0", "--results")
+    whole = optbench(*command, "whole", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    killed = Run(tmp_path, (*command, "killed"))
+    killed.until(lambda: list((tmp_path / "killed").glob("*/checkpoints/*.pt")))
+    os.killpg(killed.process.pid, signal.SIGKILL)
+    killed.end()
+    again = optbench(*command, "killed", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
     text = next((tmp_path / "killed").glob("*/trials/*.jsonl")).read_text()
     assert '"record": "resumed"' in text
     assert _measured(tmp_path / "killed") == _measured(tmp_path / "whole")
-    deadline = time.monotonic() + 30
-    while _working_in(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not _working_in(tmp_path)
-
-
-def _working_in(folder: Path) -> list[str]:
-    """Return the processes whose working directory is the folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if (process / "cwd").resolve() == folder.resolve() and (process / "cmdline").read_bytes():
-                found.append(process.name)
-    return found
+    assert killed.survivors(30) == []
 
 
 def test_the_stream_of_the_documentation_trains(tmp_path: Path) -> None:

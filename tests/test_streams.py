@@ -15,19 +15,24 @@ from real_runs import a_suite, ends
 
 RESULTS = Path(__file__).resolve().parent / "fixtures/results-format-1"
 READING = [
-    "--help",
-    "--version",
-    "report --help",
-    f"report {RESULTS}",
-    f"report {RESULTS} --format html",
-    f"records {RESULTS}",
-    f"compare {RESULTS} copy",
-    "schema",
-    "list optimizers",
-    "list suites",
-    "plan tiny.yaml",
+    "--help",  # printed by typer
+    f"report {RESULTS}",  # by rich
+    f"records {RESULTS}",  # by print
     "check tiny.yaml",
-    "run tiny.yaml --dry-run",
+    *(
+        pytest.param(command, marks=pytest.mark.slow)
+        for command in (
+            "--version",
+            "report --help",
+            f"report {RESULTS} --format html",
+            f"compare {RESULTS} copy",
+            "schema",
+            "list optimizers",
+            "list suites",
+            "plan tiny.yaml",
+            "run tiny.yaml --dry-run",
+        )
+    ),
 ]
 
 
@@ -84,7 +89,14 @@ def test_a_run_whose_table_has_no_room_is_stored_and_ends_with_exit_code_2(folde
     assert (folder / "results/tiny/report.csv").exists()
 
 
-@pytest.mark.parametrize("streams", ["2>&-", ">&-", "<&-", "<&- >&- 2>&-", "2>/dev/full", ">&- 2>&-"])
+@pytest.mark.parametrize(
+    "streams",
+    [
+        "<&- >&- 2>&-",
+        "2>/dev/full",
+        *(pytest.param(streams, marks=pytest.mark.slow) for streams in ("2>&-", ">&-", "<&-", ">&- 2>&-")),
+    ],
+)
 def test_a_run_needs_none_of_its_streams(streams: str, folder: Path) -> None:
     done = shell(f"optbench run tiny.yaml {streams}", folder)
     assert done.returncode == 0, done.stderr

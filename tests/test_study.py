@@ -24,8 +24,7 @@ from optbench.events import Evaluated, Event
 from optbench.report.figures import drawings
 from optbench.store import read
 from optbench.store.records import event_line, to_event
-from test_engine_resume import records, stopped_after
-from trials import CPU, evaluations, finished, run, started, trials, untimed
+from trials import CPU, evaluations, finished, records, run, started, stopped_after, trials, untimed
 
 
 def events(folder: Path, **changes: Any) -> list[Event]:

@@ -237,15 +237,6 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str, found: 
     assert message.endswith(f"found {found}")
 
 
-def test_loading_imports_neither_torch_nor_pandas() -> None:
-    import subprocess
-    import sys
-
-    code = "import sys, optbench.suite.load, optbench.suite.plan, optbench.suite.schema, optbench.catalog.check\n"
-    code += "assert not {'torch', 'pandas', 'scipy', 'sklearn'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 def test_entries_have_the_settings_of_their_family_and_their_label_as_class(tmp_path: Path) -> None:
     loaded = loaded_from(
         tmp_path,

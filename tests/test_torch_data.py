@@ -18,8 +18,7 @@ from optbench.catalog.check import examine
 from optbench.catalog.data_sets import load_data
 from optbench.errors import OptbenchError
 from optbench.suite.types import Component
-from test_engine_resume import records, stopped_after
-from trials import finished, run, trials
+from trials import finished, records, run, stopped_after, trials
 
 HEAD = """
 import random

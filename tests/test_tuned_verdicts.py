@@ -15,7 +15,7 @@ from optbench.analysis.published import verdicts_frame
 from optbench.analysis.statements import statements_frame
 from optbench.analysis.table import comparison
 from optbench.analysis.tuning import UNKNOWN_VARIATION, winners
-from optbench.cli.commands.verdicts import print_verdicts
+from optbench.cli.commands.verdicts import verdicts
 from optbench.events import Evaluated, Event
 from optbench.store import Results, read
 from optbench.suite.load import load
@@ -162,13 +162,13 @@ def test_the_command_judges_a_tuned_suite_before_and_after_its_run(tmp_path: Pat
     )
     text = text.replace("trials: 8", "trials: 2").replace("seeds: 6", "seeds: 1")
     (tmp_path / "s.yaml").write_text(text)
-    print_verdicts(str(tmp_path / "s.yaml"), (), tmp_path / "results", None, "csv")
+    verdicts(str(tmp_path / "s.yaml"), results=tmp_path / "results", format="csv")
     before = capsys.readouterr().out
     assert before.count("not tested here") == 3
     assert "its tuning is not complete" in before
     done = optbench("run", "s.yaml", "--threads", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    print_verdicts(str(tmp_path / "s.yaml"), (), tmp_path / "results", None, "csv")
+    verdicts(str(tmp_path / "s.yaml"), results=tmp_path / "results", format="csv")
     after = capsys.readouterr().out
     assert "not tested here" not in after
     assert after.count("1 seed; verdicts need at least 5") == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import itertools
 import weakref
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from optbench.analysis.table import comparison
 from optbench.analysis.tuned_entries import near_best_frame, tuned_entries_frame
 from optbench.analysis.tuning import Selection, expected_band, expected_curve, studies, tuning_frame, winners
 from optbench.catalog.check import problems
+from optbench.cli.live.board import setting_of
 from optbench.engine.loop import is_rung
 from optbench.errors import OptbenchError
 from optbench.events import Evaluated, Event, Finished
@@ -30,12 +32,12 @@ from optbench.report.tuning import values_text
 from optbench.runner.following import Followed
 from optbench.store import Results, read
 from optbench.suite import protocols
-from optbench.suite.dump import dump_text
+from optbench.suite.dump import dump_text, setting_text
 from optbench.suite.load import load
 from optbench.suite.metric_facts import MetricFacts
 from optbench.suite.plan import plan
 from optbench.suite.samplers import unit_points
-from optbench.suite.spaces import positions
+from optbench.suite.spaces import positions, spaces_of
 from optbench.suite.tuning import TUNING_SEED, Tuning
 from optbench.suite.types import Trial
 from results_builder import curve, diverged, finished, write_trials
@@ -85,6 +87,17 @@ def _results(
         ("{log: [1e-3, 1]}", "{one_minus_log: [0.1, 1]}", r"lr: expected a maximum below 1"),
         ("{choice: [0.9, 0.95]}", "{choice: [0.9]}", r"betas: expected at least two choices"),
         ("{choice: [0.9, 0.95]}", "{choice: [0.9, 0.9]}", r"betas: expected distinct choices"),
+        ("{choice: [0.9, 0.95]}", "{choice: [1, 1.0]}", r"betas: expected distinct choices"),
+        (
+            "{log: [1e-3, 1]}",
+            "{uniform: [-1e308, 1e308]}",
+            r"lr: expected a range whose width is a finite number; found -1e\+308 to 1e\+308",
+        ),
+        (
+            "{log: [1e-3, 1]}",
+            "{one_minus_log: [1e-20, 0.5]}",
+            r"lr: expected a minimum of at least 1e-12: 1 minus a smaller number is rounded to 1; found 1e-20",
+        ),
         ("{log: [1e-3, 1]}", "{log: [a, 1]}", r"lr: expected two numbers, .*; found \['a', 1\]"),
         (
             "trials: 4",
@@ -426,7 +439,10 @@ def test_one_adaptive_study_has_no_intervals_since_its_trials_depend_on_each_oth
 
 
 def test_a_missing_extra_is_reported_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *_: None)
+    find_spec = importlib.util.find_spec  # of other packages as ever: what was found is cached
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, *rest: None if name == "optuna" else find_spec(name, *rest)
+    )
     found = [p for p in problems(_write(tmp_path, ADAPTIVE), tmp_path) if p.where == "tuning.sampler"]
     assert [p.message for p in found] == ["the sampler 'tpe' requires Optuna: pip install 'optbench[tune]'"]
 
@@ -697,6 +713,7 @@ def test_larger_budgets_in_one_folder_continue_the_study_and_replace_the_selecte
         assert table.loc["SGD", "final_metric"] == pytest.approx(1 - good)  # of the present settings only
         assert frame.loc["SGD", "fresh_n"] == 5
     assert len(set(selected)) > 1
+    assert "or tuning now selects other settings" in report.render(results, "markdown")
 
 
 # --- repeated studies
@@ -795,6 +812,20 @@ def test_the_best_by_validation_is_trained_on_fresh_seeds(tmp_path: Path) -> Non
     assert "Fixed" not in frame.index
 
 
+def test_a_fresh_trial_that_diverged_counts_as_the_worst_value_as_in_the_table(tmp_path: Path) -> None:
+    def events(trial: Trial) -> list[Event]:
+        is_lost = trial.study is None and trial.label == "SGD" and trial.seed == 2
+        return diverged() if is_lost else _by_rate(trial)
+
+    results = _results(tmp_path, events)
+    fresh = tuning_frame(results).set_index("optimizer").loc["SGD"]
+    others = fresh["tuned"] - 0.02
+    assert fresh["fresh"] == pytest.approx(4 / 5 * others)  # the worst accuracy is 0
+    assert fresh["optimism"] == pytest.approx(0.02 + others / 5)
+    final = comparison(results).set_index("optimizer").loc["SGD"]
+    assert final["final_metric"] == pytest.approx(4 / 5 * (1 - others))
+
+
 def test_nothing_is_selected_while_trials_are_missing(tmp_path: Path) -> None:
     loaded = _write(tmp_path)
     trials = plan(loaded)
@@ -844,6 +875,26 @@ def test_the_report_of_a_single_tuning_trial_states_why_there_are_no_intervals(t
 )
 def test_selected_values_near_1_and_lists_are_readable(values: list[Any], text: str) -> None:
     assert values_text(values) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "value"), [(0.0170073, 0.982993), (3.456e-5, 0.9999654), (1.234e-7, 0.999999877), (0.9, 0.1)]
+)
+def test_a_value_near_1_has_three_digits_of_its_distance_from_1(number: float, value: float) -> None:
+    [space] = spaces_of([{"momentum": {"one_minus_log": [number, 0.99]}}])["momentum"]
+    assert space.at(0.0) == value
+    assert space.position(value) == pytest.approx(0, abs=1e-3)
+    assert setting_text(value) == str(value)
+
+
+def test_booleans_of_a_space_are_shown_as_they_are_written(tmp_path: Path) -> None:
+    text = SUITE.replace(
+        "{use: sgd, lr: {log: [1e-3, 1]}}", "{use: sgd, lr: 0.1, nesterov: {choice: [true, false]}}"
+    )
+    trials = [
+        trial for trial in plan(_write(tmp_path, text)) if trial.label == "SGD" and trial.study is not None
+    ]
+    assert {setting_of(trial) for trial in trials} == {" nesterov=true", " nesterov=false"}
 
 
 def test_tables_and_figures_of_tuning_have_the_unit_of_the_metric(tmp_path: Path) -> None:

@@ -69,6 +69,10 @@ OBJECTIVES = {
 quick_and_full = pytest.mark.parametrize(
     "studies", [QUICK, pytest.param(FULL, marks=pytest.mark.slow)], ids=["quick", "full"]
 )
+#: quick with 5 seeds only
+seeds_and_studies = pytest.mark.parametrize(
+    ("seeds", "studies"), [(5, QUICK), *(pytest.param(n, FULL, marks=pytest.mark.slow) for n in (3, 5, 20))]
+)
 each_objective = pytest.mark.parametrize("name", OBJECTIVES)
 
 
@@ -156,8 +160,7 @@ def test_intervals_of_the_expected_best_cover_it_at_every_number_of_trials(name:
 # --- intervals and comparisons of tuned entries
 
 
-@quick_and_full
-@pytest.mark.parametrize("seeds", [3, 5, 20])
+@seeds_and_studies
 @each_objective
 def test_intervals_with_one_study_cover_the_expected_outcome_of_tuning(
     name: str, seeds: int, studies: int
@@ -173,8 +176,7 @@ def test_intervals_with_one_study_cover_the_expected_outcome_of_tuning(
     assert np.mean(covered) >= lowest(0.95, studies)
 
 
-@quick_and_full
-@pytest.mark.parametrize("seeds", [3, 5, 20])
+@seeds_and_studies
 @each_objective
 def test_a_a_comparisons_with_one_study_are_significant_at_most_at_the_nominal_rate(
     name: str, seeds: int, studies: int
@@ -202,8 +204,13 @@ def test_without_the_variance_of_tuning_such_comparisons_are_wrong_far_more_ofte
     assert np.mean([paired_difference(x, y).p < ALPHA for x, y in zip(a, b, strict=True)]) > 0.15
 
 
-@quick_and_full
-@pytest.mark.parametrize(("repeated", "seeds"), [(5, 5), (5, 10), (3, 9)])
+@pytest.mark.parametrize(
+    ("repeated", "seeds", "studies"),
+    [
+        (5, 10, QUICK),
+        *(pytest.param(*both, FULL, marks=pytest.mark.slow) for both in ((5, 5), (5, 10), (3, 9))),
+    ],
+)
 @each_objective
 def test_repeated_studies_give_exact_tests_and_intervals(
     name: str, repeated: int, seeds: int, studies: int
@@ -251,8 +258,13 @@ def _events(trial: Trial, random: np.random.Generator) -> list[Event]:
     )
 
 
-@pytest.mark.parametrize("count", [12, pytest.param(300, marks=pytest.mark.slow)], ids=["quick", "full"])
-@pytest.mark.parametrize(("studies", "seeds"), [(1, 6), (2, 6), (6, 6)])
+@pytest.mark.parametrize(
+    ("studies", "seeds", "count"),
+    [
+        (2, 6, 12),
+        *(pytest.param(studies, 6, 300, marks=pytest.mark.slow) for studies in (1, 2, 6)),
+    ],
+)
 def test_an_optimizer_entered_twice_is_tuned_to_no_significant_difference(
     studies: int, seeds: int, count: int, tmp_path: Path
 ) -> None:

@@ -7,9 +7,14 @@ import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
+from optbench.catalog.optimizer_packages import Offered
 from optbench.cli.app import app
+from optbench.verify.conformance import CHECKS, Verdict
+from optbench.verify.installed_packages import Checked
+from optbench.verify.result_tables import packages_table
 
 PACKAGE = "checked_optimizers"
 SOURCE = '''
@@ -101,6 +106,30 @@ def test_the_table_names_the_failed_checks() -> None:
     assert "state-dict" in printed
     assert "0 of 1 class passed all checks" in printed
     assert f"{PACKAGE} 2.0" in printed
+
+
+def test_at_80_columns_each_class_is_one_row_and_long_messages_are_below() -> None:
+    long = "cannot be checked: ValueError: needs a GPU (/a/path/of/a/package/that/is/longer/than/the/column/of/failures.py, line 2)"
+    faulty = tuple(Verdict(check, "fail" if at < 9 else "pass", "") for at, check in enumerate(CHECKS))
+    checked = [
+        Checked(
+            Offered("schedulefree.AdamWScheduleFreeReference", "schedulefree", "1.4"),
+            state=8.0,
+            verdicts=faulty,
+        ),
+        Checked(Offered("muon.Muon", "muon", "0.1"), problem=long),
+    ]
+    console = Console(width=80, file=io.StringIO())
+    console.print(packages_table(checked), crop=False)
+    first, _, *rest = console.file.getvalue().splitlines()
+    assert first.split() == ["optimizer", "passed", "state", "failed", "checks"]
+    assert rest[0].split()[:3] == [
+        "schedulefree.AdamWScheduleFreeReference",
+        f"{len(CHECKS) - 9}/{len(CHECKS)}",
+        "2x",
+    ]
+    assert any(line.strip().endswith("and 3 more") for line in rest)
+    assert any(line.startswith("muon.Muon was not checked: ValueError: needs a GPU") for line in rest)
 
 
 def test_a_class_that_passes_gives_exit_code_0() -> None:

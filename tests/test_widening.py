@@ -68,6 +68,8 @@ def test_a_space_grows_at_the_end_of_the_selected_value(
         ("steps", {"choice": [1, 2]}, 1),
         ("momentum", {"choice": [0.9, 0.95]}, 0.9),
         ("nesterov", {"choice": [True, False]}, True),
+        ("momentum", {"one_minus_log": [1e-12, 0.3]}, 1 - 1e-12),
+        ("lr", {"uniform": [-1.5e308, 0]}, -1.5e308),
     ],
 )
 def test_values_inside_a_space_and_at_natural_limits_are_not_at_an_edge(

@@ -2,9 +2,10 @@
 
     python tests/torture.py 50            50 kills (`make torture N=50`)
     python tests/torture.py 50 --seed 7   the same moments again
+    python tests/torture.py 20 --tuned    20 kills of tuned suites: all processes, the run, a trial's process, or Ctrl-C
 
-Each kill is SIGKILL to the whole process group: in a step, an evaluation, a checkpoint, a record. Every record of every trial
-must be the same bit for bit, clocks aside. Exit code 1 and the difference if one is not.
+Without `--tuned`, each kill is SIGKILL to the whole process group: in a step, an evaluation, a checkpoint, a record. The trials and every
+record of each must be the same bit for bit, clocks aside. Exit code 1 and the difference if one is not.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from optbench.executor.descendants import children
 
 NET = """
 from torch import nn
@@ -58,6 +61,24 @@ FP32 = """
 FP16 = """
   Adam: {use: torch.optim.Adam, lr: 3e-3, clip: {value: 0.1}}
 """
+TUNED = """
+title: Torture of tuning
+workload:
+  model: {name: mlp, hidden: [8]}
+  data: {name: synthetic, shape: [6], classes: 3, train: 256, validation: 64, test: 64}
+  batch_size: 16
+  budget: BUDGET epochs
+tuning: TUNING
+seeds: 2
+optimizers:
+  SGD: {use: torch.optim.SGD, lr: {log: [1e-3, 10]}, momentum: {choice: [0, {one_minus_log: [1e-2, 0.5]}]}}
+  LBFGS: {use: torch.optim.LBFGS, lr: {log: [1e-2, 1]}, max_iter: 2}
+"""
+#: stacked and plain trials, two studies, pruning; and a sampler whose points depend on the results
+TUNINGS = {
+    "pruned": "{trials: 4, studies: 2, prune: {rung: 1/4, keep: 1/2}}",
+    "adaptive": "{trials: 12, sampler: tpe}",
+}
 #: told by a clock or by the machine, so never the same twice
 TIMED = {
     "train_seconds", "cpu_seconds", "evaluation_seconds", "setup_seconds", "data_wait_seconds",
@@ -75,12 +96,20 @@ def suite_files(folder: Path, budget: int) -> list[Path]:
     return paths
 
 
+def tuned_suite_files(folder: Path, budget: int) -> list[Path]:
+    paths = [folder / f"{name}.yaml" for name in TUNINGS]
+    for path in paths:
+        text = TUNED.replace("BUDGET", str(max(4, budget)))
+        path.write_text(text.replace("TUNING", TUNINGS[path.stem]))
+    return paths
+
+
 def start(suites: list[Path], results: Path) -> subprocess.Popen[bytes]:
     """The suites with a checkpoint after every step, each in reach of a kill."""
     return subprocess.Popen(
         [
             sys.executable, "-m", "optbench", "run", *map(str, suites),
-            "--results", str(results), "--threads", "1",
+            "--results", str(results), "--threads", "1", "--reruns", "0",
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -90,23 +119,24 @@ def start(suites: list[Path], results: Path) -> subprocess.Popen[bytes]:
 
 
 def measured(results: Path) -> dict[str, list[dict[str, Any]]]:
-    """Every trial's records without clocks, interruptions and what is written twice on a second start."""
+    """Every trial's records without clocks, interruptions, killed attempts, and what is written twice on a second start."""
     found = {}
     for path in sorted(results.glob("*/trials/*.jsonl")):
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        kept = [
-            {key: value for key, value in record.items() if key not in TIMED}
-            for record in records
-            if record["record"] != "resumed" and record.get("status") != "interrupted"
-        ]
+        kept: list[dict[str, Any]] = []
+        for record in records:
+            untimed = {key: value for key, value in record.items() if key not in TIMED}
+            is_stop = record.get("status") == "interrupted" or record.get("at_fault") == "infrastructure"
+            if record["record"] != "resumed" and not is_stop and untimed not in kept:
+                kept.append(untimed)
         found[f"{path.parent.parent.name}/{path.name}"] = kept
     return found
 
 
-def torture(kills: int, seed: int, folder: Path, say: Any = print) -> dict[str, Any]:
+def torture(kills: int, seed: int, folder: Path, say: Any = print, *, tuned: bool = False) -> dict[str, Any]:
     """Facts about the kills; raises AssertionError with the first difference."""
     chance = random.Random(seed)
-    suites = suite_files(folder, budget=max(2, round(kills / 6)))
+    suites = (tuned_suite_files if tuned else suite_files)(folder, budget=max(2, round(kills / 6)))
     began = time.monotonic()
     whole = start(suites, folder / "whole")
     assert whole.wait() == 0, whole.stderr.read().decode() if whole.stderr else ""
@@ -122,8 +152,8 @@ def torture(kills: int, seed: int, folder: Path, say: Any = print) -> dict[str, 
         try:
             code = process.wait(limit)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            KILLS[chance.choice(list(KILLS)) if tuned else "all"](process, chance)
+            code = process.wait()
             done += 1
             mid_trial += any((folder / "killed").glob("*/checkpoints/*.pt"))
             torn += b"of an incomplete record" in (process.stderr.read() if process.stderr else b"")
@@ -160,6 +190,30 @@ def torture(kills: int, seed: int, folder: Path, say: Any = print) -> dict[str, 
     }
 
 
+def kill_all(process: subprocess.Popen[bytes], chance: random.Random) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+
+
+def kill_run(process: subprocess.Popen[bytes], chance: random.Random) -> None:
+    process.kill()
+
+
+def interrupt(process: subprocess.Popen[bytes], chance: random.Random) -> None:
+    process.send_signal(signal.SIGINT)
+
+
+def kill_worker(process: subprocess.Popen[bytes], chance: random.Random) -> None:
+    """Kill one of the processes that the run has started; without any, the run. The run goes on and reports the trial as failed."""
+    pids = children(process.pid)
+    for pid in pids:
+        pids += children(pid)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(chance.choice(pids) if pids else process.pid, signal.SIGKILL)
+
+
+KILLS = {"all": kill_all, "run": kill_run, "interrupt": interrupt, "worker": kill_worker}
+
+
 def wait_for_work(process: subprocess.Popen[bytes], results: Path) -> None:
     """Until a trial writes a checkpoint, so that most kills hit measuring and not the imports before it."""
     since = time.time_ns()
@@ -190,10 +244,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("kills", type=int, nargs="?", default=50)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--tuned", action="store_true", help="tuned suites, and other kinds of kills")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="torture-"))
     try:
-        print(json.dumps(torture(options.kills, options.seed, folder), indent=2))
+        print(json.dumps(torture(options.kills, options.seed, folder, tuned=options.tuned), indent=2))
     except AssertionError as error:
         print(f"seed {options.seed}, see {folder}: {error}", file=sys.stderr)
         return 1

@@ -12,33 +12,33 @@ from typing import Any
 
 
 def rosenbrock(x: Any) -> Any:
-    """Rosenbrock's valley; minimum 0 at (1, ..., 1) (Rosenbrock 1960, The Computer Journal 3)."""
+    """Return Rosenbrock's valley; minimum 0 at (1, ..., 1) (Rosenbrock 1960, The Computer Journal 3)."""
     return (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum(0)
 
 
 def beale(x: Any) -> Any:
-    """Beale's function of two variables; minimum 0 at (3, 0.5)."""
+    """Return Beale's function of two variables; minimum 0 at (3, 0.5)."""
     a, b = x[0], x[1]
     return (1.5 - a + a * b) ** 2 + (2.25 - a + a * b**2) ** 2 + (2.625 - a + a * b**3) ** 2
 
 
 def rastrigin(x: Any) -> Any:
-    """Rastrigin's function with many local minima; minimum 0 at the origin."""
+    """Return Rastrigin's function with many local minima; minimum 0 at the origin."""
     return 10 * len(x) + (x**2 - 10 * _cos(2 * math.pi * x)).sum(0)
 
 
 def saddle(x: Any) -> Any:
-    """A saddle at the origin between two minima of value 0 at (+-1, 0, ..., 0)."""
+    """Return a function with a saddle at the origin between two minima of value 0 at (+-1, 0, ..., 0)."""
     return (x[0] ** 2 - 1) ** 2 / 4 + (x[1:] ** 2).sum(0) / 2
 
 
 def double_well(x: Any) -> Any:
-    """A tilted double well: a local minimum near 1 and a global one near -1, with the other variables quadratic."""
+    """Return a tilted double well: a local minimum near 1 and a global one near -1, quadratic in the other variables."""
     return (x[0] ** 2 - 1) ** 2 + 0.3 * x[0] + (x[1:] ** 2).sum(0)
 
 
 def quadratic(x: Any) -> Any:
-    """Half of the squared norm; minimum 0 at the origin."""
+    """Return half of the squared norm; minimum 0 at the origin."""
     return (x**2).sum(0) / 2
 
 

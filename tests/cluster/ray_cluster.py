@@ -30,6 +30,7 @@ SETTINGS = {
     "RAY_grpc_client_keepalive_timeout_ms": "5000",
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # not 15: beside other work on this machine trials would take minutes
 }
 
 
@@ -98,9 +99,12 @@ class Cluster:
 
     def hosts(self) -> list[int]:
         """Return the ids of the processes that run trials for optbench."""
-        return [
-            pid for node in self.nodes for pid in _descendants(node.pid) if "ray::Host" in _command_line(pid)
-        ]
+        return [pid for node in self.nodes for pid in hosts_below(node.pid)]
+
+
+def hosts_below(pid: int) -> list[int]:
+    """Return the ids of the processes that run trials for optbench, among those that a process started."""
+    return [one for one in _descendants(pid) if "ray::Host" in _command_line(one)]
 
 
 @contextlib.contextmanager

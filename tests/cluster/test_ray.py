@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from cluster.ray_cluster import Cluster, cluster, why_not
+from cluster.ray_cluster import Cluster, cluster, hosts_below, why_not
 from optbench.store import read
 from program import optbench
 from real_runs import SUITE, Run, a_suite
@@ -273,6 +273,19 @@ def test_resources_that_the_cluster_does_not_have_are_one_message(tmp_path: Path
     assert "error: --device: the cluster has 2 nodes with 2 CPUs and no GPU" in errors
     assert "Traceback" not in errors
     assert not (tmp_path / "results/tiny/plan.json").exists()
+
+
+def test_without_an_address_ray_is_started_here_and_trials_have_normal_priority(
+    tmp_path: Path, expected: Any
+) -> None:
+    a_slow_suite(tmp_path)
+    run = Run(tmp_path, ("run", "tiny.yaml", "--executor", "ray", *OPTIONS))
+    run.until(lambda: in_training(tmp_path))
+    hosts = hosts_below(run.process.pid)
+    assert hosts
+    assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in hosts} == {os.getpriority(os.PRIO_PROCESS, 0)}
+    finish(run, tmp_path)
+    assert computed(tmp_path) == expected
 
 
 def test_an_address_without_a_cluster_is_one_message(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_a_killed_job_leaves_its_trials_to_the_next_run(
     command("scancel", "--full", "--signal=KILL", job_of(tmp_path))
     code, _, said = head.end(120)
     assert "2 unfinished trials" in said
-    assert code == 0
+    assert code == 1
     time.sleep(1)
     (lease,) = (tmp_path / "results/tiny/leases").glob("*.json")
     os.utime(lease, (0, 0))  # instead of waiting for the lease timeout

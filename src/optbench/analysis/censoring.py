@@ -41,7 +41,7 @@ class RestrictedDifference:
 
 
 def kaplan_meier(times: Sequence[float], reached: Sequence[bool], level: float = 0.95) -> pd.DataFrame:
-    """Share of trials that have not reached the target after each time. Columns: time, at_risk, events, survival, low, high.
+    """Return the share of trials that have not reached the target after each time. Columns: time, at_risk, events, survival, low, high.
 
     The pointwise band is Greenwood's on the scale of log(-log S), which stays within 0 and 1 (Kalbfleisch and Prentice, The
     Statistical Analysis of Failure Time Data, 1980); it is missing where all or none have reached the target.
@@ -89,7 +89,7 @@ def median(times: Sequence[float], reached: Sequence[bool]) -> float:
 
 
 def restricted_mean(times: Sequence[float], reached: Sequence[bool], tau: float) -> float:
-    """Area under the Kaplan-Meier curve from 0 to `tau`: mean time spent before the target within that budget."""
+    """Return the area under the Kaplan-Meier curve from 0 to `tau`: the mean time before the target within that budget."""
     moments, _, _, survival = _curve(times, reached)
     inside = moments < tau
     edges = np.concatenate([[0.0], moments[inside], [tau]])

@@ -83,7 +83,7 @@ def compared(matched: Matched) -> list[Compared]:
     for indices in groups.values():
         p = holm([found[index].change.p for index in indices])
         for index, value in zip(indices, p, strict=True):
-            adjusted[index] = _worded(found[index], value)
+            adjusted[index] = _with_conclusion(found[index], value)
     return adjusted
 
 
@@ -237,7 +237,7 @@ def few(found: Contrast) -> str:
     return "only one seed: no interval" if fewest == 1 else "no interval"
 
 
-def _worded(item: Compared, p_holm: float) -> Compared:
+def _with_conclusion(item: Compared, p_holm: float) -> Compared:
     change = replace(item.change, p_holm=p_holm)
     apart = p_holm < ALPHA and change.change != 0 and not change.low <= 0 <= change.high
     word = item.words[int(change.change > 0)] if apart else ""

@@ -46,17 +46,7 @@ def costs_frame(results: Results, table: pd.DataFrame | None = None) -> pd.DataF
     epochs_to_target, steps_to_target: as in the comparison, of the first target. best_use: by `RULES`; "" if no rule applies
     or there is no target. `table`: the result of `comparison`, if already computed.
     """
-    records = []
-    for row in table_rows(results):
-        facts = {
-            "suite": row.suite,
-            "workload": row.trial.workload_name,
-            "horizon": row.horizon,
-            "optimizer": row.trial.label,
-            "config_id": row.config_id,
-            "batch_size": batch_size(row),
-        }
-        records.append(facts | _costs(row))
+    records = [row.names | {"batch_size": batch_size(row)} | _costs(row) for row in table_rows(results)]
     frame = pd.DataFrame(records, columns=list(COLUMNS))
     table = comparison(results) if table is None else table
     first = table.drop_duplicates("config_id").set_index("config_id")
@@ -64,9 +54,9 @@ def costs_frame(results: Results, table: pd.DataFrame | None = None) -> pd.DataF
         frame[column] = first[column].reindex(frame["config_id"]).to_numpy()
     uses: dict[str, str] = {}
     blocks = ["suite", "workload", "horizon"]
-    told = dict(tuple(table.groupby(blocks, sort=False)))
+    outcomes = dict(tuple(table.groupby(blocks, sort=False)))
     for key, block in frame.groupby(blocks, sort=False):
-        uses |= zip(block["config_id"], _best_uses(block, _first_target(told[key])), strict=True)
+        uses |= zip(block["config_id"], _best_uses(block, _first_target(outcomes[key])), strict=True)
     frame["best_use"] = frame["config_id"].map(uses)
     return frame
 
@@ -81,8 +71,8 @@ def _costs(row: TableRow) -> dict[str, Any]:
     return {
         "activation_bytes": mean(lambda log: log.started and log.started.activation_bytes),
         "training_bytes": mean(_training_bytes),
-        "peak_memory_bytes": _greatest(log.finished and log.finished.peak_memory_bytes for log in logs),
-        "process_memory_bytes": _greatest(_sampled("process_memory_bytes", "most")(log) for log in logs),
+        "peak_memory_bytes": greatest(log.finished and log.finished.peak_memory_bytes for log in logs),
+        "process_memory_bytes": greatest(_sampled("process_memory_bytes", "most")(log) for log in logs),
         "seconds_per_update": seconds,
         "seconds_per_epoch": seconds * per_epoch,
         "flops_per_update": flops,
@@ -91,19 +81,14 @@ def _costs(row: TableRow) -> dict[str, Any]:
         "gradient_noise_start": mean(lambda log: log.started and log.started.gradient_noise),
         "gradient_noise_end": mean(lambda log: log.finished and log.finished.gradient_noise),
         "clipped": mean(_clipped) if row.trial.entry.clip is not None else math.nan,
-        "exploded_steps": _sum(
-            log.evaluations.column("exploded_steps")[-1] for log in logs if log.evaluations
-        ),
-        "vanished_steps": _sum(
-            log.evaluations.column("vanished_steps")[-1] for log in logs if log.evaluations
-        ),
+        **{name: _sum(map(last(name), logs)) for name in ("exploded_steps", "vanished_steps")},
         "data_wait": mean(_data_wait),
         **resources,
     }
 
 
 def per_trial(column: str, rows: Iterable[TableRow]) -> pd.DataFrame:
-    """`training_bytes`, `seconds_per_update` or `loss_rises`: one row per seed, one column per config_id."""
+    """Return `training_bytes`, `seconds_per_update` or `loss_rises`: one row per seed, one column per config_id."""
     fact = FACTS[column]
     values = {
         row.config_id: pd.Series(
@@ -130,10 +115,6 @@ def _mean_over(logs: list[TrialLog]) -> Callable[[Fact], float]:
 
 def _seconds(log: TrialLog) -> float | None:
     return log.finished.train_seconds / log.finished.step if log.finished else None
-
-
-def _uninterrupted(log: TrialLog) -> float | None:
-    return _seconds(log) if log.seconds_count else None
 
 
 def _flops(log: TrialLog) -> float | None:
@@ -175,7 +156,7 @@ def _data_wait(log: TrialLog) -> float | None:
 #: facts of a trial by name
 FACTS: dict[str, Fact] = {
     "training_bytes": _training_bytes,
-    "seconds_per_update": _uninterrupted,
+    "seconds_per_update": lambda log: _seconds(log) if log.seconds_count else None,
     "loss_rises": _rises,
     "flops_per_update": _flops,
     "clipped": _clipped,
@@ -187,13 +168,19 @@ def _sampled(name: str, which: str) -> Fact:
     return lambda log: log.finished and log.finished.resources.get(name, {}).get(which)
 
 
-def _greatest(values: Iterable[Any]) -> float:
+def greatest(values: Iterable[Any]) -> float:
+    """Return the maximum of the values that are not None; NaN if there is none."""
     return max((float(value) for value in values if value is not None), default=math.nan)
 
 
+def last(column: str) -> Fact:
+    """Return the function that returns the value of a column at the last evaluation of a trial."""
+    return lambda log: log.evaluations.column(column)[-1] if log.evaluations else None
+
+
 def _sum(values: Iterable[int | None]) -> float:
-    told = [value for value in values if value is not None]
-    return float(sum(told)) if told else math.nan
+    known = [value for value in values if value is not None]
+    return float(sum(known)) if known else math.nan
 
 
 def _first_target(own: pd.DataFrame) -> pd.DataFrame:
@@ -201,18 +188,18 @@ def _first_target(own: pd.DataFrame) -> pd.DataFrame:
     return first.set_index("config_id")
 
 
-def _best_uses(costs: pd.DataFrame, told: pd.DataFrame) -> list[str]:
+def _best_uses(costs: pd.DataFrame, outcomes: pd.DataFrame) -> list[str]:
     """Return the best uses of the rows of one workload, in their order."""
-    if not told["target"].iloc[0]:
+    if not outcomes["target"].iloc[0]:
         return [""] * len(costs)
-    arrived = told["epochs_to_target"].notna()
+    arrived = outcomes["epochs_to_target"].notna()
     columns = {
-        "quick results": told["seconds_to_target"],
-        "few epochs": told["epochs_to_target"],
+        "quick results": outcomes["seconds_to_target"],
+        "few epochs": outcomes["epochs_to_target"],
         "little memory": costs.set_index("config_id")["training_bytes"],
     }
     least = {words: values[arrived[arrived].index].min() for words, values in columns.items()}
-    apart = bool(told["best_group"].eq(False).fillna(False).any())
+    apart = bool(outcomes["best_group"].eq(False).fillna(False).any())
     found = []
     for row in plain_rows(costs):
         key = row["config_id"]
@@ -224,7 +211,7 @@ def _best_uses(costs: pd.DataFrame, told: pd.DataFrame) -> list[str]:
             uses.append("steady descent")
         if row["batch_size"] == 1:
             uses.append("single samples")
-        if apart and told.loc[key, "best_group"] is True:
+        if apart and outcomes.loc[key, "best_group"] is True:
             uses.append("final quality")
         found.append(", ".join(uses))
     return found

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from optbench.analysis.frames import KEYS, is_worst
+from optbench.analysis.frames import is_worst
 from optbench.analysis.gradients import workloads_shown
-from optbench.analysis.rows import TableRow, table_rows
+from optbench.analysis.rows import KEYS, table_rows
 from optbench.store import Results, TrialLog
 from optbench.store.evaluations import Evaluations
 
@@ -55,7 +55,7 @@ def curves_frame(results: Results) -> pd.DataFrame:
             for curve in _curves(log, gradients=(row.suite, row.trial.workload_name) in shown):
                 by_series.setdefault((curve.metric, curve.split), []).append(curve)
         for (metric, split), curves in by_series.items():
-            pieces.append((_names(row) | {"metric": metric, "split": split}, _over_seeds(curves)))
+            pieces.append((row.names | {"metric": metric, "split": split}, _over_seeds(curves)))
     values = (
         "step",
         "epoch",
@@ -102,11 +102,6 @@ class _Curve:
     gradients: Array  # evaluations so far
     value: Array
     worst: bool  # the trial ended in the worst outcome
-
-
-def _names(row: TableRow) -> dict[str, Any]:
-    values = (row.suite, row.trial.workload_name, row.horizon, row.trial.label, row.config_id)
-    return dict(zip(KEYS, values, strict=True))
 
 
 def _curves(log: TrialLog, *, gradients: bool) -> Iterator[_Curve]:

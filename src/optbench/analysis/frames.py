@@ -13,12 +13,11 @@ import numpy as np
 import pandas as pd
 
 from optbench.analysis.gradients import per_step
-from optbench.analysis.rows import TableRow, all_rows, axis_values, batch_size, sweep_rows, table_rows
+from optbench.analysis.rows import KEYS, TableRow, all_rows, axis_values, batch_size, sweep_rows, table_rows
 from optbench.events import Evaluated
 from optbench.store import Results, SuiteResults, TrialLog
 from optbench.suite.types import Target
 
-KEYS = ["suite", "workload", "horizon", "optimizer", "config_id"]
 UNITS = ("epochs", "steps", "samples", "seconds", "gradient_evaluations")
 _FIELDS = [name for name in Evaluated.__struct_fields__ if name != "metrics"]
 
@@ -136,22 +135,19 @@ def _every_value(log: TrialLog, metric: str) -> Iterator[Iterable[float]]:
         yield (of.get(metric, nan) for of in log.finished.final.values())
 
 
-def _names(row: TableRow) -> dict[str, Any]:
-    return {
-        "suite": row.suite,
-        "workload": row.trial.workload_name,
-        **axis_values(row),
-        "horizon": row.horizon,
-        "optimizer": row.trial.label,
-        "config_id": row.config_id,
-    }
+def names_with_axes(row: TableRow) -> dict[str, Any]:
+    """Return what names a row, with the values of its axes by path after the workload."""
+    names: dict[str, Any] = row.names
+    return {name: names[name] for name in KEYS[:2]} | axis_values(row) | names
 
 
 def _row_records(row: TableRow) -> list[dict[str, Any]]:
     by_seed = {log.trial["seed"]: log for log in row.logs}
     seeds = [*row.seeds, *(seed for seed in by_seed if seed not in row.seeds)]
     return [
-        _names(row) | {"seed": seed, "planned": seed in row.seeds} | _trial_record(row, by_seed.get(seed))
+        names_with_axes(row)
+        | {"seed": seed, "planned": seed in row.seeds}
+        | _trial_record(row, by_seed.get(seed))
         for seed in seeds
     ]
 
@@ -204,7 +200,7 @@ class _TrialColumns:
     @classmethod
     def of(cls, row: TableRow, log: TrialLog) -> _TrialColumns:
         end = log.finished
-        names = _names(row) | {"seed": log.trial["seed"], "trial_id": log.id}
+        names = names_with_axes(row) | {"seed": log.trial["seed"], "trial_id": log.id}
         names |= {"status": end.status if end else "unfinished", "at_fault": end.at_fault if end else ""}
         names |= {f"point_{key}": value for key, value in row.trial.point.items()}
         named = (log.evaluations.metrics() or {"validation": list(row.trial.workload.metrics)}).items()
@@ -246,7 +242,7 @@ def _passages(suite: SuiteResults) -> list[dict[str, Any]]:
         _PASSAGES[suite] = [
             names | {"seed": log.trial["seed"], "trial_id": log.id, "target": text} | _passage(log, target)
             for row in table_rows(Results((suite,)))
-            for names in [_names(row)]
+            for names in [names_with_axes(row)]
             for target in row.trial.workload.target
             for text in [str(target)]
             for log in row.logs

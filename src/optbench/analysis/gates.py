@@ -53,9 +53,9 @@ def judge(items: Sequence[Compared], gate: Gate, difference: str = "") -> list[J
 
     `difference`: the settings that keep the entries of both sides from matching, for the message.
     """
-    looked_at = _looked_at(items, gate.kind)
+    looked_at = _limited_changes(items, gate.kind)
     if not looked_at:
-        return [Judgement(gate, "not judged", None, _nothing(items, gate.kind, difference))]
+        return [Judgement(gate, "not judged", None, _why_nothing_checked(items, gate.kind, difference))]
     limits = [_limit(item, gate) for item in looked_at]
     p = [
         math.nan if item.unjudged else item.evidence.evidence_above(limit, _sign(item))
@@ -93,7 +93,7 @@ def _judgement(gate: Gate, item: Compared, limit: float, p: float) -> Judgement:
     return Judgement(gate, "inconclusive" if past else "passed", item)
 
 
-def _looked_at(items: Sequence[Compared], kind: Kind) -> list[Compared]:
+def _limited_changes(items: Sequence[Compared], kind: Kind) -> list[Compared]:
     names = _QUANTITIES[kind]
     entries: dict[tuple[str, ...], list[Compared]] = {}
     for item in items:
@@ -112,7 +112,7 @@ def _looked_at(items: Sequence[Compared], kind: Kind) -> list[Compared]:
     return found
 
 
-def _nothing(items: Sequence[Compared], kind: Kind, difference: str) -> str:
+def _why_nothing_checked(items: Sequence[Compared], kind: Kind, difference: str) -> str:
     if not items:
         needed = "suite, workload, horizon and label must match"
         return f"BEFORE and AFTER have no entry in common: {needed}" + (

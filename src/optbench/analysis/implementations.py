@@ -18,7 +18,7 @@ _WORDS = {"forloop": "for-loop", "own": "the class's own"}
 
 
 def steps_ran(rows: list[TableRow]) -> str:
-    """`for-loop steps`, or `steps: fused (SGD, Adam), compiled (RMSprop)`; empty if no record contains it."""
+    """Return `for-loop steps`, or `steps: fused (SGD, Adam), compiled (RMSprop)`; empty if no record contains it."""
     labels = _labels_by_implementation(rows)
     if len(labels) == 1:
         return f"{_word(next(iter(labels)))} steps"
@@ -73,7 +73,7 @@ def capture_note(rows: list[TableRow]) -> Iterator[str]:
 
 
 def capture_warnings(rows: list[TableRow]) -> Iterator[tuple[str, str]]:
-    """Kind and message, where only some of the steps in one table were launched as graphs."""
+    """Yield kind and message if only some of the steps in one table were launched as graphs."""
     found = list(_captured(rows))
     graphs = dict.fromkeys(label for scope, _, label in found if scope != "none")
     plain = dict.fromkeys(label for scope, _, label in found if scope == "none")

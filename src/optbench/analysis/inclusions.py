@@ -11,11 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from optbench.analysis.compare import ALPHA, all_pairs
+from optbench.analysis.compare import ALPHA
 from optbench.analysis.frames import plain_rows
 from optbench.analysis.rows import TableRow, comparable, workload_rows
-from optbench.analysis.table import final_values
-from optbench.analysis.tuning import studies, tuning_variation
+from optbench.analysis.table import final_pairs
+from optbench.analysis.tuning import studies
 from optbench.store import Results, SuiteResults
 from optbench.suite.spaces import has_space
 from optbench.suite.types import Optimizer
@@ -95,11 +95,9 @@ def _of_suite(suite: SuiteResults) -> Iterator[dict[str, Any]]:
     for _, workload, block in workload_rows(Results((suite,))):
         metric = block[0].trial.workload.metrics[0]
         higher = block[0].facts(metric).higher_is_better
-        variation = tuning_variation(suite, workload, metric)
         for alike in comparable(block):
-            values = variation.independent(final_values(alike, metric))
             by_id = {row.config_id: row for row in alike}
-            for pair in plain_rows(all_pairs(values, shared_variances=variation.shared(alike))):
+            for pair in plain_rows(final_pairs(suite, alike)):
                 if not pair["p_holm"] < ALPHA:
                     continue
                 a, b = by_id[pair["a"]], by_id[pair["b"]]

@@ -15,14 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from optbench.analysis.profiles import MAX_RATIO, RESAMPLES, ratios_to_fastest
 from optbench.analysis.rows import table_rows
 from optbench.errors import OptbenchError
 from optbench.store import Results, SuiteResults
 
-#: a time above this multiple of the least of its column counts as never reached; also where the profile ends
-MAX_RATIO = 4.0
+#: multiples of the shortest time at which the profile is computed; above the last one, a time counts as never reached
 TAUS = np.linspace(1.0, MAX_RATIO, 100)
-RESAMPLES = 2000
 
 Times = npt.NDArray[np.float64]  # (..., submission, workload)
 
@@ -58,7 +57,7 @@ class Leaderboard:
 
 
 def rules_of(suite: SuiteResults) -> Rules:
-    """As the competition's targets file says; else every workload with a target is a base workload, and none is held out.
+    """Return the rules of the competition's targets file; without one, each workload with a target is a base workload.
 
     Raises `OptbenchError` if there is no workload with a target.
     """
@@ -80,7 +79,7 @@ def trial_times(suite: SuiteResults) -> pd.DataFrame:
 
     A trial belongs to the study that its log names; where it names none, every seed is a study of one trial. Only the
     first target of a workload counts. Missing are trials that are not complete, and those whose clock was carried over a
-    restart. Raises `OptbenchError` where a log does not tell seconds.
+    restart. Raises `OptbenchError` where a log has no times.
     """
     records = []
     for row in table_rows(Results((suite,))):
@@ -158,12 +157,12 @@ def leaderboard(trials: pd.DataFrame, rules: Rules, resamples: int = RESAMPLES, 
 
 
 def study_times(trials: pd.DataFrame) -> pd.DataFrame:
-    """The least time of any trial of each study: submission, workload, study, seconds."""
+    """Return the minimum time of the trials of each study: submission, workload, study, seconds."""
     return trials.groupby(["submission", "workload", "study"])["seconds"].min().reset_index()
 
 
 def count(times: Times, rules: Rules) -> Times:
-    """The times that count, of shape (..., submission, workload) with the workloads in the order of `rules.scored`.
+    """Return the times that count, of shape (..., submission, workload) with the workloads in the order of `rules.scored`.
 
     3. A variant's time becomes infinite where its base was not reached. 4. Every time over 4 x the least of its column
     becomes infinite. 5. A base's time becomes infinite where its variant's is.
@@ -181,16 +180,13 @@ def count(times: Times, rules: Rules) -> Times:
 
 
 def profile(times: Times, taus: Sequence[float] | npt.NDArray[np.float64] = TAUS) -> Times:
-    """Share of workloads with time / least time of the workload <= tau: (..., submission, tau), of (..., submission, workload)."""
-    least = times.min(axis=-2, keepdims=True)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.where(times == least, 1.0, times / least)
-    ratios[np.isinf(times)] = np.inf  # also where nobody reached the workload
+    """Return the share of workloads with time / minimum time of the workload <= tau: (..., submission, tau)."""
+    ratios = ratios_to_fastest(times)
     return np.stack([(ratios <= tau).mean(axis=-1) for tau in taus], axis=-1)
 
 
 def score(profiles: Times) -> npt.NDArray[np.float64]:
-    """Trapezoid area below profiles over `TAUS`, over the width of tau's range."""
+    """Return the area under profiles over `TAUS` by the trapezoidal rule, divided by the range of tau."""
     area = ((profiles[..., 1:] + profiles[..., :-1]) / 2 * np.diff(TAUS)).sum(axis=-1)
     return np.asarray(area / (TAUS[-1] - TAUS[0]))
 
@@ -202,14 +198,14 @@ def _cells(studies: pd.DataFrame, names: Sequence[str], workloads: Sequence[str]
 
 
 def _median(values: Times) -> npt.NDArray[np.float64]:
-    """Over the last axis. Of none, infinite; between a number and infinity, infinite."""
+    """Return the median over the last axis; infinite without values, and between a number and infinity."""
     if values.shape[-1] == 0:
         return np.full(values.shape[:-1], np.inf)
     return np.asarray(np.median(values, axis=-1))
 
 
 def _resampled_scores(cells: list[list[Times]], rules: Rules, resamples: int, seed: int) -> Times:
-    """(resample, submission)."""
+    """Return the scores of bootstrap samples of the studies, (resample, submission)."""
     random = np.random.default_rng(seed)
     drawn = np.empty((resamples, len(cells), len(rules.scored)))
     for row, of_submission in enumerate(cells):
@@ -221,7 +217,7 @@ def _resampled_scores(cells: list[list[Times]], rules: Rules, resamples: int, se
 
 
 def _flips(drawn: Times, names: Sequence[str], scores: Times) -> tuple[pd.DataFrame, float]:
-    """Every pair whose scores differ; `drawn`, `names` and `scores` are in the order of the scores."""
+    """Return each pair whose scores differ; `drawn`, `names` and `scores` are in the order of the scores."""
     records = []
     changed = np.zeros(len(drawn), dtype=bool)
     for first in range(len(names)):

@@ -17,10 +17,10 @@ SPREAD_DEGREES = 2
 
 
 def expected_best(scores: Array, k: int) -> float:
-    """Expected best of k different points drawn at random from the grid: sum over j of C(j-1, k-1) / C(B, k) x v_(j).
+    """Return the expected best of k different points drawn at random from the grid: sum over j of C(j-1, k-1) / C(B, k) x v_(j).
 
-    The unbiased estimator of expected validation performance (Dodge et al., 1909.03004) by Tang et al., 2004.13705; on a grid it
-    speaks of points uniform over this grid.
+    The unbiased estimator of expected validation performance (Dodge et al., 1909.03004) by Tang et al., 2004.13705; on a grid, it
+    is the expected best of points drawn uniformly from this grid.
     """
     return float(np.sum(_weights_of_best(len(scores), k) * np.sort(scores)))
 

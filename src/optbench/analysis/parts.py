@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from optbench.analysis.frames import KEYS
-from optbench.analysis.rows import TableRow, table_rows
+from optbench.analysis.costs import greatest
+from optbench.analysis.rows import KEYS, TableRow, table_rows
 from optbench.store import Results
 
 #: in the order in which they are stacked
@@ -41,22 +41,20 @@ def time_parts_frame(results: Results) -> pd.DataFrame:
 def _frame(results: Results, parts: Any, *columns: str) -> pd.DataFrame:
     records = []
     for row in table_rows(results):
-        named = (row.suite, row.trial.workload_name, row.horizon, row.trial.label, row.config_id)
         for part, *values in parts(row):
             if not math.isnan(values[0]):
-                told = dict(zip(columns, values, strict=True))
-                records.append(dict(zip(KEYS, named, strict=True)) | {"part": part} | told)
+                records.append(row.names | {"part": part} | dict(zip(columns, values, strict=True)))
     return pd.DataFrame(records, columns=[*KEYS, "part", *columns])
 
 
 def _memory(row: TableRow) -> Iterable[tuple[str, float]]:
     logs = [(log.started, log.finished) for log in row.logs if log.started and log.finished]
-    size = _greatest(start.parameter_bytes for start, _ in logs)
+    size = greatest(start.parameter_bytes for start, _ in logs)
     yield "parameters", size
     yield "gradients", size
-    yield "optimizer state", _greatest(end.state_bytes for _, end in logs)
-    yield "step peak", _greatest(end.step_peak_bytes for _, end in logs)
-    yield "activations", _greatest(start.activation_bytes for start, _ in logs)
+    yield "optimizer state", greatest(end.state_bytes for _, end in logs)
+    yield "step peak", greatest(end.step_peak_bytes for _, end in logs)
+    yield "activations", greatest(start.activation_bytes for start, _ in logs)
 
 
 def _time(row: TableRow) -> Iterable[tuple[str, float, int]]:
@@ -70,7 +68,3 @@ def _time(row: TableRow) -> Iterable[tuple[str, float, int]]:
     yield "data wait", wait, n
     yield "evaluation", sum(end.evaluation_seconds for end in ends) / n, n
     yield "set-up", sum(end.setup_seconds for end in ends) / n, n
-
-
-def _greatest(values: Iterable[float | None]) -> float:
-    return max((float(value) for value in values if value is not None), default=math.nan)

@@ -24,7 +24,7 @@ class PassageChange:
 
 
 def passage_change(before: pd.DataFrame, after: pd.DataFrame, unit: str, *, paired: bool) -> PassageChange:
-    """Of one entry and target, as `passages_frame` gives it: on logs for seconds, else as a difference.
+    """Return the change of one entry and target, from frames of `passages_frame`: as a ratio for seconds, otherwise as a difference.
 
     A difference below one evaluation interval is not significant (p = 1), except in seconds where every pair arrived at the very
     same step: then it is of pace alone.

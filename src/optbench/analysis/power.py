@@ -32,7 +32,7 @@ COLUMNS = (
 
 
 def power(n: int, std: float, delta: float, alpha: float = ALPHA) -> float:
-    """Chance that a two-sided paired t test of `n` differences with that standard deviation finds a true mean of `delta`.
+    """Return the probability that a two-sided paired t test of `n` differences with that standard deviation detects a true mean of `delta`.
 
     From the noncentral t distribution with noncentrality delta sqrt(n) / std (Cohen, Statistical Power Analysis, 1988, ch. 2).
     """
@@ -45,7 +45,7 @@ def power(n: int, std: float, delta: float, alpha: float = ALPHA) -> float:
 
 
 def seeds_needed(std: float, delta: float, alpha: float = ALPHA, least_power: float = POWER) -> int:
-    """Fewest seeds whose power is at least `least_power`; `MOST_SEEDS` if not even that many.
+    """Return the minimum number of seeds with a power of at least `least_power`; `MOST_SEEDS` if it is larger.
 
     Near (z(1 - alpha/2) + z(power))^2 (std / delta)^2 + z(1 - alpha/2)^2 / 2 (Guenther, The American Statistician 35, 1981).
     """
@@ -65,8 +65,8 @@ def seeds_frame(results: Results, delta: float) -> pd.DataFrame:
 
     Columns: suite, workload, horizon, optimizer, baseline, metric, metric_unit; n (common seeds so far), difference_std (of the paired
     differences); seeds (power 80 % at 5 %), seeds_low, seeds_high (the same for the ends of the 95 % interval of the standard
-    deviation, which few seeds leave wide), seeds_holm (at 5 % over all pairs of the block, as the strictest step of Holm's
-    adjustment asks). Empty with fewer than two common seeds, or no spread.
+    deviation, which few seeds leave wide), seeds_holm (at 5 % over all pairs of the block, the level of the first step of Holm's
+    adjustment). Empty with fewer than two common seeds, or no spread.
     """
     records: list[dict[str, Any]] = []
     for _, _, rows in workload_rows(results):
@@ -84,8 +84,7 @@ def _of_block(block: list[TableRow], values: pd.DataFrame, metric: str, delta: f
         if row is baseline:
             continue
         differences = (values[row.config_id] - values[baseline.config_id]).dropna()
-        record = {"suite": row.suite, "workload": row.trial.workload_name, "horizon": row.horizon}
-        record |= {"optimizer": row.trial.label, "baseline": baseline.trial.label, "metric": metric}
+        record = row.names | {"baseline": baseline.trial.label, "metric": metric}
         record["metric_unit"] = row.facts(metric).unit
         records.append(record | _needed(len(differences), float(differences.std()), delta, pairs))
     return records

@@ -198,7 +198,7 @@ def _judged(
     if claim.over is not None and claim.over == row.optimizer:
         return Measured(), Verdict("inconclusive", "the claim compares the entry with itself")
     if claim.kind == "words":
-        return Measured(), _said(column, block.uses.get(own.config_id))
+        return Measured(), _no_quantity(column, block.uses.get(own.config_id))
     there = elsewhere(row.scope, own, column)
     if there and claim.kind in ("numeric", "deterministic"):
         return Measured(), Verdict("not tested here", f"the claim applies to {there}")
@@ -246,7 +246,7 @@ def _without_interval(found: Measured) -> Measured:
 
 
 def _ordered(row: TableRow, other: TableRow, column: str, claim: Claim, block: _Block) -> Verdict:
-    """Whether `row` is better than `other`: more of a metric where more is better, else less."""
+    """Judge whether `row` is better than `other`: more of a metric of which more is better, otherwise less."""
     margin = claim.margin or 0.0
     if column == "memory_overhead":
         gain = _measured(other, column, block).value - _measured(row, column, block).value
@@ -284,7 +284,7 @@ def _ladder(
         return _measured(own, column, block), on_proxy(_by_rungs(row, column, published, block), there)
     if column != "sensitivity":
         measured = _measured(own, column, block)
-        return measured, _reading(claim, measured.value)
+        return measured, _level_without_unit(claim, measured.value)
     rungs = {
         other.optimizer: _RUNGS[other.values.sensitivity.level]
         for other in published
@@ -316,7 +316,7 @@ def _by_rungs(row: Published, column: str, published: list[Published], block: _B
     return verdicts.ladder(rungs, values)
 
 
-def _reading(claim: Claim, value: float) -> Verdict:
+def _level_without_unit(claim: Claim, value: float) -> Verdict:
     """Judge a level without a unit: never testable as stated; the reason gives the interpretation and its result."""
     if claim.means is None:
         return Verdict("not testable as stated", f"'{claim}' has no unit")
@@ -328,7 +328,7 @@ def _reading(claim: Claim, value: float) -> Verdict:
     )
 
 
-def _said(column: str, use: str | None) -> Verdict:
+def _no_quantity(column: str, use: str | None) -> Verdict:
     derived = f"; derived from the measurements: {use or 'no clear recommendation'}"
     return Verdict(
         "not testable as stated", "the claim names no quantity" + (derived if column == "best_use" else "")

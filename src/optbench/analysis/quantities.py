@@ -23,7 +23,7 @@ class Quantity:
 
 
 def seconds_per_epoch(log: TrialLog) -> float:
-    """Of training; NaN if the clock was carried over a restart, or the trial ended early."""
+    """Return training seconds per epoch; NaN if the trial was resumed or ended early."""
     per_epoch = log.started.steps_per_epoch if log.started else 0
     return seconds_per_step(log) * per_epoch if per_epoch > 0 else math.nan
 
@@ -65,17 +65,17 @@ QUANTITIES = (
 
 
 def by_seed(row: TableRow, of_trial: Callable[[TrialLog], float]) -> dict[int, float]:
-    """Of the trials that count and were not the worst outcome; NaN where a trial did not record the quantity."""
+    """Return a quantity by seed, of trials that count and did not have the worst outcome; NaN if a trial did not record it."""
     return {log.trial["seed"]: of_trial(log) for log in row.logs if counts(log) and not is_worst(log)}
 
 
 def worst_seeds(row: TableRow) -> set[int]:
-    """Seeds that diverged, ran out of memory, or failed in the optimizer."""
+    """Return the seeds that diverged, ran out of memory, or failed in the optimizer."""
     return {log.trial["seed"] for log in row.logs if is_worst(log)}
 
 
 def missing_seeds(row: TableRow) -> list[int]:
-    """Planned seeds that did not run, did not end, or were ended by the infrastructure."""
+    """Return the planned seeds that did not run, did not end, or were ended by the infrastructure."""
     ended: Iterable[int] = {log.trial["seed"] for log in row.logs if counts(log)}
     begun = {log.trial["seed"] for log in row.logs}
     return sorted((set(row.seeds) | begun) - set(ended))

@@ -19,6 +19,8 @@ from optbench.suite.types import Trial, Workload
 from optbench.suite.value_formatting import as_text
 
 _MADE: WeakKeyDictionary[SuiteResults, tuple[TableRow, ...]] = WeakKeyDictionary()
+#: columns that name a table row in frames
+KEYS = ["suite", "workload", "horizon", "optimizer", "config_id"]
 #: seeds listed in a message
 _NAMED = 10
 
@@ -41,6 +43,12 @@ class TableRow:
 
     def facts(self, metric: str) -> MetricFacts:
         return _facts(self.metrics, self.trial.workload, metric)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The values of `KEYS`: what names the row in frames."""
+        values = (self.suite, self.trial.workload_name, self.horizon, self.trial.label, self.config_id)
+        return dict(zip(KEYS, values, strict=True))
 
     @property
     def length(self) -> Duration:

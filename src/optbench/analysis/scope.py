@@ -11,7 +11,7 @@ from optbench.suite.published import Scope
 
 
 def elsewhere(scope: Scope, row: TableRow, column: str) -> str:
-    """What the source measured on that this workload is not; empty if nothing. State bytes depend on the model alone."""
+    """Return in which settings the source differs from this workload; empty if in none. State bytes depend on the model only."""
     workload = row.trial.workload
     here: list[tuple[Any, Any]] = [(scope.model, workload.model.name)]
     if column != "memory_overhead":

@@ -63,7 +63,7 @@ def widths(sweep: Sweep, margin: str = "width_1") -> pd.Series | None:
 
 
 def extension(results: Results, extended: Extensions) -> Extensions | None:
-    """How far the grids should reach next: a side grows for all entries alike where some entry's optimum lies at it.
+    """Return how far the grids are extended next: a side is extended for all entries if the optimum of any entry is at it.
 
     None if no optimum does, if trials are missing, or if a grid has grown as often as it may or has `extend: false`.
     """
@@ -85,7 +85,8 @@ def extension(results: Results, extended: Extensions) -> Extensions | None:
 
 
 def rate_sensitivity(positions: Array, scores: Array) -> tuple[float, float]:
-    """Mean shortfall from the best over three decades around it, uniform in log10; and the decades that the grid covers of them.
+    """Return the mean shortfall from the best over three decades around it, uniform in log10, and how many of these decades the grid
+    covers.
 
     Wortsman et al., 2309.14322, take the loss, clipped at its value at initialisation; here it is the suite's metric, and
     diverged points count as the worst outcome. Trapezoids between points.
@@ -110,12 +111,12 @@ def rate_sensitivities(sweep: Sweep) -> pd.Series:
 
 
 def level(low: float, high: float) -> str:
-    """Low, medium or high from an interval of the width in decades; two words where it holds both, else undecided."""
-    words = dict.fromkeys([_word(high), _word(low)])
+    """Return low, medium or high, from an interval of the width in decades; two words if it contains both, otherwise undecided."""
+    words = dict.fromkeys([_width_in_words(high), _width_in_words(low)])
     return "undecided" if list(words) == ["low", "high"] else " or ".join(words)
 
 
-def _word(width: float) -> str:
+def _width_in_words(width: float) -> str:
     if math.isnan(width):
         return ""
     return "low" if width >= LOW_DECADES else "medium" if width >= MEDIUM_DECADES else "high"
@@ -196,7 +197,7 @@ def _interval(
 
 
 def _positions(sweep: Sweep) -> Array:
-    """log10 of the main hyperparameter's values, ascending; a grid that holds 0 or less is placed by rank."""
+    """Return log10 of the main hyperparameter's values, ascending; ranks if the grid has values of 0 or less."""
     values = sorted({point[sweep.main] for point in sweep.points})
     if values[0] <= 0:
         return np.arange(len(values), dtype=np.float64)
@@ -205,7 +206,7 @@ def _positions(sweep: Sweep) -> Array:
 
 
 def _curve(sweep: Sweep, row: pd.Series) -> tuple[Array, Array]:
-    """Along the main hyperparameter, at each value the best over the others."""
+    """Return positions along the main hyperparameter, and at each the best score over the others."""
     best: dict[float, float] = {}
     for point, score in zip(sweep.points, row, strict=True):
         best[point[sweep.main]] = max(best.get(point[sweep.main], -math.inf), float(score))
@@ -218,7 +219,7 @@ def margin_of(sweep: Sweep, row: pd.Series, name: str) -> float:
 
 
 def _edges(sweep: Sweep) -> list[tuple[str, str]]:
-    """Hyperparameters whose best value (of the mean over seeds, over all others) is the grid's first or last, strictly."""
+    """Return the hyperparameters whose best value (mean over seeds, best over the others) is strictly the first or last of the grid."""
     if sweep.scores.empty:
         return []
     mean, found = sweep.scores.mean(), []

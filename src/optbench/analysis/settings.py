@@ -21,7 +21,7 @@ _NO_SUITE = "suite: not on the other side"
 
 
 def suite_changes_frame(matched: Matched) -> pd.DataFrame:
-    """Columns suite, key (dotted path in the resolved suite), before, after: text, "–" where a side has no such key.
+    """Return the columns suite, key (dotted path in the resolved suite), before, after: text, "–" if a side has no such key.
 
     An optimizer or a workload that only one side has is one row, "present" and "–".
     """
@@ -41,7 +41,7 @@ def suite_changes_frame(matched: Matched) -> pd.DataFrame:
 
 
 def environment_changes_frame(matched: Matched) -> pd.DataFrame:
-    """Columns suite, key, before, after: facts of the machines and versions that differ; several of a side with commas."""
+    """Return the columns suite, key, before, after: facts of machines and versions that differ; several values separated by commas."""
     records = []
     for pair in matched.suites:
         before, after = _environment(pair.before), _environment(pair.after)
@@ -78,10 +78,7 @@ def one_sided_frame(matched: Matched) -> pd.DataFrame:
     ]
     records = [
         {
-            "suite": row.suite,
-            "workload": row.trial.workload_name,
-            "horizon": row.horizon,
-            "optimizer": row.trial.label,
+            **row.names,
             "only_in": side,
             "difference": _difference(*unpaired[id(row)], side) if id(row) in unpaired else _NO_SUITE,
         }

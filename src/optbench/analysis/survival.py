@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from optbench.analysis.censoring import kaplan_meier
-from optbench.analysis.frames import KEYS, UNITS, passages_frame
+from optbench.analysis.frames import UNITS, passages_frame
 from optbench.analysis.gradients import GRADIENTS, workloads_shown
+from optbench.analysis.rows import KEYS
 from optbench.store import Results
 
 

@@ -1,8 +1,8 @@
 """Seconds to target of swept trials: their steps to target times the seconds that a step takes alone.
 
-Trials of a sweep share the machine, so their own clocks say nothing. A step's seconds are those of the same entry's timed trials,
-which ran alone, entries in turn (A B C C B A), on the same device; disturbed and resumed ones are left out. They hold at other
-points as far as the hyperparameters swept leave the step's work as it is.
+Trials of a sweep share the machine, so their own times are not comparable. The seconds of a step are those of the entry's timed trials,
+which ran alone and interleaved (A B C C B A) on the same device, without disturbed and resumed ones. They apply to other points if the
+swept hyperparameters do not change the work of a step.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _record(row: TableRow, timed: list[TableRow]) -> dict[str, Any]:
 
 
 def _passage(log: TrialLog, row: TableRow) -> tuple[float, bool]:
-    """The step of the first evaluation at which the target held; else the whole budget, censored."""
+    """Return the step of the first evaluation at which the target held and True, or the whole budget and False (censored)."""
     index = first_holding(log, row.trial.workload.target[0])
     if index is not None:
         return float(log.evaluations.column("step")[index]), True
@@ -109,7 +109,7 @@ def _was_alone(log: TrialLog, devices: set[Any]) -> bool:
 
 
 def _same_cost(row: TableRow, timed: TableRow) -> bool:
-    """Whether a step at this point does the work of the entry's own."""
+    """Return whether a step at this point costs the same as a step of the entry itself."""
     rules = timed.trial.entry.rules
     for key, value in row.trial.point.items():
         position, name = key.split(".", 1) if len(rules) > 1 else ("0", key)

@@ -62,12 +62,12 @@ class Sweep:
 
 
 def sweeps(results: Results) -> list[Sweep]:
-    """In the order of suites, workloads and entries; those without a complete seed have empty `scores`."""
+    """Return the sweeps in the order of suites, workloads and entries; those without a complete seed have empty `scores`."""
     return [sweep for suite in results.suites for sweep in _of_suite(suite)]
 
 
 def is_point(values: dict[str, float], point: dict[str, float]) -> bool:
-    """Whether these values of hyperparameters are those of a point."""
+    """Return whether these values of hyperparameters are those of a point."""
     return _key(values) == _key(point)
 
 
@@ -142,7 +142,7 @@ def _sweep(suite: SuiteResults, rows: list[TableRow], own: TableRow | None, othe
 
 
 def _centre(suite: SuiteResults, rows: list[TableRow]) -> TableRow | None:
-    """The point that is the entry itself."""
+    """Return the row of the point that is the entry itself."""
     own = _key(point_of_entry(grids_of(suite), rows[0].trial.entry))
     return next((row for row in rows if _key(row.trial.point) == own), None)
 
@@ -171,7 +171,7 @@ def _key(point: dict[str, Any]) -> Key:
 
 
 def _scores(row: TableRow, metric: str, worst: float, *, higher: bool) -> pd.Series:
-    """Last validation metric by seed (selection never sees the test split), turned so that greater is better."""
+    """Return the last validation metric by seed (selection never uses the test split), with a sign so that greater is better."""
     sign = 1.0 if higher else -1.0
     values = {
         log.trial["seed"]: sign * validation_score(log, metric, worst) for log in row.logs if counts(log)
@@ -199,7 +199,7 @@ def _reached(row: TableRow) -> pd.Series:
 
 
 def _own_values(suite: SuiteResults, swept: TableRow, own: TableRow | None) -> dict[str, float]:
-    """What the entry itself has for the swept hyperparameters: as written, else as its class resolved it."""
+    """Return the entry's own values of the swept hyperparameters: as written, otherwise as its class resolved them."""
     written = point_of_entry(grids_of(suite), swept.trial.entry)
     starts = [log.started for log in own.logs if log.started is not None] if own is not None else []
     resolved = starts[0].hyperparameters[0] if starts and starts[0].hyperparameters else {}

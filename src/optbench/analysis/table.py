@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +14,19 @@ import pandas as pd
 
 from optbench.analysis.censoring import median, median_interval, restricted_difference, restricted_mean
 from optbench.analysis.compare import against, all_pairs, top_group
-from optbench.analysis.frames import UNITS, counts, is_worst, passages_frame, plain_rows, worst_value
+from optbench.analysis.frames import (
+    UNITS,
+    counts,
+    is_worst,
+    names_with_axes,
+    passages_frame,
+    plain_rows,
+    worst_value,
+)
 from optbench.analysis.gradients import GRADIENTS, are_shown, mean_per_step
 from optbench.analysis.intervals import holm, t_interval
 from optbench.analysis.rows import (
     TableRow,
-    axis_values,
     batch_size,
     comparable,
     table_rows,
@@ -26,9 +34,11 @@ from optbench.analysis.rows import (
 )
 from optbench.analysis.tuning import TuningVariation, tuning_variation
 from optbench.events import Status
-from optbench.store import Results, TrialLog
+from optbench.store import Results, SuiteResults, TrialLog
 
 Record = dict[str, Any]
+
+_PAIRS: WeakKeyDictionary[SuiteResults, dict[tuple[str, ...], pd.DataFrame]] = WeakKeyDictionary()
 
 _OF_PASSAGES = ("reached", *UNITS, *(f"{unit}_low" for unit in UNITS))
 _OF_TIME = ("", "_low", "_high", "_min", "_max")
@@ -68,7 +78,7 @@ def comparison(results: Results) -> pd.DataFrame:
     interval <unit>_to_target_low, _high (open end empty), over seeds _min, _max (empty if one never arrived),
     <unit>_budget (at which those that did not arrive are censored: their median) and <unit>_restricted_mean;
     restricted_difference (restricted mean time minus the baseline's, in restricted_unit: epochs, or the first unit that all
-    tell; empty where neither entry reached the target), restricted_difference_p (permutation test, Holm-adjusted over the
+    trials record; empty where neither entry reached the target), restricted_difference_p (permutation test, Holm-adjusted over the
     comparisons with the baseline);
     interval_note; timed (trials whose seconds count); fastest_group;
     metric, metric_unit, estimand, final_metric (mean), final_metric_low, _high (95 % t interval), _std, imputed (trials that count
@@ -96,7 +106,7 @@ def comparison(results: Results) -> pd.DataFrame:
         of_times = tuning_variation(suite, workload, None)
         shared: dict[str, Record] = {}
         for alike in comparable(block):
-            shared |= _final_records(alike, metric, variation)
+            shared |= _final_records(alike, metric, variation, final_pairs(suite, alike))
         units = [unit for unit in UNITS if unit != GRADIENTS]
         if are_shown(block):
             units.append(GRADIENTS)
@@ -109,14 +119,7 @@ def comparison(results: Results) -> pd.DataFrame:
             for alike in comparable(block):
                 reached |= _target_records(alike, times, units, of_times)
             for row in block:
-                keys = {
-                    "suite": row.suite,
-                    "workload": workload,
-                    **axis_values(row),
-                    "horizon": row.horizon,
-                    "target": target,
-                    "optimizer": row.trial.label,
-                }
+                keys = names_with_axes(row) | {"target": target}
                 records.append(keys | shared[row.config_id] | reached[row.config_id])
     axes = dict.fromkeys(path for row in table_rows(results) for path in row.trial.axes)
     known = {*COLUMNS, *GRADIENT_COLUMNS, MEMORY_MINIMUM, *axes}
@@ -150,13 +153,27 @@ def _final(log: TrialLog, estimand: str, metric: str, worst: float) -> float:
     return value if math.isfinite(value) else worst
 
 
-def _final_records(block: list[TableRow], metric: str, variation: TuningVariation) -> dict[str, Record]:
+def final_pairs(suite: SuiteResults, block: list[TableRow]) -> pd.DataFrame:
+    """Return `all_pairs` of the final metric of comparable rows. Cached while the suite is referenced, because two frames need it."""
+    known = _PAIRS.setdefault(suite, {})
+    key = tuple(row.config_id for row in block)
+    if key not in known:
+        trial = block[0].trial
+        metric = trial.workload.metrics[0]
+        variation = tuning_variation(suite, trial.workload_name, metric)
+        values = variation.independent(final_values(block, metric))
+        known[key] = all_pairs(values, shared_variances=variation.shared(block))
+    return known[key]
+
+
+def _final_records(
+    block: list[TableRow], metric: str, variation: TuningVariation, pairs: pd.DataFrame
+) -> dict[str, Record]:
     """Return by config_id everything that does not depend on a target."""
     values = final_values(block, metric)
     facts = block[0].facts(metric)
     within = least, greatest = facts.range
     independent, shared = variation.independent(values), variation.shared(block)
-    pairs = all_pairs(independent, shared_variances=shared)
     best = top_group(pairs, higher_is_better=facts.higher_is_better)
     baseline = next((row.config_id for row in block if row.baseline), block[0].config_id)
     differences = {pair["a"]: pair for pair in plain_rows(against(pairs, baseline))}
@@ -175,7 +192,6 @@ def _final_records(block: list[TableRow], metric: str, variation: TuningVariatio
             group = False if group is False else None
         record = _counts(row) | _costs(row)
         record |= {
-            "config_id": row.config_id,
             "baseline": row.config_id == baseline,
             "metric": metric,
             "metric_unit": facts.unit,

@@ -1,4 +1,4 @@
-"""Fewer points of a curve, for a drawing that is to stay small: chosen, never averaged, so that each was measured."""
+"""Selection of fewer points of a curve for a small drawing; points are never averaged, so that each was measured."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import numpy.typing as npt
 
 
 def kept(values: npt.NDArray[np.float64], most: int, always: Collection[int] = ()) -> npt.NDArray[np.int_]:
-    """Positions of at most about `most` values, ascending: the first and the last, `always`, and the least and the greatest of
-    each of equal stretches in between, so that no spike is lost (M4 with two points a stretch; Jugel et al., VLDB 2014)."""
+    """Return the positions of at most about `most` values, ascending.
+
+    These are the first and the last, `always`, and the minimum and maximum of each of equal sections in between, so that no spike is
+    lost (M4 with two points per section; Jugel et al., VLDB 2014).
+    """
     size = len(values)
     if size <= most:
         return np.arange(size)

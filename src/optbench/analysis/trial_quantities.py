@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from optbench.analysis.costs import FACTS, Fact
+from optbench.analysis.costs import FACTS, Fact, last
 from optbench.analysis.frames import UNITS, first_holding, is_worst
 from optbench.analysis.quantities import seconds_per_epoch
 from optbench.analysis.rows import TableRow
@@ -23,10 +23,6 @@ class TrialQuantity:
     share: bool = False  # 0 or 1 per trial: judged as a share of trials
     exact: bool = False  # counted without noise: judged by its value, from one trial on
     within: tuple[float, float] = (0.0, math.inf)
-
-
-def _last(name: str) -> Fact:
-    return lambda log: log.evaluations.column(name)[-1] if log.evaluations else None
 
 
 def _maximum(name: str) -> Fact:
@@ -97,10 +93,10 @@ QUANTITIES: dict[str, TrialQuantity] = {
     "seconds_per_epoch": TrialQuantity(seconds_per_epoch),
     "loss_rises": TrialQuantity(FACTS["loss_rises"], within=(0.0, 1.0)),
     "clipped_steps": TrialQuantity(FACTS["clipped"], within=(0.0, 1.0)),
-    "skipped_steps": TrialQuantity(_last("skipped_steps")),
+    "skipped_steps": TrialQuantity(last("skipped_steps")),
     "rate_drops": TrialQuantity(_rate_drops),
-    "exploded_steps": TrialQuantity(_last("exploded_steps")),
-    "vanished_steps": TrialQuantity(_last("vanished_steps")),
+    "exploded_steps": TrialQuantity(last("exploded_steps")),
+    "vanished_steps": TrialQuantity(last("vanished_steps")),
     "gradient_norm_max": TrialQuantity(_maximum("gradient_norm_max")),
     "gradient_norm_first": TrialQuantity(_first("gradient_norm_max")),
     "gradient_norm_growth": TrialQuantity(_norm_growth),

@@ -195,10 +195,13 @@ def _pruned(rows: Sequence[TableRow]) -> frozenset[int] | None:
 def _score(row: TableRow, metric: str, worst: float) -> float:
     """Return the last validation metric of a row's only trial, or its steps to the target; never the test split."""
     log = next((log for log in row.logs if counts(log) and log.has_ended(row.trial.rung)), None)
-    if log is None:
-        return math.nan
+    return math.nan if log is None else _outcome(log, metric, worst, row.trial.workload)
+
+
+def _outcome(log: TrialLog, metric: str, worst: float, workload: Workload) -> float:
+    """Return the last validation metric of a trial that has ended, `worst` for the worst outcome; or its steps to the target."""
     if metric == TIME_TO_TARGET:
-        return _steps(log, row.trial.workload.target[0])
+        return _steps(log, workload.target[0])
     return worst if is_worst(log) else _last(log, metric, worst)
 
 
@@ -277,24 +280,22 @@ def tuning_frame(results: Results) -> pd.DataFrame:
 
     Columns: suite, workload, optimizer, study (its number among the repeated ones, from 1); metric (of selection), metric_unit,
     higher_is_better; trials (planned), complete (ended), dimensions (search spaces), exhaustive (the trials are all points of a
-    grid); best (selected settings), best_trial (its number,
-    from 1); tuned (its validation metric while tuning), fresh (mean validation metric of the same settings on the seeds of the suite),
-    fresh_n (seeds), optimism (by how much tuned is better than fresh); edge (ends of spaces at which selected values are: within 5 %,
-    without natural limits such as 0); diverged (trials with the worst outcome); pruned (trials that were not continued); tuning_steps,
-    tuning_epochs and tuning_seconds (spent by all tuning trials); expected_best (a list: the expected best after 1, 2, ... trials in
-    random order, by the estimator of Tang et al. 2020).
+    grid); best (selected settings), best_trial (its number, from 1); tuned (its validation metric while tuning), fresh (mean validation
+    metric of the same settings on the seeds of the suite, where trials with the worst outcome count as in the table), fresh_n (seeds),
+    optimism (by how much tuned is better than fresh); edge (ends of spaces at which selected values are: within 5 %, without natural limits
+    such as 0); diverged (trials with the worst outcome); pruned (trials that were not continued); tuning_steps, tuning_epochs and
+    tuning_seconds (spent by all tuning trials); expected_best (a list: the expected best after 1, 2, ... trials in random order, by the
+    estimator of Tang et al. 2020).
     """
-    timed: dict[tuple[str, str, str], TableRow] = {}
+    timed: dict[tuple[str, str], list[TableRow]] = {}
     for row in table_rows(results):
-        timed.setdefault((row.suite, row.trial.workload_name, row.trial.label), row)
-    records = [
-        _record(study, timed.get((study.suite, study.workload, study.label))) for study in studies(results)
-    ]
+        timed.setdefault((row.suite, row.trial.workload_name), []).append(row)
+    records = [_record(study, timed.get((study.suite, study.workload), [])) for study in studies(results)]
     return pd.DataFrame(records, columns=list(COLUMNS))
 
 
-def _record(study: Study, own: TableRow | None) -> dict[str, Any]:
-    """Return the row of a study. `own`: the row of its entry in the timed table."""
+def _record(study: Study, timed: Sequence[TableRow]) -> dict[str, Any]:
+    """Return the row of a study. `timed`: the rows of its workload in the timed table."""
     points = [log for row in study.rows for log in row.logs if counts(log)]
     record: dict[str, Any] = {
         "suite": study.suite,
@@ -329,22 +330,28 @@ def _record(study: Study, own: TableRow | None) -> dict[str, Any]:
     best = study.rows[study.best].trial.point
     record |= {"best": dict(best), "best_trial": study.best + 1, "tuned": float(study.scores[study.best])}
     record["edge"] = ", ".join(_edges(study))
-    same_budget = own is not None and own.trial.workload.budget == study.rows[0].trial.workload.budget
-    fresh = (
-        [
-            _steps(log, own.trial.workload.target[0])
-            if study.metric == TIME_TO_TARGET
-            else _last(log, study.metric)
-            for log in own.logs
-            if counts(log) and log.trial["seed"] in study.seeds
-        ]
-        if own is not None and same_budget
-        else []
-    )
+    fresh = _fresh(study, timed)
     if fresh and not any(map(math.isnan, fresh)):
         record |= {"fresh": float(np.mean(fresh)), "fresh_n": len(fresh)}
         record["optimism"] = (record["tuned"] - record["fresh"]) * (1 if study.higher else -1)
     return record
+
+
+def _fresh(study: Study, timed: Sequence[TableRow]) -> list[float]:
+    """Return the outcomes of the selected settings on the seeds of the suite; empty if tuning trials have another budget.
+
+    Trials with the worst outcome count as in the table: as the worst value that is possible, or of all `timed` rows of this budget.
+    """
+    alike = [row for row in timed if row.trial.workload.budget == study.rows[0].trial.workload.budget]
+    own = next((row for row in alike if row.trial.label == study.label), None)
+    if own is None:
+        return []
+    worst = math.nan if study.metric == TIME_TO_TARGET else worst_value(alike, study.metric)
+    return [
+        _outcome(log, study.metric, worst, own.trial.workload)
+        for log in own.logs
+        if counts(log) and log.trial["seed"] in study.seeds
+    ]
 
 
 def pooled(repeated: Sequence[Study]) -> Study:
@@ -388,7 +395,7 @@ class TuningVariation:
     """How tuning limits what the seeds of a workload show: seeds that share the settings of a study are not independent of each other."""
 
     labels: frozenset[str] = frozenset()
-    """Of the tuned entries; empty if each seed has the settings of its own study."""
+    """Labels of the tuned entries; empty if each seed has its own study."""
     study_of_seed: dict[int, int] = field(default_factory=dict)
     """Number of the study whose settings a seed of these entries uses."""
     shared_variances: dict[str, float] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import pandas as pd
 
@@ -24,14 +24,7 @@ Word = Literal[
     "not tested here",
     "not testable as stated",
 ]
-WORDS: tuple[Word, ...] = (
-    "reproduced",
-    "contradicted",
-    "no difference",
-    "inconclusive",
-    "not tested here",
-    "not testable as stated",
-)
+WORDS: tuple[Word, ...] = get_args(Word)
 
 
 @dataclass(frozen=True)
@@ -63,13 +56,17 @@ class Measured:
 
 
 def numeric(claimed: float, margin: float, measured: Measured) -> Verdict:
-    """Reproduced if the interval lies inside claimed +- margin, contradicted if wholly outside, else inconclusive."""
+    """Judge a number: reproduced if the interval lies inside claimed +- margin, contradicted if entirely outside, otherwise
+    inconclusive.
+    """
     slack = 1e-9 * max(abs(claimed), margin)
     return inside(claimed - margin - slack, claimed + margin + slack, measured, "the margin")
 
 
 def inside(low: float, high: float, measured: Measured, limits: str = "the bound") -> Verdict:
-    """Reproduced if the interval lies in [low, high], contradicted if wholly outside, else inconclusive. Either end may be infinite."""
+    """Judge a range: reproduced if the interval lies in [low, high], contradicted if entirely outside, otherwise inconclusive. An end
+    may be infinite.
+    """
     if few := too_few(measured.n, measured.unit):
         return few
     if math.isnan(measured.low):
@@ -89,8 +86,11 @@ def deterministic(claimed: float, margin: float, measured: float) -> Verdict:
 
 
 def ordering(difference: Measured, margin: float, resolution: float = 0.0) -> Verdict:
-    """`difference` is by how much the claimed better one is better. Reproduced if its interval lies above `resolution` (the
-    least difference that can be seen), contradicted if below -resolution, no difference if inside +-margin."""
+    """Judge an order. `difference`: by how much the entry that is claimed to be better is better.
+
+    Reproduced if its interval lies above `resolution` (the minimum difference that can be detected), contradicted if below -resolution,
+    no difference if inside +-margin.
+    """
     if few := too_few(difference.n, difference.unit):
         return few
     if math.isnan(difference.low):
@@ -112,18 +112,16 @@ def ladder(
     incomparable: Collection[str] = (),
     unit: str = "seed",
 ) -> Verdict:
-    """`rungs` (greater is more) against `values` (one row per `unit`, one column per entry; greater is more), paired by row.
+    """Judge an order: `rungs` (greater is more) and `values` (one row per `unit`, one column per entry; greater is more), paired by row.
 
     Every pair of different rungs is a strict claim. Reproduced if all hold significantly (paired t test, Holm-adjusted at
     5 %), contradicted if any is significantly reversed, else inconclusive. The reason includes Kendall's tau-b.
     Of the entries in `at_most` the values are upper bounds: they show that an entry has less than another, never more. Pairs with an
     entry in `incomparable` neither hold nor are reversed.
     """
-    pairs = [(a, b) for a in rungs for b in rungs if rungs[a] > rungs[b]]
+    pairs = _strict_pairs(rungs)
     if not pairs:
-        return Verdict(
-            "not testable as stated", "the source gives all entries the same level: there is no order to test"
-        )
+        return _NO_ORDER
     complete = values[list(rungs)].dropna()
     if few := too_few(len(complete), unit):
         return few
@@ -145,16 +143,24 @@ def ladder(
 
 def counted_ladder(rungs: Mapping[str, int], values: Mapping[str, float]) -> Verdict:
     """Judge a ladder of exact quantities such as bytes: each pair is decided by its two numbers."""
-    pairs = [(a, b) for a in rungs for b in rungs if rungs[a] > rungs[b]]
+    pairs = _strict_pairs(rungs)
     if not pairs:
-        return Verdict(
-            "not testable as stated", "the source gives all entries the same level: there is no order to test"
-        )
+        return _NO_ORDER
     if any(math.isnan(values[key]) for key in rungs):
         return Verdict("not tested here", "not measured")
     wrong = sum(values[a] <= values[b] for a, b in pairs)
     reason = f"{len(pairs) - wrong} of {len(pairs)} implied pairs hold, {wrong} do not"
     return Verdict("contradicted" if wrong else "reproduced", reason)
+
+
+_NO_ORDER = Verdict(
+    "not testable as stated", "the source gives all entries the same level: there is no order to test"
+)
+
+
+def _strict_pairs(rungs: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Return the pairs of entries of different rungs, the one with more first."""
+    return [(a, b) for a in rungs for b in rungs if rungs[a] > rungs[b]]
 
 
 def too_few(n: int, unit: str = "seed") -> Verdict | None:

@@ -59,8 +59,10 @@ def warnings_frame(results: Results) -> pd.DataFrame:
 def _of_suite(suite: SuiteResults) -> Iterator[tuple[str, str]]:
     old = superseded(suite)
     if old:
-        message = f"{counted(len(old), 'trial')} left out: the suite no longer contains their configurations"
-        yield "superseded", message
+        reason = "the suite no longer contains their configurations"
+        if any(log.trial.get("selected_by") is not None for log in old):
+            reason += ", or tuning now selects other settings"
+        yield "superseded", f"{counted(len(old), 'trial')} left out: {reason}"
     if further := seeds_not_shown_text(suite):
         yield "unplanned", further
     for note in suite.plan.provenance.get("notes", ()) if suite.plan is not None else ():

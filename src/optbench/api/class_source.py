@@ -50,7 +50,7 @@ def reference_to(given: Callable[..., Any], folder: Path) -> str:
 
 
 def _is_importable(given: Any) -> bool:
-    """Whether another process can import it: not from a notebook, a script, or a module that is only on this process's path."""
+    """Return whether another process can import it: not from a notebook, a script, or a module on the path of this process only."""
     module, name = getattr(given, "__module__", "__main__"), getattr(given, "__qualname__", "")
     if module == "__main__" or "<" in name or module not in sys.modules:
         return False
@@ -77,7 +77,7 @@ def _cannot_copy(name: str, reason: str) -> OptbenchError:
 
 
 def _module_text(given: Definition) -> str:
-    """A module with the definition, and with the imports, constants and definitions that it uses."""
+    """Return the text of a module with the definition, and with the imports, constants and definitions that it uses."""
     copied = _Copied()
     copied.add(given)
     head = f'"""Copied by optbench from the notebook or script that defines `{given.__qualname__}`."""\n\n'
@@ -135,7 +135,7 @@ def _globals(given: Definition) -> dict[str, Any]:
 
 
 def _methods(given: type) -> list[FunctionType]:
-    """The functions of a class that its own module defines."""
+    """Return the functions of a class that its own module defines."""
     return [
         value
         for value in vars(given).values()
@@ -144,7 +144,7 @@ def _methods(given: type) -> list[FunctionType]:
 
 
 def _files(given: type) -> list[str]:
-    """The files in which a class may be defined. Cells of a notebook are files only of `linecache`, the last one is searched first."""
+    """Return the files that may define a class. Cells of a notebook are files of `linecache` only; the last one is searched first."""
     files = [method.__code__.co_filename for method in _methods(given)]
     files += filter(None, [getattr(sys.modules.get(given.__module__), "__file__", None)])
     if given.__module__ == "__main__":
@@ -153,7 +153,7 @@ def _files(given: type) -> list[str]:
 
 
 def _global_names(table: SymbolTable) -> set[str]:
-    """Names that the source reads from its module."""
+    """Return the global names that the source uses."""
     top = table.get_type() == "module"
     names = {
         symbol.get_name()
@@ -164,7 +164,7 @@ def _global_names(table: SymbolTable) -> set[str]:
 
 
 def _source(given: Definition) -> str:
-    """The source of a class or function. A notebook's cells are files of `linecache`."""
+    """Return the source of a class or function. Cells of a notebook are files of `linecache`."""
     try:
         if isinstance(given, FunctionType):
             return textwrap.dedent(inspect.getsource(given))

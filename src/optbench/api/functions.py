@@ -209,7 +209,9 @@ class _Observer:
 
 @contextmanager
 def _stop_on_interrupt() -> Iterator[StopRequest]:
-    """The first interrupt asks the running trials to write a checkpoint, the second raises. Only the main thread gets interrupts."""
+    """Ask the running trials to write a checkpoint at the first interrupt, and raise at the second. Only the main thread receives
+    interrupts.
+    """
     stop = StopRequest()
 
     def handle(number: int, _: FrameType | None) -> None:

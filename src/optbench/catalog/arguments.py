@@ -50,7 +50,7 @@ _ELSEWHERE = {
 }
 
 
-def unfit(
+def argument_findings(
     family: str,
     signature: Signature,
     arguments: Mapping[str, Any],
@@ -63,7 +63,7 @@ def unfit(
     `path` is the typed path of the arguments; the parameters in `given` are passed by optbench. For an optimizer class only *named*
     parameters are accepted, even if it takes `**kwargs`, so that a typo is always reported.
     """
-    first = _passed(family, signature) | set(given)
+    first = _supplied(family, signature) | set(given)
     supplied = SUPPLIED.get(family, set()) | first
     own = {"models": set(NAMES[2:]), "schedules": set(schedulers.SUPPLIED)}.get(
         family, set()
@@ -77,19 +77,19 @@ def unfit(
             yield here, f"'{argument}' is passed by optbench: remove it"
         elif argument in known:
             if message := (
-                mismatch(signature[argument], value)
+                type_problem(signature[argument], value)
                 or _out_of_range(family, argument, value)
-                or _too_short(argument, signature[argument].default, value)
+                or _missing_betas(argument, signature[argument].default, value)
             ):
                 yield here, MISPLACED if is_space(value) else message
         elif not signature.accepts_any:
-            yield here, f"'{name}' has no argument '{argument}'; {_nearest(argument, known)}"
+            yield here, f"'{name}' has no argument '{argument}'; {_nearest_argument(argument, known)}"
     for parameter in signature.parameters:
         if parameter.required and parameter.name not in {*supplied, *arguments}:
             yield path[:-1], f"'{name}' requires the argument '{parameter.name}'"
 
 
-def _passed(family: str, signature: Signature) -> set[str]:
+def _supplied(family: str, signature: Signature) -> set[str]:
     """Return the names of a schedule's parameters that the engine passes: the optimizer, or the step and the number of steps."""
     if family != "schedules":
         return set()
@@ -103,35 +103,35 @@ def choices(parameter: Parameter) -> list[Any]:
     return list(_literals(node)) if node is not None else []
 
 
-def mismatch(parameter: Parameter, value: Any) -> str:
+def type_problem(parameter: Parameter, value: Any) -> str:
     """Return an error message if a value contradicts the annotation or the default, else ""."""
     node = _annotation(parameter)
     if node is None:
-        return _unlike_default(parameter.default, value)
+        return _default_problem(parameter.default, value)
     options = list(_literals(node))
-    names, inner = _names(node)
+    names, inner = _type_names(node)
     if value in options:
         return ""
     if options and isinstance(value, str) and "str" not in names:
-        return _not_an_option(options, value)
+        return _option_problem(options, value)
     if (names | inner) - _PLAIN - _LISTS - _HARMLESS:
-        return _unlike_default(parameter.default, value) if isinstance(value, (str, dict)) else ""
-    return _unlike_names(names, inner, bool(options), value)
+        return _default_problem(parameter.default, value) if isinstance(value, (str, dict)) else ""
+    return _annotation_problem(names, inner, bool(options), value)
 
 
-def _names(node: ast.expr) -> tuple[set[str], set[str]]:
+def _type_names(node: ast.expr) -> tuple[set[str], set[str]]:
     """Return the type names of an annotation: `float | tuple[int, str]` -> {"float", "tuple"} and {"int", "str"} inside."""
     if isinstance(node, ast.Constant):
         return ({"None"} if node.value is None else set()), set()
     if isinstance(node, ast.BinOp):
-        (left, in_left), (right, in_right) = _names(node.left), _names(node.right)
+        (left, in_left), (right, in_right) = _type_names(node.left), _type_names(node.right)
         return left | right, in_left | in_right
     if isinstance(node, ast.Subscript):
         base = ast.unparse(node.value).split(".")[-1]
         if base == "Literal":
             return {base}, set()
         parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        pairs = [_names(part) for part in parts]
+        pairs = [_type_names(part) for part in parts]
         outer = {name for pair in pairs for name in pair[0]}
         inner = {name for pair in pairs for name in pair[1]}
         if base in ("Union", "Optional", "Annotated", "Final"):
@@ -140,7 +140,7 @@ def _names(node: ast.expr) -> tuple[set[str], set[str]]:
     return {ast.unparse(node).split(".")[-1]}, set()
 
 
-def _nearest(argument: str, known: list[str]) -> str:
+def _nearest_argument(argument: str, known: list[str]) -> str:
     meant = _ELSEWHERE.get(argument.lower())
     return f"did you mean '{meant}'?" if meant in known else nearest(argument, known)
 
@@ -159,7 +159,7 @@ def _literals(node: ast.expr) -> Iterator[Any]:
             yield from (item.value for item in items if isinstance(item, ast.Constant))
 
 
-def _not_an_option(options: list[Any], value: str) -> str:
+def _option_problem(options: list[Any], value: str) -> str:
     close = get_close_matches(value, [str(option) for option in options], n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
     return (
@@ -167,8 +167,8 @@ def _not_an_option(options: list[Any], value: str) -> str:
     )
 
 
-def _unlike_names(names: set[str], inner: set[str], has_options: bool, value: Any) -> str:
-    """`names` are the plain types of an annotation, `inner` those inside its lists."""
+def _annotation_problem(names: set[str], inner: set[str], has_options: bool, value: Any) -> str:
+    """Return the error message for a value that the types `names`, or `inner` within lists, do not allow; "" if they do."""
     if not names & (_PLAIN | _LISTS):
         return ""
     if isinstance(value, (list, tuple)):
@@ -190,10 +190,10 @@ def _unlike_names(names: set[str], inner: set[str], has_options: bool, value: An
             return ""
     elif names & {"dict"}:
         return ""
-    return f"expected {_words(names, has_options)}; found {format_value(value)}"
+    return f"expected {_expected_types(names, has_options)}; found {format_value(value)}"
 
 
-def _words(names: set[str], has_options: bool) -> str:
+def _expected_types(names: set[str], has_options: bool) -> str:
     words = []
     if names & _LISTS:
         words.append("a list")
@@ -212,7 +212,7 @@ def _words(names: set[str], has_options: bool) -> str:
     return " or ".join(words)
 
 
-def _unlike_default(default: Any, value: Any) -> str:
+def _default_problem(default: Any, value: Any) -> str:
     """Compare a value with the default. Only values that certainly fail are reported, such as text for a number."""
     if default is UNKNOWN or default is None or value is None:
         return ""
@@ -226,7 +226,7 @@ def _unlike_default(default: Any, value: Any) -> str:
     return ""
 
 
-def _too_short(argument: str, default: Any, value: Any) -> str:
+def _missing_betas(argument: str, default: Any, value: Any) -> str:
     """Return a message for `betas` with fewer numbers than the default: classes read all of them."""
     if argument != "betas" or not isinstance(default, tuple) or not isinstance(value, list):
         return ""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from optbench.catalog import lookup, sources
-from optbench.catalog.arguments import Finding, TypedPath, unfit
+from optbench.catalog.arguments import Finding, TypedPath, argument_findings
 from optbench.catalog.signatures import signature
 from optbench.errors import OptbenchError, Problem
 from optbench.suite.types import Component
@@ -22,22 +22,24 @@ def component_findings(family: str, component: Component, folder: Path, path: Ty
         target = lookup.resolve(family, component.name, folder)
         read = signature(target)
     except OptbenchError as error:
-        yield from (((*path, "name"), said(problem)) for problem in error.problems)
+        yield from (((*path, "name"), message_of(problem)) for problem in error.problems)
         return
-    yield from unfit(family, read, component.arguments, (*path, "arguments"), component.name)
+    yield from argument_findings(family, read, component.arguments, (*path, "arguments"), component.name)
     if target.kind == "catalog" and target.file:
         ranges = sources.constants(target.file).get("RANGES", {})
-        yield from _outside(ranges, component.arguments, (*path, "arguments"))
+        yield from _range_findings(ranges, component.arguments, (*path, "arguments"))
 
 
-def _outside(ranges: Mapping[str, Ends], arguments: Mapping[str, Any], path: TypedPath) -> Iterator[Finding]:
+def _range_findings(
+    ranges: Mapping[str, Ends], arguments: Mapping[str, Any], path: TypedPath
+) -> Iterator[Finding]:
     """Yield numbers outside of the `RANGES` of the item's file; None is an open end."""
     for name in ranges.keys() & arguments.keys():
         low, high = ranges[name]
         value = arguments[name]
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, bool) or not isinstance(number, (int, float)):
-                continue  # reported already
+                continue  # already reported
             if (low is not None and number < low) or (high is not None and number > high):
                 ends = f"from {low:g} to {high:g}" if None not in (low, high) else f"of at least {low:g}"
                 message = (
@@ -46,7 +48,7 @@ def _outside(ranges: Mapping[str, Ends], arguments: Mapping[str, Any], path: Typ
                 yield (*path, name), message
 
 
-def said(problem: Problem) -> str:
+def message_of(problem: Problem) -> str:
     """Return the message of a problem, including its place if that is not in the suite."""
     if problem.file and problem.line is None:
         return f"{problem.file}: {problem.message}"

@@ -31,16 +31,16 @@ def entry_findings(
     entry = suite.optimizers[label]
     path: TypedPath = ("optimizers", label)
     for position, rule in enumerate(entry.rules):
-        yield from _rule(rule, folder, (*path, "rules", position))
-    yield from _order(entry, path)
-    yield from _closure(suite, entry, folder, path)
-    yield from _schedule(suite, entry, label, folder, infos)
-    yield from _horizon(suite, entry, label)
-    yield from _warmup(suite, entry, label, infos)
-    yield from _batch(suite, entry, path, infos)
+        yield from _rule_findings(rule, folder, (*path, "rules", position))
+    yield from _shadowed_rules(entry, path)
+    yield from _closure_findings(suite, entry, folder, path)
+    yield from _schedule_findings(suite, entry, label, folder, infos)
+    yield from _horizon_findings(suite, entry, label)
+    yield from _warmup_findings(suite, entry, label, infos)
+    yield from _batch_findings(suite, entry, path, infos)
 
 
-def _rule(rule: Rule, folder: Path, path: TypedPath) -> Iterator[Finding]:
+def _rule_findings(rule: Rule, folder: Path, path: TypedPath) -> Iterator[Finding]:
     arguments = dict(rule.arguments)
     rate = arguments.get("lr")
     if is_scaled(rate):
@@ -48,15 +48,15 @@ def _rule(rule: Rule, folder: Path, path: TypedPath) -> Iterator[Finding]:
             yield (*path, "arguments", "lr"), message
         arguments["lr"] = 1.0
     yield from optimizer_findings(rule.use, arguments, folder, (*path, "arguments"), use_path=(*path, "use"))
-    yield from _kind(rule.parameters, path)
+    yield from _parameter_kind_findings(rule.parameters, path)
     for position, group in enumerate(rule.groups):
         here: TypedPath = (*path, "groups", position)
-        yield from _kind(group.parameters, here)
-        with suppress(OptbenchError):  # reported already
+        yield from _parameter_kind_findings(group.parameters, here)
+        with suppress(OptbenchError):  # already reported
             yield from group_findings(rule.use, group.arguments, folder, here)
 
 
-def _kind(parameters: str, path: TypedPath) -> Iterator[Finding]:
+def _parameter_kind_findings(parameters: str, path: TypedPath) -> Iterator[Finding]:
     """Yield a misspelt kind of parameters."""
     close = get_close_matches(parameters, _KINDS, n=1, cutoff=0.75)
     if parameters not in _KINDS and close:
@@ -64,7 +64,7 @@ def _kind(parameters: str, path: TypedPath) -> Iterator[Finding]:
         yield (*path, "parameters"), message
 
 
-def _order(entry: Optimizer, path: TypedPath) -> Iterator[Finding]:
+def _shadowed_rules(entry: Optimizer, path: TypedPath) -> Iterator[Finding]:
     """Yield rules that match no parameter, since earlier rules match all of them."""
     earlier: list[str] = []
     for position, rule in enumerate(entry.rules):
@@ -77,14 +77,14 @@ def _order(entry: Optimizer, path: TypedPath) -> Iterator[Finding]:
         earlier.append(rule.parameters)
 
 
-def _closure(suite: Suite, entry: Optimizer, folder: Path, path: TypedPath) -> Iterator[Finding]:
+def _closure_findings(suite: Suite, entry: Optimizer, folder: Path, path: TypedPath) -> Iterator[Finding]:
     for position, rule in enumerate(entry.rules):
         try:
             needs = bool(entry.closure)
             if entry.closure is None:
                 needs = requires_closure(lookup.resolve("optimizers", rule.use, folder))
         except OptbenchError:
-            continue  # reported already
+            continue  # already reported
         here = (*path, "rules", position, "use")
         if (needs or entry.create_graph) and suite.precision == "fp16":
             message = "a closure or create_graph is not compatible with the gradient scaler of fp16; expected precision bf16 or fp32"
@@ -97,7 +97,7 @@ def _closure(suite: Suite, entry: Optimizer, folder: Path, path: TypedPath) -> I
         yield (*path, "closure"), LOSS_ONLY_CLIP
 
 
-def _horizon(suite: Suite, entry: Optimizer, label: str) -> Iterator[Finding]:
+def _horizon_findings(suite: Suite, entry: Optimizer, label: str) -> Iterator[Finding]:
     """Yield schedules that require a length in steps, which a budget in seconds does not define."""
     schedule = merged(suite, entry).schedule
     if schedule is None or entry.horizon is not None:
@@ -117,7 +117,7 @@ def _horizon(suite: Suite, entry: Optimizer, label: str) -> Iterator[Finding]:
             return
 
 
-def _schedule(
+def _schedule_findings(
     suite: Suite, entry: Optimizer, label: str, folder: Path, infos: Mapping[str, DataInfo | None]
 ) -> Iterator[Finding]:
     """Yield the problems of the entry's schedule, or the suite's, over the horizon of each workload."""
@@ -129,13 +129,13 @@ def _schedule(
         return
     names: list[str] = []
     for rule in entry.rules:
-        with suppress(OptbenchError):  # reported already
+        with suppress(OptbenchError):  # already reported
             names += signature(lookup.resolve("optimizers", rule.use, folder)).names
         for _, text in names_in(rule.arguments):
             with suppress(OptbenchError):  # no optimizer's name, or reported already
                 names += signature(lookup.resolve("optimizers", text, folder)).names
     for name, workload in suite.workloads.items():
-        length = _length(entry, workload, infos.get(name))
+        length = _steps_of_horizon(entry, workload, infos.get(name))
         total, per_epoch = length or (None, 1)
         warm = schedule.warmup.steps(total, per_epoch) if schedule.warmup and total else 0
         rest = None if total is None else max(1, total - warm)
@@ -143,7 +143,7 @@ def _schedule(
         yield from run_findings(schedule, folder, here, Conditions(rest, per_epoch, tuple(names)))
 
 
-def _length(entry: Optimizer, workload: Workload, info: DataInfo | None) -> tuple[int, int] | None:
+def _steps_of_horizon(entry: Optimizer, workload: Workload, info: DataInfo | None) -> tuple[int, int] | None:
     """Return the numbers of steps of the horizon and of an epoch; None if they are not known before the run."""
     whole = entry.horizon or workload.budget
     if whole.unit == "seconds" or info is None:
@@ -153,7 +153,7 @@ def _length(entry: Optimizer, workload: Workload, info: DataInfo | None) -> tupl
     return whole.steps(per_epoch), per_epoch
 
 
-def _warmup(
+def _warmup_findings(
     suite: Suite, entry: Optimizer, label: str, infos: Mapping[str, DataInfo | None]
 ) -> Iterator[Finding]:
     """Yield a warmup that is longer than the horizon: the learning rate would never reach its value."""
@@ -162,7 +162,7 @@ def _warmup(
         return
     path: TypedPath = ("optimizers", label, "schedule") if entry.schedule is not None else ("schedule",)
     for name, workload in suite.workloads.items():
-        length = _length(entry, workload, infos.get(name))
+        length = _steps_of_horizon(entry, workload, infos.get(name))
         if length is None:
             continue
         total, per_epoch = length
@@ -177,7 +177,7 @@ def _warmup(
             return
 
 
-def _batch(
+def _batch_findings(
     suite: Suite, entry: Optimizer, path: TypedPath, infos: Mapping[str, DataInfo | None]
 ) -> Iterator[Finding]:
     if entry.batch_size is None or entry.batch_size == "full":

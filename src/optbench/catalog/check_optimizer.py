@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from optbench.catalog import lookup, sources
-from optbench.catalog.arguments import Finding, TypedPath, mismatch, unfit
-from optbench.catalog.check_component import said
+from optbench.catalog.arguments import Finding, TypedPath, argument_findings, type_problem
+from optbench.catalog.check_component import message_of
 from optbench.catalog.optimizer_packages import Modules
 from optbench.catalog.roles import GIVEN, Role, inner_optimizer, roles
 from optbench.catalog.signatures import Parameter, Signature, signature
@@ -42,7 +42,7 @@ def optimizer_findings(
     try:
         read = signature(lookup.resolve("optimizers", use, folder))
     except OptbenchError as error:
-        yield from ((use_path or path[:-1], said(problem)) for problem in error.problems)
+        yield from ((use_path or path[:-1], message_of(problem)) for problem in error.problems)
         return
     by_name = roles(read)
     inner = {
@@ -61,10 +61,10 @@ def optimizer_findings(
             depth=depth + 1,
         )
     given = [name for name, role in by_name.items() if role in GIVEN]
-    yield from _unwrapped(use, read, by_name, inner, path)
-    widened = _widened(read, by_name, inner, folder, optional=is_class)
+    yield from _missing_inner_optimizers(use, read, by_name, inner, path)
+    widened = _with_forwarded_parameters(read, by_name, inner, folder, optional=is_class)
     plain = {key: value for key, value in arguments.items() if key not in inner or key not in widened.names}
-    yield from unfit("optimizers", widened, plain, path, use, given)
+    yield from argument_findings("optimizers", widened, plain, path, use, given)
 
 
 def group_findings(use: str, values: Mapping[str, Any], folder: Path, path: TypedPath) -> Iterator[Finding]:
@@ -76,7 +76,7 @@ def group_findings(use: str, values: Mapping[str, Any], folder: Path, path: Type
     read = signature(target)
     known = {p.name for p in read.parameters[1:]}
     found = sources.define(target.module, target.file, target.attribute) if target.file else None
-    files = _files_of(found) if found is not None else []
+    files = _source_files(found) if found is not None else []
     texts = {
         node.value
         for file in files
@@ -85,7 +85,7 @@ def group_findings(use: str, values: Mapping[str, Any], folder: Path, path: Type
     }
     for key, value in values.items():
         if key in known:
-            if message := mismatch(read[key], value):
+            if message := type_problem(read[key], value):
                 yield (*path, "arguments", key), message
         elif files and key not in texts:
             close = get_close_matches(key, filter(str.isidentifier, texts), n=1)
@@ -93,7 +93,7 @@ def group_findings(use: str, values: Mapping[str, Any], folder: Path, path: Type
             yield (*path, "arguments", key), message
 
 
-def _files_of(found: Definition) -> list[Path]:
+def _source_files(found: Definition) -> list[Path]:
     """Return the files of a class and of its bases; empty if a base cannot be found without importing."""
     node = found.node
     if found.module or not isinstance(node, ast.ClassDef):
@@ -102,7 +102,7 @@ def _files_of(found: Definition) -> list[Path]:
     return [found.file, *(base.file for base in direct if base is not None)] if all(direct) else []
 
 
-def _unwrapped(
+def _missing_inner_optimizers(
     use: str, read: Signature, by_name: Mapping[str, Role], inner: Mapping[str, Nested], path: TypedPath
 ) -> Iterator[Finding]:
     """Yield required optimizers that are missing."""
@@ -115,7 +115,7 @@ def _unwrapped(
             yield path[:-1], message
 
 
-def _widened(
+def _with_forwarded_parameters(
     read: Signature,
     by_name: Mapping[str, Role],
     inner: Mapping[str, Nested],
@@ -123,8 +123,10 @@ def _widened(
     *,
     optional: bool,
 ) -> Signature:
-    """Add the parameters that `**kwargs` may forward to a class among the arguments. Optimizers are optional here: `_unwrapped`
-    checks them."""
+    """Return the signature with the parameters that `**kwargs` may forward to a class among the arguments.
+
+    Optimizers are optional here: `_missing_inner_optimizers` checks them.
+    """
     parameters = [
         replace(p, required=p.required and not optional and by_name[p.name] in (*GIVEN, "setting"))
         for p in read.parameters

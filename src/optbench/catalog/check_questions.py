@@ -23,16 +23,16 @@ from optbench.suite.types import Suite, Workload
 
 
 def question_findings(suite: Suite, folder: Path) -> Iterator[Finding]:
-    yield from _published(suite)
+    yield from _published_findings(suite)
     if suite.final == "best_validation" and any(w.relabel is not None for w in suite.workloads.values()):
         message = "with 'relabel', the best weights may belong to earlier labels; expected 'last'"
         yield ("final",), message
-    yield from _horizons(suite)
+    yield from _horizon_findings(suite)
     if suite.sensitivity:
-        yield from _sensitivity(suite, folder)
+        yield from _sensitivity_findings(suite, folder)
 
 
-def _published(suite: Suite) -> Iterator[Finding]:
+def _published_findings(suite: Suite) -> Iterator[Finding]:
     for position, row in enumerate(suite.published):
         if row.optimizer is not None and row.optimizer not in suite.optimizers:
             hint = nearest(row.optimizer, suite.optimizers)
@@ -88,7 +88,7 @@ def _candidates(loaded: Loaded) -> list[Candidate]:
                 try:
                     swept = points(suite.sensitivity, entry) if suite.sensitivity else []
                 except ValueError:
-                    continue  # reported already
+                    continue  # already reported
                 length = str(entry.horizon or settings.budget)
                 found += [Candidate.of(label, workload, length, cell.values, point, {}) for point in swept]
     return found
@@ -117,7 +117,7 @@ def tuning_findings(suite: Suite) -> Iterator[Finding]:
         numbers = f"{suite.tuning.studies} studies and {counted(len(suite.seeds), 'seed')}"
         message = f"expected at most as many studies as seeds: each trains its settings on its own seeds; found {numbers}"
         yield ("tuning", "studies"), message
-    yield from _sampler(suite, tuned)
+    yield from _sampler_findings(suite, tuned)
     metric = suite.tuning.metric
     for name, workload in suite.workloads.items():
         known = (*workload.metrics, "loss", TIME_TO_TARGET)
@@ -130,13 +130,13 @@ def tuning_findings(suite: Suite) -> Iterator[Finding]:
         if suite.tuning.budget is None and workload.budget.unit == "seconds":
             message = "a budget in seconds would make the selection depend on the machine: set 'budget' in epochs or steps"
             yield ("tuning",), message
-        yield from _tuning_length(suite.tuning, name, workload)
+        yield from _tuning_budget_findings(suite.tuning, name, workload)
     for label in tuned if suite.horizons else ():
         message = "horizons are not available for entries with search spaces: set 'horizons: []'"
         yield ("optimizers", label), message
 
 
-def _tuning_length(tuning: Tuning, name: str, workload: Workload) -> Iterator[Finding]:
+def _tuning_budget_findings(tuning: Tuning, name: str, workload: Workload) -> Iterator[Finding]:
     """Check the budget of tuning trials, and that a pause for pruning is before its end. Different units are not compared."""
     budget, every = tuning.budget or workload.budget, workload.evaluate.every
     if budget.unit == workload.budget.unit and budget.value > workload.budget.value:
@@ -152,7 +152,7 @@ def _tuning_length(tuning: Tuning, name: str, workload: Workload) -> Iterator[Fi
         yield ("tuning", "prune", "rung"), message
 
 
-def _sampler(suite: Suite, tuned: list[str]) -> Iterator[Finding]:
+def _sampler_findings(suite: Suite, tuned: list[str]) -> Iterator[Finding]:
     assert suite.tuning is not None
     if suite.tuning.is_adaptive and importlib.util.find_spec("optuna") is None:
         message = f"the sampler '{suite.tuning.sampler}' requires Optuna: pip install 'optbench[tune]'"
@@ -164,14 +164,14 @@ def _sampler(suite: Suite, tuned: list[str]) -> Iterator[Finding]:
             yield ("optimizers", label), str(error)
 
 
-def _horizons(suite: Suite) -> Iterator[Finding]:
+def _horizon_findings(suite: Suite) -> Iterator[Finding]:
     for label, entry in suite.optimizers.items():
         if suite.horizons and entry.horizon is not None and entry.horizons is None:
             message = "the 'horizons' of the suite override this length; add 'horizons: []' to this entry to keep it"
             yield ("optimizers", label, "horizon"), message
 
 
-def _sensitivity(suite: Suite, folder: Path) -> Iterator[Finding]:
+def _sensitivity_findings(suite: Suite, folder: Path) -> Iterator[Finding]:
     for label, entry in suite.optimizers.items():
         try:
             points(suite.sensitivity, entry)
@@ -182,7 +182,7 @@ def _sensitivity(suite: Suite, folder: Path) -> Iterator[Finding]:
         try:
             read = signature(lookup.resolve("optimizers", entry.rules[0].use, folder))
         except OptbenchError:
-            continue  # reported already
+            continue  # already reported
         own = point_of_entry(suite.sensitivity, entry)
         for name in suite.sensitivity:
             if name not in own and name not in read.names and not read.accepts_any:

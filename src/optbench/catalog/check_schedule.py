@@ -12,7 +12,7 @@ from typing import Any
 
 from optbench.catalog import lookup, schedulers, sources
 from optbench.catalog.arguments import Finding, TypedPath
-from optbench.catalog.check_component import component_findings, said
+from optbench.catalog.check_component import component_findings, message_of
 from optbench.errors import OptbenchError
 from optbench.suite.types import Schedule
 
@@ -37,7 +37,7 @@ def schedule_findings(schedule: Schedule, folder: Path, path: TypedPath) -> Iter
         if target.kind != "catalog":
             schedulers.kind_of(lookup.load(target), schedule.name)
     except OptbenchError as error:
-        yield from (((*path, "name"), said(problem)) for problem in error.problems)
+        yield from (((*path, "name"), message_of(problem)) for problem in error.problems)
         return
     yield from component_findings("schedules", schedule, folder, path)
 
@@ -63,7 +63,7 @@ def _run_error(target: lookup.Target, schedule: str, conditions: Conditions, cha
     try:
         _run(lookup.load(target), Schedule.model_validate_json(schedule), conditions)
     except OptbenchError as error:
-        return "; ".join(said(problem) for problem in error.problems)
+        return "; ".join(message_of(problem) for problem in error.problems)
     return ""
 
 
@@ -72,25 +72,27 @@ def _run(item: Any, schedule: Schedule, conditions: Conditions) -> None:
     if schedulers.kind_of(item, schedule.name) == "multiplier":
         function = getattr(item, "multiplier", item)
         stride = epoch if schedule.per == "epoch" else 1
-        for step in _while_quick(range(0, steps or 1, stride)):
+        for step in _within_time_limit(range(0, steps or 1, stride)):
             _check_multiplier(function, schedule, step, steps or 1)
         return
     turns = None if steps is None else steps if schedule.per == "step" else -(-steps // epoch)
-    optimizer = _stand_in(schedule.arguments, conditions.defaults)
+    optimizer = _dummy_optimizer(schedule.arguments, conditions.defaults)
     made: Any = schedulers.build(item, schedule.name, schedule.arguments, optimizer, turns, schedule.per)
     if schedulers.watches_loss(made):
         return
-    for turn in _while_quick(range(turns or 1)):
+    for turn in _within_time_limit(range(turns or 1)):
         _check_rates(schedule.name, [group["lr"] for group in optimizer.param_groups], turn)
         optimizer.step()
         if turn + 1 < (turns or 1):
             try:
                 made.step()
-            except Exception as error:  # a scheduler in somebody's own file may raise anything
-                raise OptbenchError(f"schedule {schedule.name}, step {turn + 1}: {_words(error)}") from error
+            except Exception as error:  # user code of a scheduler may raise any exception
+                raise OptbenchError(
+                    f"schedule {schedule.name}, step {turn + 1}: {_error_text(error)}"
+                ) from error
 
 
-def _while_quick(steps: range) -> Iterator[int]:
+def _within_time_limit(steps: range) -> Iterator[int]:
     end = time.monotonic() + _MOST_SECONDS
     yield from (step for step in steps[:_MOST_STEPS] if time.monotonic() < end)
 
@@ -99,8 +101,10 @@ def _check_multiplier(function: Any, schedule: Schedule, step: int, steps: int) 
     try:
         observed: dict[str, Any] = {"observed": []} if "observed" in schedulers.parameters(function) else {}
         value = function(step, steps, **{**schedule.arguments, **observed})
-    except Exception as error:  # a schedule in somebody's own file may raise anything
-        raise OptbenchError(f"schedule {schedule.name}, step {step} of {steps}: {_words(error)}") from error
+    except Exception as error:  # user code of a schedule may raise any exception
+        raise OptbenchError(
+            f"schedule {schedule.name}, step {step} of {steps}: {_error_text(error)}"
+        ) from error
     _check_rates(schedule.name, [value], step)
 
 
@@ -116,7 +120,7 @@ def _check_rates(name: str, rates: list[Any], step: int) -> None:
             )
 
 
-def _stand_in(arguments: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+def _dummy_optimizer(arguments: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     """Return an optimizer without effect, with as many parameter groups as the lists in the arguments have items."""
     import torch
 
@@ -130,5 +134,5 @@ def _stand_in(arguments: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return StandIn(groups, {"lr": 1.0} | {name: values[name] for name in values if name in names})
 
 
-def _words(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

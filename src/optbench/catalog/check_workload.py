@@ -7,7 +7,7 @@ from pathlib import Path
 
 from optbench.catalog import lookup, sources
 from optbench.catalog.arguments import Finding, TypedPath
-from optbench.catalog.check_component import component_findings, said
+from optbench.catalog.check_component import component_findings, message_of
 from optbench.catalog.data_sets import describe_data, is_stream, task_of
 from optbench.catalog.metric_contract import facts_of, metric_problems, stated_facts
 from optbench.catalog.model_builds import ModelBuilds
@@ -41,8 +41,8 @@ def data_findings(
                     problem.file or Path(argument).name == Path(file).name
                 )
                 place = ("arguments", "path") if is_of_file else ("name",)
-                found.append(((*path, *place), said(problem)))
-    except Exception as error:  # a data set in somebody's own file may raise anything
+                found.append(((*path, *place), message_of(problem)))
+    except Exception as error:  # user code of a data set may raise any exception
         found.append(((*path, "name"), f"describing '{data.name}' failed: {type(error).__name__}: {error}"))
     return found, None
 
@@ -70,7 +70,7 @@ def model_findings(
     if missing:
         message = f"'{model.name}' requires {', '.join(missing)}, which the data set (task {info.task}) does not have"
         return [((*path, "name"), message)]
-    found = list(_too_small(model, info, path))
+    found = list(_size_findings(model, info, path))
     if found:
         return found
     of_vectors = len(info.shape) == 1 and not _takes_any_shape(target)
@@ -80,7 +80,7 @@ def model_findings(
     return found
 
 
-def _too_small(model: Component, info: DataInfo, path: TypedPath) -> Iterator[Finding]:
+def _size_findings(model: Component, info: DataInfo, path: TypedPath) -> Iterator[Finding]:
     """Yield sizes of tables and of positions that a suite writes and that the data exceed."""
     known = model_facts(info)
     for name in TABLE_SIZES:
@@ -113,7 +113,7 @@ def metric_findings(
             for message in _metric_messages(workload, metric, folder, info):
                 yield (*path, *place), message
     for position, target in enumerate(workload.target):
-        yield from _target(workload, target, folder, (*path, "target", position), info)
+        yield from _target_findings(workload, target, folder, (*path, "target", position), info)
 
 
 def _own_task_findings(workload: Workload, use: str, folder: Path, path: TypedPath) -> Iterator[Finding]:
@@ -121,7 +121,12 @@ def _own_task_findings(workload: Workload, use: str, folder: Path, path: TypedPa
     try:
         task = load_own_task(use, folder)
     except OptbenchError as error:
-        yield (*path, "task"), said(error.problems[0])
+        yield (*path, "task"), message_of(error.problems[0])
+        return
+    if "metrics" not in workload.model_fields_set:  # the default is that of classification
+        names = ", ".join(getattr(task, "metrics", {})) or "loss"
+        message = f"the metrics of {use} are not a literal dictionary in the class: expected them in the suite, as in metrics: [{names}]"
+        yield (*path, "task"), message
         return
     of_targets = {target.metric: position for position, target in enumerate(workload.target)}
     for position, metric in enumerate(workload.metrics):
@@ -130,7 +135,7 @@ def _own_task_findings(workload: Workload, use: str, folder: Path, path: TypedPa
         try:
             facts = own_task_facts(task, use, metric)
         except OptbenchError as error:
-            yield (*path, *place), said(error.problems[0])
+            yield (*path, *place), message_of(error.problems[0])
             continue
         if target is not None:
             yield from _bound_findings(workload.target[target], facts, (*path, "target", target))
@@ -139,14 +144,14 @@ def _own_task_findings(workload: Workload, use: str, folder: Path, path: TypedPa
 def _metric_messages(workload: Workload, metric: str, folder: Path, info: DataInfo | None) -> Iterator[str]:
     try:
         for problem in metric_problems(workload.metric_code(metric), folder, info):
-            yield said(problem)
+            yield message_of(problem)
         target = lookup.resolve("metrics", workload.metric_code(metric), folder)
         needed = sources.constants(target.file).get("FACTS", ()) if target.file is not None else ()
         for fact in needed:
             if info is not None and fact not in info.facts:
                 yield f"{metric} needs '{fact}', which the data set {workload.data.name} does not state"
     except OptbenchError as error:
-        yield said(error.problems[0])
+        yield message_of(error.problems[0])
 
 
 def task_findings(
@@ -209,7 +214,7 @@ def device_findings(
             yield (*path, "sharding"), "requires `devices` above 1: there is nothing to divide"
         return
     if workload.sharding != "none":
-        yield from _sharding(suite, workload, folder, path)
+        yield from _sharding_findings(suite, workload, folder, path)
     here = (*path, "devices")
     if suite.cuda_graph == "on":
         yield here, "training on several devices is not captured: expected `cuda_graph: auto` or off"
@@ -228,7 +233,7 @@ def device_findings(
             yield ("optimizers", label, setting), message
 
 
-def _sharding(suite: Suite, workload: Workload, folder: Path, path: TypedPath) -> Iterator[Finding]:
+def _sharding_findings(suite: Suite, workload: Workload, folder: Path, path: TypedPath) -> Iterator[Finding]:
     here = (*path, "sharding")
     if suite.precision == "fp16":
         yield here, "fp16 scales whole gradients: expected precision bf16 or fp32"
@@ -256,7 +261,7 @@ def _sharding(suite: Suite, workload: Workload, folder: Path, path: TypedPath) -
             yield ("optimizers", label, "closure"), message
 
 
-def _target(
+def _target_findings(
     workload: Workload, target: Target, folder: Path, path: TypedPath, info: DataInfo | None
 ) -> Iterator[Finding]:
     if target.metric not in workload.own_metrics:

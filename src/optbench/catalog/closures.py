@@ -49,8 +49,8 @@ def rejects_none(step: Function, name: str) -> bool:
         for node in ast.walk(step)
     )
     return any(
-        (isinstance(node, ast.Assert) and _is_there(node.test, name))
-        or (isinstance(node, ast.If) and _is_missing(node.test, name) and _raises(node.body))
+        (isinstance(node, ast.Assert) and _tests_for_presence(node.test, name))
+        or (isinstance(node, ast.If) and _tests_for_absence(node.test, name) and _raises(node.body))
         or (not tested and _calls(node, name))
         for node in _unconditional(step.body)
     )
@@ -68,12 +68,12 @@ def _unconditional(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
             yield from _unconditional(statement.body)
 
 
-def _is_there(test: ast.expr, name: str) -> bool:
+def _tests_for_presence(test: ast.expr, name: str) -> bool:
     """Return whether the condition is `closure`, `closure is not None` or `callable(closure)`."""
     return ast.unparse(test) in (name, f"{name} is not None", f"callable({name})")
 
 
-def _is_missing(test: ast.expr, name: str) -> bool:
+def _tests_for_absence(test: ast.expr, name: str) -> bool:
     return ast.unparse(test) in (f"{name} is None", f"not {name}", f"not callable({name})")
 
 

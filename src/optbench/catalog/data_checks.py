@@ -168,7 +168,7 @@ def _class_notes(splits: Splits) -> Iterator[str]:
 
 def _plain_notes(parts: dict[str, Split]) -> Iterator[str]:
     """Report pictures of one colour, which suggest a wrong value range."""
-    if _are_large(parts):
+    if _is_too_large(parts):
         return
     for title, part in parts.items():
         images = part.array
@@ -188,11 +188,11 @@ def _plain_notes(parts: dict[str, Split]) -> Iterator[str]:
 def _duplicate_notes(parts: dict[str, Split]) -> Iterator[str]:
     """Report inputs that occur in two splits, compared by their hashes."""
     if any(part.digests is None for part in parts.values()):
-        if _are_large(parts):
+        if _is_too_large(parts):
             return
-        parts = {title: replace(part, digests=_digests(part.array)) for title, part in parts.items()}
+        parts = {title: replace(part, digests=_row_hashes(part.array)) for title, part in parts.items()}
     for title, other in (("validation", "training"), ("test", "training"), ("test", "validation")):
-        repeated, contrary = _in_both(parts[title], parts[other])
+        repeated, contrary = _common_samples(parts[title], parts[other])
         if repeated:
             samples = len(parts[title].labels)
             labels = f" ({contrary:,} with another label)" if contrary else ""
@@ -201,7 +201,7 @@ def _duplicate_notes(parts: dict[str, Split]) -> Iterator[str]:
 
 def _checksum(parts: dict[str, Split]) -> str:
     """Return eight hexadecimal digits of a hash of all samples and labels in order; "" if the inputs are too large to read."""
-    if _are_large(parts) and any(part.digests is None for part in parts.values()):
+    if _is_too_large(parts) and any(part.digests is None for part in parts.values()):
         return ""
     pairs = [(part.array if part.digests is None else part.digests, part.labels) for part in parts.values()]
     return _checksum_of([array for pair in pairs for array in pair])
@@ -220,18 +220,18 @@ def _checksum_of(arrays: list[Any]) -> str:
     return f"{value:08x}"
 
 
-def _are_large(parts: dict[str, Split]) -> bool:
+def _is_too_large(parts: dict[str, Split]) -> bool:
     return sum(part.array.nbytes for part in parts.values()) > _COMPARED_BYTES
 
 
-def _digests(inputs: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def _row_hashes(inputs: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Return Python's hash of the bytes of each row: 25 ms for the 55 MB of Fashion-MNIST."""
     import numpy as np
 
     return np.fromiter((hash(row.tobytes()) for row in inputs), np.int64, len(inputs))
 
 
-def _in_both(split: Split, other: Split) -> tuple[int, int]:
+def _common_samples(split: Split, other: Split) -> tuple[int, int]:
     """Return how many samples of `split` are in `other`, and how many of these have another label there."""
     import numpy as np
 

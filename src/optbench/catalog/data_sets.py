@@ -69,7 +69,7 @@ def load_data(component: Component, root: Path, folder: str | Path = ".") -> Spl
             made = pairs_of(component.name, made)
     except (OptbenchError, MemoryError, OSError):
         raise
-    except (Exception, SystemExit) as error:  # a data set in somebody's own file may raise anything
+    except (Exception, SystemExit) as error:  # user code of a data set may raise any exception
         raise OptbenchError(lookup.raised(target, error, f"data {component.name}: load")) from error
     splits = (
         made if isinstance(made, Splits) else _from_pairs(component.name, made, task_of(component, folder))

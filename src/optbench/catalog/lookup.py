@@ -57,7 +57,7 @@ class Target:
 def names(family: str) -> dict[str, str]:
     """Return all short names of a family with their one-line descriptions, in alphabetical order."""
     described = {name: _summary(path) for name, path in items(family).items()}
-    for name, point in _points(family).items():
+    for name, point in _entry_points(family).items():
         described[name] = f"from {point.value}"
     return dict(sorted(described.items()))
 
@@ -80,7 +80,7 @@ def resolve(family: str, name: str, folder: str | Path = ".") -> Target:
     """
     if found := file_and_name(name):
         return _file_target(family, name, Path(folder), *found)
-    points, files = _points(family), items(family)
+    points, files = _entry_points(family), items(family)
     if name in files:
         use = sources.constants(files[name]).get("USE")
         if isinstance(use, str):
@@ -90,7 +90,7 @@ def resolve(family: str, name: str, folder: str | Path = ".") -> Target:
         return _import_target(family, name, points[name].value.replace(":", "."))
     if "." in name:
         return _import_target(family, name, name)
-    if module_hint := _module_hint(family, name, Path(folder)):
+    if module_hint := _hint_for_module(family, name, Path(folder)):
         raise OptbenchError(module_hint)
     hint = nearest(name, [*files, *points])
     is_known = name.lower() in map(str.lower, [*files, *points])
@@ -109,12 +109,12 @@ def load(target: Target) -> Any:
     for part in target.attribute.split(".") if target.attribute else ():
         if not hasattr(found, part):
             public = [known for known in dir(found) if not known.startswith("_")]
-            raise OptbenchError(f"'{target.name}': {_of(found)} has no '{part}'; {nearest(part, public)}")
+            raise OptbenchError(f"'{target.name}': {_origin(found)} has no '{part}'; {nearest(part, public)}")
         found = getattr(found, part)
     return found
 
 
-def _module_hint(family: str, name: str, folder: Path) -> str:
+def _hint_for_module(family: str, name: str, folder: Path) -> str:
     """Return the message for a name that is a module, or a file without its ending (`my_opt:MyOpt`); else empty."""
     file, colon, attribute = name.partition(":")
     if colon and (folder / f"{file}.py").is_file():
@@ -130,7 +130,7 @@ def _summary(path: Path) -> str:
 
 
 @cache
-def _points(family: str) -> dict[str, EntryPoint]:
+def _entry_points(family: str) -> dict[str, EntryPoint]:
     """Return the items of other packages. Raises `OptbenchError` if a name is ambiguous."""
     known = {name: f"the catalog's {path.name}" for name, path in items(family).items()}
     points = {}
@@ -195,7 +195,7 @@ def _import(target: Target) -> ModuleType:
             else ""
         )
         raise OptbenchError(
-            f"'{target.name}': importing {target.module} failed: {_said(error)}{place}"
+            f"'{target.name}': importing {target.module} failed: {_error_text(error)}{place}"
         ) from error
 
 
@@ -220,7 +220,7 @@ def _load_file(path: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise OptbenchError(
-            f"fails when imported: {_said(error)}", file=str(path), line=line_of(error, path)
+            f"fails when imported: {_error_text(error)}", file=str(path), line=line_of(error, path)
         ) from error
     finally:
         sys.path.remove(neighbours)
@@ -231,7 +231,7 @@ def raised(target: Target, error: BaseException, action: str) -> Problem:
     """Return the problem for an exception raised by a target's code in the call `action`, with the line in its file."""
     line = line_of(error, target.file) if target.file else None
     file = str(target.file) if line is not None else ""
-    return Problem(f"{action} raises {_said(error)}", file=file, line=line)
+    return Problem(f"{action} raises {_error_text(error)}", file=file, line=line)
 
 
 def line_of(error: BaseException, path: Path) -> int | None:
@@ -242,10 +242,10 @@ def line_of(error: BaseException, path: Path) -> int | None:
     return frames[-1].lineno if frames else None
 
 
-def _said(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _of(found: Any) -> str:
+def _origin(found: Any) -> str:
     return str(getattr(found, "__file__", None) or getattr(found, "__name__", None) or type(found).__name__)

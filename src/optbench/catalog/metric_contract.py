@@ -76,7 +76,7 @@ def load_metric(name: str, use: str, folder: str | Path) -> Metric:
     if isinstance(found, type):
         try:
             found = found()
-        except Exception as error:  # a class in somebody's own file may raise anything
+        except Exception as error:  # user code of a class may raise any exception
             raise OptbenchError(lookup.raised(target, error, f"'{use}': a call without arguments")) from error
     accumulator = getattr(found, "Accumulator", None)
     total = getattr(found, "total", None if isinstance(found, ModuleType) else found)
@@ -145,7 +145,7 @@ def metric_problems(use: str, folder: Path, info: DataInfo | None) -> Iterator[P
             yield Problem(f"'{use}': {problem}")
     except OptbenchError as error:
         yield from error.problems
-    except Exception as error:  # a metric in somebody's own file may raise anything
+    except Exception as error:  # user code of a metric may raise any exception
         yield lookup.raised(target, error, f"'{use}': a call with outputs of shape ({_SAMPLES}, {classes})")
 
 

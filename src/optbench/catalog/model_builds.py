@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from optbench.catalog import lookup
-from optbench.catalog.check_component import said
+from optbench.catalog.check_component import message_of
 from optbench.catalog.model_facts import model_facts
 from optbench.catalog.signatures import signature
 from optbench.catalog.task_types import task_module
@@ -100,8 +100,8 @@ def _build_error(model: Component, folder: Path, info: DataInfo) -> str:
             if info.task not in ("classification", "custom"):
                 return _outputs_problem(target, built, info)
     except OptbenchError as error:
-        return "; ".join(said(problem) for problem in error.problems)
-    except Exception as error:  # a model in somebody's own file may raise anything
+        return "; ".join(message_of(problem) for problem in error.problems)
+    except Exception as error:  # user code of a model may raise any exception
         return f"building '{model.name}' failed: {error or type(error).__name__}"
     return ""
 
@@ -120,7 +120,7 @@ def _outputs_problem(target: lookup.Target, model: Any, info: DataInfo) -> str:
         problem = lookup.raised(target, error, f"'{name}': a call with {inputs_of}")
         if isinstance(error, (TypeError, ValueError, RuntimeError)):
             problem = replace(problem, message=f"'{name}' does not accept the {inputs_of}: {reason}")
-        return said(problem)
+        return message_of(problem)
     if getattr(outputs, "loss", None) is not None:
         return ""
     return task.outputs_problem(getattr(outputs, "logits", outputs), 2, info)

@@ -27,6 +27,8 @@ _REQUIRES_TORCH = re.compile(r"^Requires-Dist: *torch(?![\w.-])(?!.*extra *==)",
 _MAX_HOPS = 25  # re-exports followed from one name
 _LINK = re.compile(r"https?://[^\s`<>\"'\\]+")
 _PAPER = re.compile(r"arxiv\.org/|openreview\.net|proceedings\.|papers\.nips|jmlr\.org|kellerjordan")
+#: a short first line of a docstring whose second line begins another sentence
+_TITLE = re.compile(r".{1,40}\w(?=\s*\n\s*[A-Z])")
 #: names of classes that only exist to be subclassed, if they are subclassed
 _BASE_NAME = re.compile(r"^Base[A-Z]|^Core[A-Z]|Base$|Optimi[sz]er$")
 
@@ -67,7 +69,10 @@ def _scan() -> tuple[list[Offered], list[Path]]:
     modules = Modules()
     found: dict[tuple[Path, str], tuple[Offered, Definition]] = {}
     for distribution in distributions():
-        for module in _modules(distribution):
+        if not (in_package := _modules(distribution)):
+            continue
+        metadata = distribution.metadata  # read and parsed at each access
+        for module in in_package:
             is_found = False
             for name in sorted(modules.exports(module)):
                 definition = modules.resolve(module, name)
@@ -79,9 +84,8 @@ def _scan() -> tuple[list[Offered], list[Path]]:
                 key, use = (definition.file, definition.node.name), f"{module}.{name}"
                 is_alias = key in found and name != definition.node.name
                 if key not in found or (found[key][0].use.rpartition(".")[0] == module and not is_alias):
-                    package = distribution.metadata["Name"]
                     texts = _summary(definition), _link(definition)
-                    found[key] = Offered(use, package, distribution.version, *texts), definition
+                    found[key] = Offered(use, metadata["Name"], metadata["Version"], *texts), definition
             if is_found:
                 break  # its submodules offer the same
     subclassed = {(base.file, base.node.name) for _, one in found.values() for base in modules.bases(one)}
@@ -94,8 +98,10 @@ def _scan() -> tuple[list[Offered], list[Path]]:
 
 
 def _summary(definition: Definition) -> str:
-    text = ast.get_docstring(definition.node) or ""
-    first = " ".join(text.split("\n\n", 1)[0].split())
+    text = (ast.get_docstring(definition.node) or "").split("\n\n", 1)[0]
+    if (title := _TITLE.match(text)) is not None:
+        text = title[0]
+    first = " ".join(text.split())
     return "" if first.startswith(("Argument", "Args", "Param")) else re.split(r"(?<=\.) ", first)[0]
 
 

@@ -1,7 +1,8 @@
-"""A class with `loss(model, batch)` and `evaluate(model, batch)` in somebody's own file; see docs/own-task.md."""
+"""A class with `loss(model, batch)` and `evaluate(model, batch)` in a user's file; see docs/own-task.md."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,14 @@ from optbench.catalog import lookup
 from optbench.errors import OptbenchError, nearest
 from optbench.suite.metric_facts import MetricFacts, checked_facts
 
-_METHODS = ("loss", "evaluate")
+#: methods and their arguments; the others are optional
+_METHODS = {
+    "loss": ("model", "batch"),
+    "evaluate": ("model", "batch"),
+    "units": ("batch",),
+    "example": ("samples",),
+}
+_REQUIRED = ("loss", "evaluate")
 
 
 def load_own_task(use: str, folder: str | Path) -> Any:
@@ -24,12 +32,30 @@ def load_own_task(use: str, folder: str | Path) -> Any:
     loaded = lookup.load(target)
     try:
         task = loaded() if isinstance(loaded, type) else loaded
-    except Exception as error:  # a class in somebody's own file may raise anything
+    except Exception as error:  # user code of a class may raise any exception
         raise OptbenchError(lookup.raised(target, error, f"'{use}': a call without arguments")) from error
-    missing = [name for name in _METHODS if not callable(getattr(task, name, None))]
+    missing = [name for name in _REQUIRED if not callable(getattr(task, name, None))]
     if missing:
         raise OptbenchError(f"task {use}: expected methods loss and evaluate; missing: {', '.join(missing)}")
+    for name, arguments in _METHODS.items():
+        method = getattr(task, name, None)
+        if callable(method) and (reason := _refusal(method, arguments)):
+            expected = f"{name}({', '.join(('self', *arguments))})"
+            raise OptbenchError(
+                f"task {use}: expected a method {expected}; found another signature: {reason}"
+            )
     return task
+
+
+def _refusal(method: Any, arguments: tuple[str, ...]) -> str:
+    """Return why a method cannot be called with these arguments; "" if it can, or if its signature is unknown."""
+    try:
+        inspect.signature(method).bind(*arguments)
+    except TypeError as error:
+        return str(error)
+    except ValueError:
+        return ""
+    return ""
 
 
 def own_task_facts(task: Any, use: str, metric: str) -> MetricFacts:

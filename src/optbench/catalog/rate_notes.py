@@ -16,7 +16,7 @@ from optbench.suite.types import Rule
 
 def rate_notes(loaded: Loaded) -> list[str]:
     """Return one note per finding, with the labels of its entries: classes that estimate their step size, that ignore the schedule of
-    their entry, that have a schedule of their own, or that accept matrices only. Nothing is imported."""
+    their entry, that contain a schedule, or that accept matrices only. Nothing is imported."""
     labels: dict[str, list[str]] = {}
     for label, entry in loaded.suite.optimizers.items():
         schedule = merged(loaded.suite, entry).schedule

@@ -74,17 +74,17 @@ def build(
     """
     from torch.optim.lr_scheduler import LRScheduler
 
-    offered = _offered(item, arguments, optimizer, turns, per)
+    offered = _derived_arguments(item, arguments, optimizer, turns, per)
     try:
         made = item(**{_optimizer_parameter(item): optimizer, **offered, **arguments})
-    except Exception as error:  # a scheduler in somebody's own file may raise anything
+    except Exception as error:  # user code of a scheduler may raise any exception
         raise OptbenchError(f"schedule {name}: {error or type(error).__name__}") from error
     if not isinstance(made, LRScheduler):
         raise OptbenchError(f"schedule {name}: returned {type(made).__name__}; {EXPECTED}")
     return made
 
 
-def _offered(
+def _derived_arguments(
     item: Any, arguments: Mapping[str, Any], optimizer: Optimizer, turns: int | None, per: str
 ) -> dict[str, Any]:
     names, required = parameters(item), _required(item)

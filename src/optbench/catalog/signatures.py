@@ -69,7 +69,7 @@ def signature(target: Target) -> Signature:
 
 @contextmanager
 def without_imports() -> Iterator[None]:
-    """Do not import optimizer classes outside of torch in the block: where the source is not sufficient, any arguments are accepted."""
+    """Disable the import of optimizer classes outside of torch: if the source is not sufficient, any arguments are accepted."""
     token = _imports_optimizers.set(False)
     try:
         yield
@@ -84,12 +84,16 @@ def _signature(target: Target, changed: int, imports: bool) -> Signature:
     found = None
     if target.file is not None and name and "." not in name:
         found = sources.define(target.module, target.file, name)
-        if found is not None and (static := _offered(found, target.family) or _of(found, 0)) is not None:
+        if (
+            found is not None
+            and (static := _method_signature(found, target.family) or _definition_signature(found, 0))
+            is not None
+        ):
             return static
         public = sources.public_names(target.file)
         if found is None and public is not None and name not in public:
             raise OptbenchError(_no_such_name(target, name, public))
-    return _imported(target) if imports else Signature((), True)
+    return _signature_by_import(target) if imports else Signature((), True)
 
 
 def _no_such_name(target: Target, name: str, public: list[str]) -> str:
@@ -97,7 +101,7 @@ def _no_such_name(target: Target, name: str, public: list[str]) -> str:
     return f"'{target.name}': {where} has no '{name}'; {nearest(name, public)}"
 
 
-def _offered(found: Definition, family: str) -> Signature | None:
+def _method_signature(found: Definition, family: str) -> Signature | None:
     """Return the signature of the family's function if a class provides it as a method (`load` of a data set)."""
     name = FAMILIES[family][1]
     method = method_of(found, name) if name else None
@@ -107,7 +111,7 @@ def _offered(found: Definition, family: str) -> Signature | None:
     return Signature(tuple(parameters), False, str(found.file), found.node.lineno)
 
 
-def _of(found: Definition, depth: int) -> Signature | None:
+def _definition_signature(found: Definition, depth: int) -> Signature | None:
     """Return the signature; None if the source is not sufficient (generated constructors, unknown base classes)."""
     if isinstance(found.node, ast.ClassDef):
         method = method_of(found, "__init__")
@@ -118,7 +122,7 @@ def _of(found: Definition, depth: int) -> Signature | None:
     else:
         owner, function = found, found.node
         parameters = parameters_of(function)
-    more, is_open = _forwarded(owner, function, found, depth)
+    more, is_open = _forwarded_parameters(owner, function, found, depth)
     known = {parameter.name for parameter in parameters}
     parameters += [parameter for parameter in more if parameter.name not in known]
     is_class = isinstance(found.node, ast.ClassDef)
@@ -169,28 +173,28 @@ def method_of(found: Definition, name: str, depth: int = 0) -> tuple[Definition,
     if own:
         return found, own[-1]
     if name == "__init__" and found.node.decorator_list:
-        return None  # a dataclass, or something like it
+        return None  # a dataclass or similar
     for base in found.node.bases:
         if (definition := sources.follow(base, found.module, found.file)) is not None:
             if (method := method_of(definition, name, depth + 1)) is not None:
                 return method
         elif name == "__init__":
-            return None  # a base out of sight may have the constructor
+            return None  # a base class that cannot be located may define the constructor
     return None
 
 
-def _forwarded(
+def _forwarded_parameters(
     owner: Definition, function: Function, found: Definition, depth: int
 ) -> tuple[list[Parameter], bool]:
     """Return the parameters that receive `**kwargs`, and whether some are passed on to unknown code."""
     rest = function.args.kwarg
     if rest is None:
         return [], False
-    calls = list(_calls_with(function, rest.arg))
-    parameters = [Parameter(name, False) for name in _taken_from(function, rest.arg)]
+    calls = list(_calls_forwarding(function, rest.arg))
+    parameters = [Parameter(name, False) for name in _names_read_from(function, rest.arg)]
     is_open = not calls and not isinstance(found.node, ast.ClassDef)
     for call in calls:
-        called = _called(call, owner, depth)
+        called = _signature_of_call(call, owner, depth)
         if called is None or any(isinstance(argument, ast.Starred) for argument in call.args):
             is_open = True
             continue
@@ -201,7 +205,7 @@ def _forwarded(
     return parameters, is_open
 
 
-def _taken_from(function: Function, rest: str) -> Iterator[str]:
+def _names_read_from(function: Function, rest: str) -> Iterator[str]:
     """Return names that the body reads from `**kwargs`: `kwargs.pop("image_size", 224)`."""
     for node in ast.walk(function):
         if (
@@ -214,7 +218,7 @@ def _taken_from(function: Function, rest: str) -> Iterator[str]:
             yield node.args[0].value
 
 
-def _calls_with(function: Function, rest: str) -> Iterator[ast.Call]:
+def _calls_forwarding(function: Function, rest: str) -> Iterator[ast.Call]:
     for node in ast.walk(function):
         if isinstance(node, ast.Call) and any(
             keyword.arg is None and isinstance(keyword.value, ast.Name) and keyword.value.id == rest
@@ -223,7 +227,7 @@ def _calls_with(function: Function, rest: str) -> Iterator[ast.Call]:
             yield node
 
 
-def _called(call: ast.Call, owner: Definition, depth: int) -> Signature | None:
+def _signature_of_call(call: ast.Call, owner: Definition, depth: int) -> Signature | None:
     if depth > _MAX_DEPTH:
         return None
     is_super = (
@@ -237,10 +241,10 @@ def _called(call: ast.Call, owner: Definition, depth: int) -> Signature | None:
         definition = next((base for base in bases if base is not None), None)
     else:
         definition = sources.follow(call.func, owner.module, owner.file)
-    return _of(definition, depth + 1) if definition else None
+    return _definition_signature(definition, depth + 1) if definition else None
 
 
-def _imported(target: Target) -> Signature:
+def _signature_by_import(target: Target) -> Signature:
     """Import the target and return the signature reported by `inspect`."""
     found = lookup.load(target)
     if inspect.ismodule(found):
@@ -269,7 +273,26 @@ def _imported(target: Target) -> Signature:
 
 
 def asks_for_sparse_gradients(model: Component, folder: Path) -> bool:
-    """Return whether a model has an argument `sparse` that is true, written or by default. Raises `OptbenchError` for an unknown model."""
-    read = signature(lookup.resolve("models", model.name, folder))
-    default = read["sparse"].default if "sparse" in read.names else False
-    return model.arguments.get("sparse", default) is True
+    """Return whether a model has embeddings with sparse gradients, as far as its source shows.
+
+    These are models with an argument `sparse` that is true, written or by default, and models in files that create embeddings with
+    `sparse=True`. Raises `OptbenchError` for an unknown model.
+    """
+    target = lookup.resolve("models", model.name, folder)
+    read = signature(target)
+    if "sparse" in read.names:
+        return model.arguments.get("sparse", read["sparse"].default) is True
+    name = target.attribute or FAMILIES["models"][1]
+    definition = sources.define(target.module, target.file, name) if target.file is not None else None
+    return definition is not None and any(map(_creates_sparse_embedding, sources.reachable(definition)))
+
+
+def _creates_sparse_embedding(node: ast.AST) -> bool:
+    """Return whether a node is a call such as `nn.Embedding(..., sparse=True)`."""
+    if not isinstance(node, ast.Call):
+        return False
+    name = ast.unparse(node.func).rpartition(".")[2].lower()
+    return name.startswith("embedding") and any(
+        key.arg == "sparse" and isinstance(key.value, ast.Constant) and key.value.value is True
+        for key in node.keywords
+    )

@@ -159,6 +159,19 @@ def follow(expression: ast.expr, module: str, file: Path, hops: int = 0) -> Defi
     return define_dotted(".".join([root, *parts]), hops + 1) if root else None
 
 
+def reachable(definition: Definition) -> Iterator[ast.AST]:
+    """Yield the nodes of a class or function, and of all that it names in the same file."""
+    waiting, known = [definition], {definition.node.name}
+    while waiting:
+        for node in ast.walk(waiting.pop().node):
+            yield node
+            if isinstance(node, ast.Name) and node.id not in known:
+                known.add(node.id)
+                named = define(definition.module, definition.file, node.id)
+                if named is not None and named.file == definition.file:
+                    waiting.append(named)
+
+
 def public_names(file: Path) -> list[str] | None:
     """Return the names that a module defines or imports; None if this cannot be determined without running it."""
     names: set[str] = set()
@@ -171,7 +184,7 @@ def public_names(file: Path) -> list[str] | None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names |= {target.id for target in targets if isinstance(target, ast.Name)}
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            names.add("*")  # may well be globals().update(...)
+            names.add("*")  # for example globals().update(...)
     if names & {"*", "__getattr__"} or not names:
         return None
     return sorted(name for name in names if not name.startswith("_"))

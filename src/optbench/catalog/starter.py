@@ -42,7 +42,7 @@ class Budget:
 
 
 def starter_of(data: Component, folder: Path) -> dict[str, Any]:
-    """Target, batch size, most epochs and augmentation that are usual for a data set; a target may be a mapping by task."""
+    """Return the usual target, batch size, maximum epochs and augmentation of a data set; a target may be a mapping by task."""
     target = lookup.resolve("data", data.name, folder)
     own = sources.constants(target.file).get("STARTER") if target.kind == "catalog" and target.file else None
     task = task_of(data, folder)
@@ -100,23 +100,22 @@ def _epochs(number: float) -> str:
     return "1 epoch" if number == 1 else f"{number:g} epochs"
 
 
-def compose(
-    model: Component,
-    data: Component,
-    entries: Mapping[str, Mapping[str, Any]],
-    info: DataInfo,
-    *,
-    length: Budget,
-    because: str,
-    seeds: int,
-    target: Mapping[str, Any] | None,
-    starter: Mapping[str, Any],
-    file: str,
-) -> str:
-    """Return the suite as YAML, with comments for new users."""
-    batch = batch_size(starter, info)
-    is_image = len(info.shape) == 3
-    question = f"Which optimizer for {model.name} on {data.name}?"
+@dataclass(frozen=True)
+class Answers:
+    """What a first suite compares, on which workload. `entries`: settings by label; `usual`: result of `starter_of` for the data."""
+
+    model: Component
+    data: Component
+    info: DataInfo
+    entries: Mapping[str, Mapping[str, Any]]
+    seeds: int
+    target: Mapping[str, Any] | None
+    usual: Mapping[str, Any]
+
+
+def compose(answers: Answers, length: Budget, because: str, file: str) -> str:
+    """Return the suite as YAML, with comments for new users. `because`: the reason for the budget, one sentence."""
+    question = f"Which optimizer for {answers.model.name} on {answers.data.name}?"
     lines = [
         f"# {question}",
         f"#   optbench check {file}    report all errors",
@@ -125,32 +124,36 @@ def compose(
         f"title: {scalar(question)}",
         "",
         "workload:  # what all optimizers share: the same weights at the start, the same batches in the same order",
-        f"  model: {flow(named(model))}  # others: optbench list models; yours: my_model.py:Net",
-        f"  data: {flow(named(data))}  # others: optbench list data",
-        f"  batch_size: {batch}",
+        f"  model: {flow(named(answers.model))}  # others: optbench list models; yours: my_model.py:Net",
+        f"  data: {flow(named(answers.data))}  # others: optbench list data",
+        f"  batch_size: {batch_size(answers.usual, answers.info)}",
         f"  # {because}",
         f"  budget: {length.text}  # every trial spends it; also the length of the schedule",
     ]
-    if target is not None:
+    if answers.target is not None:
         lines += [
             "  # Time to target is the first evaluation on the validation split that reaches it. This one is a first guess: after",
             "  # a run, take a value that most entries reach in the middle of their budget.",
-            f"  target: {flow(target)}  # a list of targets costs nothing more",
+            f"  target: {flow(answers.target)}  # a list of targets costs nothing more",
         ]
     if length.every:
         lines.append(f"  evaluate: {{every: {length.every}}}  # times are known no finer than this")
-    if is_image and starter.get("augment"):
-        lines.append(f"  augment: {flow(starter['augment'])}  # random crops and mirror images in training")
+    if len(answers.info.shape) == 3 and answers.usual.get("augment"):
+        lines.append(
+            f"  augment: {flow(answers.usual['augment'])}  # random crops and mirror images in training"
+        )
     lines += [
         "",
         "schedule: {name: cosine, warmup: 5%}  # of the learning rate; an entry may have its own",
-        f"seeds: {seeds}  # 0 to {seeds - 1}; with fewer than 5, tables are called preliminary",
+        f"seeds: {answers.seeds}  # 0 to {answers.seeds - 1}; with fewer than 5, tables are called preliminary",
         "",
         "# Usual values, not tuned ones: a comparison is only as fair as the hyperparameters that you give it.",
         "optimizers:",
     ]
-    width = max(len(scalar(label)) for label in entries) + 1
-    lines += [f"  {scalar(label) + ':':<{width}} {flow(settings)}" for label, settings in entries.items()]
+    width = max(len(scalar(label)) for label in answers.entries) + 1
+    lines += [
+        f"  {scalar(label) + ':':<{width}} {flow(settings)}" for label, settings in answers.entries.items()
+    ]
     lines += [
         "",
         "# How much does the learning rate matter? Remove the '# ' below: thirteen rates for every entry, beside the table.",
@@ -160,9 +163,9 @@ def compose(
     return "\n".join(lines) + "\n"
 
 
-def batch_size(starter: Mapping[str, Any], info: DataInfo) -> int:
+def batch_size(usual: Mapping[str, Any], info: DataInfo) -> int:
     """Return the usual batch size; smaller for small data, so that an epoch has at least 8 steps."""
-    return max(1, min(int(starter["batch_size"]), info.train // 8 or 1))
+    return max(1, min(int(usual["batch_size"]), info.train // 8 or 1))
 
 
 def named(component: Component) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def example_info(
 
 
 def _of_own_task(task: str, folder: Path) -> tuple[str, tuple[str, ...]]:
-    """Return the names in `metrics`, a literal in the class; empty if it is computed."""
+    """Return the names in `metrics`, a literal in the class: `loss` if the class has none; empty if it is computed."""
     target = lookup.resolve("tasks", task, folder)
     if target.file is None or not target.attribute:
         return "", ()
@@ -129,4 +129,7 @@ def _of_own_task(task: str, folder: Path) -> tuple[str, tuple[str, ...]]:
     if definition is None or not isinstance(definition.node, ast.ClassDef):
         return "", ()
     stated = sources.literals(definition.node.body).get("metrics")
+    named = (getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(definition.node))
+    if stated is None and "metrics" not in named and not definition.node.bases:
+        return "", ("loss",)
     return "", tuple(stated) if isinstance(stated, dict) else ()

@@ -256,7 +256,7 @@ def _joined(where: str, parts: tuple[Any, ...]) -> Any:
 
 
 class Generators:
-    """Random generators of Python, NumPy and torch (CPU), seeded and with a state of their own: in effect inside the `with` block."""
+    """Seeded states of the random generators of Python, NumPy and torch (CPU), in effect inside the `with` block only."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

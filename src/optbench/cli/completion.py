@@ -22,7 +22,7 @@ _MANY = 200  # a folder may hold very many files; nobody reads more
 
 
 def suites(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Shipped suites and folders of suites, and suite files here and one folder down; for others the shell's own offer is enough."""
+    """Return shipped suites and folders of suites, and suite files here and one folder down; the shell completes other paths."""
     names: list[Offer] = [(name, "shipped suite") for name in shipped()]
     names += [(name, "shipped folder of suites") for name in shipped_folders()]
     files = _paths(incomplete, _is_suite)
@@ -30,13 +30,13 @@ def suites(ctx: typer.Context, incomplete: str) -> list[Offer]:
 
 
 def results(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Folders that hold results, here and one folder down."""
+    """Return folders with results, here and one folder down."""
     typed = {str(path) for path in [*(ctx.params.get("paths") or ()), *ctx.args]}
     return _matching([path for path in _paths(incomplete, _holds_results) if path not in typed], incomplete)
 
 
 def labels(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """The optimizer entries of the suites on the line."""
+    """Return the optimizer entries of the suites on the command line."""
     found: dict[str, None] = {}
     for data in _suite_data(ctx):
         entries = data.get("optimizers")
@@ -46,13 +46,13 @@ def labels(ctx: typer.Context, incomplete: str) -> list[Offer]:
 
 
 def keys(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """`workload.budget.epochs=`: every value that the suites on the line have."""
-    found = dict.fromkeys(key for data in _suite_data(ctx) for key in _leaves(data, ()))
+    """Return `workload.budget.epochs=` and the like: each value of the suites on the command line."""
+    found = dict.fromkeys(key for data in _suite_data(ctx) for key in _leaf_values(data, ()))
     return [_for_shell(f"{key}=") for key in found if key.startswith(incomplete)]
 
 
 def catalog(family: str) -> Completer:
-    """The names of one family, with their descriptions."""
+    """Return a completer with the names of one family and their descriptions."""
 
     def complete(ctx: typer.Context, incomplete: str) -> list[Offer]:
         from optbench.catalog.lookup import names
@@ -86,7 +86,7 @@ def alternatives(names: Sequence[str]) -> str:
 
 
 def words(*known: Offer) -> Completer:
-    """A fixed choice."""
+    """Return a completer with a fixed choice."""
 
     def complete(ctx: typer.Context, incomplete: str) -> list[Offer]:
         return _matching(known, incomplete)
@@ -103,7 +103,7 @@ def _matching(offers: Iterable[Offer], incomplete: str) -> list[Offer]:
 
 
 def _paths(incomplete: str, wanted: Callable[[os.DirEntry[str]], bool]) -> list[str]:
-    """What is wanted under what is typed: in that folder, then in the folders inside it."""
+    """Return the wanted entries of the typed folder, then those of its folders."""
     folder, slash, start = incomplete.rpartition("/")
     base = folder + slash
     found, deeper = [], []
@@ -118,7 +118,7 @@ def _paths(incomplete: str, wanted: Callable[[os.DirEntry[str]], bool]) -> list[
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
-    """Of a folder, by name; none of one that can't be read."""
+    """Return the entries of a folder by name; none if it cannot be read."""
     try:
         with os.scandir(os.path.expanduser(folder) or ".") as entries:
             return sorted(entries, key=lambda entry: entry.name)
@@ -146,16 +146,16 @@ def _suite_data(ctx: typer.Context) -> Iterator[Mapping[str, Any]]:
         yield from (data for data in found if isinstance(data, Mapping))
 
 
-def _leaves(data: Any, path: tuple[str, ...]) -> Iterator[str]:
+def _leaf_values(data: Any, path: tuple[str, ...]) -> Iterator[str]:
     if isinstance(data, Mapping):
         for key, value in data.items():
-            yield from _leaves(value, (*path, str(key)))
+            yield from _leaf_values(value, (*path, str(key)))
     elif not isinstance(data, list) and path:
         yield ".".join(path)
 
 
 def _for_shell(text: str) -> str:
-    """Bash puts an answer on the line as it is, so spaces need backslashes, unless a quotation mark is open there."""
+    """Return the text with spaces escaped for Bash, which inserts it unchanged, unless a quotation mark is open."""
     if os.environ.get("_OPTBENCH_COMPLETE") != "complete_bash":
         return text
     typed = os.environ.get("COMP_WORDS", "").rpartition("\n")[2]

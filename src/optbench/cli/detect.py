@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from optbench.analysis.power import seeds_frame
-from optbench.catalog.metric_facts import metric_facts
 from optbench.cli.printing import print_report
 from optbench.errors import OptbenchError
 from optbench.report.detect import detect_report
+from optbench.runner.adaptive_plan import with_plan
 from optbench.runner.job import Job
-from optbench.store import Results, make_plan, read
+from optbench.store import Results, read
 from optbench.store.archive import has_records
 
 
@@ -23,8 +21,5 @@ def show_seeds_needed(job: Job, delta: float) -> None:
         )
         raise OptbenchError(message, where="--detect", file=str(folder.path))
     [stored] = read([folder.path], all_seeds=True).suites  # all paired differences count for the spread
-    planned = make_plan(
-        loaded.name, loaded.suite, job.planned, metrics=metric_facts(loaded.suite, loaded.folder)
-    )
-    frame = seeds_frame(Results((replace(stored, plan=planned),)), delta)
+    frame = seeds_frame(Results((with_plan(stored, loaded, job.planned),)), delta)
     print_report(detect_report(loaded.suite.title or loaded.name, frame, delta))

@@ -51,7 +51,7 @@ def _run() -> Any:
 
 
 def _explain(error: OptbenchError) -> None:
-    """Every problem, without what a hostile name in it could do to the terminal."""
+    """Print each problem, without control characters."""
     for problem in error.problems:
         print("\n".join(map(clean, f"error: {problem}".split("\n"))), file=sys.stderr)
     if len(error.problems) > 1:

@@ -25,18 +25,18 @@ _EXPECTED = {
 
 
 def blocks(text: str) -> list[str]:
-    """The paragraphs of a docstring; those headed by one of `_AS_WRITTEN` keep their lines."""
+    """Return the paragraphs of a docstring; those headed by one of `_AS_WRITTEN` keep their lines."""
     return [block for block in inspect.cleandoc(text).split("\n\n") if block.strip()]
 
 
 def summary(text: str) -> str:
-    """The first paragraph in one line, without its full stop."""
+    """Return the first paragraph on one line, without its full stop."""
     first = next(iter(blocks(text)), "")
     return " ".join(first.split()).removesuffix(".")
 
 
 def examples(text: str) -> list[str]:
-    """The command lines of a docstring's examples, without comments."""
+    """Return the command lines of a docstring's examples, without comments."""
     found = [block.splitlines()[1:] for block in blocks(text) if block.startswith("Examples:")]
     return [line.strip() for lines in found for line in lines]
 
@@ -101,14 +101,14 @@ def _invalid_value(error: typer.BadParameter) -> str:
 
 
 def _take_as_typed(command: Any, ctx: Any) -> None:
-    """For completion, which must answer at once: typer loads its validator to convert values, and nobody needs them converted."""
+    """Skip conversions during completion, which must be fast: typer would load its validator."""
     if ctx.resilient_parsing:
         for param in command.get_params(ctx):
             param.process_value = lambda ctx, value: value
 
 
 def _take_plain_values(command: Any, ctx: Any) -> None:
-    """Text and flags need no conversion, and typer's validator takes longer to load than a list takes to print."""
+    """Skip the conversion of text and flags: typer's validator takes longer to load than a list takes to print."""
     for param in command.get_params(ctx):
         kind = getattr(getattr(param, "type_descriptor", None), "annotation", None)
         if kind is str or (kind is bool and param.is_flag):
@@ -123,7 +123,7 @@ class _Plain:
 
 
 def _arguments_in_usage(command: Any, ctx: Any) -> list[str]:
-    """`SUITE...`, `[RESULTS]...`: as the metavar has it, without braces around."""
+    """Return arguments as in `SUITE...` and `[RESULTS]...`: the metavar without further braces."""
     pieces = []
     for param in command.get_params(ctx):
         if param.param_type_name == "argument":
@@ -158,15 +158,15 @@ def _parameters(command: Any, ctx: Any, formatter: Any) -> None:
 
 def _row(param: Any, ctx: Any) -> tuple[str, str]:
     if param.param_type_name == "argument":
-        return param.metavar or param.name.upper(), _said(param, ctx)
+        return param.metavar or param.name.upper(), _help_text(param, ctx)
     name = ", ".join([*param.opts, *param.secondary_opts])
     if not (param.is_flag or param.count):
         name += f" {param.metavar or param.opts[-1].lstrip('-').upper()}"
-    return name, _said(param, ctx)
+    return name, _help_text(param, ctx)
 
 
-def _said(param: Any, ctx: Any) -> str:
-    """The help, with the default where there is one that the text doesn't tell."""
+def _help_text(param: Any, ctx: Any) -> str:
+    """Return the help text, with the default if the text does not mention it."""
     text = param.help or ""
     default = param.get_default(ctx, call=False)
     default = getattr(default, "value", default)

@@ -36,44 +36,53 @@ class Named:
     info: DataInfo
 
 
+@dataclass(frozen=True)
+class WorkloadSettings:
+    """Settings of the workload and of its trials.
+
+    `task`: by default that of the model. `shape` (as typed) and `classes`: by default usual ones of the task. `overrides`: arguments of
+    the model, as typed.
+    """
+
+    task: str | None = None
+    shape: str | None = None
+    classes: int | None = None
+    batch_size: int = 32
+    precision: str = "fp32"
+    implementation: str = "default"
+    overrides: Sequence[str] = ()
+
+
 def named_trials(
     model: str,
     optimizers: Sequence[str],
     common: Mapping[str, str],
-    *,
-    overrides: Sequence[str] = (),
-    task: str | None = None,
-    shape: str | None = None,
-    classes: int | None = None,
-    batch_size: int = 32,
-    precision: str = "fp32",
-    implementation: str = "default",
+    settings: WorkloadSettings = WorkloadSettings(),
     hint: str = "",
 ) -> Named:
-    """`model` as in `mlp(hidden=[512])`; `optimizers` as typed. `hint` follows an unknown model's name.
+    """Return one trial per optimizer. `model`: for example `mlp(hidden=[512])`; `optimizers`: as typed.
 
     Without `optimizers`, these are `common`, by label, or those that accept sparse gradients if the model has them.
-    The task is that of the model if None; shape and classes are usual ones of the task.
-    Raises `OptbenchError` with everything wrong at once.
+    `hint` is appended to the message about an unknown model. Raises `OptbenchError` with all problems.
     """
     name, arguments = parse_call(model, "MODEL")
-    for override in map(parse_override, overrides):
+    for override in map(parse_override, settings.overrides):
         arguments[override.path] = override.value.data
     component = Component(name=name, arguments=arguments)
     rows = {typed: typed for typed in optimizers} or _default_optimizers(component, common)
-    of_one = parse_shape(shape)
+    shape, classes = parse_shape(settings.shape), settings.classes
     _refuse_unfit(component, rows, hint)
-    if task is not None:
-        _refuse_unknown_task(task)
-    task = task or model_tasks(name, Path())[0]
+    if settings.task is not None:
+        _refuse_unknown_task(settings.task)
+    task = settings.task or model_tasks(name, Path())[0]
     if name.startswith("torchvision.") and task == "classification":
-        of_one, classes = of_one or _IMAGENET[0], classes or _IMAGENET[1]
-    info = example_info(task, batch_size, of_one, classes)
+        shape, classes = shape or _IMAGENET[0], classes or _IMAGENET[1]
+    info = example_info(task, settings.batch_size, shape, classes)
     loss, metrics = defaults(task)
     workload = Workload(
         model=component,
         data=Component(name="synthetic", arguments={"shape": list(info.shape), "classes": info.classes}),
-        batch_size=batch_size,
+        batch_size=settings.batch_size,
         budget=Duration(value=1, unit="steps"),
         loss=Component(name=loss),
         metrics=metrics,
@@ -87,8 +96,8 @@ def named_trials(
                 "label": label,
                 "entry": _entry(typed),
                 "seed": 0,
-                "precision": precision,
-                "implementation": implementation,
+                "precision": settings.precision,
+                "implementation": settings.implementation,
                 "folder": str(Path().resolve()),
             }
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from optbench.console import standard_output
 from optbench.errors import OptbenchError
-from optbench.report import build_report
+from optbench.report import build_report, render_report
 from optbench.report.chart import Line
 from optbench.report.chart import charts as charts_of
 from optbench.report.document import Report
@@ -43,6 +43,14 @@ def print_report(report: Report, results: Results | None = None, *, chart: bool 
             for suite in results.suites
         ]
     show(report, console, charts)
+
+
+def print_format(report: Report, format: str) -> None:
+    """Print on standard output in one format."""
+    if format == "terminal":
+        print_report(report)
+    else:
+        sys.stdout.write(render_report(report, format))
 
 
 def refuse_file_name(folder: Path) -> None:

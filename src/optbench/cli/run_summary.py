@@ -18,7 +18,7 @@ _SHOWN_FAILURES = 5
 
 
 def show_end(job: Job, options: RunOptions, end: JobEnd, *, table: bool) -> bool:
-    """Print the table on standard output, the rest on standard error. Return whether a requested trial failed."""
+    """Print the table on standard output, the rest on standard error. Return whether a requested trial failed or is unfinished."""
     failed = False
     if end.results is not None:
         unprinted = _print_table(requested_rows(end.results, options.only)) if table else None
@@ -32,7 +32,7 @@ def show_end(job: Job, options: RunOptions, end: JobEnd, *, table: bool) -> bool
         failed = _show_failures(job, end)
         if unprinted is not None:
             raise unprinted
-    return failed or end.summary.trouble
+    return failed or end.summary.trouble or end.trials_left > 0
 
 
 def _print_table(results: Results) -> Exception | None:

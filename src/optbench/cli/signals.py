@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from optbench.cli.streams import stop_talking
+from optbench.cli.streams import discard_messages
 from optbench.events import Event
 from optbench.executor.api import StopRequest
 from optbench.suite.types import Trial
@@ -22,24 +22,26 @@ _STOPPING = b"\nstopping: writing a checkpoint (send it again to stop immediatel
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """The request that signals set while the block runs; a later signal raises KeyboardInterrupt. Signals that are ignored (as
-    SIGHUP is by nohup) stay ignored."""
+    """Yield a request that the first signal sets while the block runs; a later signal raises KeyboardInterrupt.
+
+    Signals that are ignored (as nohup ignores SIGHUP) stay ignored.
+    """
     stop = StopRequest()
-    asked_at = 0.0
+    requested_at = 0.0
 
     def handle(number: int, _: FrameType | None) -> None:
-        nonlocal asked_at
+        nonlocal requested_at
         if stop.asked:
-            if time.monotonic() - asked_at > _ONE_SECONDS:
+            if time.monotonic() - requested_at > _ONE_SECONDS:
                 raise KeyboardInterrupt
             return
-        stop.signal, asked_at = number, time.monotonic()
+        stop.signal, requested_at = number, time.monotonic()
         if stop.is_shown:
             return
         try:
             os.write(2, _STOPPING)
         except OSError:
-            stop_talking()
+            discard_messages()
 
     numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
     before = {
@@ -54,14 +56,14 @@ def stop_requests() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
-def undisturbed(listen: Callable[[Trial, Event], None]) -> Callable[[Trial, Event], None]:
+def ignoring_display_errors(listen: Callable[[Trial, Event], None]) -> Callable[[Trial, Event], None]:
     """Return a listener that ignores display errors, so that a closed terminal does not end the run."""
 
     def quietly(trial: Trial, event: Event) -> None:
         try:
             listen(trial, event)
         except OSError:
-            stop_talking()
+            discard_messages()
 
     return quietly
 

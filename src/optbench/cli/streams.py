@@ -48,7 +48,7 @@ def accept_closed_output() -> None:
             _point_to_null(1)
 
 
-def stop_talking(error: OSError | None = None) -> None:
+def discard_messages(error: OSError | None = None) -> None:
     """Discard further messages: the terminal was closed, or the program that read them ended."""
     with contextlib.suppress(OSError):
         if os.path.sameopenfile(1, 2) and (error is None or error.errno != errno.ENOSPC):
@@ -74,12 +74,12 @@ class _Messages(io.FileIO):
         try:
             return super().write(content)  # type: ignore[arg-type]
         except OSError as error:
-            stop_talking(error)
+            discard_messages(error)
             return len(memoryview(content).cast("B"))  # type: ignore[arg-type]
 
 
 def _text(raw: io.FileIO, stream: TextIO | None, *, line_buffering: bool = False) -> io.TextIOWrapper:
-    """`errors` as standard error has them: no label is worth a traceback."""
+    """Wrap `raw` as text in the encoding of `stream`; a character that the encoding lacks is escaped."""
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=getattr(stream, "encoding", "utf-8"),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from optbench.catalog.task_types import TaskModule
 from optbench.catalog.types import DataInfo
+from optbench.errors import OptbenchError
 
 #: one tensor, or several by name; the first axis is the sample
 Values = Tensor | dict[str, Tensor]
@@ -27,7 +28,8 @@ class Batch(NamedTuple):
         return length(self.targets)
 
     def part(self, start: int, stop: int) -> Batch:
-        """Return samples `start` to `stop`."""
+        """Return samples `start` to `stop`. Raises `OptbenchError` if tensors have other numbers of rows than samples."""
+        self._check_divisible()
         return self.map(lambda v: v[start:stop])
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
@@ -35,9 +37,24 @@ class Batch(NamedTuple):
         return Batch(map_tensors(change, self.inputs), map_tensors(change, self.targets))
 
     def split(self, parts: int) -> Iterator[Batch]:
-        """Yield `parts` micro-batches; the first ones have one sample more if the batch is not divisible."""
+        """Return `parts` micro-batches; the first ones have one sample more if the batch is not divisible.
+
+        Raises `OptbenchError` if there are several and tensors have other numbers of rows than samples.
+        """
+        if parts > 1:
+            self._check_divisible()
         inputs, targets = _pieces(self.inputs, parts), _pieces(self.targets, parts)
         return (Batch(x, y) for x, y in zip(inputs, targets, strict=True))
+
+    def _check_divisible(self) -> None:
+        for values in self:
+            for name, value in values.items() if isinstance(values, dict) else ():
+                if value.dim() == 0 or len(value) != self.samples:
+                    rows = len(value) if value.dim() else "no"
+                    raise OptbenchError(
+                        f"a batch of {self.samples} samples with {rows} rows of '{name}' cannot be divided, as `accumulate`, `compile` "
+                        "and `study: noise` do: pad the samples to one size, or train whole batches"
+                    )
 
 
 def map_tensors(change: Callable[[Tensor], Tensor], values: Values) -> Values:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from optbench.catalog.types import Split
 from optbench.engine import augment as augmenting
 from optbench.engine.augment import Draws, SampleOrder
 from optbench.engine.batch import Batch, Values, length, map_tensors, tensors
+from optbench.engine.layout import Layout
 from optbench.engine.memory import free_bytes
 from optbench.engine.prefetch import Prefetch
 from optbench.errors import OptbenchError
@@ -30,14 +32,29 @@ Residency = Literal["auto", "device", "host"]
 _FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
+@dataclass(frozen=True)
+class BatchSettings:
+    """Settings of training batches.
+
+    `batch_size`: samples of a whole batch. `seed`: of the order of the samples and of the augmentation. `rows`: positions in each batch
+    that this process computes, None for all.
+    """
+
+    batch_size: int
+    seed: int
+    device: torch.device
+    augment: Augment = field(default_factory=Augment)
+    memory_format: Layout = "contiguous"
+    rows: Tensor | None = None
+
+
 class TrainingBatches:
     """Training batches of one split.
 
     `mean` and `std` have one value per channel (0..255) and are empty for vectors. `size` is the height and width of
     the batches; it can differ from that of the stored images only with a random resized crop. `residency`: "device"
     stores the data set (in uint8, padded) on the device; "host" leaves it in memory or in a memory map, and a thread
-    prefetches batches; "auto" uses the device if the data need at most half of its free memory. `rows` are the positions in each
-    batch that this process computes, None for all; `batch_size` is the size of the whole batch.
+    prefetches batches; "auto" uses the device if the data need at most half of its free memory.
     Raises `OptbenchError` if augmentation, batch size and data do not match.
     """
 
@@ -46,25 +63,21 @@ class TrainingBatches:
         split: Split,
         mean: tuple[float, ...],
         std: tuple[float, ...],
-        augment: Augment,
-        batch_size: int,
-        seed: int,
-        device: torch.device,
-        memory_format: Literal["contiguous", "channels_last"] = "contiguous",
+        settings: BatchSettings,
         residency: Residency = "auto",
         size: tuple[int, int] | None = None,
-        rows: Tensor | None = None,
     ) -> None:
+        augment, batch_size = settings.augment, settings.batch_size
         self.samples = split.samples
         self.batch_size = batch_size
-        self._rows = rows
+        self._rows = settings.rows
         self.steps_per_epoch = self.samples // batch_size
         self._has_images = _are_images(split.inputs)
         self._stored_size = _height_width(split.inputs)
         self._size = size if size is not None and self._has_images else self._stored_size
         _check_settings(augment, self._has_images, self._stored_size, self._size, self.samples, batch_size)
-        self._augment, self._seed, self._device = augment, seed, torch.device(device)
-        self._format = _FORMATS[memory_format if self._has_images else "contiguous"]
+        self._augment, self._seed, self._device = augment, settings.seed, torch.device(settings.device)
+        self._format = _FORMATS[settings.memory_format if self._has_images else "contiguous"]
         self._mean, self._std = _constants(mean, std, self._size, self._device, self._format)
         self._targets = _targets_on_device(split.targets, self._device)
         self.residency = _choose_residency(residency, split.inputs, augment.crop, self._device)
@@ -198,7 +211,7 @@ class EvaluationBatches:
         std: tuple[float, ...],
         batch_size: int,
         device: torch.device,
-        memory_format: Literal["contiguous", "channels_last"] = "contiguous",
+        memory_format: Layout = "contiguous",
         residency: Residency = "auto",
     ) -> None:
         self._has_images = _are_images(split.inputs)
@@ -218,12 +231,14 @@ class EvaluationBatches:
         whole = Batch(self._inputs, self._targets)
         for start in range(0, length(self._targets), self._batch_size):
             inputs, targets = whole.part(start, start + self._batch_size)
+            # a model or a task may change its batch in place
+            targets = map_tensors(torch.clone, targets)
             on_device = map_tensors(lambda v: v.to(self._device), inputs)
             if self._has_images:
                 assert isinstance(on_device, Tensor)
                 on_device = on_device.contiguous(memory_format=self._format)
                 yield Batch(augmenting.normalise(on_device, self._mean, self._std), targets)
-            else:  # a model may change its inputs in place
+            else:
                 yield Batch(map_tensors(lambda v: _integers_as_int64(v.clone()), on_device), targets)
 
 

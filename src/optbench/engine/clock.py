@@ -21,14 +21,14 @@ def synchronise(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def queued_nanoseconds() -> dict[str, int] | None:
-    """Return the nanoseconds that each thread of this process was runnable without a processor, by thread id.
+def queued_nanoseconds(process: int | None = None) -> dict[str, int] | None:
+    """Return the nanoseconds that each thread of a process (default: this one) was runnable without a processor, by thread id.
 
-    From Linux's scheduler statistics; None where the system has none.
+    From Linux's scheduler statistics; None where the system has none, and for a process that has ended.
     """
     nanoseconds = {}
     try:
-        with os.scandir("/proc/self/task") as threads:
+        with os.scandir(f"/proc/{process or 'self'}/task") as threads:
             for thread in threads:
                 with (
                     contextlib.suppress(FileNotFoundError, ProcessLookupError),  # the thread has ended

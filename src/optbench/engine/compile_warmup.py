@@ -109,7 +109,7 @@ def _compile_model(session: Session) -> None:
     with passes_without_effect(session):
         backward(forward_loss(session, session.training_batches.batch(0)), create_graph=False)
         session.model.eval()
-        with torch.inference_mode(), session.precision.autocast(session.device):
+        with torch.no_grad(), session.precision.autocast(session.device):
             for batch in _evaluation_shapes(session):
                 session.task.loss(session.forward, batch)
         session.model.train()

@@ -42,7 +42,7 @@ class CudaGraphs:
         return result
 
     def capture(self, action: Callable[[], T]) -> Callable[[], T]:
-        """Raises CUDA's exceptions for operations that can't be captured, such as a synchronisation."""
+        """Capture `action` as a CUDA graph. Raises CUDA's exceptions for operations that cannot be captured, such as a synchronisation."""
         graph, pool = torch.cuda.CUDAGraph(), self._pool or torch.cuda.graph_pool_handle()
         main = torch.cuda.current_stream(self._device)
         try:

@@ -10,8 +10,11 @@ from itertools import islice
 import torch
 
 from optbench.engine.averaging import recalibrated
-from optbench.engine.session import Session, SplitName
+from optbench.engine.checkpoint import random_state, restore_random_state
+from optbench.engine.randomness import derive
+from optbench.engine.session import Session, SplitName, seed_everything
 from optbench.engine.tasks import Sums
+from optbench.errors import OptbenchError
 from optbench.events import POSITION, Metrics
 
 _PASSES = 50  # training batches for recomputing batch-norm statistics
@@ -39,17 +42,36 @@ def measure(
     """Return the workload's metrics and its loss, as means over the split. Call it inside `evaluation_mode`.
 
     `after_batch` is called after each batch; an exception in it ends the evaluation. Raises `OptbenchError` for a metric outside
-    of its declared range.
+    of its declared range, and for a split without a unit that counts.
     """
     sums = Sums(session.metrics, session.device, session.splits.info)
-    with torch.inference_mode():
+    with (
+        _same_random_numbers(session, split),
+        torch.no_grad(),
+    ):  # not inference mode: a task may need derivatives
         for batch in session.batches(split):
             with session.precision.autocast(session.device):
                 session.task.evaluate(session.forward, session.current(batch), sums)
             after_batch()
+    if not float(sums.units) > 0:
+        raise OptbenchError(
+            f"the {split} split: expected a number of units above 0, over which metrics are means (samples, or targets that are not "
+            f"masked); found {float(sums.units):g}"
+        )
     values = sums.values()
     check_ranges(session, split, values)
     return values
+
+
+@contextmanager
+def _same_random_numbers(session: Session, split: SplitName) -> Iterator[None]:
+    """Seed the generators by the trial's seed and the split, so that every evaluation draws the same numbers; restore them afterwards."""
+    before = random_state(session.device)
+    seed_everything(derive(session.trial.seed, "evaluation", split))
+    try:
+        yield
+    finally:
+        restore_random_state(before, session.device)
 
 
 def position_of(session: Session) -> Metrics:

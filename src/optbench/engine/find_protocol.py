@@ -9,6 +9,8 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -298,8 +300,15 @@ def _first_parameter(member: Any) -> inspect.Parameter | None:
 
 
 def _source(function: Any) -> ast.FunctionDef | None:
+    plain = inspect.unwrap(function)
+    plain = getattr(plain, "__func__", plain)
+    return _parsed(plain) if isinstance(plain, FunctionType) else None
+
+
+@lru_cache(maxsize=256)  # each trial of a stack has its own optimizer
+def _parsed(function: FunctionType) -> ast.FunctionDef | None:
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function))))
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError, ValueError):
         return None
     return next((node for node in tree.body if isinstance(node, ast.FunctionDef)), None)

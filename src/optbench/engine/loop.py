@@ -19,7 +19,7 @@ from optbench.engine.data_parallel import check_equal, distribute
 from optbench.engine.environment import environment
 from optbench.engine.evaluate import evaluation_mode, measure, position_of
 from optbench.engine.gradient_noise import GradientNoise, gradient_noise
-from optbench.engine.memory import is_out_of_memory, memory_asked_for, peak_of
+from optbench.engine.memory import allocator_message, is_out_of_memory, peak_of
 from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.parameter_statistics import StepMeasurement, largest_embedding_norm
 from optbench.engine.progress import Progress
@@ -72,7 +72,7 @@ def train(
         if isinstance(error, GeneratorExit) or is_user_interrupt(error):
             raise
         if is_out_of_memory(error):
-            yield run.finished("out_of_memory", memory_asked_for(error))
+            yield run.finished("out_of_memory", allocator_message(error))
         elif checkpoints.is_disk_full(error):
             yield run.finished("interrupted", f"the disk is full: {error}", "infrastructure")
             raise OptbenchError(

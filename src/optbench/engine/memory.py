@@ -33,7 +33,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def memory_asked_for(error: BaseException) -> str:
+def allocator_message(error: BaseException) -> str:
     """Return the message of the allocator, with the sizes that it reported; the status of the trial states that memory ran out."""
     message = first_line(error)
     message = message.rpartition("DefaultCPUAllocator: ")[2].removeprefix("CUDA out of memory. ")

@@ -30,7 +30,7 @@ class Ranks:
         self.rank, self.size, self.threads = rank, size, threads
         self._control = control  # on the host, so that decisions do not wait for a GPU
         self._calls = self._calls_left = 1
-        self._asked_at = time.monotonic()
+        self._decided_at = time.monotonic()
         self._other_generators: list[Tensor] = []
         self._device = torch.device("cpu")
 
@@ -67,8 +67,8 @@ class Ranks:
         if self._calls_left > 0:
             return 0
         now = time.monotonic()
-        calls = self._calls * _POLL_SECONDS / max(now - self._asked_at, 1e-6)
-        self._asked_at = now
+        calls = self._calls * _POLL_SECONDS / max(now - self._decided_at, 1e-6)
+        self._decided_at = now
         choice, calls = self.numbers_of_first(choose(), int(min(max(calls, 1), 2 * self._calls)))
         self._calls = self._calls_left = int(calls)
         return int(choice)

@@ -61,8 +61,8 @@ def reachable(
 ) -> Iterator[tuple[Path, Any]]:
     """Yield each reachable object once, with the path to it, in an order that depends on names and keys only.
 
-    Skips objects whose `id` is in `excluded`, modules, classes and torch's internals. `names` maps the `id` of each parameter to its
-    name in paths. Raises `TooManyObjects`.
+    Numbers, texts and tuples of them are yielded at each path. Skips objects whose `id` is in `excluded`, modules, classes and torch's
+    internals. `names` maps the `id` of each parameter to its name in paths. Raises `TooManyObjects`.
     """
     names = names or {}
     visited: dict[int, Any] = {}  # keeps temporary objects alive, so that no `id` is reused
@@ -71,7 +71,7 @@ def reachable(
         path, node = stack.pop()
         if id(node) in excluded or isinstance(node, _NEVER):
             continue
-        if not isinstance(node, PLAIN):
+        if not (isinstance(node, PLAIN) or _is_plain_constant(node)):
             if id(node) in visited:
                 continue
             visited[id(node)] = node
@@ -106,6 +106,11 @@ def format_path(path: Path) -> str:
 def is_plain_sequence(node: Any) -> bool:
     """Return whether `node` is a list, tuple, deque or set of numbers and text only."""
     return isinstance(node, _SEQUENCES) and all(isinstance(item, PLAIN) for item in node)
+
+
+def _is_plain_constant(node: Any) -> bool:
+    """Return whether `node` is a sequence that cannot change: whether two paths lead to one such object makes no difference."""
+    return isinstance(node, (tuple, frozenset)) and is_plain_sequence(node)
 
 
 def parts_of(tensor: Tensor) -> list[tuple[str, Tensor]]:

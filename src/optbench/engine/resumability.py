@@ -55,7 +55,9 @@ class ResumeCheck:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self.needed = not all(_is_of_torch(member) for member in session.optimizers.members)
+        self.needed = not all(
+            type(member).__module__.startswith("torch.optim.") for member in session.optimizers.members
+        )
         self.whole = False
         self._initial = self._initial_values() if self.needed else {}
 
@@ -279,10 +281,6 @@ def _storage(tensor: Tensor) -> int:
         return tensor.untyped_storage().data_ptr() or id(tensor)
     except Exception:
         return id(tensor)
-
-
-def _is_of_torch(member: Any) -> bool:
-    return type(member).__module__.startswith("torch.optim.")
 
 
 def _described(error: BaseException) -> str:

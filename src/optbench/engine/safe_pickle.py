@@ -152,7 +152,7 @@ def _is_allowed(name: str, item: Any, packages: Collection[str]) -> bool:
 
 
 def reference(name: str) -> Any:
-    """Placeholder for an object that `write` saved by name; `read` replaces it by the object."""
+    """Return a placeholder for an object that `write` saved by name; `read` replaces it by the object."""
     raise NotAllowed(f"'{name}' can only be read with its object in `references`")
 
 

@@ -21,7 +21,7 @@ from optbench.engine import optimizers, precision, schedule
 from optbench.engine.activations import checkpoint_activations
 from optbench.engine.averaging import MovingAverage
 from optbench.engine.batch import Batch
-from optbench.engine.batches import EvaluationBatches, TrainingBatches
+from optbench.engine.batches import BatchSettings, EvaluationBatches, TrainingBatches
 from optbench.engine.costs import StepCosts, step_costs
 from optbench.engine.initialise import initialise
 from optbench.engine.layout import Layout, memory_format, to_layout
@@ -214,27 +214,15 @@ def prepare(trial: Trial, device: torch.device, data_root: Path, ranks: Ranks = 
 def _training_batches(
     trial: Trial, splits: Splits, device: torch.device, layout: Layout, ranks: Ranks
 ) -> TrainingBatches | StreamedTrainingBatches:
-    augment, batch_size = trial.workload.augment, trial.samples_per_step(splits.info.train)
-    rows = ranks.rows(batch_size, trial.workload.accumulate, device)
-    order = trial.workload.data_order
+    batch_size, order = trial.samples_per_step(splits.info.train), trial.workload.data_order
     seed = derive(trial.seed, "data order", order) if order else trial.seed
+    rows = ranks.rows(batch_size, trial.workload.accumulate, device)
+    settings = BatchSettings(batch_size, seed, device, trial.workload.augment, layout, rows)
     if splits.train.stream is not None:
-        return StreamedTrainingBatches(
-            splits.train.stream, splits.info, augment, batch_size, seed, device, layout, rows
-        )
+        return StreamedTrainingBatches(splits.train.stream, splits.info, settings)
     shape = splits.info.shape
-    return TrainingBatches(
-        splits.train,
-        splits.mean,
-        splits.std,
-        augment=augment,
-        batch_size=batch_size,
-        seed=seed,
-        device=device,
-        memory_format=layout,
-        rows=rows,
-        size=(shape[1], shape[2]) if len(shape) == 3 else None,
-    )
+    size = (shape[1], shape[2]) if len(shape) == 3 else None
+    return TrainingBatches(splits.train, splits.mean, splits.std, settings, size=size)
 
 
 def initial_model(trial: Trial, splits: Splits) -> nn.Module:

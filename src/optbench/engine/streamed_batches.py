@@ -22,6 +22,7 @@ from optbench.catalog.torch_data import Fault, Generators, PairCollate, batches_
 from optbench.catalog.types import DataInfo, Stream
 from optbench.engine.augment import SampleOrder
 from optbench.engine.batch import Batch, Values, map_tensors, tensors
+from optbench.engine.batches import BatchSettings
 from optbench.engine.clock import Stopwatch
 from optbench.engine.layout import Layout
 from optbench.engine.randomness import derive
@@ -32,24 +33,13 @@ from optbench.suite.types import Augment
 class StreamedTrainingBatches:
     """Training batches of a stream, with the interface of `TrainingBatches`.
 
-    `rows` are the positions in each batch that this process computes, None for all. Iterable data are read whole by each process.
-
-    Raises `OptbenchError` if augmentation or batch size do not match the data.
+    Iterable data are read whole by each process. Raises `OptbenchError` if augmentation or batch size do not match the data.
     """
 
     residency = "stream"
 
-    def __init__(
-        self,
-        stream: Stream,
-        info: DataInfo,
-        augment: Augment,
-        batch_size: int,
-        seed: int,
-        device: torch.device,
-        memory_format: Layout = "contiguous",
-        rows: Tensor | None = None,
-    ) -> None:
+    def __init__(self, stream: Stream, info: DataInfo, settings: BatchSettings) -> None:
+        batch_size, rows = settings.batch_size, settings.rows
         self.samples, self.batch_size = stream.samples, batch_size
         self.steps_per_epoch = self.samples // batch_size
         problems = []
@@ -57,13 +47,14 @@ class StreamedTrainingBatches:
             problems.append(
                 f"batch_size: expected at most the {self.samples} training samples; found {batch_size}"
             )
-        if augment != Augment():
+        if settings.augment != Augment():
             problems.append(
                 "augment: requires images in memory; put the transforms into the data set, which reads its samples during training"
             )
         if problems:
             raise OptbenchError(*problems)
-        self._reader, self._seed, self._layout = _Reader(stream, info, device), seed, memory_format
+        self._reader = _Reader(stream, info, settings.device)
+        self._seed, self._layout = settings.seed, settings.memory_format
         self._rows = None if rows is None else rows.cpu()
         self._next = 0
         self._batches: Iterator[Batch] | None = None
@@ -206,8 +197,13 @@ class _Reader:
             f"{stream.name}: expected {stream.samples} samples in a pass, as len() states; found {found}"
         )
         if found == "more" and workers > 1:
-            message += f": each of {workers} workers reads the data set: split the samples by torch.utils.data.get_worker_info()"
+            message += f": {self._advice}"
         return message
+
+    @property
+    def _advice(self) -> str:
+        workers = self.stream.options.get("num_workers", 0)
+        return f"each of {workers} workers reads the data set: split the samples by torch.utils.data.get_worker_info()"
 
     def _read_pass(self, seed: int, epoch: int | str, batch_size: int) -> Iterator[Batch]:
         """Yield the batches of one pass as the data loader returns them, with at most `batch_size` samples."""
@@ -219,14 +215,20 @@ class _Reader:
         options = self._options()
         loader = DataLoader(dataset, batch_size=batch_size, generator=generator, **options)
         if options["num_workers"]:
-            yield from batches_of(self.stream.name, loader)
+            batches = batches_of(self.stream.name, loader)
+            first = list(islice(batches, 2))  # of the first two workers
+            if options["num_workers"] > 1 and len(first) == 2 and _is_repeated(*first):
+                raise OptbenchError(
+                    f"{self.stream.name}: two workers read the same {first[0].samples} samples: {self._advice}"
+                )
+            yield from chain(first, batches)
             return
         generators = Generators(start)
         with generators:  # read in this process: training has its own generators
-            batches = iter(loader)
+            read = iter(loader)
         while True:
             with generators:
-                batch = next(batches, None)
+                batch = next(read, None)
             if batch is None:
                 return
             yield from batches_of(self.stream.name, (batch,))
@@ -237,9 +239,20 @@ class _Reader:
         return {
             "num_workers": 0,
             **self.stream.options,
-            "collate_fn": _Collate(PairCollate(self.stream.name, collate), self.info),
+            "collate_fn": _Collate(
+                PairCollate(self.stream.name, collate),
+                self.info,
+                may_be_ragged=self.info.task == "custom" and not self.stream.is_iterable,
+            ),
             "pin_memory": self.device.type == "cuda",
         }
+
+
+def _is_repeated(a: Batch, b: Batch) -> bool:
+    """Return whether two batches have the same samples in the same order, and not all samples are equal."""
+    first, second = ([*tensors(batch.inputs), *tensors(batch.targets)] for batch in (a, b))
+    varies = any(not torch.equal(v, v[:1].expand_as(v)) for v in first)
+    return varies and all(torch.equal(v, w) for v, w in zip(first, second, strict=True))
 
 
 @dataclass
@@ -291,6 +304,8 @@ class _Collate:
 
     pair: PairCollate
     info: DataInfo
+    may_be_ragged: bool
+    """Whether tensors may have other numbers of rows than samples, such as the nodes of all graphs of a batch."""
 
     def __call__(self, samples: list[Any]) -> Batch | Fault:
         pair = self.pair(samples)
@@ -302,7 +317,7 @@ class _Collate:
             return Fault(str(error))
 
     def _batch(self, inputs: Any, targets: Any) -> Batch:
-        batch = Batch(_tensors(inputs), _tensors(targets))
+        batch = Batch(_tensors(self.pair.name, inputs), _tensors(self.pair.name, targets))
         if self.info.task in ("regression", "forecasting"):
             batch = batch._replace(
                 targets=map_tensors(lambda v: v[:, None] if v.dim() == 1 else v, batch.targets)
@@ -312,14 +327,18 @@ class _Collate:
 
     def _check(self, batch: Batch) -> None:
         limits = task_module(self.info.task).limits(self.info)
+        if tensors(batch.targets)[0].dim() == 0:
+            raise OptbenchError(f"{self.pair.name}: expected one row of targets per sample; found one number")
         for title, values in (("inputs", batch.inputs), ("targets", batch.targets)):
             named = values if isinstance(values, dict) else {title: values}
             for key, value in named.items():
-                if len(value) != batch.samples:
+                if not self.may_be_ragged and (value.dim() == 0 or len(value) != batch.samples):
                     raise OptbenchError(
-                        f"{self.pair.name}: expected {batch.samples} values of '{key}' in a batch; found {len(value)}"
+                        f"{self.pair.name}: expected {batch.samples} values of '{key}' in a batch; found "
+                        f"{len(value) if value.dim() else 'one number'}: other numbers need a map-style data set and TASK = 'custom'"
                     )
-                if problem := next(array_problems(key, value.numpy(), limits.get(key)), ""):
+                rows = value.numpy() if value.dim() else value.numpy()[None]
+                if value.numel() and (problem := next(array_problems(key, rows, limits.get(key)), "")):
                     raise OptbenchError(f"{self.pair.name}: {problem} of a batch")
         if self.info.task == "classification" and any(v.dtype == torch.uint8 for v in tensors(batch.inputs)):
             raise OptbenchError(
@@ -328,16 +347,21 @@ class _Collate:
             )
 
 
-def _tensors(values: Any) -> Values:
-    """Return tensors of a collated part: float32 and int64, as models expect."""
+def _tensors(where: str, values: Any) -> Values:
+    """Return tensors of a collated part: float32 and int64, as models expect. Raises `OptbenchError` for other objects."""
     if isinstance(values, Mapping):
         made: dict[str, Tensor] = {}
         for name, value in values.items():
-            tensor = _tensors(value)
+            tensor = _tensors(where, value)
             assert isinstance(tensor, Tensor)
             made[name] = tensor
         return made
-    tensor = torch.as_tensor(values)
+    try:
+        tensor = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise OptbenchError(
+            f"{where}: expected tensors, or dictionaries of tensors, in a batch; found {type(values).__name__}"
+        ) from error
     if tensor.dtype == torch.float64:
         return tensor.float()
     return (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Protocol
 
 import torch
@@ -26,7 +26,7 @@ _ALIGNED = 0.01
 
 
 class Task(Protocol):
-    """A catalog task with the workload's loss, or a class in somebody's own file."""
+    """A catalog task with the workload's loss, or a class in a user's file."""
 
     info: DataInfo
 
@@ -43,7 +43,7 @@ class Task(Protocol):
         ...
 
     def evaluate(self, model: Callable[..., Any], batch: Batch, sums: Sums) -> None:
-        """Add a batch to the sums, under `torch.inference_mode`."""
+        """Add a batch to the sums, under `torch.no_grad`."""
         ...
 
     def example(self, samples: int, make: Zeros | Random, *, channels_last: bool = False) -> Batch:
@@ -78,7 +78,7 @@ class Sums:
     def values(self) -> dict[str, float]:
         """Return all metrics."""
         units = float(self.units)
-        means = {name: float(total) / units if units else math.nan for name, total in self.totals.items()}
+        means = {name: float(total) / units for name, total in self.totals.items()}
         values = {name: self.metrics[name].of_mean(mean) for name, mean in means.items()}
         return {
             name: values[name] if name in values else float(self.accumulators[name].compute())
@@ -163,7 +163,7 @@ class CatalogTask:
 
 @dataclass
 class OwnTask:
-    """A class in somebody's own file: `loss(model, batch)` and `evaluate(model, batch)`; see docs/own-task.md."""
+    """A class in a user's file: `loss(model, batch)` and `evaluate(model, batch)`; see docs/own-task.md."""
 
     task: Any
     name: str
@@ -185,7 +185,10 @@ class OwnTask:
         return loss
 
     def units(self, batch: Batch) -> int | Tensor:
-        units: int | Tensor = self.task.units(batch) if hasattr(self.task, "units") else batch.samples
+        if not hasattr(self.task, "units"):
+            return batch.samples
+        units: int | Tensor = self.task.units(batch)
+        self._check_number(units, "units", "the weight of the batch")
         return units
 
     def metrics(self, workload: Workload, folder: str) -> dict[str, Metric]:
@@ -194,27 +197,40 @@ class OwnTask:
 
     def evaluate(self, model: Callable[..., Any], batch: Batch, sums: Sums) -> None:
         units = self.units(batch)
-        returned = self.task.evaluate(model, batch)
+        returned = self._under_no_grad(self.task.evaluate, model, batch)
         if not isinstance(returned, Mapping):
             raise OptbenchError(
                 f"task {self.name}: evaluate: expected a dictionary with the sum of each metric; found {type(returned).__name__}"
             )
         values = dict(returned)
         if "loss" not in values:
-            values["loss"] = self.loss(model, batch) * units
+            values["loss"] = self._under_no_grad(self.loss, model, batch) * units
         missing = [name for name in sums.metrics if name not in values]
         if missing:
             raise OptbenchError(
                 f"task {self.name}: evaluate: expected a sum for {', '.join(missing)}; found {', '.join(values)}"
             )
         for name in sums.metrics:
-            shape = tuple(getattr(values[name], "shape", ()))
-            if shape:
-                raise OptbenchError(
-                    f"task {self.name}: evaluate: expected the sum of '{name}' over the batch, one number; found a tensor of shape {shape}"
-                )
+            self._check_number(values[name], "evaluate", f"the sum of '{name}' over the batch")
             sums.totals[name] += values[name]
         sums.units = sums.units + units
+
+    def _under_no_grad(self, function: Callable[..., Any], model: Callable[..., Any], batch: Batch) -> Any:
+        try:
+            return function(model, batch)
+        except RuntimeError as error:
+            if "does not require grad" not in str(error):
+                raise
+            raise OptbenchError(
+                f"task {self.name}: gradients are disabled in an evaluation: compute derivatives, also those of the loss, in a block "
+                "`with torch.enable_grad():`"
+            ) from error
+
+    def _check_number(self, value: object, method: str, what: str) -> None:
+        shape = tuple(getattr(value, "shape", ()))
+        if shape or not isinstance(value, (Tensor, Real)):
+            found = f"a tensor of shape {shape}" if shape else f"{type(value).__name__}"
+            raise OptbenchError(f"task {self.name}: {method}: expected {what}, one number; found {found}")
 
     def example(self, samples: int, make: Zeros | Random, *, channels_last: bool = False) -> Batch:
         if not hasattr(self.task, "example"):

@@ -78,7 +78,7 @@ class Dispatcher:
         listen: Listener,
         attempts: Mapping[str, int] = MappingProxyType({}),
     ) -> Summary:
-        """Run the trials in order, each on a slot of its own.
+        """Run the trials in order, one per slot at a time.
 
         `attempts`: number of the measurement by trial id, by default 1. Raises `OptbenchError` if the store cannot be written, or for
         a problem that affects all trials; records stored before are intact.

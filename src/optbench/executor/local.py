@@ -60,7 +60,7 @@ class LocalExecutor:
     def open(
         self, trials: Sequence[Trial], report: Callable[[str], None], stop: StopRequest
     ) -> tuple[Slot, ...]:
-        """Load each data set once in a process of its own, and return one slot per device."""
+        """Load each data set once, in a separate process, and return one slot per device."""
         self._suite_folder = trials[0].folder
         with child(prepare, trials, self._device, self._settings, self._data_root) as helper:
             while True:
@@ -141,7 +141,7 @@ class LocalExecutor:
         return Message(worker.unit.name, worker.unit.execution, replace(ended, output=output))
 
     def _release(self, worker: _Worker) -> None:
-        """End the process and forget the worker. An empty output log is removed."""
+        """End the worker's process; the next unit starts a new one. An empty output log is removed."""
         del self._workers[worker.unit.name]
         worker.resources.close()
         with contextlib.suppress(OSError):

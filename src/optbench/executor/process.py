@@ -1,7 +1,7 @@
 """A child process with two pipes: one for messages, and a lifeline. The parent detects each way in which the child can end.
 
 The child leads its own process group, so that killing the group also kills processes that a plug-in forked. When the lifeline closes
-(the parent has ended, in whatever way), the child exits.
+(the parent has ended, even if it was killed), the child exits.
 """
 
 from __future__ import annotations

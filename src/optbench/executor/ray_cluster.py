@@ -157,7 +157,7 @@ class RayExecutor:
             except StopIteration:
                 messages += self._lose(worker.node, "its stream of messages ended")
             except self._ray.exceptions.RayError as error:
-                messages += self._lose(worker.node, first_line(error))
+                messages += self._lose(worker.node, first_line(error).rstrip("."))
             else:
                 if checkpoint is not None:
                     write_whole(self._checkpoint(worker.unit), checkpoint)
@@ -377,6 +377,9 @@ def suite_files(trials: Sequence[Trial]) -> dict[str, bytes]:
 def _connect(address: str | None) -> Any:
     """Connect to the cluster, or start Ray on this machine. Return the module. Raises `OptbenchError` if that is not possible."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault(
+        "RAY_worker_niceness", "0"
+    )  # of a Ray started here; its default, 15, slows timed trials
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     host, _, port = address.rpartition(":")
     try:
@@ -477,5 +480,5 @@ def _name(node: dict[str, Any]) -> str:
 
 
 def _control(method: Any) -> Any:
-    """Return a short method of an actor to call in a thread of its own, so that it does not wait for units that run."""
+    """Return the actor's method such that calls run in a separate thread, and do not wait for units that are training."""
     return method.options(concurrency_group="control")

@@ -33,7 +33,7 @@ Item = tuple[Message | None, bytes | None]
 
 @dataclass
 class _Control:
-    """What the run asked of a unit."""
+    """Requests of the run to a unit that is training."""
 
     answers: SimpleQueue[bool] = field(default_factory=SimpleQueue)
     stop: bool = False

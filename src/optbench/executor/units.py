@@ -116,7 +116,7 @@ def _interrupted_stacks(
     """Return the stacks that resume from a checkpoint, with their pending trials. Checkpoints that are not needed are removed.
 
     While trials have not reached their rung, paused stacks are kept: some of their trials may continue. The trials of a stack that
-    also has trials of `left_out` resume as a stack of their own.
+    also has trials of `left_out` resume as a separate stack.
     """
     may_be_paused = any(trial.rung is not None for trial in pending)
     wanted = {trial.id: trial for trial in pending}

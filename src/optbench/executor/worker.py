@@ -33,7 +33,7 @@ _IGNORED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIG
 
 
 class WorkerEnded(Exception):
-    """A process that trains ended without a result. `ended` says how."""
+    """A training process ended without a result, for the reason in `ended`."""
 
     def __init__(self, ended: Ended) -> None:
         super().__init__(ended.reason)

@@ -44,7 +44,7 @@ class Run:
     started_at: float  # seconds since the epoch; 0 if unknown
 
     @property
-    def went_well(self) -> bool:
+    def is_successful(self) -> bool:
         return self.status in ("completed", "stopped")
 
     @property
@@ -63,7 +63,7 @@ class Written:
 
 
 def runs_of(results: Results) -> list[Run]:
-    """Every trial that `optbench records` shows, and those that ended before their first evaluation."""
+    """Yield each trial that `optbench records` shows, and those that ended before their first evaluation."""
     runs: list[Run] = []
     known: dict[str, int] = {}
     for row in all_rows(results):
@@ -101,8 +101,8 @@ def _points(log: TrialLog) -> Iterator[Point]:
             if split != "test" or not is_swept:
                 values |= {f"{split}/{metric}": value for metric, value in metrics.items()}
         if index == last and log.finished is not None and log.finished.step == event.step and not is_swept:
-            told = log.finished.final.get("last", {})
-            values |= {f"test/{metric}": value for metric, value in told.items()}
+            metrics_at_end = log.finished.final.get("last", {})
+            values |= {f"test/{metric}": value for metric, value in metrics_at_end.items()}
         yield Point(event.step, event.train_seconds, {k: v for k, v in values.items() if v is not None})
 
 

@@ -27,10 +27,10 @@ _ENDS = {
 
 
 def export(runs: Iterable[Run], output: Path) -> Written:
-    """`<output>/mlflow.db`. NaN is kept as such; an infinity becomes the greatest double, as MLflow stores it.
+    """Write `<output>/mlflow.db`. NaN is kept; an infinity becomes the largest double, as MLflow stores it.
 
     Runs are identified by the id of their trial: complete ones are unchanged; an incomplete one, or one whose trial has changed,
-    is deleted (MLflow keeps it among the deleted) and written anew. Raises `OptbenchError` if the disk refuses.
+    is deleted (MLflow keeps it among the deleted) and written again. Raises `OptbenchError` if it cannot be written.
     """
     make_folder(output)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

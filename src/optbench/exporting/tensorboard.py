@@ -21,7 +21,7 @@ _FILE = "events.out.tfevents.0.optbench"
 
 
 def export(runs: Iterable[Run], output: Path) -> Written:
-    """`<output>/<suite>/<trial>/events.out.tfevents...`. Raises `OptbenchError` if the disk refuses."""
+    """Write `<output>/<suite>/<trial>/events.out.tfevents...`. Raises `OptbenchError` if that fails."""
     new = same = replaced = 0
     for run in runs:
         folder = output / folder_name(run.suite) / run.name
@@ -70,7 +70,7 @@ def _scalars(values: dict[str, float]) -> Any:
 
 
 def _float32(value: float) -> float:
-    """The nearest float32; beyond its range an infinity, where protobuf would refuse."""
+    """Return the nearest float32; an infinity beyond its range, where protobuf would raise."""
     import numpy as np
 
     with np.errstate(over="ignore"):
@@ -102,7 +102,7 @@ def _end(run: Run, seconds: float) -> Any:
     plugin = import_module("tensorboard.plugins.hparams.plugin_data_pb2")
     hparams = import_module("tensorboard.plugins.hparams.summary_v2")
     metadata = import_module("tensorboard.plugins.hparams.metadata")
-    status = api.STATUS_SUCCESS if run.went_well else api.STATUS_FAILURE
+    status = api.STATUS_SUCCESS if run.is_successful else api.STATUS_FAILURE
     if run.status in ("unfinished", "interrupted"):
         status = api.STATUS_UNKNOWN
     info = plugin.SessionEndInfo(status=status, end_time_secs=run.started_at + seconds)

@@ -18,10 +18,10 @@ _MARK = "optbench-digest"
 
 
 def export(runs: Iterable[Run], output: Path) -> Written:
-    """`<output>/wandb/offline-run-*-<id>/`, one per trial: the suite as project, the optimizer as group, the status in the summary.
+    """Write `<output>/wandb/offline-run-*-<id>/`, one per trial: the suite as project, the optimizer as group, the status in the summary.
 
     Steps are W&B's own; `train_seconds` is a series as the others. A run that was cut off, or whose trial has changed, is
-    written anew. Raises `OptbenchError` if the disk refuses.
+    written again. Raises `OptbenchError` if it cannot be written.
     """
     make_folder(output)
     new = same = replaced = 0
@@ -81,10 +81,10 @@ def _write(run: Run, output: Path) -> None:
         written.summary["status"] = run.status
         written.summary["detail"] = run.detail
     finally:
-        written.finish(exit_code=0 if run.went_well else 1)
+        written.finish(exit_code=0 if run.is_successful else 1)
     write_whole(folder / _MARK, run.digest + "\n")
 
 
 def _name(text: str) -> str:
-    """W&B refuses these in a project's name, and more than 128 characters."""
+    """Return a name without characters that W&B rejects in a project's name, of at most 128 characters."""
     return "".join("-" if character in "/\\#?%:" else character for character in text)[:128]

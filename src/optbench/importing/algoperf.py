@@ -46,7 +46,7 @@ def import_algoperf(logs: Path, targets_file: Path, results: Path, name: str | N
     findings = Findings()
     places = [place for place in find(logs, targets, findings) if _known(place, targets, findings, logs)]
     if not places:
-        raise OptbenchError(_nothing(findings), file=str(logs))
+        raise OptbenchError(_no_runs(findings), file=str(logs))
     order = {workload: position for position, workload in enumerate([*targets.scored, *targets.targets])}
     places.sort(key=lambda place: (order[place.workload], place.submission, place.seed, place.framework))
     name = name or logs.resolve().name
@@ -65,7 +65,7 @@ def import_algoperf(logs: Path, targets_file: Path, results: Path, name: str | N
 
 
 def read_rows(place: Place, target: Target, findings: Findings, logs: Path) -> tuple[Row, ...]:
-    """The trial's evaluations, restarts undone; none where nothing can be read."""
+    """Return the trial's evaluations without repetitions after restarts; none if nothing can be read."""
     path = place.path / MEASUREMENTS
     name = short(path, logs)
     if not path.is_file():
@@ -167,7 +167,7 @@ def _known(place: Place, targets: Targets, findings: Findings, logs: Path) -> bo
 
 
 def _check_sets(places: list[Place], findings: Findings) -> None:
-    """What the competition's rules do not foresee, though it can be scored."""
+    """Report trials that the rules of the competition do not cover, though they can be scored."""
     frameworks: dict[tuple[str, str], set[str]] = {}
     studies: dict[str, set[int]] = {}
     of_cell: dict[tuple[str, str], set[int]] = {}
@@ -191,7 +191,7 @@ def _check_sets(places: list[Place], findings: Findings) -> None:
 
 
 def _workload(name: str, targets: Targets) -> ForeignWorkload:
-    """The budget is the targets file's, so that a log that grows stays the same trial."""
+    """Return the workload. Its budget is that of the targets file, so that a log that grows stays the same trial."""
     target = targets.targets[name]
     budget = targets.budgets.get(name, Duration(value=1, unit="steps"))
     return ForeignWorkload(budget, (target,), (target.metric,), "best_validation")
@@ -228,6 +228,6 @@ def _source(
     )
 
 
-def _nothing(findings: Findings) -> str:
+def _no_runs(findings: Findings) -> str:
     expected = f"expected <submission>/study_<s>/<workload>_<framework>/trial_<t>/{MEASUREMENTS}"
     return "; ".join(["no trials here", expected, *findings.lines()])

@@ -35,7 +35,9 @@ class Place:
 
 
 def find(logs: Path, targets: Targets, findings: Findings) -> Iterator[Place]:
-    """Every trial's folder below `logs`, which holds submissions, or is one. Raises `OptbenchError` if it can't be read."""
+    """Yield the folder of each trial below `logs`, a folder of submissions or one submission. Raises `OptbenchError` if it cannot be
+    read.
+    """
     if not logs.is_dir():
         what = "a file" if logs.exists() else "no such folder"
         raise OptbenchError(f"{what}: expected a folder of AlgoPerf submissions", file=str(logs))
@@ -51,7 +53,7 @@ def find(logs: Path, targets: Targets, findings: Findings) -> Iterator[Place]:
 
 
 def split_name(folder: str, targets: Targets) -> tuple[str, str]:
-    """`wmt_glu_tanh_jax` -> ("wmt_glu_tanh", "jax"); a name that is a workload's has no framework."""
+    """Split `wmt_glu_tanh_jax` into ("wmt_glu_tanh", "jax"); the name of a workload has no framework."""
     if folder in targets.targets or "_" not in folder:
         return folder, ""
     workload, _, framework = folder.rpartition("_")
@@ -81,7 +83,7 @@ def _with_studies(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def _numbered(folder: Path, word: str) -> list[tuple[Path, int]]:
-    """Child folders `<word>_<number>`, by number."""
+    """Return the child folders `<word>_<number>`, by number."""
     found = [(path, re.fullmatch(rf"{word}_(\d{{1,6}})", path.name)) for path in _folders(folder)]
     return sorted(((path, int(match[1])) for path, match in found if match), key=lambda pair: pair[1])
 

@@ -116,6 +116,6 @@ def _read(text: str, decimal_comma: bool) -> float:
 
 
 def _plain(text: str) -> str:
-    """Without the marks of spreadsheets and typesetting."""
+    """Return the text without the marks of spreadsheets and typesetting."""
     text = text.strip().lower().removeprefix("'").replace("\u2212", "-")
     return _SPACES.sub("", text)

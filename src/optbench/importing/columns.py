@@ -92,7 +92,7 @@ def map_columns(
             fields[field] = column
         elif metric := metric_of(field):
             metrics[column] = metric
-        elif meant := _field_meant(field):
+        elif meant := _field_of_spelling(field):
             message = f"no field '{field}': did you mean '{meant}'? A metric with this name is --map validation.{field}={column}"
             problems.append(Problem(message, where="--map"))
         else:
@@ -106,7 +106,7 @@ def map_columns(
         metric = metric_of(column)
         if metric and column not in used and metric not in taken and not _NOT_METRICS.fullmatch(metric[1]):
             metrics[column] = metric
-    problems += _twice(metrics, file)
+    problems += _repeated_metrics(metrics, file)
     if not problems:
         problems = _missing(fields.keys() | known, metrics, every, file)
     if problems:
@@ -128,7 +128,7 @@ def _find_fields(
             fields.setdefault(field, found)
 
 
-def _field_meant(name: str) -> str:
+def _field_of_spelling(name: str) -> str:
     """Return the field that a name is another spelling of; "" for other names, which are metrics."""
     spellings = {
         other: field for field, others in FIELDS.items() for other in others if other not in _PLAIN
@@ -148,7 +148,7 @@ def metric_of(name: str) -> tuple[str, str] | None:
     return None
 
 
-def _twice(metrics: dict[str, tuple[str, str]], file: str) -> list[Problem]:
+def _repeated_metrics(metrics: dict[str, tuple[str, str]], file: str) -> list[Problem]:
     first: dict[tuple[str, str], str] = {}
     problems = []
     for column, metric in metrics.items():

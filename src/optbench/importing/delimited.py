@@ -68,7 +68,7 @@ def read_lines(path: Path, required: Sequence[str]) -> Lines:
 def read_delimited(path: Path, findings: Findings) -> Table:
     """Read a whole file. Rows of another length than the header are left out and counted in `findings`.
 
-    Raises `OptbenchError` if there is no such file, if it is no text, if a column is there twice, if a quote is not
+    Raises `OptbenchError` if the file does not exist or is not text, if a column is repeated, if a quote is not
     closed, or if no row fits the header.
     """
     content = list(io.StringIO(read_text(path, findings), newline=""))

@@ -63,7 +63,7 @@ def read_numbers(table: Table, columns: Columns, findings: Findings) -> dict[str
 
 
 def _check_clock(table: Table, name: str, column: str, numbers: Numbers) -> list[Problem]:
-    """A clock is finite; NaN is no value."""
+    """Return the problems of a clock, which must be finite; NaN counts as a missing value."""
     wrong, fractions = [], []
     for index, number in enumerate(numbers):
         if number is None:

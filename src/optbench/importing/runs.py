@@ -108,7 +108,7 @@ def _by_folder(table: Table, columns: Columns, names: Mapping[str, str]) -> dict
 
 
 def _form(pattern: str) -> re.Pattern[str]:
-    """`{optimizer}/{seed}` -> a regular expression for the end of a path; `*` is any text without a slash."""
+    """Return a regular expression for the end of a path, from a pattern such as `{optimizer}/{seed}`; `*` is any text without a slash."""
     parts = re.split(r"(\{\w+\}|\*)", pattern)
     names = [part[1:-1].replace("run", "seed") for part in parts if part.startswith("{")]
     if not names or set(names) - set(NAMES) or len(set(names)) < len(names):
@@ -166,15 +166,15 @@ def _text(cell: Cell) -> str:
 
 def _end(table: Table, columns: Columns, indexes: Sequence[int]) -> tuple[Status | None, Fault]:
     """Return how the run ended and what was at fault, where the status of its last rows is one that `records` writes."""
-    status = _last_word(table, columns.fields.get(STATUS), indexes)
+    status = _last_text(table, columns.fields.get(STATUS), indexes)
     status = "interrupted" if status == "unfinished" else status
     known = next((each for each in STATUSES if each == status), None)
-    at_fault = _last_word(table, "at_fault" if "at_fault" in table.columns else None, indexes)
+    at_fault = _last_text(table, "at_fault" if "at_fault" in table.columns else None, indexes)
     faults: tuple[Fault, ...] = ("optimizer", "infrastructure")
     return known, next((each for each in faults if known and each == at_fault), "")
 
 
-def _last_word(table: Table, column: str | None, indexes: Sequence[int]) -> str:
+def _last_text(table: Table, column: str | None, indexes: Sequence[int]) -> str:
     cells = cells_of(table, column) if column is not None else ()
     words = (str(cells[index]).strip().lower() for index in reversed(indexes) if column is not None)
     return next((word for word in words if word), "")

@@ -36,7 +36,7 @@ def read_targets(path: Path) -> Targets:
     content = _json(path)
     problems: list[Problem] = []
 
-    def wrong(where: str, message: str) -> None:
+    def add_problem(where: str, message: str) -> None:
         problems.append(Problem(message, where=where, file=str(path)))
 
     workloads = content.get("workloads")
@@ -49,17 +49,17 @@ def read_targets(path: Path) -> Targets:
         try:
             targets[name] = _target(spec)
         except ValueError as error:
-            wrong(f"workloads.{name}", str(error))
-    base = _names(content, "base_workloads", workloads, wrong)
+            add_problem(f"workloads.{name}", str(error))
+    base = _names(content, "base_workloads", workloads, add_problem)
     held_out = {}
-    for variant in _names(content, "held_out_workloads", workloads, wrong):
+    for variant in _names(content, "held_out_workloads", workloads, add_problem):
         of = base_of(variant, base)
         if of is None:
-            wrong("held_out_workloads", f"'{variant}' is not a variant of any base workload")
+            add_problem("held_out_workloads", f"'{variant}' is not a variant of any base workload")
         else:
             held_out[variant] = of
     if not base and not problems:
-        wrong("base_workloads", "expected at least one workload")
+        add_problem("base_workloads", "expected at least one workload")
     if problems:
         raise OptbenchError(*problems)
     budgets = {name: budget for name, spec in workloads.items() if (budget := _budget(spec)) is not None}
@@ -131,12 +131,12 @@ def _is_minimized(metric: str, goal: Any) -> bool:
     )
 
 
-def _names(content: dict[str, Any], key: str, workloads: dict[str, Any], wrong: Any) -> tuple[str, ...]:
+def _names(content: dict[str, Any], key: str, workloads: dict[str, Any], add_problem: Any) -> tuple[str, ...]:
     names = content.get(key, [] if key == "held_out_workloads" else None)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        wrong(key, "expected a list of workload names")
+        add_problem(key, "expected a list of workload names")
         return ()
     for name in names:
         if name not in workloads:
-            wrong(key, f"'{name}' has no target in 'workloads': {nearest(name, workloads)}")
+            add_problem(key, f"'{name}' has no target in 'workloads': {nearest(name, workloads)}")
     return tuple(dict.fromkeys(name for name in names if name in workloads))

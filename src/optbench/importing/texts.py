@@ -64,7 +64,7 @@ def read_text(path: Path, findings: Findings) -> str:
 
 
 def _unmarked(start: bytes) -> str:
-    """UTF-16 without a mark has a zero byte beside nearly every ASCII character."""
+    """Return the encoding of text without a byte order mark: UTF-16 has a zero byte beside nearly every ASCII character."""
     for offset, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
         if len(start) > 8 and start[offset::2].count(0) > 0.8 * (len(start) // 2) > 2 * start[
             1 - offset :: 2

@@ -27,8 +27,8 @@ _FINALS = {"test": "last", "validation": "last_validation", "train": "last_train
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The options. `maps` are FIELD=COLUMN, `targets` [WORKLOAD:][SPLIT.]METRIC>=VALUE, `percent` columns to divide by
+class ImportOptions:
+    """Options of an import. `maps` are FIELD=COLUMN, `targets` [WORKLOAD:][SPLIT.]METRIC>=VALUE, `percent` columns to divide by
     100, `runs` a pattern of runs' names such as `{optimizer}/{seed}`."""
 
     maps: tuple[str, ...] = ()
@@ -48,16 +48,16 @@ class Imported:
     findings: tuple[str, ...]
 
 
-def import_logs(kind: str, paths: Sequence[Path], results: Path, asked: Asked) -> Imported:
-    """Read logs with the reader `kind` into the suite `asked.name` (default: the first path's stem).
+def import_logs(kind: str, paths: Sequence[Path], results: Path, options: ImportOptions) -> Imported:
+    """Read logs with the reader `kind` into the suite `options.name` (default: the first path's stem).
 
     Skipped rows are counted in `findings`. Raises `OptbenchError` for missing or unsuitable columns or targets, for cells
     that are not numbers, and for logs without an evaluation.
     """
-    targets = [parse_target(text) for text in asked.targets]
+    targets = [parse_target(text) for text in options.targets]
     findings = Findings()
     tables = [one_run_per_trial(table, findings) for table in reader(kind).read(paths, findings)]
-    logs, metrics = read_runs(tables, Choices(asked.maps, asked.percent, asked.runs), findings)
+    logs, metrics = read_runs(tables, Choices(options.maps, options.percent, options.runs), findings)
     if not logs:
         raise OptbenchError(*(Problem("no evaluation in this log", file=str(path)) for path in paths))
     _check_shares(logs)
@@ -78,7 +78,7 @@ def import_logs(kind: str, paths: Sequence[Path], results: Path, asked: Asked) -
     labels = tuple(dict.fromkeys(run.label for run in runs))
     order = {name: index for index, name in enumerate(labels)}
     runs.sort(key=lambda run: (names.index(run.workload), order[run.label], run.seed))
-    source = _source(kind, paths, results, asked, list(metrics), targets_of(workloads), labels)
+    source = _source(kind, paths, results, options, list(metrics), targets_of(workloads), labels)
     written = write(results, source, workloads, runs)
     return Imported(written, labels, names, evaluations, tuple(findings.lines()))
 
@@ -192,20 +192,20 @@ def _source(
     kind: str,
     paths: Sequence[Path],
     results: Path,
-    asked: Asked,
+    options: ImportOptions,
     metrics: Sequence[Metric],
     targets: Sequence[Target],
     labels: tuple[str, ...],
 ) -> Source:
-    if asked.baseline is not None and asked.baseline not in labels:
-        raise OptbenchError(f"no such optimizer: '{asked.baseline}'", where="--baseline")
-    name = asked.name or _name(paths[0])
-    options = [part for option, texts in _options(asked) for text in texts for part in (f"--{option}", text)]
+    if options.baseline is not None and options.baseline not in labels:
+        raise OptbenchError(f"no such optimizer: '{options.baseline}'", where="--baseline")
+    name = options.name or _name(paths[0])
+    flags = [part for option, texts in _flags(options) for text in texts for part in (f"--{option}", text)]
     return Source(
         name=name,
         title=name,
-        command=command_text([kind, *map(str, paths), *options], results, name),
-        baseline=asked.baseline or labels[0],
+        command=command_text([kind, *map(str, paths), *flags], results, name),
+        baseline=options.baseline or labels[0],
         provenance={"imported": kind, "files": [str(path) for path in paths]},
         metrics={metric: _facts(metric, targets) for _, metric in metrics},
     )
@@ -216,8 +216,8 @@ def _name(path: Path) -> str:
     return path.resolve().name if path.is_dir() else Path(path.name.removesuffix(".gz")).stem
 
 
-def _options(asked: Asked) -> list[tuple[str, tuple[str, ...]]]:
-    baseline = (asked.baseline,) if asked.baseline else ()
-    runs = (asked.runs,) if asked.runs else ()
-    texts = [("map", asked.maps), ("runs", runs), ("target", asked.targets), ("percent", asked.percent)]
+def _flags(options: ImportOptions) -> list[tuple[str, tuple[str, ...]]]:
+    baseline = (options.baseline,) if options.baseline else ()
+    runs = (options.runs,) if options.runs else ()
+    texts = [("map", options.maps), ("runs", runs), ("target", options.targets), ("percent", options.percent)]
     return [*texts, ("baseline", baseline)]

@@ -16,14 +16,14 @@ _FORM = re.compile(
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedTarget:
     """A target of one workload, or of all if `workload` is empty."""
 
     workload: str
     target: Target
 
 
-def parse_target(text: str) -> Asked:
+def parse_target(text: str) -> RequestedTarget:
     """Parse a target. Raises `OptbenchError` for invalid text."""
     match = _FORM.fullmatch(text.replace(" ", ""))
     try:
@@ -35,19 +35,19 @@ def parse_target(text: str) -> Asked:
         raise OptbenchError(message, where="--target")
     content = {"metric": match["metric"], "split": match["split"] or "validation"}
     bound = {"at_least" if match["sign"] == ">=" else "at_most": value}
-    return Asked(match["workload"] or "", Target.model_validate(content | bound))
+    return RequestedTarget(match["workload"] or "", Target.model_validate(content | bound))
 
 
-def of_workload(asked: Sequence[Asked], name: str) -> tuple[Target, ...]:
-    return tuple(each.target for each in asked if each.workload in ("", name))
+def of_workload(requested: Sequence[RequestedTarget], name: str) -> tuple[Target, ...]:
+    return tuple(each.target for each in requested if each.workload in ("", name))
 
 
 def check_targets(
-    asked: Sequence[Asked], workloads: Sequence[str], metrics: Sequence[tuple[str, str]]
+    requested: Sequence[RequestedTarget], workloads: Sequence[str], metrics: Sequence[tuple[str, str]]
 ) -> None:
     """Raise `OptbenchError` for workloads or metrics that the log does not contain."""
     problems = []
-    for each in asked:
+    for each in requested:
         if each.workload and each.workload not in workloads:
             message = f"no workload '{each.workload}': {nearest(each.workload, workloads)}"
             problems.append(Problem(message, where="--target"))

@@ -221,7 +221,10 @@ def _imported(suite: SuiteResults) -> str:
     """Return a statement of origin for imported results; "" for results that optbench measured."""
     origin = suite.plan.provenance.get("imported") if suite.plan is not None else None
     if origin == "algoperf":
-        return "Imported AlgoPerf logs; 'seeds' counts the tuning trials of all studies (see the leaderboard)"
+        return (
+            "Imported AlgoPerf logs; the 'seeds' are the tuning trials of all studies, each with other settings: means and tests are about "
+            "the search spaces. --leaderboard compares the tuned submissions"
+        )
     return f"Imported from {origin}, not measured by optbench" if origin else ""
 
 

@@ -48,7 +48,7 @@ def comparison_columns(table: pd.DataFrame) -> list[Column]:
     if table["target"].iloc[0]:
         columns += _passages(table)
     if shows_gradients(table):
-        columns.append(Column("gradients\nper step", _gradients_per_step))
+        columns.append(Column("gradients\nper step", lambda row: count(row["gradient_evaluations_per_step"])))
     metric = str(table["metric"].iloc[0])
     unit = " %" if in_percent(table.iloc[0]) else ""
     columns.append(Column(f"final\n{clean(metric)}{unit}", _final(table)))
@@ -131,10 +131,6 @@ def shows_gradients(table: pd.DataFrame) -> bool:
     """Return whether some entry used more or fewer than one gradient evaluation per step."""
     column = "gradient_evaluations_per_step"
     return column in table and bool(table[column].notna().any())
-
-
-def _gradients_per_step(row: Record) -> str:
-    return count(row["gradient_evaluations_per_step"])
 
 
 def _optimizer(table: pd.DataFrame) -> Column:

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain, count
 
 #: on white; hues in this order: blue, rust, green, purple, black, olive, pink, brown
 LIGHT = ("#4488ee", "#994400", "#00aa66", "#990099", "#000022", "#999900", "#bb77aa", "#553311")
 #: the same hues on a dark background
 DARK = ("#44bbff", "#cc6600", "#33ddaa", "#bb55aa", "#ffffff", "#ddee11", "#bb8888", "#ddcc77")
+#: position of black, and of white on a dark background: of the baseline of many entries
+_BLACK = 4
 #: colours of the entries after the first eight, on white and on a dark background
 MORE_LIGHT = (
     *("#2200ff", "#226666", "#ff4455", "#000099", "#ff00ee", "#550022"),
@@ -69,7 +72,7 @@ def styles(
 ) -> dict[str, Style]:
     """Return the style of each name, by order of first occurrence. More than `DISTINCT` names have the styles of their families.
 
-    `families`: the family of each name, empty for none. `baselines`: names with their own styles if no entry has a family.
+    `families`: the family of each name, empty for none. `baselines`: names that keep a style of their own.
     Pass all names of a suite in the order of its rows (`analysis.entries.entry_names`), also where only some are drawn, so that
     colours are the same in all figures.
     """
@@ -77,30 +80,31 @@ def styles(
     if len(distinct) <= DISTINCT:
         return {name: style(place) for place, name in enumerate(distinct)}
     of_name = {name: (families or {}).get(name, "") for name in distinct}
+    positions = chain((_BLACK,), (place for place in count() if place != _BLACK))
+    emphasised = {name: style(next(positions)) for name in distinct if name in baselines}
     looks = {
-        family: replace(style(place), dash=(), group=family)
-        for place, family in enumerate(dict.fromkeys(family for family in of_name.values() if family))
+        family: replace(style(next(positions)), dash=(), group=family)
+        for family in dict.fromkeys(filter(None, of_name.values()))
     }
-    if not looks:
-        emphasised = [name for name in distinct if name in baselines]
-        return dict.fromkeys(distinct, GREY) | {name: style(place) for place, name in enumerate(emphasised)}
-    return {name: looks.get(family, GREY) for name, family in of_name.items()}
+    return {name: emphasised.get(name) or looks.get(family, GREY) for name, family in of_name.items()}
 
 
 def legend_items(entries: Iterable[tuple[str, Style]]) -> list[tuple[str, Style]]:
-    """Return label and style of the items of a legend: one per entry, or one per group of entries that share a style, grey last.
+    """Return label and style of the items of a legend: one per entry, then one per group of entries that share a style, grey last.
 
     `entries`: name and style of each entry of a figure.
     """
     items: list[tuple[str, Style]] = []
+    groups: dict[str, Style] = {}
     grey: list[str] = []
     for name, look in entries:
         if look == GREY:
             grey.append(name)
         elif not look.group:
             items.append((name, look))
-        elif (look.group, look) not in items:
-            items.append((look.group, look))
+        else:
+            groups[look.group] = look
+    items += groups.items()
     if len(grey) == 1:
         return [*items, (grey[0], GREY)]
     return [*items, (f"{len(grey)} {GREY.group if items else 'entries'}", GREY)] if grey else items

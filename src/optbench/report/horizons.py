@@ -63,14 +63,10 @@ def _final(horizon: str, rows: Rows) -> str:
     show: Show = partial(number, digits=4)
     show_half: Show = partial(number, digits=2)
     if in_percent(row):
-        show = show_half = _percent
+        show = show_half = lambda value: f"{100 * value:.1f}"
     low, high = row["final_metric_low"], row["final_metric_high"]
     text = with_interval(row["final_metric"], low, high, show, show_half)
     return text + (" †" if row["imputed"] else "")
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
 
 
 def _shortest(name: str, rows: Rows) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from optbench.analysis.leaderboard import RESAMPLES, Leaderboard, leaderboard, rules_of, trial_times
+from optbench.analysis.leaderboard import Leaderboard, leaderboard, rules_of, trial_times
+from optbench.analysis.profiles import RESAMPLES
 from optbench.analysis.warnings import warnings_frame
 from optbench.report.cells import Column, text_column
 from optbench.report.document import Block, Report, Section, Table
@@ -37,7 +38,7 @@ def build_leaderboard(results: Results) -> Report:
 
 
 def leaderboard_frame(name: str, board: Leaderboard) -> pd.DataFrame:
-    """Tidy, best first: suite, submission, score, score_low, score_high (95 %), reached, workloads, studies_least,
+    """Return a tidy frame, best first: suite, submission, score, score_low, score_high (95 %), reached, workloads, studies_least,
     studies_most, order_changed; ahead_of_<submission> (share of resamples in which this one's score is greater);
     seconds_<workload> (median over studies, inf if not reached), counts_<workload> (whether it counts).
     """
@@ -161,7 +162,7 @@ def _flips(board: Leaderboard) -> Table:
 
 
 def _ahead(board: Leaderboard, own: str, other: str) -> float:
-    """Share of resamples in which `own` has the greater score; NaN for a pair of equal scores."""
+    """Return the share of resamples in which `own` has the higher score; NaN for a pair of equal scores."""
     for pair in board.flips.to_dict("records"):
         if (pair["first"], pair["second"]) == (other, own):
             return float(pair["flipped"])

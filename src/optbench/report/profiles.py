@@ -8,16 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from optbench.analysis.frames import passages_frame
-from optbench.analysis.gradients import units_between
 from optbench.analysis.leaderboard import leaderboard, rules_of, trial_times
-from optbench.analysis.profiles import RESAMPLES, Profiles, profiles
-from optbench.analysis.rows import TableRow, table_rows
+from optbench.analysis.profiles import RESAMPLES, Profiles, suite_profiles
 from optbench.report.cells import Column, text_column
 from optbench.report.document import Block, Table
 from optbench.report.leaderboard import leaderboard_block
 from optbench.report.text import clean
-from optbench.store import Results, SuiteResults
+from optbench.store import SuiteResults
 
 #: with fewer runs in total, bootstrap bands are too narrow
 _FEW_RUNS = 20
@@ -28,38 +25,11 @@ def summary_block(suite: SuiteResults) -> Block | None:
 
     None for fewer than two workloads with targets, or fewer than two entries.
     """
-    rows = [row for row in table_rows(Results((suite,))) if row.trial.workload.target]
     if suite.plan is not None and "leaderboard" in suite.plan.provenance:
         times = trial_times(suite)
         return None if times.empty else leaderboard_block(suite, leaderboard(times, rules_of(suite)))
-    if len({row.trial.workload_name for row in rows}) < 2:
-        return None
-    names = _names(rows)
-    passages = _named(passages_frame(Results((suite,))), rows, names)
-    baseline = next((names[row.config_id] for row in rows if row.baseline), "")
-    lead = "epochs" if passages["epochs"].notna().any() else "steps"
-    units = units_between(rows, lead)
-    found = [of for unit in units if (of := profiles(passages, unit, baseline)) is not None]
+    found = suite_profiles(suite)
     return _block(found) if found else None
-
-
-def _named(passages: pd.DataFrame, rows: list[TableRow], names: Mapping[str, str]) -> pd.DataFrame:
-    """Return the passages of first targets, with one optimizer name per horizon."""
-    first = {row.config_id: str(row.trial.workload.target[0]) for row in rows}
-    own = passages[passages["target"] == passages["config_id"].map(first)]
-    return own.assign(optimizer=own["config_id"].map(names))
-
-
-def _names(rows: list[TableRow]) -> dict[str, str]:
-    """Return display names by config_id."""
-    lengths: dict[str, set[tuple[str, str]]] = {}
-    for row in rows:
-        lengths.setdefault(row.trial.label, set()).add((row.trial.workload_name, row.horizon))
-    several = {label for label, of in lengths.items() if len(of) > len({workload for workload, _ in of})}
-    return {
-        row.config_id: f"{row.trial.label} ({row.horizon})" if row.trial.label in several else row.trial.label
-        for row in rows
-    }
 
 
 def _block(found: list[Profiles]) -> Block:

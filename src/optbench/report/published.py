@@ -49,23 +49,21 @@ def published_report(title: str, verdicts: pd.DataFrame) -> Report:
 
 
 def _block(table: pd.DataFrame, on: str) -> Block:
-    reasons = [reason for reason in dict.fromkeys(table["reason"]) if reason]
     first = table.iloc[0]
-    says = f"{first['source']}{', ' + first['url'] if first['url'] else ''}"
-    facts = [f"Source: {says}", f"measured there on {first['scope']}" if first["scope"] else ""]
-    facts += [f"protocol: {first['protocol']}" if first["protocol"] else "", f"here: {first['measured_on']}"]
+    verdict, reasons = verdict_column(table)
+    scope = f"measured there on {first['scope']}" if first["scope"] else ""
     columns = (
         text_column("optimizer"),
         Column("claim", _claim, text=True),
         Column("published", _published),
         Column("measured", _measured),
-        Column("verdict", lambda row: _verdict(row, reasons), text=True),
+        verdict,
     )
     return Block(
         heading=f"Published{on}",
-        facts=clean("; ".join(fact for fact in facts if fact)),
+        facts=source_facts(first, scope, f"here: {first['measured_on']}"),
         tables=(Table.of(CAPTION, columns, table),),
-        notes=(*(f"({n}) {clean(reason)}." for n, reason in enumerate(reasons, start=1)), *_notes(table)),
+        notes=(*reasons, *_notes(table)),
     )
 
 
@@ -103,18 +101,28 @@ def _share(value: float) -> str:
     return f"{100 * value:.2f}"
 
 
-def _decades(value: float) -> str:
-    return f"{value:.2f}"
-
-
 #: format of a measured value, and its unit
 _SHOWN: dict[str, tuple[Callable[[float], str], str]] = {
     "seconds_to_target": (seconds, ""),
-    "sensitivity": (_decades, ""),
+    "sensitivity": (lambda value: f"{value:.2f}", ""),
     "seconds_per_update": (lambda value: number(value * 1e3), " ms"),
     "loss_rises": (lambda value: number(100 * value), " % rising"),
 }
 _BY_UNIT: dict[str, Callable[[float], str]] = {"fraction": _share, "nats": lambda value: number(value, 4)}
+
+
+def verdict_column(table: pd.DataFrame) -> tuple[Column, list[str]]:
+    """Return the column of verdicts, with the number of the note that has the reason, and these notes."""
+    reasons = [reason for reason in dict.fromkeys(table["reason"]) if reason]
+    column = Column("verdict", lambda row: _verdict(row, reasons), text=True)
+    return column, [f"({n}) {clean(reason)}." for n, reason in enumerate(reasons, start=1)]
+
+
+def source_facts(first: pd.Series, *more: str) -> str:
+    """Return source and protocol of the published rows of a table, of which `first` is the first, and further facts."""
+    source = f"Source: {first['source']}{', ' + first['url'] if first['url'] else ''}"
+    protocol = f"protocol: {first['protocol']}" if first["protocol"] else ""
+    return clean("; ".join(filter(None, (source, *more[:1], protocol, *more[1:]))))
 
 
 def _verdict(row: Mapping[Any, Any], reasons: list[str]) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
@@ -26,14 +24,17 @@ def ranking_block(frame: pd.DataFrame) -> Block | None:
         Column("family", lambda row: clean(row["family"]) or "–", text=True),
         text_column("package"),
         Column("group", lambda row: str(row["group"])),
-        Column("mean rank", _band),
+        Column(
+            "mean rank",
+            lambda row: f"{row['mean_rank']:.1f} ({row['mean_rank_low']:.1f}–{row['mean_rank_high']:.1f})",
+        ),
         Column("places", lambda row: f"{row['place_low']:.0f}–{row['place_high']:.0f}"),
         Column("untuned\nrank", lambda row: _number(row["untuned_rank"], "", 1)),
         Column("state", lambda row: _number(row["state"], "x", 2)),
         Column("step\ncost", lambda row: _number(row["step_cost"], "x", 2)),
-        Column("failed", lambda row: _share(row["worst"])),
+        Column("failed", lambda row: "–" if math.isnan(row["worst"]) else f"{100 * row['worst']:.0f} %"),
         *(
-            Column(clean(name), lambda row, name=name: _metric(row[name]))  # type: ignore[misc]
+            Column(clean(name), lambda row, name=name: "–" if math.isnan(row[name]) else number(row[name], 4))  # type: ignore[misc]
             for name in workloads
         ),
     )
@@ -73,17 +74,5 @@ def _warnings(frame: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
-def _band(row: Mapping[Any, Any]) -> str:
-    return f"{row['mean_rank']:.1f} ({row['mean_rank_low']:.1f}–{row['mean_rank_high']:.1f})"
-
-
 def _number(value: float, unit: str, digits: int) -> str:
     return "–" if math.isnan(value) else f"{value:.{digits}f}{unit}"
-
-
-def _metric(value: float) -> str:
-    return "–" if math.isnan(value) else number(value, 4)
-
-
-def _share(value: float) -> str:
-    return "–" if math.isnan(value) else f"{100 * value:.0f} %"

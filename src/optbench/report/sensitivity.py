@@ -100,7 +100,7 @@ def _basin_columns(table: pd.DataFrame) -> list[Column]:
     for name, share in MARGINS.items():
         title = f"decades within\n{100 * share:g} {unit if share > 0.01 else unit.removesuffix('s')}"
         columns.append(Column(title, partial(_width, name)))
-    columns.append(Column("best at", _best))
+    columns.append(Column("best at", lambda row: f"{number(row['best_at'])}{(' ‡' if row['edge'] else '')}"))
     if "target_share" in table:
         columns.append(Column("reach\ntarget %", lambda row: _shown(row, "target_share", _percent)))
     columns.append(Column("worst", lambda row: str(row["failures"])))
@@ -109,7 +109,7 @@ def _basin_columns(table: pd.DataFrame) -> list[Column]:
 
 
 def _tuning_columns(table: pd.DataFrame) -> list[Column]:
-    show = _percent if in_percent(table.iloc[0]) else _plain
+    show = _percent if in_percent(table.iloc[0]) else lambda value: number(value, 3)
     columns = [text_column("optimizer")]
     for name in table.columns:
         trials = name.removeprefix("expected_best_")
@@ -140,16 +140,8 @@ def _width(name: str, row: Row) -> str:
     return f">= {low:.1f}" if math.isinf(high) else f"{low:.1f} to {high:.1f}"
 
 
-def _best(row: Row) -> str:
-    return f"{number(row['best_at'])}{' ‡' if row['edge'] else ''}"
-
-
 def _percent(value: float) -> str:
     return f"{100 * value:.1f}"
-
-
-def _plain(value: float) -> str:
-    return number(value, 3)
 
 
 def _warnings(table: pd.DataFrame) -> list[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from optbench.report.cells import Column, text_column
 from optbench.report.document import Block, Table
-from optbench.report.published import verdict_notes
+from optbench.report.published import source_facts, verdict_column, verdict_notes
 from optbench.report.text import amount, clean
 
 CAPTION = "Statements and measurements"
@@ -43,13 +43,14 @@ def statement_blocks(statements: pd.DataFrame) -> list[Block]:
 
 
 def _block(table: pd.DataFrame) -> Block:
-    first = table.iloc[0]
-    reasons = [reason for reason in dict.fromkeys(table["reason"]) if reason]
+    verdict, reasons = verdict_column(table)
     several = table["workload"].nunique() > 1
-    facts = [f"Source: {first['source']}{', ' + first['url'] if first['url'] else ''}"]
-    facts += [f"protocol: {first['protocol']}" if first["protocol"] else ""]
     columns = (
-        Column("statement", lambda row: clean(_statement(row)), text=True),
+        Column(
+            "statement",
+            lambda row: clean(f"{row['claim']}: {row['says']}" if row["claim"] else str(row["says"])),
+            text=True,
+        ),
         *((text_column("workload"),) if several else ()),
         *(
             (Column("condition", lambda row: clean(row["when"]) or "–", text=True),)
@@ -59,23 +60,19 @@ def _block(table: pd.DataFrame) -> Block:
         Column("measured", lambda row: clean(_measurement(row)), text=True),
         Column("expected", lambda row: clean(expected_text(row)), text=True),
         Column("result", measured_text),
-        Column("verdict", lambda row: _verdict(row, reasons), text=True),
+        verdict,
     )
     notes = (
-        *(f"({n}) {clean(reason)}." for n, reason in enumerate(reasons, start=1)),
+        *reasons,
         *verdict_notes(table),
         "Results are means over seeds with a 95 % interval; differences and ratios are paired by seed, shares are of trials.",
     )
     return Block(
         heading="Statements",
-        facts=clean("; ".join(fact for fact in facts if fact)),
+        facts=source_facts(table.iloc[0]),
         tables=(Table.of(CAPTION, columns, table),),
         notes=notes,
     )
-
-
-def _statement(row: Mapping[Any, Any]) -> str:
-    return f"{row['claim']}: {row['says']}" if row["claim"] else str(row["says"])
 
 
 def conditions(statements: pd.DataFrame) -> list[str]:
@@ -145,7 +142,3 @@ def expected_text(row: Mapping[Any, Any]) -> str:
         return f"{amount((row['expected_low'] + row['expected_high']) / 2, unit)} {within}"
     bound = row["expected_low"] if comparison == "at_least" else row["expected_high"]
     return f"{comparison.replace('_', ' ')} {amount(float(bound), unit)}"
-
-
-def _verdict(row: Mapping[Any, Any], reasons: list[str]) -> str:
-    return f"{row['verdict']} ({reasons.index(row['reason']) + 1})" if row["reason"] else str(row["verdict"])

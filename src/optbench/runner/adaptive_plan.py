@@ -9,7 +9,7 @@ from optbench.analysis.sensitivity import extension
 from optbench.analysis.tuning import Selection, winners
 from optbench.catalog.metric_facts import metric_facts
 from optbench.catalog.stackable import why_plain
-from optbench.store import Results, StoredSuite, make_plan
+from optbench.store import Results, StoredSuite, SuiteResults, make_plan
 from optbench.suite.load import Loaded
 from optbench.suite.plan import Winners, plan
 from optbench.suite.sweep import Extensions
@@ -25,32 +25,22 @@ def adaptive_plan(loaded: Loaded, stored: StoredSuite, identified: Identify) -> 
     """
     selected: Winners = {}
     score = None
+    [suite] = stored.read().suites
     if loaded.suite.tuning is not None:
-        score = _scores(loaded, stored, identified)
-        selected = _winners(loaded, stored, identified(plan(loaded, None, why_plain, score=score)))
+        score = _scores(loaded, with_plan(suite, loaded, ()), identified)
+        tuning = identified(plan(loaded, None, why_plain, score=score))
+        selected = winners(Results((with_plan(suite, loaded, tuning),)))
     if not loaded.suite.sensitivity:
         return identified(plan(loaded, None, why_plain, selected, score))
-    [suite] = stored.read().suites
     extended: Extensions | None = {}
     while extended is not None:
         planned = identified(plan(loaded, extended, why_plain, selected, score))
-        known = make_plan(
-            loaded.name,
-            loaded.suite,
-            planned,
-            metrics=metric_facts(loaded.suite, loaded.folder),
-        )
-        extended = extension(Results((replace(suite, plan=known),)), extended)
+        extended = extension(Results((with_plan(suite, loaded, planned),)), extended)
     return planned
 
 
-def _scores(loaded: Loaded, stored: StoredSuite, identified: Identify) -> Callable[[Trial], float | None]:
+def _scores(loaded: Loaded, suite: SuiteResults, identified: Identify) -> Callable[[Trial], float | None]:
     """Return the function that gives the stored result of a tuning trial to a sampler."""
-    [suite] = stored.read().suites
-    suite = replace(
-        suite,
-        plan=make_plan(loaded.name, loaded.suite, (), metrics=metric_facts(loaded.suite, loaded.folder)),
-    )
     logs = {log.config_id: log for log in suite.logs if log.trial.get("study") is not None}
     data: dict[str, dict[str, str]] = {}  # what identifies the data, by workload
 
@@ -66,13 +56,7 @@ def _scores(loaded: Loaded, stored: StoredSuite, identified: Identify) -> Callab
     return score
 
 
-def _winners(loaded: Loaded, stored: StoredSuite, planned: Sequence[Trial]) -> Winners:
-    """Return the settings selected by the studies that are complete, from the stored records."""
-    [suite] = stored.read().suites
-    known = make_plan(
-        loaded.name,
-        loaded.suite,
-        planned,
-        metrics=metric_facts(loaded.suite, loaded.folder),
-    )
-    return winners(Results((replace(suite, plan=known),)))
+def with_plan(suite: SuiteResults, loaded: Loaded, planned: Sequence[Trial]) -> SuiteResults:
+    """Return the results with the plan of the suite as it is written now."""
+    metrics = metric_facts(loaded.suite, loaded.folder)
+    return replace(suite, plan=make_plan(loaded.name, loaded.suite, planned, metrics=metrics))

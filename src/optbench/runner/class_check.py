@@ -1,4 +1,4 @@
-"""Check optimizer classes by importing them and taking a few steps, in a process of its own."""
+"""Check optimizer classes by importing them and taking a few steps, in a separate process."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _jobs(loaded: Loaded) -> Iterator[tuple[str, int, dict[str, Any]]]:
         filled = merged(loaded.suite, entry)
         for position, rule in enumerate(entry.rules):
             if next(optimizer_findings(rule.use, rule.arguments, loaded.folder, ("arguments",)), None):
-                continue  # reported already
+                continue  # already reported
             target = lookup.resolve("optimizers", rule.use, loaded.folder)
             is_of_torch = target.module.partition(".")[0] in ("torch", "optbench")
             is_sparse = has_sparse and _takes_embeddings(entry.rules, position)
@@ -75,7 +75,7 @@ def _jobs(loaded: Loaded) -> Iterator[tuple[str, int, dict[str, Any]]]:
 def _is_sparse(model: Component, folder: Path) -> bool:
     try:
         return asks_for_sparse_gradients(model, folder)
-    except OptbenchError:  # reported already
+    except OptbenchError:  # already reported
         return False
 
 

@@ -9,9 +9,14 @@ from optbench.errors import OptbenchError
 from optbench.events import FINGERPRINT
 from optbench.store import StoredSuite
 
+ADVICE_TO_RUN = "Use another --results folder, --fresh to rerun all trials, or --allow-mixed to accept it (the report states it)"
+ADVICE_TO_WORKER = "Use a machine with equal devices and versions, or plan the suite with --allow-mixed to accept it (the report states it)"
 
-def refuse_to_mix(stored: StoredSuite, rows: Collection[str], environment: dict[str, Any]) -> None:
-    """Raise `OptbenchError` if a stored trial of `rows` (config ids) ran in another environment."""
+
+def refuse_to_mix(
+    stored: StoredSuite, rows: Collection[str], environment: dict[str, Any], advice: str = ADVICE_TO_RUN
+) -> None:
+    """Raise `OptbenchError` with `advice` if a stored trial of `rows` (config ids) ran in another environment."""
     for log in (log for suite in stored.read().suites for log in suite.logs):
         if log.config_id not in rows or log.started is None or not log.evaluations:
             continue
@@ -22,8 +27,5 @@ def refuse_to_mix(stored: StoredSuite, rows: Collection[str], environment: dict[
             changes = ", ".join(
                 f"{name} was {recorded[name]!r}, now {environment.get(name)!r}" for name in different
             )
-            message = (
-                f"measured in another environment: {changes}. The table would mix both. Use another --results folder, --fresh to "
-                "rerun all trials, or --allow-mixed to accept it (the report states it)"
-            )
+            message = f"measured in another environment: {changes}. The table would mix both. {advice}"
             raise OptbenchError(message, file=str(log.path))

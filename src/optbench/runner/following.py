@@ -1,4 +1,4 @@
-"""Follow trials that workers in a shared folder run: pass their new records to a listener, until none is left or nobody works."""
+"""Follow trials that workers in a shared folder run: pass their new records to a listener, until none is left or no worker is active."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 DEFAULT_RERUNS = 2
 """Maximum number of reruns of a disturbed trial."""
+DEFAULT_WORKERS = "1"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,6 @@ class RunOptions:
     reruns: int = DEFAULT_RERUNS
     executor: Literal["local", "shared", "slurm", "ray"] = "local"
     address: str | None = None  # of the head node of a Ray cluster; None: Ray on this machine
-    workers: str = "1"  # of SLURM: their number, or number%limit
+    workers: str = DEFAULT_WORKERS  # of SLURM: their number, or number%limit
     sbatch: tuple[str, ...] = ()  # options of sbatch
     command: str = ""  # recorded with each trial, and shown where a run can be resumed

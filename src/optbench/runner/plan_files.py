@@ -30,7 +30,7 @@ def write_plan(job: Job, options: RunOptions) -> None:
 
 
 def _relative(path: Path) -> str:
-    """The path below the working folder, otherwise the name only: results are shared, and must not contain home folders."""
+    """Return the path below the working folder, otherwise the name only: shared results must not contain home folders."""
     try:
         return path.resolve().relative_to(Path.cwd()).as_posix()
     except ValueError:
@@ -38,7 +38,7 @@ def _relative(path: Path) -> str:
 
 
 def already_measured(job: Job) -> str:
-    """Where finished results come from: a clone of a repository may contain results of another machine."""
+    """Return where finished results come from: a clone of a repository may contain results of another machine."""
     started = read_log(job.folder.trial_path(job.wanted[0])).started
     facts = started.environment if started else {}
     return (

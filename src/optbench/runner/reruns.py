@@ -66,6 +66,6 @@ def rerun_disturbed(
 
 
 def _matches(log: TrialLog, names: Sequence[str], environment: Mapping[str, object]) -> bool:
-    """Whether the trial ran in an environment with these values."""
+    """Return whether the trial ran in an environment with these values."""
     recorded = log.started.environment if log.started else {}
     return all(recorded.get(name) == environment.get(name) for name in names)

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
@@ -22,10 +21,10 @@ from optbench.events import Event
 from optbench.executor.api import Executor, Settings, Slot, StopRequest
 from optbench.executor.dispatch import Dispatcher
 from optbench.executor.local import LocalExecutor
-from optbench.runner.environment_check import refuse_to_mix
+from optbench.runner.environment_check import ADVICE_TO_WORKER, refuse_to_mix
 from optbench.runner.options import RunOptions
 from optbench.store import StoredSuite, SuiteFolder
-from optbench.store.files import write_whole
+from optbench.store.files import explained, write_whole
 from optbench.store.input_files import read_file
 from optbench.store.leases import LEASE_SECONDS, Lease, LeasedFolder, LeaseLost, Leases
 from optbench.store.log import read_log
@@ -182,7 +181,7 @@ class Worker:
                     return ended
 
     def _wait_for_folder(self, reason: str, error: Exception) -> None:
-        """Wait until the folder is there again. Raises the error after `_AWAY_SECONDS`."""
+        """Wait until the folder can be reached again. Raises `error` after `_AWAY_SECONDS`."""
         self.message(f"note: {self.folder.path} cannot be reached ({reason}): waiting for it")
         since = monotonic()
         while not self.stop.asked:
@@ -223,10 +222,14 @@ class Worker:
                         if not slots:
                             break
                         if not work.allow_mixed:
-                            refuse_to_mix(StoredSuite(self.folder.path), rows, slots[0].environment)
+                            stored = StoredSuite(self.folder.path)
+                            refuse_to_mix(stored, rows, slots[0].environment, ADVICE_TO_WORKER)
                     lease = leases.claim(trial.id)
                     if lease is None:
                         continue
+                    if not _has_work_list(self.folder):
+                        lease.withdraw()
+                        return
                     claimed, self._lease = True, lease
                     del left[trial.id]
                     with lease.kept(self.lease_seconds):
@@ -280,6 +283,11 @@ def _why_away(error: BaseException | None, folder: SuiteFolder) -> str:
     return "" if has_results(folder.path) else "it does not exist"
 
 
+def _has_work_list(folder: SuiteFolder) -> bool:
+    """Return whether the run still needs workers. A run that has ended, or another command, removes its work list."""
+    return (folder.path / FILE).exists() or not has_results(folder.path)
+
+
 def check_not_held(folder: SuiteFolder) -> None:
     """Raise `OptbenchError` if workers run trials of the folder now."""
     if held := Leases(folder).held():
@@ -289,8 +297,23 @@ def check_not_held(folder: SuiteFolder) -> None:
 
 
 def refuse_held(folder: SuiteFolder) -> None:
-    """Remove leases that workers left. Raises as `check_not_held`."""
+    """Remove the work list and the leases that workers left, so that no worker starts a trial. Raises as `check_not_held`.
+
+    A worker claims a lease and then looks for the work list; here the list is removed before the second look for leases.
+    """
     check_not_held(folder)
+    path = folder.path / FILE
+    try:
+        content = read_file(path, folder.path)
+        path.unlink()
+    except FileNotFoundError:
+        content = None
+    except OSError as error:
+        raise explained(error, path) from error
+    try:
+        check_not_held(folder)
+    except OptbenchError:
+        if content is not None:
+            write_whole(path, content)
+        raise
     Leases(folder).retire(folder)
-    with suppress(OSError):
-        (folder.path / FILE).unlink(missing_ok=True)

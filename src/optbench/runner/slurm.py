@@ -17,7 +17,6 @@ from optbench.store.input_files import read_file
 from optbench.store.records import from_json
 from optbench.suite.resources import Resources
 
-DEFAULT_WORKERS = "1"
 _JOB_FILE = "slurm.json"
 _NOTICE_SECONDS = 60  # before the time limit SLURM sends the signal, for a checkpoint
 _TEMPLATE = """#!/bin/bash
@@ -97,7 +96,7 @@ def running_job(folder: SuiteFolder) -> str | None:
 
 
 def is_active(job: str) -> bool:
-    """Return whether SLURM has elements of the job that wait or run. If SLURM cannot be asked now, the job is taken to be active."""
+    """Return whether elements of the job are pending or running. True if SLURM does not answer now."""
     try:
         done = subprocess.run(
             ["squeue", "--noheader", "--jobs", job, "--format=%T"],

@@ -191,7 +191,7 @@ def _refuse_unequal(slots: Sequence[Slot]) -> None:
             first, other = slots[0].environment.get(name), slot.environment.get(name)
             if first != other:
                 message = (
-                    f"{slots[0].name} and {slot.name} differ: {name} is {first!r} and {other!r}. The table would mix both. Select "
-                    "equal devices, or use --allow-mixed to accept it (the report states it)"
+                    f"{slots[0].name} and {slot.name} differ: {name} is {first!r} and {other!r}. The table would mix both. Use "
+                    "equal devices and versions, or --allow-mixed to accept it (the report states it)"
                 )
                 raise OptbenchError(message, where="--device")

@@ -39,10 +39,10 @@ def cpu_share(log: TrialLog) -> float | None:
         return None
     if log.timings_interrupted or not log.was_alone:
         return None
-    return share_told(log.started.environment, log.finished)
+    return cpu_share_of(log.started.environment, log.finished)
 
 
-def share_told(environment: Mapping[str, Any], end: Finished) -> float | None:
+def cpu_share_of(environment: Mapping[str, Any], end: Finished) -> float | None:
     """Return CPU time / (wall time x threads) of a finished training on a CPU, None if the records lack it."""
     wall = _thread_seconds(environment, end)
     if (
@@ -54,7 +54,7 @@ def share_told(environment: Mapping[str, Any], end: Finished) -> float | None:
     return end.cpu_seconds / wall
 
 
-def queued_told(environment: Mapping[str, Any], end: Finished) -> float:
+def queued_share_of(environment: Mapping[str, Any], end: Finished) -> float:
     """Return the share of wall time x threads in which runnable threads had no processor, 0 if not recorded."""
     wall = _thread_seconds(environment, end)
     return end.queued_seconds / wall if end.queued_seconds is not None and wall > 0 else 0.0
@@ -144,7 +144,7 @@ def _machine(log: TrialLog) -> tuple[Any, ...]:
 
 
 def _queued(log: TrialLog) -> float:
-    return queued_told(log.started.environment, log.finished) if log.started and log.finished else 0.0
+    return queued_share_of(log.started.environment, log.finished) if log.started and log.finished else 0.0
 
 
 def _steal(log: TrialLog) -> float:

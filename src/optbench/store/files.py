@@ -88,7 +88,7 @@ def _facts(path: Path) -> os.stat_result | None:
 
 
 def is_standard_stream(path: Path) -> bool:
-    """Whether the path is the file, device or pipe that standard output or standard error goes to."""
+    """Return whether the path is the file, device or pipe of standard output or standard error."""
     try:
         return _standard_descriptor(path.stat()) is not None
     except OSError:

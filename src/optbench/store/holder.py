@@ -45,11 +45,11 @@ def _is_alive(pid: int, since: float) -> bool:
         return False
     except PermissionError:
         pass  # a process of another user: its age decides, as for any other
-    began = _began(pid)
+    began = _start_time(pid)
     return began is None or began <= since + 2
 
 
-def _began(pid: int) -> float | None:
+def _start_time(pid: int) -> float | None:
     """Return the start time in seconds since the epoch, from /proc (Linux); infinity for a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()

@@ -32,7 +32,7 @@ _TRIAL_FIELDS = {"workload_name": str, "workload": dict, "label": str, "entry": 
 class TrialFile:
     """A trial's file, open for writing. One writer at a time: hold the suite folder's lock.
 
-    `torn_bytes` says how much of an unfinished last line (a process killed while writing) was cut off.
+    `torn_bytes`: length of an unfinished last line (of a process killed while writing) that was cut off.
     """
 
     def __init__(self, path: Path, header: dict[str, Any], content: bytes, torn_bytes: int) -> None:
@@ -94,7 +94,7 @@ class TrialFile:
         """Write one event and sync it to disk. False if there was nothing to write.
 
         Not written are signs of life and evaluations on file already (they repeat after a resume). A second
-        start is recorded as a resumption at step 0. Raises `OptbenchError` if the disk refuses (the file then
+        start is recorded as a resumption at step 0. Raises `OptbenchError` if the file cannot be written (it then
         holds whole lines only), `ValueError` if the trial is complete.
         """
         if self.is_complete:

@@ -53,6 +53,12 @@ class Lease:
         with contextlib.suppress(OptbenchError):
             write_whole(self.path, json.dumps({"released": True}) + "\n")
 
+    def withdraw(self) -> None:
+        """Remove the lease, with which nothing was done."""
+        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # other leases
+            self.path.parent.rmdir()
+
     @contextlib.contextmanager
     def kept(self, seconds: float) -> Iterator[None]:
         """Update the modification time while the block runs, then release the lease."""

@@ -1,8 +1,7 @@
 """Merge results of one suite from several machines into one folder: everything, or nothing with the reason.
 
-The files of trials are copied as they are; those that are in several places, byte for byte, count once, and a copy of an earlier
-state of a file (its beginning) gives way to the later one. Nothing that is there is ever overwritten but the plan, which is the
-plans' union. Checkpoints are not copied.
+The files of trials are copied unchanged. Identical files count once; of a file and its beginning (an earlier state), the longer one
+is kept. No existing file is overwritten except the plan, which becomes the union of the plans. Checkpoints are not copied.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class Merge:
     sources: tuple[Source, ...]
     plan: Plan | None
     copies: tuple[Trial, ...]
-    same: int  # trials that are there already, or came twice
+    same: int  # trials that the destination has already, or that are in several sources
     aside: tuple[Path, ...]  # superseded records, copied beside
 
     @property
@@ -77,7 +76,7 @@ def apply_merge(merges: Sequence[Merge], into: Path) -> None:
 
     Nothing is moved before everything is copied, so that a file that cannot be read or a full disk leaves the destinations
     unchanged. A new suite's folder appears in one move; into an existing one files are moved one by one, and the plan last. A
-    merge that is killed while it moves is finished by the same merge. Raises `OptbenchError` if the disk refuses.
+    merge that is killed while it moves is finished by repeating the merge. Raises `OptbenchError` if a file cannot be written.
     """
     make_folder(into)
     _sweep(into)

@@ -97,7 +97,7 @@ def disagreements(sources: Sequence[Source], *, allow_mixed: bool) -> list[Probl
     planned = [(source, source.plan) for source in sources if source.plan is not None]
     problems = []
     for (first, ours), (source, theirs) in zip(planned[:1] * len(planned[1:]), planned[1:], strict=True):
-        unlike = _unlike_plans(ours, theirs)
+        unlike = _plan_differences(ours, theirs)
         if unlike:
             message = f"not the same suite as in {first.path}: {'; '.join(unlike)}"
             problems.append(Problem(message, file=str(source.path)))
@@ -172,18 +172,18 @@ def _origins(source: Source) -> Iterator[dict[str, Any]]:
     yield {**measured, "environment": machine, **plan.provenance}
 
 
-def _unlike_plans(ours: Plan, theirs: Plan) -> list[str]:
-    told = _unlike("", _without_seeds(ours), _without_seeds(theirs))
+def _plan_differences(ours: Plan, theirs: Plan) -> list[str]:
+    found = _differences("", _without_seeds(ours), _without_seeds(theirs))
     known = {_entry(row.trial): row.config_id for row in ours.rows}
     other = [row for row in theirs.rows if known.get(_entry(row.trial), row.config_id) != row.config_id]
-    if not told and other:
+    if not found and other:
         labels = ", ".join(dict.fromkeys(str(row.trial.get("label")) for row in other))
-        told = [f"{labels}: a file that it uses, or its data, differs (the config ids differ)"]
+        found = [f"{labels}: a file that it uses, or its data, differs (the config ids differ)"]
     origins = [plan.provenance.get("imported") for plan in (ours, theirs)]
     if origins[0] != origins[1]:
-        told.append(f"imported from {origins[0]} there and {origins[1]} here")
-    more = [f"and {len(told) - _SHOWN} keys more"] if len(told) > _SHOWN else []
-    return told[:_SHOWN] + more
+        found.append(f"imported from {origins[0]} there and {origins[1]} here")
+    more = [f"and {len(found) - _SHOWN} keys more"] if len(found) > _SHOWN else []
+    return found[:_SHOWN] + more
 
 
 def _without_seeds(plan: Plan) -> dict[str, Any]:
@@ -195,20 +195,20 @@ def _entry(trial: dict[str, Any]) -> str:
     return repr([(key, trial.get(key)) for key in sorted(trial) if key not in ("sources", "seed")])
 
 
-def _unlike(path: str, ours: Any, theirs: Any) -> list[str]:
+def _differences(path: str, ours: Any, theirs: Any) -> list[str]:
     if isinstance(ours, dict) and isinstance(theirs, dict):
         keys = dict.fromkeys([*ours, *theirs])
         return [
-            told
+            found
             for key in keys
-            for told in _unlike(f"{path}.{key}".lstrip("."), ours.get(key), theirs.get(key))
+            for found in _differences(f"{path}.{key}".lstrip("."), ours.get(key), theirs.get(key))
         ]
     if ours == theirs:
         return []
     if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
         pairs = [pair for pair in enumerate(zip(ours, theirs, strict=True)) if isinstance(pair[1][0], dict)]
         if pairs:
-            return [told for index, (a, b) in pairs for told in _unlike(f"{path}.{index}", a, b)]
+            return [found for index, (a, b) in pairs for found in _differences(f"{path}.{index}", a, b)]
     path = _UNWRITTEN.sub("", path)
     if isinstance(ours, dict) or isinstance(theirs, dict):
         return [

@@ -49,7 +49,7 @@ def read(paths: Sequence[Path], *, all_seeds: bool = False) -> Results:
         try:
             found = suite_folders(path)
             if not found:
-                problems.append(Problem(_nothing(path), file=str(path)))
+                problems.append(Problem(_no_results(path), file=str(path)))
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             problems.append(Problem(f"cannot be read: {reason}", file=str(path)))
@@ -149,7 +149,7 @@ def _unique_names(suites: list[SuiteResults]) -> Iterator[SuiteResults]:
         yield replace(suite, name=f"{suite.path.resolve().parent.name}/{suite.name}") if twice else suite
 
 
-def _nothing(path: Path) -> str:
+def _no_results(path: Path) -> str:
     expected = "expected a folder written by `optbench run`"
     if not path.exists():
         hint = f"; '{path.parent}' has results" if path.parent.is_dir() and suite_folders(path.parent) else ""

@@ -98,7 +98,12 @@ def as_line(value: Any) -> str:
 
 
 def setting_text(value: Any) -> str:
-    """Return the value of a setting as tables of tuning show it: lists in the notation of YAML, the rest as `as_text`."""
+    """Return the value of a setting as tables of tuning show it: lists in the notation of YAML, the rest as `as_text`.
+
+    A number has all digits that samplers return: a momentum of 0.9999998 is not 1.
+    """
+    if isinstance(value, float):
+        return f"{value:.12g}"
     return as_line(value) if isinstance(value, list) else as_text(value)
 
 

@@ -21,6 +21,8 @@ MISPLACED = (
     "in axes: {workload.batch_size: [32, 64]}"
 )
 _DIGITS = 6
+#: minimum of a `one_minus_log` space; the distance of the last float below 1 from 1 is about 1e-16
+_MIN_ONE_MINUS = 1e-12
 _EXAMPLES = {"integer": "[1, 10]", "uniform": "[0, 1]", "one_minus_log": "[1e-3, 0.3]", "log": "[1e-4, 1]"}
 
 Point = dict[str, Any]
@@ -71,12 +73,12 @@ class Space:
             value = low + unit * (high - low)
             return round(value) if self.kind == "integer" else rounded(value)
         value = math.exp(math.log(low) + unit * (math.log(high) - math.log(low)))
-        return rounded(1 - value if self.kind == "one_minus_log" else value)
+        return one_minus(value) if self.kind == "one_minus_log" else rounded(value)
 
     def end(self, *, upper: bool) -> float:
         """Return the value at the upper or lower end of the written range. Not for choices."""
         number = self.values[1 if upper else 0]
-        return rounded(1 - number) if self.kind == "one_minus_log" else float(number)
+        return one_minus(number) if self.kind == "one_minus_log" else float(number)
 
     def position(self, value: float) -> float:
         """Return the position of a value from 0 to 1; for a discrete space from the first to the last value. Not for choices."""
@@ -236,7 +238,7 @@ def parse_space(value: Mapping[str, Any]) -> Space:
             raise ValueError(
                 f"expected at least two choices, as in {{choice: [0.9, 0.95]}}; found {_found(values)}"
             )
-        if len({repr(choice) for choice in values}) < len(values):
+        if len({repr(float(choice) if is_number(choice) else choice) for choice in values}) < len(values):
             raise ValueError("expected distinct choices; found a duplicate")
         return Space(kind, tuple(values))
     if "points" in value and (
@@ -269,8 +271,14 @@ def _ends(kind: str, values: Any) -> tuple[Any, Any]:
         raise ValueError(
             f"expected a maximum below 1: the value is 1 minus a number from this range; found {high:g}"
         )
+    if kind == "one_minus_log" and low < _MIN_ONE_MINUS:
+        raise ValueError(
+            f"expected a minimum of at least {_MIN_ONE_MINUS:g}: 1 minus a smaller number is rounded to 1; found {low:g}"
+        )
     if not low < high:
         raise ValueError(f"expected a minimum below the maximum; found {low:g} and {high:g}")
+    if not math.isfinite(high - low):
+        raise ValueError(f"expected a range whose width is a finite number; found {low:g} to {high:g}")
     return low, high
 
 
@@ -322,3 +330,8 @@ def is_number(value: Any) -> bool:
 def rounded(value: float) -> float:
     """Return a value as samplers return it, with 6 significant digits."""
     return float(f"{value:.{_DIGITS}g}")
+
+
+def one_minus(number: float) -> float:
+    """Return 1 minus a number, with as many digits that the number itself has at least 3."""
+    return float(f"{1 - number:.{max(_DIGITS, 2 - math.floor(math.log10(number)))}g}")

@@ -209,7 +209,7 @@ class Candidate:
         point: Mapping[str, Any],
         arguments: Mapping[str, Any],
     ) -> Candidate:
-        """`arguments` are those of the entry that a sweep varies: they identify the entry itself too."""
+        """Return the candidate. `arguments` are those of the entry that a sweep varies; they identify the entry too."""
         lasts = Counter(path.rpartition(".")[2] for path in axes)
         short = {
             path.rpartition(".")[2]: value

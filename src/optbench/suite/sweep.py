@@ -46,7 +46,7 @@ def point_of_entry(grids: Mapping[str, Grid], entry: Optimizer) -> Point:
         for position, rule in enumerate(entry.rules):
             value = value_at(path_of(name, rule.arguments), rule.arguments)
             if value is not None:
-                values[_key(name, position, entry)] = value
+                values[(name if len(entry.rules) == 1 else f"{position}.{name}")] = value
     return values
 
 
@@ -88,7 +88,3 @@ def is_point_of_entry(point: Point, entry: Optimizer) -> bool:
         if not isinstance(entry_value, (int, float)) or not math.isclose(entry_value, value, rel_tol=1e-9):
             return False
     return True
-
-
-def _key(name: str, position: int, entry: Optimizer) -> str:
-    return name if len(entry.rules) == 1 else f"{position}.{name}"

@@ -144,7 +144,7 @@ class Optimizer(Strict):
     @model_validator(mode="before")
     @classmethod
     def _parse(cls, raw: Any) -> Any:
-        """`{use: torch.optim.SGD, lr: 0.1, clip: {norm: 1}}` or just `sgd` -> settings and rules."""
+        """Parse `{use: torch.optim.SGD, lr: 0.1, clip: {norm: 1}}` or just `sgd` into settings and rules."""
         if isinstance(raw, str):
             raw = {"use": raw}
         if not isinstance(raw, dict) or "rules" in raw:

@@ -121,7 +121,7 @@ def _message(kind: str, location: tuple[int | str, ...], value: Any, details: Er
             return f"unknown key '{key}' here; it belongs under 'workload'"
         return f"unknown key '{key}'; {nearest(key, _written_keys(model))}"
     if kind == "missing":
-        if hint := _other_word(str(location[-1]), value):
+        if hint := _confused_keyword(str(location[-1]), value):
             return hint
         describe_all()
         what = next((field.description for field in fields if field.description), "")
@@ -136,7 +136,7 @@ def _message(kind: str, location: tuple[int | str, ...], value: Any, details: Er
     return message
 
 
-def _other_word(missing: str, value: Any) -> str:
+def _confused_keyword(missing: str, value: Any) -> str:
     """Return a message if `use:` (for optimizers) and `name:` (for everything else) were confused, else ""."""
     arguments = value.get("arguments") if isinstance(value, Mapping) else None
     other = {"name": "use", "use": "name"}.get(missing)

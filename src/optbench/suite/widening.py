@@ -87,11 +87,20 @@ def _wider(name: str, space: Space, value: float, written: Any) -> tuple[Any, tu
     at_low = position < EDGE
     of_space = _logarithmic if space.kind in ("log", "one_minus_log") else _linear
     wider = of_space(space, at_low=at_low, below_one=name.rpartition(".")[2] in _BELOW_ONE)
-    if wider is None:
+    if wider is None or not _is_valid(wider):
         return written, ()
     end = space.end(upper=not at_low)
     other = space.end(upper=at_low)
     return written_space(wider), (Edge(end > other, end),)
+
+
+def _is_valid(space: Space) -> bool:
+    """Return whether a suite may contain the space: a wider one may be beyond the range of floating-point numbers."""
+    try:
+        parse_space(written_space(space))
+    except ValueError:
+        return False
+    return True
 
 
 def _logarithmic(space: Space, *, at_low: bool, below_one: bool) -> Space | None:

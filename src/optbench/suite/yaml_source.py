@@ -167,7 +167,7 @@ for _tag, _pattern in {
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), None)
 
 
-class _TooMuch(Exception):
+class _TooLarge(Exception):
     """Raised if the expanded document is too large or too deep."""
 
 
@@ -185,7 +185,7 @@ class _Builder:
         """Return the data of a node. `open_nodes` are the ids of its ancestors: an alias to one of them is infinite."""
         try:
             return self._value(node, path, open_nodes)
-        except _TooMuch as error:
+        except _TooLarge as error:
             if open_nodes:
                 raise
             self.problems.append(Problem(str(error), file=self.file))
@@ -193,9 +193,9 @@ class _Builder:
     def _value(self, node: yaml.Node, path: Keys, open_nodes: tuple[int, ...]) -> Any:
         self.nodes += 1
         if self.nodes > MAX_NODES:
-            raise _TooMuch(f"expected at most {MAX_NODES:,} values with all aliases expanded; found more")
+            raise _TooLarge(f"expected at most {MAX_NODES:,} values with all aliases expanded; found more")
         if len(open_nodes) > MAX_DEPTH:
-            raise _TooMuch(f"nested more than {MAX_DEPTH} levels deep")
+            raise _TooLarge(f"nested more than {MAX_DEPTH} levels deep")
         if id(node) in open_nodes:
             self._problem(node, path, "an alias refers to a value that contains the alias")
             return None

@@ -19,7 +19,7 @@ from optbench.catalog.required_settings import required_settings
 from optbench.errors import OptbenchError
 from optbench.verify.conformance import Verdict, bytes_per_parameter, conformance
 from optbench.verify.plugin import load_plugin
-from optbench.verify.toy_problem import format_error
+from optbench.verify.toy_problem import Stopwatch, format_error
 
 SECONDS = 600  # time limit of all checks of one class
 
@@ -64,7 +64,7 @@ def _in_process(one: Offered, device: torch.device) -> Checked:
         process.start()
     sending.close()
     try:
-        if not receiving.poll(SECONDS):
+        if not _has_result(receiving, process.pid):
             return Checked(one, problem=f"no result in {SECONDS} seconds")
         settings, state, verdicts, problem = receiving.recv()
         return Checked(one, settings, state, verdicts, problem)
@@ -76,6 +76,15 @@ def _in_process(one: Offered, device: torch.device) -> Checked:
         process.kill()
         with _starting:
             process.join()
+
+
+def _has_result(receiving: Connection, process: int) -> bool:
+    """Wait for a result, for at most `SECONDS` in which the process does not wait for a processor."""
+    watch = Stopwatch(process)
+    while (left := SECONDS - watch.seconds()) > 0:
+        if receiving.poll(left):
+            return True
+    return False
 
 
 def _context(device: torch.device) -> Any:

@@ -20,6 +20,8 @@ from optbench.verify.installed_packages import Checked, columns
 
 _STYLES = {"pass": "green", "fail": "bold red", "note": "yellow", "allowed": "yellow"}
 BACKWARD_TOLERANCE = 1e-12
+_NAMED = 6  # failed checks in a row of the table of all classes; the CSV has all
+_PREFIX = "cannot be checked: "
 
 
 def deviation_table(deviations: Sequence[Deviation], backward: float, device: torch.device) -> RenderableType:
@@ -105,11 +107,11 @@ def verdict_table(
 
 
 def packages_table(results: Sequence[Checked]) -> RenderableType:
-    """Return a table with one row per class: how many checks it passed, and which failed."""
+    """Return a table with one row per class: how many checks it passed, and which failed. Long texts are below the table."""
     rows = []
     for one in results:
         passed = sum(verdict.outcome != "fail" for verdict in one.verdicts)
-        failed = one.problem or ", ".join(one.failed)
+        failed = "not checked" if one.problem else _failed(one)
         share = f"{passed}/{len(one.verdicts)}" if one.verdicts else "-"
         state = "" if one.state is None else f"{one.state / 4:.3g}x"
         style = _STYLES["fail" if failed else "pass"]
@@ -120,10 +122,25 @@ def packages_table(results: Sequence[Checked]) -> RenderableType:
     return Group(
         FittedTable(titles, tuple(rows), (True, False, False, True)),
         "",
+        *(
+            Paragraph(
+                Text(f"{one.offered.use} was not checked: {one.problem.removeprefix(_PREFIX)}"), hanging=2
+            )
+            for one in results
+            if one.problem
+        ),
         Paragraph(Text(f"{clean} of {counted(len(results), 'class', 'classes')} passed all checks.")),
         Paragraph(Text(f"torch {torch.__version__}; {', '.join(versions)}")),
         Paragraph(Text("State: bytes as a multiple of float32 parameters, on a 256 x 128 matrix.")),
     )
+
+
+def _failed(one: Checked) -> str:
+    """Return the names of failed checks, at most `_NAMED`."""
+    if one.verdicts and len(one.failed) == len(one.verdicts):
+        return "all"
+    more = f" and {len(one.failed) - _NAMED} more" if len(one.failed) > _NAMED else ""
+    return ", ".join(one.failed[:_NAMED]) + more
 
 
 def packages_text(results: Sequence[Checked], format_: str) -> str:

@@ -51,8 +51,8 @@ def result_of(job: dict[str, Any]) -> dict[str, Any]:
             return result
         if job["sparse"] and (reason := _sparse_step_error(plugin)):
             result["error"] = (
-                f"does not accept the sparse gradients of a model with `sparse: true`: a step raises {reason}; "
-                f"expected {_accepted(job)}, or `sparse: false`"
+                f"does not accept the sparse gradients of the model's embeddings: a step raises {reason}; "
+                f"expected {_accepted(job)}, or embeddings with `sparse: false`"
             )
         elif job["steps"]:
             result["notes"] = list(_notes(plugin, scheduled=job["scheduled"]))

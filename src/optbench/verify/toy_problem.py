@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
+from optbench.engine.clock import queued_nanoseconds
 from optbench.engine.find_protocol import setting_of
 from optbench.engine.group_flags import groups_with, missing_groups
 from optbench.engine.optimizer_spec import ConstructorInputs, Length, OptimizerSpec
@@ -246,22 +249,44 @@ def preserve_settings() -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
 
 
+class Stopwatch:
+    """Seconds since its start, without those in which the main thread of a process waited for a processor (on Linux)."""
+
+    def __init__(self, process: int) -> None:
+        self._process = process
+        self._start, self._queued = time.monotonic(), self._queued_seconds()
+
+    def seconds(self) -> float:
+        return time.monotonic() - self._start - max(0.0, self._queued_seconds() - self._queued)
+
+    def _queued_seconds(self) -> float:
+        by_thread = queued_nanoseconds(self._process) or {}
+        return by_thread.get(str(self._process), 0) / 1e9  # the id of the main thread is that of the process
+
+
 @contextmanager
 def time_limit(seconds: int) -> Iterator[None]:
-    """Raise `TimeoutError` in the block after this many seconds. No effect outside the main thread or without SIGALRM (Windows)."""
+    """Raise `TimeoutError` in the block after this many seconds. No effect outside the main thread or without SIGALRM (Windows).
+
+    Waiting for a processor does not count: on a busy machine, an interrupted import would be reported as an error of the class.
+    """
     if not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
         yield
         return
+    watch = Stopwatch(os.getpid())
 
     def raise_timeout(*_: Any) -> None:
-        raise TimeoutError(f"not finished after {seconds} s")
+        if (left := seconds - watch.seconds()) > 0:
+            signal.setitimer(signal.ITIMER_REAL, max(left, 0.01))  # 0 would switch it off
+        else:
+            raise TimeoutError(f"not finished after {seconds} s")
 
     before = signal.signal(signal.SIGALRM, raise_timeout)
-    signal.alarm(seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 

@@ -88,10 +88,11 @@ def _read_csv(file: Path) -> pd.DataFrame:
 def numbers_of(values: Any, name: str, source: str) -> npt.NDArray[np.float64]:
     """Return a column as float64, missing values as NaN. Raises `OptbenchError` for times, and with the first row that has no number."""
     import numpy as np
-    import pandas as pd
 
     if values.dtype.kind in "fiub":
         return values.astype(np.float64)  # type: ignore[no-any-return]
+    import pandas as pd  # takes half a second, in each trial
+
     series = pd.Series(values)
     if series.dtype.kind in "mM":
         raise OptbenchError(

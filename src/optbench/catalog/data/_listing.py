@@ -44,7 +44,7 @@ class Lister:
         """Raise `OptbenchError` for all problems; to be called after the last class folder."""
         for real, (path, owner) in self._links.items():
             if self._owner_of(real) not in (None, owner):
-                self._refuse(path, Path(real))
+                self._add_problem(path, Path(real))
         raise_first(self._problems, "path")
 
     def _entries(self, folder: Path, class_folder: Path, found: list[tuple[Path, str]]) -> Iterator[Path]:
@@ -78,7 +78,7 @@ class Lister:
         if owner == class_folder:
             self.repeated += 1
         else:
-            self._refuse(path, first)
+            self._add_problem(path, first)
         return False
 
     def _owner_of(self, real: str) -> Path | None:
@@ -88,7 +88,7 @@ class Lister:
             return None
         return self._folders[folder][1] if folder in self._folders else None
 
-    def _refuse(self, path: Path, same: Path) -> None:
+    def _add_problem(self, path: Path, same: Path) -> None:
         message = f"is the same as {same}; expected each picture in one class and one split only"
         self._problems.append(Problem(message, file=str(path)))
 

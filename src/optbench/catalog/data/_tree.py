@@ -63,23 +63,23 @@ def tree(
     ignored. Raises `OptbenchError` for classes that are missing, empty, or different between splits.
     """
     if not (folder / "train").is_dir():
-        raise OptbenchError(_no_tree(folder))
+        raise OptbenchError(_missing_folder_problem(folder))
     known = _folders(folder / "train")
-    chosen = _chosen(known, classes, folder / "train")
+    chosen = _selected_classes(known, classes, folder / "train")
     held = next((folder / name for name in _VALIDATION if _folders(folder / name)), None)
     tested = folder / "test" if _folders(folder / "test") else None
     for part in (held, tested):
         if part is not None:
             _check_same(known, chosen, _folders(part), folder / "train", part, everything=classes is None)
     lister = Lister()
-    train = _listed(folder / "train", chosen, lister)
+    train = _list_pictures(folder / "train", chosen, lister)
     parts = {}
     for name, place in (("held", held), ("tested", tested)):
         if place is not None:
-            parts[name] = _listed(place, chosen, lister)
+            parts[name] = _list_pictures(place, chosen, lister)
     lister.raise_problems()
     if images_per_class is not None:
-        train = _thinned(train, images_per_class)
+        train = _limited_per_class(train, images_per_class)
     final = parts.pop("tested", None) or parts.pop("held", None)
     if final is None:
         train, final = _split(train, test, "test")
@@ -93,7 +93,7 @@ def described(found: Tree, shape: tuple[int, int, int], folder: Path) -> DataInf
     others = (
         f"{found.others} other {'file' if found.others == 1 else 'files'} ignored" if found.others else ""
     )
-    ignored = ", ".join(text for text in (others, _repeated(found)) if text)
+    ignored = ", ".join(text for text in (others, _note_on_links(found)) if text)
     train, validation, test = (len(part.paths) for part in (found.train, found.validation, found.test))
     source = f"{folder} ({ignored})" if ignored else str(folder)
     return DataInfo(train, validation, test, shape, len(found.classes), source, _fingerprint(found, folder))
@@ -117,7 +117,7 @@ def decoded(found: Tree, info: DataInfo, root: Path, training: Geometry, evaluat
     for part, geometry in parts:
         try:
             made.append(pictures(root, part.paths, geometry))
-        except OptbenchError as error:  # the corrupt pictures of all splits are told at once
+        except OptbenchError as error:  # corrupt pictures of all splits are reported together
             problems += error.problems
     if problems:
         raise OptbenchError(*problems)
@@ -129,7 +129,7 @@ def decoded(found: Tree, info: DataInfo, root: Path, training: Geometry, evaluat
         info,
         train.mean,
         train.std,
-        notes=(_repeated(found),) if found.repeated else (),
+        notes=(_note_on_links(found),) if found.repeated else (),
     )
 
 
@@ -163,7 +163,7 @@ def _folders(folder: Path) -> tuple[str, ...]:
         return tuple(sorted(e.name for e in entries if e.is_dir() and not e.name.startswith(".")))
 
 
-def _no_tree(folder: Path) -> Problem:
+def _missing_folder_problem(folder: Path) -> Problem:
     expected = "expected class folders in it: train/<class>/*.jpg, and perhaps val/<class>/*.jpg"
     if folder.is_dir():
         return Problem(f"has no folder 'train'; {expected}", file=str(folder))
@@ -174,7 +174,9 @@ def _no_tree(folder: Path) -> Problem:
     )
 
 
-def _chosen(known: tuple[str, ...], classes: int | Sequence[str] | None, place: Path) -> tuple[str, ...]:
+def _selected_classes(
+    known: tuple[str, ...], classes: int | Sequence[str] | None, place: Path
+) -> tuple[str, ...]:
     if len(known) < 2:
         raise OptbenchError(f"expected at least 2 class folders; found {len(known)}", file=str(place))
     if classes is None:
@@ -213,7 +215,7 @@ def _check_same(
     raise_first(problems, "folder")
 
 
-def _listed(place: Path, chosen: tuple[str, ...], lister: Lister) -> Files:
+def _list_pictures(place: Path, chosen: tuple[str, ...], lister: Lister) -> Files:
     """Return all pictures of the selected classes. Raises `OptbenchError` for classes without pictures."""
     import numpy as np
 
@@ -234,14 +236,14 @@ def _listed(place: Path, chosen: tuple[str, ...], lister: Lister) -> Files:
     return Files(tuple(paths), np.repeat(np.arange(len(chosen), dtype=np.int64), counts))
 
 
-def _repeated(found: Tree) -> str:
+def _note_on_links(found: Tree) -> str:
     """Return a note about skipped links; "" if there were none."""
     if found.repeated == 1:
         return "1 link ignored: its class has the picture or folder already"
     return f"{found.repeated} links ignored: their class has the pictures already" if found.repeated else ""
 
 
-def _thinned(files: Files, limit: int) -> Files:
+def _limited_per_class(files: Files, limit: int) -> Files:
     import numpy as np
 
     if limit < 1:

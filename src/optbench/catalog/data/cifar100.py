@@ -12,7 +12,7 @@ STARTER = {"target": 0.6, "batch_size": 128, "most_epochs": 100, "augment": {"cr
 
 
 def describe(root: Path, *, validation: float = 0.1) -> DataInfo:
-    """45,000 training, 5,000 validation and 10,000 test samples by default; touches no network.
+    """45,000 training, 5,000 validation and 10,000 test samples by default. Does not use the network.
 
     `validation` is the fraction of the 50,000 training samples that is kept for validation.
     """
@@ -20,5 +20,5 @@ def describe(root: Path, *, validation: float = 0.1) -> DataInfo:
 
 
 def load(root: Path, *, validation: float = 0.1) -> Splits:
-    """From `root` (torchvision's layout), else downloaded. https://www.cs.toronto.edu/~kriz/cifar.html"""
+    """Read from `root` (torchvision's layout), else download. https://www.cs.toronto.edu/~kriz/cifar.html"""
     return _cifar.load(root, "CIFAR100", validation)

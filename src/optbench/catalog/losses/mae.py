@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor
 
 
-def build() -> nn.Module:
-    """Return a function of outputs and targets of equal shape."""
-    from torch import nn
+def build() -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a function of outputs and targets of equal shape: torch's, since a module of it takes longer to call."""
+    from torch.nn.functional import l1_loss
 
-    return nn.L1Loss()
+    return l1_loss

@@ -13,5 +13,5 @@ UNIT = "fraction"
 
 
 def total(outputs: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
-    """How many of the samples are right. `outputs`: (n, classes); `labels`: (n,)."""
+    """Return the number of correct samples. `outputs`: (n, classes); `labels`: (n,)."""
     return (outputs.argmax(dim=1) == labels).sum()

@@ -12,7 +12,7 @@ HIGHER_IS_BETTER = True
 
 
 class Accumulator:
-    """All scores of the split: the area depends on their order."""
+    """Collects all scores of the split, because the area depends on their order."""
 
     def __init__(self) -> None:
         self.scores: list[Tensor] = []

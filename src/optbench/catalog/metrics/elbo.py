@@ -13,5 +13,5 @@ UNIT = "nats"
 
 
 def total(outputs: dict[str, Tensor], targets: Tensor, loss: Tensor) -> Tensor:
-    """Return minus the batch's mean loss times its number of samples."""
+    """Return minus the mean loss of the batch times its number of samples."""
     return -loss * targets.shape[0]

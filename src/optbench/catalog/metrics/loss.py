@@ -12,5 +12,5 @@ HIGHER_IS_BETTER = False
 
 
 def total(outputs: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
-    """The batch's mean loss times its number of samples."""
+    """Return the mean loss of the batch times its number of samples."""
     return loss * labels.shape[0]

@@ -13,6 +13,6 @@ UNIT = "fraction"
 
 
 def total(outputs: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
-    """How many of the samples have their label in the top five. `outputs`: (n, classes); `labels`: (n,)."""
+    """Return the number of samples whose label is in the top five. `outputs`: (n, classes); `labels`: (n,)."""
     top = outputs.topk(min(5, outputs.shape[1]), dim=1).indices
     return (top == labels[:, None]).any(dim=1).sum()

@@ -12,7 +12,7 @@ TASKS = ("language",)
 
 
 class Block(nn.Module):
-    """Causal self-attention, then an MLP of four times the width, each normalised before and added to its input."""
+    """Causal self-attention, then an MLP of four times the width, each with a norm before it and a residual connection."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Block(nn.Module):
-    """Self-attention, then an MLP of four times the width, each normalised before and added to its input."""
+    """Self-attention, then an MLP of four times the width, each with a norm before it and a residual connection."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ STARTER = {"model": "matrix_factorisation", "data": "synthetic_ratings"}
 
 
 def facts(info: DataInfo) -> Mapping[str, Any]:
-    """The data set states `num_users`, `num_items` and the mean rating of the training split."""
+    """The data set states `num_users`, `num_items` and the mean of all ratings."""
     return {}
 
 

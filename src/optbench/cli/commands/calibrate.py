@@ -22,7 +22,7 @@ Exit codes:
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -55,7 +55,10 @@ from optbench.suite.load import Loaded
 PLACE = "Compare optimizers", 7
 
 
-def calibrate(
+@dataclass(frozen=True)
+class Options:
+    """Arguments and options of the command."""
+
     suite: Annotated[
         str,
         argument(
@@ -63,7 +66,7 @@ def calibrate(
             "A suite file with tuned optimizers, or the name of a shipped suite.",
             complete=completion.suites,
         ),
-    ],
+    ]
     only: Annotated[
         list[str] | None,
         option(
@@ -71,53 +74,55 @@ def calibrate(
             "Use only this entry as reference. Repeatable. Default: all entries.",
             complete=completion.labels,
         ),
-    ] = None,
-    seeds: Annotated[int, option("N", "Number of further seeds of the best entry, at least 5.", min=5)] = 20,
-    results: ResultsRoot = Path("results"),
-    device: Device = "auto",
-    threads: Annotated[
-        int | None, option("N", "CPU threads per trial. Default: torch's choice.", min=1)
-    ] = None,
-    data: Data = None,
-    write: Annotated[bool, flag("--write", "Write the targets into the suite file.")] = False,
-    dry_run: Annotated[bool, flag("--dry-run", "Show what would run, without running it.")] = False,
-) -> None:
-    labels = tuple(only or ())
-    options = RunOptions(
+    ] = None
+    seeds: Annotated[int, option("N", "Number of further seeds of the best entry, at least 5.", min=5)] = 20
+    results: ResultsRoot = Path("results")
+    device: Device = "auto"
+    threads: Annotated[int | None, option("N", "CPU threads per trial. Default: torch's choice.", min=1)] = (
+        None
+    )
+    data: Data = None
+    write: Annotated[bool, flag("--write", "Write the targets into the suite file.")] = False
+    dry_run: Annotated[bool, flag("--dry-run", "Show what would run, without running it.")] = False
+
+
+def calibrate(options: Options) -> None:
+    suite, labels = options.suite, tuple(options.only or ())
+    run = RunOptions(
         only=labels,
-        results=results,
-        device=device,
-        threads=threads,
-        data=data,
+        results=options.results,
+        device=options.device,
+        threads=options.threads,
+        data=options.data,
         reruns=0,  # no times are used
         command=command_line(),
     )
-    if write and suite in shipped() and not Path(suite).is_file():
+    if options.write and suite in shipped() and not Path(suite).is_file():
         message = f"a shipped suite is not changed: copy {shipped()[suite]}, and give the path of the copy"
         raise OptbenchError(message, where="--write")
-    jobs = planned_jobs([suite], options)
+    jobs = planned_jobs([suite], run)
     if len(jobs) != 1:
         raise OptbenchError(f"expected one suite; found the folder '{suite}' with {len(jobs)}")
     loaded = jobs[0][0].loaded
     check_calibration(loaded, labels)
-    further = further_seeds(loaded, seeds)
-    if dry_run:
-        show_plans([suite], options)
-        workloads = len(loaded.suite.workloads)
+    seeds = further_seeds(loaded, options.seeds)
+    if options.dry_run:
+        show_plans([suite], run)
+        trials = options.seeds * len(loaded.suite.workloads)
         print(
             wrapped(
-                f"\nThen: the best entry of each workload on {seeds} further seeds ({further[0]} to {further[-1]}): "
-                f"{seeds * workloads} trials"
+                f"\nThen: the best entry of each workload on {options.seeds} further seeds ({seeds[0]} to {seeds[-1]}): "
+                f"{trials} trials"
             )
         )
         return
-    code = run_suites([suite], options)
+    code = run_suites([suite], run)
     if code >= 128:
         raise typer.Exit(code)
-    found = _reference_runs(loaded, options, further)
+    found = _reference_runs(loaded, run, seeds)
     if isinstance(found, int):
         raise typer.Exit(found)
-    _show(loaded, found, labels, write=write)
+    _show(loaded, found, labels, write=options.write)
 
 
 def _reference_runs(loaded: Loaded, options: RunOptions, seeds: tuple[int, ...]) -> list[Calibration] | int:

@@ -2,7 +2,7 @@
 
 No trial runs and no data set is loaded. For an unknown name the nearest valid name is shown. Optimizer classes outside of torch are
 imported in another process; those of files and of packages that optbench does not know also take a few steps on small tensors, as does
-any class that gets sparse gradients, those of a model with `sparse: true` (--static skips both). Notes report classes that need
+any class that gets sparse gradients, as of embeddings with `sparse: true` (--static skips both). Notes report classes that need
 rules, and learning rates or schedules without the usual effect.
 
 Examples:

@@ -20,7 +20,7 @@ from optbench.cli.options import argument, option
 from optbench.console import wrapped
 from optbench.importing.algoperf import import_algoperf
 from optbench.importing.readers import known_readers
-from optbench.importing.tidy import Asked, import_logs
+from optbench.importing.tidy import ImportOptions, import_logs
 from optbench.importing.write import Written
 from optbench.plurals import counted
 
@@ -115,8 +115,10 @@ def _import_logs(
     ] = None,
 ) -> None:
     """Import with the reader that has the command's name."""
-    asked = Asked(tuple(maps or ()), tuple(targets or ()), tuple(percent or ()), baseline, name, runs)
-    found = import_logs(context.command.name or "", paths, results, asked)
+    options = ImportOptions(
+        tuple(maps or ()), tuple(targets or ()), tuple(percent or ()), baseline, name, runs
+    )
+    found = import_logs(context.command.name or "", paths, results, options)
     line = (
         f"{counted(len(found.optimizers), 'optimizer')} ({', '.join(found.optimizers)}), workloads: {', '.join(found.workloads)}; "
         f"{counted(found.evaluations, 'evaluation')}"

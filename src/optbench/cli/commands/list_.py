@@ -63,7 +63,7 @@ def _suites() -> Iterator[str]:
 
 
 def _items(family: str, width: int) -> Iterator[str]:
-    """A name with its description, and below it, further in, the arguments."""
+    """Yield each name with its description, and its arguments indented below."""
     items = names(family)
     indent = max(map(len, items), default=0) + 2
     for name, line in items.items():
@@ -98,7 +98,7 @@ def _wrapped(text: str, width: int, indent: int) -> list[str]:
 
 
 def _parameters(family: str, name: str) -> list[Parameter]:
-    """What a suite may write. Nothing is imported for it but the source of packages without one to read."""
+    """Return the parameters that a suite may set. Imports nothing unless a package has no source."""
     if family == "metrics":
         return []
     try:
@@ -111,7 +111,7 @@ def _parameters(family: str, name: str) -> list[Parameter]:
 
 
 def _argument(parameter: Parameter) -> str:
-    """`width: 32`; of a choice the other words too."""
+    """Return `width: 32`, with the other allowed words if there are any."""
     if parameter.name in TABLE_SIZES:
         return f"{parameter.name}: (of the data, or larger)"
     if parameter.required:
@@ -122,7 +122,7 @@ def _argument(parameter: Parameter) -> str:
 
 
 def as_yaml(value: Any) -> str:
-    """A default in a suite's words."""
+    """Return a default in the notation of a suite."""
     if value is UNKNOWN:
         return "(computed)"
     if value is None:

@@ -19,7 +19,6 @@ Exit codes:
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,12 +34,12 @@ from optbench.catalog.lookup import items
 from optbench.catalog.task_defaults import complete, example_info
 from optbench.catalog.types import DataInfo
 from optbench.cli import completion
-from optbench.cli.named_trials import named_trials, parse_shape
+from optbench.cli.named_trials import WorkloadSettings, named_trials, parse_shape
 from optbench.cli.options import Classes, Data, InputShape, ModelTask, Set, TextFormat, argument, flag, option
-from optbench.cli.printing import print_report
+from optbench.cli.printing import print_format
 from optbench.errors import OptbenchError, Problem
 from optbench.forecasts import Forecast
-from optbench.report import check_format, render_report
+from optbench.report import check_format
 from optbench.report.document import Report
 from optbench.report.memory import memory_block, memory_report
 from optbench.suite.find import find, shipped
@@ -149,10 +148,7 @@ def print_forecasts(options: Options) -> int:
     jobs = _of_suite(options) if _is_suite(options.model) else [_of_model(options)]
     rows = [_forecasts(job, options) for job in jobs]
     report = _report(options.model, jobs, rows)
-    if options.format == "terminal":
-        print_report(report)
-    else:
-        sys.stdout.write(render_report(report, options.format))
+    print_format(report, options.format)
     return int(any(row.optimizer.problem for forecasts in rows for row in forecasts))
 
 
@@ -161,19 +157,17 @@ def _is_suite(text: str) -> bool:
 
 
 def _of_model(options: Options) -> Job:
-    named = named_trials(
-        options.model,
-        options.optimizer or (),
-        COMMON,
-        overrides=options.sets or (),
-        task=options.task,
-        shape=options.shape,
-        classes=options.classes,
-        batch_size=options.batch_size or 32,
-        precision=options.precision or "fp32",
-        implementation=options.implementation or "default",
-        hint=" (or a suite file, or the name of a shipped suite)",
+    settings = WorkloadSettings(
+        options.task,
+        options.shape,
+        options.classes,
+        options.batch_size or 32,
+        options.precision or "fp32",
+        options.implementation or "default",
+        options.sets or (),
     )
+    hint = " (or a suite file, or the name of a shipped suite)"
+    named = named_trials(options.model, options.optimizer or (), COMMON, settings, hint)
     return Job("", named.trials, named.info)
 
 
@@ -242,7 +236,7 @@ def _data_facts(workload: Workload, loaded: Loaded, root: Path, options: Options
 
 
 def _counted(trial: Trial, workload: Workload, loaded: Loaded, root: Path) -> Trial:
-    """With a full batch as a number of samples."""
+    """Return the trial with the number of samples in place of a full batch."""
     if trial.batch_size != "full" or trial.workload.data != workload.data:
         return trial
     _, info = data_findings(workload.data, loaded.folder, root, ())

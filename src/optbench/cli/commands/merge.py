@@ -49,11 +49,6 @@ def merge(
         line = f"{one.folder}: {counted(one.trials, 'trial')} {word}, {one.same} identical or already merged{seeds}"
         print(wrapped(line, indent=2))
         if not dry_run:
-            _write_report(one.folder)
+            save(read([one.folder]), one.folder)
     if not dry_run:
         print(f"Next: optbench report {into}")
-
-
-def _write_report(folder: Path) -> None:
-    """As a run does at its end."""
-    save(read([folder]), folder)

@@ -48,11 +48,14 @@ PLACE = "Compare optimizers", 1
 T = TypeVar("T")
 
 
-def new(
+@dataclass(frozen=True)
+class Options:
+    """Arguments and options of the command."""
+
     file: Annotated[
         Path | None,
         argument("[FILE]", "Suite file to write. Default: named after the data, for example digits.yaml."),
-    ] = None,
+    ] = None
     task: Annotated[
         str | None,
         option(
@@ -60,7 +63,7 @@ def new(
             "For example classification, language or forecasting. Default: the task of the data.",
             complete=completion.catalog("tasks"),
         ),
-    ] = None,
+    ] = None
     model: Annotated[
         str | None,
         option(
@@ -68,7 +71,7 @@ def new(
             "For example small_cnn, 'mlp(hidden=[64])', torchvision.models.resnet18 or my_model.py:Net.",
             complete=completion.catalog("models"),
         ),
-    ] = None,
+    ] = None
     data: Annotated[
         str | None,
         option(
@@ -76,7 +79,7 @@ def new(
             "For example digits, cifar10 or 'image_folder(path=\"pictures\")'.",
             complete=completion.catalog("data"),
         ),
-    ] = None,
+    ] = None
     optimizer: Annotated[
         list[str] | None,
         option(
@@ -84,40 +87,27 @@ def new(
             "For example adamw, 'sgd(lr=0.1)' or my_opt.py:Mine. Repeatable.",
             complete=completion.catalog("optimizers"),
         ),
-    ] = None,
-    minutes: Annotated[float | None, option("N", "Total time of all trials. Default: 10.")] = None,
-    seeds: Annotated[int | None, option("N", "Seeds per entry. Default: 5.")] = None,
+    ] = None
+    minutes: Annotated[float | None, option("N", "Total time of all trials. Default: 10.")] = None
+    seeds: Annotated[int | None, option("N", "Seeds per entry. Default: 5.")] = None
     target: Annotated[
         float | None,
         option(
             "NUMBER",
             "Target of the first metric of the task; an accuracy is a fraction, for example 0.97. Default: usual for the data.",
         ),
-    ] = None,
+    ] = None
     root: Annotated[
         str | None,
         option("DIR", "Data folder. Default: $OPTBENCH_DATA, or the user cache folder.", "--data-root"),
-    ] = None,
-) -> None:
-    given = Given(file, model, data, tuple(optimizer or ()), minutes, seeds, target, task)
-    print(make(given, data_root(root), asks=sys.stdin.isatty()))
+    ] = None
 
 
-@dataclass(frozen=True)
-class Given:
-    """Values of the options; None or empty if not given."""
-
-    file: Path | None
-    model: str | None
-    data: str | None
-    optimizers: tuple[str, ...]
-    minutes: float | None
-    seeds: int | None
-    target: float | None
-    task: str | None = None
+def new(options: Options) -> None:
+    print(make(options, data_root(options.root), asks=sys.stdin.isatty()))
 
 
-def make(given: Given, root: Path, *, asks: bool) -> str:
+def make(given: Options, root: Path, *, asks: bool) -> str:
     """Write the suite and return a summary. Raises `OptbenchError` for invalid answers."""
     if not asks:
         _refuse_missing(given)
@@ -146,7 +136,7 @@ def make(given: Given, root: Path, *, asks: bool) -> str:
     if not given.file:
         _refuse_existing(file)
     usual = starter.starter_of(data, folder)
-    typed = ", ".join(given.optimizers) or None
+    typed = ", ".join(given.optimizer or ()) or None
     entries = _answer(
         typed,
         asks,
@@ -178,11 +168,9 @@ def make(given: Given, root: Path, *, asks: bool) -> str:
     pace, timed = _pace(model, data, info, batch, folder)
     length = starter.budget(minutes, trials, pace, steps_an_epoch, usual["most_epochs"])
     because = f"{counted(trials, 'trial')} of {counted(length.steps, 'step')} at {pace:.2g} s per step ({timed}): {_fits(length, minutes)}."
-    text = starter.compose(
-        model, data, entries, info, length=length, because=because, seeds=seeds,
-        target=None if goal is None else {"metric": metric, "at_least" if higher else "at_most": goal},
-        starter=usual, file=str(file),
-    )  # fmt: skip
+    target = None if goal is None else {"metric": metric, "at_least" if higher else "at_most": goal}
+    answers = starter.Answers(model, data, info, entries, seeds, target, usual)
+    text = starter.compose(answers, length, because, str(file))
     _write(file, text, root)
     return (
         f"{file}: {counted(len(entries), 'optimizer')}, {counted(seeds, 'seed')}, {length.text} each\n{because}\n"
@@ -190,7 +178,7 @@ def make(given: Given, root: Path, *, asks: bool) -> str:
     )
 
 
-def _task(given: Given, asks: bool, folder: Path) -> str:
+def _task(given: Options, asks: bool, folder: Path) -> str:
     """Return the task of the option, of the data or of the answer; the data's are checked when they are read."""
     offered = task_starters()
     if given.task is None and given.data is not None:
@@ -255,12 +243,12 @@ def _fits(length: Budget, minutes: float) -> str:
 
 
 def _text(told: float | None, default: float, asks: bool) -> str | None:
-    """None where it is to be asked for."""
+    """Return the value of an option as text; None if the user is asked for it."""
     return None if asks else f"{default if told is None else told}"
 
 
-def _refuse_missing(given: Given) -> None:
-    flags = {"--model": given.model, "--data": given.data, "--optimizer": given.optimizers}
+def _refuse_missing(given: Options) -> None:
+    flags = {"--model": given.model, "--data": given.data, "--optimizer": given.optimizer}
     if missing := [flag for flag, value in flags.items() if not value]:
         raise OptbenchError(f"missing {', '.join(missing)}: required when standard input is not a terminal")
 
@@ -289,9 +277,7 @@ def _pace(model: Component, data: Component, info: DataInfo, batch: int, folder:
             metrics=metrics,
         )
         return step_seconds(workload, info, batch, folder), "timed on this machine"
-    except (
-        Exception
-    ):  # somebody's own model may raise anything; out of memory here is no reason to write nothing
+    except Exception:  # the user's model may raise any exception, and may need more memory than there is
         return ASSUMED_STEP_SECONDS, "assumed: the model could not be timed"
 
 

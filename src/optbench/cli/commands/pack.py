@@ -25,7 +25,7 @@ from optbench.cli.options import argument, flag
 from optbench.console import wrapped
 from optbench.errors import OptbenchError, Problem
 from optbench.plurals import counted
-from optbench.runner.shared_work import check_not_held
+from optbench.runner.shared_work import refuse_held
 from optbench.store import SuiteFolder
 from optbench.store.archive import Packed
 from optbench.store.archive import pack as pack_records
@@ -45,7 +45,7 @@ def pack(
     for folder in _folders(paths):
         suite = SuiteFolder(folder)
         with suite.lock():
-            check_not_held(suite)
+            refuse_held(suite)
             done = unpack_records(folder) if unpack else pack_records(folder)
         print(wrapped(f"{folder}: {_summary(done, unpack=unpack)}", indent=2))
 

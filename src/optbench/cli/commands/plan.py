@@ -106,7 +106,7 @@ def _check_device(device: str) -> None:
 
 
 def check_unit(text: str, metrics: Mapping[str, MetricFacts]) -> None:
-    """Raise `OptbenchError` if `--detect TEXT` can hardly mean what it says of one of the metrics.
+    """Raise `OptbenchError` if `--detect TEXT` is ambiguous or impossible for one of the metrics.
 
     A plain number is in the metric's own unit, so that 0.5 of an accuracy is 50 percentage points; a percentage is of a fraction only.
     """
@@ -127,7 +127,7 @@ def check_unit(text: str, metrics: Mapping[str, MetricFacts]) -> None:
 
 
 def difference(text: str) -> float:
-    """`0.005`, or `0.5%` and `0.5pp`, as a fraction. Raises `OptbenchError`."""
+    """Return `0.005`, `0.5%` or `0.5pp` as a fraction. Raises `OptbenchError`."""
     number, scale = text.strip(), 1.0
     for suffix in _PERCENT:
         if number.endswith(suffix):

@@ -16,7 +16,6 @@ Exit codes:
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -48,21 +47,9 @@ def records(
     ] = False,
     all_seeds: AllSeeds = False,
 ) -> None:
-    write_records(paths or [Path("results")], format, output, survival=survival, all_seeds=all_seeds)
-
-
-def write_records(
-    paths: Sequence[Path],
-    format: str | None,
-    output: Path | None,
-    *,
-    survival: bool = False,
-    all_seeds: bool = False,
-) -> None:
-    """Write the records, and report seeds that are not among them on standard error."""
-    format = chosen_format(format, output, FORMATS)
-    results = read(paths, all_seeds=all_seeds)
+    chosen = chosen_format(format, output, FORMATS)
+    results = read(paths or [Path("results")], all_seeds=all_seeds)
     for suite in results.suites:
         if further := seeds_not_shown_text(suite):
             print(f"note: {suite.path}: {further}", file=sys.stderr)
-    write(render(results, format, survival=survival), output)
+    write(render(results, chosen, survival=survival), output)

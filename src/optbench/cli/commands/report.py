@@ -18,7 +18,6 @@ Exit codes:
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -36,98 +35,90 @@ from optbench.store.files import explained
 PLACE = "Read results", 1
 
 
-def report(
-    paths: ResultPaths = None,
-    format: OutputFormat = None,
-    output: Output = None,
-    save: Annotated[Path | None, option("DIR", "Write every format into this folder.")] = None,
+@dataclass(frozen=True)
+class Options:
+    """Arguments and options of the command. Tables and columns are all if empty."""
+
+    paths: ResultPaths = None
+    format: OutputFormat = None
+    output: Output = None
+    save: Annotated[Path | None, option("DIR", "Write every format into this folder.")] = None
     chart: Annotated[
         bool | None, flag("--chart/--no-chart", "Print curves below the tables. Default: only in a terminal.")
-    ] = None,
+    ] = None
     leaderboard: Annotated[
         bool,
         flag(
             "--leaderboard",
             "Print only the score over all workloads, by the rules of the AlgoPerf competition.",
         ),
-    ] = False,
+    ] = False
     tables: Annotated[
         list[str] | None,
         option("CAPTION", "Print only tables whose caption contains this text. Repeatable.", "--table"),
-    ] = None,
+    ] = None
     columns: Annotated[
         str | None, option("TITLES", "Print only these columns, in this order, for example optimizer,final.")
-    ] = None,
+    ] = None
     captions: Annotated[
         bool,
         flag(
             "--captions/--no-captions",
             "With --no-captions, figures have no title or note, and LaTeX tables no float, caption or note.",
         ),
-    ] = True,
-    all_seeds: AllSeeds = False,
-) -> None:
-    titles = tuple(filter(None, (title.strip() for title in (columns or "").split(","))))
-    selection = Selection(leaderboard, tuple(tables or ()), titles, captions, chart, all_seeds)
-    write_report(paths or [Path("results")], format, output, save, selection)
+    ] = True
+    all_seeds: AllSeeds = False
 
-
-@dataclass(frozen=True)
-class Selection:
-    """What of a report is shown: `tables` by caption and `columns` by title; all if empty."""
-
-    leaderboard: bool = False
-    tables: tuple[str, ...] = ()
-    columns: tuple[str, ...] = ()
-    captions: bool = True
-    chart: bool | None = None
-    all_seeds: bool = False
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """Titles of the selected columns."""
+        return tuple(filter(None, (title.strip() for title in (self.columns or "").split(","))))
 
     @property
     def is_part(self) -> bool:
-        return bool(self.tables or self.columns)
+        return bool(self.tables or self.titles)
 
 
-def write_report(
-    paths: Sequence[Path],
-    format: str | None,
-    output: Path | None,
-    save: Path | None,
-    selection: Selection = Selection(),
-) -> None:
+def report(options: Options) -> None:
     """Write one format to standard output or a file, or every format into a folder; or only the leaderboard, in one format.
 
     An `output` that is a folder, ends in a slash, or has no ending (without a `format`) is a folder for everything, as `save`.
     """
-    if save is None and output is not None and format is None and _names_folder(output):
-        output, save = None, output
-    if save is not None:
-        _save(paths, save, selection)
+    output = options.output
+    if options.save is not None:
+        _save(options, options.save)
         return
-    format = reports.chosen_format(format, output)
-    _refuse_parts(format, selection)
-    results = read(paths, all_seeds=selection.all_seeds)
-    shown = _built(results, selection)
+    if output is not None and options.format is None and _names_folder(output):
+        _save(options, output)
+        return
+    format = reports.chosen_format(options.format, output)
+    _refuse_parts(format, options)
+    results = _read(options)
+    shown = _built(results, options)
     if format == "terminal" and output is None:
-        whole = not (selection.leaderboard or selection.is_part)
-        print_report(shown, results if whole else None, chart=selection.chart)
+        whole = not (options.leaderboard or options.is_part)
+        print_report(shown, results if whole else None, chart=options.chart)
     else:
         write(reports.render_report(shown, format), output)
 
 
-def _save(paths: Sequence[Path], folder: Path, selection: Selection) -> None:
+def _read(options: Options) -> Results:
+    return read(options.paths or [Path("results")], all_seeds=options.all_seeds)
+
+
+def _save(options: Options, folder: Path) -> None:
     given = [
-        (selection.leaderboard, "--leaderboard"),
-        (bool(selection.tables), "--table"),
-        (bool(selection.columns), "--columns"),
+        (options.leaderboard, "--leaderboard"),
+        (bool(options.tables), "--table"),
+        (bool(options.titles), "--columns"),
     ]
     if wrong := [
         Problem("cannot be combined with --save; use --format and --output", name) for on, name in given if on
     ]:
         raise OptbenchError(*wrong)
     refuse_file_name(folder)
-    results = read(paths, all_seeds=selection.all_seeds)
-    if selection.captions:
+    results = _read(options)
+    if options.captions:
         files = reports.save_everything(results, folder)
     else:
         files = reports.save(results, folder, reports.saved_formats(), figures=True, captions=False)
@@ -135,15 +126,15 @@ def _save(paths: Sequence[Path], folder: Path, selection: Selection) -> None:
         print(path)
 
 
-def _refuse_parts(format: str, selection: Selection) -> None:
+def _refuse_parts(format: str, options: Options) -> None:
     """Raise `OptbenchError` for options that the format does not have."""
     problems = []
-    if selection.is_part and format not in SHOWING_TABLES:
-        option = "--table" if selection.tables else "--columns"
+    if options.is_part and format not in SHOWING_TABLES:
+        option = "--table" if options.tables else "--columns"
         problems.append(
             Problem(f"requires one of the formats {', '.join(SHOWING_TABLES)}; found {format}", option)
         )
-    if not selection.captions and format != "latex":
+    if not options.captions and format != "latex":
         problems.append(
             Problem(f"requires the format latex, or --save; found the format {format}", "--no-captions")
         )
@@ -151,10 +142,10 @@ def _refuse_parts(format: str, selection: Selection) -> None:
         raise OptbenchError(*problems)
 
 
-def _built(results: Results, selection: Selection) -> Report:
-    built = reports.build_leaderboard(results) if selection.leaderboard else reports.build_report(results)
-    shown = replace(built, captions=selection.captions)
-    return selected(shown, selection.tables, selection.columns) if selection.is_part else shown
+def _built(results: Results, options: Options) -> Report:
+    built = reports.build_leaderboard(results) if options.leaderboard else reports.build_report(results)
+    shown = replace(built, captions=options.captions)
+    return selected(shown, tuple(options.tables or ()), options.titles) if options.is_part else shown
 
 
 def _names_folder(output: Path) -> bool:

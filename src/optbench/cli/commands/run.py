@@ -18,7 +18,7 @@ Examples:
 
 Exit codes:
   0    all trials ran (a diverged trial is a result, not an error)
-  1    at least one trial failed or ran out of memory
+  1    at least one trial failed, ran out of memory or is unfinished
   2    invalid input, or no disk space left
   130  stopped with Ctrl-C (143: by a scheduler)
 """
@@ -29,6 +29,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -39,22 +40,25 @@ from optbench.cli.commands.plan import planned_jobs, show_plans
 from optbench.cli.live.display import display
 from optbench.cli.options import Data, Only, ResultsRoot, Seeds, Set, Suites, flag, option
 from optbench.cli.run_summary import show_end
-from optbench.cli.signals import say, stop_requests, undisturbed
+from optbench.cli.signals import ignoring_display_errors, say, stop_requests
 from optbench.cli.streams import accept_closed_output
 from optbench.errors import OptbenchError
 from optbench.runner.observer import Listener, Round
-from optbench.runner.options import DEFAULT_RERUNS, RunOptions
+from optbench.runner.options import DEFAULT_RERUNS, DEFAULT_WORKERS, RunOptions
 from optbench.runner.suite_run import run_job
 
 PLACE = "Compare optimizers", 4
 
 
-def run(
-    suites: Suites,
-    sets: Set = None,
-    only: Only = None,
-    seeds: Seeds = None,
-    results: ResultsRoot = Path("results"),
+@dataclass(frozen=True)
+class Options:
+    """Arguments and options of the command."""
+
+    suites: Suites
+    sets: Set = None
+    only: Only = None
+    seeds: Seeds = None
+    results: ResultsRoot = Path("results")
     device: Annotated[
         str,
         option(
@@ -62,14 +66,14 @@ def run(
             "auto, cpu, cuda (every visible GPU), cuda:N, a list such as cuda:0,cuda:1, or mps. Each GPU runs one timed trial.",
             complete=completion.devices,
         ),
-    ] = "auto",
-    threads: Annotated[
-        int | None, option("N", "CPU threads per trial. Default: torch's choice.", min=1)
-    ] = None,
+    ] = "auto"
+    threads: Annotated[int | None, option("N", "CPU threads per trial. Default: torch's choice.", min=1)] = (
+        None
+    )
     jobs: Annotated[
         int | None,
         option("N", "Sweep trials to run in parallel. Default: one per CPU core, one on a GPU.", min=1),
-    ] = None,
+    ] = None
     slots: Annotated[
         int | None,
         option(
@@ -77,14 +81,14 @@ def run(
             "Divide the CPU cores (of each node) among N parallel sweep trials, instead of one core each.",
             min=1,
         ),
-    ] = None,
+    ] = None
     reruns: Annotated[
         int,
         option(
             "N", "Maximum reruns of a timed trial affected by other load.", min=0, envvar="OPTBENCH_RERUNS"
         ),
-    ] = DEFAULT_RERUNS,
-    data: Data = None,
+    ] = DEFAULT_RERUNS
+    data: Data = None
     executor: Annotated[
         Literal["local", "shared", "slurm", "ray"],
         option(
@@ -92,29 +96,30 @@ def run(
             "Where trials run: on this machine, by `optbench work` processes that share the results folder, by such processes "
             "in a SLURM array, or on the nodes of a Ray cluster.",
         ),
-    ] = "local",
+    ] = "local"
     address: Annotated[
         str | None,
         option(
             "HOST:PORT",
             "Head node of the Ray cluster. Default: RAY_ADDRESS, or a Ray that is started on this machine for this run.",
         ),
-    ] = None,
+    ] = None
     workers: Annotated[
-        str, option("N[%M]", "Size of the SLURM array, and how many of its workers may run at once.")
-    ] = "1",
+        str | None,
+        option("N[%M]", "Size of the SLURM array, and how many of its workers may run at once. Default: 1."),
+    ] = None
     sbatch: Annotated[
         list[str] | None,
         option("OPTION", "Option of sbatch for the workers, such as --sbatch=--time=2:00:00; repeatable."),
-    ] = None,
-    dry_run: Annotated[bool, flag("--dry-run", "Show what would run, without running it.")] = False,
+    ] = None
+    dry_run: Annotated[bool, flag("--dry-run", "Show what would run, without running it.")] = False
     fresh: Annotated[
         bool, flag("--fresh", "Move earlier results of these trials to superseded/ and run the trials again.")
-    ] = False,
+    ] = False
     allow_mixed: Annotated[
         bool,
         flag("--allow-mixed", "Continue even if earlier trials ran on another device or software version."),
-    ] = False,
+    ] = False
     allocator: Annotated[
         Literal["tuned", "default"],
         option(
@@ -122,7 +127,7 @@ def run(
             "Memory allocator for CPU trials: tuned (keeps freed memory for reuse) or default (C library settings).",
             envvar="OPTBENCH_ALLOCATOR",
         ),
-    ] = "tuned",
+    ] = "tuned"
     checkpoint_interval: Annotated[
         float | None,
         option(
@@ -131,43 +136,49 @@ def run(
             min=0,
             envvar="OPTBENCH_CHECKPOINT_SECONDS",
         ),
-    ] = None,
+    ] = None
     stall_timeout: Annotated[
         float, option("SECONDS", "Kill a trial that reports no progress for this long.", min=1)
-    ] = 1800,
-    json: Annotated[
-        bool, flag("--json", "Print events as JSON, one per line, instead of the table.")
-    ] = False,
-) -> None:
-    if jobs is not None and slots is not None:
+    ] = 1800
+    json: Annotated[bool, flag("--json", "Print events as JSON, one per line, instead of the table.")] = False
+
+
+def run(options: Options) -> None:
+    if options.jobs is not None and options.slots is not None:
         raise OptbenchError("use either --jobs or --slots, not both", where="--slots")
-    if address is not None and executor != "ray":
-        raise OptbenchError("requires --executor ray", where="--address")
-    options = RunOptions(
-        overrides=tuple(sets or ()),
-        only=tuple(only or ()),
-        seeds=seeds,
-        results=results,
-        device=device,
-        threads=threads,
-        data=data,
-        fresh=fresh,
-        allow_mixed=allow_mixed,
-        stall_seconds=stall_timeout,
-        jobs=jobs,
-        slots=slots,
-        allocator=allocator,
-        checkpoint_seconds=checkpoint_interval,
-        reruns=reruns,
-        executor=executor,
-        address=address,
-        workers=workers,
-        sbatch=tuple(sbatch or ()),
+    only_for = (
+        ("--address", options.address, "ray"),
+        ("--workers", options.workers, "slurm"),
+        ("--sbatch", options.sbatch, "slurm"),
+    )
+    for name, value, needed in only_for:
+        if value is not None and options.executor != needed:
+            raise OptbenchError(f"requires --executor {needed}", where=name)
+    settings = RunOptions(
+        overrides=tuple(options.sets or ()),
+        only=tuple(options.only or ()),
+        seeds=options.seeds,
+        results=options.results,
+        device=options.device,
+        threads=options.threads,
+        data=options.data,
+        fresh=options.fresh,
+        allow_mixed=options.allow_mixed,
+        stall_seconds=options.stall_timeout,
+        jobs=options.jobs,
+        slots=options.slots,
+        allocator=options.allocator,
+        checkpoint_seconds=options.checkpoint_interval,
+        reruns=options.reruns,
+        executor=options.executor,
+        address=options.address,
+        workers=DEFAULT_WORKERS if options.workers is None else options.workers,
+        sbatch=tuple(options.sbatch or ()),
         command=command_line(),
     )
-    if dry_run:
-        raise typer.Exit(show_plans(suites, options))
-    raise typer.Exit(run_suites(suites, options, as_json=json))
+    if options.dry_run:
+        raise typer.Exit(show_plans(options.suites, settings))
+    raise typer.Exit(run_suites(options.suites, settings, as_json=options.json))
 
 
 def run_suites(suites: Sequence[str], options: RunOptions, *, as_json: bool = False) -> int:
@@ -207,4 +218,4 @@ class TerminalObserver:
     @contextmanager
     def round(self, round: Round) -> Iterator[Listener]:
         with display(round, as_json=self._as_json) as listen:
-            yield listen if self._as_json else undisturbed(listen)
+            yield listen if self._as_json else ignoring_display_errors(listen)

@@ -29,9 +29,9 @@ import typer
 
 from optbench.catalog.data_root import data_root
 from optbench.cli import completion
-from optbench.cli.named_trials import named_trials
+from optbench.cli.named_trials import WorkloadSettings, named_trials
 from optbench.cli.options import Classes, Data, Device, InputShape, ModelTask, TextFormat, argument, option
-from optbench.cli.printing import print_report, refuse_file_name
+from optbench.cli.printing import print_format, refuse_file_name
 from optbench.report import check_format, render_report
 from optbench.report.steps import save_figure, steps_report
 from optbench.store.files import make_folder, write_whole
@@ -107,14 +107,8 @@ def measure_steps(options: Options) -> int:
     """Print the table on standard output, progress on standard error. Returns the exit code: 1 if nothing could be measured of
     some optimizer. Raises `OptbenchError`."""
     check_format(options.format)
-    named = named_trials(
-        options.model,
-        options.optimizer or (),
-        COMMON,
-        task=options.task,
-        shape=options.shape,
-        classes=options.classes,
-    )
+    settings = WorkloadSettings(options.task, options.shape, options.classes)
+    named = named_trials(options.model, options.optimizer or (), COMMON, settings)
     if options.save is not None:
         refuse_file_name(options.save)
         make_folder(options.save)
@@ -139,10 +133,7 @@ def measure_steps(options: Options) -> int:
         _show_progress("", 0, 0)
     times = replace(times, model=options.model)  # with its arguments, as typed
     report = steps_report(times)
-    if options.format == "terminal":
-        print_report(report)
-    else:
-        sys.stdout.write(render_report(report, options.format))
+    print_format(report, options.format)
     if options.save is not None:
         for name, suffix in _SUFFIXES.items():
             write_whole(options.save / f"steps{suffix}", render_report(report, name))
@@ -152,7 +143,7 @@ def measure_steps(options: Options) -> int:
 
 
 def _show_progress(text: str, done: int, of: int) -> None:
-    """One line that is written over, on a terminal only; an empty text clears it."""
+    """Print the progress on one line that is overwritten, in a terminal only; an empty text clears it."""
     if sys.stderr.isatty():
         counted = f"[{done + 1}/{of}] {text}" if text else ""
         sys.stderr.write(f"\r\033[K{counted[:78]}")

@@ -26,17 +26,17 @@ from optbench.analysis.published import verdicts_frame
 from optbench.analysis.rows import seeds_not_shown_text
 from optbench.catalog.data_root import data_root
 from optbench.catalog.data_sets import describe_data
-from optbench.catalog.metric_facts import metric_facts
 from optbench.cli import completion
 from optbench.cli.options import AllSeeds, Data, ResultsRoot, Set, TextFormat, argument
-from optbench.cli.printing import print_report
+from optbench.cli.printing import print_format
 from optbench.errors import OptbenchError
-from optbench.report import check_format, render_report
+from optbench.report import check_format
 from optbench.report.published import published_report
+from optbench.runner.adaptive_plan import with_plan
 from optbench.runner.job import create_job
 from optbench.runner.options import RunOptions
 from optbench.runner.suite_check import check_suites
-from optbench.store import Results, SuiteFolder, SuiteResults, make_plan, read
+from optbench.store import Results, SuiteFolder, SuiteResults, read
 from optbench.store.archive import has_records
 from optbench.suite.load import Loaded
 from optbench.suite.types import Trial
@@ -59,21 +59,8 @@ def verdicts(
     format: TextFormat = "terminal",
     all_seeds: AllSeeds = False,
 ) -> None:
-    print_verdicts(suite, tuple(sets or ()), results, data, format, all_seeds=all_seeds)
-
-
-def print_verdicts(
-    suite: str,
-    overrides: Sequence[str],
-    results: Path,
-    data: str | None,
-    format: str,
-    *,
-    all_seeds: bool = False,
-) -> None:
-    """Print the verdicts by what the suite file says now; `results` may hold measurements or not."""
     check_format(format)
-    [loaded] = check_suites([suite], overrides, None, data)
+    [loaded] = check_suites([suite], tuple(sets or ()), None, data)
     if not loaded.suite.published:
         raise OptbenchError("the suite has no 'published' rows", file=str(loaded.path))
     trials = create_job(loaded, RunOptions(results=results, data=data)).planned
@@ -83,27 +70,25 @@ def print_verdicts(
     multiples = _state_multiples(loaded, trials, measured, data)
     frame = verdicts_frame(Results((measured,)), multiples)
     report = published_report(f"{loaded.suite.title or loaded.name}: published rows", frame)
-    if format == "terminal":
-        print_report(report)
-    else:
-        sys.stdout.write(render_report(report, format))
+    print_format(report, format)
 
 
 def _measured(loaded: Loaded, trials: Sequence[Trial], results: Path, *, all_seeds: bool) -> SuiteResults:
     """Return what is stored of the suite, by the present plan of the file, with the seeds of the last run."""
     folder = SuiteFolder.of(results, loaded.name)
-    plan = make_plan(loaded.name, loaded.suite, trials, metrics=metric_facts(loaded.suite, loaded.folder))
     if not has_records(folder.path):
-        return SuiteResults(loaded.name, folder.path, plan, ())
+        return with_plan(SuiteResults(loaded.name, folder.path, None, ()), loaded, trials)
     [stored] = read([folder.path], all_seeds=all_seeds).suites
-    seeds = stored.plan.seeds if stored.plan is not None else plan.seeds
-    return replace(stored, plan=replace(plan, seeds=seeds))
+    planned = with_plan(stored, loaded, trials)
+    if stored.plan is None or planned.plan is None:
+        return planned
+    return replace(planned, plan=replace(planned.plan, seeds=stored.plan.seeds))
 
 
 def _state_multiples(
     loaded: Loaded, trials: Sequence[Trial], measured: SuiteResults, data: str | None
 ) -> dict[tuple[str, str], float]:
-    """By workload and label, for entries of which something is published and no trial has told."""
+    """Return measured multiples by workload and label, for entries with published values whose state no trial has recorded."""
     asked = {row.optimizer for row in loaded.suite.published if row.values.memory_overhead is not None}
     asked |= {
         claim.over

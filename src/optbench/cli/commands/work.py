@@ -25,6 +25,7 @@ from typing import Annotated
 
 import typer
 
+from optbench.cli.live.board import setting_of
 from optbench.cli.options import argument, flag, option
 from optbench.cli.signals import say, stop_requests
 from optbench.errors import OptbenchError
@@ -80,4 +81,5 @@ def _slurm_job() -> str:
 def _show(trial: Trial, event: Event) -> None:
     if isinstance(event, Finished):
         reason = f": {event.reason}" if event.detail else ""
-        say(f"{trial.workload_name}, {trial.label}, seed {trial.seed}: {event.status}{reason}")
+        sweep = " (sweep)" if trial.point else ""
+        say(f"{trial.workload_name}, {trial.label}{sweep}{setting_of(trial)}: {event.status}{reason}")

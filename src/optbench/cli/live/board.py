@@ -13,6 +13,7 @@ from optbench.cli.live.trial_warnings import disturbance, end_warnings, evaluati
 from optbench.events import Evaluated, Event, Finished, Progressed, Resumed, Started
 from optbench.store import TrialLog
 from optbench.store.attempts import Calibration
+from optbench.suite.dump import setting_text
 from optbench.suite.types import Trial
 
 #: what makes a row: workload, label, budget, and whether it is a sweep
@@ -277,10 +278,7 @@ def key_of(trial: Trial) -> Key:
 
 def setting_of(trial: Trial) -> str:
     """Return the hyperparameter values and the seed of a trial as text. The seed of a tuning trial is the study's, not the suite's."""
-    values = "".join(
-        f" {name}={value:g}" if isinstance(value, (int, float)) else f" {name}={value}"
-        for name, value in trial.point.items()
-    )
+    values = "".join(f" {name}={setting_text(value)}" for name, value in trial.point.items())
     return values if trial.study is not None else f"{values} seed {trial.seed}"
 
 

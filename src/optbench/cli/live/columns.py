@@ -63,7 +63,7 @@ def hidden_columns(board: Board, rows: list[Row], shown: list[Column], glyphs: G
 
 
 def metric_heading(rows: list[Row], glyphs: Glyphs) -> str:
-    """As in "accuracy %"; of several metrics at once "latest"."""
+    """Return the heading of the metric, as in "accuracy %"; "latest" for several metrics."""
     metrics = {row.metric for row in rows}
     if len(metrics) != 1:
         return "latest"

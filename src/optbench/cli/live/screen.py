@@ -19,7 +19,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from optbench.cli.live.view import Line
-from optbench.cli.streams import stop_talking
+from optbench.cli.streams import discard_messages
 
 SECONDS = 0.25
 _MAX_SHARE = 0.04  # maximum share of a core: large tables are drawn less often
@@ -94,4 +94,4 @@ def _unless_closed() -> Iterator[None]:
     try:
         yield
     except OSError:
-        stop_talking()
+        discard_messages()

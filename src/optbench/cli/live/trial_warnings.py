@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from optbench.events import Evaluated, Finished
-from optbench.store.attempts import DISTURBED, QUEUED, Calibration, queued_told, share_told
+from optbench.store.attempts import DISTURBED, QUEUED, Calibration, cpu_share_of, queued_share_of
 from optbench.suite.types import Trial
 
 
@@ -20,8 +20,10 @@ def evaluation_warnings(name: str, event: Evaluated) -> Iterator[tuple[str, str]
 
 def end_warnings(name: str, event: Finished, epoch: float) -> Iterator[tuple[str, str]]:
     why = f": {event.reason}" if event.reason else ""
-    if event.at_fault == "infrastructure":
-        yield "lost", f"{name}: the worker was lost{why}; the next run restarts the trial"
+    if event.at_fault == "infrastructure" and event.status == "interrupted":
+        yield "lost", f"{name}: interrupted by the infrastructure{why}"
+    elif event.at_fault == "infrastructure":
+        yield "lost", f"{name}: lost{why}; the next run or worker continues the trial"
     elif event.status == "diverged":
         yield "diverged", f"{name}: diverged at epoch {epoch:.3g}{why}"
     elif event.status == "failed":
@@ -34,12 +36,12 @@ def disturbance(
     calibration: Calibration, name: str, trial: Trial, environment: Mapping[str, object], end: Finished
 ) -> Iterator[tuple[str, str]]:
     """Compare the CPU share of a finished timed trial with earlier trials, and add it to `calibration`."""
-    share = share_told(environment, end) if trial.is_alone else None
+    share = cpu_share_of(environment, end) if trial.is_alone else None
     if share is None:
         return
     calibration.add(trial.config_id, trial.workload_name, share)
     best = calibration.best(trial.config_id, trial.workload_name)
-    queued = queued_told(environment, end)
+    queued = queued_share_of(environment, end)
     if queued > QUEUED:
         yield "disturbed", f"{name}: disturbed: its threads waited for a CPU {100 * queued:.0f} % of the time"
     elif share < DISTURBED * best:

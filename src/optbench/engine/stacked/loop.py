@@ -265,8 +265,8 @@ class _Run:
 
     def _update_state_memory(self) -> None:
         self.stack.write_back_state()
-        for member in self.stack.members:
-            update_state_memory(member)
+        for alike in self.stack.stepped_together():
+            update_state_memory(alike)
 
     def _intervals(self) -> list[tuple[Member, IntervalSummary]]:
         """Return the summary of the steps since the last evaluation, per trial."""

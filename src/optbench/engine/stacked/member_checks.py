@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -52,8 +54,12 @@ def describe_divergence(member: Member, interval: IntervalSummary) -> str:
     return f"training loss not finite or above {bound:g} at step {interval.bad_step + 1}"
 
 
-def update_state_memory(member: Member) -> None:
-    """Measure the state of the trial's optimizer, whose tensors are rows of the stack, and keep the maximum."""
-    session, progress = member.session, member.progress
+def update_state_memory(alike: Sequence[Member]) -> None:
+    """Measure the state of the optimizers, whose tensors are rows of the stack, and keep the maximum of each trial.
+
+    `alike`: trials whose states have equal sizes; that of the first one is measured.
+    """
+    session = alike[0].session
     measured = state_memory(session.optimizers.members, session.parameters, session.model, rows=True)
-    progress.state_memory = measured.maximum(progress.state_memory)
+    for member in alike:
+        member.progress.state_memory = measured.maximum(member.progress.state_memory)

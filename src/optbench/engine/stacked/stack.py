@@ -151,6 +151,12 @@ class Stack:
         for update, _ in getattr(self, "updates", ()):
             update.write_back_state()
 
+    def stepped_together(self) -> Iterator[list[Member]]:
+        """Yield the trials that are stepped together, whose states have equal sizes; the others one by one."""
+        for key, group in groupby(self.members, key=lambda member: member.update_key):
+            members = list(group)
+            yield from [[member] for member in members] if key is None else [members]
+
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Return inputs and labels of a step: one batch if all trials share a seed, else stacked with one batch per row."""
         batches = [source.batch(step) for source in self._batch_sources]

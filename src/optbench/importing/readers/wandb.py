@@ -54,7 +54,11 @@ def _of_lightning(table: Table) -> Table:
 
 def _of_run(run: str, series: list[tuple[Table, str, str]]) -> Table:
     """Return the run's rows of all charts, one below the other: rows of one step are merged later."""
-    names = dict.fromkeys(name for table, _, _ in series for name in _clocks(table))
+    names = dict.fromkeys(
+        name
+        for table, _, _ in series
+        for name in ([name for name in table.columns if _SEPARATOR not in name])
+    )
     columns: dict[str, list[Cell]] = {name: [] for name in (*names, *(metric for _, _, metric in series))}
     lines: list[int] = []
     for table, column, metric in series:
@@ -63,7 +67,3 @@ def _of_run(run: str, series: list[tuple[Table, str, str]]) -> Table:
             cells += table.columns.get(source, [None] * len(table))
         lines += table.lines
     return Table(series[0][0].file, columns, lines, run=run, delimiter=",")
-
-
-def _clocks(table: Table) -> list[str]:
-    return [name for name in table.columns if _SEPARATOR not in name]

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
-from optbench.analysis.costs import costs_frame
-from optbench.analysis.curves import curves_frame
 from optbench.analysis.entries import baseline_names, cells_compared, entry_families, entry_names
-from optbench.analysis.finals import finals_frame
-from optbench.analysis.parts import memory_parts_frame, time_parts_frame
-from optbench.analysis.profile_curves import profile_frame
 from optbench.analysis.rows import TableRow, table_rows
-from optbench.analysis.statements import statements_frame
-from optbench.analysis.survival import survival_frame
-from optbench.analysis.sweep_curves import sweep_curves_frame, sweep_grid_frame
+from optbench.analysis.sweep_curves import sweep_curves_frame
 from optbench.report.colours import Style, style, styles
 from optbench.report.plots import Entry
 from optbench.report.text import clean
@@ -57,11 +51,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Material:
-    """Frames that figures are drawn from; each is computed on first access."""
+    """The results that figures are drawn from, their frames, and what figures share."""
 
     results: Results
     table: pd.DataFrame  # of `analysis.table.comparison`
     verdicts: pd.DataFrame | None
+    _frames: dict[Any, pd.DataFrame] = field(default_factory=dict)
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -98,48 +93,15 @@ class Material:
 
     def stem(self, suite: str, workload: str) -> str:
         """Return the suffix of the names of files of a sweep."""
-        several = self.sweeps.loc[self.sweeps["suite"] == suite, "workload"].nunique() > 1
+        sweeps = self.frame(sweep_curves_frame)
+        several = sweeps.loc[sweeps["suite"] == suite, "workload"].nunique() > 1
         return file_stem(suite if self.several_suites else "", workload if several else "")
 
-    @cached_property
-    def curves(self) -> pd.DataFrame:
-        return curves_frame(self.results)
-
-    @cached_property
-    def survival(self) -> pd.DataFrame:
-        return survival_frame(self.results)
-
-    @cached_property
-    def finals(self) -> pd.DataFrame:
-        return finals_frame(self.results)
-
-    @cached_property
-    def costs(self) -> pd.DataFrame:
-        return costs_frame(self.results)
-
-    @cached_property
-    def memory(self) -> pd.DataFrame:
-        return memory_parts_frame(self.results)
-
-    @cached_property
-    def times(self) -> pd.DataFrame:
-        return time_parts_frame(self.results)
-
-    @cached_property
-    def profiles(self) -> pd.DataFrame:
-        return profile_frame(self.results)
-
-    @cached_property
-    def sweeps(self) -> pd.DataFrame:
-        return sweep_curves_frame(self.results)
-
-    @cached_property
-    def statements(self) -> pd.DataFrame:
-        return statements_frame(self.results)
-
-    @cached_property
-    def grids(self) -> pd.DataFrame:
-        return sweep_grid_frame(self.results)
+    def frame(self, make: Callable[[Results], pd.DataFrame]) -> pd.DataFrame:
+        """Return a frame of the results; each is computed once."""
+        if make not in self._frames:
+            self._frames[make] = make(self.results)
+        return self._frames[make]
 
 
 def file_stem(*parts: str) -> str:

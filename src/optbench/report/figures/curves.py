@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from optbench.analysis.curves import curves_frame
 from optbench.events import PARAMETERS, POSITION
 from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Group, Material, file_stem, some
@@ -24,7 +25,7 @@ _APART = 0.03  # of the axis, between marks of one lane
 
 def drawings(material: Material) -> Iterator[Drawing]:
     for group in material.groups:
-        curves = group.of(material.curves)
+        curves = group.of(material.frame(curves_frame))
         curves = curves[
             ~curves["split"].isin(("", PARAMETERS, POSITION))
             & ~curves["metric"].isin([name for name in SERIES if name != "loss"])

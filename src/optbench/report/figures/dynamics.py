@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+from optbench.analysis.curves import curves_frame
 from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Material, file_stem
 from optbench.report.figures._lines import band_note, curve_panels, y_axis
@@ -34,7 +35,7 @@ _SPLITS = ("", "train", "validation")
 
 def drawings(material: Material) -> Iterator[Drawing]:
     for group in material.groups:
-        curves = group.of(material.curves)
+        curves = group.of(material.frame(curves_frame))
         curves = curves[curves["metric"].isin(SERIES) & curves["split"].isin(_SPLITS)]
         curves = curves[(curves["metric"] != "loss") | (curves["split"] == "validation")]
         if curves.empty:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from optbench.analysis.finals import finals_frame
 from optbench.report.cells import none_worse, separates_entries
 from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Group, Material, file_stem
@@ -38,7 +39,7 @@ _FAR = 0.3
 
 def drawings(material: Material) -> Iterator[Drawing]:
     for group in material.groups:
-        finals = group.of(material.finals)
+        finals = group.of(material.frame(finals_frame))
         if not finals["imputed"].all():
             table = group.of(material.table).drop_duplicates("config_id")
             yield _drawing(group, finals, table)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from optbench.analysis.sweep_curves import sweep_grid_frame
 from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Material, file_stem
 from optbench.report.outcomes import WORST
@@ -15,7 +16,7 @@ from optbench.report.text import clean, with_unit
 
 
 def drawings(material: Material) -> Iterator[Drawing]:
-    for (suite, workload, *_), grids in material.grids.groupby(
+    for (suite, workload, *_), grids in material.frame(sweep_grid_frame).groupby(
         ["suite", "workload", "x_name", "y_name"], sort=False
     ):
         # failed points count as the worst outcome; they would dominate the colours

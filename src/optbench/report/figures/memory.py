@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from optbench.analysis.parts import MEMORY_PARTS
+from optbench.analysis.parts import MEMORY_PARTS, memory_parts_frame
 from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Material, file_stem
 from optbench.report.plots import Axis, Panel, Part, Plot, Row, Stack, value_text
@@ -15,7 +15,7 @@ _LOOKS = dict(zip(MEMORY_PARTS, ("solid", "light", "own", "hatch", "dots"), stri
 
 def drawings(material: Material) -> Iterator[Drawing]:
     for group in material.groups:
-        memory = group.of(material.memory)
+        memory = group.of(material.frame(memory_parts_frame))
         known = memory[memory["bytes"] > 0]
         if not (known["part"] == "optimizer state").any():
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from optbench.analysis.curves import curves_frame
 from optbench.events import PARAMETERS
 from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Material, file_stem
@@ -25,7 +26,7 @@ _QUANTITIES = {
 
 def drawings(material: Material) -> Iterator[Drawing]:
     for group in material.groups:
-        curves = group.of(material.curves)
+        curves = group.of(material.frame(curves_frame))
         curves = curves[curves["split"] == PARAMETERS]
         if curves.empty:
             continue

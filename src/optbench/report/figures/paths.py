@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from optbench.analysis.curves import curves_frame
 from optbench.events import POSITION
 from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Group, Material, file_stem
@@ -21,7 +22,7 @@ def drawings(material: Material) -> Iterator[Drawing]:
     for group in material.groups:
         models = {row.trial.workload.model.name for row in group.rows}
         arguments: dict[str, Any] = dict(group.rows[0].trial.workload.model.arguments)
-        curves = group.of(material.curves)
+        curves = group.of(material.frame(curves_frame))
         curves = curves[curves["split"] == POSITION]
         if curves.empty or models != {_MODEL} or arguments.get("drift") or len(group.workloads) > 1:
             continue
@@ -86,7 +87,7 @@ def _drawing(
 
 
 def _axis(place: int, start: list[float], minima: list[list[float]], values: list[list[float]]) -> Axis:
-    """Return an axis that shows start, minima and the paths, as far as these stay near."""
+    """Return an axis that shows the start, the minima, and those points of the paths that are at most `_FARTHEST` ranges away."""
     fixed = [start[place], *(minimum[place] for minimum in minima)]
     low, high = min(fixed), max(fixed)
     reach = _FARTHEST * max(high - low, 0.5)

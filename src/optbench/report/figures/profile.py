@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from optbench.analysis.profiles import MAX_RATIO
+from optbench.analysis.profiles import MAX_RATIO, profile_frame
 from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Material, file_stem
 from optbench.report.plots import TIMES, Axis, Line, Panel, Plot
@@ -15,7 +15,7 @@ _EDGE = 0.02 * (
 
 
 def drawings(material: Material) -> Iterator[Drawing]:
-    for suite, profiles in material.profiles.groupby("suite", sort=False):
+    for suite, profiles in material.frame(profile_frame).groupby("suite", sort=False):
         entries = tuple(material.entry(str(suite), name) for name in dict.fromkeys(profiles["optimizer"]))
         panels = []
         for time, (_, unit, _) in TIMES.items():

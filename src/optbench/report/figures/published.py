@@ -25,19 +25,17 @@ from optbench.report.plots import (
     seeds_text,
     value_text,
 )
-from optbench.report.published import CAPTION
+from optbench.report.published import CAPTION, TITLES
 from optbench.report.text import clean
 from optbench.suite.published import DETERMINISTIC_MARGIN
 
-_TITLES = {
-    "epochs_to_target": "epochs to target",
-    "steps_to_target": "steps to target",
-    "samples_to_target": "samples to target",
-    "seconds_to_target": "seconds to target",
-    "final_metric": "final metric",
-    "memory_overhead": "memory overhead (x)",
-}
-_SYMBOLS = {"reproduced": "✓ ", "contradicted": "✗ "}
+_COLUMNS = (
+    "final_metric",
+    "memory_overhead",
+    *(f"{unit}_to_target" for unit in ("epochs", "steps", "samples", "seconds")),
+)
+#: before the verdicts
+SYMBOLS = {"reproduced": "✓ ", "contradicted": "✗ "}
 
 
 def drawings(material: Material) -> Iterator[Drawing]:
@@ -47,7 +45,7 @@ def drawings(material: Material) -> Iterator[Drawing]:
     numeric = verdicts[
         verdicts["value"].notna() & (verdicts["measured"].notna() | verdicts["measured_low"].notna())
     ]
-    numeric = numeric[numeric["column"].isin(_TITLES)]
+    numeric = numeric[numeric["column"].isin(_COLUMNS)]
     numeric = numeric.assign(
         margin=numeric["margin"].mask(
             numeric["kind"] == "deterministic", numeric["margin"].fillna(DETERMINISTIC_MARGIN)
@@ -79,7 +77,8 @@ def _panel(column: str, verdicts: pd.DataFrame, entries: tuple[Entry, ...]) -> P
         own: list[Any] = verdicts[verdicts["optimizer"] == entry.key].to_dict("records")
         rows.append(Row(place, entry.name, tuple(fact for row in own for fact in _facts(row, format))))
         marks += (mark for row in own for mark in _marks(place, row))
-    return Panel(Axis(_TITLES[column], format), Axis(""), tuple(marks), _TITLES[column], tuple(rows))
+    title = TITLES[column] + (" (x)" if column == "memory_overhead" else "")
+    return Panel(Axis(title, format), Axis(""), tuple(marks), title, tuple(rows))
 
 
 def _marks(place: int, row: Mapping[str, Any]) -> Iterator[Mark]:
@@ -95,7 +94,7 @@ def _marks(place: int, row: Mapping[str, Any]) -> Iterator[Mark]:
     at = measured if reached else low
     yield Points((at,), (below,), place, "" if reached else ">")
     verdict = str(row["verdict"])
-    yield Label(place, f"{_SYMBOLS.get(verdict, '')}{verdict}", at)
+    yield Label(place, f"{SYMBOLS.get(verdict, '')}{verdict}", at)
 
 
 def _facts(row: Mapping[str, Any], format: str) -> Iterator[tuple[str, str, str]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from optbench.analysis.sensitivity import MARGINS
+from optbench.analysis.sweep_curves import sweep_curves_frame
 from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Material, file_stem
 from optbench.report.outcomes import WORST
@@ -15,7 +16,9 @@ from optbench.report.text import clean, in_percent, with_unit
 
 
 def drawings(material: Material) -> Iterator[Drawing]:
-    for (suite, workload), sweeps in material.sweeps.groupby(["suite", "workload"], sort=False):
+    for (suite, workload), sweeps in material.frame(sweep_curves_frame).groupby(
+        ["suite", "workload"], sort=False
+    ):
         names = dict.fromkeys(sweeps["optimizer"])
         entries = tuple(material.entry(str(suite), name) for name in names)
         metric, name = str(sweeps["metric"].iloc[0]), str(sweeps["hyperparameter"].iloc[0])

@@ -6,18 +6,18 @@ from collections.abc import Iterator, Mapping
 from math import isfinite
 from typing import Any
 
+from optbench.analysis.statements import statements_frame
 from optbench.report.colours import style
 from optbench.report.figures import Drawing
 from optbench.report.figures._groups import Material, file_stem
+from optbench.report.figures.published import SYMBOLS
 from optbench.report.plots import Axis, Entry, Interval, Label, Mark, Panel, Plot, Points, Row
 from optbench.report.statements import CAPTION, conditions, expected_text, measured_text, measurement
 from optbench.report.text import clean
 
-_SYMBOLS = {"reproduced": "✓ ", "contradicted": "✗ "}
-
 
 def drawings(material: Material) -> Iterator[Drawing]:
-    frame = material.statements
+    frame = material.frame(statements_frame)
     measured = frame[frame["measured"].notna()]
     for suite, of_suite in measured.groupby("suite", sort=False):
         for place, (source, own) in enumerate(of_suite.groupby("source", sort=False)):
@@ -70,7 +70,7 @@ def _marks(place: int, entry: int, row: Mapping[Any, Any], low: float, high: flo
         yield Interval(ends[0], min(ends[1], high), place, entry)
     value = float(row["measured"])
     yield Points((value,), (float(place),), entry)
-    yield Label(place, f"{_SYMBOLS.get(row['verdict'], '')}{row['verdict']}", value)
+    yield Label(place, f"{SYMBOLS.get(row['verdict'], '')}{row['verdict']}", value)
 
 
 def _facts(row: Mapping[Any, Any]) -> Iterator[tuple[str, str, str]]:

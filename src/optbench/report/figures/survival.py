@@ -8,6 +8,7 @@ from typing import Any
 import numpy.typing as npt
 import pandas as pd
 
+from optbench.analysis.survival import survival_frame
 from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Group, Material, file_stem
 from optbench.report.figures._lines import x_range
@@ -19,7 +20,7 @@ _OF_CURVES = ("time", "at_risk", "survival", "low", "high")  # columns that mark
 
 def drawings(material: Material) -> Iterator[Drawing]:
     for group in material.groups:
-        survival = group.of(material.survival)
+        survival = group.of(material.frame(survival_frame))
         for number, target in enumerate(group.targets, start=1):
             own = survival[survival["target"] == str(target)]
             own = own[own["unit"].isin([unit for _, unit, _ in TIMES.values()])]

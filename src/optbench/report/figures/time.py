@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from optbench.analysis.parts import TIME_PARTS
+from optbench.analysis.parts import TIME_PARTS, time_parts_frame
 from optbench.report.drawing import Drawing
 from optbench.report.figures._groups import Material, file_stem
 from optbench.report.plots import Axis, Panel, Part, Plot, Row, Stack, seeds_text, value_text
@@ -16,7 +16,7 @@ _LOOKS = dict(zip(TIME_PARTS, ("own", "hatch", "solid", "light"), strict=True))
 
 def drawings(material: Material) -> Iterator[Drawing]:
     for group in material.groups:
-        times = group.of(material.times)
+        times = group.of(material.frame(time_parts_frame))
         times = times[times["share"].notna()]
         if times["part"].nunique() < 2:
             continue

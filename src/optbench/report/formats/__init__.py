@@ -1,1 +1,1 @@
-"""One file a format: `render(report) -> str`; the first line of its docstring says what it is for."""
+"""Formats of reports, one per module: `render(report) -> str`. The first line of the module's docstring is its description."""

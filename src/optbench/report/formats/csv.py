@@ -22,14 +22,14 @@ def to_csv(table: pd.DataFrame) -> str:
     Text that a spreadsheet would run as a formula gets a leading apostrophe, which `optbench import csv` removes.
     Control characters are left out.
     """
-    safe = table.rename(columns=_harmless)
+    safe = table.rename(columns=_escaped)
     for column in safe.columns:
         known = safe[column]
         if not is_numeric_dtype(known):
-            safe[column] = pd.Series([_harmless(value) for value in known], known.index, known.dtype)
+            safe[column] = pd.Series([_escaped(value) for value in known], known.index, known.dtype)
     text: str = safe.to_csv(index=False, lineterminator="\n")
     return text
 
 
-def _harmless(value: object) -> object:
+def _escaped(value: object) -> object:
     return escape(clean(value)) if isinstance(value, str) else value

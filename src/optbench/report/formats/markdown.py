@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
-from optbench.report.document import Block, Cell, Picture, Report, Section, Table
+from optbench.report.document import Block, Picture, Report, Section, Table
 
 SUFFIX = ".md"
 _MOST_SHOWN = 6
@@ -69,12 +69,11 @@ def _block(block: Block) -> list[str]:
 def _table(table: Table) -> list[str]:
     titles = [escaped(column.title.replace("-\n", "").replace("\n", " ").strip()) for column in table.columns]
     rules = [":--" if column.text else "--:" for column in table.columns]
-    rows = [[_cell(cell) for cell in row] for row in table.rows]
+    rows = [
+        [(f"**{escaped(cell.text)}**" if cell.marked else escaped(cell.text)) for cell in row]
+        for row in table.rows
+    ]
     return [f"| {' | '.join(cells)} |" for cells in (titles, rules, *rows)]
-
-
-def _cell(cell: Cell) -> str:
-    return f"**{escaped(cell.text)}**" if cell.marked else escaped(cell.text)
 
 
 def _list(items: list[str]) -> list[str]:

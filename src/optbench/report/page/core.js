@@ -1,9 +1,23 @@
 // Shared code: the page's data, state, elements, number formatting, scales, markers.
-const { entries: ENTRIES, arrays: ARRAYS, figures: FIGURES } = JSON.parse(document.getElementById("data").textContent);
+const { entries: ENTRIES, arrays: ARRAYS, columns: COLUMNS, figures: FIGURES } = JSON.parse(document.getElementById("data").textContent);
+const MANY = ENTRIES.some((entry) => entry.shared); // entries of a family share a style, and the baseline is emphasised
 const state = { unit: "epoch", hidden: new Set(), focus: null };
 const listeners = [];
 const changed = () => listeners.forEach((listener) => listener());
 const shown = (series) => series.filter((each) => !state.hidden.has(each.o));
+// Records of a panel are stored as tables (optbench.report.page.packing). A record without a name has that of its entry.
+function records(tables) {
+  return tables.flatMap(({ count, all, each }) => Array.from({ length: count }, (_, index) => {
+    const record = { ...all };
+    for (const [part, column] of Object.entries(each)) record[part] = COLUMNS[column][index];
+    if (record.o !== undefined) record.n ??= ENTRIES[record.o].name;
+    return record;
+  }));
+}
+for (const panel of FIGURES.flatMap((figure) => figure.panels)) {
+  panel.marks = records(panel.marks);
+  if (panel.rows) panel.rows = records(panel.rows);
+}
 // Marks of lines and points refer to arrays by index, as they share many.
 for (const mark of FIGURES.flatMap((figure) => figure.panels).flatMap((panel) => panel.marks)) {
   if (mark.m === "contours") mark.lines = mark.lines.map((line) => line.map((index) => ARRAYS[index]));

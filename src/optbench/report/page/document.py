@@ -11,6 +11,7 @@ from optbench.report.document import Report
 from optbench.report.page.definitions import definitions
 from optbench.report.page.drawings import Drawings
 from optbench.report.page.markup import Html, data, el, name
+from optbench.report.page.packing import Packer
 from optbench.report.page.section import section
 from optbench.report.text import clean
 from optbench.store import Results
@@ -44,10 +45,21 @@ def page(report: Report) -> str:
         el("a", "Skip to the results", href="#main", class_="skip"),
         _bar(looks, families, gradients=shows_gradients(report.table)),
         el("div", _contents(report), main, class_="layout"),
-        data({"entries": _entries(looks), "arrays": drawings.arrays, "figures": drawings.contents}, "data"),
+        data(_data(looks, drawings), "data"),
         _script(),
     )
     return f"<!doctype html>\n{el('html', _head(title, looks), body, lang='en')}\n"
+
+
+def _data(looks: dict[str, Style], drawings: Drawings) -> dict[str, object]:
+    packer = Packer()
+    figures = [packer.figure(figure) for figure in drawings.contents]
+    return {
+        "entries": _entries(looks),
+        "arrays": drawings.arrays,
+        "columns": packer.columns,
+        "figures": figures,
+    }
 
 
 def _legend(results: Results) -> dict[str, int]:
@@ -98,8 +110,11 @@ def _colours(looks: dict[str, Style]) -> str:
 
 
 def _entries(looks: dict[str, Style]) -> list[dict[str, object]]:
+    """Return what the script draws each entry with; `shared`: the entry shares its style with others."""
     return [
-        {"name": entry, "marker": style.marker, "dash": list(style.dash)} for entry, style in looks.items()
+        {"name": entry, "marker": style.marker, "dash": list(style.dash)}
+        | ({"shared": True} if style.group else {})
+        for entry, style in looks.items()
     ]
 
 
@@ -130,19 +145,20 @@ def _bar(looks: dict[str, Style], families: dict[str, str], *, gradients: bool) 
     if len(chips) <= DISTINCT:
         legend_ = el("div", *chips, class_="chips", role="group", aria_label="Optimizers shown")
     else:
-        legend_ = _long_legend(chips, [families.get(entry, "") for entry in looks])
+        legend_ = _long_legend(chips, [families.get(entry, "") for entry in looks], list(looks.values()))
     along = el("div", *units, class_="segments", role="group", aria_label="Time axis of all figures")
     label = el("span", "Time in", class_="label", aria_hidden="true")
     tools = el("div", shown, label, along, theme, class_="switches")
     return el("header", legend_ if chips else el("span"), tools, class_="bar js")
 
 
-def _long_legend(chips: list[Html], families: list[str]) -> Html:
+def _long_legend(chips: list[Html], families: list[str], looks: list[Style]) -> Html:
     """Return a legend that opens on demand: a search box, and the entries of each family below a button for all of them."""
     groups = []
     for family in dict.fromkeys(families):
         places = [place for place, of_entry in enumerate(families) if of_entry == family]
-        key = el("span", class_="key", data_key=places[-1], aria_hidden="true")
+        sharing = next((place for place in places if looks[place].group), places[0])
+        key = el("span", class_="key", data_key=sharing, aria_hidden="true")
         button = el(
             "button",
             key,
@@ -165,7 +181,7 @@ def _long_legend(chips: list[Html], families: list[str]) -> Html:
     )
     hint = el("span", "Enter shows only those found", class_="label")
     looks_like = (
-        "Entries of a family share colour and marker"
+        "Entries of a family share colour and marker; the baseline has its own"
         if any(families)
         else "Only the baseline has its own colour: point at an entry to see it"
     )

@@ -81,7 +81,9 @@ class Drawings:
         return el("div", *wide, *drawn, class_="figures") if wide or drawn else Html("")
 
     def _figure(self, choices: Sequence[dict[str, Any]], size: str) -> Html:
-        """`choices`: figures that share a place, with a menu. `size`: "wide", "span" (wide, no taller), or "" for half of the width."""
+        """Return one figure. `choices`: figures that share a place, with a menu. `size`: "wide", "span" (wide, no taller), or "" for
+        half width.
+        """
         first = len(self.contents)
         self.contents += choices
         caption = join(

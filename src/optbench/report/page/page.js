@@ -1,6 +1,6 @@
 // Page controls: legend, units, theme, tables, copying, printing.
 for (const element of document.querySelectorAll("[data-key]")) element.append(key(+element.dataset.key));
-for (const element of document.querySelectorAll("[data-swatch]")) element.append(key(+element.dataset.swatch));
+for (const row of document.querySelectorAll("tr[data-o]")) row.cells[0].prepend(html("span", { class: "swatch" }, key(+row.dataset.o)));
 
 // ---- the legend
 const chips = [...document.querySelectorAll("[data-toggle]")], all = document.getElementById("all");

@@ -27,7 +27,8 @@ function draw(panel, view) {
     if (!groups.has(id)) groups.set(id, layer.appendChild(entryGroup(mark.o, view)));
     return groups.get(id);
   };
-  for (const mark of marks) groupOf(mark, mark.above || mark.m === "label" || mark.m === "rule" || mark.m === "stack" ? above : inside).append(...MARKS[mark.m](mark, frame, view, panel).filter(Boolean));
+  const sharing = (mark) => mark.o !== undefined && ENTRIES[mark.o].shared; // drawn below the baseline
+  for (const mark of [...marks.filter(sharing), ...marks.filter((each) => !sharing(each))]) groupOf(mark, mark.above || mark.m === "label" || mark.m === "rule" || mark.m === "stack" ? above : inside).append(...MARKS[mark.m](mark, frame, view, panel).filter(Boolean));
   frame.finish?.();
   return frame;
 }
@@ -138,7 +139,7 @@ function rowFrame(panel, marks, view) {
   rows.forEach((row, index) => root.append(entryGroup(row.o, view, ...names[index].map((line, place) =>
     svg("text", { x: left - 12, y: middles[index] + 4 + 14 * (place - (names[index].length - 1) / 2), "text-anchor": "end", class: "strong", "unicode-bidi": "plaintext" }, line)))));
   const middle = (value) => places.get(Math.round(value)) ?? NaN;
-  const says = (at) => ({ head: rows[at].n, rows: rows[at].facts.map(([name, value, more]) => ({ name, value, more })) });
+  const says = (at) => ({ head: rows[at].n, rows: rows[at].facts.map((name, index) => ({ name, value: rows[at].values[index], more: rows[at].remarks[index] })) });
   return { root, area, x, y: (value) => middle(value) + (value - Math.round(value)) * Math.min(high, 46), middle, stops: [...rows.keys()], says, horizontal: false, groups: middles.map((each) => ({ middle: each })), cut };
 }
 // The legend of the parts of stacked bars, in lines below the axis.
@@ -210,8 +211,8 @@ const MARKS = {
     const points = pointsOf(mark), trail = mark.steps ? stepped(points) : points, seen = points.filter(within);
     const every = Math.max(1, Math.ceil(seen.length / (panel.time ? 7 : 60)));
     const marked = seen.filter((point, index) => (mark.steps ? point.y !== points[points.indexOf(point) - 1]?.y : (index + mark.o) % every === 0));
-    return [...(banded || view.focus === mark.o ? bands(trail, x, y) : []), svg("path", { class: "line", d: path(trail, x, y), "stroke-dasharray": dash(mark.o) }),
-      ...(mark.steps && points.length > 1 ? marked.slice(+(marked[0] === points[0])) : marked).map((point) => marker(mark.o, x(point.x), y(point.y), 3.4))];
+    return [...(banded || view.focus === mark.o ? bands(trail, x, y) : []), svg("path", { class: ENTRIES[mark.o].shared ? "line shared" : MANY ? "line alone" : "line", d: path(trail, x, y), "stroke-dasharray": dash(mark.o) }),
+      ...(mark.steps && points.length > 1 ? marked.slice(+(marked[0] === points[0])) : marked).map((point) => marker(mark.o, x(point.x), y(point.y), ENTRIES[mark.o].shared ? 2.2 : MANY ? 4.4 : 3.4))];
   },
   points(mark, { area, x, y, lane }, view, panel) {
     return mark.x.map((value, index) => {

@@ -22,6 +22,7 @@ from optbench.report.plots import (
     Panel,
     Plot,
     Points,
+    Row,
     Rule,
     Stack,
 )
@@ -50,6 +51,7 @@ class Encoder:
         """`places`: of each name in the legend; `most`: maximum points per curve."""
         self.arrays: list[list[float | int | None]] = []
         self._places, self._most = places, most
+        self._names = {place: name for name, place in places.items()}
         self._known: dict[tuple[float | int | None, ...], int] = {}
 
     def figures(self, plot: Plot) -> Iterator[dict[str, Any]]:
@@ -80,7 +82,8 @@ class Encoder:
         if panel.rows:
             content["rows"] = [
                 self._place(plot.entries[row.entry])
-                | {"n": row.name, "facts": row.facts}
+                | ({"n": row.name} if row.name != clean(plot.entries[row.entry].name) else {})
+                | _facts(row)
                 | ({"top": True} if row.is_top else {})
                 for row in panel.rows
             ]
@@ -165,7 +168,13 @@ class Encoder:
     def _place(self, entry: Entry) -> dict[str, Any]:
         name = clean(entry.name)
         place = self._places.get(entry.legend or name, self._places.get(name, 0))
-        return {"o": place, "n": name}
+        return {"o": place} | ({"n": name} if name != self._names.get(place) else {})
+
+
+def _facts(row: Row) -> dict[str, Any]:
+    """Return names, values and remarks of a row, each as a list: rows often share names and remarks."""
+    names, values, remarks = zip(*row.facts, strict=True) if row.facts else ((), (), ())
+    return {"facts": names, "values": values, "remarks": remarks}
 
 
 def _height(mark: Mark) -> float:

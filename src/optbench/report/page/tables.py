@@ -64,11 +64,8 @@ def _head(column: Column) -> Html:
 def _row(cells: tuple[Cell, ...], columns: tuple[Column, ...], entries: Mapping[str, int]) -> Html:
     first, *rest = zip(cells, columns, strict=True)
     entry = _entry(cells, columns, entries)
-    swatch = (
-        [el("span", class_="swatch js", data_swatch=entry, aria_hidden="true")] if entry is not None else []
-    )
     kind = "text" if first[1].text else None
-    written = [el("th", *swatch, name(first[0].text), scope="row", class_=kind)]
+    written = [el("th", name(first[0].text), scope="row", class_=kind)]
     written += [_cell(cell, "text" if column.text else None) for cell, column in rest]
     return el("tr", *written, data_o=entry)
 

@@ -198,7 +198,8 @@ def _scale(axis: Any, described: Axis) -> None:
 def _line(axes: Axes, mark: Line, plot: Plot, panel: Panel) -> None:
     factor, style = _factor(panel.y), plot.entries[mark.entry].style
     x, y = np.array(mark.x, dtype=float), factor * np.array(mark.y, dtype=float)
-    look = strokes(style, mark.entry)
+    is_baseline = not style.group and any(entry.style.group for entry in plot.entries)
+    look = strokes(style, 0 if is_baseline else mark.entry)
     if mark.steps:
         rises = np.flatnonzero(np.diff(y, prepend=y[0] if mark.counts else -1.0)).tolist()
         look |= {"drawstyle": "steps-post", "markevery": rises}
@@ -207,7 +208,7 @@ def _line(axes: Axes, mark: Line, plot: Plot, panel: Panel) -> None:
     else:
         every = max(1, len(x) // 5)
         look |= {"markevery": (min(mark.entry % every, len(x) - 1), every)}
-    axes.plot(x, y, zorder=2.5 if style == GREY else 3, **look)
+    axes.plot(x, y, zorder=2.5 if style == GREY else 3 if style.group else 3.5, **look)
     if mark.low and len(plot.entries) <= FEW:
         low, high = (factor * np.array(end, dtype=float) for end in (mark.low, mark.high))
         if mark.steps:  # each band up to the next point
