@@ -37,9 +37,9 @@ READING = """\
 
 Numbers are means over seeds with a 95 % interval. Where two settings are compared, the number is their difference, paired by seed ("points"
 are percentage points), or their ratio (2x). A verdict holds for the models and data of its suite. Where optimizers were tuned, each
-seed has the settings of its own tuning study, so that intervals include the variation of tuning; P17 and V8 have one study, and their
-intervals cover the seeds only. Where the article measured ResNet-50 on ImageNet, small models stand in for it: they test an order, never
-its numbers. [How each number is defined](numbers.md) has the rules.
+seed has the settings of its own tuning study, so that intervals include the variation of tuning; P17 and V8-nonstationary have one
+study, and their intervals cover the seeds only. Where the article measured ResNet-50 on ImageNet, small models stand in for it: they
+test an order, never its numbers. [How each number is defined](numbers.md) has the rules.
 
 `optbench run claims --threads 1` repeats all claims in under an hour. The command in each row repeats one.
 """
