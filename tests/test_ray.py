@@ -208,3 +208,5 @@ def test_the_manifest_for_kubernetes_is_consistent() -> None:
     assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
     variables = {one["name"] for one in head["template"]["spec"]["containers"][0]["env"]}
     assert {name for name in variables if name.startswith("RAY_")} == set(re.findall(r"RAY_[a-z]\w+", page))
+    nice = {"name": "RAY_worker_niceness", "value": "0"}  # of every node
+    assert nice in workers["template"]["spec"]["containers"][0]["env"]
