@@ -56,7 +56,7 @@ class FakeExecutor:
         messages = self.running.get(message.unit)
         if messages:
             messages.pop(0)
-            if not isinstance(message.content, tuple):
+            if message.is_last:
                 self._end(message.unit)
 
     def ask_to_stop(self, unit: Unit) -> None:

@@ -44,7 +44,7 @@ class Bench:
         self.trials = plan(load(a_suite(root, {"SGD": "torch.optim.SGD"}), ("seeds=3",)))
         self.folder = SuiteFolder.of(root / "results", "tiny")
         self.folder.create()
-        self.executor = FakeExecutor(script, tuple(Slot(f"slot{n}") for n in range(slots)))
+        self.executor = FakeExecutor(script, tuple(Slot(f"slot{n}", host=f"slot{n}") for n in range(slots)))
         self.stop = StopRequest()
         self.heard: list[tuple[int, str]] = []
         self.dispatcher = Dispatcher(self.executor, self.folder, Settings(), self.stop, stall_seconds=1e9)
@@ -197,8 +197,8 @@ def test_lost_slots_are_not_used_and_without_any_the_run_ends(tmp_path: Path) ->
     start = bench.executor.start
 
     def start_except_on(lost: set[str], unit: Any, slot: Slot) -> None:
-        if slot.name in lost:
-            raise SlotLost(slot.name)
+        if slot.host in lost:
+            raise SlotLost(slot.host)
         start(unit, slot)
 
     lost = {"slot0"}

@@ -15,7 +15,8 @@ from optbench.errors import OptbenchError
 from optbench.events import Evaluated, Finished
 from optbench.executor import ray_cluster
 from optbench.executor.api import Ended, Message, Settings, Unit
-from optbench.executor.ray_host import Host
+from optbench.executor.node_host import Host
+from optbench.executor.suite_files import suite_files
 from optbench.suite.load import load
 from optbench.suite.plan import plan
 from optbench.suite.resources import Resources
@@ -45,7 +46,7 @@ def trials(tmp_path: Path) -> Any:
 
 @pytest.fixture
 def host(trials: Any) -> Any:
-    files = ray_cluster.suite_files(trials)
+    files = suite_files(trials)
     host = Host(files, OFTEN, None, "cpu", cores=2)
     yield host
     host.close()
@@ -110,7 +111,7 @@ def test_files_beside_a_plugin_travel(trials: Any, tmp_path: Path) -> None:
     (tmp_path / ".secret").write_text("")
     with (tmp_path / "data.bin").open("wb") as file:
         file.truncate(10_000_001)
-    files = ray_cluster.suite_files(trials)
+    files = suite_files(trials)
     assert set(files) == {"own.py", "neighbour.py", "tiny.yaml", "package/__init__.py", "package/part.py"}
     assert files["own.py"] == PLUGIN.encode()
 

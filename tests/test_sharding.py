@@ -108,7 +108,7 @@ def test_blocks_of_a_model_are_gathered_one_at_a_time() -> None:
 @pytest.mark.parametrize(
     ("workload", "suite", "entry", "message"),
     [
-        ("  sharding: full\n", "", "torch.optim.SGD", "requires `devices` above 1"),
+        ("  sharding: full\n", "", "torch.optim.SGD", "requires several devices"),
         (
             "  sharding: full\n  devices: 2\n",
             "",

@@ -17,7 +17,7 @@ from optbench.errors import OptbenchError
 from optbench.executor import worker
 from optbench.executor.api import Settings, Slot
 from optbench.runner import suite_run
-from optbench.runner.environment_check import refuse_to_mix
+from optbench.runner.environment_check import refuse_to_mix, refuse_unequal
 from optbench.runner.options import RunOptions
 from optbench.store import StoredSuite, read
 from optbench.store.merge_checks import check_source, disagreements
@@ -111,8 +111,8 @@ def test_devices_of_two_kinds_are_not_mixed() -> None:
     with pytest.raises(
         OptbenchError, match="cuda:0 and cuda:1 differ: device_name is 'model 0' and 'model 1'"
     ):
-        suite_run._refuse_unequal(gpus)
-    suite_run._refuse_unequal(gpus[:1] * 2)
+        refuse_unequal(gpus)
+    refuse_unequal(gpus[:1] * 2)
 
 
 def test_a_sweep_on_cpu_slots(tmp_path: Path) -> None:

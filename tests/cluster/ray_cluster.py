@@ -97,6 +97,11 @@ class Cluster:
         servers = [pid for host in self.hosts() for pid in children.get(host, [])]
         return [pid for server in servers for pid in children.get(server, [])]
 
+    def training_node(self) -> subprocess.Popen[bytes]:
+        """Return a node that trains now and is not the head."""
+        training = set(self.trial_processes())
+        return next(node for node in self.nodes[1:] if training.intersection(_descendants(node.pid)))
+
     def hosts(self) -> list[int]:
         """Return the ids of the processes that run trials for optbench."""
         return [pid for node in self.nodes for pid in hosts_below(node.pid)]

@@ -1,4 +1,4 @@
-"""A real SLURM cluster of one node on this machine: slurmctld, slurmd and munge from Debian, without root services.
+"""A real SLURM cluster of one or more nodes on this machine: slurmctld, slurmd and munge from Debian, without root services.
 
     apt-get install --no-install-recommends slurmctld slurmd slurm-client munge
     python tests/cluster/slurm_cluster.py COMMAND...     run a command with SLURM_CONF set
@@ -25,17 +25,16 @@ _CONFIGURATION = """
 ClusterName=optbench
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={port}
-SlurmdPort={slurmd_port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 AuthInfo=cred_expire=5
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -50,9 +49,9 @@ MpiDefault=none
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 SchedulerParameters=sched_interval=2,batch_sched_delay=0
-NodeName={host} NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1
-PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=10
+{nodes}
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10
 """
 
 
@@ -65,21 +64,26 @@ def why_not() -> str:
 
 
 @contextmanager
-def cluster() -> Iterator[dict[str, str]]:
-    """Start the cluster. Yield the environment variables that its commands need."""
+def cluster(nodes: int = 1) -> Iterator[dict[str, str]]:
+    """Start a cluster of this many nodes with 2 CPUs each. Yield the environment variables that its commands need."""
     with ExitStack() as ends:
         folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="optbench-slurm-")))
-        for name in ("state", "spool"):
+        names = [f"node{number}" for number in range(1, nodes + 1)]
+        for name in ("state", *(f"spool-{name}" for name in names)):
             (folder / name).mkdir()
         if subprocess.run(["munge", "-n"], capture_output=True, check=False).returncode:
             _start_munge(ends)
         host = socket.gethostname().partition(".")[0]
         conf = folder / "slurm.conf"
+        lines = [
+            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={_free_port()} CPUs=2 State=UNKNOWN"
+            for name in names
+        ]
         conf.write_text(
-            _CONFIGURATION.format(folder=folder, host=host, port=_free_port(), slurmd_port=_free_port())
+            _CONFIGURATION.format(folder=folder, host=host, port=_free_port(), nodes="\n".join(lines))
         )
         environment = {**os.environ, "SLURM_CONF": str(conf)}
-        for command in (["slurmctld", "-D", "-i"], ["slurmd", "-D", "-N", host]):
+        for command in (["slurmctld", "-D", "-i"], *(["slurmd", "-D", "-N", name] for name in names)):
             process = subprocess.Popen(
                 [*command, "-f", str(conf)],
                 env=environment,
@@ -115,7 +119,7 @@ def _wait_until_idle(environment: dict[str, str], folder: Path) -> None:
         done = subprocess.run(
             ["sinfo", "-h", "-o", "%T"], env=environment, capture_output=True, text=True, check=False
         )
-        if "idle" in done.stdout:
+        if set(done.stdout.split()) == {"idle"}:
             return
         if time.monotonic() > deadline:
             logs = "\n".join(path.read_text()[-2000:] for path in folder.glob("*.log"))

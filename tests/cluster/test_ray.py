@@ -296,3 +296,85 @@ def test_an_address_without_a_cluster_is_one_message(tmp_path: Path) -> None:
     done = optbench("run", "tiny.yaml", "--executor", "ray", "--address", address, cwd=tmp_path)
     assert done.returncode == 2
     assert f"error: --address: cannot connect to Ray at {address}: Connection refused" in done.stderr
+
+
+def on_two_nodes(folder: Path, pause: float = 0.05) -> None:
+    suite = a_slow_suite(folder, pause)
+    text = suite.read_text().replace("  batch_size: 16\n", "  batch_size: 16\n  nodes: 2\n")
+    suite.write_text(text.replace("seeds: 2", "seeds: 1"))
+
+
+def values(folder: Path) -> Any:
+    """Return what the trials computed, in order of their names: ids differ with `nodes`."""
+    return list(computed(folder).values())
+
+
+@pytest.fixture(scope="module")
+def expected_of_two(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The results of an undisturbed run with two devices on this machine."""
+    folder = tmp_path_factory.mktemp("devices")
+    suite = a_slow_suite(folder, pause=0)
+    text = suite.read_text().replace("  batch_size: 16\n", "  batch_size: 16\n  devices: 2\n")
+    suite.write_text(text.replace("seeds: 2", "seeds: 1"))
+    code, _, errors = Run(folder, ("run", suite.name, "--threads", "2")).end(300)
+    assert code == 0, errors
+    return values(folder)
+
+
+def test_a_trial_on_two_nodes_computes_what_two_devices_compute(
+    tmp_path: Path, nodes: Cluster, expected_of_two: Any
+) -> None:
+    on_two_nodes(tmp_path, pause=0)
+    finish(started(tmp_path, nodes), tmp_path)
+    assert values(tmp_path) == expected_of_two
+    [log, _] = read([tmp_path / "results"]).suites[0].logs
+    assert log.started is not None
+    assert len(log.started.environment["nodes"]) == 2
+
+
+@pytest.mark.parametrize("victim", ["first part", "second part", "actor", "node"])
+def test_a_trial_on_two_nodes_continues_when_one_is_lost(
+    tmp_path: Path, nodes: Cluster, expected_of_two: Any, victim: str
+) -> None:
+    if victim == "node":
+        nodes.add_node(1)
+    on_two_nodes(tmp_path)
+    run = started(tmp_path, nodes)
+    run.until(lambda: in_training(tmp_path))
+    if victim == "node":
+        node = nodes.training_node()
+        nodes.kill_node(node)
+        nodes.nodes.remove(node)
+    elif victim == "actor":
+        os.kill(nodes.hosts()[1], signal.SIGKILL)
+    else:
+        os.kill(nodes.trial_processes()[victim == "second part"], signal.SIGKILL)
+    finish(run, tmp_path)
+    assert any(step > 0 for step in resumed(tmp_path))
+    assert values(tmp_path) == expected_of_two
+
+
+def test_a_trial_on_two_nodes_leaves_a_draining_node(
+    tmp_path: Path, nodes: Cluster, expected_of_two: Any
+) -> None:
+    nodes.add_node(1)
+    on_two_nodes(tmp_path)
+    run = started(tmp_path, nodes, "--checkpoint-interval", "1000")
+    run.until(lambda: in_training(tmp_path))
+    leaving = nodes.training_node()
+    nodes.drain(nodes.node_id(leaving))
+    finish(run, tmp_path)
+    assert resumed(tmp_path)
+    assert all(step > 0 for step in resumed(tmp_path))
+    nodes.kill_node(leaving)
+    nodes.nodes.remove(leaving)
+    assert values(tmp_path) == expected_of_two
+
+
+def test_more_nodes_than_the_cluster_has_are_one_message(tmp_path: Path, nodes: Cluster) -> None:
+    on_two_nodes(tmp_path)
+    suite = tmp_path / "tiny.yaml"
+    suite.write_text(suite.read_text().replace("nodes: 2", "nodes: 5"))
+    code, _, errors = started(tmp_path, nodes).end(120)
+    assert code == 2
+    assert "error: nodes: a trial needs 5 nodes (`nodes: 5`) and there are" in errors

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -124,3 +126,90 @@ def test_a_dry_run_prints_the_script_and_submits_nothing(tmp_path: Path, slurm: 
     assert "#SBATCH --time=2:00:00\n" in output
     assert "optbench work" in output
     assert not (tmp_path / "results").exists()
+
+
+@pytest.fixture(scope="module")
+def two_nodes() -> Iterator[dict[str, str]]:
+    with cluster(nodes=2) as environment:
+        yield {"SLURM_CONF": environment["SLURM_CONF"]}
+
+
+def on_two_nodes(folder: Path, slurm: dict[str, str], budget: int = 20) -> Run:
+    (folder / "slow.py").write_text(SLOW)
+    suite = a_suite(folder, {"Slow": "'slow.py:Slow'"}, budget=budget)
+    suite.write_text(suite.read_text().replace("  batch_size: 16\n", "  batch_size: 16\n  nodes: 2\n"))
+    options = ("--threads", "1", "--executor", "slurm", "--checkpoint-interval", "0.3")
+    return Run(folder, ("run", "tiny.yaml", *options), slurm)
+
+
+def values(folder: Path) -> Any:
+    """Return what the trial computed, and the steps from which it resumed."""
+    [log] = read([folder / "results"]).suites[0].logs
+    assert log.finished is not None
+    computed = [(event.step, repr(event.train_loss), event.metrics) for event in log.evaluations]
+    return [computed, log.finished.status, log.finished.final], [event.step for event in log.resumed]
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The results of an undisturbed run with two devices on this machine."""
+    folder = tmp_path_factory.mktemp("devices")
+    (folder / "slow.py").write_text(SLOW)
+    suite = a_suite(folder, {"Slow": "'slow.py:Slow'"}, budget=20)
+    suite.write_text(suite.read_text().replace("  batch_size: 16\n", "  batch_size: 16\n  devices: 2\n"))
+    code, _, errors = Run(folder, ("run", "tiny.yaml", "--threads", "2")).end(300)
+    assert code == 0, errors
+    return values(folder)[0]
+
+
+def ended_well(folder: Path, head: Run) -> None:
+    code, _, errors = head.end(400)
+    logs = "\n".join(path.read_text() for path in (folder / "results/tiny/output").glob("*.log"))
+    assert code == 0, errors + logs
+    assert not (folder / "results/tiny/leases").exists()
+
+
+def test_a_trial_on_two_nodes_computes_what_two_devices_compute(
+    tmp_path: Path, two_nodes: dict[str, str], expected: Any
+) -> None:
+    ended_well(tmp_path, on_two_nodes(tmp_path, two_nodes))
+    assert values(tmp_path) == (expected, [])
+
+
+@pytest.mark.parametrize("event", ["preemption", "time limit", "killed node"])
+def test_a_trial_on_two_nodes_resumes_exactly(
+    tmp_path: Path, two_nodes: dict[str, str], expected: Any, event: str
+) -> None:
+    def command(*words: str) -> None:
+        subprocess.run(words, env={**two_nodes, "PATH": "/usr/bin:/bin"}, check=True, capture_output=True)
+
+    head = on_two_nodes(tmp_path, two_nodes)
+    head.until(lambda: in_training(tmp_path))
+    if event == "preemption":
+        wrap = ["--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap", "sleep 1"]
+        command("sbatch", *wrap)
+    elif event == "time limit":
+        command("scancel", "--batch", "--signal=USR1", f"{job_of(tmp_path)}_1")
+    else:  # all processes of the second node
+        [joined] = [pid for pid, line in processes().items() if "optbench.executor.joined_nodes" in line]
+        os.kill(joined, signal.SIGKILL)
+        code, _, errors = head.end(120)
+        assert "unfinished trial" in errors
+        assert code == 0
+        head = on_two_nodes(tmp_path, two_nodes)
+    ended_well(tmp_path, head)
+    computed, resumed = values(tmp_path)
+    assert computed == expected
+    assert resumed
+    assert all(step > 0 for step in resumed)
+
+
+def processes() -> dict[int, str]:
+    """Return the command lines of all processes but those of srun."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit():
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                found[int(entry.name)] = "" if line.startswith("srun") else line
+    return found

@@ -207,11 +207,17 @@ def device_findings(
     if gpus and gpus != workload.devices:
         message = f"expected as many GPUs as `devices` of the workload, {workload.devices}; found {gpus}"
         yield ("resources", "gpu"), message
-    if workload.devices == 1:
+    if workload.world_size == 1:
         if workload.sync_batch_norm:
-            yield (*path, "sync_batch_norm"), "requires `devices` above 1: one device computes whole batches"
+            yield (
+                (*path, "sync_batch_norm"),
+                "requires several devices (`devices`, `nodes`): one device computes whole batches",
+            )
         if workload.sharding != "none":
-            yield (*path, "sharding"), "requires `devices` above 1: there is nothing to divide"
+            yield (
+                (*path, "sharding"),
+                "requires several devices (`devices`, `nodes`): there is nothing to divide",
+            )
         return
     if workload.sharding != "none":
         yield from _sharding_findings(suite, workload, folder, path)
@@ -219,17 +225,17 @@ def device_findings(
     if suite.cuda_graph == "on":
         yield here, "training on several devices is not captured: expected `cuda_graph: auto` or off"
     if "noise" in workload.study:
-        yield (*path, "study"), "`noise` is measured on one device: expected `devices: 1`"
+        yield (*path, "study"), "`noise` is measured on one device: expected one device per trial"
     for label, entry in suite.optimizers.items():
         written = entry.batch_size or workload.batch_size
         size = written if written != "full" else info.train if info is not None else None
-        if size is not None and size < workload.devices * workload.accumulate:
+        if size is not None and size < workload.world_size * workload.accumulate:
             found = f"'{label}' has a batch of {size}"
-            share = f"{workload.devices} devices x {workload.accumulate} micro-batches"
+            share = f"{workload.world_size} devices x {workload.accumulate} micro-batches"
             yield here, f"expected at least one sample for each of {share}; {found}"
         if entry.create_graph or entry.closure == "loss_only":
             setting = "create_graph" if entry.create_graph else "closure"
-            message = "its gradients are not averaged over several processes: expected `devices: 1`"
+            message = "its gradients are not averaged over several processes: expected one device per trial"
             yield ("optimizers", label, setting), message
 
 

@@ -24,7 +24,7 @@ def distribute(session: Session) -> None:
         need = "gradients with their graph" if protocol.create_graph else "a closure without backward()"
         raise OptbenchError(
             f"the optimizer of '{session.trial.label}' needs {need}, which are not averaged over processes: "
-            "expected `devices: 1`"
+            "expected one device per trial"
         )
     ranks.seed_passes(session.trial.seed, session.device)
     if session.trial.workload.sharding != "none":

@@ -23,7 +23,7 @@ from optbench.engine.memory import allocator_message, is_out_of_memory, peak_of
 from optbench.engine.optimizers import OptimizerFault
 from optbench.engine.parameter_statistics import StepMeasurement, largest_embedding_norm
 from optbench.engine.progress import Progress
-from optbench.engine.ranks import ALONE, Ranks
+from optbench.engine.ranks import ALONE, Ranks, is_connection_loss
 from optbench.engine.session import Session, SplitName, prepare
 from optbench.engine.stepper import Stepper
 from optbench.engine.trial_checkpoints import TrialCheckpoints
@@ -79,7 +79,8 @@ def train(
                 f"the disk is full ({error}): make space and run the same command again"
             ) from error
         else:
-            blame: Fault = "infrastructure" if isinstance(error, OSError) else ""
+            is_infrastructure = isinstance(error, OSError) or is_connection_loss(error)
+            blame: Fault = "infrastructure" if is_infrastructure else ""
             yield run.finished("failed", trial_records.failure(error, trial), at_fault=blame)
 
 
@@ -398,15 +399,17 @@ class _Run:
             return state_bytes, None
 
     def _resumed(self) -> Resumed:
-        return Resumed(self.progress.step, environment(self.device, self.trial.folder, self.ranks.threads))
+        facts = environment(self.device, self.trial.folder, self.ranks.threads)
+        return Resumed(self.progress.step, self.ranks.with_nodes(facts))
 
     def failed(self, fault: OptimizerFault) -> Finished:
         """Return the record of a fault of the optimizer, unless its step failed because a setting of the entry is missing."""
         setting = self.session.optimizers.missing_setting(fault) if hasattr(self, "session") else ""
         if setting:
             return self.finished("failed", setting)
-        detail = trial_records.failure(fault.__cause__ or fault, self.trial)
-        return self.finished("failed", detail, at_fault="optimizer")
+        cause = fault.__cause__ or fault
+        blame: Fault = "infrastructure" if is_connection_loss(cause) else "optimizer"
+        return self.finished("failed", trial_records.failure(cause, self.trial), at_fault=blame)
 
     def finished(
         self,

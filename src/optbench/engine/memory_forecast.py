@@ -21,7 +21,7 @@ def forecast(trials: Sequence[Trial], info: DataInfo, least_steps: int = 3) -> l
     """Return one forecast per trial, in their order. The trials share one workload, whose data `info` describes.
 
     The batch size `full` must have been replaced by a number. Precision `auto` means bf16, as on a GPU; fp16 is traced as bf16, which
-    needs the same memory. With `devices` above 1, sizes are those of the device with the most, for its share of the batch.
+    needs the same memory. With several devices, sizes are those of the device with the most, for its share of the batch.
     Raises `OptbenchError` if the model can't be built; the failure of one optimizer is reported in its row.
     """
     first = trials[0]
@@ -29,7 +29,7 @@ def forecast(trials: Sequence[Trial], info: DataInfo, least_steps: int = 3) -> l
     task = build_task(first.workload, info, first.folder)
     name = "fp32" if first.precision == "fp32" else "bf16"
     by_batch_size: dict[int, ModelMemory] = {}
-    sizes = {trial.id: -(-trial.samples_per_step(0) // first.workload.devices) for trial in trials}
+    sizes = {trial.id: -(-trial.samples_per_step(0) // first.workload.world_size) for trial in trials}
     for size in dict.fromkeys(sizes.values()):
         by_batch_size[size] = model_memory(
             model, first.workload, task, size, precision=precisions.resolve(name, CPU)

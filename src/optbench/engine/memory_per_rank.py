@@ -18,7 +18,7 @@ def on_one_rank(forecast: Forecast, trial: Trial, parameters: Sequence[Tensor]) 
 
     `parameters` are the trainable ones. The state of an optimizer that may be sharded has the same number of bytes per element.
     """
-    devices, sharding = trial.workload.devices, trial.workload.sharding
+    devices, sharding = trial.workload.world_size, trial.workload.sharding
     if devices == 1:
         return forecast
     reasons = [why_not_sharded(rule.use, trial.folder) for rule in trial.entry.rules]

@@ -52,7 +52,9 @@ def started(session: Session, device: torch.device, noise: GradientNoise | None)
     """Return the record of what is known before the first step. `noise` is None if it was not measured."""
     info, tensors = session.splits.info, session.parameters
     return Started(
-        environment=environment(device, session.trial.folder, session.ranks.threads),
+        environment=session.ranks.with_nodes(
+            environment(device, session.trial.folder, session.ranks.threads)
+        ),
         parameters=sum(t.numel() for t in tensors),
         parameter_bytes=sum(t.numel() * t.element_size() for t in tensors),
         initial_weights=session.initial_weights,

@@ -70,7 +70,8 @@ class Slot:
     """A device on a host, which runs one unit at a time.
 
     `environment` is what a trial on this slot records. `threads` overrides the settings; `cores` are the only CPU cores to use.
-    `host`: the node of a cluster; `host_cores`: number of its cores that belong to the run, None for this machine.
+    `host`: the node of a cluster; `host_cores`: number of its cores that belong to the run, None for this machine; `address`: the IP
+    address at which other nodes reach it. `others` are the slots of a trial on its other nodes.
     """
 
     name: str
@@ -80,10 +81,27 @@ class Slot:
     cores: tuple[int, ...] = ()
     host: str = ""
     host_cores: int | None = None
+    address: str = ""
+    others: tuple[Slot, ...] = ()
 
 
 class SlotLost(Exception):
-    """The host of a slot has left the cluster: nothing can be started there."""
+    """A host has left the cluster: nothing can be started on its slots."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(host)
+        self.host = host
+
+
+@dataclass(frozen=True)
+class Part:
+    """The processes of a trial on one of its nodes, of which number 0 has the first rank and sends the events.
+
+    `rendezvous`: HOST:PORT at which the first rank waits for the others. Node 0 chooses it and sends it as `Rendezvous`.
+    """
+
+    node: int
+    rendezvous: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,7 +110,7 @@ class Unit:
 
     `trials` have an empty `folder`; `Trial.sources` lists the plug-in files with their hashes, relative to the suite's folder.
     `checkpoint` is relative to the folder of checkpoints, empty if the unit has none. `execution` is the fencing number: it is in
-    each message, and the run drops messages of an earlier execution than the current one.
+    each message, and the run drops messages of an earlier execution than the current one. `part` is set for a trial on several nodes.
     """
 
     name: str
@@ -101,6 +119,14 @@ class Unit:
     checkpoint: str = ""
     is_stack: bool = False
     execution: int = 1
+    part: Part | None = None
+
+
+@dataclass(frozen=True)
+class Rendezvous:
+    """The first part of a trial on several nodes waits for the others at this address, HOST:PORT."""
+
+    address: str
 
 
 @dataclass(frozen=True)
@@ -140,7 +166,12 @@ class Message:
 
     unit: str
     execution: int
-    content: Events | Refused | CannotStack | Ended
+    content: Events | Rendezvous | Refused | CannotStack | Ended
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the worker sends no more messages."""
+        return not isinstance(self.content, (tuple, Rendezvous))
 
 
 class Executor(Protocol):
@@ -156,7 +187,7 @@ class Executor(Protocol):
         """
 
     def start(self, unit: Unit, slot: Slot) -> None:
-        """Start the unit. Raises `OptbenchError` if no worker can be started, `SlotLost` if the slot no longer exists."""
+        """Start the unit. Raises `OptbenchError` if no worker can be started, `SlotLost` if a host of the slot no longer exists."""
 
     def receive(self, timeout_seconds: float) -> Sequence[Message]:
         """Return at most one message per running unit, as soon as there is one; none after the timeout."""
@@ -174,15 +205,20 @@ class Executor(Protocol):
         """Kill the workers that still run and release the slots."""
 
 
-def take_slots(free: Sequence[Slot], all_slots: Sequence[Slot], devices: int) -> list[Slot] | None:
-    """Return the slots for a trial on this many devices of one host; None if they are not all free.
+def take_slots(
+    free: Sequence[Slot], all_slots: Sequence[Slot], devices: int, nodes: int = 1
+) -> list[Slot] | None:
+    """Return the slots for a trial on this many devices of each of `nodes` hosts; None if they are not all free.
 
-    On a CPU, whose processes share its threads, that may be fewer. Raises `OptbenchError` if no host has as many devices.
+    On a CPU, whose processes share its threads, that may be fewer per host. Raises `OptbenchError` if not enough hosts have as many
+    devices.
     """
-    if devices == 1:
+    if devices == nodes == 1:
         return [free[0]] if free else None
     hosts = dict.fromkeys(slot.host for slot in all_slots)
     errors: list[OptbenchError] = []
+    found: list[Slot] = []
+    count = 0
     for host in hosts:
         try:
             taken = _take_on_host(
@@ -194,10 +230,22 @@ def take_slots(free: Sequence[Slot], all_slots: Sequence[Slot], devices: int) ->
             errors.append(error)
         else:
             if taken is not None:
-                return taken
-    if len(errors) == len(hosts):
-        raise errors[0]
+                found, count = [*found, *taken], count + 1
+            if count == nodes:
+                return found
+    if len(hosts) - len(errors) < nodes:
+        if nodes == 1:
+            raise errors[0]
+        has = f" with {devices} devices each" if devices > 1 else ""
+        message = (
+            f"a trial needs {nodes} nodes{has} (`nodes: {nodes}`) and there {_are(len(hosts) - len(errors))}"
+        )
+        raise OptbenchError(f"{message}: add nodes, or change the workload", where="nodes")
     return None
+
+
+def _are(count: int) -> str:
+    return "is 1" if count == 1 else f"are {count}"
 
 
 def _take_on_host(free: Sequence[Slot], all_slots: Sequence[Slot], devices: int) -> list[Slot] | None:
@@ -218,10 +266,16 @@ def _take_on_host(free: Sequence[Slot], all_slots: Sequence[Slot], devices: int)
 
 
 def join_slots(slots: Sequence[Slot]) -> Slot:
-    """Return one slot with the devices, separated by commas, the threads and the cores of all."""
+    """Return one slot with the devices, separated by commas, the threads and the cores of all; on several hosts one slot for each."""
     first = slots[0]
     if len(slots) == 1:
         return first
+    by_host: dict[str, list[Slot]] = {}
+    for slot in slots:
+        by_host.setdefault(slot.host, []).append(slot)
+    if len(by_host) > 1:
+        here, *others = map(join_slots, by_host.values())
+        return replace(here, others=tuple(others))
     threads = [slot.threads for slot in slots if slot.threads is not None]
     return replace(
         first,
@@ -246,6 +300,7 @@ def split_slots(slots: Sequence[Slot], parts: int, threads: int, cores: Sequence
             tuple(cores[part * threads : (part + 1) * threads]),
             slot.host,
             slot.host_cores,
+            slot.address,
         )
         for part in range(parts)
         for slot in slots

@@ -21,6 +21,7 @@ from optbench.executor.api import (
     Listener,
     Message,
     Refused,
+    Rendezvous,
     Settings,
     Slot,
     SlotLost,
@@ -112,7 +113,8 @@ class Dispatcher:
                 while waiting and free and not self.stop.asked and error is None:
                     try:
                         alive = [slot for slot in slots if slot.name not in lost] if lost else slots
-                        taken = take_slots(free, alive, waiting[0].trials[0].workload.devices)
+                        workload = waiting[0].trials[0].workload
+                        taken = take_slots(free, alive, workload.devices, workload.nodes)
                         if taken is None:
                             break
                         for slot in taken:
@@ -122,8 +124,10 @@ class Dispatcher:
                             self.executor.start(one.unit, one.slot)
                         running[one.unit.name] = one
                         waiting.popleft()
-                    except SlotLost:
-                        lost += [slot.name for slot in one.slots]
+                    except SlotLost as error_of_slot:
+                        lost += [slot.name for slot in slots if slot.host == error_of_slot.host]
+                        free.extend(one.slots)
+                        free = deque(slot for slot in free if slot.name not in lost)
                     except OptbenchError as problem:
                         error = problem
                 if not running:
@@ -257,6 +261,7 @@ class _Running:
             content = Ended("died", "the trial's process ended without a result", output=output)
         else:
             executor.acknowledge(message, stop=stop.asked)
+        assert not isinstance(content, Rendezvous)  # `PartsExecutor` handles it
         return self.end(content)
 
     def overdue(self) -> Ended | None:

@@ -83,9 +83,14 @@ class LocalExecutor:
         place = Place(self._suite_folder, self._data_root, checkpoint, output)
         kills = count_memory_kills()
         resources = ExitStack()
-        train = train_on_ranks if unit.trials[0].workload.devices > 1 else train_alone
+        train = train_on_ranks if unit.trials[0].workload.world_size > 1 else train_alone
         process = resources.enter_context(child(work, unit, slot, place, train))
         self._workers[unit.name] = _Worker(unit, process, resources, output, kills)
+
+    def sources(self) -> list[Any]:
+        """Return what becomes ready when there is a message, for `multiprocessing.connection.wait`."""
+        workers = self._workers.values()
+        return [source for one in workers for source in (one.child.connection, one.child.process.sentinel)]
 
     def receive(self, timeout_seconds: float) -> list[Message]:
         sources: dict[Any, _Worker] = {}
@@ -99,7 +104,7 @@ class LocalExecutor:
         if worker is None:
             return
         worker.child.answer(stop)
-        if not isinstance(message.content, tuple):
+        if message.is_last:
             self._release(worker)
 
     def ask_to_stop(self, unit: Unit) -> None:

@@ -20,9 +20,10 @@ from typing import Any
 
 from msgspec.structs import replace as replaced
 
+from optbench.engine.network import Network
 from optbench.errors import OptbenchError
 from optbench.events import Event, Finished
-from optbench.executor.api import Ended, Events, Place, Slot, Unit
+from optbench.executor.api import Ended, Events, Part, Place, Rendezvous, Slot, Unit
 from optbench.executor.worker import WorkerEnded, flush_and_exit, load_training, startup_errors
 
 _POLL_SECONDS = 0.2
@@ -31,18 +32,22 @@ _PATIENCE_SECONDS = 1.0  # to see whether a rank failed because another one ende
 
 @dataclass
 class _Rank:
+    number: int
     process: BaseProcess
     connection: Connection
 
 
-def train_on_ranks(unit: Unit, slot: Slot, place: Place, should_stop: Callable[[], bool]) -> Iterator[Events]:
+def train_on_ranks(
+    unit: Unit, slot: Slot, place: Place, should_stop: Callable[[], bool]
+) -> Iterator[Events | Rendezvous]:
     """Train the unit's trial in one process per device. Each item must be stored before the next is requested.
 
-    `slot.device` lists the devices, separated by commas; on a CPU the processes share its threads. Raises `WorkerEnded` if a process
-    ends without a result, and `OptbenchError` as the engine does.
+    `slot.device` lists the devices, separated by commas; on a CPU the processes share its threads. Of a trial on several nodes, the
+    part of this node is trained: the first part yields where the others join it, then the events; the others yield failures only.
+    Raises `WorkerEnded` if a process ends without a result, and `OptbenchError` as the engine does.
     """
     [trial] = unit.trials
-    size = trial.workload.devices
+    size, part = trial.workload.devices, unit.part or Part(0)
     devices = slot.device.split(",")
     on_cpu = devices[0] == "cpu"
     devices = devices * size if on_cpu else devices
@@ -52,20 +57,30 @@ def train_on_ranks(unit: Unit, slot: Slot, place: Place, should_stop: Callable[[
     settings = replace(unit.settings, threads=max(1, threads // size))
     context: Any = multiprocessing.get_context(_start_method(on_cpu))
     multiprocessing.current_process().daemon = False  # daemonic processes may not start others
+    network = None
+    if trial.workload.nodes > 1:
+        network = Network(part.rendezvous, slot.address)
+        if part.node == 0:
+            network = Network.listen(slot.address)
+            yield Rendezvous(network.address)
     with tempfile.TemporaryDirectory(prefix="optbench-") as folder:
         ranks: list[_Rank] = []
         stop, stop_request = context.Pipe(duplex=False)
         try:
-            for rank, device in enumerate(devices):
+            for rank, device in enumerate(devices, part.node * size):
                 connection, own = context.Pipe()
                 arguments = (
                     rank, own, stop, replace(unit, settings=settings), replace(slot, device=device, threads=None),
-                    place, Path(folder) / "rendezvous", threads,
+                    place, network or Path(folder) / "rendezvous", threads,
                 )  # fmt: skip
-                process = context.Process(target=_train_rank, args=arguments, name=f"rank {rank} of {size}")
+                process = context.Process(
+                    target=_train_rank, args=arguments, name=f"rank {rank} of {trial.workload.world_size}"
+                )
                 process.start()
                 own.close()
-                ranks.append(_Rank(process, connection))
+                ranks.append(_Rank(rank, process, connection))
+            if network is not None and network.listener is not None:
+                network.listener.close()  # rank 0 has it
             for event in _events(ranks, stop_request, should_stop):
                 yield ((trial.id, event),)
         finally:
@@ -78,8 +93,8 @@ def train_on_ranks(unit: Unit, slot: Slot, place: Place, should_stop: Callable[[
 def _events(
     ranks: Sequence[_Rank], stop_request: Connection, should_stop: Callable[[], bool]
 ) -> Iterator[Event]:
-    """Yield the events of rank 0, or the failure of another rank."""
-    first, asked, failure = ranks[0], False, None
+    """Yield the events of rank 0, if it is one of them, or the failure of another rank."""
+    asked, failure = False, None
     deadline = float("inf")
     while True:
         if should_stop() and not asked:
@@ -91,29 +106,29 @@ def _events(
             if message is None:
                 return
             if isinstance(message, Finished) and message.status in ("failed", "out_of_memory"):
-                if rank == 0:
+                if rank.number == 0:
                     _raise_if_ended(ranks[1:], _PATIENCE_SECONDS)
                 elif failure is None:
-                    note = f"\n(in rank {rank} of {len(ranks)})"
+                    note = f"\n(in {rank.process.name})"
                     failure = replaced(message, detail=message.detail + note)
                     deadline = time.monotonic() + _PATIENCE_SECONDS
-            if rank == 0:
+            if rank.number == 0:
                 yield message
-                first.connection.send(should_stop())
+                rank.connection.send(should_stop())
                 deadline = float("inf") if isinstance(message, Finished) else deadline
         if failure is not None and time.monotonic() > deadline:
             yield failure
             return
 
 
-def _messages(ranks: Sequence[_Rank]) -> list[tuple[int, Any]]:
+def _messages(ranks: Sequence[_Rank]) -> list[tuple[_Rank, Any]]:
     """Return the messages that have arrived, after a short wait. Raises `WorkerEnded` if a process has ended."""
     wait([source for rank in ranks for source in (rank.connection, rank.process.sentinel)], _POLL_SECONDS)
     messages = []
-    for number, rank in enumerate(ranks):
+    for rank in ranks:
         try:
             if rank.connection.poll():
-                messages.append((number, rank.connection.recv()))
+                messages.append((rank, rank.connection.recv()))
         except (EOFError, OSError):
             pass  # it has ended
     if not messages:
@@ -142,7 +157,7 @@ def _train_rank(
     unit: Unit,
     slot: Slot,
     place: Place,
-    rendezvous: Path,
+    rendezvous: Path | Network,
     threads: int,
 ) -> None:
     """Entry point of a process. Rank 0 sends its events and waits for each answer; the others send a failure only."""
@@ -153,7 +168,11 @@ def _train_rank(
         with startup_errors():
             training = load_training()
             device = training.set_up(unit.settings, slot, place.suite_folder)
-        ranks = training.Ranks.join(rank, trial.workload.devices, rendezvous, device, threads)
+        if isinstance(rendezvous, Network) and rank > 0 and rendezvous.listener is not None:
+            rendezvous.listener.close()
+            rendezvous = replace(rendezvous, listener=None)
+        size, per_node = trial.workload.world_size, trial.workload.devices
+        ranks = training.Ranks.join(rank, size, rendezvous, device, threads, per_node)
         is_asked = threading.Event()
         for event in training.train(
             trial,

@@ -1,4 +1,4 @@
-"""Execution on the nodes of a Ray cluster: one actor per node (`ray_host.py`) trains units in child processes of its node.
+"""Execution on the nodes of a Ray cluster: one actor per node (`node_host.py`) trains units in child processes of its node.
 
 Each unit is a stream of messages from its node. The worker continues only after the run has stored a message and answered it. Ray retries
 nothing: if a node or its actor is lost, the run starts the unit again from the last checkpoint that it received, with a new execution
@@ -24,7 +24,8 @@ from typing import Any
 from optbench.errors import OptbenchError, Problem, first_line
 from optbench.events import Event, Finished, Resumed, Started
 from optbench.executor.api import Ended, Message, Settings, Slot, SlotLost, StopRequest, Unit
-from optbench.executor.ray_host import Host
+from optbench.executor.node_host import Host
+from optbench.executor.suite_files import suite_files
 from optbench.revision import revision
 from optbench.store.files import write_whole
 from optbench.suite.resources import Resources
@@ -35,7 +36,6 @@ _LOOK_SECONDS = 1.0  # between two looks for draining nodes
 _LOST_SECONDS = 30.0  # without an answer, after which a node is considered lost; Ray may report it earlier
 _FREE_SECONDS = 20.0  # to wait for nodes that are in use, such as by a run that was just killed
 _END_SECONDS = 5.0  # for the actors to remove their files
-_MAX_FILE_BYTES = 10_000_000  # of a file beside a plug-in; larger ones do not travel
 _KILLED = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -48,6 +48,7 @@ class _Node:
 
     id: str
     name: str
+    address: str
     cores: int
     gpus: int
     host: Any = None
@@ -58,12 +59,12 @@ class _Node:
 
 @dataclass
 class _Worker:
-    """A unit that runs. `is_moved`: it was asked to stop because its node is draining."""
+    """A unit that runs. `leaves` is the name of the draining node because of which it was asked to stop."""
 
     unit: Unit
     node: _Node
     stream: Any
-    is_moved: bool = False
+    leaves: str = ""
 
 
 class RayExecutor:
@@ -127,19 +128,23 @@ class RayExecutor:
                     slots[name] = content
         return tuple(
             replace(
-                slot, name=f"{name}:{slot.name}", host=name, environment=slot.environment | self._revision
+                slot,
+                name=f"{node.name}:{slot.name}",
+                host=node.name,
+                address=node.address,
+                environment=slot.environment | self._revision,
             )
-            for name in streams
-            for slot in slots[name]
+            for node in self._nodes
+            for slot in slots[node.name]
         )
 
     def start(self, unit: Unit, slot: Slot) -> None:
         node = next(node for node in self._nodes if node.name == slot.host)
         if node.is_draining:
-            raise SlotLost(slot.name)
+            raise SlotLost(slot.host)
         if node.host is None:
             if node.id not in {one["NodeID"] for one in self._ray.nodes() if one["Alive"]}:
-                raise SlotLost(slot.name)
+                raise SlotLost(slot.host)
             self._start_host(node)
         path = self._checkpoint(unit)
         checkpoint = path.read_bytes() if unit.checkpoint and path.is_file() else None
@@ -170,7 +175,7 @@ class RayExecutor:
         if worker is None:
             return
         _control(worker.node.host.answer).remote(message.execution, stop)
-        if not isinstance(message.content, tuple):
+        if message.is_last:
             del self._workers[message.unit]
 
     def ask_to_stop(self, unit: Unit) -> None:
@@ -235,15 +240,15 @@ class RayExecutor:
         """
         content = message.content
         if isinstance(content, tuple):
-            if worker.is_moved and all(_is_interrupted(event) for _, event in content):
+            if worker.leaves and all(_is_interrupted(event) for _, event in content):
                 _control(worker.node.host.answer).remote(message.execution, True)
                 return None
             return replace(
                 message, content=tuple((trial, self._with_revision(event)) for trial, event in content)
             )
-        if isinstance(content, Ended) and content.cause == "finished" and worker.is_moved:
+        if isinstance(content, Ended) and content.cause == "finished" and worker.leaves:
             self.acknowledge(message, stop=True)
-            end = Ended("host", f"the cluster takes node {worker.node.name} away")
+            end = Ended("host", f"the cluster takes node {worker.leaves} away")
             return replace(message, content=end)
         if isinstance(content, Ended) and content.cause != "finished":
             del self._workers[message.unit]
@@ -286,9 +291,12 @@ class RayExecutor:
         draining = self._draining()
         for node in self._nodes:
             node.is_draining = node.is_draining or node.id in draining
-        for worker in self._workers.values():
-            if worker.node.is_draining and not worker.is_moved and worker.node.host is not None:
-                worker.is_moved = True
+        workers = self._workers.values()
+        leaving = {one.unit.execution: one.node.name for one in workers if one.node.is_draining}
+        for worker in workers:  # all parts of a trial that has one on a draining node
+            name = leaving.get(worker.unit.execution, "")
+            if name and not worker.leaves and worker.node.host is not None:
+                worker.leaves = name
                 _control(worker.node.host.ask_to_stop).remote(worker.unit.execution)
 
     def _lose(self, node: _Node, reason: str) -> list[Message]:
@@ -351,27 +359,9 @@ class RayExecutor:
             name = _name(one) if names[_name(one)] == 1 else f"{_name(one)}-{key[:6]}"
             resources = available[key]
             gpus = int(resources.get("GPU", 0)) if self._device != "cpu" else 0
-            node = _Node(key, name, int(resources.get("CPU", 0)), gpus)
+            node = _Node(key, name, str(one["NodeManagerAddress"]), int(resources.get("CPU", 0)), gpus)
             self._start_host(node)
             self._nodes.append(node)
-
-
-def suite_files(trials: Sequence[Trial]) -> dict[str, bytes]:
-    """Return the plug-in files of the trials and the files beside them, which they may import or read, by relative path.
-
-    From a package beside a plug-in all Python files are included. Files of more than 10 MB are data, which each node has itself.
-    """
-    root = Path(trials[0].folder)
-    names = {name for trial in trials for name in trial.sources}
-    files: dict[str, bytes] = {}
-    for name in names:
-        folder = (root / name).parent
-        packages = [init.parent for init in folder.glob("*/__init__.py")]
-        beside = [*folder.iterdir(), *(path for package in packages for path in package.rglob("*.py"))]
-        for path in beside:
-            if path.is_file() and not path.name.startswith(".") and path.stat().st_size <= _MAX_FILE_BYTES:
-                files[os.path.relpath(path, root)] = path.read_bytes()
-    return files
 
 
 def _connect(address: str | None) -> Any:

@@ -23,7 +23,18 @@ from typing import Any, NoReturn
 
 from optbench.catalog.data_sets import load_data
 from optbench.errors import OptbenchError, Problem, describe_error
-from optbench.executor.api import CannotStack, Ended, Events, Message, Place, Refused, Settings, Slot, Unit
+from optbench.executor.api import (
+    CannotStack,
+    Ended,
+    Events,
+    Message,
+    Place,
+    Refused,
+    Rendezvous,
+    Settings,
+    Slot,
+    Unit,
+)
 from optbench.executor.descendants import adopt_orphans, end_children
 from optbench.executor.limits import memory_limits
 from optbench.suite.resources import Resources
@@ -61,7 +72,7 @@ def work(
     unit: Unit,
     slot: Slot,
     place: Place,
-    train: Callable[[Unit, Slot, Place, Callable[[], bool]], Iterator[Events]] = train_alone,
+    train: Callable[[Unit, Slot, Place, Callable[[], bool]], Iterator[Events | Rendezvous]] = train_alone,
 ) -> None:
     """Entry point of the process of a unit: send each event, or list of events of a stack, and read whether to stop.
 

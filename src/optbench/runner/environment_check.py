@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from optbench.errors import OptbenchError
 from optbench.events import FINGERPRINT
+from optbench.executor.api import Slot
 from optbench.store import StoredSuite
 
 ADVICE_TO_RUN = "Use another --results folder, --fresh to rerun all trials, or --allow-mixed to accept it (the report states it)"
@@ -29,3 +30,16 @@ def refuse_to_mix(
             )
             message = f"measured in another environment: {changes}. The table would mix both. {advice}"
             raise OptbenchError(message, file=str(log.path))
+
+
+def refuse_unequal(slots: Sequence[Slot]) -> None:
+    """Raise `OptbenchError` if the devices of a run are not of one kind."""
+    for slot in slots[1:]:
+        for name in FINGERPRINT:
+            first, other = slots[0].environment.get(name), slot.environment.get(name)
+            if first != other:
+                message = (
+                    f"{slots[0].name} and {slot.name} differ: {name} is {first!r} and {other!r}. The table would mix both. Use "
+                    "equal devices and versions, or --allow-mixed to accept it (the report states it)"
+                )
+                raise OptbenchError(message, where="--device")

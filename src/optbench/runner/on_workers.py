@@ -15,6 +15,7 @@ from optbench.runner.job import Job, pending_trials
 from optbench.runner.observer import Observer, Round
 from optbench.runner.options import RunOptions
 from optbench.runner.plan_files import already_measured, write_plan
+from optbench.runner.several_nodes import most_nodes
 from optbench.runner.shared_work import FILE, WorkList
 from optbench.store import SuiteFolder
 from optbench.store.leases import Leases
@@ -40,7 +41,12 @@ def run_on_workers(
         number = slurm.running_job(job.folder)
         if number is None:
             text = slurm.script(
-                job.folder, job.loaded.name, options.workers, options.sbatch, job.loaded.suite.resources
+                job.folder,
+                job.loaded.name,
+                options.workers,
+                options.sbatch,
+                job.loaded.suite.resources,
+                most_nodes(pending),
             )
             number = slurm.submit(job.folder, text)
             observer.message(

@@ -10,9 +10,12 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from subprocess import Popen
 from time import monotonic, sleep
 
 from optbench.catalog.data_root import data_root
@@ -20,9 +23,13 @@ from optbench.errors import OptbenchError, Problem
 from optbench.events import Event
 from optbench.executor.api import Executor, Settings, Slot, StopRequest
 from optbench.executor.dispatch import Dispatcher
+from optbench.executor.joined_nodes import joined_nodes
 from optbench.executor.local import LocalExecutor
-from optbench.runner.environment_check import ADVICE_TO_WORKER, refuse_to_mix
+from optbench.executor.parts import PartsExecutor
+from optbench.executor.several_hosts import HostExecutor, SeveralHosts
+from optbench.runner.environment_check import ADVICE_TO_WORKER, refuse_to_mix, refuse_unequal
 from optbench.runner.options import RunOptions
+from optbench.runner.several_nodes import most_nodes
 from optbench.store import StoredSuite, SuiteFolder
 from optbench.store.files import explained, write_whole
 from optbench.store.input_files import read_file
@@ -158,6 +165,7 @@ class Worker:
     message: Callable[[str], None]
     listen: Callable[[Trial, Event], None]
     lease_seconds: float = LEASE_SECONDS
+    start_nodes: Callable[[int], Popen[bytes]] | None = None  # for trials on several nodes
     _lease: Lease | None = None  # the last one that this worker held
 
     def run(self) -> dict[str, int]:
@@ -205,7 +213,7 @@ class Worker:
             work.threads, work.command, work.allocator, work.checkpoint_seconds, work.resources
         )
         slots: tuple[Slot, ...] = ()
-        with LocalExecutor(self.folder.path, settings, data_root(work.data), work.device) as executor:
+        with self._executor(work, settings, most_nodes(list(left.values()))) as executor:
             while left and not self.stop.asked:
                 claimed = False
                 for trial in list(left.values()):
@@ -222,6 +230,7 @@ class Worker:
                         if not slots:
                             break
                         if not work.allow_mixed:
+                            refuse_unequal(slots)
                             stored = StoredSuite(self.folder.path)
                             refuse_to_mix(stored, rows, slots[0].environment, ADVICE_TO_WORKER)
                     lease = leases.claim(trial.id)
@@ -242,6 +251,28 @@ class Worker:
                                 ended[status] = ended.get(status, 0) + 1
                 if left and not claimed and not self.stop.asked:
                     self._wait()
+
+    @contextmanager
+    def _executor(self, work: WorkList, settings: Settings, nodes: int) -> Iterator[Executor]:
+        """Yield the executor of this machine and of the others that trials on several nodes need."""
+        path = self.folder.path
+        with LocalExecutor(path, settings, data_root(work.data), work.device) as here:
+            if nodes == 1:
+                yield here
+                return
+            if self.start_nodes is None:
+                raise OptbenchError(f"trials on {nodes} nodes need a SLURM job", where="nodes")
+            with joined_nodes(nodes - 1, self.start_nodes) as others:
+                name = os.environ.get("SLURMD_NODENAME") or platform.node()
+                hosts: dict[str, HostExecutor] = {name: here}
+                addresses = {name: others[0].worker_address}
+                for number, node in enumerate(others, 1):
+                    node.configure(path, settings, work.data, work.device)
+                    if node.name in hosts:  # several nodes on one machine
+                        node.name = f"{node.name}-{number}"
+                    hosts[node.name], addresses[node.name] = node, node.address
+                with PartsExecutor(SeveralHosts(hosts, addresses)) as executor:
+                    yield executor
 
     def _run_trial(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -26,7 +27,7 @@ _TEMPLATE = """#!/bin/bash
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --signal=B:USR1@{notice}
-{options}
+{nodes}{options}
 {lines}
 exec {command}
 """
@@ -39,8 +40,15 @@ def user_file() -> Path:
     return Path(platformdirs.user_config_dir("optbench")) / "sbatch.sh"
 
 
-def script(folder: SuiteFolder, name: str, workers: str, options: Sequence[str], resources: Resources) -> str:
-    """Return the script of an array of workers.
+def script(
+    folder: SuiteFolder,
+    name: str,
+    workers: str,
+    options: Sequence[str],
+    resources: Resources,
+    nodes: int = 1,
+) -> str:
+    """Return the script of an array of workers, each with an allocation of this many nodes.
 
     `workers` is a number, or a number and how many run at once, as in 64%8. `options` are options of sbatch, such as --time=2:00:00.
     GPUs that `resources` require are requested, unless the lines of the user already do so.
@@ -71,6 +79,7 @@ def script(folder: SuiteFolder, name: str, workers: str, options: Sequence[str],
         array=f"1-{workers}",
         output=f"{path}/output/slurm-%A_%a.log",
         notice=_NOTICE_SECONDS,
+        nodes=f"#SBATCH --nodes={nodes}\n#SBATCH --ntasks-per-node=1\n" if nodes > 1 else "",
         options="\n".join(directives),
         lines="\n".join(commands),
         command=shlex.join(command),
@@ -112,6 +121,27 @@ def is_active(job: str) -> bool:
     if "Invalid job id" in done.stderr:
         return False
     return done.returncode != 0 or bool(done.stdout.strip())
+
+
+def start_on_other_nodes(count: int) -> subprocess.Popen[bytes]:
+    """Start `optbench.executor.joined_nodes` on the `count` nodes of this job after the first, with a pipe as standard input.
+
+    The process leads a session. Raises `OptbenchError` outside of a job with as many nodes.
+    """
+    if int(os.environ.get("SLURM_JOB_NUM_NODES", "1")) <= count:
+        message = (
+            f"a trial on {count + 1} nodes needs a SLURM job with as many: use `optbench run --executor slurm`, or sbatch "
+            f"--nodes={count + 1} --ntasks-per-node=1"
+        )
+        raise OptbenchError(message, where="nodes")
+    command = ["srun", f"--nodes={count}", f"--ntasks={count}", "--ntasks-per-node=1", "--relative=1"]
+    if cores := os.environ.get("SLURM_CPUS_PER_TASK"):  # a step does not inherit it
+        command.append(f"--cpus-per-task={cores}")
+    module = [sys.executable, "-m", "optbench.executor.joined_nodes"]
+    try:
+        return subprocess.Popen([*command, *module], stdin=subprocess.PIPE, start_new_session=True)
+    except OSError as error:
+        raise OptbenchError(f"`srun` cannot be started: {error.strerror}") from error
 
 
 def requeue(job: str) -> None:

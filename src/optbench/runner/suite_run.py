@@ -10,13 +10,13 @@ from itertools import zip_longest
 from optbench.catalog.data_root import data_root
 from optbench.cpu_cores import core_numbers, cores
 from optbench.errors import OptbenchError
-from optbench.events import FINGERPRINT
 from optbench.executor.api import Executor, Settings, Slot, StopRequest, split_slots
 from optbench.executor.dispatch import Dispatcher, Summary
 from optbench.executor.local import LocalExecutor
+from optbench.executor.parts import PartsExecutor
 from optbench.executor.ray_cluster import RayExecutor
 from optbench.plurals import counted
-from optbench.runner.environment_check import refuse_to_mix
+from optbench.runner.environment_check import refuse_to_mix, refuse_unequal
 from optbench.runner.intermediate_reports import with_intermediate_reports
 from optbench.runner.job import Job, create_job, pending_trials
 from optbench.runner.observer import Observer, Round
@@ -25,6 +25,7 @@ from optbench.runner.options import RunOptions
 from optbench.runner.plan_files import already_measured, write_plan
 from optbench.runner.reruns import rerun_disturbed
 from optbench.runner.results_folder import locked_folder, unpack
+from optbench.runner.several_nodes import refuse_on_one_machine
 from optbench.runner.shared_trials import copy_shared_trials
 from optbench.runner.shared_work import refuse_held
 from optbench.store import Results, SuiteFolder
@@ -57,6 +58,7 @@ def run_job(
     Raises `OptbenchError` if the data, the device or the results folder cannot be used, or if stored trials come from another
     environment. Saved results are intact in each case.
     """
+    refuse_on_one_machine(job.loaded, options.executor)
     resources = job.loaded.suite.resources
     options = replace(options, device=_requested_device(resources, options.device))
     settings = Settings(
@@ -104,15 +106,11 @@ def _reason(new: Sequence[Trial]) -> str:
 def _executor(job: Job, options: RunOptions, settings: Settings) -> Iterator[Executor]:
     """Return the executor of the run. Closing it ends the workers that still run."""
     if options.executor == "ray":
-        with RayExecutor(
-            job.folder.path,
-            settings,
-            options.data,
-            options.device,
-            options.address,
-            options.jobs,
-        ) as on_ray:
-            yield on_ray
+        on_ray = RayExecutor(
+            job.folder.path, settings, options.data, options.device, options.address, options.jobs
+        )
+        with PartsExecutor(on_ray) as in_parts:
+            yield in_parts
         return
     with LocalExecutor(job.folder.path, settings, data_root(options.data), options.device) as executor:
         yield executor
@@ -132,7 +130,7 @@ def _run_pending(
     environment = slots[0].environment if slots else {}
     sweep_slots = _sweep_slots(slots, options)
     if pending and not options.allow_mixed:
-        _refuse_unequal(slots)
+        refuse_unequal(slots)
         refuse_to_mix(job.stored, {trial.config_id for trial in job.planned}, environment)
     if pending:
         unpack(job.folder, observer)
@@ -182,16 +180,3 @@ def _parts(slot: Slot, options: RunOptions) -> list[Slot]:
         )
     numbers = core_numbers() if slot.host_cores is None else ()
     return split_slots([slot], options.slots, count // options.slots, numbers)
-
-
-def _refuse_unequal(slots: Sequence[Slot]) -> None:
-    """Raise `OptbenchError` if the devices of a run are not of one kind."""
-    for slot in slots[1:]:
-        for name in FINGERPRINT:
-            first, other = slots[0].environment.get(name), slot.environment.get(name)
-            if first != other:
-                message = (
-                    f"{slots[0].name} and {slot.name} differ: {name} is {first!r} and {other!r}. The table would mix both. Use "
-                    "equal devices and versions, or --allow-mixed to accept it (the report states it)"
-                )
-                raise OptbenchError(message, where="--device")

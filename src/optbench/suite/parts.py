@@ -226,11 +226,14 @@ class Workload(Strict):
     """Number of micro-batches per step; `batch_size` is their total size."""
     devices: Whole = Field(default=1, ge=1, le=1024)
     """Number of devices that train each trial together, one process per device with an equal share of every batch (`batch_size` is the
-    size of the whole batch). On a CPU, the processes share its threads."""
+    size of the whole batch). On a CPU, the processes share its threads. With `nodes`, the number on each node."""
+    nodes: Whole = Field(default=1, ge=1, le=1024)
+    """Number of machines that train each trial together, with `devices` processes on each. Above 1 only with `--executor slurm` or
+    `ray`."""
     sync_batch_norm: Flag = False
-    """With `devices` above 1: batch norm over the whole batch, as on one device, instead of over each device's share."""
+    """With several devices: batch norm over the whole batch, as on one device, instead of over each device's share."""
     sharding: Literal["none", "zero1", "full"] = "none"
-    """With `devices` above 1: what is divided among the devices. `zero1`: optimizer state; `full`: parameters, gradients and optimizer
+    """With several devices: what is divided among the devices. `zero1`: optimizer state; `full`: parameters, gradients and optimizer
     state (FSDP). Only for optimizers that update each element independently."""
     stop_at_target: Flag = False
     """Stop a trial when all targets are reached; it then has no final metric."""
@@ -252,10 +255,6 @@ class Workload(Strict):
     def _lists(cls, raw: Any) -> Any:
         if not isinstance(raw, dict):
             return raw
-        if "nodes" in raw:
-            raise ValueError(
-                "a trial does not span machines: remove 'nodes'; `devices: N` uses N devices of one machine"
-            )
         if "target" in raw and raw["target"] is None:  # no target
             raw = {key: value for key, value in raw.items() if key != "target"}
         raw = {**raw, **{key: as_list(raw[key]) for key in ("target", "metrics", "study") if key in raw}}
@@ -269,6 +268,11 @@ class Workload(Strict):
         if required and isinstance(metrics, list) and metrics:
             raw["metrics"] = [*metrics, *(m for m in dict.fromkeys(map(str, required)) if m not in metrics)]
         return raw
+
+    @property
+    def world_size(self) -> int:
+        """The number of processes that train a trial together, on all nodes."""
+        return self.nodes * self.devices
 
     def metric_code(self, name: str) -> str:
         """Return the catalog name, import path or file of a metric."""

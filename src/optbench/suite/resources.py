@@ -15,7 +15,7 @@ class Resources(Strict):
     """Requirements on the machines that run the trials, checked before anything runs. They are not part of a trial's id."""
 
     gpu: Whole | None = Field(default=None, ge=0, le=1024)
-    """Number of GPUs per trial, as many as the workload has `devices`. 0: trials run on the CPU, also where there is a GPU."""
+    """Number of GPUs per trial and node, as many as the workload has `devices`. 0: trials run on the CPU, also where there is a GPU."""
     accelerator_type: Annotated[str, Field(min_length=1)] | None = None
     """Type of the GPU: a word of its name, such as H100. Other GPUs are not used."""
 

@@ -31,6 +31,7 @@ from optbench.console import wrapped
 from optbench.errors import OptbenchError
 from optbench.plurals import counted
 from optbench.runner.class_check import ClassFindings, check_classes
+from optbench.runner.several_nodes import notes_on_nodes
 from optbench.runner.suite_check import examine_suites
 from optbench.suite.load import sorted_by_line
 
@@ -71,5 +72,5 @@ def _check(
             counted(len(loaded.suite.seeds), "seed"),
         )
         print(wrapped(f"{loaded.path}: ok ({', '.join(counts)})", indent=2))
-        for note in [*rate_notes(loaded), *found.notes]:
+        for note in [*notes_on_nodes(loaded), *rate_notes(loaded), *found.notes]:
             print(wrapped(f"  note: {note}", indent=4))

@@ -265,8 +265,8 @@ def _forecasts(job: Job, options: Options) -> list[Forecast]:
     if options.check and device is None:
         raise OptbenchError("requires an NVIDIA GPU; none was found", where="--check")
     trials = [_on_devices(trial, options) for trial in job.trials]
-    if device is not None and trials[0].workload.devices > 1:
-        raise OptbenchError("measures on one GPU: expected `devices: 1`", where="--check")
+    if device is not None and trials[0].workload.world_size > 1:
+        raise OptbenchError("measures on one GPU: expected one device per trial", where="--check")
     rows = memory_forecast.forecast(trials, job.info, options.steps)
     if device is not None:
         rows = memory_forecast_check.with_measured(rows, job.trials, job.info, device)
@@ -277,7 +277,8 @@ def _on_devices(trial: Trial, options: Options) -> Trial:
     """Return the trial with `--devices` and `--sharding` in place of its own. Raises `OptbenchError` if they do not fit."""
     workload = trial.workload.model_copy(
         update={
-            "devices": options.devices or trial.workload.devices,
+            "devices": options.devices or trial.workload.world_size,
+            "nodes": 1,
             "sharding": options.sharding or trial.workload.sharding,
         }
     )

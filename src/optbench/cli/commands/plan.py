@@ -28,6 +28,7 @@ from optbench.errors import OptbenchError
 from optbench.runner import slurm
 from optbench.runner.job import Job, check_distinct_folders, create_job
 from optbench.runner.options import RunOptions
+from optbench.runner.several_nodes import most_nodes, refuse_on_one_machine
 from optbench.runner.suite_check import check_suites
 from optbench.suite.find import find_all
 from optbench.suite.metric_facts import MetricFacts
@@ -60,11 +61,18 @@ def plan(
     raise typer.Exit(show_plans(suites, options, detect))
 
 
-def show_plans(suites: Sequence[str], options: RunOptions, detect: str | None = None) -> int:
-    """Show what `run` would do. `detect` is a difference for which to compute the number of seeds. Return the exit code."""
+def show_plans(
+    suites: Sequence[str], options: RunOptions, detect: str | None = None, *, is_dry_run: bool = False
+) -> int:
+    """Show what `run` would do. `detect` is a difference for which to compute the number of seeds. Return the exit code.
+
+    `is_dry_run`: raise `OptbenchError` for suites that the executor of `options` does not run.
+    """
     delta = difference(detect) if detect is not None else None
     _check_device(options.device)
     jobs = planned_jobs(suites, options)
+    for job, _ in jobs if is_dry_run else ():
+        refuse_on_one_machine(job.loaded, options.executor)
     if detect is not None:
         for job, _ in jobs:
             facts = metric_facts(job.loaded.suite, job.loaded.folder)
@@ -74,7 +82,10 @@ def show_plans(suites: Sequence[str], options: RunOptions, detect: str | None = 
         show_plan(job.loaded, job.wanted, job.stored)
         if options.executor == "slurm":
             resources = job.loaded.suite.resources
-            text = slurm.script(job.folder, job.loaded.name, options.workers, options.sbatch, resources)
+            nodes = most_nodes(job.wanted)
+            text = slurm.script(
+                job.folder, job.loaded.name, options.workers, options.sbatch, resources, nodes
+            )
             print(f"\n{text}", end="")
         if delta is not None:
             from optbench.cli.detect import show_seeds_needed

@@ -177,7 +177,7 @@ def run(options: Options) -> None:
         command=command_line(),
     )
     if options.dry_run:
-        raise typer.Exit(show_plans(options.suites, settings))
+        raise typer.Exit(show_plans(options.suites, settings, is_dry_run=True))
     raise typer.Exit(run_suites(options.suites, settings, as_json=options.json))
 
 

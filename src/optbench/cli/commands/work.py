@@ -58,7 +58,9 @@ def work(
 def run_worker(folder: Path, lease_seconds: float, slurm_requeue: bool) -> int:
     """Run trials until none is left. Return the exit code."""
     with stop_requests() as stop:
-        worker = Worker(SuiteFolder(folder), stop, say, _show, lease_seconds)
+        worker = Worker(
+            SuiteFolder(folder), stop, say, _show, lease_seconds, start_nodes=slurm.start_on_other_nodes
+        )
         try:
             ended = worker.run()
         except KeyboardInterrupt:

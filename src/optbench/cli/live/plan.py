@@ -9,6 +9,7 @@ from optbench.cli.live.board import Key, key_of
 from optbench.cli.live.times import DurationEstimates, duration
 from optbench.console import wrapped
 from optbench.plurals import counted
+from optbench.runner.several_nodes import notes_on_nodes
 from optbench.store import StoredSuite, TrialLog
 from optbench.suite.axes import cell_name
 from optbench.suite.load import Loaded
@@ -59,7 +60,7 @@ def show_plan(loaded: Loaded, wanted: Sequence[Trial], stored: StoredSuite) -> N
                 indent=4,
             )
         )
-    for line in _not_stacked(loaded, wanted):
+    for line in [*notes_on_nodes(loaded), *_not_stacked(loaded, wanted)]:
         print(wrapped(f"  {line}", indent=4))
 
 

@@ -1,4 +1,4 @@
-"""The part of the Ray executor that runs on a node of the cluster: an actor that trains units in child processes.
+"""What trains units in child processes on another node: an actor of a Ray cluster, or a node that has joined a worker.
 
 It is the local executor of its node, with the results folder replaced by messages: the run stores events and checkpoints. Each unit has
 its own thread, and its own folder, named after its execution, so that an earlier execution never changes the files of a later one.
@@ -43,12 +43,12 @@ class _Control:
 
 
 class Host:
-    """Trains units on one node. Ray calls its methods in several threads; `run` and `open` are generators."""
+    """Trains units on one node. Its methods are called in several threads; `run` and `open` are generators."""
 
     def __init__(
         self, files: dict[str, bytes], settings: Settings, data: str | None, device: str, cores: int
     ) -> None:
-        """Write the suite's `files` (by relative path). `cores`: CPU cores of the node that belong to this run."""
+        """Write the suite's `files` (by relative path). `cores`: CPU cores of the node that belong to this run, 0 if not known."""
         _remove_folders_of_ended_processes()
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         self._suite = self._folder / "suite"
@@ -99,6 +99,7 @@ class Host:
             yield Message(unit.name, unit.execution, Refused(error.problems)), None
         finally:
             self._ended.add(unit.execution)
+            control.output.put("")  # for a `kill` that comes too late
             del self._controls[unit.execution]
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -118,7 +119,7 @@ class Host:
                 if not _waits(message):
                     return
                 executor.acknowledge(message, stop=control.answers.get())
-                if not isinstance(message.content, tuple):
+                if message.is_last:
                     return
             if control.kill:
                 control.output.put(executor.kill(unit, show_stacks=control.show_stacks))
