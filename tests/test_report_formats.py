@@ -15,8 +15,9 @@ from rich.cells import cell_len
 
 from optbench.cli.completion import format_names
 from optbench.errors import OptbenchError
-from optbench.report import render, save
+from optbench.report import build_report, render, render_report, save
 from optbench.report.records import records
+from optbench.report.selection import selected
 from optbench.report.text import clean, number, seconds
 from optbench.store import Results, read
 from program import optbench
@@ -174,6 +175,15 @@ def test_several_workloads_have_a_block_each(tmp_path):
 def test_the_terminal_stays_within_80_columns(tmp_path, labels, seeds):
     text = render(usual(tmp_path, seeds, labels), "terminal")
     assert max(cell_len(line) for line in text.splitlines()) <= 80
+
+
+def test_the_note_on_differences_is_shown_with_their_table_only(tmp_path):
+    report = build_report(usual(tmp_path))
+    note = "Differences: p from the same tests"
+    assert note not in render_report(report, "terminal")
+    assert note in render_report(selected(report, ["difference of"]), "terminal")
+    for format in ("markdown", "latex", "json", "html"):
+        assert note in render_report(report, format)
 
 
 def test_wide_numbers_leave_the_status_whole_at_80_columns(tmp_path):

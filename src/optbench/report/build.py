@@ -171,7 +171,8 @@ def _block(
         metric = clean(str(first["metric"].iloc[0]))
         caption = f"Difference of the final {metric} from {baseline}, paired by seed"
         columns = difference_columns(others, "studies" if several_studies else "seeds")
-        tables.append(Table.of(caption, columns, plain_rows(others), detail=True))
+        note = "Differences: p from the same tests, adjusted over all pairs of entries; the 95 % intervals are not adjusted."
+        tables.append(Table.of(caption, columns, plain_rows(others), detail=True, note=note))
     facts = [
         f"{workload.model.name} on {workload.data.name}",
         f"batch size {workload.batch_size}",

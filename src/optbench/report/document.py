@@ -17,22 +17,28 @@ __all__ = ["Block", "Cell", "Column", "Picture", "Report", "Section", "Table"]
 
 @dataclass(frozen=True)
 class Table:
-    """Table with one cell per column in each row. A `detail` table is shown in long formats only."""
+    """Table with one cell per column in each row. A `detail` table and its note are shown in long formats only."""
 
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     detail: bool = False
+    note: str = ""
 
     @classmethod
     def of(
-        cls, caption: str, columns: Iterable[Column], records: Iterable[Any], detail: bool = False
+        cls,
+        caption: str,
+        columns: Iterable[Column],
+        records: Iterable[Any],
+        detail: bool = False,
+        note: str = "",
     ) -> Table:
         """Return the table with a row per record; `records` may be a frame."""
         columns = tuple(columns)
         records = records.to_dict("records") if hasattr(records, "to_dict") else records
         rows = tuple(tuple(column.of(record) for column in columns) for record in records)
-        return cls(caption, columns, rows, detail)
+        return cls(caption, columns, rows, detail, note)
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,11 @@ class Block:
     warnings: tuple[str, ...] = ()
     measured_on: str = ""
     numbers: pd.DataFrame | None = None  # behind tables whose numbers are not in the report's `table`
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """Notes of the block, then those of its tables."""
+        return (*self.notes, *(table.note for table in self.tables if table.note))
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,3 @@ def _of_groups(table: pd.DataFrame) -> Iterator[str]:
             "No entry's final metric is significantly worse than another's (paired t tests, Holm-adjusted over all pairs of "
             "entries at 5 %)."
         )
-    if table["difference_p"].notna().any():
-        yield (
-            "Differences: p from the same tests, adjusted over all pairs of entries; the 95 % intervals are not adjusted."
-        )

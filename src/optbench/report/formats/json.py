@@ -27,7 +27,7 @@ def render(report: Report) -> str:
                         "heading": block.heading,
                         "facts": block.facts,
                         "notes": [
-                            note.replace("{mark}", "best_group, fastest_group") for note in block.notes
+                            note.replace("{mark}", "best_group, fastest_group") for note in block.all_notes
                         ],
                         "measured_on": block.measured_on,
                         "summary": to_records(block.numbers) if block.numbers is not None else [],

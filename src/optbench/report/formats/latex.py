@@ -246,7 +246,7 @@ def _cell(cell: Cell, width: int | None) -> str:
 
 def _notes(block: Block) -> list[str]:
     """Return the block's notes and warnings as one paragraph below its first table."""
-    sentences = [*block.notes, *(f"Note: {warning}" for warning in block.warnings)]
+    sentences = [*block.all_notes, *(f"Note: {warning}" for warning in block.warnings)]
     sentences += [f"Measured on {block.measured_on}."] if block.measured_on else []
     texts = [escaped(note.replace("{mark}", "Bold")) for note in sentences]
     texts = [note if re.search(r"[.!?]$", note) else f"{note}." for note in texts]

@@ -59,7 +59,7 @@ def _block(block: Block) -> list[str]:
     lines += [escaped(block.facts) + ".", ""] if block.facts else []
     for table in block.tables:
         lines += [f"**{escaped(table.caption)}**", "", *_table(table), ""]
-    notes = [escaped(note).replace(r"\{mark\}", "**Bold**") for note in block.notes]
+    notes = [escaped(note).replace(r"\{mark\}", "**Bold**") for note in block.all_notes]
     lines += _list([f"**Note:** {escaped(warning)}" for warning in block.warnings] + notes)
     if block.measured_on:
         lines += [f"Measured on {escaped(block.measured_on)}.", ""]

@@ -61,7 +61,8 @@ def _block(block: Block) -> list[RenderableType]:
         if not table.detail:
             parts += [_line(table.caption), _table(table), Text("")]
     parts += [_line(f"! {warning}", "yellow") for warning in block.warnings]
-    parts += [_line(note.replace("{mark}", MARK), "dim") for note in block.notes]
+    notes = (*block.notes, *(table.note for table in block.tables if table.note and not table.detail))
+    parts += [_line(note.replace("{mark}", MARK), "dim") for note in notes]
     if block.measured_on:
         parts.append(_line(f"Measured on {block.measured_on}.", "dim"))
     return parts

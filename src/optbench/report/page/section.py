@@ -8,7 +8,7 @@ from optbench.report.document import Block, Report, Section
 from optbench.report.page.drawings import Drawings
 from optbench.report.page.markup import Html, el, join, name
 from optbench.report.page.provenance import environments, exclusions, failures, suite_file
-from optbench.report.page.tables import MARK, table
+from optbench.report.page.tables import note_items, table
 from optbench.report.published import CAPTION
 from optbench.store import SuiteResults
 
@@ -70,7 +70,7 @@ def _block(block: Block, identifier: str, figures: Html, entries: dict[str, int]
     head = [el("h2", name(block.heading))] if block.heading else []
     shown = [table(each, entries) for each in block.tables if not each.detail]
     details = [table(each, entries) for each in block.tables if each.detail]
-    notes = [el("li", name(note.replace("{mark}", f"{MARK} bold"))) for note in block.notes]
+    notes = note_items(block)
     return el(
         "section",
         *head,

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from optbench.report.document import Cell, Column, Table
+from optbench.report.document import Block, Cell, Column, Table
 from optbench.report.page.markup import Html, el, join, name, text
 
 #: before the number of an entry that is not significantly worse than any other
-MARK = "◆"
+_MARK = "◆"
 #: minimum rows of a table with a filter box
 _MANY = 8
+
+
+def note_items(block: Block) -> list[Html]:
+    """Return the notes of a block as items of a list."""
+    return [el("li", name(note.replace("{mark}", f"{_MARK} bold"))) for note in block.all_notes]
 
 
 def table(content: Table, entries: Mapping[str, int]) -> Html:
@@ -73,5 +78,5 @@ def _row(cells: tuple[Cell, ...], columns: tuple[Column, ...], entries: Mapping[
 def _cell(cell: Cell, kind: str | None) -> Html:
     if not cell.marked:
         return el("td", name(cell.text) if kind else text(cell.text), class_=kind)
-    mark = el("span", f"{MARK} ", class_="mark", title="not significantly worse than any other")
+    mark = el("span", f"{_MARK} ", class_="mark", title="not significantly worse than any other")
     return el("td", el("strong", join(mark, cell.text)), class_=kind)
