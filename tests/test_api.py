@@ -92,6 +92,12 @@ def test_jupyter_shows_escaped_tables(tmp_path: Path) -> None:
     assert "<b>SGD" not in shown
 
 
+def test_jupyter_explains_the_mark_of_the_best_entries() -> None:
+    shown = optbench.read(Path(__file__).parents[1] / "results/fashion_mnist")._repr_html_()
+    assert "◆ bold: not significantly worse than any other entry" in shown
+    assert "{mark}" not in shown
+
+
 def test_a_dict_is_checked_as_a_file_is() -> None:
     suite: dict[str, Any] = TINY | {"optimizers": {"A": {"use": "torch.optim.SGDD", "lr": 0.1}}}
     with pytest.raises(optbench.OptbenchError, match=r"mine: optimizers\.A.*SGD"):

@@ -21,7 +21,7 @@ from optbench.report.build import build
 from optbench.report.drawing import Drawing
 from optbench.report.figures import FORMATS, file_drawings, rendered
 from optbench.report.page.markup import el, join
-from optbench.report.page.tables import table
+from optbench.report.page.tables import note_items, table
 from optbench.store import Results
 from optbench.store.files import write_whole
 
@@ -152,7 +152,7 @@ class Study:
                     join(
                         el("p", f"{block.heading}: {block.facts}" if block.heading else block.facts),
                         *(table(each, {}) for each in block.tables),
-                        el("ul", *(el("li", note) for note in (*block.warnings, *block.notes))),
+                        el("ul", *(el("li", warning) for warning in block.warnings), *note_items(block)),
                     )
                     for block in section.blocks
                 ),
