@@ -23,6 +23,46 @@ from torch import nn
 def net(shape, classes):
     return nn.Sequential(nn.Linear(shape[0], 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, classes))
 """
+FAULTY = """
+import os, signal, time
+import torch
+import torch.distributed as dist
+
+class Sgd(torch.optim.SGD):
+    steps = 0
+
+    def step(self, closure=None):
+        self.steps += 1
+        if self.steps == 10 and dist.get_rank() == 1:
+            self.fail()
+        return super().step(closure)
+
+class Killed(Sgd):
+    def fail(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+class Hangs(Sgd):
+    def fail(self):
+        time.sleep(1000)
+
+class Raises(Sgd):
+    def fail(self):
+        raise ValueError("on one rank only")
+
+class Memory(Sgd):
+    def fail(self):
+        torch.empty(10**15)
+
+class Drifts(Sgd):
+    def fail(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.data.add_(0.01)
+
+class OnAll(Sgd):
+    def step(self, closure=None):
+        raise ValueError("on every rank")
+"""
 UNUSED = """
 from torch import nn
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -290,7 +289,7 @@ def test_a_run_of_some_entries_keeps_the_checkpoints_of_the_stacks_of_others(
     suite = a_suite(tmp_path, {"SGD": "sgd", "Adam": "adam"}, text=text)
     folder = SuiteFolder.of(tmp_path / "results", "tiny")
     slots = (Slot("cpu", "cpu", ENVIRONMENT),)
-    monkeypatch.setattr(suite_run, "_executor", lambda *_: nullcontext(FakeExecutor(script, slots)))
+    monkeypatch.setattr(suite_run, "_executor", lambda *_: FakeExecutor(script, slots))
     monkeypatch.setenv("OPTBENCH_FIGURES", "off")
     run = partial(optbench.run, suite, results=tmp_path / "results", jobs=1, reruns=0)
     run()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from optbench.executor.parts import PartsExecutor
 from optbench.executor.several_hosts import SeveralHosts
 from optbench.store import SuiteFolder
 from program import optbench
+from ranks import FAULTY
 from real_runs import SUITE, a_suite
 from results_builder import ENVIRONMENT, curve, finished, started
 from trials import RESUME_CASES
@@ -45,28 +47,6 @@ from two_nodes import ADAM, Nodes, one_trial
 
 ON_TWO = SUITE.replace("  batch_size: 16\n", "  batch_size: 16\n  nodes: 2\n  devices: 3\n")
 SGD = {"optimizers": {"A": {"use": "torch.optim.SGD", "lr": 0.5}}}
-FAULTY = """
-import time
-import torch
-import torch.distributed as dist
-
-class Sgd(torch.optim.SGD):
-    steps = 0
-
-    def step(self, closure=None):
-        self.steps += 1
-        if self.steps == 4 and dist.get_rank() == 1:
-            self.fail()
-        return super().step(closure)
-
-class Hangs(Sgd):
-    def fail(self):
-        time.sleep(1000)
-
-class Raises(Sgd):
-    def fail(self):
-        raise ValueError("on one rank only")
-"""
 
 
 @pytest.fixture(scope="module")
@@ -305,13 +285,13 @@ def test_nodes_join_over_tcp_and_get_checkpoint_and_files(tmp_path: Path, adam: 
 
     def run(listen: Callable[[Event], None]) -> Summary:
         with (
-            LocalExecutor(nodes.results.path, settings, tmp_path, "cpu") as here,
+            closing(LocalExecutor(nodes.results.path, settings, tmp_path, "cpu")) as here,
             joined_nodes(1, start) as [other],
         ):
             other.configure(nodes.results.path, settings, str(tmp_path), "cpu")
             hosts = {"here": here, other.name: other}
             addresses = {"here": other.worker_address, other.name: other.address}
-            with PartsExecutor(SeveralHosts(hosts, addresses)) as executor:
+            with closing(PartsExecutor(SeveralHosts(hosts, addresses))) as executor:
                 slots = executor.open([nodes.trial], lambda line: None, nodes.stop)
                 dispatcher = Dispatcher(executor, nodes.results, settings, nodes.stop)
                 return dispatcher.run_timed([nodes.trial], slots, lambda _, event: listen(event))

@@ -18,7 +18,7 @@ from optbench.executor.worker import WorkerEnded
 from optbench.store import read
 from optbench.suite.types import Trial
 from program import optbench
-from ranks import one_trial, stopped_often, train_in_processes
+from ranks import FAULTY, one_trial, stopped_often, train_in_processes
 from real_runs import SUITE, Run, a_suite
 from trials import RESUME_CASES, evaluations, finished, records, run
 
@@ -125,46 +125,6 @@ def test_a_killed_process_ends_the_trial(tmp_path: Path) -> None:
     assert raised.value.ended.signal == signal.SIGKILL
 
 
-FAULTY = """
-import os, signal, time
-import torch
-import torch.distributed as dist
-
-class Sgd(torch.optim.SGD):
-    steps = 0
-
-    def step(self, closure=None):
-        self.steps += 1
-        if self.steps == 10 and dist.get_rank() == 1:
-            self.fail()
-        return super().step(closure)
-
-class Killed(Sgd):
-    def fail(self):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-class Hangs(Sgd):
-    def fail(self):
-        time.sleep(1000)
-
-class Raises(Sgd):
-    def fail(self):
-        raise ValueError("on one rank only")
-
-class Memory(Sgd):
-    def fail(self):
-        torch.empty(10**15)
-
-class Drifts(Sgd):
-    def fail(self):
-        for group in self.param_groups:
-            for p in group["params"]:
-                p.data.add_(0.01)
-
-class OnAll(Sgd):
-    def step(self, closure=None):
-        raise ValueError("on every rank")
-"""
 FAULTS = [
     ("Killed", "failed", "infrastructure", "rank 1 of 2) was killed by SIGKILL"),
     ("Hangs", "failed", "", "no progress reported for 10 s"),

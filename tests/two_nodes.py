@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ class Nodes:
         self.hosts = {
             name: LocalExecutor(self.results.path, settings, self.folder, "cpu") for name in ("one", "two")
         }
-        with PartsExecutor(SeveralHosts(self.hosts, dict.fromkeys(self.hosts, "127.0.0.1"))) as executor:
+        addresses = dict.fromkeys(self.hosts, "127.0.0.1")
+        with closing(PartsExecutor(SeveralHosts(self.hosts, addresses))) as executor:
             slots = executor.open([self.trial], lambda line: None, self.stop)
             dispatcher = Dispatcher(executor, self.results, settings, self.stop, self.stall_seconds)
             summary = dispatcher.run_timed([self.trial], slots, lambda _, event: listen(event))

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -50,14 +51,14 @@ def main() -> None:
                 time.sleep(0.05)
 
     with (
-        LocalExecutor(results.path, settings, folder, "cpu") as here,
+        closing(LocalExecutor(results.path, settings, folder, "cpu")) as here,
         joined_nodes(1, start) as [other],
     ):
         other.configure(results.path, settings, str(folder), "cpu")
         other.name = "b"
         hosts, addresses = {"a": here, "b": other}, {"a": other.worker_address, "b": other.address}
         print(addresses, flush=True)
-        with PartsExecutor(SeveralHosts(hosts, addresses)) as executor:
+        with closing(PartsExecutor(SeveralHosts(hosts, addresses))) as executor:
             stop = StopRequest()
             slots = executor.open([trial], print, stop)
             dispatcher = Dispatcher(executor, results, settings, stop)

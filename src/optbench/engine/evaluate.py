@@ -45,10 +45,8 @@ def measure(
     of its declared range, and for a split without a unit that counts.
     """
     sums = Sums(session.metrics, session.device, session.splits.info)
-    with (
-        _same_random_numbers(session, split),
-        torch.no_grad(),
-    ):  # not inference mode: a task may need derivatives
+    # not in inference mode: a task may need derivatives
+    with _same_random_numbers(session, split), torch.no_grad():
         for batch in session.batches(split):
             with session.precision.autocast(session.device):
                 session.task.evaluate(session.forward, session.current(batch), sums)

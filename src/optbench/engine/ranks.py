@@ -208,9 +208,8 @@ def _connect(rank: int, size: int, store: Any, device: torch.device) -> Any:
 
 def _network_store(network: Network, size: int) -> Any:
     """Return torch's store for `size` ranks on several nodes. Waits until all have connected."""
-    if (
-        interface := network.interface()
-    ):  # gloo would use the address of the host name, often that of the loopback interface
+    if interface := network.interface():
+        # gloo would use the address of the host name, which is often that of the loopback interface
         os.environ.setdefault(_INTERFACE, interface)
     host, _, port = network.address.rpartition(":")
     listener = network.listener

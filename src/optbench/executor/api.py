@@ -205,6 +205,15 @@ class Executor(Protocol):
         """Kill the workers that still run and release the slots."""
 
 
+def first_difference(slots: Sequence[Slot], names: Sequence[str]) -> tuple[Slot, str] | None:
+    """Return the first slot whose environment differs from that of `slots[0]` in one of `names`, and the name; None if all agree."""
+    for slot in slots[1:]:
+        for name in names:
+            if slot.environment.get(name) != slots[0].environment.get(name):
+                return slot, name
+    return None
+
+
 def take_slots(
     free: Sequence[Slot], all_slots: Sequence[Slot], devices: int, nodes: int = 1
 ) -> list[Slot] | None:

@@ -225,7 +225,7 @@ def training(data_root: Path, device: str) -> Iterator[Finding]:
         folder.create()
         since = time.monotonic()
         settings, stop, trials = Settings(), StopRequest(), plan(loaded)[:1]
-        with LocalExecutor(folder.path, settings, data_root, device) as executor:
+        with contextlib.closing(LocalExecutor(folder.path, settings, data_root, device)) as executor:
             slots = executor.open(trials, lambda line: None, stop)
             dispatcher = Dispatcher(executor, folder, settings, stop, stall_seconds=120.0)
             summary = dispatcher.run_timed(trials, slots[:1], lambda trial, event: None)

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from optbench.errors import OptbenchError
@@ -48,14 +47,6 @@ class LocalExecutor:
         self._data_root, self._device = data_root, device
         self._suite_folder = suite_folder
         self._workers: dict[str, _Worker] = {}
-
-    def __enter__(self) -> LocalExecutor:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def open(
         self, trials: Sequence[Trial], report: Callable[[str], None], stop: StopRequest

@@ -92,7 +92,8 @@ class Host:
                 if checkpoint is not None:
                     write_whole(path, checkpoint)
             settings = self._settings
-            with LocalExecutor(folder, settings, self._data_root, self._device, str(self._suite)) as executor:
+            executor = LocalExecutor(folder, settings, self._data_root, self._device, str(self._suite))
+            with contextlib.closing(executor):
                 executor.start(unit, slot)
                 yield from self._messages(unit, control, executor, path)
         except OptbenchError as error:

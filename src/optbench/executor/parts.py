@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from types import TracebackType
 from typing import Any
 
 from optbench.errors import OptbenchError
@@ -27,6 +26,7 @@ from optbench.executor.api import (
     SlotLost,
     StopRequest,
     Unit,
+    first_difference,
 )
 from optbench.suite.types import Trial
 
@@ -62,14 +62,6 @@ class PartsExecutor:
         self._spreads: dict[str, tuple[_Spread, int]] = {}  # by name of the part, with its node
         self._ready: deque[Message] = deque()
         self._lost: set[str] = set()  # hosts
-
-    def __enter__(self) -> PartsExecutor:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def open(
         self, trials: Sequence[Trial], report: Callable[[str], None], stop: StopRequest
@@ -220,13 +212,12 @@ def _weight(content: Any) -> int:
 
 
 def _refuse_unequal_versions(slots: Sequence[Slot], nodes: int) -> None:
-    for slot in slots[1:]:
-        for name in _VERSIONS:
-            first, other = slots[0].environment.get(name), slot.environment.get(name)
-            if first != other:
-                what = "the source code of optbench" if name == "code" else name
-                message = (
-                    f"nodes {slots[0].host} and {slot.host} differ: {what} is {first!r} and {other!r}. A trial on several nodes "
-                    f"(`nodes: {nodes}`) needs the same versions on all of them"
-                )
-                raise OptbenchError(message, where="nodes")
+    if (found := first_difference(slots, _VERSIONS)) is not None:
+        slot, name = found
+        values = [one.environment.get(name) for one in (slots[0], slot)]
+        what = "the source code of optbench" if name == "code" else name
+        message = (
+            f"nodes {slots[0].host} and {slot.host} differ: {what} is {values[0]!r} and {values[1]!r}. A trial on several nodes "
+            f"(`nodes: {nodes}`) needs the same versions on all of them"
+        )
+        raise OptbenchError(message, where="nodes")

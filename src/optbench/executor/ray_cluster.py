@@ -18,7 +18,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from optbench.errors import OptbenchError, Problem, first_line
@@ -90,14 +89,6 @@ class RayExecutor:
         self._files: Any = None  # of the suite, in Ray's object store
         self._revision: dict[str, Any] = {}
         self._next_look = 0.0  # for draining nodes
-
-    def __enter__(self) -> RayExecutor:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def open(
         self, trials: Sequence[Trial], report: Callable[[str], None], stop: StopRequest
@@ -367,9 +358,8 @@ class RayExecutor:
 def _connect(address: str | None) -> Any:
     """Connect to the cluster, or start Ray on this machine. Return the module. Raises `OptbenchError` if that is not possible."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault(
-        "RAY_worker_niceness", "0"
-    )  # of a Ray started here; its default, 15, slows timed trials
+    # of a Ray started here; its default, 15, slows timed trials
+    os.environ.setdefault("RAY_worker_niceness", "0")
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     host, _, port = address.rpartition(":")
     try:

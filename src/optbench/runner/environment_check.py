@@ -7,7 +7,7 @@ from typing import Any
 
 from optbench.errors import OptbenchError
 from optbench.events import FINGERPRINT
-from optbench.executor.api import Slot
+from optbench.executor.api import Slot, first_difference
 from optbench.store import StoredSuite
 
 ADVICE_TO_RUN = "Use another --results folder, --fresh to rerun all trials, or --allow-mixed to accept it (the report states it)"
@@ -34,12 +34,11 @@ def refuse_to_mix(
 
 def refuse_unequal(slots: Sequence[Slot]) -> None:
     """Raise `OptbenchError` if the devices of a run are not of one kind."""
-    for slot in slots[1:]:
-        for name in FINGERPRINT:
-            first, other = slots[0].environment.get(name), slot.environment.get(name)
-            if first != other:
-                message = (
-                    f"{slots[0].name} and {slot.name} differ: {name} is {first!r} and {other!r}. The table would mix both. Use "
-                    "equal devices and versions, or --allow-mixed to accept it (the report states it)"
-                )
-                raise OptbenchError(message, where="--device")
+    if (found := first_difference(slots, FINGERPRINT)) is not None:
+        slot, name = found
+        values = [one.environment.get(name) for one in (slots[0], slot)]
+        message = (
+            f"{slots[0].name} and {slot.name} differ: {name} is {values[0]!r} and {values[1]!r}. The table would mix both. Use "
+            "equal devices and versions, or --allow-mixed to accept it (the report states it)"
+        )
+        raise OptbenchError(message, where="--device")

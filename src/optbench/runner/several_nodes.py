@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from optbench.errors import OptbenchError
 from optbench.plurals import counted
@@ -20,8 +20,8 @@ def notes_on_nodes(loaded: Loaded) -> list[str]:
     notes = [
         f"'{name}': each trial trains on {counted(workload.world_size, 'device')}, {workload.devices} on each of {workload.nodes} "
         "nodes, with --executor slurm or ray"
-        for suite in _suites(loaded)
-        for name, workload in suite.suite.workloads.items()
+        for cell in loaded.cells
+        for name, workload in cell.loaded.suite.workloads.items()
         if workload.nodes > 1
     ]
     return list(dict.fromkeys(notes))
@@ -31,15 +31,11 @@ def refuse_on_one_machine(loaded: Loaded, executor: str) -> None:
     """Raise `OptbenchError` if the suite has trials on several nodes, and the executor starts each trial on one machine."""
     if executor in ("slurm", "ray"):
         return
-    for suite in _suites(loaded):
-        for name, workload in suite.suite.workloads.items():
+    for cell in loaded.cells:
+        for name, workload in cell.loaded.suite.workloads.items():
             if workload.nodes > 1:
                 message = (
                     f"a trial on {workload.nodes} nodes does not run with --executor {executor}: expected --executor slurm or ray. "
                     f"On one machine, use `devices: {workload.world_size}`"
                 )
-                raise OptbenchError(suite.problem_at(("workloads", name, "nodes"), message))
-
-
-def _suites(loaded: Loaded) -> Iterator[Loaded]:
-    yield from (cell.loaded for cell in loaded.cells)
+                raise OptbenchError(cell.loaded.problem_at(("workloads", name, "nodes"), message))

@@ -12,7 +12,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from subprocess import Popen
@@ -256,7 +256,7 @@ class Worker:
     def _executor(self, work: WorkList, settings: Settings, nodes: int) -> Iterator[Executor]:
         """Yield the executor of this machine and of the others that trials on several nodes need."""
         path = self.folder.path
-        with LocalExecutor(path, settings, data_root(work.data), work.device) as here:
+        with closing(LocalExecutor(path, settings, data_root(work.data), work.device)) as here:
             if nodes == 1:
                 yield here
                 return
@@ -271,8 +271,7 @@ class Worker:
                     if node.name in hosts:  # several nodes on one machine
                         node.name = f"{node.name}-{number}"
                     hosts[node.name], addresses[node.name] = node, node.address
-                with PartsExecutor(SeveralHosts(hosts, addresses)) as executor:
-                    yield executor
+                yield PartsExecutor(SeveralHosts(hosts, addresses))
 
     def _run_trial(
         self,

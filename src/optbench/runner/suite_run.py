@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
@@ -65,7 +65,7 @@ def run_job(
         options.threads, options.command, options.allocator, options.checkpoint_seconds, resources
     )
     summary, shared = Summary(), options.executor in ("shared", "slurm")
-    with locked_folder(job.folder), _executor(job, options, settings) as executor:
+    with locked_folder(job.folder), closing(_executor(job, options, settings)) as executor:
         if not shared or options.fresh:
             refuse_held(job.folder)
         dispatcher = Dispatcher(executor, job.folder, settings, stop, options.stall_seconds)
@@ -102,18 +102,13 @@ def _reason(new: Sequence[Trial]) -> str:
     return "The best point of a sweep is at the edge of its grid: extending the grid for all entries"
 
 
-@contextmanager
-def _executor(job: Job, options: RunOptions, settings: Settings) -> Iterator[Executor]:
-    """Return the executor of the run. Closing it ends the workers that still run."""
+def _executor(job: Job, options: RunOptions, settings: Settings) -> Executor:
     if options.executor == "ray":
         on_ray = RayExecutor(
             job.folder.path, settings, options.data, options.device, options.address, options.jobs
         )
-        with PartsExecutor(on_ray) as in_parts:
-            yield in_parts
-        return
-    with LocalExecutor(job.folder.path, settings, data_root(options.data), options.device) as executor:
-        yield executor
+        return PartsExecutor(on_ray)
+    return LocalExecutor(job.folder.path, settings, data_root(options.data), options.device)
 
 
 def _run_pending(
