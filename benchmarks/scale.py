@@ -18,7 +18,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -307,11 +306,7 @@ def drive(folder: Path, seconds: float) -> None:
         (folder / "figures.json").write_text(json.dumps(figures))
         os._exit(0)
 
-    @contextmanager
-    def simulated(*_: Any) -> Iterator[SimulatedExecutor]:
-        yield SimulatedExecutor(seconds, finished)
-
-    suite_run._executor = simulated
+    suite_run._executor = lambda *_: SimulatedExecutor(seconds, finished)
     try:
         suite_run.run_job(job, options, StopRequest(), TerminalObserver())
     except OptbenchError as error:
