@@ -40,8 +40,8 @@ def splits(
     ratings = np.asarray(ratings, dtype=np.float32)
     notes: tuple[str, ...] = ()
     if task == "ranking":
-        parts = _choices(user, item, times)
-        if not parts[2].samples:
+        rows = _choices(user, item, times)
+        if not len(rows[2]):
             raise OptbenchError(f"{source}: expected users with at least 3 ratings; found none")
     else:
         if len(ratings) < _FEWEST:
@@ -58,25 +58,30 @@ def splits(
             )
         order = np.random.RandomState(0).permutation(len(user))
         first, second = int(0.8 * len(order)), int(0.9 * len(order))
+        rows = [order[:first], order[first:second], order[second:]]
+    if task == "ranking":
+        parts = [Split({"user": user[of_split]}, item[of_split]) for of_split in rows]
+    else:
         parts = [
-            Split({"user": user[rows], "item": item[rows]}, ratings[rows])
-            for rows in (order[:first], order[first:second], order[second:])
+            Split({"user": user[of_split], "item": item[of_split]}, ratings[of_split]) for of_split in rows
         ]
-    facts: dict[str, Any] = {"num_users": len(known_users), "num_items": len(known_items)}
-    facts["mean_rating"] = float(np.float64(ratings.sum(dtype=np.float64) / max(1, len(ratings))))
-    sizes = [part.samples for part in parts]
+    facts = {
+        "num_users": len(known_users),
+        "num_items": len(known_items),
+        "mean_rating": float(ratings[rows[0]].mean(dtype=np.float64)),  # of the training split
+    }
+    sizes = [len(of_split) for of_split in rows]
     info = DataInfo(sizes[0], sizes[1], sizes[2], (), 0, source, fingerprint, task, facts)
     return Splits(parts[0], parts[1], parts[2], info, notes=notes)
 
 
-def _choices(user: Integers, item: Integers, times: Any) -> list[Split]:
+def _choices(user: Integers, item: Integers, times: Any) -> list[Integers]:
+    """Return the rows of training, validation and test."""
     import numpy as np
 
     order = np.lexsort((item, times, user))
-    user, item = user[order], item[order]
     sizes = np.bincount(user)
     from_end = np.concatenate([np.arange(size)[::-1] for size in sizes if size])
-    enough = sizes[user] >= 3
-    held_out = [enough & (from_end == place) for place in (1, 0)]
-    rows = [~(held_out[0] | held_out[1]), *held_out]
-    return [Split({"user": user[own]}, item[own]) for own in rows]
+    enough = sizes[user[order]] >= 3
+    validation, test = (enough & (from_end == place) for place in (1, 0))
+    return [order[chosen] for chosen in (~(validation | test), validation, test)]
