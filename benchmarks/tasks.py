@@ -78,6 +78,7 @@ def suite(work: Work) -> dict[str, Any]:
     return {
         "workload": workload,
         "seeds": 1,
+        "implementation": "fused" if work.optimizer is _ADAM else "default",  # as in `best`
         "optimizers": {"optimizer": work.optimizer},
     }
 
