@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pytest
+from msgspec import structs
 from typer.testing import CliRunner
 
 from fake_executor import FakeExecutor, events
@@ -23,6 +25,7 @@ from optbench.api.functions import _Observer
 from optbench.cli.app import app
 from optbench.cli.commands import work
 from optbench.errors import OptbenchError
+from optbench.events import Finished, Resumed
 from optbench.executor.api import Slot, StopRequest
 from optbench.executor.dispatch import Summary
 from optbench.runner import on_workers, shared_work, slurm
@@ -213,12 +216,6 @@ class _FakeWorkers(FakeExecutor):
         slot = Slot("cpu", "cpu", started().environment | self.software)
         super().__init__(lambda unit: events(unit.trials[0].id, whole), (slot,))
 
-    def __enter__(self) -> _FakeWorkers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
 
 def test_a_worker_with_other_versions_refuses_to_start(planned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, (first, second) = planned
@@ -229,6 +226,46 @@ def test_a_worker_with_other_versions_refuses_to_start(planned: Any, monkeypatch
     with pytest.raises(OptbenchError, match=r"now '1\.0'.*Use a machine with equal devices and versions"):
         worker.run()
     assert not folder.trial_path(second).exists()
+
+
+def interrupted(step: int, resume_note: str = "") -> Finished:
+    return structs.replace(finished(0.5, "interrupted"), step=step, resume_note=resume_note)
+
+
+@pytest.mark.parametrize(
+    ("story", "requeues"),
+    [
+        ([started(), interrupted(0)], False),
+        ([started(), interrupted(3)], True),
+        ([started(), interrupted(3, "the state cannot be restored")], False),
+        ([started(), Resumed(5), interrupted(5)], False),
+        ([started(), Resumed(5), interrupted(6)], True),
+        ([started(), evaluated(1, 0.5), finished(0.9)], True),
+    ],
+)
+def test_a_job_whose_limit_is_too_short_for_any_progress_is_not_requeued(
+    planned: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    story: list[Any],
+    requeues: bool,
+) -> None:
+    folder, _ = planned
+    stop, jobs = StopRequest(), []
+
+    class Stopped(_FakeWorkers):
+        def start(self, unit: Any, slot: Slot) -> None:
+            stop.signal = signal.SIGUSR1
+            self.script = lambda unit: events(unit.trials[0].id, story)
+            super().start(unit, slot)
+
+    monkeypatch.setattr(shared_work, "LocalExecutor", Stopped)
+    monkeypatch.setattr(work, "stop_requests", lambda: nullcontext(stop))
+    monkeypatch.setattr(slurm, "requeue", jobs.append)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert work.run_worker(folder.path, 120, slurm_requeue=True) == 128 + signal.SIGUSR1
+    assert jobs == ["7"] * requeues
+    assert ("a longer limit" in capsys.readouterr().err) is not requeues
 
 
 @pytest.mark.parametrize("number", range(1, 8))

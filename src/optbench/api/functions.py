@@ -105,7 +105,7 @@ def run(
         end = run_job(job, options, stop, _Observer(message, on_event))
     if end.results is not None:
         write_reports(end.results, job.folder, message)
-    if stop.asked or end.results is None:
+    if stop.is_requested or end.results is None:
         raise KeyboardInterrupt(f"{end.trials_left} trials left; call run again to resume")
     return Study(end.results)
 
@@ -215,7 +215,7 @@ def _stop_on_interrupt() -> Iterator[StopRequest]:
     stop = StopRequest()
 
     def handle(number: int, _: FrameType | None) -> None:
-        if stop.asked:
+        if stop.is_requested:
             raise KeyboardInterrupt
         stop.signal = number
 

@@ -31,7 +31,7 @@ def stop_requests() -> Iterator[StopRequest]:
 
     def handle(number: int, _: FrameType | None) -> None:
         nonlocal requested_at
-        if stop.asked:
+        if stop.is_requested:
             if time.monotonic() - requested_at > _ONE_SECONDS:
                 raise KeyboardInterrupt
             return

@@ -31,7 +31,7 @@ class StopRequest:
     is_shown: bool = False  # a display shows the request, so that nothing else need print it
 
     @property
-    def asked(self) -> bool:
+    def is_requested(self) -> bool:
         return self.signal is not None
 
     @contextlib.contextmanager

@@ -110,7 +110,7 @@ class Dispatcher:
         error: OptbenchError | None = None
         try:
             while True:
-                while waiting and free and not self.stop.asked and error is None:
+                while waiting and free and not self.stop.is_requested and error is None:
                     try:
                         alive = [slot for slot in slots if slot.name not in lost] if lost else slots
                         workload = waiting[0].trials[0].workload
@@ -131,7 +131,7 @@ class Dispatcher:
                     except OptbenchError as problem:
                         error = problem
                 if not running:
-                    if waiting and lost and not self.stop.asked and error is None:
+                    if waiting and lost and not self.stop.is_requested and error is None:
                         error = _all_lost(lost)
                     break
                 ended = self._progress(running)
@@ -253,21 +253,21 @@ class _Running:
             raise OptbenchError(*content.problems)
         if isinstance(content, tuple):
             self._store(content)
-            executor.acknowledge(message, stop=stop.asked)
+            executor.acknowledge(message, stop=stop.is_requested)
             self._last_message = monotonic()
             return None
         if isinstance(content, Ended) and content.cause == "finished" and not self.finished:
             output = executor.kill(self.unit)
             content = Ended("died", "the trial's process ended without a result", output=output)
         else:
-            executor.acknowledge(message, stop=stop.asked)
+            executor.acknowledge(message, stop=stop.is_requested)
         assert not isinstance(content, Rendezvous)  # `PartsExecutor` handles it
         return self.end(content)
 
     def overdue(self) -> Ended | None:
         """Request a stop if the run was asked to stop. Return why the unit must be killed, None if it may continue."""
         now = monotonic()
-        if self._dispatcher.stop.asked:
+        if self._dispatcher.stop.is_requested:
             if self._stop_asked_at is None:
                 self._stop_asked_at = now
                 self._dispatcher.executor.ask_to_stop(self.unit)
@@ -298,7 +298,7 @@ class _Running:
 
     def _again(self, work: Work) -> Sequence[Work]:
         """Return a lost unit to start again in this run; nothing after a stop request."""
-        return () if self._dispatcher.stop.asked else (replace(work, losses=self._work.losses + 1),)
+        return () if self._dispatcher.stop.is_requested else (replace(work, losses=self._work.losses + 1),)
 
     def _end_stack(self, stack: Stack, content: Ended | CannotStack) -> Sequence[Work]:
         left = [trial for trial in stack.trials if trial.id not in self.finished]

@@ -68,7 +68,7 @@ class JoinedNode:
         settings, data, device = self._host
         sent = tuple(trial.model_copy(update={"folder": ""}) for trial in trials)
         self._send("open", sent, suite_files(trials), settings, data, device)
-        while not stop.asked:
+        while not stop.is_requested:
             if not self._connection.poll(_POLL_SECONDS):
                 continue
             try:

@@ -56,7 +56,7 @@ class LocalExecutor:
         with child(prepare, trials, self._device, self._settings, self._data_root) as helper:
             while True:
                 answer = receive(helper, stop, patience=float("inf"), stop_patience=_STOP_SECONDS)
-                if stop.asked:
+                if stop.is_requested:
                     helper.end()
                     return ()
                 if isinstance(answer, Ended):

@@ -149,7 +149,7 @@ def receive(child: Child, stop: StopRequest, patience: float, stop_patience: flo
         if wait([child.connection, child.process.sentinel], timeout=POLL_SECONDS):
             return read_message(child)
         now = time.monotonic()
-        if stop.asked:
+        if stop.is_requested:
             child.ask_to_stop()
             if now - (child.stop_asked_at or now) > stop_patience:
                 return did_not_stop(stop_patience)

@@ -106,7 +106,7 @@ class RayExecutor:
         }
         slots: dict[str, tuple[Slot, ...]] = {}
         while len(slots) < len(streams):
-            if stop.asked:
+            if stop.is_requested:
                 return ()
             pending = {name: stream for name, stream in streams.items() if name not in slots}
             for name in self._ready(pending, 0.2):
@@ -333,7 +333,7 @@ class RayExecutor:
                 for key, one in wanted.items()
                 if key not in known and not is_free(one, available.get(key))
             ]
-            if not busy or stop.asked or time.monotonic() > deadline:
+            if not busy or stop.is_requested or time.monotonic() > deadline:
                 break
             time.sleep(0.2)
         if len(busy) == len(wanted):

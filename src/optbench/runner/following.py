@@ -70,11 +70,11 @@ def follow(
         for file in files:
             if not file.is_complete:
                 file.read(listen)
-        if stop.asked or not worked_on or all(file.is_complete for file in files):
+        if stop.is_requested or not worked_on or all(file.is_complete for file in files):
             break
         worked_on = is_worked_on()  # records of workers that ended meanwhile are read once more
         until = monotonic() + _POLL_SECONDS
-        while worked_on and monotonic() < until and not stop.asked:
+        while worked_on and monotonic() < until and not stop.is_requested:
             sleep(0.05)
     statuses: dict[Status, int] = {}
     for file in files:

@@ -73,7 +73,7 @@ def _retire_leases(folder: SuiteFolder, stop: StopRequest) -> None:
     """Remove the leases and the work list when the workers have released their last trials."""
     leases, deadline = Leases(folder), monotonic() + _RELEASE_SECONDS
     while leases.held():
-        if stop.asked or monotonic() > deadline:
+        if stop.is_requested or monotonic() > deadline:
             return  # of a worker that was killed after its last record: the next run removes them
         sleep(0.1)
     leases.retire(folder)

@@ -39,7 +39,7 @@ def rerun_disturbed(
     previous: set[str] = set()
     stop = dispatcher.stop
     for _ in range(options.reruns):
-        if stop.asked:
+        if stop.is_requested:
             return
         logs = [log for log in job.stored.read().suites[0].logs if log.id in timed and log.started]
         disturbed = [log for log in to_run_again(logs, options.reruns) if _matches(log, ("host",), _HOST)]

@@ -20,7 +20,7 @@ from time import monotonic, sleep
 
 from optbench.catalog.data_root import data_root
 from optbench.errors import OptbenchError, Problem
-from optbench.events import Event
+from optbench.events import Event, Finished, Resumed, Started
 from optbench.executor.api import Executor, Settings, Slot, StopRequest
 from optbench.executor.dispatch import Dispatcher
 from optbench.executor.joined_nodes import joined_nodes
@@ -158,7 +158,7 @@ def is_complete(folder: SuiteFolder, trial: Trial) -> bool:
 
 @dataclass
 class Worker:
-    """One worker of a shared folder. `ran` are the trials that it has ended, by final status."""
+    """One worker of a shared folder."""
 
     folder: SuiteFolder
     stop: StopRequest
@@ -166,6 +166,11 @@ class Worker:
     listen: Callable[[Trial, Event], None]
     lease_seconds: float = LEASE_SECONDS
     start_nodes: Callable[[int], Popen[bytes]] | None = None  # for trials on several nodes
+    has_progressed: bool = False
+    """Whether another run of a stopped worker continues from a later point: a trial has ended or was interrupted after a step from which
+    it resumes, or other workers ran all that were left."""
+
+    _first_step: int = 0  # of the running trial, since it was started or resumed
     _lease: Lease | None = None  # the last one that this worker held
 
     def run(self) -> dict[str, int]:
@@ -182,7 +187,7 @@ class Worker:
                 return ended
             except (OSError, OptbenchError) as error:
                 reason = _why_away(error, self.folder)
-                if not reason or self.stop.asked:
+                if not reason or self.stop.is_requested:
                     raise
                 self._wait_for_folder(reason, error)
                 if not (self.folder.path / FILE).exists():  # the run has ended meanwhile
@@ -192,7 +197,7 @@ class Worker:
         """Wait until the folder can be reached again. Raises `error` after `_AWAY_SECONDS`."""
         self.message(f"note: {self.folder.path} cannot be reached ({reason}): waiting for it")
         since = monotonic()
-        while not self.stop.asked:
+        while not self.stop.is_requested:
             sleep(_POLL_SECONDS)
             if not has_results(self.folder.path):
                 if monotonic() - since > _AWAY_SECONDS:
@@ -214,10 +219,10 @@ class Worker:
         )
         slots: tuple[Slot, ...] = ()
         with self._executor(work, settings, most_nodes(list(left.values()))) as executor:
-            while left and not self.stop.asked:
+            while left and not self.stop.is_requested:
                 claimed = False
                 for trial in list(left.values()):
-                    if self.stop.asked:
+                    if self.stop.is_requested:
                         break
                     if is_complete(self.folder, trial):
                         del left[trial.id]
@@ -249,7 +254,7 @@ class Worker:
                                 continue
                             for status in statuses:
                                 ended[status] = ended.get(status, 0) + 1
-                if left and not claimed and not self.stop.asked:
+                if left and not claimed and not self.stop.is_requested:
                     self._wait()
 
     @contextmanager
@@ -288,16 +293,25 @@ class Worker:
         leased.adopt_checkpoint(trial)
         dispatcher = Dispatcher(executor, leased, settings, self.stop, work.stall_seconds)
         try:
-            return list(dispatcher.run_timed([trial], slots, self.listen).ended)
+            return list(dispatcher.run_timed([trial], slots, self._receive).ended)
         except LeaseLost as error:
             self.message(f"note: {error}")
             return ()
         finally:
             leased.hand_over_checkpoint(trial)
 
+    def _receive(self, trial: Trial, event: Event) -> None:
+        if isinstance(event, Started | Resumed):
+            self._first_step = event.step if isinstance(event, Resumed) else 0
+        elif isinstance(event, Finished):
+            resumes_later = event.step > self._first_step and not event.resume_note
+            self.has_progressed |= event.status != "interrupted" or resumes_later
+        self.listen(trial, event)
+
     def _wait(self) -> None:
+        self.has_progressed = True
         until = monotonic() + min(_WAIT_SECONDS, self.lease_seconds / 4)
-        while monotonic() < until and not self.stop.asked:
+        while monotonic() < until and not self.stop.is_requested:
             sleep(0.05)
 
 

@@ -83,7 +83,7 @@ def run_job(
             elif not _run_pending(job, options, dispatcher, observer, summary):
                 return JobEnd(summary, None)
             planned = {(trial.id, trial.rung) for trial in job.planned}
-            job = job if stop.asked else create_job(job.loaded, options, job.stored)
+            job = job if stop.is_requested else create_job(job.loaded, options, job.stored)
             new = [trial for trial in job.planned if (trial.id, trial.rung) not in planned]
             if not new:
                 break

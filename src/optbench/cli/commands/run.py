@@ -192,7 +192,7 @@ def run_suites(suites: Sequence[str], options: RunOptions, *, as_json: bool = Fa
                 earlier = [other.folder for other, _ in jobs[:position]]
                 end = run_job(job, of_job, stop, TerminalObserver(as_json), earlier)
                 failed = show_end(job, of_job, end, table=not as_json) or failed
-                if stop.asked:
+                if stop.is_requested:
                     break
         except KeyboardInterrupt:
             say(f"Stopped immediately. Saved results are intact. To resume: {options.command}")

@@ -36,6 +36,10 @@ from optbench.store import SuiteFolder
 from optbench.suite.types import Trial
 
 PLACE = "Compare optimizers", 5
+_TOO_SHORT = (
+    "The time limit passed before a trial ended or wrote a later checkpoint: the job is not requeued. Run the suite again with a longer "
+    "limit, as with --sbatch=--time=4:00:00"
+)
 
 
 def work(
@@ -70,7 +74,10 @@ def run_worker(folder: Path, lease_seconds: float, slurm_requeue: bool) -> int:
             raise OptbenchError(f"cannot be reached: {error.strerror or error}", file=str(folder)) from error
     if stop.signal is not None:
         if slurm_requeue and stop.signal == getattr(signal, "SIGUSR1", None):
-            slurm.requeue(_slurm_job())
+            if worker.has_progressed:
+                slurm.requeue(_slurm_job())
+            else:
+                say(_TOO_SHORT)
         return 128 + stop.signal
     return 1 if ended.get("failed") or ended.get("out_of_memory") else 0
 

@@ -56,7 +56,7 @@ def display(round: Round, *, as_json: bool) -> Iterator[Listener]:
 
     def draw(width: int, height: int) -> list[Line]:
         meter.sample()
-        footer = _STOPPING if stop.asked else _FOOTER
+        footer = _STOPPING if stop.is_requested else _FOOTER
         with lock:
             return frame(board, FrameText(clean(heading), meter.facts, footer), width, height, glyphs)
 
