@@ -288,3 +288,17 @@ def test_an_unknown_family_is_an_error(tmp_path: Path) -> None:
     assert str(problem).endswith(
         "s.yaml:4:22: optimizers.torch.optim.Adam.family: no family 'adaptiv'; did you mean 'adaptive'?"
     )
+
+
+def test_a_value_that_cannot_be_read_is_one_problem(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "workload: {model: mlp, data: digits, batch_size: .inf, budget: 1 epochs}\n"
+        "optimizers: {A: {use: torch.optim.SGD, lr: {log: [1e-4, .inf]}, momentum: x}}\n"
+    )
+    with pytest.raises(OptbenchError) as raised:
+        load(path)
+    assert [problem.where for problem in raised.value.problems] == [
+        "workload.batch_size",
+        "optimizers.A.lr.log.1",
+    ]

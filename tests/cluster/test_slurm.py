@@ -195,7 +195,7 @@ def test_a_trial_on_two_nodes_resumes_exactly(
         os.kill(joined, signal.SIGKILL)
         code, _, errors = head.end(120)
         assert "unfinished trial" in errors
-        assert code == 0
+        assert code == 1
         head = on_two_nodes(tmp_path, two_nodes)
     ended_well(tmp_path, head)
     computed, resumed = values(tmp_path)

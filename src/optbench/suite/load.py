@@ -137,7 +137,14 @@ def examine(
     for each_source in [cell.source for cell in cells] or [source]:
         _complete(each_source.data, path.parent, complete)
     each = [_validated(cell.source, path, []) for cell in cells] or [_validated(source, path, [])]
-    problems += dict.fromkeys(problem for examined in each for problem in examined.problems)
+    unread = [problem.where for problem in source.problems]
+    problems += dict.fromkeys(
+        problem
+        for examined in each
+        for problem in examined.problems
+        # a value that could not be read is missing from its setting
+        if not any(f"{where}.".startswith(f"{problem.where}.") for where in unread)
+    )
     first = each[0]
     if unapplied:  # the content is not the requested one, so further checks would only confuse
         return Examined(None, problems)
