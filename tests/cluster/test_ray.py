@@ -219,10 +219,8 @@ def test_a_gpu_type_that_the_cluster_does_not_have_is_one_message(tmp_path: Path
     a_slow_suite(tmp_path, extra="resources: {gpu: 1, accelerator_type: H100}")
     code, _, errors = started(tmp_path, nodes).end(120)
     assert code == 2
-    assert (
-        "error: resources: the suite requires a GPU of type H100; the cluster has 2 nodes with 2 CPUs"
-        in errors
-    )
+    assert "error: resources: the suite requires a GPU of type H100; the cluster has " in errors
+    assert "and no GPU: add a node, or change `resources` in the suite" in errors
     assert not (tmp_path / "results/tiny/plan.json").exists()
 
 
@@ -270,7 +268,8 @@ def test_resources_that_the_cluster_does_not_have_are_one_message(tmp_path: Path
     a_slow_suite(tmp_path)
     code, _, errors = started(tmp_path, nodes, "--device", "cuda").end(120)
     assert code == 2
-    assert "error: --device: the cluster has 2 nodes with 2 CPUs and no GPU" in errors
+    assert "error: --device: the cluster has " in errors
+    assert "and no GPU: add a node with GPUs, or use cpu" in errors
     assert "Traceback" not in errors
     assert not (tmp_path / "results/tiny/plan.json").exists()
 
@@ -358,7 +357,7 @@ def test_a_trial_on_two_nodes_leaves_a_draining_node(
     tmp_path: Path, nodes: Cluster, expected_of_two: Any
 ) -> None:
     nodes.add_node(1)
-    on_two_nodes(tmp_path)
+    on_two_nodes(tmp_path, pause=0.4)  # longer than the command that drains takes
     run = started(tmp_path, nodes, "--checkpoint-interval", "1000")
     run.until(lambda: in_training(tmp_path))
     leaving = nodes.training_node()
