@@ -60,7 +60,7 @@ class Cluster:
         else:
             command += [f"--address=127.0.0.1:{self.port}"]
         command += ["--node-ip-address=127.0.0.1"]
-        log = (self.folder / f"node{len(self.nodes)}.log").open("wb")
+        log = (self.folder / f"node{len(list(self.folder.glob('node*.log')))}.log").open("wb")
         node = subprocess.Popen(
             command, env={**os.environ, **SETTINGS}, stdout=log, stderr=log, start_new_session=True
         )
@@ -78,6 +78,7 @@ class Cluster:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         node.wait()
+        self.nodes.remove(node)
 
     def node_id(self, node: subprocess.Popen[bytes]) -> str:
         """Return Ray's id of a node, which its raylet has in its command line."""
@@ -122,7 +123,7 @@ def cluster(*cpus: int) -> Iterator[Cluster]:
                 running.add_node(count)
             yield running
         finally:
-            for node in reversed(running.nodes):
+            for node in running.nodes[::-1]:
                 if node.poll() is None:
                     running.kill_node(node)
 

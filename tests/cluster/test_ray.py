@@ -153,7 +153,7 @@ def test_thirty_kills_at_random_moments_change_nothing(tmp_path: Path, nodes: Cl
             kind = draw.choice(["trial", "actor", "node", "driver"])
             trials, hosts = nodes.trial_processes(), nodes.hosts()
             if kind == "node":
-                nodes.kill_node(nodes.nodes.pop())
+                nodes.kill_node(nodes.nodes[-1])
                 nodes.add_node(1)
             elif kind == "driver":
                 run.process.kill()
@@ -219,8 +219,10 @@ def test_a_gpu_type_that_the_cluster_does_not_have_is_one_message(tmp_path: Path
     a_slow_suite(tmp_path, extra="resources: {gpu: 1, accelerator_type: H100}")
     code, _, errors = started(tmp_path, nodes).end(120)
     assert code == 2
-    assert "error: resources: the suite requires a GPU of type H100; the cluster has " in errors
-    assert "and no GPU: add a node, or change `resources` in the suite" in errors
+    assert (
+        "error: resources: the suite requires a GPU of type H100; the cluster has 2 nodes with 2 CPUs"
+        in errors
+    )
     assert not (tmp_path / "results/tiny/plan.json").exists()
 
 
@@ -268,8 +270,7 @@ def test_resources_that_the_cluster_does_not_have_are_one_message(tmp_path: Path
     a_slow_suite(tmp_path)
     code, _, errors = started(tmp_path, nodes, "--device", "cuda").end(120)
     assert code == 2
-    assert "error: --device: the cluster has " in errors
-    assert "and no GPU: add a node with GPUs, or use cpu" in errors
+    assert "error: --device: the cluster has 2 nodes with 2 CPUs and no GPU" in errors
     assert "Traceback" not in errors
     assert not (tmp_path / "results/tiny/plan.json").exists()
 
@@ -343,7 +344,6 @@ def test_a_trial_on_two_nodes_continues_when_one_is_lost(
     if victim == "node":
         node = nodes.training_node()
         nodes.kill_node(node)
-        nodes.nodes.remove(node)
     elif victim == "actor":
         os.kill(nodes.hosts()[1], signal.SIGKILL)
     else:
@@ -366,7 +366,6 @@ def test_a_trial_on_two_nodes_leaves_a_draining_node(
     assert resumed(tmp_path)
     assert all(step > 0 for step in resumed(tmp_path))
     nodes.kill_node(leaving)
-    nodes.nodes.remove(leaving)
     assert values(tmp_path) == expected_of_two
 
 
